@@ -1,0 +1,325 @@
+"""Converts a float TensorFlow Lite model to ONNX: `python tflite_to_onnx.py IN.tflite OUT.onnx [--keep OUTPUT ...]`.
+
+Inputs and outputs keep the names, the order and the NHWC shapes of the original; inside, images are NCHW, and a
+Transpose is written only where the two meet. Constants (fp16, sparse) are folded to fp32. `--keep` names the outputs
+wanted; what only the others needed is left out. The same input, options and library versions give the same bytes.
+
+Dependencies: numpy, onnx, tflite. To support another operator: decode its options in tflite_graph.py, add a handler to
+HANDLERS here, and a case to test_models.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from tflite_graph import Graph, Operator, UnsupportedModel, densify, read_graph
+
+# Fixed, so that a newer onnx package writes the same file.
+OPSET = 13
+IR_VERSION = 8
+
+NHWC_TO_NCHW = (0, 3, 1, 2)
+NCHW_TO_NHWC = (0, 2, 3, 1)
+
+
+def convert(graph: Graph, keep: list[str] | None = None) -> onnx.ModelProto:
+    """Converts a graph. `keep` names the outputs wanted, in any order (None: all); they come out in the original order.
+
+    Raises `UnsupportedModel`, naming the operator or the output that is the trouble.
+    """
+    outputs = _chosen_outputs(graph, keep)
+    emitter = _Emitter(graph)
+    needed = _needed_operators(graph, outputs)
+    for number, operator in enumerate(graph.operators):
+        if number not in needed:
+            continue
+        handler = HANDLERS.get(operator.kind)
+        if handler is None:
+            name = graph.tensors[operator.outputs[0]].name
+            raise UnsupportedModel(
+                f"operator {number} {operator.kind} (makes {name!r}) is not supported; supported: {', '.join(sorted(HANDLERS))}"
+            )
+        try:
+            handler(emitter, operator)
+        except UnsupportedModel as error:
+            raise UnsupportedModel(f"operator {number} {operator.kind}: {error}") from error
+    return emitter.finish(outputs)
+
+
+def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    """What TensorFlow's SAME adds before and after one axis; an odd one goes after."""
+    output = -(-size // stride)
+    total = max((output - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+    return total // 2, total - total // 2
+
+
+class _Emitter:
+    """Collects ONNX nodes. Every tensor is known in NHWC, in NCHW or in both; the other form is made when asked for."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self.constants = {i: t.data for i, t in enumerate(graph.tensors) if t.data is not None and t.sparsity is None}
+        self.nhwc = {i: graph.tensors[i].name for i in graph.inputs}
+        self.nchw: dict[int, str] = {}
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        return self.graph.tensors[tensor].shape
+
+    def constant(self, tensor: int, what: str) -> np.ndarray:
+        """The value of a tensor that must be known now; `what` says which one, for the error."""
+        if tensor not in self.constants:
+            raise UnsupportedModel(f"{what} ({self.graph.tensors[tensor].name!r}) is not a constant")
+        return self.constants[tensor]
+
+    def initializer(self, value: np.ndarray) -> str:
+        name = f"constant_{len(self.initializers)}"
+        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value).reshape(np.shape(value)), name))
+        return name
+
+    def node(self, kind: str, inputs: list[str], output: str | None = None, **attributes) -> str:
+        name = f"node_{len(self.nodes)}"
+        output = output or f"value_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=name, **attributes))
+        return output
+
+    def as_nhwc(self, tensor: int) -> str:
+        """The tensor's ONNX name, laid out as the original has it."""
+        if tensor not in self.nhwc:
+            if tensor in self.constants:
+                self.nhwc[tensor] = self.initializer(_as_float32(self.constants[tensor]))
+            else:
+                self.nhwc[tensor] = self.node("Transpose", [self.nchw[tensor]], perm=NCHW_TO_NHWC)
+        return self.nhwc[tensor]
+
+    def as_nchw(self, tensor: int) -> str:
+        """The ONNX name of a four-dimensional tensor, channels first."""
+        if tensor not in self.nchw:
+            if len(self.shape(tensor)) != 4:
+                name = self.graph.tensors[tensor].name
+                raise UnsupportedModel(f"{name!r} has shape {self.shape(tensor)}, an image of four dimensions is needed")
+            if tensor in self.constants:
+                self.nchw[tensor] = self.initializer(_as_float32(self.constants[tensor]).transpose(NHWC_TO_NCHW))
+            else:
+                self.nchw[tensor] = self.node("Transpose", [self.nhwc[tensor]], perm=NHWC_TO_NCHW)
+        return self.nchw[tensor]
+
+    def activated(self, value: str, activation: str) -> str:
+        if activation == "NONE":
+            return value
+        if activation == "RELU":
+            return self.node("Relu", [value])
+        if activation == "RELU6":
+            return self.node("Clip", [value, self.initializer(np.float32(0)), self.initializer(np.float32(6))])
+        raise UnsupportedModel(f"fused activation {activation} is not supported; supported: NONE, RELU, RELU6")
+
+    def pads(self, tensor: int, kernel, strides, dilations, padding: str) -> list[int]:
+        """ONNX pads [top, left, bottom, right] of a window that slides over the tensor's rows and columns."""
+        if padding == "VALID":
+            return [0, 0, 0, 0]
+        _, height, width, _ = self.shape(tensor)
+        top, bottom = same_padding(height, kernel[0], strides[0], dilations[0])
+        left, right = same_padding(width, kernel[1], strides[1], dilations[1])
+        return [top, left, bottom, right]
+
+    def finish(self, outputs: list[int]) -> onnx.ModelProto:
+        for tensor in outputs:
+            self.node("Identity", [self.as_nhwc(tensor)], output=self.graph.tensors[tensor].name)
+        model = helper.make_model(
+            helper.make_graph(
+                self.nodes,
+                "graph",
+                [self._described(tensor) for tensor in self.graph.inputs],
+                [self._described(tensor) for tensor in outputs],
+                self.initializers,
+            ),
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="sideline tflite_to_onnx",
+        )
+        onnx.checker.check_model(model)
+        return model
+
+    def _described(self, tensor: int) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(self.graph.tensors[tensor].name, TensorProto.FLOAT, self.shape(tensor))
+
+
+def _add(emitter: _Emitter, op: Operator) -> None:
+    images = all(len(emitter.shape(tensor)) == 4 for tensor in op.inputs)
+    layout, known = (emitter.as_nchw, emitter.nchw) if images else (emitter.as_nhwc, emitter.nhwc)
+    total = emitter.node("Add", [layout(tensor) for tensor in op.inputs])
+    known[op.outputs[0]] = emitter.activated(total, op.options["activation"])
+
+
+def _concatenation(emitter: _Emitter, op: Operator) -> None:
+    rank = len(emitter.shape(op.outputs[0]))
+    axis = op.options["axis"] % rank
+    if rank == 4:
+        layout, known, axis = emitter.as_nchw, emitter.nchw, NHWC_TO_NCHW.index(axis)
+    else:
+        layout, known = emitter.as_nhwc, emitter.nhwc
+    joined = emitter.node("Concat", [layout(tensor) for tensor in op.inputs], axis=axis)
+    known[op.outputs[0]] = emitter.activated(joined, op.options["activation"])
+
+
+def _convolution(emitter: _Emitter, op: Operator) -> None:
+    image = op.inputs[0]
+    weights = _as_float32(emitter.constant(op.inputs[1], "the kernel"))
+    if op.kind == "CONV_2D":  # [out, height, width, in]
+        weights, group = weights.transpose(0, 3, 1, 2), 1
+    else:  # [1, height, width, out]
+        weights, group = weights.transpose(3, 0, 1, 2), emitter.shape(image)[3]
+    kernel, strides, dilations = weights.shape[2:], op.options["strides"], op.options["dilations"]
+    inputs = [emitter.as_nchw(image), emitter.initializer(weights)]
+    if len(op.inputs) > 2 and op.inputs[2] >= 0:
+        inputs.append(emitter.initializer(_as_float32(emitter.constant(op.inputs[2], "the bias"))))
+    result = emitter.node(
+        "Conv",
+        inputs,
+        kernel_shape=kernel,
+        strides=strides,
+        dilations=dilations,
+        pads=emitter.pads(image, kernel, strides, dilations, op.options["padding"]),
+        group=group,
+    )
+    emitter.nchw[op.outputs[0]] = emitter.activated(result, op.options["activation"])
+
+
+def _densify(emitter: _Emitter, op: Operator) -> None:
+    sparse = emitter.graph.tensors[op.inputs[0]]
+    if sparse.data is None or sparse.sparsity is None:
+        raise UnsupportedModel(f"{sparse.name!r} is not a sparse constant")
+    emitter.constants[op.outputs[0]] = densify(sparse.shape, sparse.sparsity, sparse.data)
+
+
+def _dequantize(emitter: _Emitter, op: Operator) -> None:
+    value = emitter.constant(op.inputs[0], "its input")
+    if value.dtype.kind != "f":
+        raise UnsupportedModel(f"integer weights ({value.dtype}) are not supported, only fp16 constants")
+    emitter.constants[op.outputs[0]] = value.astype(np.float32)
+
+
+def _depth_to_space(emitter: _Emitter, op: Operator) -> None:
+    emitter.nchw[op.outputs[0]] = emitter.node(
+        "DepthToSpace", [emitter.as_nchw(op.inputs[0])], blocksize=op.options["block_size"], mode="DCR"
+    )
+
+
+def _logistic(emitter: _Emitter, op: Operator) -> None:
+    source, result = op.inputs[0], op.outputs[0]
+    known = emitter.nchw if source in emitter.nchw else emitter.nhwc  # element by element: either layout will do
+    known[result] = emitter.node("Sigmoid", [known[source]])
+
+
+def _max_pool(emitter: _Emitter, op: Operator) -> None:
+    image, kernel, strides = op.inputs[0], op.options["kernel"], op.options["strides"]
+    result = emitter.node(
+        "MaxPool",
+        [emitter.as_nchw(image)],
+        kernel_shape=kernel,
+        strides=strides,
+        pads=emitter.pads(image, kernel, strides, (1, 1), op.options["padding"]),
+    )
+    emitter.nchw[op.outputs[0]] = emitter.activated(result, op.options["activation"])
+
+
+def _pad(emitter: _Emitter, op: Operator) -> None:
+    amounts = emitter.constant(op.inputs[1], "the padding").astype(np.int64)  # [4, 2], NHWC, before and after
+    amounts = amounts[list(NHWC_TO_NCHW)].T.reshape(-1)  # ONNX: all befores, then all afters
+    emitter.nchw[op.outputs[0]] = emitter.node(
+        "Pad", [emitter.as_nchw(op.inputs[0]), emitter.initializer(amounts)], mode="constant"
+    )
+
+
+def _reshape(emitter: _Emitter, op: Operator) -> None:
+    shape = np.array(emitter.shape(op.outputs[0]), np.int64)
+    emitter.nhwc[op.outputs[0]] = emitter.node("Reshape", [emitter.as_nhwc(op.inputs[0]), emitter.initializer(shape)])
+
+
+def _resize_bilinear(emitter: _Emitter, op: Operator) -> None:
+    if op.options["align_corners"]:
+        coordinates = "align_corners"
+    else:
+        coordinates = "half_pixel" if op.options["half_pixel_centers"] else "asymmetric"
+    count, height, width, channels = emitter.shape(op.outputs[0])
+    sizes = emitter.initializer(np.array([count, channels, height, width], np.int64))
+    emitter.nchw[op.outputs[0]] = emitter.node(
+        "Resize",
+        [emitter.as_nchw(op.inputs[0]), "", "", sizes],
+        mode="linear",
+        coordinate_transformation_mode=coordinates,
+    )
+
+
+HANDLERS = {
+    "ADD": _add,
+    "CONCATENATION": _concatenation,
+    "CONV_2D": _convolution,
+    "DENSIFY": _densify,
+    "DEPTH_TO_SPACE": _depth_to_space,
+    "DEPTHWISE_CONV_2D": _convolution,
+    "DEQUANTIZE": _dequantize,
+    "LOGISTIC": _logistic,
+    "MAX_POOL_2D": _max_pool,
+    "PAD": _pad,
+    "RESHAPE": _reshape,
+    "RESIZE_BILINEAR": _resize_bilinear,
+}
+
+
+def _as_float32(value: np.ndarray) -> np.ndarray:
+    return value.astype(np.float32) if value.dtype == np.float16 else value
+
+
+def _chosen_outputs(graph: Graph, keep: list[str] | None) -> list[int]:
+    names = [graph.tensors[tensor].name for tensor in graph.outputs]
+    unknown = sorted(set(keep or []) - set(names))
+    if unknown:
+        raise UnsupportedModel(f"no output is named {', '.join(unknown)}; the model has: {', '.join(names)}")
+    return [tensor for tensor, name in zip(graph.outputs, names) if not keep or name in keep]
+
+
+def _needed_operators(graph: Graph, outputs: list[int]) -> set[int]:
+    """The numbers of the operators that the outputs depend on."""
+    wanted, needed = set(outputs), set()
+    for number, operator in reversed(list(enumerate(graph.operators))):
+        if wanted.intersection(operator.outputs):
+            needed.add(number)
+            wanted.update(operator.inputs)
+    return needed
+
+
+def convert_file(source: Path, destination: Path, keep: list[str] | None = None) -> onnx.ModelProto:
+    """Converts the file `source`, writes `destination`, and returns the model."""
+    model = convert(read_graph(source), keep)
+    destination.write_bytes(model.SerializeToString(deterministic=True))
+    return model
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("source", type=Path, metavar="IN.tflite")
+    parser.add_argument("destination", type=Path, metavar="OUT.onnx")
+    parser.add_argument("--keep", nargs="+", metavar="OUTPUT", help="outputs to keep; default: all")
+    arguments = parser.parse_args()
+    try:
+        model = convert_file(arguments.source, arguments.destination, arguments.keep)
+    except (UnsupportedModel, OSError) as error:
+        print(f"tflite_to_onnx: {arguments.source}: {error}", file=sys.stderr)
+        return 2
+    print(f"{arguments.destination}: {len(model.graph.node)} nodes")
+    for direction, values in (("input", model.graph.input), ("output", model.graph.output)):
+        for value in values:
+            print(f"  {direction} {value.name} {[d.dim_value for d in value.type.tensor_type.shape.dim]}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,278 @@
+//! Which two of the people in the picture are the fighters, and which of them is which.
+//!
+//! During a warm-up everybody is watched. Then the pair that is tall, near each other, in the middle, active and there all
+//! the while is named: `fighter_1` stands on the left at that moment. From then on a name stays. It goes with its track
+//! for as long as the tracker keeps it; when another track appears where the named one vanished, and of its size, the
+//! name goes over to that one. Nobody else is ever named while both names are taken.
+
+use serde::{Deserialize, Serialize};
+
+use crate::TrackerConfig;
+use crate::association::Track;
+use crate::kalman::CentredBox;
+
+/// One of the two who matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Fighter {
+    /// Stood on the left when the names were given.
+    #[serde(rename = "fighter_1")]
+    One,
+    /// Stood on the right.
+    #[serde(rename = "fighter_2")]
+    Two,
+}
+
+impl Fighter {
+    /// As the tables write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::One => "fighter_1",
+            Self::Two => "fighter_2",
+        }
+    }
+}
+
+// What a person gathers towards being a fighter; each share is 0 to 1.
+/// Height, against the tallest.
+const HEIGHT_WEIGHT: f64 = 1.0;
+/// Time in sight, against the warm-up.
+const PRESENCE_WEIGHT: f64 = 0.5;
+/// Changes of width and height (limbs thrown out, ducking), against the most active.
+const ACTIVITY_WEIGHT: f64 = 0.5;
+/// Closeness to the middle of what is seen of the scene.
+const CENTRE_WEIGHT: f64 = 0.3;
+/// What a pair gathers: how near the two stand, in heights.
+const CLOSENESS_WEIGHT: f64 = 1.0;
+
+/// Seconds over which height and activity are averaged.
+const MEMORY: f64 = 2.0;
+/// How far from where a fighter vanished a new track may take the name, heights: at once, and more each second.
+const REACH: (f64, f64) = (0.75, 1.0);
+/// The most that may grow to, heights.
+const GREATEST_REACH: f64 = 2.5;
+/// The new track's height over the old one's, at most; and under it, at least, the inverse.
+const SCALE: f64 = 1.6;
+/// Frames a new track may be older than the gap: the tracker may have begun it just before it lost the other.
+const OVERLAP: u32 = 5;
+/// Seconds after which a vanished fighter is searched for among all who are in sight.
+const GIVEN_UP: f64 = 3.0;
+
+/// What is known about the fighters; part of the tracker's state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Fighters {
+    /// Everybody in sight or lost by the tracker, ordered by identity.
+    people: Vec<Person>,
+    /// The holders of `fighter_1` and `fighter_2`.
+    holders: [Option<Holder>; 2],
+    /// Seconds since somebody was first seen, or since the last names were given up.
+    watched: f64,
+    /// Right and bottom edge of what was ever seen: the picture's size is not known here.
+    extent: [f64; 2],
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Person {
+    id: u32,
+    /// Seconds in sight.
+    present: f64,
+    height: f64,
+    /// Change of width and height, in heights a second.
+    activity: f64,
+    last: CentredBox,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Holder {
+    track: u32,
+    /// Where it was last seen.
+    place: CentredBox,
+    /// Frames and seconds since.
+    gone: u32,
+    gone_seconds: f64,
+}
+
+impl Fighters {
+    /// The name of a track, if it has one.
+    pub(crate) fn name_of(&self, track: u32) -> Option<Fighter> {
+        let holds = |holder: &Option<Holder>| holder.as_ref().is_some_and(|holder| holder.track == track);
+        match &self.holders {
+            [one, _] if holds(one) => Some(Fighter::One),
+            [_, two] if holds(two) => Some(Fighter::Two),
+            _ => None,
+        }
+    }
+
+    /// Takes in the tracks of one frame.
+    pub(crate) fn step(&mut self, config: &TrackerConfig, tracks: &[Track], seconds: f64) {
+        let wanted = (config.fighters as usize).min(2);
+        if wanted == 0 {
+            *self = Self::default();
+            return;
+        }
+        self.holders[wanted..].fill(None);
+        self.watch(tracks, seconds);
+        self.follow(tracks, seconds);
+        self.hand_over(tracks);
+
+        let lost_for_good = |holder: &Holder| holder.gone_seconds > GIVEN_UP;
+        if self.holders.iter().flatten().count() > 0 && self.holders.iter().flatten().all(lost_for_good) {
+            // Nobody of them is left (a cut to another camera): begin anew.
+            self.holders = [None, None];
+            self.watched = 0.0;
+        }
+        if self.watched >= f64::from(config.warm_up) {
+            self.name(config, tracks, wanted);
+        }
+    }
+
+    /// Keeps what is known of everybody up to date.
+    fn watch(&mut self, tracks: &[Track], seconds: f64) {
+        if !self.people.is_empty() {
+            self.watched += seconds;
+        }
+        self.people.retain(|person| tracks.iter().any(|track| track.id == person.id));
+        for track in tracks.iter().filter(|track| track.confirmed && track.unseen == 0) {
+            let place = track.place();
+            self.extent[0] = self.extent[0].max(place.cx + place.w / 2.0);
+            self.extent[1] = self.extent[1].max(place.cy + place.h / 2.0);
+            match self.people.binary_search_by_key(&track.id, |person| person.id) {
+                Ok(index) => self.people[index].update(place, seconds),
+                Err(index) => self.people.insert(index, Person::new(track.id, place)),
+            }
+        }
+    }
+
+    /// Notes where the holders are, or for how long they have been gone.
+    fn follow(&mut self, tracks: &[Track], seconds: f64) {
+        for holder in self.holders.iter_mut().flatten() {
+            match tracks.iter().find(|track| track.id == holder.track && track.unseen == 0) {
+                Some(track) => *holder = Holder::new(track),
+                None => {
+                    holder.gone += 1;
+                    holder.gone_seconds += seconds;
+                }
+            }
+        }
+    }
+
+    /// Gives a vanished fighter's name to the new track nearest to where that one was last seen.
+    fn hand_over(&mut self, tracks: &[Track]) {
+        let mut offers = Vec::new();
+        for (slot, holder) in self.holders.iter().enumerate() {
+            let Some(holder) = holder.as_ref().filter(|holder| holder.gone > 0) else { continue };
+            for track in self.unnamed(tracks).filter(|track| track.age <= holder.gone + OVERLAP) {
+                offers.extend(holder.distance(track).map(|distance| (distance, slot, track)));
+            }
+        }
+        offers.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for (_, slot, track) in offers {
+            let vacant = self.holders[slot].as_ref().is_some_and(|holder| holder.gone > 0);
+            if vacant && self.name_of(track.id).is_none() {
+                self.holders[slot] = Some(Holder::new(track));
+            }
+        }
+    }
+
+    /// Fills the names nobody holds, or whose holder is given up, with those who fit best.
+    fn name(&mut self, config: &TrackerConfig, tracks: &[Track], wanted: usize) {
+        let vacant = |holder: &Option<Holder>| holder.as_ref().is_none_or(|holder| holder.gone_seconds > GIVEN_UP);
+        let slots: Vec<usize> = (0..wanted).filter(|&slot| vacant(&self.holders[slot])).collect();
+        if slots.is_empty() {
+            return;
+        }
+        // Half the warm-up in sight is enough for a first naming; who comes in later has to stay for all of it.
+        let share = if slots.len() == wanted { 0.5 } else { 1.0 };
+        let present = |track: &&Track| {
+            self.person(track.id).is_some_and(|person| person.present >= share * f64::from(config.warm_up))
+        };
+        let candidates: Vec<&Track> = self.unnamed(tracks).filter(present).collect();
+        let claim = |track: &Track| self.claim(config, track.id);
+        let near = |a: &CentredBox, b: &CentredBox| CLOSENESS_WEIGHT * closeness(a, b);
+
+        let best = |scored: &mut dyn Iterator<Item = (f64, Vec<&Track>)>| {
+            // The first of equals: the order of birth decides, not chance.
+            scored.fold(None, |best: Option<(f64, Vec<Track>)>, (score, chosen)| match best {
+                Some(held) if held.0 >= score => Some(held),
+                _ => Some((score, chosen.into_iter().cloned().collect())),
+            })
+        };
+        let chosen = if let [first, second] = slots[..] {
+            let mut pairs = candidates.iter().enumerate().flat_map(|(index, &a)| {
+                let others = candidates[index + 1..].iter();
+                others.map(move |&b| (claim(a) + claim(b) + near(&a.place(), &b.place()), vec![a, b]))
+            });
+            let mut chosen = best(&mut pairs).map_or_else(Vec::new, |(_, pair)| pair);
+            chosen.sort_by(|a, b| a.place().cx.total_cmp(&b.place().cx));
+            [first, second].into_iter().zip(chosen).collect::<Vec<_>>()
+        } else {
+            let other = self.holders[1 - slots[0]].as_ref().map(|holder| holder.place);
+            let mut ones = candidates.iter().map(|&track| {
+                let beside = other.map_or(0.0, |other| near(&other, &track.place()));
+                (claim(track) + beside, vec![track])
+            });
+            let chosen = best(&mut ones).map_or_else(Vec::new, |(_, one)| one);
+            slots.into_iter().zip(chosen).collect()
+        };
+        for (slot, track) in chosen {
+            self.holders[slot] = Some(Holder::new(&track));
+        }
+    }
+
+    fn unnamed<'a>(&'a self, tracks: &'a [Track]) -> impl Iterator<Item = &'a Track> {
+        tracks.iter().filter(|track| track.confirmed && track.unseen == 0 && self.name_of(track.id).is_none())
+    }
+
+    fn person(&self, id: u32) -> Option<&Person> {
+        self.people.binary_search_by_key(&id, |person| person.id).ok().map(|index| &self.people[index])
+    }
+
+    /// What speaks for a person by itself.
+    fn claim(&self, config: &TrackerConfig, id: u32) -> f64 {
+        let Some(person) = self.person(id) else { return 0.0 };
+        let greatest = |of: fn(&Person) -> f64| self.people.iter().map(of).fold(1e-9, f64::max);
+        let off_centre = |at: f64, extent: f64| (2.0 * at / extent.max(1.0) - 1.0).abs().min(1.0);
+        HEIGHT_WEIGHT * person.height / greatest(|person| person.height)
+            + PRESENCE_WEIGHT * (person.present / f64::from(config.warm_up).max(1e-3)).min(1.0)
+            + ACTIVITY_WEIGHT * person.activity / greatest(|person| person.activity)
+            + CENTRE_WEIGHT * (1.0 - off_centre(person.last.cx, self.extent[0]))
+    }
+}
+
+/// 1 where two stand in the same place, falling to a third at a height's distance between them.
+fn closeness(a: &CentredBox, b: &CentredBox) -> f64 {
+    (-(a.cx - b.cx).hypot(a.cy - b.cy) / (0.5 * (a.h + b.h))).exp()
+}
+
+impl Person {
+    fn new(id: u32, place: CentredBox) -> Self {
+        Self { id, present: 0.0, height: place.h, activity: 0.0, last: place }
+    }
+
+    fn update(&mut self, place: CentredBox, seconds: f64) {
+        self.present += seconds;
+        if seconds > 0.0 {
+            // A true mean at first, then one that forgets over MEMORY.
+            let share = (seconds / self.present.min(MEMORY)).min(1.0);
+            let change = ((place.w - self.last.w).abs() + (place.h - self.last.h).abs()) / (place.h * seconds);
+            self.height += share * (place.h - self.height);
+            self.activity += share * (change - self.activity);
+        }
+        self.last = place;
+    }
+}
+
+impl Holder {
+    fn new(track: &Track) -> Self {
+        Self { track: track.id, place: track.place(), gone: 0, gone_seconds: 0.0 }
+    }
+
+    /// How far a track is from where the holder was last seen, in heights; `None` beyond reach or of another size.
+    fn distance(&self, track: &Track) -> Option<f64> {
+        let place = track.place();
+        let scale = place.h / self.place.h;
+        let distance = (place.cx - self.place.cx).hypot(place.cy - self.place.cy) / self.place.h;
+        let reach = (REACH.0 + REACH.1 * self.gone_seconds).min(GREATEST_REACH);
+        ((SCALE.recip()..=SCALE).contains(&scale) && distance <= reach).then_some(distance)
+    }
+}

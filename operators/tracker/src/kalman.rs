@@ -1,0 +1,250 @@
+//! Where a box is and how it moves: a Kalman filter over centre, width and height, in pixels and seconds.
+//!
+//! Width and height are filtered themselves, not area and aspect (BoT-SORT, Aharon et al. 2022). No coordinate's noise is
+//! tied to another's, so the usual 8 x 8 filter is exactly four filters of position and velocity. Noise grows with time,
+//! not with frames: a stream of 15, 30 or 60 frames a second, or one with holes, gives the same motion.
+
+use serde::{Deserialize, Serialize};
+
+/// A box by its centre and size, pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CentredBox {
+    /// Centre, from the left.
+    pub cx: f64,
+    /// Centre, from the top.
+    pub cy: f64,
+    /// Width.
+    pub w: f64,
+    /// Height.
+    pub h: f64,
+}
+
+impl CentredBox {
+    /// From corners; `None` if one is not finite or the box has less than a pixel either way.
+    #[must_use]
+    pub fn from_corners(x1: f32, y1: f32, x2: f32, y2: f32) -> Option<Self> {
+        let [x1, y1, x2, y2] = [x1, y1, x2, y2].map(f64::from);
+        let (w, h) = (x2 - x1, y2 - y1);
+        let sound = [x1, y1, x2, y2].iter().all(|edge| edge.abs() < 1e6) && w >= 1.0 && h >= 1.0;
+        sound.then_some(Self { cx: x1 + w / 2.0, cy: y1 + h / 2.0, w, h })
+    }
+
+    /// Left, top, right, bottom.
+    #[must_use]
+    pub fn corners(&self) -> [f32; 4] {
+        let (w, h) = (self.w / 2.0, self.h / 2.0);
+        [self.cx - w, self.cy - h, self.cx + w, self.cy + h].map(|edge| edge as f32)
+    }
+
+    /// Intersection over union, 0 to 1.
+    #[must_use]
+    pub fn iou(&self, other: &Self) -> f64 {
+        let side = |a: f64, a_size: f64, b: f64, b_size: f64| {
+            ((a + a_size / 2.0).min(b + b_size / 2.0) - (a - a_size / 2.0).max(b - b_size / 2.0)).max(0.0)
+        };
+        let shared = side(self.cx, self.w, other.cx, other.w) * side(self.cy, self.h, other.cy, other.h);
+        shared / (self.w * self.h + other.w * other.h - shared)
+    }
+
+    fn values(&self) -> [f64; 4] {
+        [self.cx, self.cy, self.w, self.h]
+    }
+
+    fn between(&self, other: &Self, share: f64) -> Self {
+        let mix = |a: f64, b: f64| a + (b - a) * share;
+        Self {
+            cx: mix(self.cx, other.cx),
+            cy: mix(self.cy, other.cy),
+            w: mix(self.w, other.w),
+            h: mix(self.h, other.h),
+        }
+    }
+}
+
+/// Standard deviation of a measured edge, in heights of the box.
+const MEASURED: f64 = 0.05;
+/// How fast position strays beside velocity, heights per square-root second.
+const POSITION_DRIFT: f64 = 0.27;
+/// How fast velocity strays, heights per second per square-root second.
+const VELOCITY_DRIFT: f64 = 1.0;
+/// Standard deviation of an unknown velocity, heights per second.
+const FIRST_VELOCITY: f64 = 1.9;
+
+/// The filter of one box.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BoxFilter {
+    /// Centre x, centre y, width, height.
+    axes: [Axis; 4],
+}
+
+impl BoxFilter {
+    /// Starts at a measured box, with unknown velocity.
+    #[must_use]
+    pub fn new(measured: &CentredBox) -> Self {
+        Self { axes: measured.values().map(|value| Axis::new(value, measured.h)) }
+    }
+
+    /// Moves on by `seconds`.
+    pub fn predict(&mut self, seconds: f64) {
+        let scale = self.axes[3].position;
+        self.axes.iter_mut().for_each(|axis| axis.predict(seconds, scale));
+        for size in &mut self.axes[2..] {
+            if size.position < 1.0 {
+                (size.position, size.velocity) = (1.0, 0.0);
+            }
+        }
+    }
+
+    /// Takes in a measured box.
+    pub fn update(&mut self, measured: &CentredBox) {
+        self.axes.iter_mut().zip(measured.values()).for_each(|(axis, value)| axis.update(value, measured.h));
+    }
+
+    /// Holds the size: a box out of sight goes on moving, and neither grows nor shrinks.
+    pub fn hold_size(&mut self) {
+        self.axes[2].velocity = 0.0;
+        self.axes[3].velocity = 0.0;
+    }
+
+    /// Observation-centric re-update (OC-SORT, Cao et al. 2023): after `frames` frames out of sight, `seconds` long in all,
+    /// the drifted estimate is thrown away and a straight line from the last box seen to the new one is filtered instead.
+    /// `self` is the filter as it was after that last box.
+    pub fn bridge(&mut self, last_seen: &CentredBox, found: &CentredBox, frames: u32, seconds: f64) {
+        let step = seconds / f64::from(frames);
+        for frame in 1..=frames {
+            self.predict(step);
+            self.update(&last_seen.between(found, f64::from(frame) / f64::from(frames)));
+        }
+    }
+
+    /// The estimate.
+    #[must_use]
+    pub fn estimate(&self) -> CentredBox {
+        let [cx, cy, w, h] = self.axes.each_ref().map(|axis| axis.position);
+        CentredBox { cx, cy, w: w.max(1.0), h: h.max(1.0) }
+    }
+
+    /// Velocity of the centre, pixels a second.
+    #[must_use]
+    pub fn velocity(&self) -> [f64; 2] {
+        [self.axes[0].velocity, self.axes[1].velocity]
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Axis {
+    position: f64,
+    velocity: f64,
+    position_variance: f64,
+    covariance: f64,
+    velocity_variance: f64,
+}
+
+impl Axis {
+    fn new(position: f64, scale: f64) -> Self {
+        Self {
+            position,
+            velocity: 0.0,
+            position_variance: (2.0 * MEASURED * scale).powi(2),
+            covariance: 0.0,
+            velocity_variance: (FIRST_VELOCITY * scale).powi(2),
+        }
+    }
+
+    /// White noise on acceleration, integrated over the step, and a random walk of the position beside it.
+    fn predict(&mut self, t: f64, scale: f64) {
+        let velocity_noise = (VELOCITY_DRIFT * scale).powi(2);
+        let position_noise = (POSITION_DRIFT * scale).powi(2);
+        self.position += self.velocity * t;
+        self.position_variance += 2.0 * t * self.covariance
+            + t * t * self.velocity_variance
+            + velocity_noise * t.powi(3) / 3.0
+            + position_noise * t;
+        self.covariance += t * self.velocity_variance + velocity_noise * t * t / 2.0;
+        self.velocity_variance += velocity_noise * t;
+    }
+
+    fn update(&mut self, measured: f64, scale: f64) {
+        let total = self.position_variance + (MEASURED * scale).powi(2);
+        let surprise = measured - self.position;
+        let (gain, velocity_gain) = (self.position_variance / total, self.covariance / total);
+        self.position += gain * surprise;
+        self.velocity += velocity_gain * surprise;
+        self.velocity_variance -= velocity_gain * self.covariance;
+        self.position_variance *= 1.0 - gain;
+        self.covariance *= 1.0 - gain;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn walker(seconds: f64) -> CentredBox {
+        CentredBox { cx: 100.0 + 80.0 * seconds, cy: 200.0, w: 40.0, h: 100.0 }
+    }
+
+    fn after_two_seconds(rate: u32) -> BoxFilter {
+        let mut filter = BoxFilter::new(&walker(0.0));
+        for frame in 1..=2 * rate {
+            filter.predict(1.0 / f64::from(rate));
+            filter.update(&walker(f64::from(frame) / f64::from(rate)));
+        }
+        filter
+    }
+
+    #[test]
+    fn learns_the_same_velocity_at_any_frame_rate() {
+        for rate in [10, 25, 60, 120] {
+            let [vx, vy] = after_two_seconds(rate).velocity();
+            assert!((vx - 80.0).abs() < 2.0 && vy.abs() < 1e-9, "{rate}: {vx} {vy}");
+        }
+    }
+
+    #[test]
+    fn one_long_step_foresees_what_many_short_ones_do() {
+        let mut once = after_two_seconds(25);
+        let mut often = once.clone();
+        once.predict(0.4);
+        (0..10).for_each(|_| often.predict(0.04));
+        for (a, b) in once.axes.iter().zip(&often.axes) {
+            assert!((a.position - b.position).abs() < 1e-9);
+            assert!((a.position_variance - b.position_variance).abs() < 1e-6 * a.position_variance);
+        }
+    }
+
+    #[test]
+    fn a_bridged_gap_leaves_the_velocity_of_the_line() {
+        let mut filter = BoxFilter::new(&walker(0.0));
+        let found = CentredBox { cx: 100.0 - 50.0, ..walker(0.0) };
+        filter.bridge(&walker(0.0), &found, 25, 1.0);
+        assert!((filter.velocity()[0] + 50.0).abs() < 2.0, "{:?}", filter.velocity());
+        assert!((filter.estimate().cx - 50.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn a_shrinking_box_never_turns_inside_out() {
+        let mut filter = BoxFilter::new(&walker(0.0));
+        for size in [60.0, 30.0, 10.0] {
+            filter.predict(0.04);
+            filter.update(&CentredBox { w: size, h: size, ..walker(0.0) });
+        }
+        (0..100).for_each(|_| filter.predict(0.1));
+        let last = filter.estimate();
+        assert!(last.w >= 1.0 && last.h >= 1.0);
+    }
+
+    #[test]
+    fn boxes_that_are_none_are_refused() {
+        for corners in [
+            [f32::NAN, 0.0, 5.0, 5.0],
+            [0.0, 0.0, f32::INFINITY, 5.0],
+            [5.0, 0.0, 0.0, 5.0],
+            [0.0, 3.0, 5.0, 3.0],
+            [0.0, 0.0, 0.5, 9.0],
+        ] {
+            let [x1, y1, x2, y2] = corners;
+            assert_eq!(CentredBox::from_corners(x1, y1, x2, y2), None, "{corners:?}");
+        }
+    }
+}

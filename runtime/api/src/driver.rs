@@ -1,0 +1,606 @@
+//! Runs one operator: aligns its inputs, skips, catches, checks types, keeps copies of its state, numbers its outputs.
+//! The engine and the test harness both call it, so a test sees what a run does.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
+
+use arrow_array::Array;
+
+use crate::{
+    Alignment, Body, Config, Context, Error, Header, Inputs, Message, Operator, Outputs, Payload, Reason, Resources,
+    Result, Spec, StreamName, Values,
+    config::Origin,
+    context::Mode,
+    port::PortType,
+};
+
+/// Frames between two in-memory copies of a state.
+const COPY_EVERY: u32 = 30;
+
+/// What happens after an error or a panic in an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// The frame is skipped, the operator goes on.
+    Skip,
+    /// The frame is skipped, the operator is made anew with its last copied state.
+    Restart,
+    /// The run ends with the failure.
+    Stop,
+}
+
+impl OnError {
+    /// Stop in `complete` mode, restart in `live`.
+    pub fn default_for(mode: Mode) -> Self {
+        match mode {
+            Mode::Complete => OnError::Stop,
+            Mode::Live => OnError::Restart,
+        }
+    }
+}
+
+/// What the runtime, not the operator, does with a node: keys beginning with `SIDELINE_`.
+#[derive(Clone, Debug)]
+pub struct DriverOptions {
+    /// After an error or a panic.
+    pub on_error: OnError,
+    /// Handle every n-th frame, the others are `skipped: stride`.
+    pub stride: u64,
+}
+
+/// Where a driver's messages and reports go.
+pub trait Outlet {
+    /// A message of output number `output`.
+    fn send(&mut self, output: usize, message: Message);
+    /// A frame, or the end of a stream, was handled; its messages were sent before.
+    fn ran(&mut self, ran: Ran<'_>);
+}
+
+/// How one frame went.
+#[derive(Debug)]
+pub struct Ran<'a> {
+    /// Which frame.
+    pub header: &'a Header,
+    /// How it went.
+    pub outcome: Outcome,
+    /// When its last input was sent.
+    pub ready: Instant,
+    /// When `process` began.
+    pub started: Instant,
+    /// When its outputs were sent.
+    pub ended: Instant,
+}
+
+/// How one frame went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// `process` was called and succeeded.
+    Done,
+    /// `process` was not called.
+    Skipped(Reason),
+    /// `process` failed with this message; outputs are `skipped: error`.
+    Error(String),
+    /// `process` panicked with this message; outputs are `skipped: panic`.
+    Panic(String),
+    /// The stream ended.
+    Ended,
+}
+
+/// An operator with its driver, of whatever type.
+pub trait Runnable: Send {
+    /// Takes a message of an ordinary, side or feedback input, and runs every frame that is now complete.
+    /// `sent` is when the producer sent it.
+    ///
+    /// # Errors
+    /// A lost message, a table of another type, or a failure with `on_error: stop`.
+    fn accept(&mut self, port: usize, message: Message, sent: Instant, outlet: &mut dyn Outlet) -> Result<()>;
+    /// Changes a `live` key.
+    ///
+    /// # Errors
+    /// When the key is unknown, not live, or the value is refused: the old value stays.
+    fn set(&mut self, key: &str, value: serde_json::Value) -> Result<()>;
+    /// Closes the operator; afterwards it is not called again.
+    ///
+    /// # Errors
+    /// What `close` of the operator says.
+    fn close(&mut self) -> Result<()>;
+    /// True when every ordinary input has ended.
+    fn ended(&self) -> bool;
+    /// Side messages forgotten because newer ones came.
+    fn side_forgotten(&self) -> u64;
+}
+
+struct Port {
+    queue: VecDeque<(Message, Instant)>,
+    side: Vec<Message>,
+    next_n: u64,
+    checked: bool,
+    ended: usize,
+}
+
+struct Memory<S> {
+    stream: StreamName,
+    session: Option<u32>,
+    state: S,
+    copy: S,
+    since_copy: u32,
+}
+
+/// See the [module](self).
+pub struct Driver<O: Operator> {
+    operator: Option<O>,
+    values: Values,
+    resources: Resources,
+    spec: Spec,
+    options: DriverOptions,
+    ports: Vec<Port>,
+    held: Vec<Option<Message>>,
+    sent: Vec<u64>,
+    checked_out: Vec<bool>,
+    memories: Vec<Memory<O::State>>,
+    /// Scratch, kept to spare allocations: the inputs and outputs of the frame at hand.
+    aligned: Vec<Option<Message>>,
+    side: Vec<Vec<Message>>,
+    slots: Vec<Option<Body>>,
+    streams_ended: usize,
+    side_forgotten: u64,
+}
+
+impl<O: Operator> Driver<O> {
+    /// Makes the operator and its driver.
+    ///
+    /// # Errors
+    /// Problems of the configuration, or what `new` says.
+    pub fn new(values: Values, resources: Resources, options: DriverOptions) -> Result<Self> {
+        let operator = make::<O>(&values, &resources)?;
+        let spec = O::spec();
+        let inputs = resources.inputs.len();
+        let outputs = spec.outputs.len();
+        Ok(Self {
+            operator: Some(operator),
+            values,
+            spec,
+            options,
+            ports: (0..inputs)
+                .map(|_| Port { queue: VecDeque::new(), side: vec![], next_n: 0, checked: false, ended: 0 })
+                .collect(),
+            held: vec![None; inputs],
+            sent: vec![0; outputs],
+            checked_out: vec![false; outputs],
+            memories: vec![],
+            aligned: vec![None; inputs],
+            side: vec![vec![]; inputs],
+            slots: vec![None; outputs],
+            streams_ended: 0,
+            side_forgotten: 0,
+            resources,
+        })
+    }
+
+    /// The state of a stream, for tests and snapshots.
+    pub fn state(&self, stream: &str) -> Option<&O::State> {
+        self.memories.iter().find(|memory| &*memory.stream == stream).map(|memory| &memory.state)
+    }
+
+    fn place(&self, port: usize) -> String {
+        let input = &self.resources.inputs[port];
+        format!("node `{}`, input `{}` from {}", self.resources.node, input.name, input.from)
+    }
+
+    /// Takes the next frame of the ports aligned with `port`, if all its messages are there, and runs it.
+    fn step(&mut self, source: usize, outlet: &mut dyn Outlet) -> Result<bool> {
+        let inputs = &self.resources.inputs;
+        let group = |i: &usize| inputs[*i].alignment == Alignment::Source(source);
+        let mut ready: Option<Instant> = None;
+        let mut frame: Option<(u64, bool, bool)> = None; // frame, some data or skip, some end
+        for i in (0..self.ports.len()).filter(group) {
+            let Some((message, sent)) = self.ports[i].queue.front() else { return Ok(false) };
+            let end = matches!(message.body, Body::End);
+            match &mut frame {
+                None => frame = Some((message.header.frame, !end, end)),
+                Some((number, some, ended)) => {
+                    if *number != message.header.frame {
+                        return Err(Error::other(format!(
+                            "{}: frame {} came where frame {number} of the other inputs was due; \
+                             each output must send one message per frame",
+                            self.place(i),
+                            message.header.frame
+                        )));
+                    }
+                    *some |= !end;
+                    *ended |= end;
+                }
+            }
+            ready = Some(ready.map_or(*sent, |r| r.max(*sent)));
+        }
+        let (Some((_, some, ended)), Some(ready)) = (frame, ready) else { return Ok(false) };
+        let mut header = None;
+        for i in 0..self.ports.len() {
+            self.aligned[i] = None;
+            if self.resources.inputs[i].alignment != Alignment::Source(source) {
+                continue;
+            }
+            // Closing messages of some inputs, while others have ended already: the ends wait for one another.
+            let waits = some && matches!(self.ports[i].queue.front(), Some((Message { body: Body::End, .. }, _)));
+            if waits {
+                continue;
+            }
+            if let Some((message, _)) = self.ports[i].queue.pop_front() {
+                header.get_or_insert_with(|| message.header.clone());
+                self.aligned[i] = Some(message);
+            }
+        }
+        let Some(header) = header else { return Ok(false) };
+        if some {
+            self.run(&header, ready, ended, outlet)?;
+        } else {
+            self.end(&header, ready, outlet)?;
+        }
+        Ok(true)
+    }
+
+    /// Runs one frame whose inputs lie in `aligned`.
+    fn run(&mut self, header: &Header, ready: Instant, closing: bool, outlet: &mut dyn Outlet) -> Result<()> {
+        let started = Instant::now();
+        let mut cause = None;
+        for i in 0..self.ports.len() {
+            let input = &self.resources.inputs[i];
+            if input.hold && input.alignment.is_ordinary() {
+                match &self.aligned[i] {
+                    Some(message) if matches!(message.body, Body::Data(_)) => self.held[i].clone_from(&self.aligned[i]),
+                    _ if self.held[i].is_some() => self.aligned[i].clone_from(&self.held[i]),
+                    _ => {}
+                }
+            }
+            if input.required && cause.is_none() {
+                match &self.aligned[i] {
+                    Some(Message { body: Body::Skipped(reason), .. }) => cause = Some(reason.clone()),
+                    // A closing message that comes without its companions: nothing to process.
+                    None if closing && input.alignment.is_ordinary() => return Ok(()),
+                    _ => {}
+                }
+            }
+        }
+        if cause.is_none() && self.options.stride > 1 && header.frame % self.options.stride != 0 {
+            cause = Some(Reason::Stride);
+        }
+        if let Some(reason) = cause {
+            for slot in &mut self.slots {
+                *slot = Some(Body::Skipped(reason.clone()));
+            }
+            self.send_slots(header, outlet)?;
+            outlet.ran(Ran { header, outcome: Outcome::Skipped(reason), ready, started, ended: Instant::now() });
+            return Ok(());
+        }
+        let fault = self.call(header, |operator, cx, inputs, memory, out| {
+            if memory.session != Some(cx.header.session) {
+                memory.session = Some(cx.header.session);
+                operator.session_started(cx, &mut memory.state)?;
+            }
+            operator.process(cx, inputs, &mut memory.state, out)
+        });
+        self.finish(header, ready, started, fault, Outcome::Done, outlet)
+    }
+
+    fn end(&mut self, header: &Header, ready: Instant, outlet: &mut dyn Outlet) -> Result<()> {
+        let started = Instant::now();
+        for port in self.resources.inputs.iter().zip(&mut self.ports).filter(|(input, _)| input.alignment.is_ordinary()) {
+            port.1.ended += 1;
+        }
+        let fault = self.call(header, |operator, cx, _, memory, out| operator.stream_ended(cx, &mut memory.state, out));
+        // Only what was set is sent: a closing message is a chance, not a duty.
+        let failed = fault.is_some();
+        for (i, slot) in self.slots.iter_mut().enumerate() {
+            if let Some(body) = slot.take_if(|_| !failed) {
+                let n = self.sent[i];
+                self.sent[i] += 1;
+                outlet.send(i, Message { header: header.clone(), n, body });
+            }
+        }
+        for i in 0..self.slots.len() {
+            self.slots[i] = None;
+            let n = self.sent[i];
+            self.sent[i] += 1;
+            outlet.send(i, Message { header: header.clone(), n, body: Body::End });
+        }
+        self.streams_ended += 1;
+        self.memories.retain(|memory| memory.stream != header.stream);
+        let stop = self.report(header, ready, started, fault, Outcome::Ended, outlet);
+        stop.map_or(Ok(()), Err)
+    }
+
+    /// Calls the operator with a panic caught; what it failed with, if it did.
+    fn call(
+        &mut self,
+        header: &Header,
+        f: impl FnOnce(&mut O, &Context, &Inputs, &mut Memory<O::State>, &mut Outputs) -> Result<()>,
+    ) -> Option<Outcome> {
+        let at = match self.memories.iter().position(|memory| memory.stream == header.stream) {
+            Some(at) => at,
+            None => {
+                self.memories.push(Memory {
+                    stream: header.stream.clone(),
+                    session: None,
+                    state: O::State::default(),
+                    copy: O::State::default(),
+                    since_copy: 0,
+                });
+                self.memories.len() - 1
+            }
+        };
+        for i in 0..self.ports.len() {
+            self.side[i].clear();
+            std::mem::swap(&mut self.side[i], &mut self.ports[i].side);
+        }
+        let memory = &mut self.memories[at];
+        let Some(operator) = self.operator.as_mut() else {
+            return Some(Outcome::Error("the operator is closed".into()));
+        };
+        let cx = Context { header, node: &self.resources.node, mode: self.resources.mode, clock: &*self.resources.clock };
+        let inputs = Inputs { ports: &self.resources.inputs, aligned: &self.aligned, side: &self.side };
+        let mut out = Outputs { ports: &self.spec.outputs, slots: &mut self.slots };
+        let result = catch_unwind(AssertUnwindSafe(|| f(operator, &cx, &inputs, memory, &mut out)));
+        match result {
+            Ok(Ok(())) => {
+                memory.since_copy += 1;
+                if memory.since_copy >= COPY_EVERY && self.options.on_error == OnError::Restart {
+                    memory.copy = memory.state.clone();
+                    memory.since_copy = 0;
+                }
+                None
+            }
+            Ok(Err(error)) => Some(Outcome::Error(error.message)),
+            Err(panic) => {
+                let text = panic
+                    .downcast_ref::<&str>()
+                    .map(ToString::to_string)
+                    .or_else(|| panic.downcast_ref::<String>().cloned())
+                    .unwrap_or_else(|| "a panic without a message".into());
+                // What the panic left half done is not to be trusted.
+                memory.state = memory.copy.clone();
+                Some(Outcome::Panic(text))
+            }
+        }
+    }
+
+    /// Sends the outputs of a frame, then reports and applies `on_error`.
+    fn finish(
+        &mut self,
+        header: &Header,
+        ready: Instant,
+        started: Instant,
+        fault: Option<Outcome>,
+        well: Outcome,
+        outlet: &mut dyn Outlet,
+    ) -> Result<()> {
+        let reason = match &fault {
+            Some(Outcome::Panic(_)) => Some(Reason::Panic),
+            Some(_) => Some(Reason::Error),
+            None => None,
+        };
+        for (i, slot) in self.slots.iter_mut().enumerate() {
+            match &reason {
+                Some(reason) => *slot = Some(Body::Skipped(reason.clone())),
+                None if slot.is_none() => {
+                    *slot = Some(match &self.spec.outputs[i].ty {
+                        PortType::Table(table) => Body::Data(Payload::Table(Arc::new(table.empty()))),
+                        _ => Body::Skipped(Reason::Other("none".into())),
+                    });
+                }
+                None => {}
+            }
+        }
+        self.send_slots(header, outlet)?;
+        match self.report(header, ready, started, fault, well, outlet) {
+            Some(stop) => Err(stop),
+            None => Ok(()),
+        }
+    }
+
+    fn report(
+        &mut self,
+        header: &Header,
+        ready: Instant,
+        started: Instant,
+        fault: Option<Outcome>,
+        well: Outcome,
+        outlet: &mut dyn Outlet,
+    ) -> Option<Error> {
+        let cause = match &fault {
+            Some(Outcome::Error(message)) => Some(message.clone()),
+            Some(Outcome::Panic(message)) => Some(format!("panic: {message}")),
+            _ => None,
+        };
+        outlet.ran(Ran { header, outcome: fault.unwrap_or(well), ready, started, ended: Instant::now() });
+        let cause = cause?;
+        let place = format!("node `{}`, frame {} of stream `{}`", self.resources.node, header.frame, header.stream);
+        match self.options.on_error {
+            OnError::Skip => None,
+            OnError::Stop => Some(Error::other(format!("{place}: {cause}"))),
+            OnError::Restart => {
+                for memory in &mut self.memories {
+                    memory.state = memory.copy.clone();
+                    memory.session = None;
+                }
+                // The old one is closed first: two of a kind might fight for a file or a device.
+                if let Some(mut old) = self.operator.take() {
+                    let _ = catch_unwind(AssertUnwindSafe(|| old.close()));
+                }
+                match make::<O>(&self.values, &self.resources) {
+                    Ok(operator) => {
+                        self.operator = Some(operator);
+                        None
+                    }
+                    Err(again) => Some(again.at(format!("{place}: {cause}; it could not be restarted"))),
+                }
+            }
+        }
+    }
+
+    fn send_slots(&mut self, header: &Header, outlet: &mut dyn Outlet) -> Result<()> {
+        for i in 0..self.slots.len() {
+            let Some(body) = self.slots[i].take() else { continue };
+            if !self.checked_out[i]
+                && let Body::Data(payload) = &body
+            {
+                self.checked_out[i] = true;
+                let port = &self.spec.outputs[i];
+                check_payload(&port.ty, payload)
+                    .map_err(|e| e.at(format!("node `{}`, output `{}`", self.resources.node, port.name)))?;
+            }
+            let n = self.sent[i];
+            self.sent[i] += 1;
+            outlet.send(i, Message { header: header.clone(), n, body });
+        }
+        Ok(())
+    }
+}
+
+fn make<O: Operator>(values: &Values, resources: &Resources) -> Result<O> {
+    let config = read_config::<O::Config>(values, &resources.node)?;
+    catch_unwind(AssertUnwindSafe(|| O::new(config, resources)))
+        .unwrap_or_else(|_| Err(Error::other("panicked while it was made; the message is above")))
+        .map_err(|e| e.at(format!("node `{}`", resources.node)))
+}
+
+/// Reads a configuration; all its problems in one error.
+///
+/// # Errors
+/// One line for each problem.
+pub fn read_config<C: Config>(values: &Values, node: &str) -> Result<C> {
+    C::from_values(values).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(|p| format!("node `{node}`: {p}")).collect();
+        Error::config(lines.join("\n"))
+    })
+}
+
+fn check_payload(ty: &PortType, payload: &Payload) -> Result<()> {
+    match (ty, payload) {
+        (PortType::Any, _) | (PortType::Frame, Payload::Frame(_)) => Ok(()),
+        (PortType::Table(table), Payload::Table(rows)) => table.check(rows.data_type()),
+        (PortType::Frame, Payload::Table(_)) => Err(Error::config("frames are expected here, rows came")),
+        (PortType::Table(table), Payload::Frame(_)) => {
+            Err(Error::config(format!("rows of table `{}` are expected here, frames came", table.name)))
+        }
+    }
+}
+
+impl<O: Operator> Runnable for Driver<O> {
+    fn accept(&mut self, port: usize, message: Message, sent: Instant, outlet: &mut dyn Outlet) -> Result<()> {
+        let input = &self.resources.inputs[port];
+        let alignment = input.alignment;
+        let state = &mut self.ports[port];
+        if message.n != state.next_n {
+            let (due, came) = (state.next_n, message.n);
+            match alignment {
+                Alignment::Side { .. } if came > due => self.side_forgotten += came - due,
+                _ => {
+                    return Err(Error::other(format!(
+                        "{}: message {due} was lost (message {came} came); \
+                         is the transport overlay in force and every queue at least the window + 4?",
+                        self.place(port)
+                    )));
+                }
+            }
+        }
+        let state = &mut self.ports[port];
+        state.next_n = message.n + 1;
+        if !state.checked
+            && let Body::Data(payload) = &message.body
+        {
+            state.checked = true;
+            check_payload(&input.ty, payload).map_err(|e| e.at(self.place(port)))?;
+        }
+        let state = &mut self.ports[port];
+        match alignment {
+            Alignment::Source(source) => {
+                state.queue.push_back((message, sent));
+                while self.step(source, outlet)? {}
+                Ok(())
+            }
+            Alignment::Side { .. } | Alignment::Feedback => {
+                if matches!(message.body, Body::End) {
+                    state.ended += 1;
+                    return self.side_only_end(&message.header, sent, outlet);
+                }
+                if let Alignment::Side { queue } = alignment
+                    && state.side.len() >= queue.max(1)
+                {
+                    state.side.remove(0);
+                    self.side_forgotten += 1;
+                }
+                let header = message.header.clone();
+                state.side.push(message);
+                // An operator with side inputs alone runs whenever one comes.
+                if self.side_only() {
+                    self.aligned.fill(None);
+                    return self.run(&header, sent, false, outlet);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn set(&mut self, key: &str, value: serde_json::Value) -> Result<()> {
+        let keys = O::Config::keys();
+        let Some(known) = keys.iter().find(|k| k.name == key) else {
+            let names: Vec<&str> = keys.iter().map(|k| k.name).collect();
+            return Err(Error::config(format!(
+                "node `{}` has no key `{key}`{}",
+                self.resources.node,
+                crate::config::did_you_mean(key, names.iter().copied())
+            )));
+        };
+        if !known.live {
+            return Err(Error::config(format!(
+                "node `{}`: key `{key}` cannot change while running; set it in the flow and start again",
+                self.resources.node
+            )));
+        }
+        let mut values = self.values.clone();
+        values.set(key, value, Origin::Live);
+        let config = read_config::<O::Config>(&values, &self.resources.node)?;
+        if let Some(operator) = self.operator.as_mut() {
+            operator.reconfigure(&config)?;
+        }
+        self.values = values;
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        match self.operator.take() {
+            Some(mut operator) => catch_unwind(AssertUnwindSafe(|| operator.close()))
+                .unwrap_or_else(|_| Err(Error::other("panicked while closing")))
+                .map_err(|e| e.at(format!("node `{}`", self.resources.node))),
+            None => Ok(()),
+        }
+    }
+
+    fn ended(&self) -> bool {
+        let ordinary = |i: &usize| self.side_only() || self.resources.inputs[*i].alignment.is_ordinary();
+        (0..self.ports.len()).filter(ordinary).all(|i| self.ports[i].ended > 0 && self.ports[i].queue.is_empty())
+    }
+
+    fn side_forgotten(&self) -> u64 {
+        self.side_forgotten
+    }
+}
+
+impl<O: Operator> Driver<O> {
+    fn side_only(&self) -> bool {
+        !self.resources.inputs.iter().any(|input| input.alignment.is_ordinary())
+    }
+
+    /// An operator with side inputs alone ends when all of them have.
+    fn side_only_end(&mut self, header: &Header, sent: Instant, outlet: &mut dyn Outlet) -> Result<()> {
+        if self.side_only() && self.ports.iter().all(|port| port.ended > 0) {
+            self.aligned.fill(None);
+            return self.end(header, sent, outlet);
+        }
+        Ok(())
+    }
+}

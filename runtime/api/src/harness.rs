@@ -1,0 +1,281 @@
+//! A test feeds messages and expects messages, with a clock it drives itself, through the same driver as a run.
+//!
+//! ```no_run
+//! # use sideline_api::{testing::Harness, tables::{Pose, Track}, Operator};
+//! # fn example<Tracker: Operator>(pose: Pose) -> sideline_api::Result<()> {
+//! let mut tracker = Harness::<Tracker>::new([("buffer", 5)])?;
+//! tracker.push("poses", &[pose])?;
+//! let tracks: Vec<Track> = tracker.expect("tracks");
+//! # Ok(()) }
+//! ```
+
+use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Instant};
+
+use crate::{
+    Alignment, Body, Driver, Frame, Header, Message, Operator, Payload, Reason, Resources, Result, Runnable, Table, Values,
+    WiredInput,
+    clock::VirtualClock,
+    context::{Device, Mode},
+    driver::{DriverOptions, OnError, Outcome, Outlet, Ran},
+    models::Models,
+};
+
+/// How a harness is set up; [`Harness::new`] uses the defaults.
+pub struct Setup {
+    /// Live or complete (the default).
+    pub mode: Mode,
+    /// After an error; stop by default.
+    pub on_error: OnError,
+    /// Every n-th frame; 1 by default.
+    pub stride: u64,
+    /// Time between frames in nanoseconds; 1/30 s by default.
+    pub interval: i64,
+    /// Which declared inputs are wired, and how; all of them, aligned, by default.
+    pub inputs: Option<Vec<(&'static str, Alignment)>>,
+    /// Folder of the run; the system's folder for temporary files by default.
+    pub run_dir: PathBuf,
+    /// Where files are looked for.
+    pub search: Vec<PathBuf>,
+    /// The models.
+    pub models: Models,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Setup {
+            mode: Mode::Complete,
+            on_error: OnError::Stop,
+            stride: 1,
+            interval: 1_000_000_000 / 30,
+            inputs: None,
+            run_dir: std::env::temp_dir(),
+            search: vec![PathBuf::from(".")],
+            models: Models::default(),
+        }
+    }
+}
+
+/// See the [module](self).
+pub struct Harness<O: Operator> {
+    driver: Driver<O>,
+    inputs: Vec<WiredInput>,
+    outputs: Vec<&'static str>,
+    received: Received,
+    next: Vec<(u64, u64)>,
+    interval: i64,
+    clock: Arc<VirtualClock>,
+}
+
+#[derive(Default)]
+struct Received {
+    messages: Vec<VecDeque<Message>>,
+    outcomes: Vec<Outcome>,
+}
+
+impl Outlet for Received {
+    fn send(&mut self, output: usize, message: Message) {
+        self.messages[output].push_back(message);
+    }
+    fn ran(&mut self, ran: Ran<'_>) {
+        self.outcomes.push(ran.outcome);
+    }
+}
+
+impl<O: Operator> Harness<O> {
+    /// A harness over an operator with these values; every declared input is wired.
+    ///
+    /// # Errors
+    /// As the operator's `new`.
+    pub fn new(values: impl Into<Values>) -> Result<Self> {
+        Self::with(values, Setup::default())
+    }
+
+    /// A harness that is set up otherwise.
+    ///
+    /// # Errors
+    /// As the operator's `new`.
+    pub fn with(values: impl Into<Values>, setup: Setup) -> Result<Self> {
+        let spec = O::spec();
+        let wired = setup.inputs.unwrap_or_else(|| {
+            let how = |feedback| if feedback { Alignment::Feedback } else { Alignment::Source(0) };
+            spec.inputs.iter().map(|port| (port.name, how(port.feedback))).collect()
+        });
+        let inputs: Vec<WiredInput> = wired
+            .into_iter()
+            .filter_map(|(name, alignment)| {
+                let port = spec.find_input(name)?;
+                Some(WiredInput {
+                    name: name.into(),
+                    from: format!("test/{name}"),
+                    ty: port.ty,
+                    required: port.required,
+                    hold: port.hold,
+                    alignment,
+                })
+            })
+            .collect();
+        let clock = Arc::new(VirtualClock::default());
+        let resources = Resources {
+            node: spec.name.into(),
+            mode: setup.mode,
+            device: Device::Cpu,
+            run_dir: setup.run_dir,
+            run: "test".into(),
+            inputs: inputs.clone(),
+            search: setup.search,
+            models: Arc::new(setup.models),
+            clock: clock.clone(),
+        };
+        let options = DriverOptions { on_error: setup.on_error, stride: setup.stride };
+        Ok(Self {
+            driver: Driver::new(values.into(), resources, options)?,
+            outputs: spec.outputs.iter().map(|port| port.name).collect(),
+            received: Received { messages: vec![VecDeque::new(); spec.outputs.len()], outcomes: vec![] },
+            next: vec![(0, 0); inputs.len()],
+            inputs,
+            interval: setup.interval,
+            clock,
+        })
+    }
+
+    /// The clock that the operator reads.
+    pub fn clock(&self) -> &VirtualClock {
+        &self.clock
+    }
+
+    /// The driver, to look at states.
+    pub fn driver(&self) -> &Driver<O> {
+        &self.driver
+    }
+
+    fn port(&self, name: &str) -> usize {
+        match self.inputs.iter().position(|input| input.name == name) {
+            Some(port) => port,
+            None => panic!("no input `{name}` is wired"),
+        }
+    }
+
+    /// The header of a frame of the stream `test`.
+    pub fn header(&self, frame: u64) -> Header {
+        let pts = frame as i64 * self.interval;
+        Header { stream: "test".into(), session: 0, frame, pts, captured: pts, forgotten: 0 }
+    }
+
+    /// Sends any body as the next message of an input, about the input's next frame.
+    ///
+    /// # Errors
+    /// What the driver reports to the engine: the run would stop.
+    pub fn push_body(&mut self, input: &str, body: Body) -> Result<()> {
+        let frame = self.next[self.port(input)].0;
+        self.push_at(input, frame, body)
+    }
+
+    /// Sends any body about a chosen frame.
+    ///
+    /// # Errors
+    /// As [`Self::push_body`].
+    pub fn push_at(&mut self, input: &str, frame: u64, body: Body) -> Result<()> {
+        let port = self.port(input);
+        let n = self.next[port].1;
+        self.next[port] = (if matches!(body, Body::End) { frame } else { frame + 1 }, n + 1);
+        let message = Message { header: self.header(frame), n, body };
+        self.driver.accept(port, message, Instant::now(), &mut self.received)
+    }
+
+    /// Leaves out a message of an input: the next one will show a gap.
+    pub fn lose(&mut self, input: &str) {
+        let port = self.port(input);
+        self.next[port].1 += 1;
+    }
+
+    /// Sends rows.
+    ///
+    /// # Errors
+    /// As [`Self::push_body`].
+    pub fn push<T: Table>(&mut self, input: &str, rows: &[T]) -> Result<()> {
+        self.push_body(input, Body::Data(Payload::Table(Arc::new(T::encode(rows)))))
+    }
+
+    /// Sends a frame.
+    ///
+    /// # Errors
+    /// As [`Self::push_body`].
+    pub fn push_frame(&mut self, input: &str, frame: Frame) -> Result<()> {
+        self.push_body(input, Body::Data(Payload::Frame(Arc::new(frame))))
+    }
+
+    /// Sends nothing, with a reason.
+    ///
+    /// # Errors
+    /// As [`Self::push_body`].
+    pub fn skip(&mut self, input: &str, reason: Reason) -> Result<()> {
+        self.push_body(input, Body::Skipped(reason))
+    }
+
+    /// Ends the stream on every input.
+    ///
+    /// # Errors
+    /// As [`Self::push_body`].
+    pub fn end(&mut self) -> Result<()> {
+        let frames = self.next.iter().map(|next| next.0).max().unwrap_or(0);
+        for name in self.inputs.iter().map(|input| input.name.clone()).collect::<Vec<_>>() {
+            self.push_at(&name, frames, Body::End)?;
+        }
+        Ok(())
+    }
+
+    /// Changes a live key.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn set(&mut self, key: &str, value: impl Into<serde_json::Value>) -> Result<()> {
+        self.driver.set(key, value.into())
+    }
+
+    /// Closes the operator.
+    ///
+    /// # Errors
+    /// As the operator's `close`.
+    pub fn close(&mut self) -> Result<()> {
+        self.driver.close()
+    }
+
+    /// The next message of an output, if there is one.
+    pub fn next_message(&mut self, output: &str) -> Option<Message> {
+        let i = self.outputs.iter().position(|name| *name == output);
+        let Some(i) = i else { panic!("there is no output `{output}`") };
+        self.received.messages[i].pop_front()
+    }
+
+    /// The next message of an output, which must be rows.
+    pub fn expect<T: Table>(&mut self, output: &str) -> Vec<T> {
+        match self.next_message(output).map(|message| message.body) {
+            Some(Body::Data(Payload::Table(table))) => match T::decode(&table) {
+                Ok(rows) => rows,
+                Err(error) => panic!("output `{output}`: {error}"),
+            },
+            other => panic!("output `{output}`: rows expected, found {other:?}"),
+        }
+    }
+
+    /// The next message of an output, which must be a frame.
+    pub fn expect_frame(&mut self, output: &str) -> Arc<Frame> {
+        match self.next_message(output).map(|message| message.body) {
+            Some(Body::Data(Payload::Frame(frame))) => frame,
+            other => panic!("output `{output}`: a frame expected, found {other:?}"),
+        }
+    }
+
+    /// The next message of an output, which must be skipped.
+    pub fn expect_skipped(&mut self, output: &str) -> Reason {
+        match self.next_message(output).map(|message| message.body) {
+            Some(Body::Skipped(reason)) => reason,
+            other => panic!("output `{output}`: skipped expected, found {other:?}"),
+        }
+    }
+
+    /// How each frame went since the last call.
+    pub fn outcomes(&mut self) -> Vec<Outcome> {
+        std::mem::take(&mut self.received.outcomes)
+    }
+}

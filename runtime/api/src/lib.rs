@@ -1,0 +1,45 @@
+//! What the author of a Sideline operator sees.
+//!
+//! An operator is a struct with a documented configuration, declared ports and a `process` that is called once per
+//! frame with all its inputs of that frame. Everything else is the runtime's: threads, queues, alignment, skipping,
+//! state, restarts, numbers, transport. `operators/counter` is the smallest one; copy it to begin.
+#![forbid(unsafe_code)]
+// The macros of this crate name it by this path, also inside it.
+extern crate self as sideline_api;
+
+pub mod clock;
+pub mod config;
+mod context;
+pub mod driver;
+mod error;
+mod frame;
+#[path = "harness.rs"]
+pub mod testing;
+mod message;
+pub mod models;
+mod operator;
+mod port;
+mod registry;
+pub mod table;
+pub mod tables;
+
+pub use config::{Config, Values};
+pub use context::{Context, Device, Inputs, Mode, Outputs, Resources, SourceContext, find_file};
+pub use driver::{Driver, OnError, Runnable};
+pub use error::{Error, Failure, OrFail, Result};
+pub use frame::{Color, Encoding, Frame, Matrix, Plane};
+pub use message::{Body, Header, Message, Payload, Reason, StreamName};
+pub use operator::{Captured, Operator, Source, State};
+pub use port::{Alignment, InputPort, OutputPort, PortType, Spec, WiredInput};
+pub use registry::{Entry, Make, Registry, RunnableSource};
+pub use serde_json;
+/// Derives [`config::Config`] for a struct.
+pub use sideline_derive::Config;
+pub use table::{Column, Table, TableType};
+
+/// The parts of Arrow that messages are made of.
+pub mod arrow {
+    pub use arrow_array as array;
+    pub use arrow_buffer as buffer;
+    pub use arrow_schema as schema;
+}

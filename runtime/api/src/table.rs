@@ -1,0 +1,279 @@
+//! Tables: a Rust struct is a row, a struct array is a message.
+//!
+//! ```
+//! sideline_api::table! {
+//!     /// A goal.
+//!     pub struct Goal in "goals" {
+//!         /// Who scored.
+//!         pub track: u32,
+//!         /// Where the ball was, pixels of the source frame.
+//!         pub ball: [f32; 2],
+//!     }
+//! }
+//! use sideline_api::Table;
+//! let rows = Goal::encode(&[Goal { track: 7, ball: [1.0, 2.0] }]);
+//! assert_eq!(Goal::decode(&rows).unwrap()[0].track, 7);
+//! ```
+
+use std::sync::Arc;
+
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, FixedSizeListArray, ListArray, PrimitiveArray, StringArray, StructArray,
+    types::{ArrowPrimitiveType, Float32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type},
+};
+use arrow_buffer::OffsetBuffer;
+use arrow_schema::{DataType, Field, Fields};
+
+use crate::{Error, Result};
+
+/// A row type: its columns, and the way to and from a struct array. Made by [`table!`](crate::table).
+pub trait Table: Sized {
+    /// Name of the table, as in type files and recordings: `tracks`.
+    const NAME: &'static str;
+    /// First line of the row's documentation.
+    const ABOUT: &'static str;
+    /// Name and documentation of each column, in order.
+    const COLUMNS: &'static [(&'static str, &'static str)];
+    /// The columns.
+    fn fields() -> Fields;
+    /// Rows to a struct array.
+    fn encode(rows: &[Self]) -> StructArray;
+    /// A struct array to rows.
+    ///
+    /// # Errors
+    /// When the columns are not those of [`Table::fields`].
+    fn decode(array: &StructArray) -> Result<Vec<Self>>;
+}
+
+/// A named table type that can be compared without its Rust type.
+#[derive(Clone, Copy, Debug)]
+pub struct TableType {
+    /// Name of the table.
+    pub name: &'static str,
+    /// What a row is.
+    pub about: &'static str,
+    /// Name and documentation of each column.
+    pub columns: &'static [(&'static str, &'static str)],
+    /// Its columns.
+    pub fields: fn() -> Fields,
+}
+
+impl TableType {
+    /// The type of the rows `T`.
+    pub fn of<T: Table>() -> Self {
+        Self { name: T::NAME, about: T::ABOUT, columns: T::COLUMNS, fields: T::fields }
+    }
+
+    /// An empty table.
+    pub fn empty(&self) -> StructArray {
+        let fields = (self.fields)();
+        let columns = fields.iter().map(|f| arrow_array::new_empty_array(f.data_type())).collect();
+        StructArray::new(fields, columns, None)
+    }
+
+    /// Checks a message against the type.
+    ///
+    /// # Errors
+    /// Names the first column that differs.
+    pub fn check(&self, found: &DataType) -> Result<()> {
+        let want = (self.fields)();
+        let DataType::Struct(have) = found else {
+            return Err(Error::config(format!("table `{}` is a struct array, found {found}", self.name)));
+        };
+        for (want, have) in want.iter().zip(have) {
+            if want.name() != have.name() || want.data_type() != have.data_type() {
+                return Err(Error::config(format!(
+                    "table `{}`: column `{}: {}` expected, found `{}: {}`; are both ends of the same version?",
+                    self.name,
+                    want.name(),
+                    want.data_type(),
+                    have.name(),
+                    have.data_type()
+                )));
+            }
+        }
+        if want.len() != have.len() {
+            return Err(Error::config(format!("table `{}` has {} columns, found {}", self.name, want.len(), have.len())));
+        }
+        Ok(())
+    }
+}
+
+impl PartialEq for TableType {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+/// A value that can stand in a column. No nulls: NaN is 'not seen'.
+pub trait Column: Sized {
+    /// The Arrow type of the column.
+    fn data_type() -> DataType;
+    /// All rows of the column.
+    fn encode<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef
+    where
+        Self: 'a;
+    /// All values of the column.
+    ///
+    /// # Errors
+    /// When the array is of another type.
+    fn decode(array: &dyn Array) -> Result<Vec<Self>>;
+}
+
+fn downcast<T: 'static>(array: &dyn Array) -> Result<&T> {
+    array
+        .as_any()
+        .downcast_ref()
+        .ok_or_else(|| Error::config(format!("a column of type {} was not expected here", array.data_type())))
+}
+
+macro_rules! primitive {
+    ($($native:ty => $arrow:ty),*) => {$(
+        impl Column for $native {
+            fn data_type() -> DataType {
+                <$arrow>::DATA_TYPE
+            }
+            fn encode<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
+                Arc::new(PrimitiveArray::<$arrow>::from_iter_values(values.copied()))
+            }
+            fn decode(array: &dyn Array) -> Result<Vec<Self>> {
+                Ok(downcast::<PrimitiveArray<$arrow>>(array)?.values().to_vec())
+            }
+        }
+    )*};
+}
+primitive!(f32 => Float32Type, u8 => UInt8Type, u16 => UInt16Type, u32 => UInt32Type, u64 => UInt64Type, i64 => Int64Type);
+
+impl Column for bool {
+    fn data_type() -> DataType {
+        DataType::Boolean
+    }
+    fn encode<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
+        Arc::new(BooleanArray::from(values.copied().collect::<Vec<_>>()))
+    }
+    fn decode(array: &dyn Array) -> Result<Vec<Self>> {
+        Ok(downcast::<BooleanArray>(array)?.values().iter().collect())
+    }
+}
+
+impl Column for String {
+    fn data_type() -> DataType {
+        DataType::Utf8
+    }
+    fn encode<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(values))
+    }
+    fn decode(array: &dyn Array) -> Result<Vec<Self>> {
+        let strings = downcast::<StringArray>(array)?;
+        Ok((0..strings.len()).map(|i| strings.value(i).to_owned()).collect())
+    }
+}
+
+impl<T: Column + Copy + Default, const N: usize> Column for [T; N] {
+    fn data_type() -> DataType {
+        DataType::FixedSizeList(Arc::new(Field::new("item", T::data_type(), false)), N as i32)
+    }
+    fn encode<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef
+    where
+        Self: 'a,
+    {
+        let items = T::encode(values.flat_map(|row| row.iter()));
+        Arc::new(FixedSizeListArray::new(Arc::new(Field::new("item", T::data_type(), false)), N as i32, items, None))
+    }
+    fn decode(array: &dyn Array) -> Result<Vec<Self>> {
+        let list = downcast::<FixedSizeListArray>(array)?;
+        if list.value_length() != N as i32 {
+            return Err(Error::config(format!("a column holds lists of {}, expected {N}", list.value_length())));
+        }
+        let items = T::decode(&list.values().slice(list.value_offset(0) as usize, list.len() * N))?;
+        Ok(items
+            .chunks_exact(N.max(1))
+            .map(|chunk| {
+                let mut row = [T::default(); N];
+                row.copy_from_slice(chunk);
+                row
+            })
+            .collect())
+    }
+}
+
+impl<T: Column + Clone> Column for Vec<T> {
+    fn data_type() -> DataType {
+        DataType::List(Arc::new(Field::new("item", T::data_type(), false)))
+    }
+    fn encode<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef
+    where
+        Self: 'a,
+    {
+        let rows: Vec<&Self> = values.collect();
+        let offsets = OffsetBuffer::from_lengths(rows.iter().map(|row| row.len()));
+        let items = T::encode(rows.into_iter().flatten());
+        Arc::new(ListArray::new(Arc::new(Field::new("item", T::data_type(), false)), offsets, items, None))
+    }
+    fn decode(array: &dyn Array) -> Result<Vec<Self>> {
+        let list = downcast::<ListArray>(array)?;
+        let items = T::decode(list.values().as_ref())?;
+        Ok(list.offsets().windows(2).map(|w| items[w[0] as usize..w[1] as usize].to_vec()).collect())
+    }
+}
+
+/// Finds and decodes one column of a struct array. For the code that [`table!`](crate::table) writes.
+///
+/// # Errors
+/// Names the table and the column.
+pub fn decode_column<T: Column>(table: &str, array: &StructArray, name: &str) -> Result<Vec<T>> {
+    let column = array
+        .column_by_name(name)
+        .ok_or_else(|| Error::config(format!("table `{table}` has no column `{name}` here; it has {:?}", array.column_names())))?;
+    T::decode(column.as_ref()).map_err(|e| e.at(format_args!("table `{table}`, column `{name}`")))
+}
+
+/// Declares a table: a struct whose values are rows. See [the module](crate::table) for an example.
+#[macro_export]
+macro_rules! table {
+    (
+        $(#[doc = $about:literal])*
+        $vis:vis struct $row:ident in $name:literal {
+            $( $(#[doc = $doc:literal])* pub $column:ident : $type:ty, )*
+        }
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Clone, Debug, PartialEq)]
+        $vis struct $row {
+            $( $(#[doc = $doc])* pub $column: $type, )*
+        }
+        $crate::table!(@impl $row, $name, [$($about)*], $( $column: $type = [$($doc)*], )*);
+    };
+    (@impl $row:ident, $name:literal, [$($about:literal)*], $( $column:ident: $type:ty = [$($doc:literal)*], )*) => {
+        impl $crate::Table for $row {
+            const NAME: &'static str = $name;
+            const ABOUT: &'static str = concat!($($about),*);
+            const COLUMNS: &'static [(&'static str, &'static str)] =
+                &[$( (stringify!($column), concat!($($doc),*)), )*];
+            fn fields() -> $crate::arrow::schema::Fields {
+                $crate::arrow::schema::Fields::from(vec![$(
+                    $crate::arrow::schema::Field::new(
+                        stringify!($column), <$type as $crate::Column>::data_type(), false),
+                )*])
+            }
+            fn encode(rows: &[Self]) -> $crate::arrow::array::StructArray {
+                $crate::arrow::array::StructArray::new(
+                    <Self as $crate::Table>::fields(),
+                    vec![$( <$type as $crate::Column>::encode(rows.iter().map(|row| &row.$column)), )*],
+                    None,
+                )
+            }
+            fn decode(array: &$crate::arrow::array::StructArray) -> $crate::Result<Vec<Self>> {
+                $( let mut $column = $crate::table::decode_column::<$type>($name, array, stringify!($column))?.into_iter(); )*
+                let mut rows = Vec::with_capacity($crate::arrow::array::Array::len(array));
+                for _ in 0..$crate::arrow::array::Array::len(array) {
+                    let ($( Some($column), )*) = ($( $column.next(), )*) else {
+                        return Err($crate::Error::config(concat!("table `", $name, "`: columns of unequal length")));
+                    };
+                    rows.push(Self { $( $column, )* });
+                }
+                Ok(rows)
+            }
+        }
+    };
+}

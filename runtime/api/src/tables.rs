@@ -1,0 +1,155 @@
+//! The tables that operators exchange. Pixels are pixels of the source frame; lengths on a body are torso lengths.
+//!
+//! No table holds a wall-clock or measured value: a run in `complete` mode gives the same bytes again.
+
+use crate::table;
+
+table! {
+    /// An object that a detector saw in this frame.
+    pub struct Detection in "detections" {
+        /// Left edge, px.
+        pub x1: f32,
+        /// Top edge, px.
+        pub y1: f32,
+        /// Right edge, px.
+        pub x2: f32,
+        /// Bottom edge, px.
+        pub y2: f32,
+        /// Confidence, 0..1.
+        pub score: f32,
+        /// Class number; names are in the model file.
+        pub class: u16,
+        /// True when a second model confirmed or corrected the class.
+        pub refined: bool,
+    }
+}
+
+table! {
+    /// An object with an identity.
+    pub struct Track in "tracks" {
+        /// Identity, from 1; never used again within a stream.
+        pub track: u32,
+        /// `fighter_1`, `fighter_2` or empty.
+        pub fighter: String,
+        /// `tentative`, `confirmed`, or `lost` (the box is then predicted).
+        pub state: String,
+        /// Left edge, px.
+        pub x1: f32,
+        /// Top edge, px.
+        pub y1: f32,
+        /// Right edge, px.
+        pub x2: f32,
+        /// Bottom edge, px.
+        pub y2: f32,
+        /// Confidence of the last detection, 0..1.
+        pub score: f32,
+        /// Class number of the detection.
+        pub class: u16,
+        /// Frames since the track began.
+        pub age: u32,
+    }
+}
+
+/// Number of joints of a [`Pose`]: MediaPipe's BlazePose topology.
+pub const JOINTS: usize = 33;
+
+table! {
+    /// A person's joints.
+    pub struct Pose in "poses" {
+        /// Identity of the track, 0 when none is known yet.
+        pub track: u32,
+        /// `fighter_1`, `fighter_2` or empty.
+        pub fighter: String,
+        /// Left edge of the person, px.
+        pub x1: f32,
+        /// Top edge, px.
+        pub y1: f32,
+        /// Right edge, px.
+        pub x2: f32,
+        /// Bottom edge, px.
+        pub y2: f32,
+        /// Confidence that a person is there, 0..1.
+        pub score: f32,
+        /// Name of the model that saw it.
+        pub model: String,
+        /// x, y, z, visibility of each joint: x by frame width, y by frame height, z by frame width with the hips at 0 (MediaPipe's landmarks). NaN where the model does not know the joint.
+        pub joints: [[f32; 4]; 33],
+        /// x, y, z of each joint in metres, origin between the hips.
+        pub world: [[f32; 3]; 33],
+    }
+}
+
+/// Most joint angles of a [`Motion`] row.
+pub const ANGLES: usize = 20;
+
+table! {
+    /// How a track moves: the 198 values, joint angles and a norm.
+    pub struct Motion in "motion" {
+        /// Identity of the track.
+        pub track: u32,
+        /// `fighter_1`, `fighter_2` or empty.
+        pub fighter: String,
+        /// Velocity of each joint, hip-centred, torso lengths per second; NaN where not known.
+        pub velocity: [[f32; 3]; 33],
+        /// Acceleration of each joint, hip-centred, torso lengths per second squared; NaN where not known.
+        pub acceleration: [[f32; 3]; 33],
+        /// Angles at the joints, radians, in the order of the motion operator's `ANGLES`; NaN where not known.
+        pub joint_angles: [f32; 20],
+        /// Euclidean norm of all known velocities, torso lengths per second.
+        pub velocity_norm: f32,
+    }
+}
+
+table! {
+    /// A running number, for the first operator and for tests of the runtime.
+    pub struct Count in "counts" {
+        /// Frames of this stream so far.
+        pub frames: u64,
+        /// Sum of the frame's sampled bytes: tells frames apart.
+        pub checksum: u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Table, TableType};
+
+    #[test]
+    fn rows_survive_the_struct_array() {
+        let mut pose = Pose {
+            track: 3,
+            fighter: "fighter_1".into(),
+            x1: 1.0,
+            y1: 2.0,
+            x2: 3.0,
+            y2: 4.0,
+            score: 0.5,
+            model: "lite".into(),
+            joints: [[0.25; 4]; JOINTS],
+            world: [[0.0; 3]; JOINTS],
+        };
+        pose.joints[32] = [1.0, 2.0, 3.0, 4.0];
+        let rows = vec![pose.clone(), Pose { track: 4, ..pose }];
+        assert_eq!(Pose::decode(&Pose::encode(&rows)).unwrap(), rows);
+        assert_eq!(Pose::decode(&Pose::encode(&rows).slice_rows(1, 1)).unwrap(), rows[1..]);
+        assert_eq!(Pose::decode(&Pose::encode(&[])).unwrap(), []);
+    }
+
+    trait SliceRows {
+        fn slice_rows(&self, at: usize, len: usize) -> Self;
+    }
+    impl SliceRows for arrow_array::StructArray {
+        fn slice_rows(&self, at: usize, len: usize) -> Self {
+            self.slice(at, len)
+        }
+    }
+
+    #[test]
+    fn a_table_of_another_type_is_named() {
+        let tracks = Track::encode(&[]);
+        let error = TableType::of::<Detection>().check(arrow_array::Array::data_type(&tracks)).unwrap_err();
+        assert!(error.message.contains("table `detections`: column `x1: Float32` expected, found `track: UInt32`"), "{error}");
+        assert!(Detection::decode(&tracks).unwrap_err().message.contains("no column `score`") || Detection::decode(&tracks).is_err());
+    }
+}

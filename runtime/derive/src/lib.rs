@@ -1,0 +1,141 @@
+//! `#[derive(Config)]`: a documented struct becomes an operator's configuration.
+//!
+//! The struct's first line of documentation says what the operator does, each field's documentation what raising or
+//! lowering the value does. `#[config(default = .., live, range(least, greatest))]` gives the default, marks the value
+//! as one that may change while the graph runs, and bounds it. A field without a default must be given.
+#![forbid(unsafe_code)]
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+use syn::{Data, DeriveInput, Expr, ExprLit, Field, Fields, Lit, Meta, Token, parenthesized, spanned::Spanned};
+
+/// See the crate's documentation.
+#[proc_macro_derive(Config, attributes(config))]
+pub fn derive_config(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    let input = syn::parse_macro_input!(input as DeriveInput);
+    expand(&input).unwrap_or_else(|error| error.to_compile_error()).into()
+}
+
+/// What `#[config(..)]` says of a field.
+#[derive(Default)]
+struct Options {
+    default: Option<Expr>,
+    live: bool,
+    range: Option<(Expr, Expr)>,
+}
+
+fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
+    let Data::Struct(data) = &input.data else {
+        return Err(syn::Error::new(input.span(), "Config is derived for structs with named fields"));
+    };
+    let fields: Vec<&Field> = match &data.fields {
+        Fields::Named(named) => named.named.iter().collect(),
+        Fields::Unit => vec![],
+        Fields::Unnamed(_) => return Err(syn::Error::new(input.span(), "Config is derived for structs with named fields")),
+    };
+    let name = &input.ident;
+    let about = documentation(&input.attrs).lines().next().unwrap_or_default().trim().to_owned();
+    if about.is_empty() {
+        return Err(syn::Error::new(input.span(), "a line of documentation is needed: `sideline list` prints it"));
+    }
+    let mut keys = Vec::new();
+    let mut reads = Vec::new();
+    let mut writes = Vec::new();
+    let mut idents = Vec::new();
+    for (i, field) in fields.iter().enumerate() {
+        let ident = field.ident.as_ref().expect("named fields have names");
+        let key = ident.to_string();
+        let about = documentation(&field.attrs);
+        if about.is_empty() {
+            return Err(syn::Error::new(field.span(), format!("`{key}` needs documentation: what does raising and lowering it do?")));
+        }
+        let options = options(field)?;
+        let (ty, live) = (&field.ty, options.live);
+        let kind = ty.to_token_stream().to_string().replace(' ', "");
+        let default = match &options.default {
+            Some(Expr::Lit(ExprLit { lit: Lit::Str(text), .. })) => {
+                quote!(::core::option::Option::Some(::sideline_api::serde_json::Value::from(#text)))
+            }
+            Some(Expr::Lit(literal)) => quote!(::core::option::Option::Some(::sideline_api::serde_json::Value::from(#literal))),
+            Some(value) => quote!({
+                let value: #ty = #value;
+                ::core::option::Option::Some(::sideline_api::serde_json::to_value(&value).unwrap_or_default())
+            }),
+            None => quote!(::core::option::Option::None),
+        };
+        let range = match &options.range {
+            Some((least, greatest)) => quote!(::core::option::Option::Some((#least as f64, #greatest as f64))),
+            None => quote!(::core::option::Option::None),
+        };
+        keys.push(quote!(::sideline_api::config::Key {
+            name: #key, about: #about, kind: #kind, default: #default, live: #live, range: #range,
+        }));
+        reads.push(quote!(let #ident = ::sideline_api::config::read_field::<#ty>(values, &keys[#i], &mut problems);));
+        writes.push(quote!((#key, ::sideline_api::serde_json::to_value(&self.#ident).unwrap_or_default())));
+        idents.push(ident);
+    }
+    Ok(quote! {
+        impl ::sideline_api::config::Config for #name {
+            const ABOUT: &'static str = #about;
+            fn keys() -> ::std::vec::Vec<::sideline_api::config::Key> {
+                ::std::vec![#(#keys),*]
+            }
+            fn from_values(
+                values: &::sideline_api::config::Values,
+            ) -> ::core::result::Result<Self, ::std::vec::Vec<::sideline_api::config::Problem>> {
+                let keys = Self::keys();
+                let mut problems = ::std::vec::Vec::new();
+                ::sideline_api::config::unknown_keys(values, &keys, &mut problems);
+                #(#reads)*
+                match (#(#idents,)*) {
+                    (#(::core::option::Option::Some(#idents),)*) if problems.is_empty() => {
+                        ::core::result::Result::Ok(Self { #(#idents),* })
+                    }
+                    #[allow(unreachable_patterns)]
+                    _ => ::core::result::Result::Err(problems),
+                }
+            }
+            fn to_values(&self) -> ::std::vec::Vec<(&'static str, ::sideline_api::serde_json::Value)> {
+                ::std::vec![#(#writes),*]
+            }
+        }
+    })
+}
+
+fn options(field: &Field) -> syn::Result<Options> {
+    let mut options = Options::default();
+    for attribute in field.attrs.iter().filter(|a| a.path().is_ident("config")) {
+        attribute.parse_nested_meta(|meta| {
+            if meta.path.is_ident("default") {
+                options.default = Some(meta.value()?.parse()?);
+            } else if meta.path.is_ident("live") {
+                options.live = true;
+            } else if meta.path.is_ident("range") {
+                let content;
+                parenthesized!(content in meta.input);
+                let least = content.parse()?;
+                content.parse::<Token![,]>()?;
+                options.range = Some((least, content.parse()?));
+            } else {
+                return Err(meta.error("expected `default = ..`, `live` or `range(least, greatest)`"));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(options)
+}
+
+/// The documentation comment, lines joined.
+fn documentation(attributes: &[syn::Attribute]) -> String {
+    let lines: Vec<String> = attributes
+        .iter()
+        .filter_map(|attribute| match &attribute.meta {
+            Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
+                Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value().trim().to_owned()),
+                _ => None,
+            },
+            _ => None,
+        })
+        .collect();
+    lines.join("\n").trim().to_owned()
+}

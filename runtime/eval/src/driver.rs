@@ -1,0 +1,177 @@
+//! Runs a tracker over sequences and gathers its figures.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::motchallenge::{Detection, EvalError, Frames, Labelled, Rect, Sequence};
+use crate::{Clear, Hota, Identity};
+
+/// What a tracker is given: the detections of one frame.
+#[derive(Clone, Copy, Debug)]
+pub struct DetectedFrame<'a> {
+    /// The sequence's name.
+    pub sequence: &'a str,
+    /// The frame, from 1. At 1 a tracker begins with a fresh state: each sequence is a world of its own.
+    pub number: usize,
+    /// Seconds since the frame before.
+    pub seconds: f64,
+    /// What the detector saw, scores 0 to 1; perhaps nothing.
+    pub detections: &'a [Detection],
+}
+
+/// What a tracker answers: a box with an identity.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tracked {
+    /// Identity, unique within a frame.
+    pub id: u32,
+    /// Where it is.
+    pub rect: Rect,
+}
+
+/// Figures of one sequence, or of several pooled. Ratios are percentages.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Figures {
+    /// Multiple object tracking accuracy (CLEAR).
+    pub mota: f64,
+    /// F1 of identities.
+    pub idf1: f64,
+    /// Higher order tracking accuracy.
+    pub hota: f64,
+    /// Detection accuracy (of HOTA).
+    pub deta: f64,
+    /// Association accuracy (of HOTA).
+    pub assa: f64,
+    /// Mean IoU of matched boxes.
+    pub motp: f64,
+    /// Identity switches.
+    pub idsw: u64,
+    /// False positives.
+    pub fp: u64,
+    /// Misses.
+    pub r#fn: u64,
+    /// Fragmentations.
+    pub fm: u64,
+    /// Boxes in the ground truth.
+    pub objects: u64,
+}
+
+/// Figures of every sequence by name, and `overall`. Serialises as one map.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// Each sequence.
+    #[serde(flatten)]
+    pub sequences: BTreeMap<String, Figures>,
+    /// All sequences, their counts pooled.
+    pub overall: Figures,
+}
+
+/// Feeds every sequence below `dir` (or `dir` itself, if it is one) to `tracker`, frame by frame and in the order of the
+/// names, and scores what it answers.
+///
+/// # Errors
+/// No sequence, a missing file, or a line that is not of the MOTChallenge layout.
+pub fn run_tracking(
+    dir: &Path,
+    tracker: &mut dyn FnMut(DetectedFrame<'_>) -> Vec<Tracked>,
+) -> Result<Report, EvalError> {
+    let mut counts = BTreeMap::new();
+    for sequence in sequences(dir)? {
+        let mut result: Frames<Labelled> = Vec::new();
+        for index in 0..sequence.detections.len().max(sequence.truth.len()) {
+            let tracks = tracker(DetectedFrame {
+                sequence: &sequence.name,
+                number: index + 1,
+                seconds: 1.0 / sequence.frame_rate,
+                detections: frame(&sequence.detections, index),
+            });
+            result.push(tracks.into_iter().map(|track| Labelled { id: track.id.into(), rect: track.rect }).collect());
+        }
+        counts.insert(sequence.name, Counts::of(&sequence.truth, &result));
+    }
+    let mut pooled = Counts::default();
+    counts.values().for_each(|of| pooled.add(of));
+    let sequences = counts.into_iter().map(|(name, of)| (name, of.figures())).collect();
+    Ok(Report { sequences, overall: pooled.figures() })
+}
+
+/// The figures of one result against the ground truth.
+#[must_use]
+pub fn score(truth: &Frames<Labelled>, result: &Frames<Labelled>) -> Figures {
+    Counts::of(truth, result).figures()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{:<28} {:>6} {:>6} {:>6} {:>6} {:>6} {:>5} {:>6} {:>6} {:>5}",
+            "sequence", "MOTA", "IDF1", "HOTA", "DetA", "AssA", "IDSW", "FP", "FN", "FM")?;
+        let overall = ("overall", &self.overall);
+        for (name, f) in self.sequences.iter().map(|(name, f)| (name.as_str(), f)).chain([overall]) {
+            writeln!(out, "{name:<28} {:>6.1} {:>6.1} {:>6.1} {:>6.1} {:>6.1} {:>5} {:>6} {:>6} {:>5}",
+                f.mota, f.idf1, f.hota, f.deta, f.assa, f.idsw, f.fp, f.r#fn, f.fm)?;
+        }
+        Ok(())
+    }
+}
+
+/// The boxes of a frame (from 0); none past the end.
+pub(crate) fn frame<T>(frames: &Frames<T>, index: usize) -> &[T] {
+    frames.get(index).map_or(&[], Vec::as_slice)
+}
+
+fn sequences(dir: &Path) -> Result<Vec<Sequence>, EvalError> {
+    let is_sequence = |folder: &Path| folder.join("det/det.txt").is_file() && folder.join("gt/gt.txt").is_file();
+    if is_sequence(dir) {
+        return Ok(vec![Sequence::read(dir)?]);
+    }
+    let unreadable = |source| EvalError::Read { path: dir.to_owned(), source };
+    let entries = std::fs::read_dir(dir).map_err(unreadable)?;
+    let mut folders = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+    folders.retain(|folder| is_sequence(folder));
+    folders.sort();
+    if folders.is_empty() {
+        return Err(EvalError::NoSequence { path: dir.to_owned() });
+    }
+    folders.iter().map(|folder| Sequence::read(folder)).collect()
+}
+
+#[derive(Default)]
+struct Counts {
+    clear: Clear,
+    identity: Identity,
+    hota: Hota,
+}
+
+impl Counts {
+    fn of(truth: &Frames<Labelled>, result: &Frames<Labelled>) -> Self {
+        Self {
+            clear: Clear::count(truth, result),
+            identity: Identity::count(truth, result),
+            hota: Hota::count(truth, result),
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.clear += other.clear;
+        self.identity += other.identity;
+        self.hota += other.hota;
+    }
+
+    fn figures(&self) -> Figures {
+        Figures {
+            mota: 100.0 * self.clear.mota(),
+            idf1: 100.0 * self.identity.idf1(),
+            hota: 100.0 * self.hota.hota(),
+            deta: 100.0 * self.hota.deta(),
+            assa: 100.0 * self.hota.assa(),
+            motp: 100.0 * self.clear.motp(),
+            idsw: self.clear.switches,
+            fp: self.clear.false_positives,
+            r#fn: self.clear.misses,
+            fm: self.clear.fragmentations,
+            objects: self.clear.objects,
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The MOTChallenge layout: one folder a sequence, holding `det/det.txt`, `gt/gt.txt` and perhaps `seqinfo.ini`.
+//!
+//! A row is `frame,id,left,top,width,height,confidence[,...]`; frames count from 1. In ground truth the seventh value is
+//! a flag: 0 means 'do not consider', and such rows are left out as the development kit leaves them out. What follows the
+//! seventh value differs between the years (world position in 2015, class and visibility later) and is not read.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Frames a second where no `seqinfo.ini` says otherwise (the TUD sequences have 25).
+const DEFAULT_FRAME_RATE: f64 = 25.0;
+
+/// Why tracking data could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    /// A file or folder could not be opened.
+    #[error("{}: {source}", .path.display())]
+    Read {
+        /// What was to be read.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A line does not hold what the layout asks for.
+    #[error("{}:{line}: {problem}", .path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it, and what was expected.
+        problem: String,
+    },
+    /// No sequence below a folder.
+    #[error("{}: no folder in it holds det/det.txt and gt/gt.txt", .path.display())]
+    NoSequence {
+        /// The folder searched.
+        path: PathBuf,
+    },
+}
+
+/// A box in pixels: left, top, width, height.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rect {
+    /// Left edge.
+    pub x: f64,
+    /// Top edge.
+    pub y: f64,
+    /// Width.
+    pub w: f64,
+    /// Height.
+    pub h: f64,
+}
+
+impl Rect {
+    /// Intersection over union, 0 to 1; 0 where neither has an area.
+    #[must_use]
+    pub fn iou(&self, other: &Rect) -> f64 {
+        let width = (self.x + self.w).min(other.x + other.w) - self.x.max(other.x);
+        let height = (self.y + self.h).min(other.y + other.h) - self.y.max(other.y);
+        let shared = width.max(0.0) * height.max(0.0);
+        if shared > 0.0 { shared / (self.w * self.h + other.w * other.h - shared) } else { 0.0 }
+    }
+}
+
+/// A box with an identity: an object of the ground truth, or a track of a result.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Labelled {
+    /// Identity, unique within a frame.
+    pub id: i64,
+    /// Where it is.
+    pub rect: Rect,
+}
+
+/// A box without identity.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Detection {
+    /// Where it is.
+    pub rect: Rect,
+    /// How sure the detector is, 0 to 1 (see [`Sequence::read`]).
+    pub score: f64,
+}
+
+/// The boxes of each frame; index 0 is frame 1.
+pub type Frames<T> = Vec<Vec<T>>;
+
+/// One sequence: what a tracker is given, and what it should have answered.
+#[derive(Clone, Debug)]
+pub struct Sequence {
+    /// The folder's name.
+    pub name: String,
+    /// Frames a second.
+    pub frame_rate: f64,
+    /// What the detector saw.
+    pub detections: Frames<Detection>,
+    /// What there was.
+    pub truth: Frames<Labelled>,
+}
+
+impl Sequence {
+    /// Reads the sequence in `folder`.
+    ///
+    /// Scores within 0 to 1 are taken as they are. Detectors of the benchmark also write margins and log-odds; where any
+    /// score of a file lies outside 0 to 1, the file's own range is stretched to 0..1 (a file with one value: all 1).
+    ///
+    /// # Errors
+    /// A file that is missing, or a line that is not of the layout.
+    pub fn read(folder: &Path) -> Result<Self, EvalError> {
+        let mut detections: Frames<Detection> = Vec::new();
+        for row in rows(&folder.join("det/det.txt"))? {
+            at(&mut detections, row.frame).push(Detection { rect: row.rect, score: row.seventh });
+        }
+        normalise(&mut detections);
+        Ok(Self {
+            name: folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+            frame_rate: frame_rate(&folder.join("seqinfo.ini")),
+            detections,
+            truth: read_ground_truth(&folder.join("gt/gt.txt"))?,
+        })
+    }
+}
+
+/// Reads a ground-truth file, without the rows whose flag is 0.
+///
+/// # Errors
+/// A missing file, a line that is not of the layout, an identity twice in one frame.
+pub fn read_ground_truth(path: &Path) -> Result<Frames<Labelled>, EvalError> {
+    labelled(path, |row| row.seventh != 0.0)
+}
+
+/// Reads a result file (or any file of identified boxes), every row of it.
+///
+/// # Errors
+/// As [`read_ground_truth`].
+pub fn read_boxes(path: &Path) -> Result<Frames<Labelled>, EvalError> {
+    labelled(path, |_| true)
+}
+
+struct Row {
+    line: usize,
+    frame: usize,
+    id: i64,
+    rect: Rect,
+    seventh: f64,
+}
+
+fn labelled(path: &Path, keep: impl Fn(&Row) -> bool) -> Result<Frames<Labelled>, EvalError> {
+    let mut frames: Frames<Labelled> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for row in rows(path)? {
+        if !keep(&row) {
+            continue;
+        }
+        if !seen.insert((row.frame, row.id)) {
+            let problem = format!("identity {} appears twice in frame {}", row.id, row.frame);
+            return Err(EvalError::Line { path: path.to_owned(), line: row.line, problem });
+        }
+        at(&mut frames, row.frame).push(Labelled { id: row.id, rect: row.rect });
+    }
+    Ok(frames)
+}
+
+fn at<T>(frames: &mut Frames<T>, frame: usize) -> &mut Vec<T> {
+    if frames.len() < frame {
+        frames.resize_with(frame, Vec::new);
+    }
+    &mut frames[frame - 1]
+}
+
+fn rows(path: &Path) -> Result<Vec<Row>, EvalError> {
+    let text = std::fs::read_to_string(path).map_err(|source| EvalError::Read { path: path.to_owned(), source })?;
+    let lines = text.lines().enumerate().filter(|(_, text)| !text.trim().is_empty());
+    lines
+        .map(|(index, text)| {
+            let line = index + 1;
+            row(line, text).map_err(|problem| EvalError::Line { path: path.to_owned(), line, problem })
+        })
+        .collect()
+}
+
+fn row(line: usize, text: &str) -> Result<Row, String> {
+    const NAMES: [&str; 7] = ["frame", "id", "left", "top", "width", "height", "confidence"];
+    let mut values = [0.0; 7];
+    let mut fields = text.split(',').map(str::trim);
+    for (value, name) in values.iter_mut().zip(NAMES) {
+        let field = fields.next().ok_or_else(|| format!("no value for {name}; a row is {}", NAMES.join(",")))?;
+        *value = field.parse().ok().filter(|number: &f64| number.is_finite())
+            .ok_or_else(|| format!("{name} is {field:?}, not a number"))?;
+    }
+    let [frame, id, x, y, w, h, seventh] = values;
+    // Some files write whole numbers as 1.0, so they are parsed as floats and checked.
+    if frame < 1.0 || frame.fract() != 0.0 || frame > 1e7 {
+        return Err(format!("frame is {frame}; frames are whole numbers from 1"));
+    }
+    if id.fract() != 0.0 {
+        return Err(format!("id is {id}, not a whole number"));
+    }
+    if w < 0.0 || h < 0.0 {
+        return Err(format!("the box is {w} wide and {h} high"));
+    }
+    Ok(Row { line, frame: frame as usize, id: id as i64, rect: Rect { x, y, w, h }, seventh })
+}
+
+fn normalise(frames: &mut Frames<Detection>) {
+    let scores = || frames.iter().flatten().map(|detection| detection.score);
+    let (least, greatest) = scores().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), s| (a.min(s), b.max(s)));
+    if least >= 0.0 && greatest <= 1.0 {
+        return;
+    }
+    for detection in frames.iter_mut().flatten() {
+        let range = greatest - least;
+        detection.score = if range > 0.0 { (detection.score - least) / range } else { 1.0 };
+    }
+}
+
+fn frame_rate(seqinfo: &Path) -> f64 {
+    let text = std::fs::read_to_string(seqinfo).unwrap_or_default();
+    let value = text.lines().find_map(|line| line.trim().strip_prefix("frameRate=")?.trim().parse::<f64>().ok());
+    value.filter(|rate| *rate > 0.0).unwrap_or(DEFAULT_FRAME_RATE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, text: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("sideline-eval-{}-{name}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    #[test]
+    fn rows_flagged_zero_are_left_out_of_ground_truth_only() {
+        let path = file("flag", "2,7,1,2,3,4,1,-1,-1,-1\n2,8,1,2,3,4,0,-1,-1,-1\n");
+        let truth = read_ground_truth(&path).unwrap();
+        assert_eq!(truth, [vec![], vec![Labelled { id: 7, rect: Rect { x: 1.0, y: 2.0, w: 3.0, h: 4.0 } }]]);
+        assert_eq!(read_boxes(&path).unwrap()[1].len(), 2);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn errors_name_file_line_and_value() {
+        for (name, text, expected) in [
+            ("word", "1,1,0,0,9,9,1\n1,2,0,zero,9,9,1\n", ":2: top is \"zero\", not a number"),
+            ("short", "1,1,0,0\n", ":1: no value for width"),
+            ("frame", "0,1,0,0,9,9,1\n", ":1: frame is 0"),
+            ("size", "1,1,0,0,-9,9,1\n", ":1: the box is -9 wide"),
+            ("twice", "1,1,0,0,9,9,1\n\n1,1,5,0,9,9,1\n", ":3: identity 1 appears twice in frame 1"),
+        ] {
+            let path = file(name, text);
+            let message = read_ground_truth(&path).unwrap_err().to_string();
+            assert!(message.starts_with(&*path.to_string_lossy()) && message.contains(expected), "{message}");
+            std::fs::remove_file(path).unwrap();
+        }
+        let missing = read_boxes(Path::new("/nowhere/gt.txt")).unwrap_err().to_string();
+        assert!(missing.starts_with("/nowhere/gt.txt: "), "{missing}");
+    }
+
+    #[test]
+    fn scores_outside_the_unit_range_are_stretched_to_it() {
+        let with = |scores: &[f64]| {
+            let rect = Rect { x: 0.0, y: 0.0, w: 1.0, h: 1.0 };
+            let mut frames = vec![scores.iter().map(|&score| Detection { rect, score }).collect::<Vec<_>>()];
+            normalise(&mut frames);
+            frames[0].iter().map(|detection| detection.score).collect::<Vec<_>>()
+        };
+        assert_eq!(with(&[0.25, 0.5]), [0.25, 0.5]);
+        assert_eq!(with(&[-2.0, 0.0, 6.0]), [0.0, 0.25, 1.0]);
+        assert_eq!(with(&[-1.0, -1.0]), [1.0, 1.0]);
+    }
+}

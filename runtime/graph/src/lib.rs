@@ -1,0 +1,4 @@
+//! Reads dataflow and module files, checks them, plans threads and queues.
+#![forbid(unsafe_code)]
+
+pub mod plan;
