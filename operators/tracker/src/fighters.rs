@@ -42,7 +42,7 @@ const PRESENCE_WEIGHT: f64 = 0.5;
 const ACTIVITY_WEIGHT: f64 = 0.5;
 /// Closeness to the middle of what is seen of the scene.
 const CENTRE_WEIGHT: f64 = 0.3;
-/// What a pair gathers: how near the two stand, in heights.
+/// How near a pair stands, in heights.
 const CLOSENESS_WEIGHT: f64 = 1.0;
 
 /// Seconds over which height and activity are averaged.
@@ -55,6 +55,8 @@ const GREATEST_REACH: f64 = 2.5;
 const SCALE: f64 = 1.6;
 /// Frames a new track may be older than the gap: the tracker may have begun it just before it lost the other.
 const OVERLAP: u32 = 5;
+/// The age, frames, past which a track is no longer new: it could come within reach merely by waiting.
+const YOUNG: u32 = 15;
 /// Seconds after which a vanished fighter is searched for among all who are in sight.
 const GIVEN_UP: f64 = 3.0;
 
@@ -67,8 +69,10 @@ pub(crate) struct Fighters {
     holders: [Option<Holder>; 2],
     /// Seconds since somebody was first seen, or since the last names were given up.
     watched: f64,
-    /// Right and bottom edge of what was ever seen: the picture's size is not known here.
-    extent: [f64; 2],
+    /// Seconds since the last frame that was looked at.
+    since: f64,
+    /// Rightmost edge ever seen: the picture's width is not known here.
+    width: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,14 +107,19 @@ impl Fighters {
         }
     }
 
-    /// Takes in the tracks of one frame.
-    pub(crate) fn step(&mut self, config: &TrackerConfig, tracks: &[Track], seconds: f64) {
+    /// Takes in the tracks of one frame; in one that was not `looked` at nobody appears and nobody vanishes.
+    pub(crate) fn step(&mut self, config: &TrackerConfig, tracks: &[Track], looked: bool, seconds: f64) {
         let wanted = (config.fighters as usize).min(2);
         if wanted == 0 {
             *self = Self::default();
             return;
         }
         self.holders[wanted..].fill(None);
+        self.since += seconds;
+        if !looked {
+            return;
+        }
+        let seconds = std::mem::take(&mut self.since);
         self.watch(tracks, seconds);
         self.follow(tracks, seconds);
         self.hand_over(tracks);
@@ -134,8 +143,7 @@ impl Fighters {
         self.people.retain(|person| tracks.iter().any(|track| track.id == person.id));
         for track in tracks.iter().filter(|track| track.confirmed && track.unseen == 0) {
             let place = track.place();
-            self.extent[0] = self.extent[0].max(place.cx + place.w / 2.0);
-            self.extent[1] = self.extent[1].max(place.cy + place.h / 2.0);
+            self.width = self.width.max(place.cx + place.w / 2.0);
             match self.people.binary_search_by_key(&track.id, |person| person.id) {
                 Ok(index) => self.people[index].update(place, seconds),
                 Err(index) => self.people.insert(index, Person::new(track.id, place)),
@@ -158,10 +166,14 @@ impl Fighters {
 
     /// Gives a vanished fighter's name to the new track nearest to where that one was last seen.
     fn hand_over(&mut self, tracks: &[Track]) {
+        if self.holders.iter().flatten().all(|holder| holder.gone == 0) {
+            return;
+        }
+        let unnamed = self.unnamed(tracks);
         let mut offers = Vec::new();
         for (slot, holder) in self.holders.iter().enumerate() {
             let Some(holder) = holder.as_ref().filter(|holder| holder.gone > 0) else { continue };
-            for track in self.unnamed(tracks).filter(|track| track.age <= holder.gone + OVERLAP) {
+            for track in unnamed.iter().filter(|track| track.age <= YOUNG.min(holder.gone + OVERLAP)) {
                 offers.extend(holder.distance(track).map(|distance| (distance, slot, track)));
             }
         }
@@ -183,44 +195,34 @@ impl Fighters {
         }
         // Half the warm-up in sight is enough for a first naming; who comes in later has to stay for all of it.
         let share = if slots.len() == wanted { 0.5 } else { 1.0 };
-        let present = |track: &&Track| {
-            self.person(track.id).is_some_and(|person| person.present >= share * f64::from(config.warm_up))
-        };
-        let candidates: Vec<&Track> = self.unnamed(tracks).filter(present).collect();
-        let claim = |track: &Track| self.claim(config, track.id);
-        let near = |a: &CentredBox, b: &CentredBox| CLOSENESS_WEIGHT * closeness(a, b);
+        let least = share * f64::from(config.warm_up);
+        let mut candidates = self.unnamed(tracks);
+        candidates.retain(|track| self.person(track.id).is_some_and(|person| person.present >= least));
 
-        let best = |scored: &mut dyn Iterator<Item = (f64, Vec<&Track>)>| {
-            // The first of equals: the order of birth decides, not chance.
-            scored.fold(None, |best: Option<(f64, Vec<Track>)>, (score, chosen)| match best {
-                Some(held) if held.0 >= score => Some(held),
-                _ => Some((score, chosen.into_iter().cloned().collect())),
-            })
-        };
-        let chosen = if let [first, second] = slots[..] {
-            let mut pairs = candidates.iter().enumerate().flat_map(|(index, &a)| {
-                let others = candidates[index + 1..].iter();
-                others.map(move |&b| (claim(a) + claim(b) + near(&a.place(), &b.place()), vec![a, b]))
+        let claim = |track: &Track| self.claim(config, track.id);
+        let mut chosen: Vec<&Track> = if slots.len() == 2 {
+            let pairs = candidates.iter().enumerate().flat_map(|(index, &a)| {
+                candidates[index + 1..]
+                    .iter()
+                    .map(move |&b| (claim(a) + claim(b) + closeness(&a.place(), &b.place()), [a, b]))
             });
-            let mut chosen = best(&mut pairs).map_or_else(Vec::new, |(_, pair)| pair);
-            chosen.sort_by(|a, b| a.place().cx.total_cmp(&b.place().cx));
-            [first, second].into_iter().zip(chosen).collect::<Vec<_>>()
+            best(pairs).map_or_else(Vec::new, Vec::from)
         } else {
             let other = self.holders[1 - slots[0]].as_ref().map(|holder| holder.place);
-            let mut ones = candidates.iter().map(|&track| {
-                let beside = other.map_or(0.0, |other| near(&other, &track.place()));
-                (claim(track) + beside, vec![track])
-            });
-            let chosen = best(&mut ones).map_or_else(Vec::new, |(_, one)| one);
-            slots.into_iter().zip(chosen).collect()
+            let ones = candidates
+                .iter()
+                .map(|&track| (claim(track) + other.map_or(0.0, |other| closeness(&other, &track.place())), track));
+            best(ones).into_iter().collect()
         };
-        for (slot, track) in chosen {
-            self.holders[slot] = Some(Holder::new(&track));
+        chosen.sort_by(|a, b| a.place().cx.total_cmp(&b.place().cx));
+        for (slot, track) in slots.into_iter().zip(chosen) {
+            self.holders[slot] = Some(Holder::new(track));
         }
     }
 
-    fn unnamed<'a>(&'a self, tracks: &'a [Track]) -> impl Iterator<Item = &'a Track> {
-        tracks.iter().filter(|track| track.confirmed && track.unseen == 0 && self.name_of(track.id).is_none())
+    fn unnamed<'a>(&self, tracks: &'a [Track]) -> Vec<&'a Track> {
+        let unnamed = |track: &&Track| track.confirmed && track.unseen == 0 && self.name_of(track.id).is_none();
+        tracks.iter().filter(unnamed).collect()
     }
 
     fn person(&self, id: u32) -> Option<&Person> {
@@ -231,17 +233,23 @@ impl Fighters {
     fn claim(&self, config: &TrackerConfig, id: u32) -> f64 {
         let Some(person) = self.person(id) else { return 0.0 };
         let greatest = |of: fn(&Person) -> f64| self.people.iter().map(of).fold(1e-9, f64::max);
-        let off_centre = |at: f64, extent: f64| (2.0 * at / extent.max(1.0) - 1.0).abs().min(1.0);
+        let off_centre = (2.0 * person.last.cx / self.width.max(1.0) - 1.0).abs().min(1.0);
         HEIGHT_WEIGHT * person.height / greatest(|person| person.height)
             + PRESENCE_WEIGHT * (person.present / f64::from(config.warm_up).max(1e-3)).min(1.0)
             + ACTIVITY_WEIGHT * person.activity / greatest(|person| person.activity)
-            + CENTRE_WEIGHT * (1.0 - off_centre(person.last.cx, self.extent[0]))
+            + CENTRE_WEIGHT * (1.0 - off_centre)
     }
 }
 
-/// 1 where two stand in the same place, falling to a third at a height's distance between them.
+/// What a pair gathers by standing near each other: all where they stand in one place, a third at a height's distance.
 fn closeness(a: &CentredBox, b: &CentredBox) -> f64 {
-    (-(a.cx - b.cx).hypot(a.cy - b.cy) / (0.5 * (a.h + b.h))).exp()
+    CLOSENESS_WEIGHT * (-(a.cx - b.cx).hypot(a.cy - b.cy) / (0.5 * (a.h + b.h))).exp()
+}
+
+/// The one with the greatest score; the first of equals, so that the order of birth decides and not chance.
+fn best<T>(scored: impl Iterator<Item = (f64, T)>) -> Option<T> {
+    let greater = |held: (f64, T), next: (f64, T)| if next.0 > held.0 { next } else { held };
+    scored.reduce(greater).map(|(_, one)| one)
 }
 
 impl Person {
@@ -274,5 +282,125 @@ impl Holder {
         let distance = (place.cx - self.place.cx).hypot(place.cy - self.place.cy) / self.place.h;
         let reach = (REACH.0 + REACH.1 * self.gone_seconds).min(GREATEST_REACH);
         ((SCALE.recip()..=SCALE).contains(&scale) && distance <= reach).then_some(distance)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Detection, TrackRow, TrackerState};
+
+    /// A person of a height, whose box is as wide as the arms reach.
+    #[derive(Clone, Copy)]
+    struct Body {
+        cx: f32,
+        cy: f32,
+        height: f32,
+        /// How much the width changes from frame to frame, in heights.
+        lively: f32,
+    }
+
+    const LEFT: Body = Body { cx: 560.0, cy: 400.0, height: 300.0, lively: 0.06 };
+    const RIGHT: Body = Body { cx: 760.0, ..LEFT };
+    /// As tall as they are, at the edge, still.
+    const COACH: Body = Body { cx: 1200.0, lively: 0.0, ..LEFT };
+    const SPECTATOR: Body = Body { cx: 660.0, cy: 250.0, height: 120.0, lively: 0.0 };
+
+    struct Bout {
+        state: TrackerState,
+        config: TrackerConfig,
+        frame: u32,
+        rows: Vec<TrackRow>,
+    }
+
+    impl Bout {
+        fn new(fighters: u32) -> Self {
+            let config = TrackerConfig { fighters, ..TrackerConfig::default() };
+            Self { state: TrackerState::default(), config, frame: 0, rows: Vec::new() }
+        }
+
+        fn show(&mut self, frames: u32, bodies: &[Body]) {
+            for _ in 0..frames {
+                self.frame += 1;
+                let swing = if self.frame % 4 < 2 { 1.0 } else { -1.0 };
+                let detections = bodies.iter().map(|body| {
+                    let (w, h) = (body.height * (0.4 + body.lively * swing) / 2.0, body.height / 2.0);
+                    let (x1, y1, x2, y2) = (body.cx - w, body.cy - h, body.cx + w, body.cy + h);
+                    Detection { x1, y1, x2, y2, score: 0.9, class: 0 }
+                });
+                let detections: Vec<_> = detections.collect();
+                self.state.step(&self.config, Some(&detections), 1.0 / 30.0, &mut self.rows);
+            }
+        }
+
+        /// Who has which name: the index of the body shown last.
+        fn named(&self) -> [Option<usize>; 2] {
+            [Fighter::One, Fighter::Two]
+                .map(|name| self.rows.iter().find(|row| row.fighter == Some(name)).and_then(|row| row.detection))
+        }
+    }
+
+    #[test]
+    fn the_two_who_fight_are_named_and_the_bystanders_are_not() {
+        let mut bout = Bout::new(2);
+        bout.show(20, &[COACH, RIGHT, SPECTATOR, LEFT]);
+        assert_eq!(bout.named(), [None, None], "nobody before the warm-up is over");
+        bout.show(20, &[COACH, RIGHT, SPECTATOR, LEFT]);
+        assert_eq!(bout.named(), [Some(3), Some(1)]);
+        assert_eq!(bout.rows.iter().filter(|row| row.fighter.is_some()).count(), 2);
+    }
+
+    #[test]
+    fn names_stay_when_the_fighters_change_sides() {
+        let mut bout = Bout::new(2);
+        bout.show(40, &[LEFT, RIGHT]);
+        for step in 0..50 {
+            let way = 4.0 * step as f32;
+            bout.show(1, &[Body { cx: 560.0 + way, ..LEFT }, Body { cx: 760.0 - way, cy: 440.0, ..RIGHT }]);
+        }
+        assert_eq!(bout.named(), [Some(0), Some(1)]);
+    }
+
+    #[test]
+    fn a_fighter_found_again_under_another_number_has_his_name_again() {
+        for hidden in [5, 29, 60] {
+            let mut bout = Bout::new(2);
+            bout.show(40, &[LEFT, RIGHT, COACH]);
+            bout.show(hidden, &[LEFT, COACH]);
+            // Too far from the lost track's box to be matched with it, near enough to be the same man.
+            let back = Body { cx: 960.0, ..RIGHT };
+            bout.show(3, &[LEFT, COACH, back]);
+            assert_eq!(bout.named(), [Some(0), Some(2)], "{hidden} frames hidden");
+            assert!(bout.rows.iter().any(|row| row.fighter == Some(Fighter::Two) && row.id > 3));
+        }
+    }
+
+    #[test]
+    fn a_vanished_fighters_name_goes_to_nobody_far_or_of_another_size_or_long_there() {
+        let mut bout = Bout::new(2);
+        bout.show(40, &[LEFT, RIGHT, SPECTATOR]);
+        let newcomer = Body { cx: 150.0, ..COACH };
+        let child = Body { height: 140.0, cx: 900.0, ..RIGHT };
+        bout.show(40, &[LEFT, SPECTATOR, newcomer, child]);
+        assert_eq!(bout.named(), [Some(0), None]);
+    }
+
+    #[test]
+    fn after_a_cut_two_are_named_anew() {
+        let mut bout = Bout::new(2);
+        bout.show(40, &[LEFT, RIGHT]);
+        let elsewhere = |body: Body| Body { cx: body.cx - 450.0, height: 150.0, ..body };
+        bout.show(150, &[elsewhere(RIGHT), elsewhere(LEFT)]);
+        assert_eq!(bout.named(), [Some(1), Some(0)]);
+    }
+
+    #[test]
+    fn one_or_no_fighter_can_be_asked_for() {
+        let mut bout = Bout::new(1);
+        bout.show(40, &[SPECTATOR, LEFT]);
+        assert_eq!(bout.named(), [Some(1), None]);
+        bout.config.fighters = 0;
+        bout.show(1, &[SPECTATOR, LEFT]);
+        assert_eq!(bout.named(), [None, None]);
     }
 }

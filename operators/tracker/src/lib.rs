@@ -1,39 +1,308 @@
-//! Gives every person and ball an identity that lasts.
+//! The tracker: detections, or poses, in; the same with identities out.
+//!
+//! `association` decides which detection is which track, `kalman` where a track will be, `fighters` which two of the
+//! people matter. None of them knows of the runtime: this file joins them to it.
 
 #![forbid(unsafe_code)]
 
 mod association;
+pub mod bench;
 mod fighters;
 mod kalman;
 
 pub use association::{Detection, TrackRow, TrackStage, TrackerState};
 pub use fighters::Fighter;
 
-/// The tracker's settings.
-#[derive(Clone, Debug, PartialEq)]
+use serde::{Deserialize, Serialize};
+use sideline_api::tables;
+use sideline_api::{Config, Context, Error, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
+
+/// Gives every person and ball an identity that lasts, and the two fighters their names.
+#[derive(Clone, Debug, PartialEq, Config)]
 pub struct TrackerConfig {
-    /// Score from which a detection is sure.
+    /// Score from which a detection is sure: it is matched first and may begin a track. Higher gives fewer false tracks;
+    /// lower follows people that the detector sees badly.
+    #[config(default = 0.65, live, range(0, 1))]
     pub high_score: f32,
-    /// Score below which a detection is passed over.
+    /// Score below which a detection is passed over; between this and `high_score` it can only continue a track. Higher
+    /// keeps noise from dragging tracks along; lower holds on to people half hidden.
+    #[config(default = 0.1, live, range(0, 1))]
     pub low_score: f32,
-    /// Score from which a sure detection may begin a track.
+    /// Score from which a detection begins a track. Higher gives fewer false tracks; lower sees new people sooner.
+    #[config(default = 0.7, live, range(0, 1))]
     pub new_score: f32,
-    /// Least overlap.
+    /// Overlap (IoU) with a track's predicted box above which a sure detection may be it. Higher avoids wrong matches;
+    /// lower follows fast people and low frame rates.
+    #[config(default = 0.1, live, range(0, 1))]
     pub match_iou: f32,
-    /// Least overlap unsure.
-    pub low_iou: f32,
-    /// Frames
+    /// The same for detections that are not sure. Higher avoids wrong matches; lower bridges more of an occlusion.
+    #[config(default = 0.5, live, range(0, 1))]
+    pub low_match_iou: f32,
+    /// Frames in which a track must be seen, in a row, to be confirmed. Higher gives fewer false tracks; lower shows new
+    /// people sooner. What is there in the first frame of a stream is confirmed at once.
+    #[config(default = 2, live, range(1, 300))]
     pub confirm: u32,
-    /// Frames
+    /// Frames for which an unseen track is `predicted` before it counts as `lost`. Higher fills longer gaps with guessed
+    /// boxes; lower shows only what was seen.
+    #[config(default = 1, live, range(0, 300))]
     pub predict: u32,
-    /// Frames a lost track is kept.
+    /// Frames a lost track is kept. Higher survives longer occlusion; lower avoids wrong revivals.
+    #[config(default = 30, live, range(0, 3000))]
     pub buffer: u32,
-    /// Fighters
+    /// How many people are named `fighter_1` and `fighter_2`; 0 names nobody. Lowering it takes names away.
+    #[config(default = 0, live, range(0, 2))]
     pub fighters: u32,
+    /// Seconds for which everybody is watched before the fighters are named. Higher tells them from bystanders more
+    /// surely; lower names them sooner.
+    #[config(default = 1.0, live, range(0, 60))]
+    pub warm_up: f32,
 }
 
 impl Default for TrackerConfig {
     fn default() -> Self {
-        Self { high_score: 0.6, low_score: 0.1, new_score: 0.7, match_iou: 0.2, low_iou: 0.5, confirm: 2, predict: 5, buffer: 30, fighters: 0 }
+        Self {
+            high_score: 0.65,
+            low_score: 0.1,
+            new_score: 0.7,
+            match_iou: 0.1,
+            low_match_iou: 0.5,
+            confirm: 2,
+            predict: 1,
+            buffer: 30,
+            fighters: 0,
+            warm_up: 1.0,
+        }
+    }
+}
+
+/// What the operator remembers of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Media time of the last frame, ns.
+    pts: Option<i64>,
+    tracker: TrackerState,
+}
+
+/// The operator. One of its inputs is wired: `detections`, or `poses`, whose boxes are then tracked and which go out
+/// again with `track` and `fighter` filled in.
+///
+/// `tracks` has a row for every track in every frame, from its first detection until it is given up; `state` says whether
+/// it was seen. A frame whose input is skipped (a detector with a stride) moves every track on and counts against none.
+pub struct Tracker {
+    config: TrackerConfig,
+    input: &'static str,
+}
+
+impl Operator for Tracker {
+    type Config = TrackerConfig;
+    type State = Memory;
+
+    fn spec() -> Spec {
+        Spec::operator("tracker")
+            .optional("detections", PortType::table::<tables::Detection>())
+            .optional("poses", PortType::table::<tables::Pose>())
+            .output("tracks", PortType::table::<tables::Track>())
+            .output("poses", PortType::table::<tables::Pose>())
+    }
+
+    fn new(config: TrackerConfig, resources: &Resources) -> Result<Self> {
+        let wired = |name: &str| resources.inputs.iter().any(|input| input.name == name);
+        let input = match (wired("detections"), wired("poses")) {
+            (true, false) => "detections",
+            (false, true) => "poses",
+            (false, false) => {
+                return Err(Error::config("nothing is wired to the tracker; wire its input `detections` or `poses`"));
+            }
+            (true, true) => {
+                return Err(Error::config(
+                    "both `detections` and `poses` are wired to the tracker; it takes one of them: remove the other",
+                ));
+            }
+        };
+        consistent(&config)?;
+        Ok(Self { config, input })
+    }
+
+    fn process(&mut self, cx: &Context, input: &Inputs, memory: &mut Memory, out: &mut Outputs) -> Result<()> {
+        let now = cx.header.pts;
+        let seconds = memory.pts.map_or(0.0, |before| (now - before) as f64 * 1e-9);
+        memory.pts = Some(now);
+
+        let mut poses: Vec<tables::Pose> = Vec::new();
+        let detections: Option<Vec<Detection>> = if self.input == "poses" {
+            let seen = input.rows::<tables::Pose>("poses")?;
+            seen.map(|rows| {
+                poses = rows;
+                poses.iter().map(Detection::from).collect()
+            })
+        } else {
+            let seen = input.rows::<tables::Detection>("detections")?;
+            seen.map(|rows| rows.iter().map(Detection::from).collect())
+        };
+        let mut rows = Vec::new();
+        memory.tracker.step(&self.config, detections.as_deref(), seconds, &mut rows);
+
+        for row in &rows {
+            if let Some(pose) = row.detection.and_then(|index| poses.get_mut(index)) {
+                pose.track = row.id;
+                pose.fighter = name(row.fighter);
+            }
+        }
+        let tracks: Vec<tables::Track> = rows.iter().map(tables::Track::from).collect();
+        out.rows("tracks", &tracks)?;
+        out.rows("poses", &poses)
+    }
+
+    fn reconfigure(&mut self, config: &TrackerConfig) -> Result<()> {
+        consistent(config)?;
+        self.config = config.clone();
+        Ok(())
+    }
+}
+
+fn consistent(config: &TrackerConfig) -> Result<()> {
+    if config.low_score > config.high_score {
+        let TrackerConfig { low_score, high_score, .. } = config;
+        return Err(Error::config(format!("low_score {low_score} is above high_score {high_score}; lower it")));
+    }
+    Ok(())
+}
+
+fn name(fighter: Option<Fighter>) -> String {
+    fighter.map_or_else(String::new, |fighter| fighter.as_str().to_owned())
+}
+
+impl From<&tables::Detection> for Detection {
+    fn from(row: &tables::Detection) -> Self {
+        let tables::Detection { x1, y1, x2, y2, score, class, .. } = *row;
+        Self { x1, y1, x2, y2, score, class }
+    }
+}
+
+impl From<&tables::Pose> for Detection {
+    fn from(row: &tables::Pose) -> Self {
+        // Poses are of people only: one class.
+        Self { x1: row.x1, y1: row.y1, x2: row.x2, y2: row.y2, score: row.score, class: 0 }
+    }
+}
+
+impl From<&TrackRow> for tables::Track {
+    fn from(row: &TrackRow) -> Self {
+        let [x1, y1, x2, y2] = row.corners;
+        Self {
+            track: row.id,
+            fighter: name(row.fighter),
+            state: row.stage.as_str().to_owned(),
+            x1,
+            y1,
+            x2,
+            y2,
+            score: row.score,
+            class: row.class,
+            age: row.age,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sideline_api::{
+        Alignment, Reason, Values,
+        testing::{Harness, Setup},
+    };
+
+    fn harness(input: &'static str, values: impl Into<Values>) -> Harness<Tracker> {
+        let inputs = Some(vec![(input, Alignment::Source(0))]);
+        Harness::with(values, Setup { inputs, ..Setup::default() }).unwrap()
+    }
+
+    fn person(x: f32) -> tables::Detection {
+        tables::Detection { x1: x, y1: 100.0, x2: x + 60.0, y2: 260.0, score: 0.9, class: 0, refined: false }
+    }
+
+    fn pose(x: f32) -> tables::Pose {
+        tables::Pose {
+            track: 0,
+            fighter: String::new(),
+            x1: x,
+            y1: 100.0,
+            x2: x + 60.0,
+            y2: 260.0,
+            score: 0.9,
+            model: "lite".into(),
+            joints: [[0.5; 4]; tables::JOINTS],
+            world: [[0.0; 3]; tables::JOINTS],
+        }
+    }
+
+    #[test]
+    fn the_declared_defaults_are_those_of_the_code() {
+        let declared = TrackerConfig::from_values(&Values::new()).unwrap();
+        assert_eq!(declared, TrackerConfig::default());
+    }
+
+    #[test]
+    fn detections_become_tracks_that_keep_their_number() {
+        let mut harness = harness("detections", Values::new());
+        for frame in 0..10 {
+            let step = frame as f32 * 4.0;
+            harness.push("detections", &[person(100.0 + step), person(700.0 - step)]).unwrap();
+            let tracks: Vec<tables::Track> = harness.expect("tracks");
+            assert_eq!(tracks.iter().map(|track| track.track).collect::<Vec<_>>(), [1, 2]);
+            assert!(tracks.iter().all(|track| track.state == "confirmed" && track.age == frame));
+            assert!((tracks[0].x1 - 100.0 - step).abs() < 3.0);
+            assert!(harness.expect::<tables::Pose>("poses").is_empty());
+        }
+    }
+
+    #[test]
+    fn poses_go_out_with_identity_and_name() {
+        let mut harness = harness("poses", [("fighters", 2)]);
+        let mut last = Vec::new();
+        for _ in 0..40 {
+            harness.push("poses", &[pose(500.0), pose(400.0), pose(f32::NAN)]).unwrap();
+            last = harness.expect::<tables::Pose>("poses");
+            harness.expect::<tables::Track>("tracks");
+        }
+        let seen: Vec<_> = last.iter().map(|pose| (pose.track, pose.fighter.as_str())).collect();
+        assert_eq!(seen, [(1, "fighter_2"), (2, "fighter_1"), (0, "")]);
+    }
+
+    #[test]
+    fn a_skipped_frame_predicts_and_counts_against_no_track() {
+        let mut harness = harness("detections", [("buffer", 1)]);
+        for frame in 0..30 {
+            let states: Vec<String> = if frame % 5 == 0 {
+                harness.push("detections", &[person(100.0 + frame as f32 * 3.0)]).unwrap();
+                harness.expect::<tables::Track>("tracks").into_iter().map(|track| track.state).collect()
+            } else {
+                harness.skip("detections", Reason::Stride).unwrap();
+                harness.expect::<tables::Track>("tracks").into_iter().map(|track| track.state).collect()
+            };
+            assert_eq!(states, [if frame % 5 == 0 { "confirmed" } else { "predicted" }], "frame {frame}");
+        }
+    }
+
+    #[test]
+    fn a_live_change_counts_from_the_next_frame() {
+        let mut harness = harness("detections", Values::new());
+        harness.push("detections", &[person(100.0)]).unwrap();
+        harness.expect::<tables::Track>("tracks");
+        harness.set("buffer", 0).unwrap();
+        harness.push::<tables::Detection>("detections", &[]).unwrap();
+        assert!(harness.expect::<tables::Track>("tracks").is_empty());
+    }
+
+    #[test]
+    fn settings_and_wirings_without_sense_are_refused() {
+        let error = Harness::<Tracker>::new([("low_score", 0.9)]).err().unwrap();
+        assert!(error.message.contains("it takes one of them"), "{error}");
+        let none = Setup { inputs: Some(vec![]), ..Setup::default() };
+        let error = Harness::<Tracker>::with(Values::new(), none).err().unwrap();
+        assert!(error.message.contains("wire its input `detections` or `poses`"), "{error}");
+        let one = Setup { inputs: Some(vec![("poses", Alignment::Source(0))]), ..Setup::default() };
+        let error = Harness::<Tracker>::with([("low_score", 0.9)], one).err().unwrap();
+        assert!(error.message.contains("low_score 0.9 is above high_score 0.65"), "{error}");
     }
 }

@@ -33,13 +33,14 @@ fn run(data: &Path, config: &TrackerConfig) -> Report {
             class: 0,
         });
         let detections: Vec<_> = detections.collect();
-        state.step(config, &detections, frame.seconds, &mut rows);
+        state.step(config, Some(&detections), frame.seconds, &mut rows);
         let shown = rows.iter().filter(|row| matches!(row.stage, TrackStage::Confirmed | TrackStage::Predicted));
-        shown.map(|row| {
-            let [x1, y1, x2, y2] = row.corners.map(f64::from);
-            Tracked { id: row.id, rect: Rect { x: x1, y: y1, w: x2 - x1, h: y2 - y1 } }
-        })
-        .collect()
+        shown
+            .map(|row| {
+                let [x1, y1, x2, y2] = row.corners.map(f64::from);
+                Tracked { id: row.id, rect: Rect { x: x1, y: y1, w: x2 - x1, h: y2 - y1 } }
+            })
+            .collect()
     };
     run_tracking(data, &mut track).unwrap()
 }

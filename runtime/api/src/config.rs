@@ -186,9 +186,9 @@ pub fn read_field<T: serde::de::DeserializeOwned>(
                 .ok()
                 .or_else(|| problem(format!("`{value}` is not a {}: {cause}", key.kind))),
             // Text that holds a list or table, as `--set` and `env:` must write them: `POINTS: "[1, 2]"`.
-            Value::String(ref text) => serde_yaml::from_str(text)
-                .ok()
-                .or_else(|| problem(format!("`{text}` is not a {}: {cause}", key.kind))),
+            Value::String(ref text) => {
+                serde_yaml::from_str(text).ok().or_else(|| problem(format!("`{text}` is not a {}: {cause}", key.kind)))
+            }
             _ => problem(format!("`{value}` is not a {}: {cause}", key.kind)),
         },
     }
@@ -241,7 +241,10 @@ mod tests {
     #[test]
     fn defaults_fill_what_is_not_set() {
         let keeper = Keeper::from_values(&[("source", json!("a.mp4"))].into()).unwrap();
-        assert_eq!(keeper, Keeper { buffer: 30, path: "out".into(), points: vec![], until: None, source: "a.mp4".into() });
+        assert_eq!(
+            keeper,
+            Keeper { buffer: 30, path: "out".into(), points: vec![], until: None, source: "a.mp4".into() }
+        );
         assert_eq!(Keeper::ABOUT, "Holds on.");
         assert_eq!(keeper.to_values()[0], ("buffer", json!(30)));
         assert!(Keeper::keys()[0].live && !Keeper::keys()[1].live);
@@ -259,8 +262,14 @@ mod tests {
         let mut values: Values = [("bufer", json!(3)), ("path", json!({"a": 1}))].into();
         values.set("buffer", 1000, Origin::File { path: "fight.yml".into(), line: 12, column: 9 });
         let found = problems(values);
-        assert!(found.contains(&"fight.yml:12:9: key `buffer`: 1000 is out of range, 1 to 300 is allowed".into()), "{found:?}");
-        assert!(found.contains(&"command line: key `bufer`: there is no such key; did you mean `buffer`?".into()), "{found:?}");
+        assert!(
+            found.contains(&"fight.yml:12:9: key `buffer`: 1000 is out of range, 1 to 300 is allowed".into()),
+            "{found:?}"
+        );
+        assert!(
+            found.contains(&"command line: key `bufer`: there is no such key; did you mean `buffer`?".into()),
+            "{found:?}"
+        );
         assert!(found.iter().any(|p| p.contains("key `path`") && p.contains("is not a PathBuf")), "{found:?}");
         assert!(found.iter().any(|p| p.contains("key `source`: must be given")), "{found:?}");
     }

@@ -248,7 +248,10 @@ impl Outputs<'_> {
     fn set(&mut self, name: &str, body: Body, ty: Option<PortType>) -> Result<()> {
         let Some(i) = self.ports.iter().position(|port| port.name == name) else {
             let names = self.ports.iter().map(|p| p.name);
-            return Err(Error::other(format!("there is no output `{name}`{}", crate::config::did_you_mean(name, names))));
+            return Err(Error::other(format!(
+                "there is no output `{name}`{}",
+                crate::config::did_you_mean(name, names)
+            )));
         };
         if let Some(ty) = ty
             && !self.ports[i].ty.accepts(&ty)

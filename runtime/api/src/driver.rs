@@ -12,10 +12,7 @@ use arrow_array::Array;
 
 use crate::{
     Alignment, Body, Config, Context, Error, Header, Inputs, Message, Operator, Outputs, Payload, Reason, Resources,
-    Result, Spec, StreamName, Values,
-    config::Origin,
-    context::Mode,
-    port::PortType,
+    Result, Spec, StreamName, Values, config::Origin, context::Mode, port::PortType,
 };
 
 /// Frames between two in-memory copies of a state.
@@ -108,8 +105,12 @@ pub trait Runnable: Send {
     /// # Errors
     /// What `close` of the operator says.
     fn close(&mut self) -> Result<()>;
-    /// True when every ordinary input has ended.
-    fn ended(&self) -> bool;
+    /// Nothing more comes on an input. True when that was the last the operator waits for: close it.
+    /// `excused`: the run is being stopped, so a missing `end` is no failure.
+    ///
+    /// # Errors
+    /// When the input closed before its `end`: its producer failed.
+    fn closed(&mut self, port: usize, excused: bool) -> Result<bool>;
     /// Side messages forgotten because newer ones came.
     fn side_forgotten(&self) -> u64;
 }
@@ -119,7 +120,9 @@ struct Port {
     side: Vec<Message>,
     next_n: u64,
     checked: bool,
+    /// Ends of streams that have come.
     ended: usize,
+    closed: bool,
 }
 
 struct Memory<S> {
@@ -146,7 +149,6 @@ pub struct Driver<O: Operator> {
     aligned: Vec<Option<Message>>,
     side: Vec<Vec<Message>>,
     slots: Vec<Option<Body>>,
-    streams_ended: usize,
     side_forgotten: u64,
 }
 
@@ -166,7 +168,14 @@ impl<O: Operator> Driver<O> {
             spec,
             options,
             ports: (0..inputs)
-                .map(|_| Port { queue: VecDeque::new(), side: vec![], next_n: 0, checked: false, ended: 0 })
+                .map(|_| Port {
+                    queue: VecDeque::new(),
+                    side: vec![],
+                    next_n: 0,
+                    checked: false,
+                    ended: 0,
+                    closed: false,
+                })
                 .collect(),
             held: vec![None; inputs],
             sent: vec![0; outputs],
@@ -175,7 +184,6 @@ impl<O: Operator> Driver<O> {
             aligned: vec![None; inputs],
             side: vec![vec![]; inputs],
             slots: vec![None; outputs],
-            streams_ended: 0,
             side_forgotten: 0,
             resources,
         })
@@ -265,7 +273,7 @@ impl<O: Operator> Driver<O> {
                 }
             }
         }
-        if cause.is_none() && self.options.stride > 1 && header.frame % self.options.stride != 0 {
+        if cause.is_none() && self.options.stride > 1 && !header.frame.is_multiple_of(self.options.stride) {
             cause = Some(Reason::Stride);
         }
         if let Some(reason) = cause {
@@ -288,9 +296,6 @@ impl<O: Operator> Driver<O> {
 
     fn end(&mut self, header: &Header, ready: Instant, outlet: &mut dyn Outlet) -> Result<()> {
         let started = Instant::now();
-        for port in self.resources.inputs.iter().zip(&mut self.ports).filter(|(input, _)| input.alignment.is_ordinary()) {
-            port.1.ended += 1;
-        }
         let fault = self.call(header, |operator, cx, _, memory, out| operator.stream_ended(cx, &mut memory.state, out));
         // Only what was set is sent: a closing message is a chance, not a duty.
         let failed = fault.is_some();
@@ -307,7 +312,6 @@ impl<O: Operator> Driver<O> {
             self.sent[i] += 1;
             outlet.send(i, Message { header: header.clone(), n, body: Body::End });
         }
-        self.streams_ended += 1;
         self.memories.retain(|memory| memory.stream != header.stream);
         let stop = self.report(header, ready, started, fault, Outcome::Ended, outlet);
         stop.map_or(Ok(()), Err)
@@ -340,7 +344,8 @@ impl<O: Operator> Driver<O> {
         let Some(operator) = self.operator.as_mut() else {
             return Some(Outcome::Error("the operator is closed".into()));
         };
-        let cx = Context { header, node: &self.resources.node, mode: self.resources.mode, clock: &*self.resources.clock };
+        let cx =
+            Context { header, node: &self.resources.node, mode: self.resources.mode, clock: &*self.resources.clock };
         let inputs = Inputs { ports: &self.resources.inputs, aligned: &self.aligned, side: &self.side };
         let mut out = Outputs { ports: &self.spec.outputs, slots: &mut self.slots };
         let result = catch_unwind(AssertUnwindSafe(|| f(operator, &cx, &inputs, memory, &mut out)));
@@ -509,6 +514,7 @@ impl<O: Operator> Runnable for Driver<O> {
         }
         let state = &mut self.ports[port];
         state.next_n = message.n + 1;
+        state.ended += usize::from(matches!(message.body, Body::End));
         if !state.checked
             && let Body::Data(payload) = &message.body
         {
@@ -524,7 +530,6 @@ impl<O: Operator> Runnable for Driver<O> {
             }
             Alignment::Side { .. } | Alignment::Feedback => {
                 if matches!(message.body, Body::End) {
-                    state.ended += 1;
                     return self.side_only_end(&message.header, sent, outlet);
                 }
                 if let Alignment::Side { queue } = alignment
@@ -580,9 +585,23 @@ impl<O: Operator> Runnable for Driver<O> {
         }
     }
 
-    fn ended(&self) -> bool {
-        let ordinary = |i: &usize| self.side_only() || self.resources.inputs[*i].alignment.is_ordinary();
-        (0..self.ports.len()).filter(ordinary).all(|i| self.ports[i].ended > 0 && self.ports[i].queue.is_empty())
+    fn closed(&mut self, port: usize, excused: bool) -> Result<bool> {
+        let place = self.place(port);
+        let alignment = self.resources.inputs[port].alignment;
+        let state = &mut self.ports[port];
+        state.closed = true;
+        if alignment.is_ordinary() && !excused && state.ended == 0 {
+            let n = state.next_n;
+            return Err(Error::other(format!(
+                "{place}: closed after {n} messages, before its end: its producer failed"
+            )));
+        }
+        let counts = |i: &usize| match self.resources.inputs[*i].alignment {
+            Alignment::Source(_) => true,
+            Alignment::Side { .. } => self.side_only(),
+            Alignment::Feedback => false,
+        };
+        Ok((0..self.ports.len()).filter(counts).all(|i| self.ports[i].closed))
     }
 
     fn side_forgotten(&self) -> u64 {

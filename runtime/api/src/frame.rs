@@ -37,9 +37,10 @@ impl Encoding {
 
     /// The encoding of that name.
     pub fn from_name(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|e| e.name() == name).ok_or_else(|| {
-            Error::input(format!("frame encoding `{name}` is not one of i420, nv12, rgb8, bgr8, jpeg"))
-        })
+        Self::ALL
+            .into_iter()
+            .find(|e| e.name() == name)
+            .ok_or_else(|| Error::input(format!("frame encoding `{name}` is not one of i420, nv12, rgb8, bgr8, jpeg")))
     }
 
     /// Bytes per row and number of rows of each plane of a `width` x `height` picture (none for JPEG).
@@ -115,7 +116,12 @@ impl Frame {
     pub fn from_planes(width: u32, height: u32, encoding: Encoding, color: Color, planes: Vec<Plane>) -> Result<Self> {
         let want = encoding.planes(width as usize, height as usize);
         if want.len() != planes.len() {
-            return Err(Error::input(format!("a {} frame has {} planes, not {}", encoding.name(), want.len(), planes.len())));
+            return Err(Error::input(format!(
+                "a {} frame has {} planes, not {}",
+                encoding.name(),
+                want.len(),
+                planes.len()
+            )));
         }
         for (i, ((row, rows), plane)) in want.iter().zip(&planes).enumerate() {
             let need = rows.saturating_sub(1) * plane.stride + row;
@@ -135,7 +141,13 @@ impl Frame {
     ///
     /// # Errors
     /// When there are fewer bytes than the picture needs.
-    pub fn from_packed(width: u32, height: u32, encoding: Encoding, color: Color, data: impl Into<Buffer>) -> Result<Self> {
+    pub fn from_packed(
+        width: u32,
+        height: u32,
+        encoding: Encoding,
+        color: Color,
+        data: impl Into<Buffer>,
+    ) -> Result<Self> {
         let data = data.into();
         let need: usize = encoding.planes(width as usize, height as usize).iter().map(|(row, rows)| row * rows).sum();
         if data.len() < need {
@@ -210,7 +222,9 @@ impl Frame {
             Storage::Packed(data) => into.copy_from_slice(&data[..self.packed_len()]),
             Storage::Planes(planes) => {
                 let mut rest = into;
-                for ((row, rows), plane) in self.encoding.planes(self.width as usize, self.height as usize).into_iter().zip(planes) {
+                for ((row, rows), plane) in
+                    self.encoding.planes(self.width as usize, self.height as usize).into_iter().zip(planes)
+                {
                     let (this, next) = rest.split_at_mut(row * rows);
                     for (to, from) in this.chunks_exact_mut(row).zip(plane.data.chunks(plane.stride)) {
                         to.copy_from_slice(&from[..row]);
@@ -251,7 +265,14 @@ mod tests {
             Plane { data: data.into(), stride }
         };
         // An odd size: chroma planes are 2x2.
-        Frame::from_planes(3, 3, Encoding::I420, Color::assumed(3), vec![plane(3, 3, 8, 0), plane(2, 2, 4, 50), plane(2, 2, 4, 60)]).unwrap()
+        Frame::from_planes(
+            3,
+            3,
+            Encoding::I420,
+            Color::assumed(3),
+            vec![plane(3, 3, 8, 0), plane(2, 2, 4, 50), plane(2, 2, 4, 60)],
+        )
+        .unwrap()
     }
 
     #[test]

@@ -12,8 +12,8 @@
 use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Instant};
 
 use crate::{
-    Alignment, Body, Driver, Frame, Header, Message, Operator, Payload, Reason, Resources, Result, Runnable, Table, Values,
-    WiredInput,
+    Alignment, Body, Driver, Frame, Header, Message, Operator, Payload, Reason, Resources, Result, Runnable, Table,
+    Values, WiredInput,
     clock::VirtualClock,
     context::{Device, Mode},
     driver::{DriverOptions, OnError, Outcome, Outlet, Ran},

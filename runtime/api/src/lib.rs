@@ -13,8 +13,6 @@ mod context;
 pub mod driver;
 mod error;
 mod frame;
-#[path = "harness.rs"]
-pub mod testing;
 mod message;
 pub mod models;
 mod operator;
@@ -22,6 +20,8 @@ mod port;
 mod registry;
 pub mod table;
 pub mod tables;
+#[path = "harness.rs"]
+pub mod testing;
 
 pub use config::{Config, Values};
 pub use context::{Context, Device, Inputs, Mode, Outputs, Resources, SourceContext, find_file};

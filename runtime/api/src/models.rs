@@ -83,7 +83,10 @@ impl Models {
     pub fn present(&self, name: &str) -> Result<(PathBuf, &ModelEntry)> {
         let entry = self.models.iter().find(|entry| entry.name == name).ok_or_else(|| {
             let names: Vec<&str> = self.models.iter().map(|entry| entry.name.as_str()).collect();
-            Error::model(format!("there is no model `{name}` in models.yml{}", did_you_mean(name, names.iter().copied())))
+            Error::model(format!(
+                "there is no model `{name}` in models.yml{}",
+                did_you_mean(name, names.iter().copied())
+            ))
         })?;
         let path = self.home.join(&entry.path);
         if !path.is_file() {

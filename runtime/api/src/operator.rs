@@ -2,10 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{
-    Body, Config, Context, Inputs, Outputs, Resources, Result, Spec, StreamName,
-    context::SourceContext,
-};
+use crate::{Body, Config, Context, Inputs, Outputs, Resources, Result, Spec, StreamName, context::SourceContext};
 
 /// What an operator remembers of one stream. It belongs to the runtime, which copies, saves and restores it.
 ///

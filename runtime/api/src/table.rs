@@ -93,7 +93,12 @@ impl TableType {
             }
         }
         if want.len() != have.len() {
-            return Err(Error::config(format!("table `{}` has {} columns, found {}", self.name, want.len(), have.len())));
+            return Err(Error::config(format!(
+                "table `{}` has {} columns, found {}",
+                self.name,
+                want.len(),
+                have.len()
+            )));
         }
         Ok(())
     }
@@ -222,9 +227,9 @@ impl<T: Column + Clone> Column for Vec<T> {
 /// # Errors
 /// Names the table and the column.
 pub fn decode_column<T: Column>(table: &str, array: &StructArray, name: &str) -> Result<Vec<T>> {
-    let column = array
-        .column_by_name(name)
-        .ok_or_else(|| Error::config(format!("table `{table}` has no column `{name}` here; it has {:?}", array.column_names())))?;
+    let column = array.column_by_name(name).ok_or_else(|| {
+        Error::config(format!("table `{table}` has no column `{name}` here; it has {:?}", array.column_names()))
+    })?;
     T::decode(column.as_ref()).map_err(|e| e.at(format_args!("table `{table}`, column `{name}`")))
 }
 

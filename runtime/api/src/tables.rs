@@ -149,7 +149,13 @@ mod tests {
     fn a_table_of_another_type_is_named() {
         let tracks = Track::encode(&[]);
         let error = TableType::of::<Detection>().check(arrow_array::Array::data_type(&tracks)).unwrap_err();
-        assert!(error.message.contains("table `detections`: column `x1: Float32` expected, found `track: UInt32`"), "{error}");
-        assert!(Detection::decode(&tracks).unwrap_err().message.contains("no column `score`") || Detection::decode(&tracks).is_err());
+        assert!(
+            error.message.contains("table `detections`: column `x1: Float32` expected, found `track: UInt32`"),
+            "{error}"
+        );
+        assert!(
+            Detection::decode(&tracks).unwrap_err().message.contains("no column `score`")
+                || Detection::decode(&tracks).is_err()
+        );
     }
 }

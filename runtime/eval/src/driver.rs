@@ -105,12 +105,18 @@ pub fn score(truth: &Frames<Labelled>, result: &Frames<Labelled>) -> Figures {
 
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "{:<28} {:>6} {:>6} {:>6} {:>6} {:>6} {:>5} {:>6} {:>6} {:>5}",
-            "sequence", "MOTA", "IDF1", "HOTA", "DetA", "AssA", "IDSW", "FP", "FN", "FM")?;
+        writeln!(
+            out,
+            "{:<28} {:>6} {:>6} {:>6} {:>6} {:>6} {:>5} {:>6} {:>6} {:>5}",
+            "sequence", "MOTA", "IDF1", "HOTA", "DetA", "AssA", "IDSW", "FP", "FN", "FM"
+        )?;
         let overall = ("overall", &self.overall);
         for (name, f) in self.sequences.iter().map(|(name, f)| (name.as_str(), f)).chain([overall]) {
-            writeln!(out, "{name:<28} {:>6.1} {:>6.1} {:>6.1} {:>6.1} {:>6.1} {:>5} {:>6} {:>6} {:>5}",
-                f.mota, f.idf1, f.hota, f.deta, f.assa, f.idsw, f.fp, f.r#fn, f.fm)?;
+            writeln!(
+                out,
+                "{name:<28} {:>6.1} {:>6.1} {:>6.1} {:>6.1} {:>6.1} {:>5} {:>6} {:>6} {:>5}",
+                f.mota, f.idf1, f.hota, f.deta, f.assa, f.idsw, f.fp, f.r#fn, f.fm
+            )?;
         }
         Ok(())
     }
@@ -173,5 +179,31 @@ impl Counts {
             fm: self.clear.fragmentations,
             objects: self.clear.objects,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_without_sequences_is_an_error_that_says_what_is_missing() {
+        let folder = std::env::temp_dir();
+        let error = run_tracking(&folder.join("no-such-folder"), &mut |_| Vec::new()).unwrap_err().to_string();
+        assert!(error.contains("no-such-folder"), "{error}");
+        let empty = folder.join(format!("sideline-eval-empty-{}", std::process::id()));
+        std::fs::create_dir(&empty).unwrap();
+        let error = run_tracking(&empty, &mut |_| Vec::new()).unwrap_err().to_string();
+        std::fs::remove_dir(&empty).unwrap();
+        assert!(error.ends_with("no folder in it holds det/det.txt and gt/gt.txt"), "{error}");
+    }
+
+    #[test]
+    fn a_tracker_that_answers_nothing_scores_nothing() {
+        let object = Labelled { id: 1, rect: Rect { x: 0.0, y: 0.0, w: 2.0, h: 2.0 } };
+        let figures = score(&vec![vec![object]; 3], &Vec::new());
+        assert_eq!((figures.mota, figures.idf1, figures.hota, figures.r#fn), (0.0, 0.0, 0.0, 3));
+        let figures = score(&Vec::new(), &vec![vec![object]; 3]);
+        assert_eq!((figures.idf1, figures.hota, figures.fp), (0.0, 0.0, 3));
     }
 }

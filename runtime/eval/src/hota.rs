@@ -61,7 +61,8 @@ impl Hota {
             *shared /= union(index, *shared);
         }
 
-        let mut counts = Self { objects: object_boxes.iter().sum(), tracks: track_boxes.iter().sum(), ..Self::default() };
+        let mut counts =
+            Self { objects: object_boxes.iter().sum(), tracks: track_boxes.iter().sum(), ..Self::default() };
         let mut together = vec![[0.0; ALPHAS]; alike.len()];
         for number in 0..truth.len().min(result.len()) {
             let (objects, tracks) = (frame(truth, number), frame(result, number));

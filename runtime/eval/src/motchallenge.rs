@@ -184,7 +184,10 @@ fn row(line: usize, text: &str) -> Result<Row, String> {
     let mut fields = text.split(',').map(str::trim);
     for (value, name) in values.iter_mut().zip(NAMES) {
         let field = fields.next().ok_or_else(|| format!("no value for {name}; a row is {}", NAMES.join(",")))?;
-        *value = field.parse().ok().filter(|number: &f64| number.is_finite())
+        *value = field
+            .parse()
+            .ok()
+            .filter(|number: &f64| number.is_finite())
             .ok_or_else(|| format!("{name} is {field:?}, not a number"))?;
     }
     let [frame, id, x, y, w, h, seventh] = values;

@@ -53,9 +53,10 @@ impl Sort {
             self.last_id += 1;
             self.tracks.push(Track::new(self.last_id, &detection.rect));
         }
-        let shown = self.tracks.iter().filter(|track| {
-            track.unseen == 0 && (track.streak >= MIN_HITS || frame.number <= MIN_HITS as usize)
-        });
+        let shown = self
+            .tracks
+            .iter()
+            .filter(|track| track.unseen == 0 && (track.streak >= MIN_HITS || frame.number <= MIN_HITS as usize));
         let shown = shown.map(|track| Tracked { id: track.id, rect: track.rect() }).collect();
         self.tracks.retain(|track| track.unseen <= MAX_AGE);
         shown

@@ -1,0 +1,407 @@
+//! What a run promises, with small operators and plans made by hand.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use sideline_api::{
+    Alignment, Body, Captured, Config, Context, Device, Error, Inputs, Mode, OnError, Operator, Outputs, Payload,
+    PortType, Registry, Resources, Result, Source, SourceContext, Spec, Table, Values, WiredInput, clock::WallClock,
+    models::Models, tables::Count,
+};
+use sideline_engine::{
+    Options,
+    gate::Limit,
+    meter::{Report, Status},
+    start,
+};
+use sideline_graph::plan::{Plan, PlanInput, PlanNode, Producer};
+
+/// Makes numbered frames.
+#[derive(Clone, Config)]
+struct NumbersConfig {
+    /// How many.
+    #[config(default = 100)]
+    frames: u64,
+    /// Fail after this many.
+    #[config(default = None)]
+    fail_after: Option<u64>,
+    /// Microseconds between frames.
+    #[config(default = 0)]
+    every_us: u64,
+}
+
+struct Numbers(NumbersConfig, u64);
+
+impl Source for Numbers {
+    type Config = NumbersConfig;
+    fn spec() -> Spec {
+        Spec::source("numbers").output("out", PortType::table::<Count>())
+    }
+    fn new(config: NumbersConfig, _: &Resources) -> Result<Self> {
+        Ok(Numbers(config, 0))
+    }
+    fn next(&mut self, cx: &SourceContext) -> Result<Option<Captured>> {
+        let i = self.1;
+        if self.0.fail_after == Some(i) {
+            return Err(Error::input("the cable was pulled"));
+        }
+        if i == self.0.frames {
+            return Ok(None);
+        }
+        if self.0.every_us > 0 {
+            cx.pace(cx.clock.now() + self.0.every_us as i64 * 1000);
+        }
+        self.1 += 1;
+        let rows = Count::encode(&[Count { frames: i, checksum: i * i }]);
+        Ok(Some(Captured {
+            stream: "main".into(),
+            session: 0,
+            pts: i as i64 * 1_000_000,
+            captured: cx.clock.now(),
+            outputs: vec![Body::Data(Payload::Table(Arc::new(rows)))],
+        }))
+    }
+}
+
+/// Passes on what it gets, or does something bad.
+#[derive(Clone, Config)]
+struct StepConfig {
+    /// Milliseconds of work per frame.
+    #[config(default = 0, live, range(0, 1000))]
+    work_ms: u64,
+    /// What goes wrong: `panic`, `error`, `hang` at frame 50; `new-hangs`, `new-fails`, `new-panics`; or nothing.
+    #[config(default = "")]
+    fault: String,
+}
+
+struct Step<const HEAVY: bool>(StepConfig);
+
+impl<const HEAVY: bool> Operator for Step<HEAVY> {
+    type Config = StepConfig;
+    type State = u64;
+    fn spec() -> Spec {
+        let spec = Spec::operator(if HEAVY { "heavy" } else { "cheap" })
+            .required("in", PortType::table::<Count>())
+            .output("out", PortType::table::<Count>());
+        if HEAVY { spec.heavy() } else { spec }
+    }
+    fn new(config: StepConfig, _: &Resources) -> Result<Self> {
+        match config.fault.as_str() {
+            "new-hangs" => loop {
+                std::thread::park();
+            },
+            "new-fails" => Err(Error::model("weights.onnx is not a model")),
+            "new-panics" => panic!("made wrongly"),
+            _ => Ok(Step(config)),
+        }
+    }
+    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut u64, out: &mut Outputs) -> Result<()> {
+        match (cx.header.frame, self.0.fault.as_str()) {
+            (50, "panic") => panic!("fifty is too much"),
+            (50, "error") => return Err(Error::other("fifty is wrong")),
+            (50, "hang") => loop {
+                std::thread::park();
+            },
+            _ => {}
+        }
+        std::thread::sleep(Duration::from_millis(self.0.work_ms));
+        *state += 1;
+        out.rows("out", &input.rows::<Count>("in")?.unwrap_or_default())
+    }
+    fn reconfigure(&mut self, config: &StepConfig) -> Result<()> {
+        self.0 = config.clone();
+        Ok(())
+    }
+}
+
+/// Notes what reaches it.
+#[derive(Clone, Config)]
+struct NotesConfig {}
+
+struct Notes(String);
+
+/// Run, frame, and why there was no data, of every input of every frame.
+static NOTES: Mutex<Vec<(String, u64, Option<String>)>> = Mutex::new(Vec::new());
+static CLOSED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+impl Operator for Notes {
+    type Config = NotesConfig;
+    type State = ();
+    fn spec() -> Spec {
+        Spec::operator("notes").heavy().any_inputs(PortType::Any)
+    }
+    fn new(_: NotesConfig, resources: &Resources) -> Result<Self> {
+        Ok(Notes(resources.run.clone()))
+    }
+    fn process(&mut self, cx: &Context, input: &Inputs, _: &mut (), _: &mut Outputs) -> Result<()> {
+        for (port, message) in input.all().filter(|(port, _)| port.alignment.is_ordinary()) {
+            let reason = match message.map(|m| &m.body) {
+                Some(Body::Data(_)) => None,
+                Some(Body::Skipped(reason)) => Some(reason.to_string()),
+                _ => Some(format!("{} is absent", port.name)),
+            };
+            NOTES.lock().unwrap().push((self.0.clone(), cx.header.frame, reason));
+        }
+        Ok(())
+    }
+    fn close(&mut self) -> Result<()> {
+        CLOSED.lock().unwrap().push(self.0.clone());
+        Ok(())
+    }
+}
+
+fn registry() -> Registry {
+    Registry::new().source::<Numbers>().operator::<Step<true>>().operator::<Step<false>>().operator::<Notes>()
+}
+
+/// A plan, written node by node.
+struct Sketch(Plan);
+
+impl Sketch {
+    fn new(mode: Mode) -> Self {
+        Sketch(Plan {
+            flow: "test".into(),
+            mode,
+            window: 4,
+            stall: Duration::from_secs(10),
+            nodes: vec![],
+            lanes: 0,
+            border_inputs: vec![],
+            border_outputs: vec![],
+            remote_leaves: vec![],
+            sends_done: false,
+        })
+    }
+
+    /// Adds a node; its inputs are (port, producing node, alignment).
+    fn node(mut self, id: &str, operator: &str, values: impl Into<Values>, inputs: &[(&str, &str, Alignment)]) -> Self {
+        let plan = &mut self.0;
+        let spec = registry().get(operator).unwrap().spec.clone();
+        let mut wired = vec![];
+        let mut lane = plan.lanes;
+        for (port, from, alignment) in inputs {
+            let producer = plan.nodes.iter().position(|n| n.id == *from).unwrap();
+            if alignment.is_ordinary() {
+                plan.nodes[producer].leaf = false;
+            }
+            if !spec.heavy {
+                lane = plan.nodes[producer].lane;
+            }
+            wired.push(PlanInput {
+                wired: WiredInput {
+                    name: (*port).into(),
+                    from: format!("{from}/out"),
+                    ty: PortType::table::<Count>(),
+                    required: *port == "in",
+                    hold: false,
+                    alignment: *alignment,
+                },
+                producer: Producer::Node { node: producer, output: 0 },
+                queue: 10,
+            });
+        }
+        plan.lanes = plan.lanes.max(lane + 1);
+        plan.nodes.push(PlanNode {
+            id: id.into(),
+            operator: operator.into(),
+            values: values.into(),
+            on_error: OnError::default_for(plan.mode),
+            stride: 1,
+            inputs: wired,
+            outputs: spec.outputs.clone(),
+            lane,
+            source: 0,
+            is_source: spec.source,
+            leaf: !spec.source,
+            search: vec![],
+        });
+        self
+    }
+
+    fn change(mut self, f: impl FnOnce(&mut Plan)) -> Self {
+        f(&mut self.0);
+        self
+    }
+
+    /// Runs it; the report, and what the notes of it say.
+    fn run(self, limit: Limit) -> (Report, Vec<(u64, Option<String>)>) {
+        static RUN: AtomicU64 = AtomicU64::new(0);
+        let run = format!("run-{}", RUN.fetch_add(1, Ordering::Relaxed));
+        let report = match start(self.0, &registry(), options(&run, limit), None) {
+            Ok(running) => running.wait(),
+            Err(error) => panic!("{error}"),
+        };
+        let notes = NOTES.lock().unwrap().iter().filter(|n| n.0 == run).map(|n| (n.1, n.2.clone())).collect();
+        assert_eq!(closed(&run), 1, "closed once, however the run ends");
+        (report, notes)
+    }
+}
+
+fn closed(run: &str) -> usize {
+    CLOSED.lock().unwrap().iter().filter(|r| *r == run).count()
+}
+
+fn options(run: &str, limit: Limit) -> Options {
+    Options {
+        device: Device::Cpu,
+        run: run.into(),
+        run_dir: PathBuf::from("."),
+        models: Arc::new(Models::default()),
+        clock: Arc::new(WallClock),
+        limit,
+        start_deadline: Duration::from_millis(500),
+        timing: None,
+    }
+}
+
+const MAIN: Alignment = Alignment::Source(0);
+
+/// numbers -> cheap -> step -> notes, and cheap -> notes.
+fn chain(mode: Mode, numbers: impl Into<Values>, step: impl Into<Values>) -> Sketch {
+    Sketch::new(mode)
+        .node("numbers", "numbers", numbers, &[])
+        .node("cheap", "cheap", Values::new(), &[("in", "numbers", MAIN)])
+        .node("step", "heavy", step, &[("in", "cheap", MAIN)])
+        .node("notes", "notes", Values::new(), &[("a", "step", MAIN), ("b", "cheap", MAIN)])
+}
+
+fn node<'a>(report: &'a Report, id: &str) -> &'a sideline_engine::meter::NodeReport {
+    report.nodes.iter().find(|n| n.node == id).unwrap()
+}
+
+#[test]
+fn complete_mode_drops_nothing_and_keeps_order() {
+    let (report, notes) = chain(Mode::Complete, [("frames", 500)], Values::new()).run(Limit::default());
+    assert_eq!(report.status, Status::Done, "{:?}", report.failure);
+    assert!(report.reproducible);
+    let source = &report.sources[0];
+    assert_eq!((source.decoded, source.admitted, source.forgotten), (500, 500, 0));
+    let expected: Vec<_> = (0..500).flat_map(|i| [(i, None), (i, None)]).collect();
+    assert_eq!(notes, expected);
+    assert!(report.nodes.iter().all(|n| n.processed == 500));
+}
+
+#[test]
+fn a_slow_operator_makes_a_live_source_forget_and_the_counts_add_up() {
+    let numbers = [("frames", 400), ("every_us", 200)];
+    let (report, notes) = chain(Mode::Live, numbers, [("work_ms", 3)]).run(Limit::default());
+    let source = &report.sources[0];
+    assert_eq!(report.status, Status::Done, "{:?}", report.failure);
+    assert!(source.forgotten > 0, "{source:?}");
+    assert_eq!((source.decoded, source.admitted + source.forgotten), (400, 400));
+    assert_eq!(notes.len() as u64, 2 * source.admitted);
+    assert!(!report.reproducible);
+}
+
+#[test]
+fn an_error_stops_a_complete_run_and_names_node_and_frame() {
+    let (report, notes) = chain(Mode::Complete, Values::new(), [("fault", "error")]).run(Limit::default());
+    assert_eq!(report.status, Status::Partial);
+    assert_eq!(report.failure.unwrap().message, "node `step`, frame 50 of stream `main`: fifty is wrong");
+    assert!(notes.iter().all(|(frame, _)| *frame <= 50));
+}
+
+#[test]
+fn a_panic_in_live_mode_is_a_skipped_frame_and_the_operator_restarts() {
+    let numbers = [("frames", 2000), ("every_us", 100)];
+    let (report, notes) = chain(Mode::Live, numbers, [("fault", "panic")]).run(Limit::default());
+    assert_eq!(report.status, Status::Done, "{:?}", report.failure);
+    let step = node(&report, "step");
+    assert_eq!((step.panics, step.processed), (1, report.sources[0].admitted - 1));
+    assert_eq!(step.first_error.as_deref(), Some("panic: fifty is too much"));
+    assert!(notes.contains(&(50, Some("panic".into()))));
+    assert!(!report.reproducible);
+}
+
+#[test]
+fn skipping_travels_with_its_first_cause() {
+    let sketch = chain(Mode::Complete, [("frames", 30)], Values::new()).change(|plan| plan.nodes[1].stride = 3);
+    let (report, notes) = sketch.run(Limit::default());
+    let step = node(&report, "step");
+    assert_eq!((step.processed, step.skipped.get("stride")), (10, Some(&20)));
+    assert_eq!(notes.iter().filter(|n| n.1 == Some("stride".into())).count(), 40);
+}
+
+#[test]
+fn a_hang_ends_the_run_within_the_stall_time_and_names_the_node() {
+    let sketch = chain(Mode::Complete, Values::new(), [("fault", "hang")])
+        .change(|plan| plan.stall = Duration::from_millis(200));
+    let (report, _) = sketch.run(Limit::default());
+    let failure = report.failure.unwrap().message;
+    assert!(failure.contains("node `step` did not answer") && failure.contains("was 49"), "{failure}");
+}
+
+#[test]
+fn what_goes_wrong_in_new_ends_the_start_and_closes_the_others() {
+    for (fault, code, text) in [
+        ("new-fails", 2, "node `step`: weights.onnx is not a model"),
+        ("new-panics", 6, "node `step`: panicked while it was made"),
+        ("new-hangs", 6, "node `step` was not ready within 0.5 s"),
+    ] {
+        let plan = chain(Mode::Complete, Values::new(), [("fault", fault)]).0;
+        let Err(error) = start(plan, &registry(), options(fault, Limit::default()), None) else {
+            panic!("{fault}: the run started")
+        };
+        assert!(error.message.contains(text), "{fault}: {error}");
+        assert_eq!(error.failure.exit_code(), code, "{fault}");
+        assert_eq!(closed(fault), 1, "{fault}");
+    }
+}
+
+#[test]
+fn a_source_that_fails_leaves_a_partial_result_with_all_it_gave() {
+    let (report, notes) = chain(Mode::Complete, [("fail_after", 20)], Values::new()).run(Limit::default());
+    assert_eq!((report.status, report.exit_code()), (Status::Partial, 3));
+    assert_eq!(report.failure.unwrap().message, "node `numbers`: the cable was pulled");
+    assert_eq!(notes.len(), 40);
+}
+
+#[test]
+fn frames_and_duration_end_a_run_at_the_same_frame_every_time() {
+    for limit in
+        [Limit { frames: Some(25), duration: None }, Limit { frames: None, duration: Some(Duration::from_millis(25)) }]
+    {
+        let (report, notes) = chain(Mode::Complete, Values::new(), Values::new()).run(limit);
+        assert_eq!(report.status, Status::Done, "{:?}", report.failure);
+        assert_eq!((report.sources[0].admitted, notes.len()), (25, 50));
+    }
+}
+
+#[test]
+fn a_side_input_never_holds_a_frame_and_forgets_the_oldest() {
+    let side = Alignment::Side { queue: 2 };
+    let sketch = Sketch::new(Mode::Live)
+        .node("numbers", "numbers", [("frames", 300), ("every_us", 100)], &[])
+        .node("slow", "heavy", [("work_ms", 5)], &[("in", "numbers", side)])
+        .node("notes", "notes", Values::new(), &[("a", "numbers", MAIN), ("side", "slow", side)])
+        .change(|plan| plan.nodes[1].leaf = false);
+    let (report, _) = sketch.run(Limit::default());
+    assert_eq!(report.status, Status::Done, "{:?}", report.failure);
+    let (slow, admitted) = (node(&report, "slow"), report.sources[0].admitted);
+    assert!(slow.side_forgotten > 0, "it is slower than the frames come");
+    assert_eq!(slow.processed + slow.side_forgotten, admitted);
+    assert_eq!(node(&report, "notes").processed, admitted);
+}
+
+#[test]
+fn a_live_key_changes_while_running_and_a_refused_value_leaves_the_old() {
+    let plan = chain(Mode::Live, [("frames", 1_000_000), ("every_us", 200)], Values::new()).0;
+    let Ok(running) = start(plan, &registry(), options("set", Limit::default()), None) else { panic!("no start") };
+    running.set("step", "work_ms", 1.into()).unwrap();
+    let refused = running.set("step", "work_ms", 5000.into()).unwrap_err();
+    assert!(refused.message.contains("5000 is out of range, 0 to 1000"), "{refused}");
+    let fixed = running.set("step", "fault", "panic".into()).unwrap_err();
+    assert!(fixed.message.contains("cannot change while running"), "{fixed}");
+    assert!(running.set("stp", "work_ms", 1.into()).unwrap_err().message.contains("did you mean `step`?"));
+    running.stop();
+    let report = running.wait();
+    assert_eq!(report.status, Status::Stopped, "{:?}", report.failure);
+    assert_eq!(report.stopped_at_frame, Some(report.sources[0].admitted));
+    assert!(report.nodes.iter().all(|n| n.processed == report.sources[0].admitted), "what was begun is finished");
+}
