@@ -66,9 +66,12 @@ struct Stream {
 pub struct Leaf {
     /// Id of the node.
     pub node: String,
-    /// Frames finished.
+    /// Frames finished; [`CLOSED`] when it has ended its streams and closed its files.
     pub finished: u64,
 }
+
+/// What a leaf reports last.
+pub const CLOSED: u64 = u64::MAX;
 
 /// What the lane of the source does next.
 pub enum Admission {
@@ -188,6 +191,7 @@ impl Gate {
                 return Admission::Wait;
             }
             state.ended = true;
+            state.moved = Instant::now();
             let forgotten = state.forgotten;
             let mut headers: Vec<Header> = state.streams.iter().map(|stream| stream.end(forgotten)).collect();
             if headers.is_empty() {
@@ -262,7 +266,21 @@ impl Gate {
     pub fn stalled(&self, patience: Duration) -> Option<Leaf> {
         let state = self.lock();
         let last = state.leaves.iter().min_by_key(|leaf| leaf.finished)?;
-        (state.admitted > last.finished && state.moved.elapsed() > patience).then(|| last.clone())
+        let waiting = state.admitted > last.finished || (state.ended && last.finished != CLOSED);
+        (waiting && state.moved.elapsed() > patience).then(|| last.clone())
+    }
+
+    /// A leaf of another process is gone: an error unless it has closed before, or nothing is expected of it any more.
+    pub fn leaf_gone(&self, leaf: usize) -> Option<Leaf> {
+        let state = self.lock();
+        (state.leaves[leaf].finished != CLOSED && !self.stop.load(Ordering::Relaxed))
+            .then(|| state.leaves[leaf].clone())
+    }
+
+    /// True when the streams have ended and every leaf has closed.
+    pub fn drained(&self) -> bool {
+        let state = self.lock();
+        state.ended && state.leaves.iter().all(|leaf| leaf.finished == CLOSED)
     }
 
     /// The counts so far.
@@ -272,7 +290,7 @@ impl Gate {
             decoded: state.decoded,
             admitted: state.admitted,
             forgotten: state.forgotten,
-            finished: state.leaves.iter().map(|leaf| leaf.finished).min().unwrap_or(state.admitted),
+            finished: state.leaves.iter().map(|leaf| leaf.finished).min().unwrap_or(state.admitted).min(state.admitted),
         }
     }
 

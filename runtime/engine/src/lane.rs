@@ -22,7 +22,7 @@ use sideline_api::{
 
 use crate::{
     Border,
-    gate::{Admission, Gate},
+    gate::{Admission, CLOSED, Gate},
     meter::{self, Meter},
 };
 
@@ -508,6 +508,9 @@ fn close(shared: &Shared, slot: &mut Slot, lane: usize, excused: bool, local: &m
     }
     for targets in &slot.routes {
         shared.send(targets, What::Closed { excused }, Instant::now(), lane, local);
+    }
+    if let Some(leaf) = slot.leaf {
+        shared.leaf_finished(leaf, CLOSED);
     }
 }
 

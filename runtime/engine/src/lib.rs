@@ -78,7 +78,7 @@ pub struct Running {
     /// Where each node lives: lane and slot; none for sources.
     places: Vec<Option<(usize, usize)>>,
     border_targets: Vec<Vec<Target>>,
-    threads: Vec<(String, JoinHandle<()>)>,
+    threads: Mutex<Vec<(String, JoinHandle<()>)>>,
     exits: Receiver<usize>,
     began: Instant,
     user_stop: AtomicBool,
@@ -226,7 +226,7 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
             plan,
             shared,
             places,
-            threads,
+            threads: Mutex::new(threads),
             exits,
             began,
             user_stop: AtomicBool::new(false),
@@ -241,7 +241,7 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
         plan,
         shared,
         places,
-        threads,
+        threads: Mutex::new(threads),
         exits,
         began,
         user_stop: AtomicBool::new(false),
@@ -435,11 +435,36 @@ impl Running {
 
     /// A leaf of another process (index into `Plan::remote_leaves`) has finished `count` frames.
     pub fn leaf_finished(&self, leaf: usize, count: u64) {
-        for (gate, of) in self.shared.gates.iter().enumerate() {
-            let source = self.plan.nodes[of.node].source;
-            let local = self.plan.nodes.iter().filter(|n| n.leaf && !n.is_source && n.source == source).count();
-            self.shared.leaf_finished(LeafOf::Gate(gate, local + leaf), count);
+        for (gate, at) in self.remote(leaf) {
+            self.shared.leaf_finished(LeafOf::Gate(gate, at), count);
         }
+    }
+
+    /// The process of a leaf has ended: a failure, unless the leaf had closed before.
+    pub fn leaf_gone(&self, leaf: usize) {
+        for (gate, at) in self.remote(leaf) {
+            if let Some(leaf) = self.shared.gates[gate].gate.leaf_gone(at) {
+                let last = match leaf.finished {
+                    0 => "no frame".to_owned(),
+                    n => format!("frame {}", n - 1),
+                };
+                self.shared.fail(Error::other(format!(
+                    "node `{}` ended before the stream did; the last it finished was {last}. \
+                     Its own result and log say why",
+                    leaf.node
+                )));
+            }
+        }
+    }
+
+    /// Gate and place in it of a leaf of another process, which stand behind the leaves of this one.
+    fn remote(&self, leaf: usize) -> impl Iterator<Item = (usize, usize)> {
+        let nodes = &self.plan.nodes;
+        self.shared.gates.iter().enumerate().map(move |(gate, of)| {
+            let source = nodes[of.node].source;
+            let local = nodes.iter().filter(|n| n.leaf && !n.is_source && n.source == source).count();
+            (gate, local + leaf)
+        })
     }
 
     /// Ends the run as the user wishes: sources stop, what is in flight is finished, files are closed.
@@ -448,14 +473,16 @@ impl Running {
         self.shared.stop_sources();
     }
 
+    /// Other processes will not answer any more: nothing waits for their leaves.
+    pub fn release_remote_leaves(&self) {
+        for leaf in 0..self.plan.remote_leaves.len() {
+            self.leaf_finished(leaf, gate::CLOSED);
+        }
+    }
+
     /// Ends the run with a failure.
     pub fn fail(&self, error: Error) {
         self.shared.fail(error);
-    }
-
-    /// True once nothing runs any more, or a failure ended the run.
-    pub fn over(&self) -> bool {
-        self.shared.aborted() || self.threads.iter().all(|(_, handle)| handle.is_finished())
     }
 
     /// Changes a live key of a node.
@@ -514,52 +541,56 @@ impl Running {
     }
 
     /// Waits for the end and tells how it went. Ends by itself when the window stands still for the stall time.
-    pub fn wait(mut self) -> Report {
-        let mut left = self.threads.len();
+    pub fn wait(&self) -> Report {
+        let mut threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut left = threads.len();
         let mut deadline: Option<Instant> = None;
-        while left > 0 {
-            match self.exits.recv_timeout(Duration::from_millis(50)) {
+        while left > 0 || !self.drained() {
+            match self.exits.recv_timeout(Duration::from_millis(20)) {
                 Ok(_) => left -= 1,
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(20)),
             }
             if self.shared.aborted() {
                 let until = *deadline.get_or_insert_with(|| Instant::now() + GRACE);
                 // Wakes may have been lost on full inboxes that nobody reads any more.
                 self.shared.wake_all();
-                if Instant::now() > until {
+                if left == 0 || Instant::now() > until {
                     break;
                 }
                 continue;
             }
-            for of in &self.shared.gates {
-                if let Some(leaf) = of.gate.stalled(self.plan.stall) {
-                    let last = match leaf.finished {
-                        0 => "it finished no frame".to_owned(),
-                        n => format!("the last frame it finished was {}", n - 1),
-                    };
-                    self.shared.fail(Error::other(format!(
-                        "node `{}` did not answer for {} s (SIDELINE_STALL_S): {last}",
-                        self.busiest(&leaf.node),
-                        self.plan.stall.as_secs_f64()
-                    )));
-                }
-            }
+            self.watch();
         }
-        let mut hung = Vec::new();
-        for (name, handle) in std::mem::take(&mut self.threads) {
-            if handle.is_finished() {
-                if handle.join().is_err() {
-                    self.shared.fail(Error::other(format!("the thread of `{name}` panicked; the message is above")));
-                }
-            } else {
-                hung.push(name);
+        for (name, handle) in threads.drain(..) {
+            if !handle.is_finished() {
+                tracing::error!(thread = %name, "did not end; it is left behind");
+            } else if handle.join().is_err() {
+                self.shared.fail(Error::other(format!("the thread of `{name}` panicked; the message is above")));
             }
-        }
-        for name in &hung {
-            tracing::error!(thread = %name, "did not end; it is left behind");
         }
         self.report()
+    }
+
+    /// True when every leaf, also of other processes, has closed.
+    fn drained(&self) -> bool {
+        self.shared.gates.iter().all(|of| of.gate.drained() || self.plan.remote_leaves.is_empty())
+    }
+
+    /// Fails the run when a window has stood still for too long.
+    fn watch(&self) {
+        for of in &self.shared.gates {
+            let Some(leaf) = of.gate.stalled(self.plan.stall) else { continue };
+            let last = match leaf.finished {
+                0 => "it finished no frame".to_owned(),
+                n => format!("the last frame it finished was {}", n - 1),
+            };
+            self.shared.fail(Error::other(format!(
+                "node `{}` did not answer for {} s (SIDELINE_STALL_S): {last}",
+                self.busiest(&leaf.node),
+                self.plan.stall.as_secs_f64()
+            )));
+        }
     }
 
     /// Of the operators between source and leaf, the first that has handled least: where the frames wait.
