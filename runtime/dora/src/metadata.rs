@@ -1,0 +1,168 @@
+//! A message's header as dora metadata, and back.
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, StructArray, UInt8Array};
+use dora_node_api::{MetadataParameters, Parameter};
+use sideline_api::{Body, Color, Encoding, Error, Frame, Header, Matrix, Message, Payload, Reason, Result};
+
+/// The metadata of a message; keys are `sl_...`, and dora's own convention for frames.
+pub fn of(message: &Message) -> MetadataParameters {
+    let header = &message.header;
+    let mut parameters = MetadataParameters::default();
+    let mut put = |key: &str, value| parameters.insert(key.to_owned(), value);
+    put("sl_stream", Parameter::String(header.stream.to_string()));
+    put("sl_session", Parameter::Integer(i64::from(header.session)));
+    put("sl_frame", Parameter::Integer(header.frame as i64));
+    put("sl_pts", Parameter::Integer(header.pts));
+    put("sl_captured", Parameter::Integer(header.captured));
+    put("sl_forgotten", Parameter::Integer(header.forgotten as i64));
+    put("sl_n", Parameter::Integer(message.n as i64));
+    put("sl_kind", Parameter::String(message.body.kind().into()));
+    match &message.body {
+        Body::Skipped(reason) => {
+            put("sl_reason", Parameter::String(reason.to_string()));
+        }
+        Body::Data(Payload::Frame(frame)) => {
+            put("width", Parameter::Integer(i64::from(frame.width())));
+            put("height", Parameter::Integer(i64::from(frame.height())));
+            put("encoding", Parameter::String(frame.encoding().name().into()));
+            put("sl_bt709", Parameter::Bool(frame.color().matrix == Matrix::Bt709));
+            put("sl_full_range", Parameter::Bool(frame.color().full_range));
+        }
+        Body::Data(Payload::Table(_)) | Body::End => {}
+    }
+    parameters
+}
+
+fn integer(parameters: &MetadataParameters, key: &str) -> Result<i64> {
+    match parameters.get(key) {
+        Some(Parameter::Integer(value)) => Ok(*value),
+        _ => Err(Error::other(format!("metadata key `{key}` is missing: is the sender a node of this version?"))),
+    }
+}
+
+fn text<'a>(parameters: &'a MetadataParameters, key: &str) -> Result<&'a str> {
+    match parameters.get(key) {
+        Some(Parameter::String(value)) => Ok(value),
+        _ => Err(Error::other(format!("metadata key `{key}` is missing: is the sender a node of this version?"))),
+    }
+}
+
+fn flag(parameters: &MetadataParameters, key: &str) -> Option<bool> {
+    match parameters.get(key) {
+        Some(Parameter::Bool(value)) => Some(*value),
+        _ => None,
+    }
+}
+
+/// The message that came with this metadata. `same` is the stream name of the last one, shared when it is the same again.
+///
+/// # Errors
+/// Names the key that is missing, or the array type that is neither frame nor table.
+pub fn message(parameters: &MetadataParameters, data: &ArrayRef, same: &mut Arc<str>) -> Result<Message> {
+    let stream = text(parameters, "sl_stream")?;
+    if **same != *stream {
+        *same = stream.into();
+    }
+    let header = Header {
+        stream: same.clone(),
+        session: integer(parameters, "sl_session")? as u32,
+        frame: integer(parameters, "sl_frame")? as u64,
+        pts: integer(parameters, "sl_pts")?,
+        captured: integer(parameters, "sl_captured")?,
+        forgotten: integer(parameters, "sl_forgotten")? as u64,
+    };
+    let body = match text(parameters, "sl_kind")? {
+        "data" => Body::Data(payload(parameters, data)?),
+        "skipped" => Body::Skipped(Reason::from(text(parameters, "sl_reason")?)),
+        "end" => Body::End,
+        other => return Err(Error::other(format!("a message of kind `{other}` is not known to this version"))),
+    };
+    Ok(Message { header, n: integer(parameters, "sl_n")? as u64, body })
+}
+
+/// A frame, by dora's convention of `width`, `height`, `encoding`; or a table.
+///
+/// # Errors
+/// When it is neither.
+pub fn payload(parameters: &MetadataParameters, data: &ArrayRef) -> Result<Payload> {
+    if let Some(table) = data.as_any().downcast_ref::<StructArray>() {
+        return Ok(Payload::Table(Arc::new(table.clone())));
+    }
+    let Some(bytes) = data.as_any().downcast_ref::<UInt8Array>() else {
+        return Err(Error::other(format!("an array of {} is neither a frame nor a table", data.data_type())));
+    };
+    let (width, height) = (integer(parameters, "width")? as u32, integer(parameters, "height")? as u32);
+    let encoding = Encoding::from_name(text(parameters, "encoding")?)?;
+    let mut color = Color::assumed(height);
+    if let Some(bt709) = flag(parameters, "sl_bt709") {
+        color.matrix = if bt709 { Matrix::Bt709 } else { Matrix::Bt601 };
+    }
+    color.full_range = flag(parameters, "sl_full_range").unwrap_or(color.full_range);
+    let frame = Frame::from_packed(width, height, encoding, color, bytes.values().inner().clone())?;
+    Ok(Payload::Frame(Arc::new(frame)))
+}
+
+/// The message of a foreign node: what of a header it passes on is used, the rest is stamped on arrival.
+///
+/// # Errors
+/// When the array is neither frame nor table.
+pub fn foreign(parameters: &MetadataParameters, data: &ArrayRef, from: &str, n: u64, now: i64) -> Result<Message> {
+    let stream = text(parameters, "sl_stream").unwrap_or(from).into();
+    let header = Header {
+        stream,
+        session: integer(parameters, "sl_session").unwrap_or(0) as u32,
+        frame: integer(parameters, "sl_frame").map_or(n, |frame| frame as u64),
+        pts: integer(parameters, "sl_pts").unwrap_or(now),
+        captured: integer(parameters, "sl_captured").unwrap_or(now),
+        forgotten: 0,
+    };
+    Ok(Message { header, n, body: Body::Data(payload(parameters, data)?) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sideline_api::{Table, tables::Count};
+
+    fn there_and_back(body: Body, data: ArrayRef) -> Message {
+        let header = Header { stream: "cam".into(), session: 2, frame: 7, pts: 3, captured: 4, forgotten: 5 };
+        let sent = Message { header: header.clone(), n: 9, body };
+        let came = message(&of(&sent), &data, &mut "".into()).unwrap();
+        assert_eq!((&came.header, came.n, came.body.kind()), (&header, 9, sent.body.kind()));
+        came
+    }
+
+    #[test]
+    fn every_kind_survives() {
+        let nothing: ArrayRef = Arc::new(UInt8Array::from(Vec::<u8>::new()));
+        there_and_back(Body::End, nothing.clone());
+        let skipped = there_and_back(Body::Skipped("blurred".into()), nothing);
+        assert!(matches!(skipped.body, Body::Skipped(Reason::Other(word)) if &*word == "blurred"));
+        let rows = Arc::new(Count::encode(&[Count { frames: 1, checksum: 2 }]));
+        let table = there_and_back(Body::Data(Payload::Table(rows.clone())), rows.clone());
+        assert!(matches!(table.body, Body::Data(Payload::Table(came)) if came == rows));
+        let color = Color { matrix: Matrix::Bt709, full_range: true };
+        let bytes: Vec<u8> = (0..24).collect();
+        let frame = Frame::from_packed(4, 4, Encoding::I420, color, bytes.clone()).unwrap();
+        let sent = Body::Data(Payload::Frame(Arc::new(frame)));
+        let came = there_and_back(sent, Arc::new(UInt8Array::from(bytes.clone())));
+        let Body::Data(Payload::Frame(came)) = came.body else { panic!("a frame was sent") };
+        assert_eq!((came.color(), came.plane(2).0), (color, &bytes[20..]));
+    }
+
+    #[test]
+    fn a_message_without_a_header_is_named() {
+        let nothing: ArrayRef = Arc::new(UInt8Array::from(vec![1u8]));
+        let error = message(&MetadataParameters::default(), &nothing, &mut "".into()).unwrap_err();
+        assert!(error.message.contains("`sl_stream` is missing"), "{error}");
+        let mut parameters = MetadataParameters::default();
+        parameters.insert("width".into(), Parameter::Integer(1));
+        parameters.insert("height".into(), Parameter::Integer(1));
+        parameters.insert("encoding".into(), Parameter::String("rgb8".into()));
+        let pixel: ArrayRef = Arc::new(UInt8Array::from(vec![1u8, 2, 3]));
+        let stamped = foreign(&parameters, &pixel, "camera/image", 3, 99).unwrap();
+        assert_eq!((stamped.header.frame, stamped.header.captured, &*stamped.header.stream), (3, 99, "camera/image"));
+    }
+}
