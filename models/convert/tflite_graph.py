@@ -76,10 +76,10 @@ def read_graph(path: Path) -> Graph:
     """Reads a model file. Raises `UnsupportedModel` if it is no such file, or has types or sub-graphs we do not know."""
     content = Path(path).read_bytes()
     if content[4:8] != b"TFL3":
-        raise UnsupportedModel(f"{path}: not a TensorFlow Lite file (no TFL3 mark at byte 4)")
+        raise UnsupportedModel("not a TensorFlow Lite file (no TFL3 mark at byte 4)")
     model = tflite.Model.GetRootAsModel(content, 0)
     if model.SubgraphsLength() != 1:
-        raise UnsupportedModel(f"{path}: {model.SubgraphsLength()} sub-graphs, only one is supported")
+        raise UnsupportedModel(f"{model.SubgraphsLength()} sub-graphs, only one is supported")
     subgraph = model.Subgraphs(0)
     return Graph(
         tensors=[_read_tensor(model, subgraph.Tensors(i)) for i in range(subgraph.TensorsLength())],

@@ -14,6 +14,8 @@ Conventions, all of which a second implementation must share to agree to float r
   u = (j + 0.5)/n - 0.5, v = (i + 0.5)/n - 0.5, that is the frame at centre + size * R(rotation) (u, v).
   Samples are bilinear in float; what lies outside the frame is black. `taps` > 1 averages taps x taps samples per model
   pixel, spread evenly over it, so that shrinking does not alias.
+- The detector looks at squares of the frame's short side, spread along the long one (`tiles`), because it does not see
+  small people; `suppress` then leaves one detection a person: no non-maximum suppression is done per tile.
 - Detector input is RGB scaled to -1..1 (black is -1), landmark input RGB scaled to 0..1. Frames are RGB 0..255.
 - I420 to RGB: limited range, no rounding, clipped to 0..255, chroma by nearest sample (row >> 1, column >> 1):
   y' = 255/219 (Y - 16); r = y' + 2 (1 - Kr) c (V - 128); b = y' + 2 (1 - Kb) c (U - 128);
@@ -41,6 +43,8 @@ LANDMARK_SIZE = 256
 # Detector grid: (stride in model pixels, anchors per cell). 28 x 28 x 2 + 14 x 14 x 2 + 7 x 7 x 6 = 2254.
 ANCHOR_LAYERS = ((8, 2), (16, 2), (32, 6))
 REGION_SCALE = 1.25
+# Detections with hips closer than this share of the smaller region are one person.
+SAME_HIPS = 0.2
 # Rows of the 39 landmarks: 33 joints, then the centre and the scale point of the next region; the last four are unused.
 JOINTS = 33
 REGION_CENTRE, REGION_SCALE_POINT = 33, 34
@@ -145,21 +149,32 @@ def intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
     return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
 
 
-def suppress(detections: list[Detection], overlap: float = 0.3) -> list[Detection]:
-    """Keeps the best of every group of detections that overlap by more than `overlap`, best first."""
-    kept: list[Detection] = []
-    for candidate in sorted(detections, key=lambda d: -d.score):
-        if all(intersection_over_union(candidate.box, other.box) <= overlap for other in kept):
-            kept.append(candidate)
-    return kept
-
-
 def region_of(centre: np.ndarray, scale_point: np.ndarray) -> Region:
     """The region of a person whose hip centre and scale point are known: the point lies straight up when upright."""
     dx, dy = scale_point - centre
     rotation = math.pi / 2 - math.atan2(-dy, dx)
     rotation -= 2 * math.pi * math.floor((rotation + math.pi) / (2 * math.pi))  # to [-pi, pi)
     return Region((float(centre[0]), float(centre[1])), 2 * math.hypot(dx, dy) * REGION_SCALE, rotation)
+
+
+def same_person(a: Detection, b: Detection, overlap: float) -> bool:
+    """Whether two detections overlap by more than `overlap`, or have hips closer than SAME_HIPS of the smaller region.
+
+    The second rule is for tiles: the box of one person may differ too much between two tiles for the first.
+    """
+    if intersection_over_union(a.box, b.box) > overlap:
+        return True
+    smaller = min(region_of(*d.keypoints[:2]).size for d in (a, b))
+    return math.dist(a.keypoints[0], b.keypoints[0]) < SAME_HIPS * smaller
+
+
+def suppress(detections: list[Detection], overlap: float = 0.3) -> list[Detection]:
+    """Keeps the best detection of every person, best first; of equal scores the earlier one."""
+    kept: list[Detection] = []
+    for candidate in sorted(detections, key=lambda d: -d.score):
+        if not any(same_person(candidate, other, overlap) for other in kept):
+            kept.append(candidate)
+    return kept
 
 
 def decode_pose(landmarks: np.ndarray, score: float, world: np.ndarray, region: Region) -> Pose:
@@ -323,7 +338,7 @@ def main() -> int:
     parser.add_argument("--model", choices=["lite", "full", "heavy"], default="full")
     parser.add_argument("--models", type=Path, default=here.parent / "onnx", help="folder of the ONNX files")
     parser.add_argument("--threshold", type=float, default=0.5, help="least detector score")
-    parser.add_argument("--tiles", type=int, default=0, help="detector looks at this many squares; 0: the whole frame")
+    parser.add_argument("--tiles", type=int, default=3, help="squares the detector looks at, default 3; 0: the whole frame")
     parser.add_argument("--taps", type=int, default=1, help="detector samples per model pixel and axis")
     parser.add_argument("--json", type=Path, required=True, metavar="OUT")
     parser.add_argument("--draw", type=Path, metavar="FOLDER", help="also write FOLDER/frame_NNNN.png")

@@ -1,0 +1,369 @@
+"""Tests of the converter, the asset reader, the fetcher and the reference; run `python -m unittest models/test_models.py`
+(or `python models/test_models.py`).
+
+Those that need a fetched model or clip are skipped where it is not there.
+"""
+
+import math
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+MODELS = Path(__file__).resolve().parent
+sys.path[:0] = [str(MODELS / "convert"), str(MODELS / "reference")]
+
+import numpy as np
+import onnxruntime
+
+import blazepose
+import fetch
+from mediapipe_assets import BrokenBundle, read_index
+from tflite_graph import DenseLevel, Graph, Operator, SparseLevel, Sparsity, Tensor, UnsupportedModel, densify
+from tflite_to_onnx import convert, convert_file, same_padding
+
+CATALOGUE = fetch.load_catalogue(fetch.CATALOGUE)
+
+
+def graph_of(kind, inputs, output_shape, options, sparsity=None):
+    """A graph of one operator. `inputs` are shapes (given at run time, named in_0, ...) or arrays (constants)."""
+    tensors, given = [], []
+    for number, value in enumerate(inputs):
+        if isinstance(value, tuple):
+            given.append(number)
+            tensors.append(Tensor(f"in_{number}", value, np.dtype(np.float32)))
+        else:
+            tensors.append(Tensor(f"constant_in_{number}", value.shape, value.dtype, value))
+    tensors.append(Tensor("out", output_shape, np.dtype(np.float32)))
+    return Graph(tensors, [Operator(kind, list(range(len(inputs))), [len(inputs)], options)], given, [len(inputs)])
+
+
+def run(graph, **feeds):
+    model = convert(graph).SerializeToString()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return session.run(None, {name: value.astype(np.float32) for name, value in feeds.items()})[0]
+
+
+def random(*shape):
+    return np.random.default_rng(7).normal(size=shape).astype(np.float32)
+
+
+class Convolution(unittest.TestCase):
+    OPTIONS = {"strides": (2, 2), "dilations": (1, 1), "padding": "SAME", "activation": "RELU6"}
+
+    def test_same_padding_puts_the_odd_one_after(self):
+        self.assertEqual(same_padding(224, 3, 2, 1), (0, 1))
+        self.assertEqual(same_padding(5, 3, 1, 1), (1, 1))
+        self.assertEqual(same_padding(5, 3, 1, 2), (2, 2))
+        self.assertEqual(same_padding(4, 1, 2, 1), (0, 0))
+
+    def expected(self, image, weights, bias, depthwise):
+        """By the definition: NHWC, stride 2, SAME on an even size: nothing before, one row and column after."""
+        padded = np.pad(image, ((0, 0), (0, 1), (0, 1), (0, 0)))
+        rows = (image.shape[1] + 1) // 2
+        result = np.zeros((1, rows, rows, len(bias)))
+        for y in range(rows):
+            for x in range(rows):
+                window = padded[0, 2 * y : 2 * y + 3, 2 * x : 2 * x + 3]
+                if depthwise:
+                    result[0, y, x] = (window * weights[0]).sum((0, 1)) + bias
+                else:
+                    result[0, y, x] = (weights * window).sum((1, 2, 3)) + bias
+        return np.clip(result, 0, 6)
+
+    def test_convolution_with_stride_padding_bias_and_activation(self):
+        image, weights, bias = random(1, 6, 6, 3), random(4, 3, 3, 3), random(4)
+        graph = graph_of("CONV_2D", [image.shape, weights, bias], (1, 3, 3, 4), self.OPTIONS)
+        np.testing.assert_allclose(run(graph, in_0=image), self.expected(image, weights, bias, False), atol=1e-5)
+
+    def test_depthwise_convolution_with_fp16_weights(self):
+        image, bias = random(1, 6, 6, 5), random(5)
+        weights = random(1, 3, 3, 5).astype(np.float16)
+        graph = graph_of("DEPTHWISE_CONV_2D", [image.shape, weights, bias], (1, 3, 3, 5), self.OPTIONS)
+        expected = self.expected(image, weights.astype(np.float32), bias, True)
+        np.testing.assert_allclose(run(graph, in_0=image), expected, atol=1e-5)
+
+    def test_kernel_that_is_no_constant_is_refused(self):
+        graph = graph_of("CONV_2D", [(1, 6, 6, 3), (4, 3, 3, 3)], (1, 3, 3, 4), self.OPTIONS)
+        with self.assertRaisesRegex(UnsupportedModel, "operator 0 CONV_2D: the kernel .*in_1.* is not a constant"):
+            convert(graph)
+
+    def test_unknown_activation_is_refused(self):
+        options = {**self.OPTIONS, "activation": "TANH"}
+        graph = graph_of("CONV_2D", [(1, 6, 6, 3), random(4, 3, 3, 3)], (1, 3, 3, 4), options)
+        with self.assertRaisesRegex(UnsupportedModel, "CONV_2D: fused activation TANH"):
+            convert(graph)
+
+
+class OtherOperators(unittest.TestCase):
+    def test_add_of_images_and_of_vectors(self):
+        for shape in ((1, 2, 3, 4), (1, 5)):
+            graph = graph_of("ADD", [shape, shape], shape, {"activation": "RELU"})
+            a, b = random(*shape), -0.5 * random(*shape) + 0.1
+            np.testing.assert_allclose(run(graph, in_0=a, in_1=b), np.maximum(a + b, 0), atol=1e-6)
+
+    def test_concatenation_keeps_the_meaning_of_the_axis(self):
+        for a, b, axis in (((1, 2, 3, 4), (1, 2, 3, 2), -1), ((1, 2, 3, 4), (1, 5, 3, 4), 1), ((1, 7, 2), (1, 3, 2), 1)):
+            joined = np.concatenate([random(*a), random(*b)], axis)
+            graph = graph_of("CONCATENATION", [a, b], joined.shape, {"axis": axis, "activation": "NONE"})
+            np.testing.assert_array_equal(run(graph, in_0=random(*a), in_1=random(*b)), joined)
+
+    def test_pad_of_rows_columns_and_channels(self):
+        amounts = np.array([[0, 0], [1, 2], [0, 3], [0, 4]], np.int32)
+        image = random(1, 2, 3, 4)
+        graph = graph_of("PAD", [image.shape, amounts], (1, 5, 6, 8), {})
+        np.testing.assert_array_equal(run(graph, in_0=image), np.pad(image, amounts))
+
+    def test_reshape_reads_images_channels_last(self):
+        image = random(1, 2, 3, 4)
+        tensors = [Tensor(n, s, np.dtype(np.float32)) for n, s in (("in_0", (1, 2, 3, 4)), ("mid", (1, 2, 3, 4)), ("out", (1, 24)))]
+        # The Add leaves the image channels first inside; the reshape must not see that.
+        operators = [Operator("ADD", [0, 0], [1], {"activation": "NONE"}), Operator("RESHAPE", [1], [2])]
+        np.testing.assert_allclose(run(Graph(tensors, operators, [0], [2]), in_0=image), 2 * image.reshape(1, 24))
+
+    def test_max_pool(self):
+        image = random(1, 4, 4, 2)
+        options = {"kernel": (2, 2), "strides": (2, 2), "padding": "SAME", "activation": "NONE"}
+        expected = image.reshape(1, 2, 2, 2, 2, 2).max(axis=(2, 4))
+        np.testing.assert_array_equal(run(graph_of("MAX_POOL_2D", [(1, 4, 4, 2)], (1, 2, 2, 2), options), in_0=image), expected)
+
+    def test_depth_to_space(self):
+        image = random(1, 2, 2, 8)
+        expected = image.reshape(1, 2, 2, 2, 2, 2).transpose(0, 1, 3, 2, 4, 5).reshape(1, 4, 4, 2)
+        np.testing.assert_array_equal(run(graph_of("DEPTH_TO_SPACE", [(1, 2, 2, 8)], (1, 4, 4, 2), {"block_size": 2}), in_0=image), expected)
+
+    def test_resize_bilinear_with_each_rule_for_coordinates(self):
+        ramp = np.arange(4.0).reshape(1, 1, 4, 1)
+        sizes = np.array([1, 8], np.int32)
+        rules = {
+            (False, False): [0, 0.5, 1, 1.5, 2, 2.5, 3, 3],
+            (False, True): [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3],
+            (True, False): np.arange(8) * 3 / 7,
+        }
+        for (align, half), expected in rules.items():
+            options = {"align_corners": align, "half_pixel_centers": half}
+            graph = graph_of("RESIZE_BILINEAR", [(1, 1, 4, 1), sizes], (1, 1, 8, 1), options)
+            np.testing.assert_allclose(run(graph, in_0=ramp).ravel(), expected, atol=1e-6)
+
+    def test_logistic(self):
+        np.testing.assert_allclose(run(graph_of("LOGISTIC", [(1, 3)], (1, 3), {}), in_0=np.zeros((1, 3))), 0.5)
+
+    def test_unsupported_operator_is_named(self):
+        with self.assertRaisesRegex(UnsupportedModel, "operator 0 SOFTMAX .*'out'.* is not supported; supported: ADD"):
+            convert(graph_of("SOFTMAX", [(1, 3)], (1, 3), {}))
+
+
+class Sparse(unittest.TestCase):
+    def test_csr_matrix(self):
+        levels = [DenseLevel(3), SparseLevel(np.array([0, 2, 2, 3]), np.array([0, 3, 1]))]
+        dense = densify((3, 4), Sparsity([0, 1], [], levels), np.array([5, 6, 7], np.float16))
+        np.testing.assert_array_equal(dense, [[5, 0, 0, 6], [0, 0, 0, 0], [0, 7, 0, 0]])
+        self.assertEqual(dense.dtype, np.float16)
+
+    def test_matrix_in_blocks(self):
+        # 2 x 4 in blocks of 1 x 2: row 0 holds block 1, row 1 holds block 0.
+        levels = [DenseLevel(2), SparseLevel(np.array([0, 1, 2]), np.array([1, 0])), DenseLevel(2)]
+        dense = densify((2, 4), Sparsity([0, 1, 2], [1], levels), np.array([1, 2, 3, 4], np.float32))
+        np.testing.assert_array_equal(dense, [[0, 0, 1, 2], [3, 4, 0, 0]])
+
+    def test_sparse_fp16_constant_is_folded_and_used(self):
+        levels = [DenseLevel(1), SparseLevel(np.array([0, 2]), np.array([0, 2]))]
+        sparse = Tensor("s", (1, 3), np.dtype(np.float16), np.array([1, 2], np.float16), Sparsity([0, 1], [], levels))
+        plain = [Tensor(n, (1, 3), np.dtype(np.float32)) for n in ("dense", "wide", "in_0", "out")]
+        operators = [Operator("DENSIFY", [0], [1]), Operator("DEQUANTIZE", [1], [2]), Operator("ADD", [2, 3], [4], {"activation": "NONE"})]
+        graph = Graph([sparse, *plain], operators, [3], [4])
+        np.testing.assert_array_equal(run(graph, in_0=np.ones((1, 3))), [[2, 1, 3]])
+
+
+class KeptOutputs(unittest.TestCase):
+    def setUp(self):
+        tensors = [Tensor(n, (1, 2), np.dtype(np.float32)) for n in ("in_0", "a", "b")]
+        self.graph = Graph(tensors, [Operator("LOGISTIC", [0], [1]), Operator("SOFTMAX", [0], [2])], [0], [1, 2])
+
+    def test_what_only_other_outputs_need_is_left_out(self):
+        model = convert(self.graph, ["a"])
+        self.assertEqual([o.name for o in model.graph.output], ["a"])
+        self.assertEqual([n.op_type for n in model.graph.node], ["Sigmoid", "Identity"])
+
+    def test_unknown_output_is_refused(self):
+        with self.assertRaisesRegex(UnsupportedModel, "no output is named c; the model has: a, b"):
+            convert(self.graph, ["a", "c"])
+
+
+class Assets(unittest.TestCase):
+    CODE = "var loadPackage = function(m) {}; loadPackage(m);"
+
+    def test_index_is_the_argument_of_the_last_call(self):
+        index = read_index(self.CODE + 'loadPackage({"files": [{"filename": "/x/a", "start": 2, "end": 5}], "remote_package_size": 9});', 9)
+        self.assertEqual([(a.path, a.start, a.end) for a in index], [("/x/a", 2, 5)])
+
+    def test_script_without_index_wrong_size_and_wrong_place_are_refused(self):
+        for call, message in (
+            ("", "no call"),
+            ('loadPackage({"files": [], "remote_package_size": 8});', "expects 8 bytes, the bundle has 9"),
+            ('loadPackage({"files": [{"filename": "a", "start": 2, "end": 10}]});', "a lies at 2..10"),
+        ):
+            with self.assertRaisesRegex(BrokenBundle, message):
+                read_index(self.CODE + call, 9)
+
+
+class Fetch(unittest.TestCase):
+    ENTRY = {"name": "n", "registry": "npm", "package": "p", "version": "1", "package_sha256": "0", "member": "m", "convert": [], "path": "n", "sha256": "0"}
+
+    def test_catalogue_entries_all_have_the_same_keys_and_known_steps(self):
+        for entry in CATALOGUE:
+            self.assertEqual(sorted(entry), sorted(CATALOGUE[0]), entry["name"])
+            self.assertIn(entry["registry"], fetch.REGISTRIES)
+            for step in entry["convert"]:
+                self.assertIn(step["step"], fetch.STEPS)
+        self.assertEqual(len({entry["name"] for entry in CATALOGUE}), len(CATALOGUE))
+
+    def test_failures_say_what_is_wrong_and_how_to_mend_it(self):
+        def downloads(*command, **_):
+            (folder / "p.tgz").write_bytes(b"another package")
+            return mock.Mock(returncode=0)
+
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            for outcome, message in (
+                (FileNotFoundError(), "'npm' is not there; install"),
+                ([mock.Mock(returncode=1, stderr="npm error code ENOTFOUND", stdout="")], "(?s)registry can be reached.*ENOTFOUND"),
+                (downloads, "the package has SHA-256 .*, models.yml says 0"),
+            ):
+                with mock.patch("subprocess.run", side_effect=outcome):
+                    with self.assertRaisesRegex(fetch.FetchError, message):
+                        fetch.download(self.ENTRY, folder)
+
+    def test_wrong_result_is_not_put_in_place(self):
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            (folder / "m").write_bytes(b"content")
+            with self.assertRaisesRegex(fetch.FetchError, "n: the result has SHA-256 .* use the versions"):
+                fetch.produce(self.ENTRY, folder, folder)
+
+    def test_what_is_there_is_not_fetched_again(self):
+        with tempfile.TemporaryDirectory() as temporary:
+            (Path(temporary) / "n").write_bytes(b"content")
+            entry = {**self.ENTRY, "sha256": fetch.sha256(Path(temporary) / "n")}
+            with mock.patch("subprocess.run", side_effect=AssertionError("downloads")):
+                fetch.fetch([entry], Path(temporary))
+
+    def test_put_in_place_replaces_and_leaves_nothing_beside(self):
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            (folder / "new").write_bytes(b"new")
+            (folder / "there").write_bytes(b"old")
+            fetch.put_in_place(folder / "new", folder / "there")
+            self.assertEqual((folder / "there").read_bytes(), b"new")
+            self.assertEqual(sorted(p.name for p in folder.iterdir()), ["new", "there"])
+
+
+class Reference(unittest.TestCase):
+    def test_anchors(self):
+        anchors = blazepose.anchors()
+        self.assertEqual(anchors.shape, (2254, 2))
+        np.testing.assert_allclose(anchors[[0, 1, 2]], [[0.5 / 28, 0.5 / 28], [0.5 / 28, 0.5 / 28], [1.5 / 28, 0.5 / 28]])
+        np.testing.assert_allclose(anchors[-1], [6.5 / 7, 6.5 / 7])
+
+    def test_sampling_a_region_of_the_models_size_copies_pixels(self):
+        frame = np.random.default_rng(1).integers(0, 256, (8, 10, 3)).astype(np.float32)
+        np.testing.assert_array_equal(blazepose.sample(frame, blazepose.Region((5, 4), 4), 4), frame[2:6, 3:7])
+
+    def test_sampling_turned_by_a_quarter(self):
+        frame = np.random.default_rng(1).integers(0, 256, (6, 6, 3)).astype(np.float32)
+        turned = blazepose.sample(frame, blazepose.Region((3, 3), 6, math.pi / 2), 6)
+        np.testing.assert_allclose(turned, np.rot90(frame), atol=1e-3)
+
+    def test_outside_the_frame_is_black(self):
+        sampled = blazepose.sample(np.full((2, 4, 3), 9.0), *blazepose.whole_frame(4, 2), 4)
+        np.testing.assert_allclose(sampled[:, 0, 0], [0, 9, 9, 0])
+
+    def test_region_of_an_upright_and_of_a_lying_person(self):
+        upright = blazepose.region_of(np.array([50.0, 50.0]), np.array([50.0, 10.0]))
+        self.assertEqual((upright.centre, upright.size, upright.rotation), ((50, 50), 100, 0))
+        lying = blazepose.region_of(np.array([50.0, 50.0]), np.array([90.0, 50.0]))
+        self.assertAlmostEqual(lying.rotation, math.pi / 2)
+
+    def test_landmarks_return_to_where_the_region_took_them_from(self):
+        region = blazepose.Region((100, 60), 256, 0.3)
+        rows = np.zeros((39, 5))
+        rows[:, :2] = 128
+        rows[34, 1] = 28  # 100 px above the centre of the region
+        world = np.zeros((39, 3))
+        world[0] = [0, -1, 0.5]
+        pose = blazepose.decode_pose(rows.ravel(), 0.9, world.ravel(), region)
+        np.testing.assert_allclose(pose.landmarks[0, :2], (100, 60))
+        np.testing.assert_allclose(pose.world[0], [math.sin(0.3), -math.cos(0.3), 0.5])
+        self.assertAlmostEqual(pose.next_region.size, 250)
+        self.assertAlmostEqual(pose.next_region.rotation, 0.3)
+
+    def test_overlapping_detections_leave_the_best(self):
+        boxes = ([0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10])
+        # The hips lie far apart, so that the boxes alone decide.
+        hips = [[[x, 50], [x, 40], [0, 0], [0, 0]] for x in (0, 100, 200)]
+        found = [blazepose.Detection(s, np.array(b, float), np.array(h, float)) for s, b, h in zip((0.6, 0.9, 0.7), boxes, hips)]
+        self.assertEqual([d.score for d in blazepose.suppress(found)], [0.9, 0.7])
+
+    def test_boxes_apart_with_the_same_hips_are_one_person(self):
+        boxes, scores = ([0, 0, 10, 10], [8, 0, 18, 10], [8, 20, 18, 30]), (0.6, 0.9, 0.7)
+        hips = [[[x, 50], [x, 10], [0, 0], [0, 0]] for x in (0, 19, 40)]  # regions of 100 px: one person within 20 px
+        found = [blazepose.Detection(s, np.array(b, float), np.array(h, float)) for s, b, h in zip(scores, boxes, hips)]
+        self.assertEqual([d.score for d in blazepose.suppress(found)], [0.9, 0.7])
+
+    def test_tiles_reach_both_ends(self):
+        for width, height in ((1920, 1080), (1088, 1920)):
+            squares = blazepose.tiles(width, height, 3)
+            along = [s.centre[0 if width > height else 1] for s in squares]
+            self.assertEqual((along[0] - squares[0].size / 2, along[-1] + squares[0].size / 2), (0, 1920))
+
+    def test_i420_white_black_and_red(self):
+        for matrix, red in (("bt601", (81, 90, 240)), ("bt709", (63, 102, 240))):
+            for yuv, rgb in (((235, 128, 128), 255), ((16, 128, 128), 0), (red, (255, 0, 0))):
+                planes = np.repeat(np.array(yuv, np.uint8), [4, 1, 1])
+                np.testing.assert_allclose(blazepose.i420_to_rgb(planes, 2, 2, matrix)[0, 0], rgb, atol=2)
+
+
+class FetchedModels(unittest.TestCase):
+    def test_checksums_and_shapes_are_those_of_the_catalogue(self):
+        for entry in CATALOGUE:
+            path = fetch.REPOSITORY / entry["path"]
+            with self.subTest(entry["name"]):
+                if not path.is_file():
+                    self.skipTest(f"{entry['name']} is not fetched")
+                self.assertEqual(fetch.sha256(path), entry["sha256"])
+                if path.suffix == ".onnx":
+                    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+                    for values, stated in ((session.get_inputs(), "inputs"), (session.get_outputs(), "outputs")):
+                        self.assertEqual([(v.name, v.shape) for v in values], [(s["name"], s["shape"]) for s in entry[stated]])
+
+    def test_both_athletes_are_found_and_stand_where_they_stand(self):
+        clip, folder = MODELS / "clips" / "athletes.mp4", MODELS / "onnx"
+        if not clip.is_file() or not (folder / "blazepose_detector.onnx").is_file() or not (folder / "blazepose_full.onnx").is_file():
+            self.skipTest("athletes, blazepose_detector and blazepose_full are not all fetched")
+        model = blazepose.BlazePose(folder)
+        ((_, frame),) = blazepose.read_video(clip, [10])
+        detections = model.detect(frame, blazepose.tiles(1088, 1920, 3))
+        poses = sorted((model.pose(frame, blazepose.region_of(*d.keypoints[:2])) for d in detections), key=lambda p: p.region.centre)
+        self.assertEqual(len(poses), 2)
+        for pose, hips in zip(poses, HIPS_IN_FRAME_10):
+            self.assertGreater(pose.score, 0.9)
+            np.testing.assert_allclose(pose.landmarks[[23, 24], :2].mean(axis=0), hips, atol=40)
+
+
+# Read off the picture by eye.
+HIPS_IN_FRAME_10 = ((194, 1075), (555, 750))
+
+
+class Determinism(unittest.TestCase):
+    def test_two_conversions_give_the_same_bytes(self):
+        graph = graph_of("CONV_2D", [(1, 6, 6, 3), random(4, 3, 3, 3)], (1, 3, 3, 4), Convolution.OPTIONS)
+        with tempfile.TemporaryDirectory() as temporary, mock.patch("tflite_to_onnx.read_graph", return_value=graph):
+            first, second = Path(temporary) / "1", Path(temporary) / "2"
+            convert_file(Path("x"), first)
+            convert_file(Path("x"), second)
+            self.assertEqual(first.read_bytes(), second.read_bytes())
+
+
+if __name__ == "__main__":
+    unittest.main()
