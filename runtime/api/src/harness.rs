@@ -148,6 +148,11 @@ impl<O: Operator> Harness<O> {
         &self.driver
     }
 
+    /// The driver, to close inputs.
+    pub fn driver_mut(&mut self) -> &mut Driver<O> {
+        &mut self.driver
+    }
+
     fn port(&self, name: &str) -> usize {
         match self.inputs.iter().position(|input| input.name == name) {
             Some(port) => port,

@@ -1,0 +1,327 @@
+//! The rules of messages and operators, each with its test, through the harness.
+
+use sideline_api::{
+    Alignment, Body, Config, Context, Error, Inputs, Mode, OnError, Operator, Outputs, PortType, Reason, Resources,
+    Result, Spec,
+    driver::Outcome,
+    tables::{Count, Track},
+    testing::{Harness, Setup},
+};
+
+/// Sums what comes, and misbehaves when asked to.
+#[derive(Clone, Config)]
+struct SumConfig {
+    /// What to do at frame 40: `panic`, `error`, `twice`, `other-table`, `unknown-output`, `silent`, `skip`; or nothing.
+    #[config(default = "")]
+    at_40: String,
+    /// Added to every sum.
+    #[config(default = 0, live, range(0, 10))]
+    offset: u64,
+}
+
+#[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+struct SumState {
+    sum: u64,
+    sessions: Vec<u32>,
+}
+
+struct Sum(SumConfig);
+
+impl Operator for Sum {
+    type Config = SumConfig;
+    type State = SumState;
+    fn spec() -> Spec {
+        let count = PortType::table::<Count>();
+        Spec::operator("sum")
+            .required("a", count)
+            .optional("b", count)
+            .optional("held", count)
+            .hold()
+            .optional("back", count)
+            .feedback()
+            .output("sums", count)
+    }
+    fn new(config: SumConfig, _: &Resources) -> Result<Self> {
+        Ok(Sum(config))
+    }
+    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut SumState, out: &mut Outputs) -> Result<()> {
+        let mut checksum = 0;
+        for (port, weight) in [("a", 1), ("b", 100), ("held", 10_000)] {
+            let rows: Vec<Count> = input.rows(port)?.unwrap_or_default();
+            checksum += weight * rows.iter().map(|row| row.frames).sum::<u64>();
+        }
+        checksum += 1_000_000 * input.side("back").len() as u64;
+        state.sum += 1;
+        let rows = [Count { frames: state.sum + self.0.offset, checksum }];
+        match (cx.header.frame, self.0.at_40.as_str()) {
+            (40, "panic") => panic!("forty"),
+            (40, "error") => return Err(Error::other("forty")),
+            (40, "twice") => out.rows("sums", &rows)?,
+            (40, "other-table") => return out.rows::<Track>("sums", &[]),
+            (40, "unknown-output") => return out.rows("sum", &rows),
+            (40, "silent") => return Ok(()),
+            (40, "skip") => return out.skip("sums", "blurred".into()),
+            _ => {}
+        }
+        out.rows("sums", &rows)
+    }
+    fn reconfigure(&mut self, config: &SumConfig) -> Result<()> {
+        if config.offset == 9 {
+            return Err(Error::config("nine is not to be had"));
+        }
+        self.0 = config.clone();
+        Ok(())
+    }
+    fn session_started(&mut self, cx: &Context, state: &mut SumState) -> Result<()> {
+        state.sessions.push(cx.header.session);
+        Ok(())
+    }
+    fn stream_ended(&mut self, _: &Context, state: &mut SumState, out: &mut Outputs) -> Result<()> {
+        if state.sum > 2 { out.rows("sums", &[Count { frames: 999, checksum: state.sum }]) } else { Ok(()) }
+    }
+}
+
+const MAIN: Alignment = Alignment::Source(0);
+
+fn sum(inputs: &[(&'static str, Alignment)], change: impl FnOnce(&mut Setup), at_40: &str) -> Harness<Sum> {
+    let mut setup = Setup { inputs: Some(inputs.to_vec()), ..Setup::default() };
+    change(&mut setup);
+    Harness::with([("at_40", at_40)], setup).unwrap()
+}
+
+fn row(frames: u64) -> [Count; 1] {
+    [Count { frames, checksum: 0 }]
+}
+
+#[test]
+fn inputs_of_a_frame_come_together_whatever_their_order() {
+    let mut h = sum(&[("a", MAIN), ("b", MAIN)], |_| {}, "");
+    h.push("a", &row(1)).unwrap();
+    h.push("a", &row(2)).unwrap();
+    assert!(h.next_message("sums").is_none(), "b has not come");
+    h.push("b", &row(5)).unwrap();
+    assert_eq!(h.expect::<Count>("sums")[0].checksum, 501);
+    h.push("b", &row(6)).unwrap();
+    assert_eq!(h.expect::<Count>("sums")[0].checksum, 602);
+}
+
+#[test]
+fn a_frame_that_is_passed_over_is_an_error() {
+    let mut h = sum(&[("a", MAIN), ("b", MAIN)], |_| {}, "");
+    h.push("a", &row(1)).unwrap();
+    let error = h.push_at("b", 1, Body::Skipped(Reason::Stride)).unwrap_err();
+    assert!(error.message.contains("one message per frame"), "{error}");
+}
+
+#[test]
+fn a_required_input_that_is_skipped_skips_every_output_with_its_cause() {
+    let mut h = sum(&[("a", MAIN), ("b", MAIN)], |_| {}, "");
+    h.skip("a", Reason::Damaged).unwrap();
+    h.push("b", &row(1)).unwrap();
+    assert_eq!(h.expect_skipped("sums"), Reason::Damaged);
+    h.push("a", &row(1)).unwrap();
+    h.skip("b", Reason::Stride).unwrap();
+    assert_eq!(h.expect::<Count>("sums")[0].checksum, 1, "an optional one may be skipped");
+    assert_eq!(h.outcomes(), [Outcome::Skipped(Reason::Damaged), Outcome::Done]);
+}
+
+#[test]
+fn a_lost_message_is_an_error_at_the_next() {
+    let mut h = sum(&[("a", MAIN)], |_| {}, "");
+    h.push("a", &row(1)).unwrap();
+    h.lose("a");
+    let error = h.push("a", &row(1)).unwrap_err().message;
+    assert!(error.contains("node `sum`, input `a` from test/a: message 1 was lost (message 2 came)"), "{error}");
+    let mut h = sum(&[("a", MAIN)], |_| {}, "");
+    h.lose("a");
+    assert!(h.push("a", &row(1)).is_err(), "the first message a consumer sees is n = 0");
+}
+
+#[test]
+fn rows_of_another_table_are_refused_at_the_first_message() {
+    let mut h = sum(&[("a", MAIN)], |_| {}, "");
+    let error = h.push::<Track>("a", &[]).unwrap_err().message;
+    assert!(error.contains("input `a`") && error.contains("table `counts`"), "{error}");
+}
+
+#[test]
+fn an_output_that_is_not_set_goes_as_an_empty_table_and_one_may_be_skipped() {
+    for (what, rows) in [("silent", Some(0)), ("skip", None)] {
+        let mut h = sum(&[("a", MAIN)], |_| {}, what);
+        for i in 0..=40 {
+            h.push("a", &row(i)).unwrap();
+        }
+        (0..40).for_each(|_| drop(h.expect::<Count>("sums")));
+        match rows {
+            Some(n) => assert_eq!(h.expect::<Count>("sums").len(), n),
+            None => assert_eq!(h.expect_skipped("sums"), "blurred".into()),
+        }
+    }
+}
+
+#[test]
+fn what_an_operator_does_wrong_is_an_error_of_that_frame() {
+    for (what, text) in [
+        ("error", "frame 40 of stream `test`: forty"),
+        ("twice", "output `sums` was set twice for one frame"),
+        ("other-table", "output `sums` sends counts, not tracks"),
+        ("unknown-output", "there is no output `sum`; did you mean `sums`?"),
+        ("panic", "panic: forty"),
+    ] {
+        let mut h = sum(&[("a", MAIN)], |_| {}, what);
+        let error = (0..=40).find_map(|i| h.push("a", &row(i)).err()).unwrap();
+        assert!(error.message.contains(text), "{what}: {error}");
+        (0..40).for_each(|_| drop(h.expect::<Count>("sums")));
+        let reason = if what == "panic" { Reason::Panic } else { Reason::Error };
+        assert_eq!(h.expect_skipped("sums"), reason, "the frame is told of before the run stops");
+    }
+}
+
+#[test]
+fn on_error_decides_how_it_goes_on() {
+    for (on_error, next) in [(OnError::Skip, 41), (OnError::Restart, 31)] {
+        let mut h = sum(&[("a", MAIN)], |setup| setup.on_error = on_error, "error");
+        for i in 0..=41 {
+            h.push("a", &row(i)).unwrap();
+        }
+        (0..40).for_each(|_| drop(h.expect::<Count>("sums")));
+        assert_eq!(h.expect_skipped("sums"), Reason::Error);
+        // `process` counted frame 40 before it failed; a restart goes back to the copy made after 30 frames.
+        let expected = if on_error == OnError::Skip { next + 1 } else { next };
+        assert_eq!(h.expect::<Count>("sums")[0].frames, expected, "{on_error:?}");
+    }
+}
+
+#[test]
+fn a_panic_puts_the_state_back_to_the_last_copy() {
+    let mut h = sum(&[("a", MAIN)], |setup| setup.on_error = OnError::Restart, "panic");
+    for i in 0..=41 {
+        h.push("a", &row(i)).unwrap();
+    }
+    (0..40).for_each(|_| drop(h.expect::<Count>("sums")));
+    assert_eq!(h.expect_skipped("sums"), Reason::Panic);
+    assert_eq!(h.expect::<Count>("sums")[0].frames, 31);
+    assert_eq!(h.outcomes()[40], Outcome::Panic("forty".into()));
+}
+
+#[test]
+fn stride_handles_every_nth_frame() {
+    let mut h = sum(&[("a", MAIN)], |setup| setup.stride = 3, "");
+    for i in 0..6 {
+        h.push("a", &row(i)).unwrap();
+    }
+    for i in 0..6 {
+        if i % 3 == 0 {
+            assert_eq!(h.expect::<Count>("sums")[0].checksum, i);
+        } else {
+            assert_eq!(h.expect_skipped("sums"), Reason::Stride);
+        }
+    }
+}
+
+#[test]
+fn a_held_input_keeps_its_last_data() {
+    let mut h = sum(&[("a", MAIN), ("held", MAIN)], |_| {}, "");
+    for held in [None, Some(7), None, Some(8)] {
+        h.push("a", &row(0)).unwrap();
+        match held {
+            Some(value) => h.push("held", &row(value)).unwrap(),
+            None => h.skip("held", Reason::Stride).unwrap(),
+        }
+    }
+    let sums: Vec<u64> = (0..4).map(|_| h.expect::<Count>("sums")[0].checksum).collect();
+    assert_eq!(sums, [0, 70_000, 70_000, 80_000]);
+}
+
+#[test]
+fn a_side_input_is_read_when_there_and_its_gaps_are_counted() {
+    use sideline_api::Runnable;
+    let side = Alignment::Side { queue: 2 };
+    let mut h = sum(&[("a", MAIN), ("back", side)], |setup| setup.mode = Mode::Live, "");
+    h.push("a", &row(0)).unwrap();
+    assert_eq!(h.expect::<Count>("sums")[0].checksum, 0, "nothing waits for it");
+    h.push("back", &row(1)).unwrap();
+    h.lose("back");
+    h.push("back", &row(1)).unwrap();
+    h.push("back", &row(1)).unwrap();
+    h.push("a", &row(0)).unwrap();
+    assert_eq!(h.expect::<Count>("sums")[0].checksum, 2_000_000, "two wait, the oldest left");
+    assert_eq!(h.driver().side_forgotten(), 2, "one on the way, one in the queue");
+}
+
+#[test]
+fn feedback_is_never_aligned_and_none_of_it_is_forgotten() {
+    let mut h = sum(&[("a", MAIN), ("back", Alignment::Feedback)], |_| {}, "");
+    for _ in 0..20 {
+        h.push("back", &row(1)).unwrap();
+    }
+    h.push("a", &row(0)).unwrap();
+    assert_eq!(h.expect::<Count>("sums")[0].checksum, 20_000_000);
+}
+
+#[test]
+fn the_end_follows_a_closing_message_on_every_output() {
+    let mut h = sum(&[("a", MAIN), ("b", MAIN)], |_| {}, "");
+    for i in 0..3 {
+        h.push("a", &row(i)).unwrap();
+        h.push("b", &row(i)).unwrap();
+    }
+    h.end().unwrap();
+    (0..3).for_each(|_| drop(h.expect::<Count>("sums")));
+    let closing = h.next_message("sums").unwrap();
+    assert_eq!((closing.header.frame, closing.n), (3, 3), "frame = number of frames");
+    let end = h.next_message("sums").unwrap();
+    assert!(matches!(end.body, Body::End) && end.n == 4 && end.header.frame == 3);
+}
+
+#[test]
+fn closing_messages_wait_for_the_ends_of_the_others() {
+    let mut h = sum(&[("a", MAIN), ("b", MAIN)], |_| {}, "");
+    h.push("a", &row(1)).unwrap();
+    h.push("b", &row(1)).unwrap();
+    h.push_at("a", 1, Body::End).unwrap();
+    // b closes with rows of its own; a is required and has none, so `process` is not called.
+    h.push_at("b", 1, h_rows(5)).unwrap();
+    h.push_at("b", 1, Body::End).unwrap();
+    drop(h.expect::<Count>("sums"));
+    assert!(matches!(h.next_message("sums").unwrap().body, Body::End));
+}
+
+fn h_rows(frames: u64) -> Body {
+    use sideline_api::{Payload, Table};
+    Body::Data(Payload::Table(std::sync::Arc::new(Count::encode(&row(frames)))))
+}
+
+#[test]
+fn an_input_that_closes_before_its_end_is_a_failed_producer() {
+    use sideline_api::Runnable;
+    let setup = Setup { inputs: Some(vec![("a", MAIN)]), ..Setup::default() };
+    let mut h = Harness::<Sum>::with([("offset", 0)], setup).unwrap();
+    h.push("a", &row(1)).unwrap();
+    let error = h.driver_mut().closed(0, false).unwrap_err();
+    assert!(error.message.contains("closed after 1 messages, before its end"), "{error}");
+    assert!(h.driver_mut().closed(0, true).unwrap(), "excused when the user stops the run");
+}
+
+#[test]
+fn a_state_belongs_to_its_stream_and_a_session_begins_once() {
+    let mut h = sum(&[("a", MAIN)], |_| {}, "");
+    for i in 0..3 {
+        h.push("a", &row(i)).unwrap();
+    }
+    let state = h.driver().state("test").unwrap();
+    assert_eq!((state.sum, state.sessions.as_slice()), (3, [0].as_slice()));
+    assert!(h.driver().state("other").is_none());
+}
+
+#[test]
+fn a_live_value_changes_and_a_refused_one_leaves_the_old() {
+    let mut h = sum(&[("a", MAIN)], |_| {}, "");
+    h.set("offset", 5).unwrap();
+    assert!(h.set("offset", 11).unwrap_err().message.contains("0 to 10"));
+    assert!(h.set("offset", 9).unwrap_err().message.contains("nine"));
+    assert!(h.set("at_40", "panic").unwrap_err().message.contains("cannot change while running"));
+    assert!(h.set("ofset", 1).unwrap_err().message.contains("did you mean `offset`?"));
+    h.push("a", &row(0)).unwrap();
+    assert_eq!(h.expect::<Count>("sums")[0].frames, 6);
+}
