@@ -1,0 +1,233 @@
+//! Capture, driven as the engine drives it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+};
+
+use sideline_api::{
+    Body, Captured, Config, Device, Failure, Mode, Payload, Resources, Result, Source, SourceContext, Values,
+    clock::{Clock, VirtualClock},
+    models::Models,
+    serde_json::{self, Value, json},
+};
+use sideline_capture::{Capture, CaptureConfig};
+use tempfile::TempDir;
+
+/// A folder with `clip.mp4` of 2 s, 30 frames a second, 320x180; `None`, with a word, where there is no `ffmpeg`.
+fn clip() -> Option<TempDir> {
+    let folder = tempfile::tempdir().unwrap();
+    let made = Command::new("ffmpeg")
+        .args([
+            "-v",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=size=320x180:rate=30:duration=2",
+            "-c:v",
+            "libx264",
+            "-g",
+            "20",
+        ])
+        .args(["-pix_fmt", "yuv420p", "-movflags", "+faststart"])
+        .arg(folder.path().join("clip.mp4"))
+        .status();
+    match made {
+        Ok(status) => assert!(status.success()),
+        Err(cause) => {
+            println!("skipped: ffmpeg: {cause}");
+            return None;
+        }
+    }
+    Some(folder)
+}
+
+fn open_in(folder: &Path, mode: Mode, values: &[(&str, Value)]) -> Result<Capture> {
+    let mut all = Values::new();
+    for (key, value) in values {
+        all.set(*key, value.clone(), sideline_api::config::Origin::CommandLine);
+    }
+    let resources = Resources {
+        node: "camera".into(),
+        mode,
+        device: Device::Cpu,
+        run_dir: folder.to_owned(),
+        run: "test".into(),
+        inputs: vec![],
+        search: vec![folder.to_owned()],
+        models: Arc::new(Models::default()),
+        clock: Arc::new(VirtualClock::default()),
+    };
+    Capture::new(CaptureConfig::from_values(&all).unwrap(), &resources)
+}
+
+fn context(mode: Mode) -> SourceContext {
+    SourceContext::new(mode, Arc::new(VirtualClock::default()), Arc::new(AtomicBool::new(false)))
+}
+
+/// All frames, and how it ended.
+fn all(capture: &mut Capture, cx: &SourceContext) -> (Vec<Captured>, Result<()>) {
+    let mut frames = vec![];
+    loop {
+        match capture.next(cx) {
+            Ok(Some(captured)) => frames.push(captured),
+            Ok(None) => return (frames, Ok(())),
+            Err(error) => return (frames, Err(error)),
+        }
+    }
+}
+
+fn play(folder: &Path, values: &[(&str, Value)]) -> (Vec<Captured>, Result<()>) {
+    let mut capture = open_in(folder, Mode::Complete, values).unwrap();
+    let played = all(&mut capture, &context(Mode::Complete));
+    assert!(
+        capture.next(&context(Mode::Complete)).unwrap().is_none(),
+        "after the end there is nothing, not an error again"
+    );
+    capture.close().unwrap();
+    played
+}
+
+fn size(captured: &Captured) -> (u32, u32) {
+    match &captured.outputs[..] {
+        [Body::Data(Payload::Frame(frame))] => (frame.width(), frame.height()),
+        other => panic!("one frame expected, found {other:?}"),
+    }
+}
+
+#[test]
+fn a_file_comes_whole_with_its_times_and_a_report() {
+    let Some(folder) = clip() else { return };
+    let (frames, end) = play(folder.path(), &[("source", json!("clip.mp4"))]);
+    end.unwrap();
+    assert_eq!(frames.len(), 60);
+    for (i, frame) in frames.iter().enumerate() {
+        assert_eq!(frame.pts, (i as i64 * 1_000_000_000 + 15) / 30);
+        assert_eq!((&*frame.stream, frame.session, size(frame)), ("camera", 0, (320, 180)));
+    }
+    let report = std::fs::read_to_string(folder.path().join("media-camera.json")).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((&report["media"]["codec"], &report["media"]["frames"]), (&json!("h264"), &json!(60)));
+    assert_eq!(report["frame_height"], json!(180));
+}
+
+#[test]
+fn start_end_fps_size_and_stream_are_obeyed() {
+    let Some(folder) = clip() else { return };
+    let values = [
+        ("source", json!("clip.mp4")),
+        ("start", json!(0.5)),
+        ("end", json!(1.5)),
+        ("fps", json!(15)),
+        ("size", json!(90)),
+        ("stream", json!("left")),
+    ];
+    // `size: 90` comes as a number from YAML.
+    let (frames, end) = play(folder.path(), &values);
+    end.unwrap();
+    let pts: Vec<i64> = frames.iter().map(|frame| frame.pts).collect();
+    let want: Vec<i64> =
+        (15..45_i64).filter(|i| i % 2 == 0 || *i == 15).map(|i| (i * 1_000_000_000 + 15) / 30).collect();
+    assert_eq!(pts, want, "media time is that of the file");
+    assert!(frames.iter().all(|frame| size(frame) == (160, 90) && &*frame.stream == "left"));
+}
+
+#[test]
+fn wrong_values_are_refused_in_words() {
+    let Some(folder) = clip() else { return };
+    let file = ("source", json!("clip.mp4"));
+    let cases = [
+        (vec![("source", json!("rtsp://camera/1"))], Failure::Config, "is an address; capture reads local files alone"),
+        (vec![("source", json!("https://example.org/a.mp4"))], Failure::Config, "is an address"),
+        (vec![("source", json!("none.mp4"))], Failure::Input, "no such file; looked for"),
+        (vec![("source", json!("."))], Failure::Input, "is a folder"),
+        (vec![file.clone(), ("start", json!(1)), ("end", json!(1))], Failure::Config, "is not after `start`"),
+        (vec![file.clone(), ("start", json!(9))], Failure::Input, "there is no frame at 9.000 s"),
+        (vec![file, ("size", json!("huge"))], Failure::Config, "`huge` is not a size"),
+    ];
+    for (values, failure, want) in cases {
+        let Err(error) = open_in(folder.path(), Mode::Complete, &values) else { panic!("{values:?} was taken") };
+        assert_eq!(error.failure, failure, "{error}");
+        assert!(error.message.contains(want), "{error}");
+    }
+}
+
+#[test]
+fn a_truncated_file_is_handled_and_then_reported() {
+    let Some(folder) = clip() else { return };
+    let bytes = std::fs::read(folder.path().join("clip.mp4")).unwrap();
+    std::fs::write(folder.path().join("cut.mp4"), &bytes[..bytes.len() * 6 / 10]).unwrap();
+    let (frames, end) = play(folder.path(), &[("source", json!("cut.mp4"))]);
+    let error = end.unwrap_err();
+    assert!((20..50).contains(&frames.len()));
+    assert_eq!(error.failure, Failure::Input);
+    let want = format!("cut.mp4: {} of 60 frames are missing: the file is truncated or damaged", 60 - frames.len());
+    assert!(error.message.starts_with(&want) && error.message.ends_with("what was there was handled"), "{error}");
+    // What is missing lies behind `end`: nobody asked for it.
+    let (frames, end) = play(folder.path(), &[("source", json!("cut.mp4")), ("end", json!(0.5))]);
+    assert_eq!((frames.len(), end), (15, Ok(())));
+}
+
+/// A clock that goes on by 4 ms whenever it is looked at.
+struct Ticking(AtomicI64);
+
+impl Clock for Ticking {
+    fn now(&self) -> i64 {
+        self.0.fetch_add(4_000_000, Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn live_a_file_is_paced_and_stamped_with_its_due_times() {
+    let Some(folder) = clip() else { return };
+    let clock = Arc::new(Ticking(AtomicI64::new(7_000_000_000)));
+    let cx = SourceContext::new(Mode::Live, clock.clone(), Arc::new(AtomicBool::new(false)));
+    let mut capture =
+        open_in(folder.path(), Mode::Live, &[("source", json!("clip.mp4")), ("end", json!(0.5))]).unwrap();
+    let mut frames = 0;
+    while let Some(captured) = capture.next(&cx).unwrap() {
+        let (due, now) = (7_000_000_000 + captured.pts, clock.0.load(Ordering::SeqCst));
+        assert!(
+            captured.captured >= due && captured.captured <= now,
+            "frame {frames}: due {due}, {}, now {now}",
+            captured.captured
+        );
+        frames += 1;
+    }
+    assert_eq!(frames, 15);
+}
+
+#[test]
+fn a_stop_ends_it_also_while_it_waits() {
+    let Some(folder) = clip() else { return };
+    let stop = Arc::new(AtomicBool::new(false));
+    // The clock stands still: the second frame would never be due.
+    let cx = SourceContext::new(Mode::Live, Arc::new(VirtualClock::default()), stop.clone());
+    let mut capture = open_in(folder.path(), Mode::Live, &[("source", json!("clip.mp4"))]).unwrap();
+    assert!(capture.next(&cx).unwrap().is_some());
+    let waiting = std::thread::spawn(move || capture.next(&cx).map(|frame| frame.is_none()));
+    stop.store(true, Ordering::SeqCst);
+    assert_eq!(waiting.join().unwrap(), Ok(true));
+}
+
+#[test]
+fn the_clips_beside_the_repository_play_to_their_end() {
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|f| f.join("shared/data/clips")).find(|f| f.is_dir());
+    let Some(root) = root else {
+        println!("skipped: no shared/data/clips beside the repository");
+        return;
+    };
+    let runs = tempfile::tempdir().unwrap();
+    for path in std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()) {
+        let path: PathBuf = path;
+        let (frames, end) = play(runs.path(), &[("source", json!(path)), ("end", json!(2.0)), ("size", json!("360"))]);
+        assert_eq!(end, Ok(()), "{}", path.display());
+        assert!(frames.len() >= 20 && frames.iter().all(|frame| size(frame).1 <= 360), "{}", path.display());
+    }
+}

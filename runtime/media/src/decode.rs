@@ -1,0 +1,406 @@
+//! The decoder of one file: frames in order of time, exact seeking, and an account of what was lost.
+
+use std::path::{Path, PathBuf};
+
+use ff::{Packet, ffi, frame};
+use ffmpeg_next as ff;
+use sideline_api::{Error, Frame, Result};
+
+use crate::{
+    info::{MediaInfo, Times},
+    open::{Opened, open},
+    picture::Pictures,
+    scale::Size,
+};
+
+/// How the decoder spreads its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// Threads share one picture: no delay, but few files are coded for it. For live use; 1 is no threads.
+    Slice(usize),
+    /// Each thread has a picture of its own: fastest, but a frame comes out `n - 1` frames late. For complete runs.
+    Frame(usize),
+}
+
+/// How a file is decoded.
+#[derive(Clone, Copy, Debug)]
+pub struct DecodeOptions {
+    /// Threads.
+    pub threads: Threads,
+    /// Larger pictures are brought down to this size.
+    pub size: Option<Size>,
+    /// At most so many frames a second: others are decoded and passed over, evenly by their media time.
+    pub fps: Option<f64>,
+}
+
+impl Default for DecodeOptions {
+    fn default() -> Self {
+        Self { threads: Threads::Slice(1), size: None, fps: None }
+    }
+}
+
+/// One decoded frame.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// The picture, upright.
+    pub frame: Frame,
+    /// Media time in nanoseconds since the start of the stream; never goes back.
+    pub pts_ns: i64,
+    /// True when parts of the picture are guessed, because the file is damaged there.
+    pub damaged: bool,
+}
+
+/// What a file lost, so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Frames decoded since the start or the last seek, with those that a limit of `fps` passed over.
+    pub decoded: u64,
+    /// Frames of which parts are guessed.
+    pub damaged: u64,
+    /// Packets that gave no picture: their frames are lost.
+    pub undecodable: u64,
+    /// Frames that the file declares and does not hold; known at its end. See [`Decoder::missing`].
+    pub missing: Option<u64>,
+}
+
+/// See the [module](self).
+pub struct Decoder {
+    path: PathBuf,
+    options: DecodeOptions,
+    info: MediaInfo,
+    opened: Opened,
+    times: Option<Times>,
+    pictures: Pictures,
+    packet: Packet,
+    frame: frame::Video,
+    /// Media time of `frame`.
+    pts: i64,
+    /// True while `frame` was decoded by a seek and not yet handed out.
+    pending: bool,
+    /// True once all packets were read.
+    draining: bool,
+    ended: bool,
+    /// True once a seek left frames out, so that counting them says nothing.
+    sought: bool,
+    /// Number of the last frame kept, in units of the limit of `fps`.
+    slot: Option<i64>,
+    losses: Losses,
+    /// Packets that an edit list cuts away.
+    cut: u64,
+    /// End of the last packet of any stream, nanoseconds of the file's own time.
+    read_until: i64,
+    /// Decoding time of the stream's last packet, in its own unit.
+    last_read: i64,
+}
+
+impl Decoder {
+    /// Opens the best video stream of a local file.
+    ///
+    /// # Errors
+    /// Says when the file is missing, a folder, empty, not a video, or without a video stream.
+    pub fn open(path: impl AsRef<Path>, options: DecodeOptions) -> Result<Self> {
+        let path = path.as_ref().to_owned();
+        let opened = open(&path, &options)?;
+        let stream = opened.input.stream(opened.stream).ok_or_else(|| Error::input("the video stream is gone"))?;
+        let info = MediaInfo::read(&path.display().to_string(), &opened.input, &stream, &opened.decoder);
+        let start = stream.start_time();
+        // AVI holds decoding times alone: a first frame that others wait for has a later one than the stream's start.
+        let known = start != ffi::AV_NOPTS_VALUE && info.container != "avi";
+        let times = known.then_some(Times { start, num: info.time_base.0, den: info.time_base.1 });
+        Ok(Self {
+            pictures: Pictures::new(info.rotation, options.size),
+            path,
+            options,
+            info,
+            opened,
+            times,
+            packet: Packet::empty(),
+            frame: frame::Video::empty(),
+            pts: 0,
+            pending: false,
+            draining: false,
+            ended: false,
+            sought: false,
+            slot: None,
+            losses: Losses::default(),
+            cut: 0,
+            read_until: i64::MIN,
+            last_read: i64::MIN,
+        })
+    }
+
+    /// What the file says of itself.
+    pub fn info(&self) -> &MediaInfo {
+        &self.info
+    }
+
+    /// Width and height of the frames that come out: upright, and brought down to the size asked for.
+    pub fn frame_size(&self) -> (u32, u32) {
+        self.pictures.size_of(self.opened.decoder.width(), self.opened.decoder.height())
+    }
+
+    /// The next frame, or `None` at the end of what the file holds; [`Self::losses`] then says whether that was all.
+    ///
+    /// # Errors
+    /// When a picture cannot be converted.
+    #[allow(clippy::should_implement_trait, reason = "an Iterator's item could not be `Result<Option>`")]
+    pub fn next(&mut self) -> Result<Option<Decoded>> {
+        self.next_with(|_| ())
+    }
+
+    /// As [`Self::next`]; `before_packet` is told the decoding time (nanoseconds since the start of the stream) of
+    /// each packet before it is decoded, and may wait: that is how a file is paced as if it were live.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn next_with(&mut self, mut before_packet: impl FnMut(i64)) -> Result<Option<Decoded>> {
+        loop {
+            if !std::mem::take(&mut self.pending) && !self.advance(&mut before_packet) {
+                return Ok(None);
+            }
+            if !self.keeps() {
+                continue;
+            }
+            let damaged = is_damaged(&self.frame);
+            let picture = std::mem::replace(&mut self.frame, frame::Video::empty());
+            let frame = self.pictures.frame(picture).map_err(|e| e.at(self.path.display()))?;
+            return Ok(Some(Decoded { frame, pts_ns: self.pts, damaged }));
+        }
+    }
+
+    /// What was lost since the start or the last seek.
+    pub fn losses(&self) -> Losses {
+        Losses { missing: self.missing(), ..self.losses }
+    }
+
+    /// Frames that the file declares and does not hold: known at its end, `None` when nothing is missing.
+    ///
+    /// Counted where the file has an index of its frames; else estimated from its declared length.
+    pub fn missing(&self) -> Option<u64> {
+        if !self.ended {
+            return None;
+        }
+        let missing = match self.info.frames {
+            Some(declared) if !self.sought => {
+                let missing = declared.saturating_sub(self.losses.decoded + self.cut);
+                // AVI declares chunks: one may be an empty placeholder for a picture held elsewhere.
+                let slack = u64::from(self.info.container == "avi");
+                if missing > slack { missing } else { 0 }
+            }
+            // An MP4's declared length may include what its edit list cuts away; its index does not.
+            Some(_) if self.info.container.contains("mp4") => self.unread(),
+            _ => self.missing_time().map_or(0, |ns| (ns / self.info.interval().max(1)).max(1) as u64),
+        };
+        (missing > 0).then_some(missing)
+    }
+
+    /// Frames of the index behind the last one read.
+    fn unread(&self) -> u64 {
+        let Some(stream) = self.opened.input.stream(self.opened.stream) else { return 0 };
+        // SAFETY: the stream belongs to the open input; entries are asked for by numbers below their count, and read
+        // before anything else is done with the input.
+        unsafe {
+            let stream = stream.as_ptr().cast_mut();
+            let count = ffi::avformat_index_get_entries_count(stream);
+            let behind = |entry: *const ffi::AVIndexEntry| !entry.is_null() && (*entry).timestamp > self.last_read;
+            (0..count).rev().take_while(|i| behind(ffi::avformat_index_get_entry(stream, *i))).count() as u64
+        }
+    }
+
+    /// Nanoseconds between the end of the last packet and the declared end, when that is too long to be rounding.
+    fn missing_time(&self) -> Option<i64> {
+        let input = &self.opened.input;
+        // SAFETY: the context is open. Only a length that the file states counts: one that FFmpeg worked out from
+        // the file's end or size cannot show that the end is missing.
+        let (start, length, stated) = unsafe {
+            let context = input.as_ptr();
+            let method = (*context).duration_estimation_method;
+            (
+                (*context).start_time,
+                (*context).duration,
+                method == ffi::AVDurationEstimationMethod::AVFMT_DURATION_FROM_STREAM,
+            )
+        };
+        if !stated || length <= 0 {
+            return None;
+        }
+        let start = if start == ffi::AV_NOPTS_VALUE { 0 } else { start };
+        let missing = (start + length).saturating_mul(1000).saturating_sub(self.read_until.max(0));
+        // Matroska's length is exact; others' (FLV's is written by hand) is not.
+        let rounding =
+            if input.format().name().contains("matroska") { self.info.interval() * 3 / 2 } else { 500_000_000 };
+        (missing > rounding).then_some(missing)
+    }
+
+    /// Goes to a media time: the next frame is the first whose `pts_ns` is not less.
+    ///
+    /// # Errors
+    /// When the file ends before.
+    pub fn seek(&mut self, ns: i64) -> Result<()> {
+        // A container's seek may land late (MPEG-TS) or not at all (raw streams): go back further, then to the start.
+        if self.times.is_none() {
+            self.advance(&mut |_| ());
+        }
+        let mut back = 0;
+        while let Some(times) = self.times {
+            let from = ns - back;
+            if from <= 0 || back > 64_000_000_000 {
+                break;
+            }
+            // SAFETY: the context is open and the stream is one of its own.
+            let sought = unsafe {
+                let context = self.opened.input.as_mut_ptr();
+                ffi::av_seek_frame(context, self.opened.stream as i32, times.ticks(from), ffi::AVSEEK_FLAG_BACKWARD)
+            };
+            if sought < 0 {
+                break;
+            }
+            self.opened.decoder.flush();
+            self.restart();
+            self.sought = true;
+            if self.advance(&mut |_| ()) && self.pts <= ns {
+                return self.forward_to(ns);
+            }
+            back = if back == 0 { 1_000_000_000 } else { back * 2 };
+        }
+        self.opened = open(&self.path, &self.options)?;
+        self.restart();
+        self.sought = false;
+        if !self.advance(&mut |_| ()) {
+            return Err(self.beyond(ns));
+        }
+        self.forward_to(ns)
+    }
+
+    fn forward_to(&mut self, ns: i64) -> Result<()> {
+        while self.pts < ns {
+            if !self.advance(&mut |_| ()) {
+                return Err(self.beyond(ns));
+            }
+        }
+        self.pending = true;
+        Ok(())
+    }
+
+    fn beyond(&self, ns: i64) -> Error {
+        Error::input(format!(
+            "{}: there is no frame at {:.3} s; the last one is at {:.3} s",
+            self.path.display(),
+            ns as f64 * 1e-9,
+            self.pts as f64 * 1e-9
+        ))
+    }
+
+    fn restart(&mut self) {
+        (self.pts, self.pending, self.draining, self.ended, self.slot) = (0, false, false, false, None);
+        (self.losses, self.cut) = (Losses::default(), 0);
+        (self.read_until, self.last_read) = (i64::MIN, i64::MIN);
+    }
+
+    /// True when the frame is not one too many for the limit of `fps`.
+    fn keeps(&mut self) -> bool {
+        let Some(fps) = self.options.fps else { return true };
+        // A little early still counts: time stamps are rounded, in Matroska to the millisecond.
+        let early = (0.002 * fps).min(0.25);
+        let slot = (self.pts as f64 * 1e-9 * fps + early).floor() as i64;
+        let keeps = self.slot.is_none_or(|last| slot > last);
+        if keeps {
+            self.slot = Some(slot);
+        }
+        keeps
+    }
+
+    /// Decodes the next frame into `frame`; false at the end.
+    fn advance(&mut self, before_packet: &mut dyn FnMut(i64)) -> bool {
+        // Errors in a row while the decoder is emptied; a broken decoder must not hold the run for ever.
+        let mut fruitless = 0;
+        while !self.ended {
+            match self.opened.decoder.receive_frame(&mut self.frame) {
+                Ok(()) => {
+                    self.decoded();
+                    return true;
+                }
+                Err(ff::Error::Eof) => self.ended = true,
+                Err(ff::Error::Other { errno }) if errno == ff::error::EAGAIN && !self.draining => {
+                    self.feed(before_packet)
+                }
+                Err(_) => {
+                    self.losses.undecodable += 1;
+                    fruitless += 1;
+                    if !self.draining {
+                        self.feed(before_packet);
+                    } else if fruitless > 256 {
+                        self.ended = true;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    fn decoded(&mut self) {
+        self.losses.decoded += 1;
+        self.losses.damaged += u64::from(is_damaged(&self.frame));
+        let after = self.pts + if self.losses.decoded == 1 { 0 } else { self.info.interval() };
+        let pts = match self.frame.timestamp().or(self.frame.pts()) {
+            Some(ticks) => self.times_from(ticks).ns(ticks),
+            None => after,
+        };
+        self.pts = pts.max(self.pts);
+    }
+
+    /// The stream's start, taken from its first frame where the file does not say.
+    fn times_from(&mut self, ticks: i64) -> Times {
+        let (num, den) = self.info.time_base;
+        *self.times.get_or_insert(Times { start: ticks, num, den })
+    }
+
+    /// Gives the decoder the next packet of the stream, or tells it that there is none.
+    fn feed(&mut self, before_packet: &mut dyn FnMut(i64)) {
+        let mut failures = 0;
+        loop {
+            match self.packet.read(&mut self.opened.input) {
+                Ok(()) => {}
+                // A stretch of noise: the demuxer finds its way behind it.
+                Err(ff::Error::InvalidData) if failures < 256 => {
+                    failures += 1;
+                    continue;
+                }
+                Err(cause) => {
+                    if cause != ff::Error::Eof {
+                        tracing::warn!(file = %self.path.display(), %cause, "reading stopped before the end of the file");
+                    }
+                    self.draining = true;
+                    // It can only say that it was told before.
+                    let _ = self.opened.decoder.send_eof();
+                    return;
+                }
+            }
+            let base = self.opened.input.stream(self.packet.stream()).map(|stream| stream.time_base());
+            if let (Some(base), Some(ticks)) = (base, self.packet.pts().or(self.packet.dts())) {
+                let file = Times { start: 0, num: base.numerator(), den: base.denominator() };
+                self.read_until = self.read_until.max(file.ns(ticks + self.packet.duration().max(0)));
+            }
+            if self.packet.stream() == self.opened.stream {
+                break;
+            }
+        }
+        self.last_read = self.last_read.max(self.packet.dts().unwrap_or(i64::MIN));
+        if let (Some(ticks), Some(times)) = (self.packet.dts().or(self.packet.pts()), self.times) {
+            before_packet(times.ns(ticks));
+        }
+        // SAFETY: the packet is a valid AVPacket.
+        let flags = unsafe { (*ff::packet::Ref::as_ptr(&self.packet)).flags };
+        self.cut += u64::from(flags & ffi::AV_PKT_FLAG_DISCARD != 0);
+        if let Err(cause) = self.opened.decoder.send_packet(&self.packet)
+            && cause != ff::Error::Eof
+        {
+            self.losses.undecodable += 1;
+        }
+    }
+}
+
+fn is_damaged(frame: &frame::Video) -> bool {
+    // SAFETY: the frame is a valid AVFrame. `is_corrupt` alone misses pictures that the decoder patched up.
+    frame.is_corrupt() || unsafe { (*frame.as_ptr()).decode_error_flags } != 0
+}
