@@ -1,0 +1,212 @@
+//! One video file per stream, and another one where the size of the pictures changes.
+
+use std::{
+    collections::BTreeSet,
+    fs::{File, OpenOptions},
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use sideline_api::{Color, Error, Failure, OrFail, Result, StreamName};
+use sideline_media::encode::{self, EncodeOptions, Encoder};
+
+/// Files that this process wrote: it does not write them a second time, whichever node asks, also after a restart.
+static WRITTEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// The open videos of one node.
+pub struct Videos {
+    /// As configured, in the run folder.
+    base: PathBuf,
+    /// True for a file of the run folder: nothing in there is overwritten.
+    keep: bool,
+    options: EncodeOptions,
+    /// Taken at the start, so that a folder that cannot be written stops the run before its first frame.
+    reserved: Option<PathBuf>,
+    first: Option<StreamName>,
+    open: Vec<(StreamName, Encoder)>,
+}
+
+impl Videos {
+    /// Takes the name of the first file.
+    ///
+    /// # Errors
+    /// `Output` when the folder cannot be written, or H.264 cannot be encoded here; `Config` for another ending than mp4.
+    pub fn new(output: &Path, run_dir: &Path, options: EncodeOptions) -> Result<Self> {
+        let ending = output.extension().map(|ending| ending.to_ascii_lowercase());
+        if ending.as_deref() != Some("mp4".as_ref()) {
+            return Err(Error::config(format!(
+                "key `output`: {} must end in .mp4, the only kind of file that is written",
+                output.display()
+            )));
+        }
+        encode::available()?;
+        let base = run_dir.join(output);
+        let mut videos = Self { base, keep: output.is_relative(), options, reserved: None, first: None, open: vec![] };
+        // Folders within the run folder are ours to make; elsewhere a missing one is more likely a slip of the pen.
+        if videos.keep
+            && let Some(folder) = videos.base.parent()
+        {
+            std::fs::create_dir_all(folder).or_fail(Failure::Output, || format!("folder {}", folder.display()))?;
+        }
+        videos.reserved = Some(videos.claim("")?);
+        Ok(videos)
+    }
+
+    /// Writes a frame of a stream, packed I420.
+    ///
+    /// # Errors
+    /// As [`Encoder::create`] and [`Encoder::write`].
+    pub fn write(&mut self, stream: &StreamName, i420: &[u8], size: (u32, u32), color: Color, pts: i64) -> Result<()> {
+        let open = self.open.iter().position(|(name, _)| name == stream);
+        if let Some(i) = open
+            && self.open[i].1.size() != size
+        {
+            finish(self.open.swap_remove(i))?;
+        }
+        let at = match self.open.iter().position(|(name, _)| name == stream) {
+            Some(at) => at,
+            None => {
+                let first = &*self.first.get_or_insert_with(|| stream.clone()) == stream;
+                let path = match self.reserved.take_if(|_| first) {
+                    Some(path) => path,
+                    None if first => self.claim("")?,
+                    None => self.claim(&format!("-{}", file_name(stream)))?,
+                };
+                let options = EncodeOptions { color: Some(color), ..self.options.clone() };
+                let encoder = Encoder::create(&path, size.0, size.1, options).inspect_err(|_| {
+                    // No frame is in it. Left there, a full disk would gather one such file for every restart.
+                    let _ = std::fs::remove_file(&path);
+                })?;
+                self.open.push((stream.clone(), encoder));
+                self.open.len() - 1
+            }
+        };
+        self.open[at].1.write(i420, pts)
+    }
+
+    /// Ends the file of a stream, if it has one.
+    ///
+    /// # Errors
+    /// As [`Encoder::finish`].
+    pub fn end(&mut self, stream: &str) -> Result<()> {
+        match self.open.iter().position(|(name, _)| &**name == stream) {
+            Some(i) => finish(self.open.swap_remove(i)),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends every file; each is tried, the first failure is told.
+    ///
+    /// # Errors
+    /// As [`Encoder::finish`].
+    pub fn close(&mut self) -> Result<()> {
+        let ends: Vec<Result<()>> = self.open.drain(..).map(finish).collect();
+        // A name that no frame was written under: an empty file would only puzzle.
+        if let Some(path) = self.reserved.take() {
+            let _ = std::fs::remove_file(path);
+        }
+        ends.into_iter().collect()
+    }
+
+    /// Makes the file `NAME`+`suffix`, or with `-2`, `-3`, ... after it, where that must not be overwritten.
+    fn claim(&self, suffix: &str) -> Result<PathBuf> {
+        let stem = self.base.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let mut written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+        for number in 1.. {
+            let number = if number == 1 { String::new() } else { format!("-{number}") };
+            let path = self.base.with_file_name(format!("{stem}{suffix}{number}.mp4"));
+            let made = if self.keep || written.contains(&path) {
+                OpenOptions::new().write(true).create_new(true).open(&path)
+            } else {
+                File::create(&path)
+            };
+            match made {
+                Ok(_) => {
+                    written.insert(path.clone());
+                    return Ok(path);
+                }
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+                Err(e) => {
+                    let folder = path.parent().unwrap_or(Path::new("."));
+                    let mend = if folder.is_dir() { "" } else { "; its folder does not exist: make it" };
+                    return Err(Error::output(format!(
+                        "key `output`: {} cannot be written: {e}{mend}, or set `output` to another place",
+                        path.display()
+                    )));
+                }
+            }
+        }
+        Err(Error::output(format!("{}: every number is taken", self.base.display())))
+    }
+}
+
+fn finish((stream, encoder): (StreamName, Encoder)) -> Result<()> {
+    let path = encoder.path().to_owned();
+    let stats = encoder.finish()?;
+    tracing::info!(%stream, frames = stats.frames, bytes = stats.bytes, "video written: {}", path.display());
+    Ok(())
+}
+
+/// A stream's name as part of a file's name.
+fn file_name(stream: &str) -> String {
+    stream.chars().map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(videos: &mut Videos, stream: &str, pts: i64) {
+        let picture = [128u8; 16 * 16 * 3 / 2];
+        videos.write(&stream.into(), &picture, (16, 16), Color::assumed(16), pts).unwrap();
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            folder.read_dir().unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn each_stream_has_its_file_and_the_first_the_plain_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut videos = Videos::new("ring/fight.mp4".as_ref(), folder.path(), EncodeOptions::default()).unwrap();
+        for i in 0..3 {
+            write(&mut videos, "left", i);
+            write(&mut videos, "rtmp://a/b", i);
+        }
+        videos.end("left").unwrap();
+        videos.end("never seen").unwrap();
+        write(&mut videos, "2", 0);
+        videos.close().unwrap();
+        let ring = folder.path().join("ring");
+        assert_eq!(names(&ring), ["fight-2.mp4", "fight-rtmp___a_b.mp4", "fight.mp4"]);
+        assert!(names(&ring).iter().all(|name| ring.join(name).metadata().unwrap().len() > 500));
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_begun_is_taken_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut videos = Videos::new("x.mp4".as_ref(), folder.path(), EncodeOptions::default()).unwrap();
+        let error = videos.write(&"a".into(), &[], (20_000, 4), Color::assumed(4), 0).unwrap_err();
+        assert!(error.failure == Failure::Output && error.message.contains("20000x4"), "{error}");
+        assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn an_old_file_elsewhere_is_replaced_but_not_one_of_this_run() {
+        let (run, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let output = other.path().join("out.mp4");
+        std::fs::write(&output, "of yesterday").unwrap();
+        for _ in 0..2 {
+            let mut videos = Videos::new(&output, run.path(), EncodeOptions::default()).unwrap();
+            write(&mut videos, "a", 0);
+            videos.close().unwrap();
+        }
+        assert_eq!(names(other.path()), ["out-2.mp4", "out.mp4"]);
+        assert!(output.metadata().unwrap().len() > 500);
+        assert!(names(run.path()).is_empty());
+    }
+}
