@@ -154,7 +154,7 @@ impl Operator for Render {
         Ok(())
     }
 
-    fn stream_ended(&mut self, cx: &Context, _: &mut Pace, _: &mut Outputs) -> Result<()> {
+    fn stream_ended(&mut self, cx: &Context, _: &Inputs, _: &mut Pace, _: &mut Outputs) -> Result<()> {
         self.videos.end(&cx.header.stream)
     }
 

@@ -102,7 +102,7 @@ impl Operator for Tracker {
             .optional("detections", PortType::table::<tables::Detection>())
             .optional("poses", PortType::table::<tables::Pose>())
             .output("tracks", PortType::table::<tables::Track>())
-            .output("poses", PortType::table::<tables::Pose>())
+            .output("tracked_poses", PortType::table::<tables::Pose>())
     }
 
     fn new(config: TrackerConfig, resources: &Resources) -> Result<Self> {
@@ -150,7 +150,7 @@ impl Operator for Tracker {
         }
         let tracks: Vec<tables::Track> = rows.iter().map(tables::Track::from).collect();
         out.rows("tracks", &tracks)?;
-        out.rows("poses", &poses)
+        out.rows("tracked_poses", &poses)
     }
 
     fn reconfigure(&mut self, config: &TrackerConfig) -> Result<()> {
@@ -252,7 +252,7 @@ mod tests {
             assert_eq!(tracks.iter().map(|track| track.track).collect::<Vec<_>>(), [1, 2]);
             assert!(tracks.iter().all(|track| track.state == "confirmed" && track.age == frame));
             assert!((tracks[0].x1 - 100.0 - step).abs() < 3.0);
-            assert!(harness.expect::<tables::Pose>("poses").is_empty());
+            assert!(harness.expect::<tables::Pose>("tracked_poses").is_empty());
         }
     }
 
@@ -262,7 +262,7 @@ mod tests {
         let mut last = Vec::new();
         for _ in 0..40 {
             harness.push("poses", &[pose(500.0), pose(400.0), pose(f32::NAN)]).unwrap();
-            last = harness.expect::<tables::Pose>("poses");
+            last = harness.expect::<tables::Pose>("tracked_poses");
             harness.expect::<tables::Track>("tracks");
         }
         let seen: Vec<_> = last.iter().map(|pose| (pose.track, pose.fighter.as_str())).collect();

@@ -11,8 +11,8 @@ use std::{
 use arrow_array::Array;
 
 use crate::{
-    Alignment, Body, Config, Context, Error, Header, Inputs, Message, Operator, Outputs, Payload, Reason, Resources,
-    Result, Spec, StreamName, Values, config::Origin, context::Mode, port::PortType,
+    Alignment, Body, Config, Context, Error, Failure, Header, Inputs, Message, Operator, Outputs, Payload, Reason,
+    Resources, Result, Spec, StreamName, Values, config::Origin, context::Mode, port::PortType,
 };
 
 /// Frames between two in-memory copies of a state.
@@ -150,6 +150,8 @@ pub struct Driver<O: Operator> {
     side: Vec<Vec<Message>>,
     slots: Vec<Option<Body>>,
     side_forgotten: u64,
+    /// Kind of the last error.
+    failure: Failure,
 }
 
 impl<O: Operator> Driver<O> {
@@ -185,6 +187,7 @@ impl<O: Operator> Driver<O> {
             side: vec![vec![]; inputs],
             slots: vec![None; outputs],
             side_forgotten: 0,
+            failure: Failure::Other,
             resources,
         })
     }
@@ -296,7 +299,8 @@ impl<O: Operator> Driver<O> {
 
     fn end(&mut self, header: &Header, ready: Instant, outlet: &mut dyn Outlet) -> Result<()> {
         let started = Instant::now();
-        let fault = self.call(header, |operator, cx, _, memory, out| operator.stream_ended(cx, &mut memory.state, out));
+        let fault = self
+            .call(header, |operator, cx, input, memory, out| operator.stream_ended(cx, input, &mut memory.state, out));
         // Only what was set is sent: a closing message is a chance, not a duty.
         let failed = fault.is_some();
         for (i, slot) in self.slots.iter_mut().enumerate() {
@@ -358,7 +362,10 @@ impl<O: Operator> Driver<O> {
                 }
                 None
             }
-            Ok(Err(error)) => Some(Outcome::Error(error.message)),
+            Ok(Err(error)) => {
+                self.failure = error.failure;
+                Some(Outcome::Error(error.message))
+            }
             Err(panic) => {
                 let text = panic
                     .downcast_ref::<&str>()
@@ -422,10 +429,11 @@ impl<O: Operator> Driver<O> {
         };
         outlet.ran(Ran { header, outcome: fault.unwrap_or(well), ready, started, ended: Instant::now() });
         let cause = cause?;
+        let failure = if cause.starts_with("panic: ") { Failure::Other } else { self.failure };
         let place = format!("node `{}`, frame {} of stream `{}`", self.resources.node, header.frame, header.stream);
         match self.options.on_error {
             OnError::Skip => None,
-            OnError::Stop => Some(Error::other(format!("{place}: {cause}"))),
+            OnError::Stop => Some(Error::new(failure, format!("{place}: {cause}"))),
             OnError::Restart => {
                 for memory in &mut self.memories {
                     memory.state = memory.copy.clone();

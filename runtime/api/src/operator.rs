@@ -56,11 +56,18 @@ pub trait Operator: Send + Sized + 'static {
         Ok(())
     }
 
-    /// The stream is over: a last chance to send what is still held back, one closing message per output.
+    /// The stream is over: a last chance to send what is still held back, one closing message per output. `input` has
+    /// what came on side inputs since the last frame.
     ///
     /// # Errors
     /// As from `process`.
-    fn stream_ended(&mut self, _cx: &Context, _state: &mut Self::State, _out: &mut Outputs) -> Result<()> {
+    fn stream_ended(
+        &mut self,
+        _cx: &Context,
+        _input: &Inputs,
+        _state: &mut Self::State,
+        _out: &mut Outputs,
+    ) -> Result<()> {
         Ok(())
     }
 

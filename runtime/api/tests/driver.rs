@@ -76,7 +76,7 @@ impl Operator for Sum {
         state.sessions.push(cx.header.session);
         Ok(())
     }
-    fn stream_ended(&mut self, _: &Context, state: &mut SumState, out: &mut Outputs) -> Result<()> {
+    fn stream_ended(&mut self, _: &Context, _: &Inputs, state: &mut SumState, out: &mut Outputs) -> Result<()> {
         if state.sum > 2 { out.rows("sums", &[Count { frames: 999, checksum: state.sum }]) } else { Ok(()) }
     }
 }

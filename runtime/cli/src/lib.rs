@@ -1,1 +1,85 @@
-//! .
+//! The one binary, as a library: an author's own program is `sideline::main(sideline::registry().operator::<Mine>())`.
+#![forbid(unsafe_code)]
+
+mod args;
+mod bench;
+mod commands;
+mod eval;
+mod house;
+mod logging;
+mod progress;
+mod record;
+mod run;
+mod timing;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use sideline_api::{Registry, Result};
+
+use args::{Bench, Cli, Command, Eval};
+
+/// Every operator and node this build has.
+pub fn registry() -> Registry {
+    let registry = Registry::new()
+        .source::<sideline_synthetic::Synthetic>()
+        .operator::<sideline_counter::Counter>()
+        .operator::<sideline_rehearse::Rehearse>()
+        .operator::<sideline_tracker::Tracker>();//X
+        //M .operator::<sideline_motion::MotionOperator>()
+        //R .operator::<sideline_recorder::Recorder>();
+    #[cfg(feature = "media")]
+    let registry = registry.source::<sideline_capture::Capture>().operator::<sideline_render::Render>();
+    //P #[cfg(feature = "onnx")]
+    //P let registry = registry.operator::<sideline_pose::Pose>();
+    registry
+}
+
+/// Runs the command line with these operators; the one place where errors are printed.
+pub fn main(registry: Registry) -> ExitCode {
+    // A node that dora started without the overlay starts again with it, before anything else.
+    #[cfg(feature = "dora")]
+    if sideline_dora::transport::started_by_dora()
+        && let Err(error) = sideline_dora::transport::ensure()
+    {
+        eprintln!("error: {error}");
+        return error.failure.exit_code().into();
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            let _ = usage.print();
+            // Asking for help is no failure; a wrong command line is one of configuration.
+            return if usage.use_stderr() { 1.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    match logging::start().and_then(|()| dispatch(&cli.command, &registry)) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            for line in error.message.lines() {
+                eprintln!("error: {line}");
+            }
+            error.failure.exit_code().into()
+        }
+    }
+}
+
+fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
+    match command {
+        Command::Run(options) => run::run(options, registry),
+        Command::Check { flow, json, set, mode } => commands::check(flow, *json, set, *mode, registry),
+        Command::List { json } => commands::list(*json, registry),
+        Command::Inspect { what, json } => commands::inspect(what, *json, registry),
+        Command::Result { run, json } => commands::result(run, *json),
+        Command::Models { command } => commands::models(command),
+        Command::Eval { command: Eval::Tracker { dir, json, set } } => eval::tracker(dir, *json, set),
+        Command::Bench { command } => match command {
+            Bench::Hops { json } => bench::print(&bench::hops::run()?, *json),
+            Bench::Preprocess { json } => bench::print(&bench::preprocess::run()?, *json),
+            Bench::Tracker { json } => bench::print(&bench::tracker::run()?, *json),
+            Bench::Fight { input, flow, json } => {
+                bench::print(&bench::fight::run(flow, input.as_deref(), registry)?, *json)
+            }
+        },
+    }
+}

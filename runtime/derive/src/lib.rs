@@ -31,7 +31,9 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     let fields: Vec<&Field> = match &data.fields {
         Fields::Named(named) => named.named.iter().collect(),
         Fields::Unit => vec![],
-        Fields::Unnamed(_) => return Err(syn::Error::new(input.span(), "Config is derived for structs with named fields")),
+        Fields::Unnamed(_) => {
+            return Err(syn::Error::new(input.span(), "Config is derived for structs with named fields"));
+        }
     };
     let name = &input.ident;
     let about = documentation(&input.attrs).lines().next().unwrap_or_default().trim().to_owned();
@@ -47,7 +49,10 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
         let key = ident.to_string();
         let about = documentation(&field.attrs);
         if about.is_empty() {
-            return Err(syn::Error::new(field.span(), format!("`{key}` needs documentation: what does raising and lowering it do?")));
+            return Err(syn::Error::new(
+                field.span(),
+                format!("`{key}` needs documentation: what does raising and lowering it do?"),
+            ));
         }
         let options = options(field)?;
         let (ty, live) = (&field.ty, options.live);
@@ -56,7 +61,9 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             Some(Expr::Lit(ExprLit { lit: Lit::Str(text), .. })) => {
                 quote!(::core::option::Option::Some(::sideline_api::serde_json::Value::from(#text)))
             }
-            Some(Expr::Lit(literal)) => quote!(::core::option::Option::Some(::sideline_api::serde_json::Value::from(#literal))),
+            Some(Expr::Lit(literal)) => {
+                quote!(::core::option::Option::Some(::sideline_api::serde_json::Value::from(#literal)))
+            }
             Some(value) => quote!({
                 let value: #ty = #value;
                 ::core::option::Option::Some(::sideline_api::serde_json::to_value(&value).unwrap_or_default())

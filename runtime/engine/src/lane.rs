@@ -166,7 +166,9 @@ pub(crate) struct Shared {
     pub border: Option<Arc<dyn Border>>,
     pub local_leaves: Mutex<Vec<u64>>,
     pub meters: Vec<Mutex<Meter>>,
-    pub timing: Option<Sender<Vec<TimingRow>>>,
+    /// Where timing rows go; taken away when the run is over, so that the writer sees its end.
+    pub timing: Mutex<Option<Sender<Vec<TimingRow>>>>,
+    pub timed: bool,
     pub base: TimeBase,
     pub stop: Arc<AtomicBool>,
     pub abort: AtomicBool,
@@ -349,7 +351,7 @@ impl Outlet for Through<'_> {
             return;
         }
         self.ran += 1;
-        if self.shared.timing.is_some() {
+        if self.shared.timed {
             self.timing.push(TimingRow {
                 node: self.node,
                 stream: ran.header.stream.clone(),
@@ -515,9 +517,11 @@ fn close(shared: &Shared, slot: &mut Slot, lane: usize, excused: bool, local: &m
 }
 
 fn flush(shared: &Shared, timing: &mut Vec<TimingRow>) {
-    if let Some(sink) = &shared.timing
-        && !timing.is_empty()
-    {
+    if timing.is_empty() {
+        return;
+    }
+    let sink = shared.timing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(sink) = sink {
         let _ = sink.send(std::mem::take(timing));
     }
 }

@@ -130,7 +130,8 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
         border,
         local_leaves: Mutex::new(vec![0; local_leaves]),
         meters: plan.nodes.iter().map(|_| Mutex::new(Meter::default())).collect(),
-        timing: options.timing.clone(),
+        timed: options.timing.is_some(),
+        timing: Mutex::new(options.timing.clone()),
         base: TimeBase::new(&*options.clock),
         stop: stop.clone(),
         abort: AtomicBool::new(false),
@@ -471,6 +472,11 @@ impl Running {
     pub fn stop(&self) {
         self.user_stop.store(true, Ordering::SeqCst);
         self.shared.stop_sources();
+    }
+
+    /// No timing rows follow: their writer may finish. Call it after [`Running::wait`].
+    pub fn release_timing(&self) {
+        self.shared.timing.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Other processes will not answer any more: nothing waits for their leaves.

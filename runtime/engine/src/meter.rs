@@ -287,10 +287,12 @@ impl Report {
                 source.node, source.decoded, source.admitted, source.forgotten
             );
         }
-        text += &format!(
-            "\n{:<20} {:>7} {:>7} {:>5} {:>7} {:>8} {:>8} {:>10}\n",
-            "node", "frames", "skipped", "error", "fps", "wait p95", "work p95", "latency p95"
-        );
+        if !self.nodes.is_empty() {
+            text += &format!(
+                "\n{:<20} {:>7} {:>7} {:>5} {:>7} {:>8} {:>8} {:>10}\n",
+                "node", "frames", "skipped", "error", "fps", "wait p95", "work p95", "latency p95"
+            );
+        }
         for node in &self.nodes {
             let skipped: u64 = node.skipped.values().sum();
             text += &format!(

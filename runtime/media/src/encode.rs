@@ -334,10 +334,7 @@ pub fn available() -> Result<()> {
 }
 
 fn libx264() -> Result<ff::Codec> {
-    static QUIET: std::sync::Once = std::sync::Once::new();
-    ff::init().map_err(|e| Error::output(format!("FFmpeg cannot be started: {e}")))?;
-    // x264 prints a page for every file otherwise; what fails is an error of ours.
-    QUIET.call_once(|| ff::log::set_level(ff::log::Level::Error));
+    crate::open::start_ffmpeg();
     encoder::find_by_name("libx264").ok_or_else(|| {
         Error::output(
             "this build of FFmpeg has no libx264; install one with it (Debian: libavcodec-extra or libavcodec59)",

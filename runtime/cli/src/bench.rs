@@ -1,0 +1,42 @@
+//! `sideline bench`: what the parts cost, each beside a peer or a floor measured in the same run.
+
+pub mod fight;
+pub mod hops;
+pub mod preprocess;
+pub mod tracker;
+
+use sideline_api::Result;
+
+use crate::commands::print_json;
+
+/// Prints figures for a person or a program.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn print<T: serde::Serialize + std::fmt::Display>(figures: &T, json: bool) -> Result<u8> {
+    if json {
+        print_json(figures)?;
+    } else {
+        println!("{figures}");
+    }
+    Ok(0)
+}
+
+/// Median and 99th percentile.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Spread {
+    /// Median.
+    pub p50: f64,
+    /// 99th percentile.
+    pub p99: f64,
+}
+
+impl Spread {
+    /// Of nanoseconds, in microseconds. The order of `times` is lost.
+    pub fn us(times: &mut [u64]) -> Self {
+        times.sort_unstable();
+        let at = |q: f64| times.get(((times.len() as f64 * q) as usize).min(times.len().saturating_sub(1)));
+        let us = |q| at(q).map_or(f64::NAN, |ns| *ns as f64 * 1e-3);
+        Spread { p50: us(0.5), p99: us(0.99) }
+    }
+}

@@ -1,0 +1,128 @@
+//! fight.yml, live, at the clip's own rate: each stage beside the budget of the system it replaces.
+
+use std::path::Path;
+
+use clap::Parser;
+use serde::Serialize;
+use sideline_api::{Error, Failure, Mode, Registry, Result};
+use sideline_engine::meter::{Quantiles, Report};
+
+use crate::{
+    args::{Cli, Command, Run},
+    house, run,
+};
+
+/// NeuroCombat's budget of a frame, milliseconds, by operator.
+const BUDGET: [(&str, f64); 5] = [("capture", 5.0), ("pose", 15.0), ("tracker", 3.0), ("motion", 2.0), ("render", 0.0)];
+
+/// One stage.
+#[derive(Debug, Serialize)]
+pub struct Stage {
+    /// Id of the node.
+    pub node: String,
+    /// Its work on a frame.
+    pub process_ms: Quantiles,
+    /// From the capture of a frame to its outputs.
+    pub latency_ms: Quantiles,
+    /// The original's budget for the work, where it has one.
+    pub budget_ms: Option<f64>,
+}
+
+/// The figures.
+#[derive(Debug, Serialize)]
+pub struct Fight {
+    /// Frames the video offered.
+    pub offered: u64,
+    /// Frames handled.
+    pub handled: u64,
+    /// Share forgotten, percent.
+    pub dropped_percent: f64,
+    /// Frames a second at the slowest stage.
+    pub fps: f64,
+    /// Capture to motion.
+    pub capture_to_motion_ms: Quantiles,
+    /// Stages.
+    pub stages: Vec<Stage>,
+    /// CPU seconds for each second of video.
+    pub cores: f64,
+    /// Most memory, MB.
+    pub peak_mb: u64,
+}
+
+/// Runs the flow into a temporary folder.
+///
+/// # Errors
+/// When it cannot run, or fails.
+pub fn run(flow: &Path, input: Option<&Path>, registry: &Registry) -> Result<Fight> {
+    let mut arguments = vec!["sideline".into(), "run".into(), flow.display().to_string()];
+    let folder = std::env::temp_dir().join(format!("sideline-bench-{}", std::process::id()));
+    arguments.extend(["--mode".into(), "live".into(), "--output".into(), folder.display().to_string()]);
+    if let Some(input) = input {
+        arguments.extend(["--input".into(), input.display().to_string()]);
+    }
+    let options = match Cli::try_parse_from(arguments).map_err(Error::config)?.command {
+        Command::Run(options) => options,
+        _ => return Err(Error::other("`run` was asked for")),
+    };
+    let result = figures(flow, &options, registry, &folder);
+    let _ = std::fs::remove_dir_all(&folder);
+    result
+}
+
+fn figures(flow: &Path, options: &Run, registry: &Registry, folder: &Path) -> Result<Fight> {
+    let mut overrides = run::overrides(&options.set, Some(Mode::Live));
+    overrides.input.clone_from(&options.input);
+    let read = run::read(flow, registry, &overrides)?;
+    let plan = read.plan_embedded().map_err(|problems| run::join(&problems, Failure::Config))?;
+    let (report, _) = run::embedded(plan, flow, registry, house::models(), "bench", folder, options)?;
+    if let Some(failure) = report.failure {
+        return Err(failure);
+    }
+    Ok(from(&report))
+}
+
+fn from(report: &Report) -> Fight {
+    let offered: u64 = report.sources.iter().map(|source| source.decoded).sum();
+    let handled: u64 = report.sources.iter().map(|source| source.admitted).sum();
+    let budget = |operator: &str| BUDGET.iter().find(|(name, ms)| *name == operator && *ms > 0.0).map(|(_, ms)| *ms);
+    let stages = report.nodes.iter().map(|node| Stage {
+        node: node.node.clone(),
+        process_ms: node.process_ms,
+        latency_ms: node.latency_ms,
+        budget_ms: budget(&node.operator),
+    });
+    let motion = report.nodes.iter().find(|node| node.operator == "motion");
+    Fight {
+        offered,
+        handled,
+        dropped_percent: 100.0 * (offered - handled) as f64 / offered.max(1) as f64,
+        fps: report.nodes.iter().map(|node| node.fps).fold(f64::INFINITY, f64::min),
+        capture_to_motion_ms: motion.map(|node| node.latency_ms).unwrap_or_default(),
+        stages: stages.collect(),
+        cores: report.cpu_s / report.wall_s,
+        peak_mb: report.peak_memory / 1_000_000,
+    }
+}
+
+impl std::fmt::Display for Fight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(
+            f,
+            "{} frames offered, {} handled, {:.1} % dropped, {:.1} fps",
+            self.offered, self.handled, self.dropped_percent, self.fps
+        )?;
+        writeln!(f, "{:<20} {:>9} {:>9} {:>9} {:>8} {:>11}", "milliseconds", "work p50", "work p95", "budget", "ratio", "latency p95")?;
+        for stage in &self.stages {
+            let budget = stage.budget_ms.map_or("-".into(), |ms| format!("{ms:.0}"));
+            let ratio = stage.budget_ms.map_or("-".into(), |ms| format!("{:.2}", stage.process_ms.p50 / ms));
+            writeln!(
+                f,
+                "{:<20} {:>9.2} {:>9.2} {budget:>9} {ratio:>8} {:>11.1}",
+                stage.node, stage.process_ms.p50, stage.process_ms.p95, stage.latency_ms.p95
+            )?;
+        }
+        let motion = self.capture_to_motion_ms;
+        writeln!(f, "capture to motion: p50 {:.1}, p95 {:.1}, p99 {:.1} ms (goal 45)", motion.p50, motion.p95, motion.p99)?;
+        write!(f, "{:.2} cores, {} MB", self.cores, self.peak_mb)
+    }
+}

@@ -1,0 +1,229 @@
+//! The commands that look but do not run: check, list, inspect, result, models.
+
+use std::{path::Path, process::Command};
+
+use serde_json::{Value, json};
+use sideline_api::{Entry, Error, Failure, OrFail, Registry, Result, config::Origin, models::sha256};
+use sideline_graph::render_plan;
+
+use crate::{
+    args::{Mode, Models, Setting},
+    house, record, run,
+};
+
+/// Prints a value for programs.
+pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(value).or_fail(Failure::Output, || "standard output")?);
+    Ok(())
+}
+
+/// `sideline check`.
+pub fn check(flow: &Path, json: bool, set: &[Setting], mode: Option<Mode>, registry: &Registry) -> Result<u8> {
+    let read = sideline_graph::Flow::read(flow, registry, &run::overrides(set, mode.map(Into::into)));
+    let (problems, read) = match read {
+        Ok(read) => {
+            let mut problems = read.diagnostics.clone();
+            problems.extend(read.check_models(&house::models()));
+            (problems, Some(read))
+        }
+        Err(problems) => (problems, None),
+    };
+    let wrong = problems.iter().any(|p| p.severity == sideline_graph::Severity::Error);
+    if json {
+        let list: Vec<Value> = problems
+            .iter()
+            .map(|p| {
+                json!({
+                    "severity": format!("{:?}", p.severity).to_lowercase(), "file": p.place.file, "line": p.place.line,
+                    "column": p.place.column, "node": p.node, "message": p.message, "dora_only": p.dora_only,
+                })
+            })
+            .collect();
+        print_json(&list)?;
+    } else {
+        for problem in &problems {
+            println!("{problem}");
+        }
+        if let Some(read) = &read {
+            print!("{}", render_plan(read));
+        }
+    }
+    Ok(if wrong { Failure::Config.exit_code() } else { 0 })
+}
+
+/// `sideline list`.
+pub fn list(json: bool, registry: &Registry) -> Result<u8> {
+    if json {
+        print_json(&registry.iter().map(describe).collect::<Vec<_>>())?;
+        return Ok(0);
+    }
+    for entry in registry.iter() {
+        println!("{:<12} {}", entry.spec.name, entry.about);
+    }
+    Ok(0)
+}
+
+fn describe(entry: &Entry) -> Value {
+    let inputs: Vec<Value> = entry
+        .spec
+        .inputs
+        .iter()
+        .map(|port| {
+            json!({"name": port.name, "type": port.ty.name(), "required": port.required, "hold": port.hold, "feedback": port.feedback})
+        })
+        .collect();
+    let outputs: Vec<Value> =
+        entry.spec.outputs.iter().map(|port| json!({"name": port.name, "type": port.ty.name()})).collect();
+    let keys: Vec<Value> = entry
+        .keys
+        .iter()
+        .map(|key| {
+            json!({"key": key.name, "type": key.kind, "default": key.default, "live": key.live, "range": key.range, "about": key.about})
+        })
+        .collect();
+    json!({
+        "name": entry.spec.name, "about": entry.about, "source": entry.spec.source, "heavy": entry.spec.heavy,
+        "inputs": inputs, "more_inputs": entry.spec.more_inputs.map(|ty| ty.name()), "outputs": outputs, "keys": keys,
+    })
+}
+
+/// `sideline inspect`: an operator, or a flow's values.
+pub fn inspect(what: &str, json: bool, registry: &Registry) -> Result<u8> {
+    let path = Path::new(what);
+    if path.extension().is_none() {
+        let entry = registry.get(what)?;
+        if json {
+            print_json(&describe(entry))?;
+        } else {
+            print!("{}", describe_text(entry));
+        }
+        return Ok(0);
+    }
+    let flow = run::read(path, registry, &Default::default())?;
+    let mut nodes = serde_json::Map::new();
+    for node in &flow.nodes {
+        let mut values = serde_json::Map::new();
+        for (key, value) in &node.resolved {
+            let origin = node.values.get(key).map_or(Origin::Default, |(_, origin)| origin.clone());
+            values.insert((*key).into(), json!({"value": value, "from": origin.to_string()}));
+        }
+        nodes.insert(node.id.clone(), json!({"operator": node.operator, "values": values}));
+    }
+    if json {
+        print_json(&nodes)?;
+        return Ok(0);
+    }
+    for (id, node) in &nodes {
+        println!("{id} ({})", node["operator"].as_str().unwrap_or_default());
+        for (key, value) in node["values"].as_object().into_iter().flatten() {
+            println!("  {key} = {}  ({})", value["value"], value["from"].as_str().unwrap_or_default());
+        }
+    }
+    Ok(0)
+}
+
+fn describe_text(entry: &Entry) -> String {
+    let spec = &entry.spec;
+    let mut text = format!("{}: {}\n", spec.name, entry.about);
+    for port in &spec.inputs {
+        let need = if port.required { "required" } else { "optional" };
+        text += &format!("  input  {:<12} {} ({need})\n", port.name, port.ty.name());
+    }
+    if let Some(ty) = spec.more_inputs {
+        text += &format!("  input  any name     {} (optional)\n", ty.name());
+    }
+    for port in &spec.outputs {
+        text += &format!("  output {:<12} {}\n", port.name, port.ty.name());
+    }
+    for key in &entry.keys {
+        let default = key.default.as_ref().map_or_else(|| "must be given".to_owned(), |value| format!("default {value}"));
+        let live = if key.live { ", live" } else { "" };
+        let range = key.range.map_or_else(String::new, |(least, most)| format!(", {least} to {most}"));
+        text += &format!("  key    {} ({}, {default}{range}{live})\n", key.name, key.kind);
+        for line in key.about.lines() {
+            text += &format!("           {line}\n");
+        }
+    }
+    text
+}
+
+/// `sideline result`.
+pub fn result(folder: &Path, json: bool) -> Result<u8> {
+    let merged = record::merge(folder)?;
+    if json {
+        print_json(&merged)?;
+        return Ok(merged.exit_code());
+    }
+    for (process, status) in &merged.processes {
+        println!("{process:<24} {status}");
+    }
+    for source in &merged.sources {
+        println!(
+            "{}: {} decoded = {} admitted + {} forgotten",
+            source["node"].as_str().unwrap_or_default(),
+            source["decoded"],
+            source["admitted"],
+            source["forgotten"]
+        );
+    }
+    match (&merged.failure, merged.stopped_at_frame) {
+        (Some((process, error)), _) => println!("PARTIAL, by `{process}`: {error}"),
+        (None, Some(frame)) => println!("stopped at frame {frame}"),
+        (None, None) => println!("done"),
+    }
+    Ok(merged.exit_code())
+}
+
+/// `sideline models`.
+pub fn models(command: &Models) -> Result<u8> {
+    let home = house::home().ok_or_else(|| {
+        Error::model("no models/models.yml from here upwards; run in the repository, or set SIDELINE_HOME to it")
+    })?;
+    let models = sideline_api::models::Models::open(&home)?;
+    match command {
+        Models::Fetch { names } => {
+            let python = [home.join(".venv/bin/python"), "python3".into()];
+            let python = python.iter().find(|p| p.is_file()).unwrap_or(&python[1]);
+            let mut fetch = Command::new(python);
+            fetch.arg(home.join("models/convert/fetch.py")).arg("--home").arg(&home);
+            if names.is_empty() {
+                fetch.arg("--all");
+            } else {
+                fetch.args(names);
+            }
+            let status = fetch.status().or_fail(Failure::Model, || {
+                format!("{}: fetching needs Python 3; run `cargo xtask setup`", python.display())
+            })?;
+            Ok(if status.success() { 0 } else { Failure::Model.exit_code() })
+        }
+        Models::List { json } => {
+            let all = models.models().iter().chain(models.clips());
+            if *json {
+                let list: Vec<Value> = all
+                    .map(|m| json!({"name": m.name, "about": m.about, "package": m.package, "version": m.version, "path": m.path, "sha256": m.sha256, "licence": m.licence, "installed": home.join(&m.path).is_file()}))
+                    .collect();
+                print_json(&list)?;
+                return Ok(0);
+            }
+            for m in all {
+                let there = if home.join(&m.path).is_file() { "installed" } else { "-" };
+                println!("{:<20} {there:<10} {:<12} {}", m.name, m.licence, m.about);
+            }
+            Ok(0)
+        }
+        Models::Verify => {
+            let mut wrong = 0;
+            for m in models.models().iter().chain(models.clips()) {
+                let path = home.join(&m.path);
+                let state = match sha256(&path) {
+                    Ok(found) if found == m.sha256 => "ok",
+                    Ok(_) => "CHANGED: delete it and fetch it again",
+                    Err(_) => "missing: `sideline models fetch`",
+                };
+                wrong += usize::from(state != "ok");
+                println!("{:<20} {state}", m.name);
+            }
+            Ok(if wrong == 0 { 0 } else { Failure::Model.exit_code() })
+        }
+    }
+}

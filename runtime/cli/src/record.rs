@@ -1,0 +1,252 @@
+//! The folder of a run: `run.json` says what was run, `result/<process>.json` how each process ended.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sideline_api::{Device, Error, Failure, OrFail, Registry, Result, models::Models};
+use sideline_engine::meter::{Report, Status};
+use sideline_graph::plan::PlanNode;
+
+/// Which processes a run consists of, and what is recorded of each node at the start.
+pub struct Start<'a> {
+    /// Name of the run.
+    pub run: &'a str,
+    /// The flow's file, or its name.
+    pub flow: &'a str,
+    /// Ids of the processes that leave a result.
+    pub processes: Vec<String>,
+    /// Nodes of the whole flow.
+    pub nodes: &'a [PlanNode],
+    /// Where models run.
+    pub device: Device,
+}
+
+/// Writes `run.json`.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_start(folder: &Path, start: &Start<'_>, registry: &Registry, models: &Models) -> Result<()> {
+    let mut nodes = Vec::new();
+    for node in start.nodes {
+        let entry = registry.get(&node.operator)?;
+        let config: serde_json::Map<String, Value> = (entry.resolve)(&node.values)
+            .into_iter()
+            .map(|(key, value)| {
+                let origin = node.values.get(key).map_or_else(|| "default".into(), |(_, origin)| origin.to_string());
+                (key.to_owned(), json!({"value": value, "from": origin}))
+            })
+            .collect();
+        let used: Vec<Value> = (entry.models)(&node.values)
+            .iter()
+            .filter_map(|name| models.models().iter().find(|model| model.name == *name))
+            .map(|model| json!({"name": model.name, "version": model.version, "sha256": model.sha256}))
+            .collect();
+        nodes.push(json!({"id": node.id, "operator": node.operator, "config": config, "models": used}));
+    }
+    let value = json!({
+        "run": start.run,
+        "flow": start.flow,
+        "processes": start.processes,
+        "device": start.device,
+        "versions": versions(),
+        "nodes": nodes,
+    });
+    write_json(&folder.join("run.json"), &value)
+}
+
+/// Versions that a result may depend on.
+fn versions() -> Value {
+    let mut versions = json!({"sideline": env!("CARGO_PKG_VERSION")});
+    #[cfg(feature = "media")]
+    {
+        versions["ffmpeg"] = json!(sideline_media::version());
+    }
+    versions["target"] = json!(format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS));
+    versions
+}
+
+/// Writes `result/<process>.json`; in a run of one process its figures go into `run.json` too.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_result(folder: &Path, process: &str, report: &Report) -> Result<()> {
+    let results = folder.join("result");
+    std::fs::create_dir_all(&results).or_fail(Failure::Output, || results.display().to_string())?;
+    let mut value = serde_json::to_value(report).or_fail(Failure::Output, || "the report")?;
+    #[cfg(feature = "onnx")]
+    {
+        value["onnxruntime"] = json!(sideline_inference::environment::build());
+    }
+    write_json(&results.join(format!("{process}.json")), &value)?;
+    let run = folder.join("run.json");
+    if let Ok(text) = std::fs::read_to_string(&run)
+        && let Ok(mut started) = serde_json::from_str::<Value>(&text)
+        && started["processes"] == json!([process])
+    {
+        started["result"] = value;
+        write_json(&run, &started)?;
+    }
+    Ok(())
+}
+
+/// Writes the result of a process that could not start.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_failure(folder: &Path, process: &str, error: &Error) -> Result<()> {
+    let results = folder.join("result");
+    std::fs::create_dir_all(&results).or_fail(Failure::Output, || results.display().to_string())?;
+    let value = json!({
+        "status": Status::Partial, "stopped_at_frame": null, "failure": error, "sources": [], "nodes": [],
+    });
+    write_json(&results.join(format!("{process}.json")), &value)
+}
+
+/// Whole or not at all, so that a reader never sees half a file.
+fn write_json(path: &Path, value: &Value) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).or_fail(Failure::Output, || path.display().to_string())?;
+    let part = path.with_extension(format!("part-{}", std::process::id()));
+    std::fs::write(&part, text + "\n").or_fail(Failure::Output, || part.display().to_string())?;
+    std::fs::rename(&part, path).or_fail(Failure::Output, || path.display().to_string())
+}
+
+/// What is read back of a process's result.
+#[derive(Clone, Debug, Deserialize)]
+struct ProcessResult {
+    status: Status,
+    stopped_at_frame: Option<u64>,
+    failure: Option<Error>,
+    sources: Vec<Value>,
+    nodes: Vec<Value>,
+}
+
+/// The processes of a run taken together.
+#[derive(Clone, Debug, Serialize)]
+pub struct Merged {
+    /// How the run ended.
+    pub status: Status,
+    /// For `stopped`: frames admitted by then.
+    pub stopped_at_frame: Option<u64>,
+    /// The failure that decides the exit code, and the process it is from.
+    pub failure: Option<(String, Error)>,
+    /// How each process ended; `missing` for one without a result.
+    pub processes: BTreeMap<String, String>,
+    /// Every source.
+    pub sources: Vec<Value>,
+    /// Every operator.
+    pub nodes: Vec<Value>,
+}
+
+impl Merged {
+    /// The exit code of the run.
+    pub fn exit_code(&self) -> u8 {
+        self.failure.as_ref().map_or(0, |(_, error)| error.failure.exit_code())
+    }
+}
+
+/// Reads a run's folder: the first failure wins, a process without a result is failure 6.
+///
+/// # Errors
+/// When the folder holds no run.
+pub fn merge(folder: &Path) -> Result<Merged> {
+    let path = folder.join("run.json");
+    let text = std::fs::read_to_string(&path)
+        .or_fail(Failure::Input, || format!("{} is not the folder of a run", folder.display()))?;
+    let run: Value = serde_json::from_str(&text).or_fail(Failure::Input, || path.display().to_string())?;
+    let processes: Vec<String> =
+        serde_json::from_value(run["processes"].clone()).or_fail(Failure::Input, || path.display().to_string())?;
+    let mut merged = Merged {
+        status: Status::Done,
+        stopped_at_frame: None,
+        failure: None,
+        processes: BTreeMap::new(),
+        sources: vec![],
+        nodes: vec![],
+    };
+    let mut failures: Vec<(std::time::SystemTime, String, Error)> = Vec::new();
+    let mut missing = Vec::new();
+    for process in processes {
+        let path = folder.join("result").join(format!("{process}.json"));
+        let Some((result, written)) = read_result(&path)? else {
+            merged.processes.insert(process.clone(), "missing".into());
+            missing.push(process);
+            continue;
+        };
+        merged.processes.insert(process.clone(), format!("{:?}", result.status).to_lowercase());
+        if result.status == Status::Stopped && merged.status == Status::Done {
+            merged.status = Status::Stopped;
+        }
+        merged.stopped_at_frame = merged.stopped_at_frame.or(result.stopped_at_frame.filter(|_| !result.sources.is_empty()));
+        merged.sources.extend(result.sources);
+        merged.nodes.extend(result.nodes);
+        if let Some(failure) = result.failure {
+            failures.push((written, process, failure));
+        }
+    }
+    // A process that died without a word is the cause of what its neighbours report.
+    if let Some(process) = missing.first() {
+        let error = Error::other(format!(
+            "process `{process}` left no result: it was killed, or never started; see its log (`dora logs`)"
+        ));
+        merged.failure = Some((process.clone(), error));
+    } else {
+        // What a neighbour says of a failed producer comes after the failure itself.
+        failures.sort_by_key(|(written, _, error)| (error.message.contains("its producer failed"), *written));
+        merged.failure = failures.into_iter().next().map(|(_, process, error)| (process, error));
+    }
+    if merged.failure.is_some() {
+        merged.status = Status::Partial;
+    }
+    Ok(merged)
+}
+
+fn read_result(path: &PathBuf) -> Result<Option<(ProcessResult, std::time::SystemTime)>> {
+    let Ok(text) = std::fs::read_to_string(path) else { return Ok(None) };
+    let written = std::fs::metadata(path).and_then(|m| m.modified()).unwrap_or(std::time::UNIX_EPOCH);
+    let result = serde_json::from_str(&text).or_fail(Failure::Input, || path.display().to_string())?;
+    Ok(Some((result, written)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(results: &[(&str, Option<&str>)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("result")).unwrap();
+        let names: Vec<&str> = results.iter().map(|r| r.0).collect();
+        std::fs::write(folder.path().join("run.json"), json!({"processes": names}).to_string()).unwrap();
+        for (name, failure) in results.iter().filter(|r| r.1 != Some("missing")) {
+            let failure = failure.map(|message| json!({"failure": "input", "message": message}));
+            let status = if failure.is_some() { "partial" } else { "done" };
+            let text = json!({"status": status, "stopped_at_frame": null, "failure": failure, "sources": [], "nodes": []});
+            std::fs::write(folder.path().join("result").join(format!("{name}.json")), text.to_string()).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn all_done_is_done() {
+        let merged = merge(folder(&[("a", None), ("b", None)]).path()).unwrap();
+        assert_eq!((merged.status, merged.exit_code()), (Status::Done, 0));
+    }
+
+    #[test]
+    fn the_cause_wins_over_those_who_suffered_from_it() {
+        let folder = folder(&[("a", Some("node `a`: closed, its producer failed")), ("b", Some("the cable was pulled"))]);
+        let merged = merge(folder.path()).unwrap();
+        assert_eq!((merged.failure.as_ref().unwrap().0.as_str(), merged.exit_code()), ("b", 3));
+    }
+
+    #[test]
+    fn a_process_without_a_result_is_failure_six() {
+        let merged = merge(folder(&[("a", None), ("b", Some("missing"))]).path()).unwrap();
+        assert_eq!(merged.exit_code(), 6);
+        assert!(merged.failure.unwrap().1.message.contains("process `b` left no result"));
+        assert!(merge(Path::new("/nowhere")).unwrap_err().message.contains("not the folder of a run"));
+    }
+}

@@ -1,0 +1,291 @@
+//! `sideline run`: a flow in this process, or, started by dora, one node of a flow.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use sideline_api::{Error, Failure, OrFail, Registry, Result, clock::WallClock, models::Models};
+use sideline_engine::{Options, Running, gate::Limit, meter::Report};
+use sideline_graph::{
+    Diagnostic, Flow, Overrides, ProcessKind,
+    plan::{Plan, PlanNode},
+};
+
+use crate::{
+    args::{Run, Setting},
+    house,
+    progress, record,
+    timing::TimingFile,
+};
+
+/// How long operators may take to be made.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Runs; the exit code.
+///
+/// # Errors
+/// Whatever keeps the run from starting.
+pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
+    #[cfg(feature = "dora")]
+    if sideline_dora::transport::started_by_dora() {
+        return as_node(registry);
+    }
+    let path = Path::new(&options.what);
+    if registry.get(&options.what).is_ok() || !path.exists() && path.extension().is_none() {
+        registry.get(&options.what)?;
+        return Err(Error::config(format!(
+            "operator `{0}` runs as a node of a flow: name it in one (`path: sideline`, `args: run {0}`) and run the flow",
+            options.what
+        )));
+    }
+    let mut overrides = overrides(&options.set, options.mode.map(Into::into));
+    overrides.input.clone_from(&options.input);
+    let flow = read(path, registry, &overrides)?;
+    let models = house::models();
+    let missing = flow.check_models(&models);
+    if !missing.is_empty() {
+        return Err(join(&missing, Failure::Model));
+    }
+    for warning in flow.diagnostics.iter().filter(|p| !p.dora_only) {
+        eprintln!("{warning}");
+    }
+    let plan = flow.plan_embedded().map_err(|problems| join(&problems, Failure::Config))?;
+    let run = run_name();
+    let folder = match &options.output {
+        Some(folder) => folder.clone(),
+        None => runs(&flow).join(format!("{}-{run}", plan.flow)),
+    };
+    let (report, folder) = embedded(plan, &flow.path, registry, models, &run, &folder, options)?;
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&report).or_fail(Failure::Output, || "the report")?);
+    } else {
+        print!("{}", report.table());
+        println!("results: {}", folder.display());
+    }
+    match &report.failure {
+        Some(failure) => Err(failure.clone()),
+        None => Ok(0),
+    }
+}
+
+/// Reads a flow; its problems are printed, one a line.
+pub fn read(path: &Path, registry: &Registry, overrides: &Overrides) -> Result<Flow> {
+    Flow::read(path, registry, overrides).map_err(|problems| join(&problems, Failure::Config))
+}
+
+/// The folder of a flow's runs: as the flow says, beside it, else `runs` beside it.
+fn runs(flow: &Flow) -> PathBuf {
+    let beside = flow.path.parent().unwrap_or(Path::new("."));
+    beside.join(flow.run_dir.as_deref().unwrap_or(Path::new("runs")))
+}
+
+/// `--set` and `--mode` for the graph.
+pub fn overrides(set: &[Setting], mode: Option<sideline_api::Mode>) -> Overrides {
+    Overrides {
+        set: set.iter().map(|s| (s.node.clone(), s.key.clone(), s.value.clone())).collect(),
+        mode,
+        input: None,
+        home: house::home(),
+    }
+}
+
+/// One error of many diagnostics, a line each.
+pub fn join(problems: &[Diagnostic], failure: Failure) -> Error {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    Error::new(failure, lines.join("\n"))
+}
+
+/// A name that sorts by time and is not given twice.
+fn run_name() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days as i64);
+    let unique = uuid::Uuid::now_v7().simple().to_string();
+    format!(
+        "{year:04}{month:02}{day:02}-{:02}{:02}{:02}-{}",
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60,
+        &unique[unique.len() - 4..]
+    )
+}
+
+/// Day number since 1970-01-01 to a date (Howard Hinnant, "chrono-compatible low-level date algorithms").
+fn civil(days: i64) -> (i64, u32, u32) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let day = (doy - (153 * mp + 2) / 5 + 1) as u32;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 } as u32;
+    (yoe + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// Runs a whole flow here.
+pub fn embedded(
+    plan: Plan,
+    file: &Path,
+    registry: &Registry,
+    models: Models,
+    run: &str,
+    folder: &Path,
+    options: &Run,
+) -> Result<(Report, PathBuf)> {
+    std::fs::create_dir_all(folder).or_fail(Failure::Output, || folder.display().to_string())?;
+    let process = "run";
+    let start = record::Start {
+        run,
+        flow: &file.display().to_string(),
+        processes: vec![process.into()],
+        nodes: &plan.nodes,
+        device: options.device.into(),
+    };
+    record::write_start(folder, &start, registry, &models)?;
+    let timing =
+        TimingFile::create(&folder.join("timing.parquet"), plan.nodes.iter().map(|n| n.id.clone()).collect())?;
+    let limit = Limit { frames: options.frames, duration: options.duration };
+    let engine = engine_options(options.device.into(), run, folder, models, limit, &timing);
+    let running = match sideline_engine::start(plan, registry, engine, None) {
+        Ok(running) => Arc::new(running),
+        Err(error) => {
+            record::write_failure(folder, process, &error)?;
+            return Err(error);
+        }
+    };
+    stop_on_signal(&running)?;
+    let report = std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| running.wait());
+        progress::follow(&running, options.progress, options.frames, || waiter.is_finished());
+        waiter.join()
+    })
+    .map_err(|_| Error::other("the waiting thread panicked; the message is above"))?;
+    finish(running, timing);
+    record::write_result(folder, process, &report)?;
+    Ok((report, folder.to_owned()))
+}
+
+fn engine_options(
+    device: sideline_api::Device,
+    run: &str,
+    folder: &Path,
+    models: Models,
+    limit: Limit,
+    timing: &TimingFile,
+) -> Options {
+    Options {
+        device,
+        run: run.into(),
+        run_dir: folder.to_owned(),
+        models: Arc::new(models),
+        clock: Arc::new(WallClock),
+        limit,
+        start_deadline: START_DEADLINE,
+        timing: Some(timing.sender()),
+    }
+}
+
+/// Writes the last timing rows. They are no result: a failure is told, not returned.
+fn finish(running: Arc<Running>, timing: TimingFile) {
+    // Handlers may still hold the run, and with it a sender: the run lets go of it.
+    running.release_timing();
+    if let Err(error) = timing.finish() {
+        tracing::warn!(%error, "timing.parquet is not complete");
+    }
+}
+
+/// Ctrl-C and a polite kill end the run in order; a second one ends the process.
+fn stop_on_signal(running: &Arc<Running>) -> Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM])
+        .or_fail(Failure::Other, || "signals")?;
+    let running = Arc::downgrade(running);
+    let seen = AtomicUsize::new(0);
+    let handler = move || {
+        for _ in signals.forever() {
+            if seen.fetch_add(1, Ordering::Relaxed) > 0 {
+                std::process::exit(130);
+            }
+            match running.upgrade() {
+                Some(running) => running.stop(),
+                None => std::process::exit(130),
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(handler).or_fail(Failure::Other, || "signals")?;
+    Ok(())
+}
+
+/// Runs one node of a dora flow: what the descriptor says of it decides what it is.
+#[cfg(feature = "dora")]
+fn as_node(registry: &Registry) -> Result<u8> {
+    let node = sideline_dora::Node::connect()?;
+    let id = node.id();
+    // On one host dora starts a node in the folder of the flow's file.
+    let place = std::env::current_dir().or_fail(Failure::Other, || "working directory")?;
+    let overrides = overrides(&[], None);
+    let flow = Flow::from_descriptor(&node.descriptor()?, "flow", &place, registry, &overrides)
+        .map_err(|problems| join(&problems, Failure::Config))?;
+    let plan = flow.plan_for_node(&id).map_err(|problems| join(&problems, Failure::Config))?;
+    let models = house::models();
+    let run = node.run();
+    let folder = runs(&flow).join(&run);
+    std::fs::create_dir_all(&folder).or_fail(Failure::Output, || folder.display().to_string())?;
+    // The process of the first source writes down what is run; the others need not agree on who does.
+    if plan.nodes.iter().any(|n| n.is_source && n.source == 0) {
+        let ours = flow.processes.iter().filter(|process| process.kind != ProcessKind::Foreign);
+        let processes: Vec<String> = ours.map(|process| process.id.clone()).collect();
+        let plans: Vec<Plan> = processes.iter().filter_map(|id| flow.plan_for_node(id).ok()).collect();
+        let nodes: Vec<PlanNode> = plans.into_iter().flat_map(|plan| plan.nodes).collect();
+        let start = record::Start {
+            run: &run,
+            flow: &plan.flow,
+            processes,
+            nodes: &nodes,
+            device: Default::default(),
+        };
+        record::write_start(&folder, &start, registry, &models)?;
+    }
+    let timings = folder.join("timing");
+    std::fs::create_dir_all(&timings).or_fail(Failure::Output, || timings.display().to_string())?;
+    let timing = TimingFile::create(
+        &timings.join(format!("{id}.parquet")),
+        plan.nodes.iter().map(|n| n.id.clone()).collect(),
+    )?;
+    let options = engine_options(Default::default(), &run, &folder, models, Limit::default(), &timing);
+    let mut handle = None;
+    let hosted = node.host(plan, registry, options, |running| handle = Some(running.clone()));
+    let report = match hosted {
+        Ok(report) => report,
+        Err(error) => {
+            record::write_failure(&folder, &id, &error)?;
+            return Err(error);
+        }
+    };
+    if let Some(running) = handle {
+        finish(running, timing);
+    }
+    record::write_result(&folder, &id, &report)?;
+    eprint!("{}", report.table());
+    match &report.failure {
+        Some(failure) => Err(failure.clone()),
+        None => Ok(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_become_dates() {
+        assert_eq!(civil(0), (1970, 1, 1));
+        assert_eq!(civil(19_782), (2024, 2, 29));
+        assert_eq!(civil(20_454), (2026, 1, 1));
+    }
+}

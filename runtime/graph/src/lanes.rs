@@ -1,0 +1,197 @@
+//! Plans: which part of a flow one process runs, on which threads, and what crosses its border.
+
+use sideline_api::WiredInput;
+
+use crate::{
+    Diagnostic, Flow, FlowInput, Place, ProcessKind, Sender,
+    plan::{BorderInput, BorderOutput, Plan, PlanInput, PlanNode, Producer, RemoteLeaf},
+};
+
+impl Flow {
+    /// The plan of the whole flow in one process.
+    ///
+    /// # Errors
+    /// When there are foreign nodes; the diagnostic names them and how dora runs the flow.
+    pub fn plan_embedded(&self) -> Result<Plan, Vec<Diagnostic>> {
+        let foreign = self.foreign();
+        if !foreign.is_empty() {
+            let names: Vec<String> = foreign.iter().map(|id| format!("`{id}`")).collect();
+            let (what, are) = if names.len() == 1 { ("node", "is not ours") } else { ("nodes", "are not ours") };
+            let text = format!(
+                "{what} {} {are}, and one process cannot run the flow: run it with\n    dora run {}",
+                names.join(", "),
+                self.path.display()
+            );
+            let place = Place { file: Some(self.path.clone()), ..Place::default() };
+            return Err(vec![Diagnostic::error(place, None, text)]);
+        }
+        Ok(self.plan((0..self.nodes.len()).collect(), None))
+    }
+
+    /// The plan of one node as dora runs it.
+    ///
+    /// # Errors
+    /// When there is no such node of ours, and everything that matters under dora and hinders the flow.
+    pub fn plan_for_node(&self, id: &str) -> Result<Plan, Vec<Diagnostic>> {
+        let problems: Vec<Diagnostic> =
+            self.diagnostics.iter().filter(|d| d.dora_only && d.severity == crate::Severity::Error).cloned().collect();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let ours = |kind: &ProcessKind| *kind != ProcessKind::Foreign;
+        let Some(process) = self.processes.iter().position(|process| process.id == id && ours(&process.kind)) else {
+            let ids = self.processes.iter().filter(|process| ours(&process.kind)).map(|process| process.id.as_str());
+            let near = sideline_api::config::did_you_mean(id, ids);
+            let place = Place { file: Some(self.path.clone()), ..Place::default() };
+            return Err(vec![Diagnostic::error(place, None, format!("there is no node `{id}` of ours{near}"))]);
+        };
+        let members = (0..self.nodes.len()).filter(|node| self.nodes[*node].process == process).collect();
+        Ok(self.plan(members, Some(process)))
+    }
+
+    fn plan(&self, members: Vec<usize>, process: Option<usize>) -> Plan {
+        let (lane_of, lanes) = self.lanes(&members);
+        let mut border_inputs: Vec<BorderInput> = vec![];
+        let mut nodes = vec![];
+        for (member, lane) in members.iter().zip(lane_of) {
+            let node = &self.nodes[*member];
+            let inputs = node.inputs.iter().map(|input| {
+                let local = match input.from {
+                    Sender::Node { node, output } => {
+                        members.iter().position(|member| *member == node).map(|node| Producer::Node { node, output })
+                    }
+                    Sender::Foreign(_) => None,
+                };
+                let producer = local.unwrap_or_else(|| {
+                    let at = border_inputs.iter().position(|border| border.name == input.border);
+                    Producer::Border(at.unwrap_or_else(|| {
+                        border_inputs.push(self.border_input(process, input));
+                        border_inputs.len() - 1
+                    }))
+                });
+                let wired = WiredInput {
+                    name: input.name.clone(),
+                    from: input.text.clone(),
+                    ty: input.ty,
+                    required: input.required,
+                    hold: input.hold,
+                    alignment: input.alignment,
+                };
+                PlanInput { wired, producer, queue: input.queue }
+            });
+            nodes.push(PlanNode {
+                id: node.id.clone(),
+                operator: node.operator.clone(),
+                values: node.values.clone(),
+                on_error: node.on_error,
+                stride: node.stride,
+                inputs: inputs.collect(),
+                outputs: node.spec.outputs.clone(),
+                lane,
+                source: node.source,
+                is_source: node.spec.source,
+                leaf: node.leaf,
+                search: node.search.clone(),
+            });
+        }
+        let outputs = process.map(|process| self.border_outputs(process)).unwrap_or_default();
+        let border_outputs = outputs.into_iter().filter_map(|(name, node, output)| {
+            let node = members.iter().position(|member| *member == node)?;
+            Some(BorderOutput { name, node, output })
+        });
+        let remote_leaves = process.map(|process| self.remote_leaves(process)).unwrap_or_default();
+        let local_source = |source: usize| nodes.iter().any(|node| node.is_source && node.source == source);
+        Plan {
+            flow: self.name.clone(),
+            mode: self.mode,
+            window: self.window,
+            stall: self.stall,
+            lanes,
+            border_inputs,
+            border_outputs: border_outputs.collect(),
+            remote_leaves,
+            sends_done: nodes.iter().any(|node| node.leaf && !local_source(node.source)),
+            nodes,
+        }
+    }
+
+    /// The lane of each member and their number. A source and a heavy operator each have one; a cheap operator is on that
+    /// of its last heavy ancestor, else of its source; where both are in other processes, on one that all such share.
+    fn lanes(&self, members: &[usize]) -> (Vec<usize>, usize) {
+        // Per member: the last heavy ancestor among the members, itself included.
+        let mut last: Vec<Option<usize>> = vec![];
+        for (at, member) in members.iter().enumerate() {
+            let node = &self.nodes[*member];
+            let above = node.inputs.iter().filter(|input| input.alignment != sideline_api::Alignment::Feedback);
+            let above = above.filter_map(|input| match input.from {
+                Sender::Node { node, .. } => members[..at].iter().position(|member| *member == node),
+                Sender::Foreign(_) => None,
+            });
+            // A source counts as the weakest: its place in the order is before all that descends from it.
+            let above = above.filter_map(|parent| last[parent]).max_by_key(|lead| (!self.is_source(members[*lead]), *lead));
+            last.push(if node.spec.source || node.spec.heavy { Some(at) } else { above });
+        }
+        let shared = last.iter().any(Option::is_none);
+        let mut next = usize::from(shared);
+        let mut lane_of_lead = vec![0; members.len()];
+        for (at, lead) in last.iter().enumerate() {
+            if *lead == Some(at) {
+                lane_of_lead[at] = next;
+                next += 1;
+            }
+        }
+        (last.iter().map(|lead| lead.map_or(0, |lead| lane_of_lead[lead])).collect(), next)
+    }
+
+    fn is_source(&self, node: usize) -> bool {
+        self.nodes[node].spec.source
+    }
+
+    fn border_input(&self, process: Option<usize>, input: &FlowInput) -> BorderInput {
+        let inputs = process.map_or(&[][..], |process| &self.processes[process].inputs);
+        let from = inputs.iter().find(|(name, _)| *name == input.border).map(|(_, from)| from.clone());
+        BorderInput {
+            name: input.border.clone(),
+            from: from.unwrap_or_else(|| input.text.clone()),
+            ty: input.ty,
+            foreign: matches!(input.from, Sender::Foreign(_)),
+        }
+    }
+
+    /// Outputs of a process that others read: dora's name, and node and output in the flat graph.
+    pub(crate) fn border_outputs(&self, process: usize) -> Vec<(String, usize, usize)> {
+        let id = &self.processes[process].id;
+        let mut found: Vec<(String, usize, usize)> = vec![];
+        for (_, from) in self.processes.iter().flat_map(|other| &other.inputs) {
+            let Some(name) = from.strip_prefix(id.as_str()).and_then(|rest| rest.strip_prefix('/')) else { continue };
+            let Some((node, output)) = self.maker(process, name) else { continue };
+            if !found.iter().any(|(known, ..)| known == name) {
+                found.push((name.to_owned(), node, output));
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Who makes an output of a process.
+    fn maker(&self, process: usize, name: &str) -> Option<(usize, usize)> {
+        let output_of = |node: usize, name: &str| Some((node, self.nodes[node].spec.outputs.iter().position(|o| o.name == name)?));
+        let id = &self.processes[process].id;
+        match self.makers.get(&format!("{id}/{name}")) {
+            Some((node, output)) => output_of(self.nodes.iter().position(|n| n.id == *node)?, output),
+            None => output_of(self.nodes.iter().position(|n| n.id == *id)?, name),
+        }
+    }
+
+    /// Leaves of other processes that a source here waits for.
+    fn remote_leaves(&self, process: usize) -> Vec<RemoteLeaf> {
+        let here = &self.processes[process];
+        let local: Vec<usize> =
+            self.nodes.iter().filter(|n| n.spec.source && n.process == process).map(|n| n.source).collect();
+        let others = self.processes.iter().enumerate().filter(|(p, _)| *p != process);
+        others
+            .filter(|(p, _)| self.nodes.iter().any(|n| n.leaf && n.process == *p && local.contains(&n.source)))
+            .filter_map(|(_, other)| Some(RemoteLeaf { input: self.done_input(here, other)?, node: other.id.clone() }))
+            .collect()
+    }
+}

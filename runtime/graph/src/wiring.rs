@@ -1,0 +1,417 @@
+//! The flat graph: who reads whom, in which order, from which source, aligned how; leaves and their `done` edges.
+
+use std::collections::BTreeMap;
+
+use dora_core::descriptor::Node;
+use dora_message::config::{DEFAULT_QUEUE_SIZE, Input, QueuePolicy};
+use sideline_api::{Alignment, Entry, Mode, OnError, config::did_you_mean};
+
+use crate::{
+    Diagnostic, Flow, FlowInput, FlowNode, Process, ProcessKind, Sender,
+    expand::{Expanded, reads},
+    files::{Files, What, Written},
+    settings::{FlowSettings, Settings},
+};
+
+/// An edge before its alignment is known.
+struct Edge {
+    input: FlowInput,
+    feedback: bool,
+    side: bool,
+}
+
+/// Wires all operators; `None` when the graph is too broken to go on.
+pub(crate) fn wire(
+    files: &Files,
+    expanded: &Expanded,
+    settings: &mut Settings<'_>,
+    flow: &FlowSettings,
+    found: &mut Vec<Diagnostic>,
+) -> Option<(Vec<FlowNode>, Mode)> {
+    let before = found.len();
+    let ours = operators(files, expanded, settings, found);
+    let index: BTreeMap<&str, usize> = ours.iter().enumerate().map(|(i, (_, w, _))| (w.id.as_str(), i)).collect();
+
+    let mut nodes = vec![];
+    let mut edges: Vec<Vec<Edge>> = vec![];
+    let mut chosen = vec![];
+    let mut finite = true;
+    for (node, written, entry) in &ours {
+        let set = settings.of(node, written, entry, found);
+        if entry.spec.source {
+            finite &= (entry.finite)(&set.values);
+        }
+        let mut wired = vec![];
+        for (name, input) in &node.inputs {
+            wired.extend(edge(files, expanded, (written, entry), &name.to_string(), input, &ours, &index, found));
+        }
+        let declared = |edge: &Edge| entry.spec.inputs.iter().position(|port| port.name == edge.input.name);
+        wired.sort_by_key(|edge| (declared(edge).unwrap_or(usize::MAX), edge.input.name.clone()));
+        check_required(written, entry, &wired, found);
+        edges.push(wired);
+        nodes.push(FlowNode {
+            id: written.id.clone(),
+            operator: entry.spec.name.into(),
+            spec: entry.spec.clone(),
+            process: expanded.process_of.get(&written.id).copied().unwrap_or_default(),
+            resolved: (entry.resolve)(&set.values),
+            models: (entry.models)(&set.values),
+            values: set.values,
+            on_error: OnError::Stop,
+            stride: set.stride,
+            inputs: vec![],
+            source: 0,
+            leaf: false,
+            outside: false,
+            search: settings.overrides.search(&written.file.folder, &files.root),
+            place: written.place(),
+        });
+        chosen.push(set.on_error.or(flow.on_error));
+    }
+    settings.check_passed(found);
+    if !nodes.iter().any(|node| node.spec.source) {
+        found.push(Diagnostic::error(files.flow.whole(), None, "the flow has no source of frames: add a node such as `args: run capture`"));
+    }
+    if found[before..].iter().any(Diagnostic::hinders_run) {
+        return None;
+    }
+    let mode = flow.mode.unwrap_or(if finite { Mode::Complete } else { Mode::Live });
+    for (node, chosen) in nodes.iter_mut().zip(chosen) {
+        node.on_error = chosen.unwrap_or(OnError::default_for(mode));
+    }
+    let order = sort(&nodes, &edges, found)?;
+    let (mut nodes, edges) = reorder(nodes, edges, &order);
+    sources(&mut nodes, &edges, found);
+    align(&mut nodes, edges, mode, flow.window, found);
+    leaves(&mut nodes);
+    Some((nodes, mode))
+}
+
+type Ours<'a> = (&'a Node, &'a Written, &'a Entry);
+
+fn operators<'a>(
+    files: &'a Files,
+    expanded: &'a Expanded,
+    settings: &Settings<'a>,
+    found: &mut Vec<Diagnostic>,
+) -> Vec<Ours<'a>> {
+    let mut ours = vec![];
+    for node in &expanded.flat {
+        let id = node.id.to_string();
+        let Some(written) = files.written.get(&id) else { continue };
+        match &written.what {
+            What::Operator(name) => {
+                if let Ok(entry) = settings.registry.get(name) {
+                    ours.push((node, &**written, entry));
+                }
+            }
+            What::Foreign if !expanded.processes.nodes.iter().any(|process| process.id == node.id) => {
+                let text = "is not one of ours: a fused module holds operators of ours only; expand it with `module:`";
+                found.push(Diagnostic::error(written.place(), Some(&id), text));
+            }
+            _ => {}
+        }
+    }
+    ours
+}
+
+/// One input of an operator, its sender looked up.
+#[allow(clippy::too_many_arguments)]
+fn edge(
+    files: &Files,
+    expanded: &Expanded,
+    (written, entry): (&Written, &Entry),
+    name: &str,
+    input: &Input,
+    ours: &[Ours<'_>],
+    index: &BTreeMap<&str, usize>,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Edge> {
+    let (node, output) = reads(input)?;
+    if entry.spec.source {
+        return None;
+    }
+    let place = written.place_at(&["inputs", name]);
+    let port = entry.spec.find_input(name)?;
+    let mut error = |text: String| {
+        found.push(Diagnostic::error(place.clone(), Some(&written.id), format!("input `{name}`: {text}")));
+    };
+    let (from, ty) = match index.get(node.as_str()) {
+        Some(&sender) => {
+            let spec = &ours[sender].2.spec;
+            let Some(at) = spec.outputs.iter().position(|known| known.name == output) else {
+                error(format!("node `{node}` has no output `{output}`{}", did_you_mean(&output, spec.outputs.iter().map(|o| o.name))));
+                return None;
+            };
+            let ty = spec.outputs[at].ty;
+            if !port.ty.accepts(&ty) {
+                error(format!("takes {}, but `{node}/{output}` sends {}", port.ty.name(), ty.name()));
+            }
+            (Sender::Node { node: sender, output: at }, ty)
+        }
+        None => {
+            let Some(process) = expanded.processes.nodes.iter().position(|process| process.id.to_string() == node) else {
+                error(format!("there is no node `{node}`{}", did_you_mean(&node, files.written.keys().map(String::as_str))));
+                return None;
+            };
+            (Sender::Foreign(process), port.ty)
+        }
+    };
+    let side = input.queue_policy == Some(QueuePolicy::DropOldest);
+    Some(Edge {
+        feedback: port.feedback,
+        side: side || matches!(from, Sender::Foreign(_)),
+        input: FlowInput {
+            name: name.into(),
+            from,
+            text: format!("{node}/{output}"),
+            ty,
+            required: port.required,
+            hold: port.hold,
+            alignment: Alignment::Feedback,
+            queue: input.queue_size.unwrap_or(DEFAULT_QUEUE_SIZE),
+            border: border_name(expanded, written, name, (&node, &output)),
+            place,
+        },
+    })
+}
+
+/// The dora input by which a process gets what one of its operators reads.
+fn border_name(expanded: &Expanded, written: &Written, name: &str, (node, output): (&str, &str)) -> String {
+    let process = expanded.process_of.get(&written.id).and_then(|process| expanded.processes.nodes.get(*process));
+    let Some(process) = process.filter(|process| process.id.to_string() != written.id) else { return name.into() };
+    let brings = |input: &Input| reads(input).is_some_and(|(n, o)| expanded.maker(&n, &o) == (node.into(), output.into()));
+    let found = process.inputs.iter().find(|(_, input)| brings(input));
+    found.map_or_else(|| name.into(), |(name, _)| name.to_string())
+}
+
+fn check_required(written: &Written, entry: &Entry, wired: &[Edge], found: &mut Vec<Diagnostic>) {
+    for port in entry.spec.inputs.iter().filter(|port| port.required) {
+        if !wired.iter().any(|edge| edge.input.name == port.name) {
+            let (name, ty) = (port.name, port.ty.name());
+            let text = format!("the required input `{name}` ({ty}) is not wired: add `{name}: NODE/OUTPUT` to `inputs`");
+            found.push(Diagnostic::error(written.place(), Some(&written.id), text));
+        }
+    }
+    if wired.is_empty() && !entry.spec.source && !entry.spec.inputs.iter().any(|port| port.required) {
+        found.push(Diagnostic::error(written.place(), Some(&written.id), "reads nothing: wire at least one of its `inputs`"));
+    }
+}
+
+/// Producers before consumers, else the order of the file.
+fn sort(nodes: &[FlowNode], edges: &[Vec<Edge>], found: &mut Vec<Diagnostic>) -> Option<Vec<usize>> {
+    let senders = |node: usize| {
+        edges[node].iter().filter(|edge| !edge.feedback).filter_map(|edge| match edge.input.from {
+            Sender::Node { node, .. } => Some((node, edge)),
+            Sender::Foreign(_) => None,
+        })
+    };
+    let mut order: Vec<usize> = vec![];
+    let mut placed = vec![false; nodes.len()];
+    while order.len() < nodes.len() {
+        let ready = |node: &usize| !placed[*node] && senders(*node).all(|(sender, _)| placed[sender]);
+        if let Some(node) = (0..nodes.len()).find(ready) {
+            placed[node] = true;
+            order.push(node);
+            continue;
+        }
+        // What is left holds a cycle: every node waits for one that is left too. Going back along them ends in it.
+        let back = |node: usize| senders(node).find(|(sender, _)| !placed[*sender]);
+        let mut path: Vec<usize> = (0..nodes.len()).find(|node| !placed[*node]).into_iter().collect();
+        loop {
+            let (sender, _) = back(*path.last()?)?;
+            if let Some(at) = path.iter().position(|node| *node == sender) {
+                path.drain(..at);
+                break;
+            }
+            path.push(sender);
+        }
+        let first = path.iter().copied().min()?;
+        while path[0] != first {
+            path.rotate_left(1);
+        }
+        let (_, edge) = back(first)?;
+        let ids: Vec<String> = path.iter().rev().chain([path.last()?]).map(|node| format!("`{}`", nodes[*node].id)).collect();
+        let text = format!(
+            "input `{}`: closes a cycle: {}; only `done` and inputs declared as feedback may",
+            edge.input.name,
+            ids.join(" -> ")
+        );
+        found.push(Diagnostic::error(edge.input.place.clone(), Some(&nodes[first].id), text));
+        return None;
+    }
+    Some(order)
+}
+
+fn reorder(nodes: Vec<FlowNode>, edges: Vec<Vec<Edge>>, order: &[usize]) -> (Vec<FlowNode>, Vec<Vec<Edge>>) {
+    let mut place = vec![0; order.len()];
+    for (new, old) in order.iter().enumerate() {
+        place[*old] = new;
+    }
+    let mut both: Vec<(usize, FlowNode, Vec<Edge>)> =
+        nodes.into_iter().zip(edges).enumerate().map(|(old, (node, edges))| (place[old], node, edges)).collect();
+    // Sources are numbered in the order of the file, which ends here.
+    let sources = both.iter_mut().filter(|(_, node, _)| node.spec.source);
+    for (number, (_, node, _)) in sources.enumerate() {
+        node.source = number;
+    }
+    both.sort_by_key(|(place, ..)| *place);
+    let (nodes, mut edges): (Vec<_>, Vec<_>) = both.into_iter().map(|(_, node, edges)| (node, edges)).unzip();
+    for edge in edges.iter_mut().flatten() {
+        if let Sender::Node { node, .. } = &mut edge.input.from {
+            *node = place[*node];
+        }
+    }
+    (nodes, edges)
+}
+
+/// The source of each operator: that of its required inputs, which must agree, else of its first.
+fn sources(nodes: &mut [FlowNode], edges: &[Vec<Edge>], found: &mut Vec<Diagnostic>) {
+    for i in 0..nodes.len() {
+        if nodes[i].spec.source {
+            continue;
+        }
+        let from = |edge: &&Edge| match edge.input.from {
+            Sender::Node { node, .. } if !edge.feedback => Some(nodes[node].source),
+            _ => None,
+        };
+        let mut required = edges[i].iter().filter(|edge| edge.input.required && from(edge).is_some());
+        let first = required.next();
+        if let Some(first) = first
+            && let Some(other) = required.find(|edge| from(edge) != from(&first))
+        {
+            let name = |edge: &Edge| {
+                let source = nodes.iter().find(|n| n.spec.source && Some(n.source) == from(&edge));
+                source.map_or_else(String::new, |source| source.id.clone())
+            };
+            let text = format!(
+                "input `{}`: descends from the source `{}`, but the required input `{}` from `{}`; required inputs share one source",
+                other.input.name, name(other), first.input.name, name(first)
+            );
+            found.push(Diagnostic::error(other.input.place.clone(), Some(&nodes[i].id), text));
+        }
+        let source = first.and_then(|edge| from(&edge)).or_else(|| edges[i].iter().find_map(|edge| from(&edge)));
+        nodes[i].source = source.unwrap_or_default();
+    }
+}
+
+fn align(nodes: &mut [FlowNode], edges: Vec<Vec<Edge>>, mode: Mode, window: usize, found: &mut Vec<Diagnostic>) {
+    for (i, edges) in edges.into_iter().enumerate() {
+        let mut inside = nodes[i].spec.source;
+        let mut inputs = vec![];
+        for Edge { mut input, feedback, side } in edges {
+            input.alignment = match input.from {
+                _ if feedback => Alignment::Feedback,
+                Sender::Foreign(_) => Alignment::Side { queue: input.queue },
+                Sender::Node { .. } if side && mode == Mode::Live => Alignment::Side { queue: input.queue },
+                Sender::Node { node, .. } => {
+                    inside |= !nodes[node].outside;
+                    input.queue = window + 4;
+                    Alignment::Source(nodes[node].source)
+                }
+            };
+            inputs.push(input);
+        }
+        for input in &inputs {
+            if let Sender::Node { node, .. } = input.from
+                && input.alignment.is_ordinary()
+                && inside
+                && nodes[node].outside
+            {
+                let text = format!(
+                    "input `{}`: `{}` has side inputs only and does not answer every frame; write `queue_policy: drop_oldest` here too",
+                    input.name, nodes[node].id
+                );
+                found.push(Diagnostic::error(input.place.clone(), Some(&nodes[i].id), text));
+            }
+        }
+        nodes[i].inputs = inputs;
+        nodes[i].outside = !inside;
+    }
+}
+
+/// A leaf has no ordinary consumer that descends from the same source: nobody else tells the source that it is done.
+fn leaves(nodes: &mut [FlowNode]) {
+    let mut read = vec![false; nodes.len()];
+    for consumer in nodes.iter() {
+        for input in &consumer.inputs {
+            if let Sender::Node { node, .. } = input.from
+                && input.alignment.is_ordinary()
+                && !consumer.outside
+                && consumer.source == nodes[node].source
+            {
+                read[node] = true;
+            }
+        }
+    }
+    for (node, read) in nodes.iter_mut().zip(read) {
+        node.leaf = !node.spec.source && !node.outside && !read;
+    }
+}
+
+impl Flow {
+    /// The sources (by index into `nodes`) in other processes that wait for leaves of a process.
+    fn waiting(&self, process: usize) -> Vec<usize> {
+        let leaves = self.nodes.iter().filter(|node| node.leaf && node.process == process);
+        let mut sources: Vec<usize> = leaves
+            .filter_map(|leaf| self.nodes.iter().position(|n| n.spec.source && n.source == leaf.source))
+            .filter(|source| self.nodes[*source].process != process)
+            .collect();
+        sources.sort_unstable();
+        sources.dedup();
+        sources
+    }
+
+    /// Name of the input by which a process hears from a leaf in another one.
+    pub(crate) fn done_input(&self, source: &Process, leaf: &Process) -> Option<String> {
+        let from = format!("{}/done", leaf.id);
+        source.inputs.iter().find(|(name, text)| *text == from && *name == format!("done_{}", leaf.id)).map(|(n, _)| n.clone())
+    }
+}
+
+/// Every process with leaves tells the sources it descends from how far it is.
+pub(crate) fn check_done(flow: &Flow, found: &mut Vec<Diagnostic>) {
+    let mut expected = vec![];
+    for (p, process) in flow.processes.iter().enumerate() {
+        if process.kind == ProcessKind::Foreign {
+            continue;
+        }
+        for source in flow.waiting(p) {
+            let at = &flow.processes[flow.nodes[source].process];
+            expected.push((at.id.as_str(), format!("done_{}", process.id)));
+            let lists = process.outputs.iter().any(|output| output == "done");
+            let wired = flow.done_input(at, process).is_some();
+            if lists && wired {
+                continue;
+            }
+            let id = &process.id;
+            let mut text = format!("nothing reads its results frame by frame, so it tells the source `{}` how far it is; add", at.id);
+            if !lists {
+                let all: Vec<&str> = process.outputs.iter().map(String::as_str).chain(["done"]).collect();
+                text += &format!("\n    to node {id}:  outputs: [{}]", all.join(", "));
+            }
+            if !wired {
+                text += &format!("\n    to node {}:  inputs: {{done_{id}: {id}/done}}", at.id);
+            }
+            found.push(Diagnostic::error(process.place.clone(), Some(id), text).for_dora());
+        }
+    }
+    for source in flow.sources() {
+        let process = &flow.processes[source.process];
+        for (name, from) in process.inputs.iter().filter(|(name, _)| name.starts_with("done_")) {
+            if expected.iter().any(|(at, done)| at == &process.id && done == name) || flow.is_side_reader(from) {
+                continue;
+            }
+            let text = format!("input `{name}`: `{from}` is not awaited: another node reads its results frame by frame");
+            found.push(Diagnostic::warning(process.place.clone(), Some(&process.id), text).for_dora());
+        }
+    }
+}
+
+impl Flow {
+    /// True for what is awaited in `complete` mode though not in `live`.
+    fn is_side_reader(&self, done: &str) -> bool {
+        let id = done.trim_end_matches("/done");
+        self.nodes.iter().any(|node| self.processes[node.process].id == id && node.outside)
+    }
+}

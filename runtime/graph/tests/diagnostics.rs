@@ -1,0 +1,432 @@
+//! Every mistake is told with its place, its node and the nearest valid name.
+
+mod stubs;
+
+use serde_json::json;
+use sideline_api::{Mode, models::Models};
+use sideline_graph::Overrides;
+use stubs::Folder;
+
+const CAPTURE: &str = "nodes:
+  - id: capture
+    path: sideline
+    args: run capture
+    env: {SOURCE: a.mp4}
+    outputs: [frames]
+    shared_memory_pool_size: 32MB
+";
+
+const MODULE: &str = "module:
+  name: perception
+  inputs: [frames]
+  outputs: [tracks]
+nodes:
+  - id: pose
+    path: ../sideline
+    args: run pose
+    inputs: {frames: _mod/frames}
+    outputs: [poses]
+  - id: tracker
+    path: ../sideline
+    args: run tracker
+    inputs: {poses: pose/poses}
+    outputs: [tracks]
+";
+
+/// Nodes after the capture node (which ends in line 7), and the line that is told of them.
+const MISTAKES: &[(&str, &str)] = &[
+    (
+        "  - id: a\n    path: sideline\n    args: run countr\n",
+        "flow.yml:10:5: error: node `a`: there is no operator `countr`; did you mean `counter`?",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: counter\n",
+        "flow.yml:10:5: error: node `a`: a node of ours is written `args: run NAME` or `args: run modules/FILE.yml`",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run counter\n    inputs: {frame: capture/frames}\n",
+        "flow.yml:11:14: error: node `a`: input `frame`: there is no such input; did you mean `frames`?",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run counter\n    inputs: {frames: captur/frames}\n",
+        "flow.yml:11:14: error: node `a`: input `frames`: there is no node `captur`; did you mean `capture`?",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run counter\n    inputs: {frames: capture/frame}\n",
+        "flow.yml:11:14: error: node `a`: input `frames`: node `capture` has no output `frame`; did you mean `frames`?",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run counter\n    inputs: {frames: capture}\n",
+        "flow.yml:11:14: error: node `a`: input `frames`: `capture` is not of the form NODE/OUTPUT",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run counter\n    inputs:\n      frames: {source: capture/frames, queue_sise: 3}\n",
+        "flow.yml:12:40: error: node `a`: input `frames`: there is no key `queue_sise`; did you mean `queue_size`?",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run counter\n    inputs:\n      frames: {source: capture/frames, queue_policy: drop_newest}\n",
+        "flow.yml:12:40: error: node `a`: input `frames`: there is no queue policy `drop_newest`; did you mean `drop_oldest`?",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run counter\n    inputs:\n      frames: {source: capture/frames, queue_size: many}\n",
+        "flow.yml:12:40: error: node `a`: input `frames`: `queue_size` is a number of messages from 1, not `many`",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run counter\n    inputs: {frames: dora/timer/millis/10}\n",
+        "flow.yml:11:14: error: node `a`: input `frames`: timers and logs of dora can be read by nodes that are not ours only",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run counter\n    inputs: {frames: _mod/frames}\n",
+        "flow.yml:11:14: error: node `a`: input `frames`: `_mod` names an input of a module: it stands in module files only",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run counter\n    inputs: {frames: capture/frames}\n    outputs: [count]\n",
+        "flow.yml:12:15: error: node `a`: there is no output `count`; did you mean `counts`?",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run counter\n    inputs: {frames: capture/frames}\n    outputs: []\n  - id: b\n    path: sideline\n    args: run recorder\n    inputs: {counts: a/counts}\n",
+        "flow.yml:16:14: error: node `b`: input `counts`: node `a` does not list it: add `counts` to its `outputs`",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run counter\n",
+        "flow.yml:8:5: error: node `a`: the required input `frames` (frame) is not wired: add `frames: NODE/OUTPUT` to `inputs`",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run recorder\n",
+        "flow.yml:8:5: error: node `a`: reads nothing: wire at least one of its `inputs`",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run motion\n    inputs: {poses: capture/frames}\n",
+        "flow.yml:11:14: error: node `a`: input `poses`: takes poses, but `capture/frames` sends frame",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run pose\n    env: {PEOPEL: 3}\n    inputs: {frames: capture/frames}\n",
+        "flow.yml:11:11: error: node `a`: key `peopel`: there is no such key; did you mean `people`?",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run pose\n    env: {PEOPLE: 30}\n    inputs: {frames: capture/frames}\n",
+        "flow.yml:11:11: error: node `a`: key `people`: 30 is out of range, 1 to 10 is allowed",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run pose\n    env: {people: 3}\n    inputs: {frames: capture/frames}\n",
+        "flow.yml:11:11: error: node `a`: key `people`: keys of an `env:` stand in upper case: `PEOPLE`",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run pose\n    env: {PATH: x}\n    inputs: {frames: capture/frames}\n",
+        "flow.yml:11:11: error: node `a`: key `PATH`: every process has this variable already: set it in a file named by CONFIG, or with --set",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run pose\n    env: {CONFIG: none.yml}\n    inputs: {frames: capture/frames}\n",
+        "flow.yml:11:11: error: node `a`: key `CONFIG`: none.yml: no such file; looked for FOLDER/none.yml, ./none.yml",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run pose\n    env: {SIDELINE_STRID: 2}\n    inputs: {frames: capture/frames}\n",
+        "flow.yml:11:11: error: node `a`: key `SIDELINE_STRID`: there is no such key; did you mean `SIDELINE_STRIDE`?",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run pose\n    env: {SIDELINE_STRIDE: 0}\n    inputs: {frames: capture/frames}\n",
+        "flow.yml:11:11: error: node `a`: key `SIDELINE_STRIDE`: `0` is not a number of frames from 1",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run pose\n    env: {SIDELINE_ON_ERROR: cry}\n    inputs: {frames: capture/frames}\n",
+        "flow.yml:11:11: error: node `a`: key `SIDELINE_ON_ERROR`: `cry` is none of skip, restart, stop",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run pose\n    env: {SIDELINE_WINDOW: 8}\n    inputs: {frames: capture/frames}\n",
+        "flow.yml:11:11: error: node `a`: key `SIDELINE_WINDOW`: stands in the `env:` of the flow",
+    ),
+    (
+        "  - id: capture\n    path: sideline\n    args: run counter\n",
+        "flow.yml:8:5: error: node `capture`: this id is taken by the node in line 2",
+    ),
+    ("  - path: sideline\n", "flow.yml:8:5: error: a node is a map with an `id`"),
+    ("  - id: a\n    pth: x\n", "flow.yml:9:5: error: there is no key `pth` here; did you mean `path`?"),
+    ("  - id: a\n    path: x\n    path: y\n", "flow.yml:10:5: error: the key `path` stands here already, in line 9"),
+    (
+        "  - id: a\n    path: sideline\n    args: run counter\n    inputs: {frames: capture/frames}\n    outputs: [counts]\n",
+        "flow.yml:8:5: error: node `a`: nothing reads its results frame by frame, so it tells the source `capture` how far it is; add\n    to node a:  outputs: [counts, done]\n    to node capture:  inputs: {done_a: a/done}",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run pair\n    inputs: {counts: b/counts}\n    outputs: [counts]\n  - id: b\n    path: sideline\n    args: run pair\n    inputs: {counts: a/counts}\n    outputs: [counts]\n",
+        "flow.yml:11:14: error: node `a`: input `counts`: closes a cycle: `b` -> `a` -> `b`; only `done` and inputs declared as feedback may",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run counter\n    inputs: {frames: capture/frames}\n    outputs: [counts, done]\n  - id: b\n    path: sideline\n    args: run recorder\n    inputs: {x: a/done}\n",
+        "flow.yml:16:14: error: node `b`: input `x`: `done` goes to sources only",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run modules/none.yml\n",
+        "flow.yml:10:5: error: node `a`: modules/none.yml: no such file; it is looked for beside the flow",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run flow.yml\n",
+        "flow.yml:10:5: error: node `a`: flow.yml is not a module: it has no `module:` with name, inputs and outputs",
+    ),
+    (
+        "  - id: a\n    module: modules/m.yml\n    inputs: {frame: capture/frames}\n",
+        "flow.yml:10:14: error: node `a`: input `frame`: there is no such input; did you mean `frames`?",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run modules/m.yml\n",
+        "flow.yml:8:5: error: node `a`: the module needs the input `frames`: add `frames: NODE/OUTPUT` to `inputs`",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run modules/m.yml\n    inputs: {frames: capture/frames}\n    outputs: [track]\n",
+        "flow.yml:12:15: error: node `a`: there is no output `track`; did you mean `tracks`?",
+    ),
+    (
+        "  - id: a\n    module: modules/m.yml\n    inputs: {frames: capture/frames}\n  - id: b\n    path: sideline\n    args: run recorder\n    inputs: {x: a/poses}\n",
+        "flow.yml:14:14: error: node `b`: input `x`: node `a` has no output `poses`; there are tracks",
+    ),
+    (
+        "  - id: a\n    module: modules/m.yml\n    env: {BUFER: 3}\n    inputs: {frames: capture/frames}\n",
+        "flow.yml:10:11: error: node `a`: key `BUFER`: no operator of the module has such a key; did you mean `buffer`?",
+    ),
+];
+
+fn told(nodes: &str) -> Vec<String> {
+    let folder = Folder::with(&[("flow.yml", &format!("{CAPTURE}{nodes}")), ("modules/m.yml", MODULE)]);
+    let name = folder.path("");
+    let name = name.display().to_string();
+    let told = folder.told(&Overrides::default());
+    told.into_iter().map(|line| line.replace(name.trim_end_matches('/'), "FOLDER")).collect()
+}
+
+#[test]
+fn every_mistake_is_told_with_place_and_mend() {
+    let mut wrong = vec![];
+    for (nodes, expected) in MISTAKES {
+        // Where a path is told, the folder's name was cut from it already.
+        let expected = expected.replace("FOLDER/none.yml", "none.yml");
+        let told = told(nodes);
+        if !told.contains(&expected) {
+            wrong.push(format!("expected {expected}\n    told {}", told.join("\n         ")));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), MISTAKES.len(), wrong.join("\n"));
+}
+
+#[test]
+fn a_flow_that_is_not_yaml_is_told_where() {
+    for (text, start) in [
+        ("nodes:\n  - id: [a\n", "flow.yml:3:"),
+        ("nodes:\n- id: a\n\tpath: x\n", "flow.yml:2:7: error: while scanning a plain scalar, found a tab"),
+        ("", "flow.yml: error: a dataflow file has a list `nodes:`"),
+        ("nodes: 3\n", "flow.yml:1:1: error: a dataflow file has a list `nodes:`"),
+        (MODULE, "flow.yml:1:1: error: this is a module, not a dataflow"),
+    ] {
+        let told = Folder::with(&[("flow.yml", text)]).told(&Overrides::default());
+        assert!(told.iter().any(|line| line.starts_with(start)), "{start}: {told:?}");
+    }
+    let told = Folder::with(&[]).told(&Overrides::default());
+    assert_eq!(told, ["flow.yml: error: no such file"]);
+}
+
+#[test]
+fn mistakes_in_a_module_are_told_in_the_module() {
+    let host = format!(
+        "{CAPTURE}  - id: p\n    path: sideline\n    args: run modules/m.yml\n    inputs: {{frames: capture/frames}}\n    outputs: [tracks]\n"
+    );
+    for (old, new, expected) in [
+        ("pose/poses", "pose/pose", "modules/m.yml:14:14: error: node `p.tracker`: input `poses`: node `pose` has no output `pose`; did you mean `poses`?"),
+        ("pose/poses", "posse/poses", "modules/m.yml:14:14: error: node `p.tracker`: input `poses`: there is no node `posse`; did you mean `pose`?"),
+        ("_mod/frames", "_mod/frame", "modules/m.yml:9:14: error: node `p.pose`: input `frames`: the module has no input `frame`; did you mean `frames`?"),
+        ("outputs: [poses]", "outpts: [poses]", "modules/m.yml:14:14: error: node `p.tracker`: input `poses`: node `pose` does not list it: add `poses` to its `outputs`"),
+        ("outputs: [tracks]\nnodes", "outputs: [track]\nnodes", "modules/m.yml:4:13: error: no node of the module lists the output `track`; did you mean `tracks`?"),
+        ("outputs: [poses]", "outputs: [poses]\n    descripton: x", "modules/m.yml:11:5: error: there is no key `descripton` here; did you mean `description`?"),
+        ("path: ../sideline\n    args: run pose", "path: ./pose.py", "modules/m.yml:6:5: error: node `p.pose`: is not one of ours: a fused module holds operators of ours only; expand it with `module:`"),
+        ("path: ../sideline\n    args: run pose", "path: sideline\n    args: run pose", "modules/m.yml:7:5: warning: node `p.pose`: dora takes a module's `path` relative to the module's file and would not find the program: write `path: ../sideline`"),
+    ] {
+        assert!(MODULE.contains(old), "{old}");
+        let module = MODULE.replacen(old, new, 1);
+        let told = Folder::with(&[("flow.yml", &host), ("modules/m.yml", &module)]).told(&Overrides::default());
+        assert!(told.iter().any(|line| line == expected), "{expected}\n{}", told.join("\n"));
+    }
+}
+
+#[test]
+fn a_module_that_names_itself_is_told() {
+    let module = "module:\n  name: m\n  outputs: [tracks]\nnodes:\n  - id: m\n    module: m.yml\n";
+    let flow = format!("{CAPTURE}  - id: a\n    module: modules/m.yml\n");
+    let told = Folder::with(&[("flow.yml", &flow), ("modules/m.yml", module)]).told(&Overrides::default());
+    assert!(told.iter().any(|line| line.contains("does one name itself?")), "{told:?}");
+}
+
+#[test]
+fn runtime_keys_of_the_flow_are_checked() {
+    for (key, expected) in [
+        ("SIDELINE_WINDO: 3", "key `SIDELINE_WINDO`: there is no such key; did you mean `SIDELINE_WINDOW`?"),
+        ("SIDELINE_WINDOW: 0", "key `SIDELINE_WINDOW`: `0` is not a number of frames from 1 to 256"),
+        ("SIDELINE_MODE: fast", "key `SIDELINE_MODE`: `fast` is not a mode: live or complete"),
+        ("SIDELINE_STALL_S: -1", "key `SIDELINE_STALL_S`: `-1` is not a number of seconds from 0.1 to 86400"),
+        ("SIDELINE_ON_ERROR: no", "key `SIDELINE_ON_ERROR`: `no` is none of skip, restart, stop"),
+        ("SIDELINE_STRIDE: 2", "key `SIDELINE_STRIDE`: stands in the `env:` of a node"),
+    ] {
+        let text = format!("env:\n  {key}\n{CAPTURE}");
+        let told = Folder::with(&[("flow.yml", &text)]).told(&Overrides::default());
+        assert!(told.contains(&format!("flow.yml:2:3: error: {expected}")), "{expected}: {told:?}");
+    }
+    let text = format!("env:\n  SORCE: b.mp4\n  RUST_LOG: info\n  GREETING: hello\n{CAPTURE}");
+    let told = Folder::with(&[("flow.yml", &text)]).told(&Overrides::default());
+    assert_eq!(told, ["flow.yml:2:3: warning: key `SORCE`: no operator of the flow has such a key; did you mean `SOURCE`?"]);
+}
+
+#[test]
+fn the_command_line_is_checked() {
+    let folder = Folder::with(&[("flow.yml", CAPTURE)]);
+    let set = |node: &str, key: &str, value: serde_json::Value| Overrides {
+        set: vec![(node.into(), key.into(), value)],
+        ..Overrides::default()
+    };
+    for (overrides, expected) in [
+        (set("captur", "size", json!("1x1")), "--set captur.size: there is no node `captur`; did you mean `capture`?"),
+        (set("capture", "siz", json!("1x1")), "node `capture`: key `siz`: there is no such key; did you mean `size`?"),
+        (set("capture", "sideline_stride", json!(0)), "node `capture`: key `sideline_stride`: `0` is not a value for it"),
+    ] {
+        assert_eq!(folder.told(&overrides), [format!("command line: error: {expected}")]);
+    }
+
+    let two = format!("{CAPTURE}  - id: second\n    path: sideline\n    args: run capture\n    env: {{SOURCE: b.mp4}}\n");
+    let input = Overrides { input: Some("c.mp4".into()), ..Overrides::default() };
+    let told = Folder::with(&[("flow.yml", &two)]).told(&input);
+    assert_eq!(
+        told,
+        ["command line: error: --input c.mp4: the flow has the sources `capture`, `second`: write --set NODE.source=c.mp4"]
+    );
+    let other = "nodes:\n  - {id: s, path: sideline, args: run synthetic}\n";
+    let told = Folder::with(&[("flow.yml", other)]).told(&input);
+    assert!(told[0].starts_with("command line: error: --input c.mp4: the source `s` has no key `source`"), "{told:?}");
+}
+
+#[test]
+fn required_inputs_share_one_source() {
+    let flow = "nodes:
+  - {id: a, path: sideline, args: run synthetic, outputs: [frames]}
+  - {id: b, path: sideline, args: run synthetic, outputs: [frames]}
+  - {id: ca, path: sideline, args: run counter, inputs: {frames: a/frames}, outputs: [counts]}
+  - {id: cb, path: sideline, args: run counter, inputs: {frames: b/frames}, outputs: [counts]}
+  - {id: f, path: sideline, args: run fuse, inputs: {left: ca/counts, right: cb/counts}}
+";
+    let told = Folder::with(&[("flow.yml", flow)]).told(&Overrides::default());
+    assert!(
+        told.contains(
+            &"flow.yml:6:71: error: node `f`: input `right`: descends from the source `b`, but the required input `left` from `a`; required inputs share one source"
+                .into()
+        ),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_flow_without_a_source_is_told() {
+    let told = Folder::with(&[("flow.yml", "nodes:\n  - {id: a, path: other}\n")]).told(&Overrides::default());
+    assert_eq!(told, ["flow.yml: error: the flow has no source of frames: add a node such as `args: run capture`"]);
+}
+
+#[test]
+fn queues_and_shared_memory_are_measured_between_processes_only() {
+    let flow = "env: {SIDELINE_WINDOW: 8}
+nodes:
+  - id: capture
+    path: sideline
+    args: run capture
+    env: {SOURCE: a.mp4}
+    inputs: {done_c: c/done}
+    outputs: [frames]
+  - id: c
+    path: sideline
+    args: run counter
+    inputs:
+      frames: capture/frames
+    outputs: [done]
+";
+    let folder = Folder::with(&[("flow.yml", flow)]);
+    let told = folder.told(&Overrides::default());
+    assert_eq!(
+        told,
+        [
+            "flow.yml:3:5: error: node `capture`: 12 frames of 3.1 MB (1080p assumed) are under way at most, but dora's shared memory for this node is 8 MB, and the rest is copied: write `shared_memory_pool_size: 64MB`",
+            "flow.yml:13:7: error: node `c`: input `frames`: dora keeps 10 messages for it, but 12 may be under way (window + 4): write `queue_size: 12`",
+        ]
+    );
+    let flow = folder.read(&Overrides::default()).expect("one process passes over what is dora's");
+    assert!(flow.diagnostics.iter().all(|d| d.dora_only && !d.hinders_run()));
+    assert!(flow.plan_embedded().is_ok());
+    assert_eq!(flow.plan_for_node("c").unwrap_err().len(), 2);
+
+    let small = flow_with_size("SOURCE: a.mp4, SIZE: 320x240");
+    assert_eq!(Folder::with(&[("flow.yml", &small)]).told(&Overrides::default()), Vec::<String>::new());
+}
+
+fn flow_with_size(env: &str) -> String {
+    format!(
+        "nodes:
+  - id: capture
+    path: sideline
+    args: run capture
+    env: {{{env}}}
+    inputs: {{done_c: c/done}}
+    outputs: [frames]
+  - id: c
+    path: sideline
+    args: run counter
+    inputs: {{frames: capture/frames}}
+    outputs: [done]
+"
+    )
+}
+
+#[test]
+fn a_done_edge_nobody_waits_for_is_a_warning() {
+    let flow = "nodes:
+  - {id: s, path: sideline, args: run synthetic, inputs: {done_c: c/done, done_r: r/done}, outputs: [frames]}
+  - {id: c, path: sideline, args: run counter, inputs: {frames: s/frames}, outputs: [counts, done]}
+  - {id: r, path: sideline, args: run recorder, inputs: {counts: c/counts}, outputs: [done]}
+";
+    let told = Folder::with(&[("flow.yml", flow)]).told(&Overrides::default());
+    assert_eq!(
+        told,
+        ["flow.yml:2:5: warning: node `s`: input `done_c`: `c/done` is not awaited: another node reads its results frame by frame"]
+    );
+}
+
+#[test]
+fn missing_models_are_told() {
+    let folder = Folder::with(&[("flow.yml", CAPTURE), ("models/models.yml", "models:\n  - {name: blazepose_full, path: a.onnx, sha256: ''}\n")]);
+    folder.put(
+        "flow.yml",
+        &format!("{CAPTURE}  - id: pose\n    path: sideline\n    args: run pose\n    env: {{MODEL: ful}}\n    inputs: {{frames: capture/frames}}\n"),
+    );
+    let models = Models::open(folder.path("")).unwrap();
+    let flow = folder.read(&Overrides::default()).unwrap();
+    let told: Vec<String> = flow.check_models(&models).iter().map(ToString::to_string).collect();
+    assert!(
+        told.len() == 1 && told[0].contains("flow.yml:8:5: error: node `pose`: there is no model `blazepose_ful`") && told[0].contains("did you mean `blazepose_full`?"),
+        "{told:?}"
+    );
+    let full = Overrides { set: vec![("pose".into(), "model".into(), json!("full"))], ..Overrides::default() };
+    let told = folder.read(&full).unwrap().check_models(&models);
+    assert!(told[0].message.contains("is not installed"), "{told:?}");
+}
+
+#[test]
+fn an_aligned_reader_of_a_side_reader_is_told_in_live_mode() {
+    let flow = "nodes:
+  - {id: s, path: sideline, args: run synthetic, outputs: [frames]}
+  - {id: p, path: sideline, args: run pose, inputs: {frames: s/frames}, outputs: [poses]}
+  - {id: t, path: sideline, args: run tracker, inputs: {poses: p/poses}, outputs: [tracks]}
+  - {id: talk, path: sideline, args: run commentary, inputs: {tracks: {source: t/tracks, queue_policy: drop_oldest}}, outputs: [counts]}
+  - {id: r, path: sideline, args: run recorder, inputs: {tracks: t/tracks, talk: talk/counts}}
+";
+    let folder = Folder::with(&[("flow.yml", flow)]);
+    let live = Overrides { mode: Some(Mode::Live), ..Overrides::default() };
+    let told = folder.told(&live);
+    assert!(
+        told.contains(
+            &"flow.yml:6:76: error: node `r`: input `talk`: `talk` has side inputs only and does not answer every frame; write `queue_policy: drop_oldest` here too"
+                .into()
+        ),
+        "{told:?}"
+    );
+    assert!(folder.read(&Overrides::default()).is_ok(), "in complete mode it is aligned");
+}

@@ -1,0 +1,407 @@
+//! What a flow becomes: order, threads, alignment, leaves; the same graph however it is cut into processes.
+
+mod stubs;
+
+use std::path::PathBuf;
+
+use dora_core::descriptor::{Descriptor, DescriptorExt};
+use serde_json::json;
+use sideline_api::{Alignment, Mode, OnError, config::Origin};
+use sideline_graph::{
+    Flow, Overrides, Sender,
+    plan::{Plan, PlanNode, Producer},
+    render_plan,
+};
+use stubs::{Folder, registry, repository};
+
+fn fight() -> String {
+    std::fs::read_to_string(repository("dataflows/fight.yml")).unwrap()
+}
+
+fn perception() -> String {
+    std::fs::read_to_string(repository("dataflows/modules/perception.yml")).unwrap()
+}
+
+/// fight.yml with its module expanded by dora instead of fused.
+fn expanded() -> String {
+    let flow = fight();
+    let lines = "    path: sideline\n    args: run modules/perception.yml\n";
+    assert!(flow.contains(lines));
+    flow.replace(lines, "    module: modules/perception.yml\n")
+        .replace("    outputs: [tracks, tracked_poses, motion]\n", "")
+}
+
+fn read(flow: &str) -> Flow {
+    let folder = Folder::with(&[("flow.yml", flow), ("modules/perception.yml", &perception())]);
+    folder.read(&Overrides::default()).unwrap_or_else(|found| panic!("{}", found.iter().map(|d| format!("{d}\n")).collect::<String>()))
+}
+
+fn ids(plan: &Plan) -> Vec<&str> {
+    plan.nodes.iter().map(|node| node.id.as_str()).collect()
+}
+
+fn node<'a>(plan: &'a Plan, id: &str) -> &'a PlanNode {
+    plan.nodes.iter().find(|node| node.id == id).unwrap_or_else(|| panic!("no node {id} among {:?}", ids(plan)))
+}
+
+fn leaves(plan: &Plan) -> Vec<&str> {
+    plan.nodes.iter().filter(|node| node.leaf).map(|node| node.id.as_str()).collect()
+}
+
+/// Ids on each lane.
+fn lanes(plan: &Plan) -> Vec<Vec<&str>> {
+    (0..plan.lanes).map(|lane| plan.nodes.iter().filter(|n| n.lane == lane).map(|n| n.id.as_str()).collect()).collect()
+}
+
+/// Values without their places.
+fn values(node: &PlanNode) -> Vec<(String, String)> {
+    node.values.iter().map(|(key, value, _)| (key.to_owned(), value.to_string())).collect()
+}
+
+#[test]
+fn the_flows_of_the_repository_have_nothing_wrong() {
+    for name in ["count.yml", "fight.yml"] {
+        let flow = Flow::read(&repository("dataflows").join(name), &registry(), &Overrides::default()).unwrap();
+        assert_eq!(flow.diagnostics, [], "{name}");
+        flow.plan_embedded().unwrap();
+        for process in &flow.processes {
+            flow.plan_for_node(&process.id).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_fused_module_and_an_expanded_one_give_the_same_graph() {
+    let (fused, expanded) = (read(&fight()), read(&expanded()));
+    assert_eq!(fused.processes.len(), 4);
+    assert_eq!(expanded.processes.len(), 6);
+    let (fused, expanded) = (fused.plan_embedded().unwrap(), expanded.plan_embedded().unwrap());
+    assert_eq!(
+        ids(&fused),
+        ["capture", "perception.pose", "perception.tracker", "perception.motion", "render", "recorder"]
+    );
+    assert_eq!(ids(&fused), ids(&expanded));
+    for (a, b) in fused.nodes.iter().zip(&expanded.nodes) {
+        let wired = |node: &PlanNode| node.inputs.iter().map(|i| (i.wired.clone(), i.producer, i.queue)).collect::<Vec<_>>();
+        assert_eq!(wired(a), wired(b), "{}", a.id);
+        assert_eq!((a.lane, a.source, a.leaf, &a.outputs), (b.lane, b.source, b.leaf, &b.outputs), "{}", a.id);
+        assert_eq!(values(a), values(b), "{}", a.id);
+    }
+    assert_eq!(leaves(&fused), ["render", "recorder"]);
+    assert_eq!(lanes(&fused), [
+        vec!["capture"],
+        vec!["perception.pose", "perception.tracker", "perception.motion"],
+        vec!["render"],
+        vec!["recorder"],
+    ]);
+    assert_eq!(values(node(&fused, "perception.tracker")), [("fighters".to_owned(), "2".to_owned())]);
+    assert_eq!(values(node(&fused, "perception.pose")), [], "a key of the host that it does not have");
+    let poses = &node(&fused, "recorder").inputs[1];
+    assert_eq!((poses.wired.name.as_str(), poses.wired.from.as_str()), ("poses", "perception.tracker/tracked_poses"));
+    assert_eq!(poses.queue, 8);
+}
+
+#[test]
+fn each_process_has_its_part_of_the_plan() {
+    let flow = read(&fight());
+    let capture = flow.plan_for_node("capture").unwrap();
+    assert_eq!(ids(&capture), ["capture"]);
+    assert_eq!(capture.border_outputs.len(), 1, "one output for both who read it");
+    let waits: Vec<_> = capture.remote_leaves.iter().map(|leaf| (leaf.input.as_str(), leaf.node.as_str())).collect();
+    assert_eq!(waits, [("done_render", "render"), ("done_recorder", "recorder")]);
+    assert!(!capture.sends_done);
+
+    let perception = flow.plan_for_node("perception").unwrap();
+    assert_eq!(ids(&perception), ["perception.pose", "perception.tracker", "perception.motion"]);
+    assert_eq!(lanes(&perception).len(), 1);
+    let inputs: Vec<_> = perception.border_inputs.iter().map(|b| (b.name.as_str(), b.from.as_str(), b.foreign)).collect();
+    assert_eq!(inputs, [("frames", "capture/frames", false)]);
+    let outputs: Vec<_> =
+        perception.border_outputs.iter().map(|b| (b.name.as_str(), perception.nodes[b.node].id.as_str(), b.output)).collect();
+    assert_eq!(outputs, [
+        ("motion", "perception.motion", 0),
+        ("tracked_poses", "perception.tracker", 1),
+        ("tracks", "perception.tracker", 0),
+    ]);
+    assert!(!perception.sends_done && perception.remote_leaves.is_empty());
+
+    let render = flow.plan_for_node("render").unwrap();
+    assert!(render.sends_done && node(&render, "render").leaf);
+    assert_eq!(render.border_inputs.iter().map(|b| b.from.as_str()).collect::<Vec<_>>(), [
+        "capture/frames",
+        "perception/tracked_poses",
+        "perception/tracks",
+        "perception/motion"
+    ]);
+    assert_eq!(node(&render, "render").inputs[1].producer, Producer::Border(1));
+    assert_eq!(flow.plan_for_node("rendr").unwrap_err()[0].message, "there is no node `rendr` of ours; did you mean `render`?");
+}
+
+#[test]
+fn a_node_finds_its_part_in_the_descriptor_of_dora() {
+    for text in [fight(), expanded()] {
+        let folder = Folder::with(&[("flow.yml", &text), ("modules/perception.yml", &perception())]);
+        let file = folder.read(&Overrides::default()).unwrap();
+        let descriptor = Descriptor::parse(text.into_bytes()).unwrap().expand(&folder.path("")).unwrap();
+        let handed = Flow::from_descriptor(&descriptor, "flow", &folder.path(""), &registry(), &Overrides::default()).unwrap();
+        assert_eq!(handed.name, "flow");
+        assert_eq!(handed.diagnostics, []);
+        for process in &file.processes {
+            let (a, b) = (file.plan_for_node(&process.id).unwrap(), handed.plan_for_node(&process.id).unwrap());
+            assert_eq!((a.mode, a.window, a.lanes, a.sends_done), (b.mode, b.window, b.lanes, b.sends_done));
+            assert_eq!(ids(&a), ids(&b));
+            for (a, b) in a.nodes.iter().zip(&b.nodes) {
+                let wired = |node: &PlanNode| node.inputs.iter().map(|i| (i.wired.clone(), i.producer)).collect::<Vec<_>>();
+                assert_eq!(wired(a), wired(b));
+                assert_eq!(values(a), values(b), "{}", a.id);
+            }
+            let names = |plan: &Plan| {
+                let inputs = plan.border_inputs.iter().map(|b| (b.name.clone(), b.from.clone()));
+                let outputs = plan.border_outputs.iter().map(|b| (b.name.clone(), b.node.to_string()));
+                let leaves = plan.remote_leaves.iter().map(|l| (l.input.clone(), l.node.clone()));
+                inputs.chain(outputs).chain(leaves).collect::<Vec<_>>()
+            };
+            assert_eq!(names(&a), names(&b), "{}", process.id);
+        }
+    }
+}
+
+#[test]
+fn a_slip_in_a_key_is_found_in_the_descriptor_too() {
+    let text = expanded().replace("FIGHTERS: 2", "FIGHTRS: 2");
+    let folder = Folder::with(&[("modules/perception.yml", &perception())]);
+    let descriptor = Descriptor::parse(text.into_bytes()).unwrap().expand(&folder.path("")).unwrap();
+    let handed = Flow::from_descriptor(&descriptor, "flow", &folder.path(""), &registry(), &Overrides::default());
+    let told = handed.unwrap_err()[0].to_string();
+    assert!(told.contains("no operator of the module has such a key; did you mean `fighters`?"), "{told}");
+    assert!(told.starts_with("flow: error:"), "no line that is not there: {told}");
+}
+
+#[test]
+fn a_cheap_operator_is_on_the_thread_of_its_last_heavy_ancestor() {
+    let flow = "nodes:
+  - {id: s, path: sideline, args: run synthetic, outputs: [frames]}
+  - {id: early, path: sideline, args: run counter, inputs: {frames: s/frames}, outputs: [counts]}
+  - {id: pose, path: sideline, args: run pose, inputs: {frames: s/frames}, outputs: [poses]}
+  - {id: more, path: sideline, args: run pose, inputs: {frames: s/frames}, outputs: [poses]}
+  - {id: track, path: sideline, args: run tracker, inputs: {poses: more/poses}, outputs: [tracks, tracked_poses]}
+  - {id: move, path: sideline, args: run motion, inputs: {poses: track/tracked_poses}}
+";
+    let plan = read(flow).plan_embedded().unwrap();
+    assert_eq!(lanes(&plan), [vec!["s", "early"], vec!["pose"], vec!["more", "track", "move"]]);
+    assert_eq!(leaves(&plan), ["early", "pose", "move"]);
+}
+
+#[test]
+fn cheap_operators_of_a_process_without_anything_heavy_share_a_thread() {
+    let module = "module: {name: m, inputs: [frames, poses], outputs: [counts, tracks]}
+nodes:
+  - {id: c, path: sideline, args: run counter, inputs: {frames: _mod/frames}, outputs: [counts]}
+  - {id: again, path: sideline, args: run pose, inputs: {frames: _mod/frames}, outputs: [poses]}
+  - {id: t, path: sideline, args: run tracker, inputs: {poses: _mod/poses}, outputs: [tracks]}
+";
+    let flow = "nodes:
+  - {id: s, path: sideline, args: run synthetic, inputs: {done_m: m/done}, outputs: [frames]}
+  - {id: p, path: sideline, args: run pose, inputs: {frames: s/frames}, outputs: [poses]}
+  - {id: m, path: sideline, args: run m.yml, inputs: {frames: s/frames, poses: p/poses}, outputs: [counts, tracks, done]}
+";
+    let flow = Folder::with(&[("flow.yml", flow), ("m.yml", module)]).read(&Overrides::default()).unwrap();
+    assert_eq!(flow.diagnostics, []);
+    let plan = flow.plan_for_node("m").unwrap();
+    assert_eq!(lanes(&plan), [vec!["m.c", "m.t"], vec!["m.again"]]);
+    assert_eq!(plan.border_inputs.len(), 2, "both readers of `frames` share its input");
+    assert!(plan.sends_done);
+    assert_eq!(lanes(&flow.plan_embedded().unwrap()), [vec!["s", "m.c"], vec!["p", "m.t"], vec!["m.again"]]);
+}
+
+const SIDE: &str = "nodes:
+  - {id: s, path: sideline, args: run synthetic, outputs: [frames]}
+  - {id: p, path: sideline, args: run pose, inputs: {frames: s/frames}, outputs: [poses]}
+  - {id: t, path: sideline, args: run tracker, inputs: {poses: p/poses}, outputs: [tracks]}
+  - {id: talk, path: sideline, args: run commentary, inputs: {tracks: {source: t/tracks, queue_policy: drop_oldest, queue_size: 3}}}
+";
+
+#[test]
+fn a_side_input_is_outside_the_window_in_live_mode_only() {
+    let folder = Folder::with(&[("flow.yml", SIDE)]);
+    let of = |mode| folder.read(&Overrides { mode: Some(mode), ..Overrides::default() }).unwrap().plan_embedded().unwrap();
+    let live = of(Mode::Live);
+    assert_eq!(node(&live, "talk").inputs[0].wired.alignment, Alignment::Side { queue: 3 });
+    assert_eq!(leaves(&live), ["t"]);
+    assert_eq!(node(&live, "t").on_error, OnError::Restart);
+    let complete = of(Mode::Complete);
+    assert_eq!(node(&complete, "talk").inputs[0].wired.alignment, Alignment::Source(0));
+    assert_eq!(node(&complete, "talk").inputs[0].queue, 8);
+    assert_eq!(leaves(&complete), ["talk"]);
+    assert_eq!(node(&complete, "t").on_error, OnError::Stop);
+}
+
+#[test]
+fn a_source_without_an_end_makes_a_flow_live() {
+    let flow = |frames: u64| read(&SIDE.replace("run synthetic,", &format!("run synthetic, env: {{FRAMES: {frames}}},"))).mode;
+    assert_eq!(flow(10), Mode::Complete);
+    assert_eq!(flow(0), Mode::Live);
+    assert_eq!(read(&format!("env: {{SIDELINE_MODE: live}}\n{SIDE}")).mode, Mode::Live);
+}
+
+#[test]
+fn a_feedback_input_may_close_a_cycle_and_is_never_aligned() {
+    let flow = "nodes:
+  - {id: s, path: sideline, args: run synthetic, outputs: [frames]}
+  - {id: c, path: sideline, args: run counter, inputs: {frames: s/frames}, outputs: [counts]}
+  - {id: learn, path: sideline, args: run learner, inputs: {counts: c/counts, labels: check/counts}, outputs: [counts]}
+  - {id: check, path: sideline, args: run pair, inputs: {counts: learn/counts}, outputs: [counts]}
+";
+    let plan = read(flow).plan_embedded().unwrap();
+    assert_eq!(ids(&plan), ["s", "c", "learn", "check"]);
+    assert_eq!(node(&plan, "learn").inputs[1].wired.alignment, Alignment::Feedback);
+    assert_eq!(leaves(&plan), ["check"], "who reads feedback answers no frame of it");
+}
+
+#[test]
+fn sources_are_numbered_and_an_optional_input_of_another_is_a_group_of_its_own() {
+    let flow = "nodes:
+  - {id: both, path: sideline, args: run pair, inputs: {counts: cb/counts, other: ca/counts}}
+  - {id: a, path: sideline, args: run synthetic, outputs: [frames]}
+  - {id: b, path: sideline, args: run synthetic, outputs: [frames]}
+  - {id: ca, path: sideline, args: run counter, inputs: {frames: a/frames}, outputs: [counts]}
+  - {id: cb, path: sideline, args: run counter, inputs: {frames: b/frames}, outputs: [counts]}
+";
+    let plan = read(flow).plan_embedded().unwrap();
+    assert_eq!(ids(&plan), ["a", "b", "ca", "cb", "both"]);
+    assert_eq!(plan.nodes.iter().map(|n| n.source).collect::<Vec<_>>(), [0, 1, 0, 1, 1]);
+    let alignments: Vec<_> = node(&plan, "both").inputs.iter().map(|i| i.wired.alignment).collect();
+    assert_eq!(alignments, [Alignment::Source(1), Alignment::Source(0)]);
+    assert_eq!(leaves(&plan), ["ca", "both"], "only `ca` tells the source `a` how far it is");
+}
+
+#[test]
+fn an_output_of_a_program_that_is_not_ours_is_a_side_input() {
+    let flow = "nodes:
+  - {id: s, path: sideline, args: run synthetic, inputs: {done_t: t/done}, outputs: [frames], shared_memory_pool_size: 64MB}
+  - {id: yolo, path: yolo.py, inputs: {image: s/frames}, outputs: [detections]}
+  - {id: p, path: sideline, args: run pose, inputs: {frames: s/frames}, outputs: [poses]}
+  - {id: t, path: sideline, args: run tracker, inputs: {detections: yolo/detections, poses: p/poses}, outputs: [done]}
+";
+    let folder = Folder::with(&[("flow.yml", flow)]);
+    let flow = folder.read(&Overrides::default()).unwrap();
+    let told = flow.plan_embedded().unwrap_err()[0].to_string();
+    assert!(told.contains("node `yolo` is not ours") && told.contains("dora run "), "{told}");
+    assert!(render_plan(&flow).contains("for dora only: yolo is not ours"));
+
+    let plan = flow.plan_for_node("t").unwrap();
+    let detections = &node(&plan, "t").inputs[0];
+    assert_eq!(detections.wired.alignment, Alignment::Side { queue: 10 });
+    assert_eq!(detections.wired.ty.name(), "detections");
+    assert_eq!(plan.border_inputs.iter().map(|b| b.foreign).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(flow.plan_for_node("s").unwrap().border_outputs.len(), 1);
+    assert!(flow.plan_for_node("yolo").is_err());
+    let inputs = &flow.nodes.iter().find(|n| n.id == "t").unwrap().inputs;
+    assert_eq!(inputs[0].from, Sender::Foreign(1));
+}
+
+#[test]
+fn values_remember_where_they_were_written_and_the_stronger_wins() {
+    let module = "module: {name: m, inputs: [frames], outputs: [tracks]}
+nodes:
+  - {id: pose, path: sideline, args: run pose, env: {PEOPLE: 4}, inputs: {frames: _mod/frames}, outputs: [poses]}
+  - {id: t, path: sideline, args: run tracker, inputs: {poses: pose/poses}, outputs: [tracks]}
+";
+    let flow = "env: {WIDTH: 320, SIDELINE_ON_ERROR: skip}
+nodes:
+  - id: s
+    path: sideline
+    args: run synthetic
+    env: {CONFIG: '[weak.yml, strong.yml]', HEIGHT: 240}
+    outputs: [frames]
+  - id: m
+    path: sideline
+    args: run m.yml
+    env: {PEOPLE: 9, BUFFER: 7, SIDELINE_STRIDE: 2}
+    inputs: {frames: s/frames}
+";
+    let folder = Folder::with(&[
+        ("flow.yml", flow),
+        ("m.yml", module),
+        ("weak.yml", "frames: 1\nwidth: 100\n"),
+        ("strong.yml", "# more\nframes: 2\nheight: 100\n"),
+    ]);
+    let set = vec![("m".into(), "model".into(), json!("full")), ("m.t".into(), "buffer".into(), json!(8))];
+    let plan = folder.read(&Overrides { set, ..Overrides::default() }).unwrap().plan_embedded().unwrap();
+    let at = |id: &str, key: &str| node(&plan, id).values.get(key).cloned().unwrap();
+    let file = |name: &str, line, column| Origin::File { path: folder.path(name), line, column };
+    assert_eq!(at("s", "frames"), (json!(2), file("strong.yml", 2, 1)));
+    assert_eq!(at("s", "width"), (json!(320), file("flow.yml", 1, 7)));
+    assert_eq!(at("s", "height"), (json!(240), file("flow.yml", 6, 44)));
+    assert_eq!(at("m.pose", "people"), (json!(4), file("m.yml", 3, 58)), "its own is stronger than its host's");
+    assert_eq!(at("m.pose", "model"), (json!("full"), Origin::CommandLine));
+    assert_eq!(at("m.t", "buffer"), (json!(8), Origin::CommandLine));
+    assert_eq!(node(&plan, "m.t").stride, 2);
+    assert!(plan.nodes.iter().all(|node| node.on_error == OnError::Skip));
+    assert_eq!(node(&plan, "s").search, [folder.path("").components().collect::<PathBuf>(), PathBuf::from(".")]);
+}
+
+#[test]
+fn the_only_source_takes_the_input_of_the_command_line() {
+    let input = Overrides { input: Some("mine.mp4".into()), ..Overrides::default() };
+    let folder = Folder::with(&[("flow.yml", &fight()), ("modules/perception.yml", &perception())]);
+    let plan = folder.read(&input).unwrap().plan_embedded().unwrap();
+    assert_eq!(node(&plan, "capture").values.get("source").unwrap().0, json!("mine.mp4"));
+}
+
+#[test]
+fn a_module_in_a_module_is_flat_too() {
+    let outer = "module: {name: outer, inputs: [frames], outputs: [tracks, motion]}
+nodes:
+  - {id: in, module: modules/inner.yml, inputs: {frames: _mod/frames}}
+  - {id: m, path: sideline, args: run motion, inputs: {poses: in/tracked_poses}, outputs: [motion]}
+";
+    let inner = perception().replace("outputs: [tracks, tracked_poses, motion]", "outputs: [tracks, tracked_poses]");
+    let inner = inner.split("  # How each").next().unwrap().to_owned();
+    let flow = "nodes:
+  - {id: s, path: sideline, args: run synthetic, inputs: {done_r: r/done}, outputs: [frames], shared_memory_pool_size: 64MB}
+  - {id: o, path: sideline, args: run outer.yml, inputs: {frames: s/frames}, outputs: [tracks, motion]}
+  - {id: r, path: sideline, args: run recorder, inputs: {tracks: o/tracks, motion: o/motion}, outputs: [done]}
+";
+    let folder = Folder::with(&[("flow.yml", flow), ("outer.yml", outer), ("modules/inner.yml", &inner)]);
+    let fused = folder.read(&Overrides::default()).unwrap();
+    assert_eq!(ids(&fused.plan_embedded().unwrap()), ["s", "o.in.pose", "o.in.tracker", "o.m", "r"]);
+    let plan = fused.plan_for_node("o").unwrap();
+    assert_eq!(plan.border_outputs.iter().map(|b| (b.name.as_str(), plan.nodes[b.node].id.as_str())).collect::<Vec<_>>(), [
+        ("motion", "o.m"),
+        ("tracks", "o.in.tracker")
+    ]);
+    assert_eq!(plan.border_inputs.iter().map(|b| b.name.as_str()).collect::<Vec<_>>(), ["frames"]);
+}
+
+#[test]
+fn what_check_prints_fits_a_terminal_and_shows_the_other_form() {
+    for (text, other) in [
+        (fight(), "\n    module: modules/perception.yml\n"),
+        (expanded(), "\n    path: sideline\n    args: run modules/perception.yml\n    outputs: [tracks, tracked_poses, motion]\n"),
+    ] {
+        let folder = Folder::with(&[("flow.yml", &text), ("modules/perception.yml", &perception())]);
+        let printed = render_plan(&folder.read(&Overrides::default()).unwrap());
+        let long: Vec<&str> = printed.lines().filter(|l| l.len() > 80 && !l.contains(folder.path("").to_str().unwrap())).collect();
+        assert!(long.is_empty(), "{long:?}");
+        assert!(printed.contains(other), "{printed}");
+        assert!(printed.contains("  perception.pose, perception.tracker, perception.motion\n"), "{printed}");
+        assert!(printed.contains("render and recorder are done with it"), "{printed}");
+    }
+}
+
+#[test]
+fn parameters_of_a_module_reach_the_arguments_of_its_nodes() {
+    let module = "module: {name: m, inputs: [frames], outputs: []}
+nodes:
+  - {id: x, path: sideline, args: 'run ${_param.kind}', env: {RUST_LOG: debug}, inputs: {frames: _mod/frames}}
+";
+    let flow = "nodes:
+  - {id: s, path: sideline, args: run synthetic, outputs: [frames]}
+  - {id: m, module: m.yml, params: {kind: counter}, inputs: {frames: s/frames}}
+";
+    let folder = Folder::with(&[("flow.yml", flow), ("m.yml", module)]);
+    let plan = folder.read(&Overrides::default()).unwrap().plan_embedded().unwrap();
+    assert_eq!(node(&plan, "m.x").operator, "counter");
+    assert_eq!(values(node(&plan, "m.x")), [], "what is meant for other programs is no key");
+}

@@ -1,0 +1,215 @@
+//! Operators that only declare themselves: ports and keys are all a plan needs. And flows written to folders.
+#![allow(dead_code, missing_docs, reason = "each test file uses its part")]
+
+use std::path::{Path, PathBuf};
+
+use sideline_api::{
+    Captured, Config, Context, Inputs, Operator, Outputs, PortType, Registry, Resources, Result, Source, SourceContext,
+    Spec,
+    tables::{Count, Detection, Motion, Pose, Track},
+};
+use sideline_graph::{Diagnostic, Flow, Overrides};
+use tempfile::TempDir;
+
+/// Nothing to set.
+#[derive(Clone, Config)]
+pub struct NoKeys {}
+
+/// A clip.
+#[derive(Clone, Config)]
+pub struct CaptureKeys {
+    /// File or address.
+    source: String,
+    /// Size.
+    #[config(default = None)]
+    size: Option<String>,
+}
+
+/// Frames of a known size.
+#[derive(Clone, Config)]
+pub struct SyntheticKeys {
+    /// How many; 0 for no end.
+    #[config(default = 100)]
+    frames: u64,
+    /// Pixels.
+    #[config(default = 640)]
+    width: u32,
+    /// Pixels.
+    #[config(default = 480)]
+    height: u32,
+}
+
+/// Joints.
+#[derive(Clone, Config)]
+pub struct PoseKeys {
+    /// Its model.
+    #[config(default = "lite")]
+    model: String,
+    /// Most people.
+    #[config(default = 2, range(1, 10))]
+    people: u32,
+}
+
+/// Identities.
+#[derive(Clone, Config)]
+pub struct TrackerKeys {
+    /// Frames a lost track is kept.
+    #[config(default = 30, live)]
+    buffer: u32,
+    /// Fighters to name.
+    #[config(default = 0)]
+    fighters: u32,
+}
+
+macro_rules! operators {
+    ($($type:ident, $keys:ty, $spec:expr;)*) => {$(
+        pub struct $type;
+        impl Operator for $type {
+            type Config = $keys;
+            type State = ();
+            fn spec() -> Spec {
+                $spec
+            }
+            fn new(_: $keys, _: &Resources) -> Result<Self> {
+                Ok($type)
+            }
+            fn process(&mut self, _: &Context, _: &Inputs, _: &mut (), _: &mut Outputs) -> Result<()> {
+                Ok(())
+            }
+        }
+    )*};
+}
+
+fn table<T: sideline_api::Table>() -> PortType {
+    PortType::table::<T>()
+}
+
+operators! {
+    Counter, NoKeys, Spec::operator("counter").required("frames", PortType::Frame).output("counts", table::<Count>());
+    Tracker, TrackerKeys, Spec::operator("tracker").optional("detections", table::<Detection>())
+        .optional("poses", table::<Pose>()).output("tracks", table::<Track>()).output("tracked_poses", table::<Pose>());
+    Move, NoKeys, Spec::operator("motion").required("poses", table::<Pose>()).output("motion", table::<Motion>());
+    Render, NoKeys, Spec::operator("render").heavy().required("frames", PortType::Frame)
+        .optional("poses", table::<Pose>()).optional("tracks", table::<Track>()).optional("motion", table::<Motion>());
+    Recorder, NoKeys, Spec::operator("recorder").heavy().any_inputs(PortType::Any);
+    Commentary, NoKeys, Spec::operator("commentary").heavy().optional("tracks", table::<Track>())
+        .output("counts", table::<Count>());
+    Fuse, NoKeys, Spec::operator("fuse").required("left", table::<Count>()).required("right", table::<Count>())
+        .output("counts", table::<Count>());
+    Pair, NoKeys, Spec::operator("pair").required("counts", table::<Count>()).optional("other", table::<Count>())
+        .output("counts", table::<Count>());
+    Learner, NoKeys, Spec::operator("learner").required("counts", table::<Count>())
+        .optional("labels", table::<Count>()).feedback().output("counts", table::<Count>());
+}
+
+pub struct People;
+impl Operator for People {
+    type Config = PoseKeys;
+    type State = ();
+    fn spec() -> Spec {
+        Spec::operator("pose").heavy().required("frames", PortType::Frame).output("poses", table::<Pose>())
+    }
+    fn models(config: &PoseKeys) -> Vec<String> {
+        vec![format!("blazepose_{}", config.model)]
+    }
+    fn new(_: PoseKeys, _: &Resources) -> Result<Self> {
+        Ok(People)
+    }
+    fn process(&mut self, _: &Context, _: &Inputs, _: &mut (), _: &mut Outputs) -> Result<()> {
+        Ok(())
+    }
+}
+
+pub struct Capture;
+impl Source for Capture {
+    type Config = CaptureKeys;
+    fn spec() -> Spec {
+        Spec::source("capture").output("frames", PortType::Frame)
+    }
+    fn new(_: CaptureKeys, _: &Resources) -> Result<Self> {
+        Ok(Capture)
+    }
+    fn next(&mut self, _: &SourceContext) -> Result<Option<Captured>> {
+        Ok(None)
+    }
+}
+
+pub struct Synthetic;
+impl Source for Synthetic {
+    type Config = SyntheticKeys;
+    fn spec() -> Spec {
+        Spec::source("synthetic").output("frames", PortType::Frame)
+    }
+    fn finite(config: &SyntheticKeys) -> bool {
+        config.frames > 0
+    }
+    fn new(_: SyntheticKeys, _: &Resources) -> Result<Self> {
+        Ok(Synthetic)
+    }
+    fn next(&mut self, _: &SourceContext) -> Result<Option<Captured>> {
+        Ok(None)
+    }
+}
+
+pub fn registry() -> Registry {
+    Registry::new()
+        .source::<Capture>()
+        .source::<Synthetic>()
+        .operator::<Counter>()
+        .operator::<People>()
+        .operator::<Tracker>()
+        .operator::<Move>()
+        .operator::<Render>()
+        .operator::<Recorder>()
+        .operator::<Commentary>()
+        .operator::<Fuse>()
+        .operator::<Pair>()
+        .operator::<Learner>()
+}
+
+/// Text in a shorthand: `- counter: {inputs: {...}}` is a node of ours of that operator and id.
+pub fn ours(id: &str, operator: &str, rest: &str) -> String {
+    format!("  - id: {id}\n    path: sideline\n    args: run {operator}\n{rest}")
+}
+
+/// Files in a folder of their own.
+pub struct Folder(TempDir);
+
+impl Folder {
+    pub fn with(files: &[(&str, &str)]) -> Self {
+        let folder = Folder(tempfile::tempdir().unwrap());
+        for (name, text) in files {
+            folder.put(name, text);
+        }
+        folder
+    }
+
+    pub fn put(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn read(&self, overrides: &Overrides) -> Result<Flow, Vec<Diagnostic>> {
+        Flow::read(&self.path("flow.yml"), &registry(), overrides)
+    }
+
+    /// Everything told about the flow, without the folder's name.
+    pub fn told(&self, overrides: &Overrides) -> Vec<String> {
+        let found = match self.read(overrides) {
+            Ok(flow) => flow.diagnostics,
+            Err(found) => found,
+        };
+        let folder = format!("{}/", self.0.path().display());
+        found.iter().map(|d| d.to_string().replace(&folder, "")).collect()
+    }
+}
+
+/// A folder of the repository.
+pub fn repository(below: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(below)
+}

@@ -1,0 +1,85 @@
+//! Which device a session runs on: what was asked for, or an error that says what is missing.
+//!
+//! ONNX Runtime falls back to the CPU without a word when a provider fails, and tells of a GPU where there is none. So
+//! each provider is tried alone, with `error_on_failure`.
+
+use std::path::Path;
+
+use ort::session::builder::SessionBuilder;
+use sideline_api::{Device, Error, Result};
+
+/// Applies `device` to new builders from `builder`; returns the builder to use and the device's name.
+///
+/// # Errors
+/// `cuda` and `tensorrt` fail (exit code 5) where they cannot be used; `auto` falls back to the CPU and says so.
+pub(crate) fn choose(
+    device: Device,
+    model: &Path,
+    builder: impl Fn() -> Result<SessionBuilder>,
+) -> Result<(SessionBuilder, &'static str)> {
+    match device {
+        Device::Cpu => Ok((builder()?, "cpu")),
+        Device::Cuda => Ok((cuda(builder()?)?, "cuda")),
+        Device::Tensorrt => Ok((tensorrt(builder()?, model)?, "tensorrt")),
+        // TensorRT builds its engine for minutes: only who asks for it gets it.
+        Device::Auto if cfg!(feature = "cuda") => match cuda(builder()?) {
+            Ok(builder) => Ok((builder, "cuda")),
+            Err(error) => {
+                tracing::info!(model = %model.display(), reason = %error, "CUDA cannot be used: the CPU is");
+                Ok((builder()?, "cpu"))
+            }
+        },
+        Device::Auto => Ok((builder()?, "cpu")),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(builder: SessionBuilder) -> Result<SessionBuilder> {
+    use ort::ep::{ArenaExtendStrategy, CUDA, cuda::ConvAlgorithmSearch};
+    // Heuristic search and no TF32: the first frame does not wait for a benchmark, and results do not depend on one.
+    let provider = CUDA::default()
+        .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
+        .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic)
+        .with_tf32(false);
+    builder.with_execution_providers([provider.build().error_on_failure()]).map_err(|cause| {
+        Error::gpu(format!(
+            "device `cuda` cannot be used: {cause}; it needs the GPU build of ONNX Runtime (`pip install onnxruntime-gpu`) \
+             with its CUDA and cuDNN, or choose `--device cpu`"
+        ))
+    })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: SessionBuilder) -> Result<SessionBuilder> {
+    Err(not_built("cuda"))
+}
+
+#[cfg(feature = "tensorrt")]
+fn tensorrt(builder: SessionBuilder, model: &Path) -> Result<SessionBuilder> {
+    // Engines are kept beside the model: building one takes minutes.
+    let cache = model.with_extension("trt").display().to_string();
+    let provider = ort::ep::TensorRT::default()
+        .with_fp16(true)
+        .with_engine_cache(true)
+        .with_engine_cache_path(&cache)
+        .with_timing_cache(true)
+        .with_timing_cache_path(&cache);
+    builder.with_execution_providers([provider.build().error_on_failure()]).map_err(|cause| {
+        Error::gpu(format!(
+            "device `tensorrt` cannot be used: {cause}; it needs the GPU build of ONNX Runtime (`pip install \
+             onnxruntime-gpu`) and TensorRT 10 from NVIDIA, or choose `--device cuda` or `--device cpu`"
+        ))
+    })
+}
+
+#[cfg(not(feature = "tensorrt"))]
+fn tensorrt(_: SessionBuilder, _: &Path) -> Result<SessionBuilder> {
+    Err(not_built("tensorrt"))
+}
+
+#[cfg(not(all(feature = "cuda", feature = "tensorrt")))]
+fn not_built(device: &str) -> Error {
+    Error::gpu(format!(
+        "device `{device}` is not in this build; build with `cargo build --features {device}`, or choose `--device cpu`"
+    ))
+}

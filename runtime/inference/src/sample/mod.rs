@@ -1,0 +1,341 @@
+//! A region of a frame as an input tensor, sampled straight from the decoded planes in one pass: crop, rotation, scaling,
+//! colour conversion and normalisation, with no RGB picture in between.
+//!
+//! Positions are continuous: a frame spans `[0, width] x [0, height]`, the centre of its first pixel is (0.5, 0.5). Output
+//! pixel (row i, column j) of n x m shows the region at u = (j + 0.5) / m - 0.5, v = (i + 0.5) / n - 0.5, which is the frame
+//! at `centre + R(rotation) (width u, height v)`. What lies outside the frame is black (RGB 0), also where a pixel lies half
+//! outside.
+//!
+//! Chroma of I420 and NV12 is interpolated like luma. Its samples are taken to sit as H.264 has them by default (ITU-T H.264
+//! Annex E, chroma_sample_loc_type 0): on every second luma column, between two luma rows.
+
+mod area;
+mod taps;
+
+use sideline_api::{Encoding, Error, Frame, Matrix, Result};
+
+use taps::Line;
+
+/// A rectangle of the frame, in pixels, perhaps turned.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Region {
+    /// Centre, from the left edge of the frame.
+    pub x: f32,
+    /// Centre, from the top edge of the frame.
+    pub y: f32,
+    /// Width before it is turned.
+    pub width: f32,
+    /// Height before it is turned.
+    pub height: f32,
+    /// Radians; positive turns x towards y: clockwise on the screen.
+    pub rotation: f32,
+}
+
+impl Region {
+    /// A square.
+    pub fn square(x: f32, y: f32, size: f32, rotation: f32) -> Self {
+        Self { x, y, width: size, height: size, rotation }
+    }
+
+    /// The smallest upright square around the whole frame, with the frame in its middle: a letterbox.
+    pub fn letterbox(frame: &Frame) -> Self {
+        let (width, height) = (frame.width() as f32, frame.height() as f32);
+        Self::square(width / 2.0, height / 2.0, width.max(height), 0.0)
+    }
+
+    /// The point of the frame at (u, v) of the region, each -0.5 to 0.5.
+    pub fn to_frame(&self, u: f32, v: f32) -> (f32, f32) {
+        let (sin, cos) = self.rotation.sin_cos();
+        let (along, across) = (self.width * u, self.height * v);
+        (self.x + cos * along - sin * across, self.y + sin * along + cos * across)
+    }
+}
+
+/// Order of the values in a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Pixel after pixel: R G B R G B ...
+    Nhwc,
+    /// Plane after plane: all R, all G, all B.
+    Nchw,
+}
+
+/// What one output pixel sees of the region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// The point in its middle, between four pixels. What a model expects that was trained on such crops; it aliases
+    /// where the region is shrunk to less than half.
+    Bilinear,
+    /// All that it covers, each source pixel by the share covered. A turned region is averaged over as many points as it
+    /// covers pixels (at most [`MAX_TAPS`] squared). Where nothing is shrunk it is the same as `Bilinear`.
+    Area,
+}
+
+/// Most points per axis that [`Filter::Area`] averages in a turned region.
+pub const MAX_TAPS: usize = 8;
+
+/// What a model wants to see.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Columns of the tensor.
+    pub width: usize,
+    /// Rows of the tensor.
+    pub height: usize,
+    /// Order of the values.
+    pub layout: Layout,
+    /// How pixels are made of pixels.
+    pub filter: Filter,
+    /// A value is `scale * c + offset`, with c from 0 to 255.
+    pub scale: [f32; 3],
+    /// See `scale`.
+    pub offset: [f32; 3],
+}
+
+impl Sampling {
+    /// A square RGB tensor, pixel after pixel, bilinear, whose values go from `low` (black) to `high`.
+    pub fn square(size: usize, low: f32, high: f32) -> Self {
+        Self {
+            width: size,
+            height: size,
+            layout: Layout::Nhwc,
+            filter: Filter::Bilinear,
+            scale: [(high - low) / 255.0; 3],
+            offset: [low; 3],
+        }
+    }
+}
+
+/// Samples regions for one kind of tensor. Its buffers are kept: nothing is allocated per frame.
+pub struct Sampler {
+    sampling: Sampling,
+    rows: Rows,
+    sums: [Vec<f32>; 3],
+    taps: taps::Scratch,
+    area: area::Scratch,
+}
+
+/// Three rows of values: Y, U, V at first, R, G, B in 0..255 after the colour conversion.
+type Rows = [Vec<f32>; 3];
+
+/// Positions are 16.16 fixed point: further out than this they would not fit.
+const LIMIT: f32 = 32_000.0;
+const ONE: f64 = 65_536.0;
+
+impl Sampler {
+    /// A sampler for tensors of this kind.
+    pub fn new(sampling: Sampling) -> Self {
+        Self {
+            sampling,
+            rows: Default::default(),
+            sums: Default::default(),
+            taps: taps::Scratch::default(),
+            area: area::Scratch::default(),
+        }
+    }
+
+    /// Number of values in a tensor: columns x rows x 3.
+    pub fn len(&self) -> usize {
+        self.sampling.width * self.sampling.height * 3
+    }
+
+    /// True for a tensor without values.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Fills a tensor with what is in the region.
+    ///
+    /// # Errors
+    /// When the tensor has not [`Self::len`] values, the frame is JPEG, or the region is not finite or reaches further than
+    /// 32 000 pixels.
+    pub fn sample(&mut self, frame: &Frame, region: &Region, into: &mut [f32]) -> Result<()> {
+        if into.len() != self.len() {
+            return Err(Error::other(format!("the tensor has {} values, not {}", into.len(), self.len())));
+        }
+        let reach = region.width.abs() + region.height.abs();
+        let near = |at: f32| at.abs() + reach < LIMIT;
+        let Region { width, height, rotation, .. } = *region;
+        // Written so that NaN is refused as well.
+        if !(near(region.x) && near(region.y) && width > 0.0 && height > 0.0 && rotation.is_finite()) {
+            return Err(Error::other(format!("a region cannot be sampled: {region:?}")));
+        }
+        if frame.width() as f32 >= LIMIT || frame.height() as f32 >= LIMIT {
+            return Err(Error::input(format!("a frame of {}x{} is too large", frame.width(), frame.height())));
+        }
+        let planes = Planes::of(frame)?;
+        let shrink = (width / self.sampling.width as f32).max(height / self.sampling.height as f32);
+        match self.sampling.filter {
+            Filter::Area if shrink > 1.0 && rotation == 0.0 => self.sample_area(&planes, region, into),
+            Filter::Area => self.sample_taps(&planes, region, (shrink.ceil() as usize).clamp(1, MAX_TAPS), into),
+            Filter::Bilinear => self.sample_taps(&planes, region, 1, into),
+        }
+        Ok(())
+    }
+
+    /// Averages `taps` x `taps` bilinear points per output pixel.
+    fn sample_taps(&mut self, planes: &Planes, region: &Region, taps: usize, into: &mut [f32]) {
+        let (columns, lines) = (self.sampling.width * taps, self.sampling.height * taps);
+        let (sin, cos) = f64::from(region.rotation).sin_cos();
+        let (width, height) = (f64::from(region.width), f64::from(region.height));
+        let fixed = |pixels: f64| (pixels * ONE).round() as i32;
+        let u = 0.5 / columns as f64 - 0.5;
+        self.rows.iter_mut().for_each(|row| row.resize(columns, 0.0));
+        for i in 0..self.sampling.height {
+            for tap in 0..taps {
+                let v = ((i * taps + tap) as f64 + 0.5) / lines as f64 - 0.5;
+                let line = Line {
+                    x: fixed(f64::from(region.x) + cos * width * u - sin * height * v - 0.5),
+                    y: fixed(f64::from(region.y) + sin * width * u + cos * height * v - 0.5),
+                    dx: fixed(cos * width / columns as f64),
+                    dy: fixed(sin * width / columns as f64),
+                };
+                taps::sample_row(planes, line, &mut self.taps, &mut self.rows);
+                if taps > 1 {
+                    gather(&self.rows, &mut self.sums, taps, tap == 0);
+                }
+            }
+            if taps > 1 {
+                let share = 1.0 / (taps * taps) as f32;
+                write(&self.sums, &self.sampling, i, share, into);
+            } else {
+                write(&self.rows, &self.sampling, i, 1.0, into);
+            }
+        }
+    }
+
+    /// Averages all that an output pixel covers; the region is not turned.
+    fn sample_area(&mut self, planes: &Planes, region: &Region, into: &mut [f32]) {
+        let columns = self.sampling.width;
+        self.rows.iter_mut().for_each(|row| row.resize(columns, 0.0));
+        area::prepare(planes, region, columns, &mut self.area);
+        let step = f64::from(region.height) / self.sampling.height as f64;
+        let top = f64::from(region.y) - f64::from(region.height) / 2.0;
+        for i in 0..self.sampling.height {
+            let from = top + i as f64 * step;
+            area::sample_row(planes, from, from + step, &mut self.area, &mut self.rows);
+            write(&self.rows, &self.sampling, i, 1.0, into);
+        }
+    }
+}
+
+/// Adds up groups of `taps` neighbours of a row.
+fn gather(rows: &Rows, sums: &mut Rows, taps: usize, first: bool) {
+    for (row, sum) in rows.iter().zip(sums) {
+        sum.resize(row.len() / taps, 0.0);
+        for (sum, group) in sum.iter_mut().zip(row.chunks_exact(taps)) {
+            let group: f32 = group.iter().sum();
+            *sum = if first { group } else { *sum + group };
+        }
+    }
+}
+
+/// Writes row `i` of the tensor: normalised, in its layout.
+fn write(rows: &Rows, sampling: &Sampling, i: usize, share: f32, into: &mut [f32]) {
+    let columns = sampling.width;
+    let [r, g, b] = [&rows[0][..columns], &rows[1][..columns], &rows[2][..columns]];
+    let scale = sampling.scale.map(|scale| scale * share);
+    let offset = sampling.offset;
+    match sampling.layout {
+        Layout::Nhwc => {
+            let row = &mut into[i * columns * 3..(i + 1) * columns * 3];
+            for (j, pixel) in row.chunks_exact_mut(3).enumerate() {
+                pixel[0] = r[j] * scale[0] + offset[0];
+                pixel[1] = g[j] * scale[1] + offset[1];
+                pixel[2] = b[j] * scale[2] + offset[2];
+            }
+        }
+        Layout::Nchw => {
+            for (c, values) in [r, g, b].into_iter().enumerate() {
+                let at = (c * sampling.height + i) * columns;
+                for (into, value) in into[at..at + columns].iter_mut().zip(values) {
+                    *into = value * scale[c] + offset[c];
+                }
+            }
+        }
+    }
+}
+
+/// A frame's planes as the samplers read them.
+enum Planes<'a> {
+    /// I420 (`step` 1) and NV12 (`step` 2: `u` and `v` are the same bytes, one apart).
+    Yuv { y: Plane<'a>, u: Plane<'a>, v: Plane<'a>, step: usize, color: Conversion },
+    /// RGB8 and BGR8: `order` holds the places of R, G and B.
+    Packed { plane: Plane<'a>, order: [usize; 3] },
+}
+
+/// A plane's bytes: `rows` rows of `columns` samples.
+#[derive(Clone, Copy)]
+struct Plane<'a> {
+    data: &'a [u8],
+    stride: usize,
+    columns: usize,
+    rows: usize,
+}
+
+impl<'a> Planes<'a> {
+    fn of(frame: &'a Frame) -> Result<Self> {
+        let (width, height) = (frame.width() as usize, frame.height() as usize);
+        if width == 0 || height == 0 {
+            return Err(Error::input("a frame without pixels cannot be sampled"));
+        }
+        let plane = |i: usize, skip: usize, columns: usize, rows: usize| {
+            let (data, stride) = frame.plane(i);
+            Plane { data: &data[skip..], stride, columns, rows }
+        };
+        let color = frame.color();
+        let color = Conversion::new(color.matrix, color.full_range);
+        let (cw, ch) = (width.div_ceil(2), height.div_ceil(2));
+        let y = plane(0, 0, width, height);
+        Ok(match frame.encoding() {
+            Encoding::I420 => Planes::Yuv { y, u: plane(1, 0, cw, ch), v: plane(2, 0, cw, ch), step: 1, color },
+            Encoding::Nv12 => Planes::Yuv { y, u: plane(1, 0, cw, ch), v: plane(1, 1, cw, ch), step: 2, color },
+            Encoding::Rgb8 => Planes::Packed { plane: y, order: [0, 1, 2] },
+            Encoding::Bgr8 => Planes::Packed { plane: y, order: [2, 1, 0] },
+            Encoding::Jpeg => return Err(Error::input("JPEG frames must be decoded before a model can see them")),
+        })
+    }
+}
+
+/// Y'CbCr to R'G'B', 0..255 (ITU-R BT.601-7 section 2.5, BT.709-6 section 3).
+#[derive(Clone, Copy)]
+struct Conversion {
+    /// Y' of black.
+    black: f32,
+    luma: f32,
+    r_v: f32,
+    g_u: f32,
+    g_v: f32,
+    b_u: f32,
+}
+
+impl Conversion {
+    fn new(matrix: Matrix, full_range: bool) -> Self {
+        let (kr, kb) = match matrix {
+            Matrix::Bt601 => (0.299, 0.114),
+            Matrix::Bt709 => (0.2126, 0.0722),
+        };
+        let (black, luma, chroma) =
+            if full_range { (0.0, 1.0, 1.0) } else { (16.0, 255.0 / 219.0, 255.0 / 224.0) };
+        let (r_v, b_u) = (2.0 * (1.0 - kr) * chroma, 2.0 * (1.0 - kb) * chroma);
+        let kg = 1.0 - kr - kb;
+        Self { black, luma, r_v, g_u: kb * b_u / kg, g_v: kr * r_v / kg, b_u }
+    }
+
+    /// Converts a row in place. Chroma is centred on 128.
+    #[inline(always)]
+    fn apply(&self, rows: &mut Rows) {
+        let n = rows[0].len();
+        let [a, b, c] = rows;
+        let (a, b, c) = (&mut a[..n], &mut b[..n], &mut c[..n]);
+        for j in 0..n {
+            let luma = self.luma * (a[j] - self.black);
+            let (u, v) = (b[j] - 128.0, c[j] - 128.0);
+            a[j] = (luma + self.r_v * v).clamp(0.0, 255.0);
+            b[j] = (luma - self.g_u * u - self.g_v * v).clamp(0.0, 255.0);
+            c[j] = (luma + self.b_u * u).clamp(0.0, 255.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

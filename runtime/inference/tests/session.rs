@@ -1,0 +1,119 @@
+//! Sessions over a model of one node. Without ONNX Runtime's library the tests that need it say so and return.
+
+use std::path::{Path, PathBuf};
+
+use sideline_api::{Device, Failure};
+use sideline_inference::{Session, environment};
+
+/// `b = a + a` on f32 [1, 4]: ONNX opset 13, written by the `onnx` package.
+const TWICE: &[u8] = b"\x08\x07\x12\x00:=\n\x0e\n\x01a\n\x01a\x12\x01b\"\x03Add\x12\x01gZ\x13\n\x01a\x12\x0e\n\x0c\x08\x01\x12\x08\
+\n\x02\x08\x01\n\x02\x08\x04b\x13\n\x01b\x12\x0e\n\x0c\x08\x01\x12\x08\n\x02\x08\x01\n\x02\x08\x04B\x04\n\x00\x10\r";
+
+fn home() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn runtime() -> bool {
+    match environment::start(&home()) {
+        Ok(_) => true,
+        Err(error) => {
+            println!("skipped: {error}");
+            false
+        }
+    }
+}
+
+fn load(bytes: &[u8], device: Device) -> sideline_api::Result<Session> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("twice.onnx");
+    std::fs::write(&path, bytes).unwrap();
+    Session::from_file(&path, device, &home())
+}
+
+#[test]
+fn a_model_runs_on_borrowed_memory() {
+    if !runtime() {
+        return;
+    }
+    let mut session = load(TWICE, Device::Cpu).unwrap();
+    session.expect_inputs(&[("a", &[1, 4])]).unwrap();
+    session.expect_output("b", &[1, 4]).unwrap();
+    assert_eq!((session.device(), session.name()), ("cpu", "twice"));
+    for start in [1.0, 5.0] {
+        let values = [start, 2.0, 3.0, 4.0];
+        let outputs = session.run(&[(&[1, 4], &values)]).unwrap();
+        assert_eq!(outputs.tensor("b").unwrap(), ([1, 4].as_slice(), [2.0 * start, 4.0, 6.0, 8.0].as_slice()));
+        let error = outputs.get("c").err().unwrap();
+        assert!(error.message.contains("no output `c`"), "{error}");
+    }
+}
+
+#[test]
+fn a_model_of_another_shape_is_named_with_what_it_has() {
+    if !runtime() {
+        return;
+    }
+    let session = load(TWICE, Device::Cpu).unwrap();
+    let wrong = [
+        session.expect_inputs(&[("a", &[1, 256, 256, 3])]),
+        session.expect_inputs(&[("image", &[1, 4])]),
+        session.expect_inputs(&[("a", &[1, 4]), ("b", &[1])]),
+        session.expect_output("b", &[1, 5]),
+        session.expect_output("boxes", &[1, 4]),
+    ];
+    for result in wrong {
+        let error = result.unwrap_err();
+        assert_eq!(error.failure, Failure::Model);
+        assert!(error.message.contains("model `twice` is not what it should be"), "{error}");
+        assert!(error.message.contains("f32 [1, 4]"), "what it has is missing: {error}");
+        assert!(error.message.contains("sideline models fetch twice"), "{error}");
+    }
+}
+
+#[test]
+fn a_tensor_that_does_not_fit_is_refused() {
+    if !runtime() {
+        return;
+    }
+    let mut session = load(TWICE, Device::Cpu).unwrap();
+    assert!(session.run(&[(&[1, 4], &[1.0, 2.0, 3.0])]).is_err(), "fewer values than the shape says");
+    assert!(session.run(&[(&[1, 5], &[0.0; 5])]).is_err(), "another shape than the model's");
+    assert!(session.run(&[]).is_err(), "no input");
+    // And it still works afterwards.
+    assert!(session.run(&[(&[1, 4], &[0.0; 4])]).is_ok());
+}
+
+#[test]
+fn missing_and_broken_files_are_model_errors_that_name_the_file() {
+    if !runtime() {
+        return;
+    }
+    let error = Session::from_file(Path::new("no/such.onnx"), Device::Cpu, &home()).err().unwrap();
+    assert_eq!(error.failure, Failure::Model);
+    assert!(error.message.contains("no/such.onnx is missing"), "{error}");
+    for bytes in [b"no protobuf at all".as_slice(), &TWICE[..40], b""] {
+        let error = load(bytes, Device::Cpu).err().unwrap();
+        assert_eq!(error.failure, Failure::Model);
+        assert!(error.message.contains("twice.onnx cannot be loaded"), "{error}");
+    }
+}
+
+#[test]
+fn a_gpu_that_cannot_be_used_fails_loudly_and_auto_falls_back() {
+    if !runtime() {
+        return;
+    }
+    for (device, name) in [(Device::Cuda, "cuda"), (Device::Tensorrt, "tensorrt")] {
+        match load(TWICE, device) {
+            // A machine that has it.
+            Ok(session) => assert_eq!(session.device(), name),
+            Err(error) => {
+                assert_eq!(error.failure, Failure::Gpu);
+                assert!(error.message.contains(&format!("device `{name}`")), "{error}");
+                assert!(error.message.contains("--device cpu"), "{error}");
+            }
+        }
+    }
+    let mut session = load(TWICE, Device::Auto).unwrap();
+    assert_eq!(session.run(&[(&[1, 4], &[1.0; 4])]).unwrap().get("b").unwrap(), [2.0; 4]);
+}
