@@ -1,1 +1,139 @@
-//! .
+//! `recorder`: writes every table that is wired to it, for people and for programs.
+//!
+//! An input `poses` becomes `poses.parquet` and `poses.jsonl` in the run's folder: the columns `stream`, `session`,
+//! `frame` and `pts` (media time, ns), then the table's own, a row for a row. A frame without rows leaves none. A frame
+//! that was skipped is a row of `poses.skipped.parquet` and `.jsonl` with its reason; without skips there are no such
+//! files. In JSON, which has no NaN, 'not seen' is `null`.
+//!
+//! - **While it runs, and after a kill,** `poses.parquet` is a folder of complete Parquet files, one for each
+//!   `row_group` frames, which pandas, Polars and PyArrow read under the same name (DuckDB: `poses.parquet/*.parquet`).
+//!   The end of the run turns it into one file. JSON Lines are written at every frame in live mode, else at every
+//!   second of media time; after a kill the last line may be cut.
+//! - **The same bytes again:** row groups are cut by frame count, and no date, version or measured time is written. Each
+//!   input has files of its own, so the order of rows never depends on which of two cameras was faster.
+//! - **A recorder that is made anew within a run** goes on where the files end; another run begins them anew.
+//!
+//! A side input is recorded in the frame its messages name, when they come.
+#![forbid(unsafe_code)]
+
+mod dataset;
+mod lines;
+mod recording;
+
+use std::path::PathBuf;
+
+use sideline_api::{
+    Config, Context, Error, Inputs, Mode, Operator, Outputs, PortType, Resources, Result, Spec, WiredInput,
+};
+
+use recording::{Options, Recording};
+
+/// Writes every table wired to it as Parquet and JSON Lines.
+#[derive(Clone, Debug, Config)]
+pub struct RecorderConfig {
+    /// Whether Parquet is written.
+    #[config(default = true)]
+    pub parquet: bool,
+    /// Whether JSON Lines are written.
+    #[config(default = true)]
+    pub jsonl: bool,
+    /// Frames in a row group of Parquet. A kill loses at most these; higher gives smaller files.
+    #[config(default = 300, range(1, 1_000_000))]
+    pub row_group: u64,
+    /// Folder within the run's folder; empty for the run's own. Two recorders of equally named inputs need two.
+    #[config(default = "")]
+    pub folder: PathBuf,
+}
+
+/// Names in the run's folder that are the runtime's own.
+const RESERVED: [&str; 2] = ["timing", "run"];
+
+/// See the [crate](crate).
+pub struct Recorder {
+    /// One for each wired input, in their order.
+    recordings: Vec<Recording>,
+    /// The first failure: it comes back at the end, whatever `on_error` made of it.
+    failed: Option<Error>,
+}
+
+impl Operator for Recorder {
+    type Config = RecorderConfig;
+    type State = ();
+
+    fn spec() -> Spec {
+        // Heavy: a disk that is slow to answer must not hold the thread of a model.
+        Spec::operator("recorder").heavy().any_inputs(PortType::Any)
+    }
+
+    fn new(config: RecorderConfig, resources: &Resources) -> Result<Self> {
+        if !config.parquet && !config.jsonl {
+            return Err(Error::config("keys `parquet` and `jsonl` are both false: nothing would be written"));
+        }
+        if resources.inputs.is_empty() {
+            return Err(Error::config(
+                "nothing is wired to the recorder: give it `inputs:`, such as `poses: pose/poses`",
+            ));
+        }
+        let folder = resources.run_dir.join(&config.folder);
+        std::fs::create_dir_all(&folder).map_err(|cause| dataset::failed(&folder, cause))?;
+        let options = Options {
+            parquet: config.parquet,
+            lines: config.jsonl,
+            row_group: config.row_group,
+            flush_after: if resources.mode == Mode::Live { 0 } else { 1_000_000_000 },
+        };
+        let recordings = resources
+            .inputs
+            .iter()
+            .map(|input| {
+                check(input)?;
+                Recording::open(&folder, &resources.run, input, options)
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { recordings, failed: None })
+    }
+
+    fn process(&mut self, _: &Context, input: &Inputs, (): &mut (), _: &mut Outputs) -> Result<()> {
+        let mut outcome = Ok(());
+        for (recording, (port, aligned)) in self.recordings.iter_mut().zip(input.all()) {
+            for message in aligned.into_iter().chain(input.side(&port.name)) {
+                // A failure of one input leaves the others whole.
+                let recorded = recording.record(message);
+                outcome = outcome.and(recorded);
+            }
+        }
+        if let Err(error) = &outcome {
+            self.failed.get_or_insert_with(|| error.clone());
+        }
+        outcome
+    }
+
+    fn close(&mut self) -> Result<()> {
+        let mut outcome = self.failed.take().map_or(Ok(()), Err);
+        // Each is closed, whatever became of the others.
+        for recording in self.recordings.drain(..) {
+            let closed = recording.close();
+            outcome = outcome.and(closed);
+        }
+        outcome
+    }
+}
+
+/// Refuses an input that cannot be recorded, before anything is.
+fn check(input: &WiredInput) -> Result<()> {
+    let WiredInput { name, from, ty, .. } = input;
+    if *ty == PortType::Frame {
+        return Err(Error::config(format!(
+            "input `{name}`: {from} sends frames, the recorder writes tables; wire frames to `render`"
+        )));
+    }
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')) {
+        return Err(Error::config(format!(
+            "input `{name}`: its name becomes that of a file; use letters, digits, `_` and `-`"
+        )));
+    }
+    if RESERVED.contains(&name.as_str()) {
+        return Err(Error::config(format!("input `{name}`: the run has a file of that name already; choose another")));
+    }
+    Ok(())
+}

@@ -47,6 +47,19 @@ pub struct Synthetic {
 /// Period of the pattern in bytes.
 const PERIOD: usize = 256;
 
+/// How far the pattern moves from frame to frame, in bytes. It divides the period, and the counter's `step` divides it.
+const SHIFT: usize = 16;
+
+/// Writes the number of a frame into its first bytes: no two frames are alike, however long the run.
+///
+/// The second byte of the number fills 4096 more, so that a sum over every 16th byte (the counter's) weighs it 256
+/// times the first: the sums of 65,536 frames in a row differ too, where the first plane holds whole periods.
+fn stamp(picture: &mut [u8], i: u64) {
+    picture[..8].copy_from_slice(&i.to_le_bytes());
+    let end = picture.len().min(8 + 4096);
+    picture[8..end].fill((i >> 8) as u8);
+}
+
 impl Source for Synthetic {
     type Config = SyntheticConfig;
 
@@ -91,10 +104,9 @@ impl Source for Synthetic {
             captured = captured.max(due);
         }
         let bytes = self.pattern.len() - PERIOD;
-        let at = (i as usize * 3) % PERIOD;
+        let at = (i as usize % PERIOD * SHIFT) % PERIOD;
         let mut picture = self.pattern[at..at + bytes].to_vec();
-        // The number itself: no two frames are alike, however long the run.
-        picture[..8].copy_from_slice(&i.to_le_bytes());
+        stamp(&mut picture, i);
         let frame = Frame::from_packed(width, height, encoding, Color::assumed(height), picture)?;
         let body = Body::Data(Payload::Frame(Arc::new(frame)));
         Ok(Some(Captured { stream: self.stream.clone(), session: 0, pts, captured, outputs: vec![body] }))
@@ -142,6 +154,16 @@ mod tests {
         pictures.dedup();
         assert_eq!(pictures.len(), 300);
         assert_eq!(make(), frames);
+    }
+
+    #[test]
+    fn the_counters_checksums_differ() {
+        let frames = all(source([("frames", 3000), ("width", 128), ("height", 64)]).unwrap());
+        let sum = |picture: &[u8]| picture[..128 * 64].iter().step_by(16).map(|byte| u64::from(*byte)).sum::<u64>();
+        let mut sums: Vec<u64> = frames.iter().map(|frame| sum(&frame.1)).collect();
+        sums.sort_unstable();
+        sums.dedup();
+        assert_eq!(sums.len(), 3000);
     }
 
     #[test]

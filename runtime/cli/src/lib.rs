@@ -25,13 +25,13 @@ pub fn registry() -> Registry {
         .source::<sideline_synthetic::Synthetic>()
         .operator::<sideline_counter::Counter>()
         .operator::<sideline_rehearse::Rehearse>()
-        .operator::<sideline_tracker::Tracker>();//X
-        //M .operator::<sideline_motion::MotionOperator>()
-        //R .operator::<sideline_recorder::Recorder>();
+        .operator::<sideline_tracker::Tracker>()
+        .operator::<sideline_motion::MotionOperator>()
+        .operator::<sideline_recorder::Recorder>();
     #[cfg(feature = "media")]
     let registry = registry.source::<sideline_capture::Capture>().operator::<sideline_render::Render>();
-    //P #[cfg(feature = "onnx")]
-    //P let registry = registry.operator::<sideline_pose::Pose>();
+    #[cfg(feature = "onnx")]
+    let registry = registry.operator::<sideline_pose::Pose>();
     registry
 }
 

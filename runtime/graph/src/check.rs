@@ -3,11 +3,12 @@
 
 use std::{path::Component, rc::Rc};
 
-use sideline_api::{Registry, Spec, config::did_you_mean};
+use sideline_api::{PortType, Registry, Spec, config::did_you_mean};
 
 use crate::{
     Diagnostic, Severity,
     files::{File, Files, What, Written, source_of},
+    type_urn,
     yaml::Yaml,
 };
 
@@ -17,6 +18,7 @@ pub(crate) fn check_names(files: &Files, registry: &Registry, found: &mut Vec<Di
         let scope = Scope { files, registry, written };
         scope.check_inputs(found);
         scope.check_outputs(found);
+        scope.check_types(found);
         scope.check_path(found);
         if let What::Host { file, .. } = &written.what {
             scope.check_host(file, found);
@@ -154,6 +156,28 @@ impl Scope<'_> {
         }
     }
 
+    /// Types written for `dora validate` are those of the operator's tables.
+    fn check_types(&self, found: &mut Vec<Diagnostic>) {
+        let Some(spec) = self.spec(self.written) else { return };
+        for (key, kind) in [("output_types", "output"), ("input_types", "input")] {
+            for (port, urn) in self.written.node().get(key).map_or(&[][..], Yaml::map) {
+                let name = port.scalar().unwrap_or_default();
+                let ty = match kind {
+                    "output" => spec.find_output(name).map(|port| port.ty),
+                    _ => spec.find_input(name).map(|port| port.ty),
+                };
+                let right = match ty {
+                    Some(PortType::Table(table)) => type_urn(&table),
+                    _ => continue,
+                };
+                if urn.scalar() != Some(&right) {
+                    let text = format!("{key}: the type of {kind} `{name}` is `{right}`");
+                    found.push(self.error(port, text));
+                }
+            }
+        }
+    }
+
     /// dora takes `path` in a module file relative to that file, also a bare name.
     fn check_path(&self, found: &mut Vec<Diagnostic>) {
         let Some(host) = &self.written.host else { return };
@@ -213,7 +237,10 @@ impl Scope<'_> {
                     let near = did_you_mean(name, all.iter().flat_map(|names| names.lines()));
                     format!("no node of the module lists the output `{name}`{near}")
                 }
-                _ => format!("the output `{name}` is listed by {}: a module's output has one producer", makers.join(" and ")),
+                _ => format!(
+                    "the output `{name}` is listed by {}: a module's output has one producer",
+                    makers.join(" and ")
+                ),
             };
             found.push(Diagnostic::error(module.place(output), None, text));
         }

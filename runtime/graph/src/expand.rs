@@ -77,8 +77,7 @@ pub(crate) fn expand(files: &Files, descriptor: &Descriptor) -> Result<Expanded,
         flat.nodes = flat.nodes.into_iter().map(|node| as_module(files, node)).collect();
         mark_done(&mut flat.nodes, &fused);
         probe(files, &mut flat.nodes, &fused);
-        let (expanded, boundaries) =
-            flat.expand_with_boundaries(&files.root).map_err(|e| fail(format!("{e:#}")))?;
+        let (expanded, boundaries) = flat.expand_with_boundaries(&files.root).map_err(|e| fail(format!("{e:#}")))?;
         for (host, inner) in boundaries.modules {
             let Some(process) = process_of.get(&host).copied() else { continue };
             process_of.extend(inner.into_iter().map(|id| (id, process)));
@@ -106,7 +105,7 @@ fn fused_file<'a>(files: &'a Files, id: &str) -> Option<(&'a File, &'a str)> {
 
 /// A fused node, written as the module it hosts.
 fn as_module(files: &Files, node: Node) -> Node {
-    let Some((_, path)) = fused_file(files, &node.id.to_string()) else { return node };
+    let Some((_, path)) = fused_file(files, node.id.as_ref()) else { return node };
     let mut module = Node::new(node.id);
     module.module = Some(path.to_owned());
     module.inputs = node.inputs;

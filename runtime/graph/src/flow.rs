@@ -13,6 +13,7 @@ use sideline_api::{Alignment, Mode, OnError, PortType, Registry, Spec, Values, c
 use crate::{
     Diagnostic, Place, check,
     diagnostic::tidy,
+    done,
     expand::{self, Expanded},
     files::{File, Files, What},
     memory,
@@ -303,7 +304,7 @@ impl Flow {
             diagnostics: vec![],
             makers: expanded.makers.clone(),
         };
-        wiring::check_done(&flow, found);
+        done::check_done(&flow, found);
         memory::check_queues(&flow, found);
         memory::check_shared_memory(&flow, memory::shared_memory_free(), found);
         Some(flow)

@@ -128,7 +128,8 @@ impl Flow {
                 Sender::Foreign(_) => None,
             });
             // A source counts as the weakest: its place in the order is before all that descends from it.
-            let above = above.filter_map(|parent| last[parent]).max_by_key(|lead| (!self.is_source(members[*lead]), *lead));
+            let above =
+                above.filter_map(|parent| last[parent]).max_by_key(|lead| (!self.is_source(members[*lead]), *lead));
             last.push(if node.spec.source || node.spec.heavy { Some(at) } else { above });
         }
         let shared = last.iter().any(Option::is_none);
@@ -175,7 +176,8 @@ impl Flow {
 
     /// Who makes an output of a process.
     fn maker(&self, process: usize, name: &str) -> Option<(usize, usize)> {
-        let output_of = |node: usize, name: &str| Some((node, self.nodes[node].spec.outputs.iter().position(|o| o.name == name)?));
+        let output_of =
+            |node: usize, name: &str| Some((node, self.nodes[node].spec.outputs.iter().position(|o| o.name == name)?));
         let id = &self.processes[process].id;
         match self.makers.get(&format!("{id}/{name}")) {
             Some((node, output)) => output_of(self.nodes.iter().position(|n| n.id == *node)?, output),

@@ -11,6 +11,7 @@
 
 mod check;
 mod diagnostic;
+mod done;
 mod expand;
 mod files;
 mod flow;

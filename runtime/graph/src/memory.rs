@@ -29,7 +29,8 @@ pub(crate) struct FramesOut {
 pub(crate) fn frames_out(flow: &Flow) -> Vec<FramesOut> {
     let mut out: Vec<FramesOut> = vec![];
     for (p, _) in flow.processes.iter().enumerate() {
-        let mut outputs: Vec<(usize, usize)> = flow.border_outputs(p).into_iter().map(|(_, node, output)| (node, output)).collect();
+        let mut outputs: Vec<(usize, usize)> =
+            flow.border_outputs(p).into_iter().map(|(_, node, output)| (node, output)).collect();
         outputs.sort_unstable();
         outputs.dedup();
         outputs.retain(|(node, output)| {

@@ -69,7 +69,8 @@ fn processes(flow: &Flow, text: &mut String) {
             ProcessKind::Operator(name) => name.clone(),
             ProcessKind::Foreign => "not ours".into(),
             ProcessKind::Fused(file) => {
-                let inner: Vec<&str> = flow.nodes.iter().filter(|n| n.process == p).map(|n| n.operator.as_str()).collect();
+                let inner: Vec<&str> =
+                    flow.nodes.iter().filter(|n| n.process == p).map(|n| n.operator.as_str()).collect();
                 format!("{file} ({})", inner.join(", "))
             }
         };
@@ -79,7 +80,7 @@ fn processes(flow: &Flow, text: &mut String) {
 
 fn edges(flow: &Flow, text: &mut String) {
     put(text, "");
-    put(text, "edges");
+    put(text, "edges (=> between processes of dora)");
     for node in &flow.nodes {
         for input in &node.inputs {
             let how = match input.alignment {
@@ -91,16 +92,22 @@ fn edges(flow: &Flow, text: &mut String) {
                 Sender::Node { node: sender, .. } => flow.nodes[sender].process != node.process,
                 Sender::Foreign(_) => true,
             };
-            let border = if crosses { ", between processes" } else { "" };
-            put(text, &format!("  {} -> {}.{}  {}, {how}{border}", input.text, node.id, input.name, input.ty.name()));
+            let arrow = if crosses { "=>" } else { "->" };
+            put(text, &format!("  {} {arrow} {}.{}  {}, {how}", input.text, node.id, input.name, input.ty.name()));
         }
     }
     let leaves: Vec<&str> = flow.nodes.iter().filter(|node| node.leaf).map(|node| node.id.as_str()).collect();
-    put(text, &format!("  a frame is done when {} done with it", match &leaves[..] {
-        [] => "the source is".into(),
-        [one] => format!("{one} is"),
-        [most @ .., last] => format!("{} and {last} are", most.join(", ")),
-    }));
+    put(
+        text,
+        &format!(
+            "  a frame is done when {} done with it",
+            match &leaves[..] {
+                [] => "the source is".into(),
+                [one] => format!("{one} is"),
+                [most @ .., last] => format!("{} and {last} are", most.join(", ")),
+            }
+        ),
+    );
 }
 
 fn shared_memory(flow: &Flow, text: &mut String) {
@@ -113,12 +120,15 @@ fn shared_memory(flow: &Flow, text: &mut String) {
     for sender in senders {
         let process = &flow.processes[sender.process];
         let assumed = if sender.assumed { ", 1080p assumed" } else { "" };
-        put(text, &format!(
-            "  {}  {} MB of frames in flight at most{assumed}; its pool is {} MB",
-            process.id,
-            memory::megabytes(sender.bytes),
-            process.pool >> 20
-        ));
+        put(
+            text,
+            &format!(
+                "  {}  {} MB of frames in flight at most{assumed}; its pool is {} MB",
+                process.id,
+                memory::megabytes(sender.bytes),
+                process.pool >> 20
+            ),
+        );
     }
 }
 
@@ -126,7 +136,8 @@ fn shared_memory(flow: &Flow, text: &mut String) {
 fn other_form(flow: &Flow, module: &Module, text: &mut String) {
     let Module { id, file, .. } = module;
     let inner = format!("{id}.");
-    let leaves: Vec<&str> = flow.nodes.iter().filter(|n| n.leaf && n.id.starts_with(&inner)).map(|n| n.id.as_str()).collect();
+    let leaves: Vec<&str> =
+        flow.nodes.iter().filter(|n| n.leaf && n.id.starts_with(&inner)).map(|n| n.id.as_str()).collect();
     let (mut lines, intro) = if module.fused {
         (format!("    module: {file}\n"), "one process per operator of it: replace `path`, `args`, `outputs` by")
     } else {

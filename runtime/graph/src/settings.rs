@@ -75,13 +75,8 @@ pub(crate) fn flow_settings(
     overrides: &Overrides,
     found: &mut Vec<Diagnostic>,
 ) -> FlowSettings {
-    let mut settings = FlowSettings {
-        mode: None,
-        window: 4,
-        stall: Duration::from_secs(10),
-        run_dir: None,
-        on_error: None,
-    };
+    let mut settings =
+        FlowSettings { mode: None, window: 4, stall: Duration::from_secs(10), run_dir: None, on_error: None };
     for (key, value) in env.iter().filter(|(key, _)| key.starts_with("SIDELINE_")) {
         let problem = match key.as_str() {
             "SIDELINE_MODE" => {
@@ -114,7 +109,8 @@ pub(crate) fn flow_settings(
             _ => Some(format!("there is no such key{}", did_you_mean(key, FLOW_KEYS))),
         };
         if let Some(text) = problem {
-            let place = files.flow.tree.key_at(&["env", key]).map_or_else(|| files.flow.whole(), |k| files.flow.place(k));
+            let place =
+                files.flow.tree.key_at(&["env", key]).map_or_else(|| files.flow.whole(), |k| files.flow.place(k));
             found.push(Diagnostic::error(place, None, format!("key `{key}`: {text}")));
         }
     }
@@ -179,9 +175,7 @@ impl Settings<'_> {
         self.overrides_of(written, entry, &mut settings, found);
         for problem in (entry.check)(&settings.values) {
             let place = match &problem.origin {
-                Origin::File { path, line, column } => {
-                    Place { file: Some(path.clone()), line: *line, column: *column }
-                }
+                Origin::File { path, line, column } => Place { file: Some(path.clone()), line: *line, column: *column },
                 Origin::CommandLine => Place::default(),
                 Origin::Default | Origin::Live => written.place(),
             };
@@ -241,7 +235,9 @@ impl Settings<'_> {
             self.pass(above, key, Some(id), entry, known);
         }
         if TAKEN.contains(&key.as_str()) {
-            return error("every process has this variable already: set it in a file named by CONFIG, or with --set".into());
+            return error(
+                "every process has this variable already: set it in a file named by CONFIG, or with --set".into(),
+            );
         }
         settings.values.set(lower, json(value), origin(&place));
     }
@@ -259,10 +255,11 @@ impl Settings<'_> {
     }
 
     fn pass(&mut self, place: Place, key: &str, host: Option<String>, entry: &Entry, taken: bool) {
-        let passed = self
-            .passed_on
-            .entry((place, key.to_owned()))
-            .or_insert_with(|| Passed { host, taken: false, known: BTreeSet::new() });
+        let passed = self.passed_on.entry((place, key.to_owned())).or_insert_with(|| Passed {
+            host,
+            taken: false,
+            known: BTreeSet::new(),
+        });
         passed.taken |= taken;
         passed.known.extend(entry.keys.iter().map(|key| key.name));
     }
@@ -277,7 +274,10 @@ impl Settings<'_> {
                 found.push(Diagnostic::error(place.clone(), Some(host), text));
             } else if let Some(near) = nearest(&lower, passed.known.iter().copied()) {
                 // The flow's `env:` may hold variables for any program: only what looks like a slip is told.
-                let text = format!("key `{key}`: no operator of the flow has such a key; did you mean `{}`?", near.to_uppercase());
+                let text = format!(
+                    "key `{key}`: no operator of the flow has such a key; did you mean `{}`?",
+                    near.to_uppercase()
+                );
                 found.push(Diagnostic::warning(place.clone(), None, text));
             }
         }
@@ -287,7 +287,10 @@ impl Settings<'_> {
             }
             let ids = || self.files.written.keys().map(String::as_str);
             let text = match self.files.written.get(node) {
-                None => format!("--set {node}.{key}: there is no node `{node}`{}", did_you_mean(node, ids().collect::<Vec<_>>())),
+                None => format!(
+                    "--set {node}.{key}: there is no node `{node}`{}",
+                    did_you_mean(node, ids().collect::<Vec<_>>())
+                ),
                 Some(written) if matches!(written.what, What::Foreign) => {
                     format!("--set {node}.{key}: node `{node}` is not one of ours")
                 }
@@ -298,20 +301,27 @@ impl Settings<'_> {
     }
 
     /// `--set node.key=value`; the id of a module means all its operators that have the key.
-    fn overrides_of(&mut self, written: &Written, entry: &Entry, settings: &mut NodeSettings, found: &mut Vec<Diagnostic>) {
+    fn overrides_of(
+        &mut self,
+        written: &Written,
+        entry: &Entry,
+        settings: &mut NodeSettings,
+        found: &mut Vec<Diagnostic>,
+    ) {
         for (i, (node, key, value)) in self.overrides.set.iter().enumerate() {
             let lower = key.to_lowercase();
             let own = *node == written.id;
             let hosted = written.id.strip_prefix(node.as_str()).is_some_and(|rest| rest.starts_with('.'));
-            if !own && !(hosted && entry.keys.iter().any(|known| known.name == lower)) {
+            let meant = own || (hosted && entry.keys.iter().any(|known| known.name == lower));
+            if !meant {
                 continue;
             }
             self.used.insert(i);
             let ok = match lower.as_str() {
                 "sideline_stride" => value.as_u64().filter(|n| *n > 0).map(|n| settings.stride = n).is_some(),
-                "sideline_on_error" => serde_json::from_value(value.clone())
-                    .map(|on_error| settings.on_error = Some(on_error))
-                    .is_ok(),
+                "sideline_on_error" => {
+                    serde_json::from_value(value.clone()).map(|on_error| settings.on_error = Some(on_error)).is_ok()
+                }
                 _ => {
                     settings.values.set(lower.clone(), value.clone(), Origin::CommandLine);
                     true
@@ -339,7 +349,9 @@ impl Settings<'_> {
         for path in paths {
             let folders = self.overrides.search(&written.file.folder, &self.files.root);
             let read = sideline_api::find_file(&path, &folders)
-                .map_err(|e| Diagnostic::error(place.clone(), Some(&written.id), format!("key `CONFIG`: {}", e.message)))
+                .map_err(|e| {
+                    Diagnostic::error(place.clone(), Some(&written.id), format!("key `CONFIG`: {}", e.message))
+                })
                 .and_then(|path| read_map(&path));
             match read {
                 Ok((file, map)) => {

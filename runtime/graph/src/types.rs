@@ -29,10 +29,11 @@ pub fn write_type_files(registry: &Registry, more: &[TableType]) -> Vec<(String,
         PortType::Table(table) => Some(table),
         PortType::Frame | PortType::Any => None,
     });
-    let tables: BTreeMap<&str, TableType> = tables.chain(more.iter().copied()).map(|table| (table.name, table)).collect();
+    let tables: BTreeMap<&str, TableType> =
+        tables.chain(more.iter().copied()).map(|table| (table.name, table)).collect();
 
     let mut text = String::from(
-        "# Written from the Rust tables by `sideline types`; do not edit.\n\
+        "# Written from the Rust tables by the test `types` of runtime/graph; do not edit.\n\
          # A message is a struct array with these columns, a row per thing, without nulls. Names for `output_types:` and\n\
          # `input_types:` of a node are sideline/v1/NAME. Where a list has a fixed length, it stands behind the column.\n\
          types:\n",
@@ -40,9 +41,16 @@ pub fn write_type_files(registry: &Registry, more: &[TableType]) -> Vec<(String,
     for table in tables.values() {
         let urn = type_urn(table);
         let name = urn.rsplit('/').next().unwrap_or_default();
-        let _ = writeln!(text, "  {name}:\n    arrow: Struct\n    description: {}\n    fields:", quoted(table.about));
+        let _ = writeln!(
+            text,
+            "  {name}:\n    arrow: Struct\n    description: {}\n    fields:",
+            quoted(table.about.trim())
+        );
         for field in (table.fields)().iter() {
             let (ty, note) = type_name(field.data_type());
+            if let Some((_, about)) = table.columns.iter().find(|(name, _)| name == field.name()) {
+                let _ = writeln!(text, "      # {}", about.trim());
+            }
             // YAML 1.1 reads a bare `y` or `n` as a truth value.
             let _ = writeln!(text, "      - name: {}", quoted(field.name()));
             let _ = writeln!(text, "        type: {ty}{}", if note.is_empty() { note } else { format!(" # {note}") });

@@ -1,4 +1,4 @@
-//! The flat graph: who reads whom, in which order, from which source, aligned how; leaves and their `done` edges.
+//! The flat graph: who reads whom, in which order, from which source, aligned how.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use dora_message::config::{DEFAULT_QUEUE_SIZE, Input, QueuePolicy};
 use sideline_api::{Alignment, Entry, Mode, OnError, config::did_you_mean};
 
 use crate::{
-    Diagnostic, Flow, FlowInput, FlowNode, Process, ProcessKind, Sender,
+    Diagnostic, FlowInput, FlowNode, Sender, done,
     expand::{Expanded, reads},
     files::{Files, What, Written},
     settings::{FlowSettings, Settings},
@@ -43,7 +43,7 @@ pub(crate) fn wire(
         }
         let mut wired = vec![];
         for (name, input) in &node.inputs {
-            wired.extend(edge(files, expanded, (written, entry), &name.to_string(), input, &ours, &index, found));
+            wired.extend(edge(files, expanded, (written, entry), name.as_ref(), input, &ours, &index, found));
         }
         let declared = |edge: &Edge| entry.spec.inputs.iter().position(|port| port.name == edge.input.name);
         wired.sort_by_key(|edge| (declared(edge).unwrap_or(usize::MAX), edge.input.name.clone()));
@@ -70,7 +70,11 @@ pub(crate) fn wire(
     }
     settings.check_passed(found);
     if !nodes.iter().any(|node| node.spec.source) {
-        found.push(Diagnostic::error(files.flow.whole(), None, "the flow has no source of frames: add a node such as `args: run capture`"));
+        found.push(Diagnostic::error(
+            files.flow.whole(),
+            None,
+            "the flow has no source of frames: add a node such as `args: run capture`",
+        ));
     }
     if found[before..].iter().any(Diagnostic::hinders_run) {
         return None;
@@ -83,7 +87,7 @@ pub(crate) fn wire(
     let (mut nodes, edges) = reorder(nodes, edges, &order);
     sources(&mut nodes, &edges, found);
     align(&mut nodes, edges, mode, flow.window, found);
-    leaves(&mut nodes);
+    done::leaves(&mut nodes);
     Some((nodes, mode))
 }
 
@@ -140,7 +144,10 @@ fn edge(
         Some(&sender) => {
             let spec = &ours[sender].2.spec;
             let Some(at) = spec.outputs.iter().position(|known| known.name == output) else {
-                error(format!("node `{node}` has no output `{output}`{}", did_you_mean(&output, spec.outputs.iter().map(|o| o.name))));
+                error(format!(
+                    "node `{node}` has no output `{output}`{}",
+                    did_you_mean(&output, spec.outputs.iter().map(|o| o.name))
+                ));
                 return None;
             };
             let ty = spec.outputs[at].ty;
@@ -150,8 +157,12 @@ fn edge(
             (Sender::Node { node: sender, output: at }, ty)
         }
         None => {
-            let Some(process) = expanded.processes.nodes.iter().position(|process| process.id.to_string() == node) else {
-                error(format!("there is no node `{node}`{}", did_you_mean(&node, files.written.keys().map(String::as_str))));
+            let Some(process) = expanded.processes.nodes.iter().position(|process| process.id.to_string() == node)
+            else {
+                error(format!(
+                    "there is no node `{node}`{}",
+                    did_you_mean(&node, files.written.keys().map(String::as_str))
+                ));
                 return None;
             };
             (Sender::Foreign(process), port.ty)
@@ -180,7 +191,8 @@ fn edge(
 fn border_name(expanded: &Expanded, written: &Written, name: &str, (node, output): (&str, &str)) -> String {
     let process = expanded.process_of.get(&written.id).and_then(|process| expanded.processes.nodes.get(*process));
     let Some(process) = process.filter(|process| process.id.to_string() != written.id) else { return name.into() };
-    let brings = |input: &Input| reads(input).is_some_and(|(n, o)| expanded.maker(&n, &o) == (node.into(), output.into()));
+    let brings =
+        |input: &Input| reads(input).is_some_and(|(n, o)| expanded.maker(&n, &o) == (node.into(), output.into()));
     let found = process.inputs.iter().find(|(_, input)| brings(input));
     found.map_or_else(|| name.into(), |(name, _)| name.to_string())
 }
@@ -189,12 +201,17 @@ fn check_required(written: &Written, entry: &Entry, wired: &[Edge], found: &mut 
     for port in entry.spec.inputs.iter().filter(|port| port.required) {
         if !wired.iter().any(|edge| edge.input.name == port.name) {
             let (name, ty) = (port.name, port.ty.name());
-            let text = format!("the required input `{name}` ({ty}) is not wired: add `{name}: NODE/OUTPUT` to `inputs`");
+            let text =
+                format!("the required input `{name}` ({ty}) is not wired: add `{name}: NODE/OUTPUT` to `inputs`");
             found.push(Diagnostic::error(written.place(), Some(&written.id), text));
         }
     }
     if wired.is_empty() && !entry.spec.source && !entry.spec.inputs.iter().any(|port| port.required) {
-        found.push(Diagnostic::error(written.place(), Some(&written.id), "reads nothing: wire at least one of its `inputs`"));
+        found.push(Diagnostic::error(
+            written.place(),
+            Some(&written.id),
+            "reads nothing: wire at least one of its `inputs`",
+        ));
     }
 }
 
@@ -231,7 +248,8 @@ fn sort(nodes: &[FlowNode], edges: &[Vec<Edge>], found: &mut Vec<Diagnostic>) ->
             path.rotate_left(1);
         }
         let (_, edge) = back(first)?;
-        let ids: Vec<String> = path.iter().rev().chain([path.last()?]).map(|node| format!("`{}`", nodes[*node].id)).collect();
+        let ids: Vec<String> =
+            path.iter().rev().chain([path.last()?]).map(|node| format!("`{}`", nodes[*node].id)).collect();
         let text = format!(
             "input `{}`: closes a cycle: {}; only `done` and inputs declared as feedback may",
             edge.input.name,
@@ -286,7 +304,10 @@ fn sources(nodes: &mut [FlowNode], edges: &[Vec<Edge>], found: &mut Vec<Diagnost
             };
             let text = format!(
                 "input `{}`: descends from the source `{}`, but the required input `{}` from `{}`; required inputs share one source",
-                other.input.name, name(other), first.input.name, name(first)
+                other.input.name,
+                name(other),
+                first.input.name,
+                name(first)
             );
             found.push(Diagnostic::error(other.input.place.clone(), Some(&nodes[i].id), text));
         }
@@ -327,91 +348,5 @@ fn align(nodes: &mut [FlowNode], edges: Vec<Vec<Edge>>, mode: Mode, window: usiz
         }
         nodes[i].inputs = inputs;
         nodes[i].outside = !inside;
-    }
-}
-
-/// A leaf has no ordinary consumer that descends from the same source: nobody else tells the source that it is done.
-fn leaves(nodes: &mut [FlowNode]) {
-    let mut read = vec![false; nodes.len()];
-    for consumer in nodes.iter() {
-        for input in &consumer.inputs {
-            if let Sender::Node { node, .. } = input.from
-                && input.alignment.is_ordinary()
-                && !consumer.outside
-                && consumer.source == nodes[node].source
-            {
-                read[node] = true;
-            }
-        }
-    }
-    for (node, read) in nodes.iter_mut().zip(read) {
-        node.leaf = !node.spec.source && !node.outside && !read;
-    }
-}
-
-impl Flow {
-    /// The sources (by index into `nodes`) in other processes that wait for leaves of a process.
-    fn waiting(&self, process: usize) -> Vec<usize> {
-        let leaves = self.nodes.iter().filter(|node| node.leaf && node.process == process);
-        let mut sources: Vec<usize> = leaves
-            .filter_map(|leaf| self.nodes.iter().position(|n| n.spec.source && n.source == leaf.source))
-            .filter(|source| self.nodes[*source].process != process)
-            .collect();
-        sources.sort_unstable();
-        sources.dedup();
-        sources
-    }
-
-    /// Name of the input by which a process hears from a leaf in another one.
-    pub(crate) fn done_input(&self, source: &Process, leaf: &Process) -> Option<String> {
-        let from = format!("{}/done", leaf.id);
-        source.inputs.iter().find(|(name, text)| *text == from && *name == format!("done_{}", leaf.id)).map(|(n, _)| n.clone())
-    }
-}
-
-/// Every process with leaves tells the sources it descends from how far it is.
-pub(crate) fn check_done(flow: &Flow, found: &mut Vec<Diagnostic>) {
-    let mut expected = vec![];
-    for (p, process) in flow.processes.iter().enumerate() {
-        if process.kind == ProcessKind::Foreign {
-            continue;
-        }
-        for source in flow.waiting(p) {
-            let at = &flow.processes[flow.nodes[source].process];
-            expected.push((at.id.as_str(), format!("done_{}", process.id)));
-            let lists = process.outputs.iter().any(|output| output == "done");
-            let wired = flow.done_input(at, process).is_some();
-            if lists && wired {
-                continue;
-            }
-            let id = &process.id;
-            let mut text = format!("nothing reads its results frame by frame, so it tells the source `{}` how far it is; add", at.id);
-            if !lists {
-                let all: Vec<&str> = process.outputs.iter().map(String::as_str).chain(["done"]).collect();
-                text += &format!("\n    to node {id}:  outputs: [{}]", all.join(", "));
-            }
-            if !wired {
-                text += &format!("\n    to node {}:  inputs: {{done_{id}: {id}/done}}", at.id);
-            }
-            found.push(Diagnostic::error(process.place.clone(), Some(id), text).for_dora());
-        }
-    }
-    for source in flow.sources() {
-        let process = &flow.processes[source.process];
-        for (name, from) in process.inputs.iter().filter(|(name, _)| name.starts_with("done_")) {
-            if expected.iter().any(|(at, done)| at == &process.id && done == name) || flow.is_side_reader(from) {
-                continue;
-            }
-            let text = format!("input `{name}`: `{from}` is not awaited: another node reads its results frame by frame");
-            found.push(Diagnostic::warning(process.place.clone(), Some(&process.id), text).for_dora());
-        }
-    }
-}
-
-impl Flow {
-    /// True for what is awaited in `complete` mode though not in `live`.
-    fn is_side_reader(&self, done: &str) -> bool {
-        let id = done.trim_end_matches("/done");
-        self.nodes.iter().any(|node| self.processes[node.process].id == id && node.outside)
     }
 }

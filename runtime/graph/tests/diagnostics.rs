@@ -139,6 +139,10 @@ const MISTAKES: &[(&str, &str)] = &[
         "  - id: capture\n    path: sideline\n    args: run counter\n",
         "flow.yml:8:5: error: node `capture`: this id is taken by the node in line 2",
     ),
+    (
+        "  - id: a\n    path: sideline\n    args: run counter\n    inputs: {frames: capture/frames}\n    outputs: [counts]\n    output_types: {counts: sideline/v1/Count}\n",
+        "flow.yml:13:20: error: node `a`: output_types: the type of output `counts` is `sideline/v1/Counts`",
+    ),
     ("  - path: sideline\n", "flow.yml:8:5: error: a node is a map with an `id`"),
     ("  - id: a\n    pth: x\n", "flow.yml:9:5: error: there is no key `pth` here; did you mean `path`?"),
     ("  - id: a\n    path: x\n    path: y\n", "flow.yml:10:5: error: the key `path` stands here already, in line 9"),
@@ -228,14 +232,46 @@ fn mistakes_in_a_module_are_told_in_the_module() {
         "{CAPTURE}  - id: p\n    path: sideline\n    args: run modules/m.yml\n    inputs: {{frames: capture/frames}}\n    outputs: [tracks]\n"
     );
     for (old, new, expected) in [
-        ("pose/poses", "pose/pose", "modules/m.yml:14:14: error: node `p.tracker`: input `poses`: node `pose` has no output `pose`; did you mean `poses`?"),
-        ("pose/poses", "posse/poses", "modules/m.yml:14:14: error: node `p.tracker`: input `poses`: there is no node `posse`; did you mean `pose`?"),
-        ("_mod/frames", "_mod/frame", "modules/m.yml:9:14: error: node `p.pose`: input `frames`: the module has no input `frame`; did you mean `frames`?"),
-        ("outputs: [poses]", "outpts: [poses]", "modules/m.yml:14:14: error: node `p.tracker`: input `poses`: node `pose` does not list it: add `poses` to its `outputs`"),
-        ("outputs: [tracks]\nnodes", "outputs: [track]\nnodes", "modules/m.yml:4:13: error: no node of the module lists the output `track`; did you mean `tracks`?"),
-        ("outputs: [poses]", "outputs: [poses]\n    descripton: x", "modules/m.yml:11:5: error: there is no key `descripton` here; did you mean `description`?"),
-        ("path: ../sideline\n    args: run pose", "path: ./pose.py", "modules/m.yml:6:5: error: node `p.pose`: is not one of ours: a fused module holds operators of ours only; expand it with `module:`"),
-        ("path: ../sideline\n    args: run pose", "path: sideline\n    args: run pose", "modules/m.yml:7:5: warning: node `p.pose`: dora takes a module's `path` relative to the module's file and would not find the program: write `path: ../sideline`"),
+        (
+            "pose/poses",
+            "pose/pose",
+            "modules/m.yml:14:14: error: node `p.tracker`: input `poses`: node `pose` has no output `pose`; did you mean `poses`?",
+        ),
+        (
+            "pose/poses",
+            "posse/poses",
+            "modules/m.yml:14:14: error: node `p.tracker`: input `poses`: there is no node `posse`; did you mean `pose`?",
+        ),
+        (
+            "_mod/frames",
+            "_mod/frame",
+            "modules/m.yml:9:14: error: node `p.pose`: input `frames`: the module has no input `frame`; did you mean `frames`?",
+        ),
+        (
+            "outputs: [poses]",
+            "outpts: [poses]",
+            "modules/m.yml:14:14: error: node `p.tracker`: input `poses`: node `pose` does not list it: add `poses` to its `outputs`",
+        ),
+        (
+            "outputs: [tracks]\nnodes",
+            "outputs: [track]\nnodes",
+            "modules/m.yml:4:13: error: no node of the module lists the output `track`; did you mean `tracks`?",
+        ),
+        (
+            "outputs: [poses]",
+            "outputs: [poses]\n    descripton: x",
+            "modules/m.yml:11:5: error: there is no key `descripton` here; did you mean `description`?",
+        ),
+        (
+            "path: ../sideline\n    args: run pose",
+            "path: ./pose.py",
+            "modules/m.yml:6:5: error: node `p.pose`: is not one of ours: a fused module holds operators of ours only; expand it with `module:`",
+        ),
+        (
+            "path: ../sideline\n    args: run pose",
+            "path: sideline\n    args: run pose",
+            "modules/m.yml:7:5: warning: node `p.pose`: dora takes a module's `path` relative to the module's file and would not find the program: write `path: ../sideline`",
+        ),
     ] {
         assert!(MODULE.contains(old), "{old}");
         let module = MODULE.replacen(old, new, 1);
@@ -268,7 +304,10 @@ fn runtime_keys_of_the_flow_are_checked() {
     }
     let text = format!("env:\n  SORCE: b.mp4\n  RUST_LOG: info\n  GREETING: hello\n{CAPTURE}");
     let told = Folder::with(&[("flow.yml", &text)]).told(&Overrides::default());
-    assert_eq!(told, ["flow.yml:2:3: warning: key `SORCE`: no operator of the flow has such a key; did you mean `SOURCE`?"]);
+    assert_eq!(
+        told,
+        ["flow.yml:2:3: warning: key `SORCE`: no operator of the flow has such a key; did you mean `SOURCE`?"]
+    );
 }
 
 #[test]
@@ -281,17 +320,23 @@ fn the_command_line_is_checked() {
     for (overrides, expected) in [
         (set("captur", "size", json!("1x1")), "--set captur.size: there is no node `captur`; did you mean `capture`?"),
         (set("capture", "siz", json!("1x1")), "node `capture`: key `siz`: there is no such key; did you mean `size`?"),
-        (set("capture", "sideline_stride", json!(0)), "node `capture`: key `sideline_stride`: `0` is not a value for it"),
+        (
+            set("capture", "sideline_stride", json!(0)),
+            "node `capture`: key `sideline_stride`: `0` is not a value for it",
+        ),
     ] {
         assert_eq!(folder.told(&overrides), [format!("command line: error: {expected}")]);
     }
 
-    let two = format!("{CAPTURE}  - id: second\n    path: sideline\n    args: run capture\n    env: {{SOURCE: b.mp4}}\n");
+    let two =
+        format!("{CAPTURE}  - id: second\n    path: sideline\n    args: run capture\n    env: {{SOURCE: b.mp4}}\n");
     let input = Overrides { input: Some("c.mp4".into()), ..Overrides::default() };
     let told = Folder::with(&[("flow.yml", &two)]).told(&input);
     assert_eq!(
         told,
-        ["command line: error: --input c.mp4: the flow has the sources `capture`, `second`: write --set NODE.source=c.mp4"]
+        [
+            "command line: error: --input c.mp4: the flow has the sources `capture`, `second`: write --set NODE.source=c.mp4"
+        ]
     );
     let other = "nodes:\n  - {id: s, path: sideline, args: run synthetic}\n";
     let told = Folder::with(&[("flow.yml", other)]).told(&input);
@@ -386,13 +431,18 @@ fn a_done_edge_nobody_waits_for_is_a_warning() {
     let told = Folder::with(&[("flow.yml", flow)]).told(&Overrides::default());
     assert_eq!(
         told,
-        ["flow.yml:2:5: warning: node `s`: input `done_c`: `c/done` is not awaited: another node reads its results frame by frame"]
+        [
+            "flow.yml:2:5: warning: node `s`: input `done_c`: `c/done` is not awaited: another node reads its results frame by frame"
+        ]
     );
 }
 
 #[test]
 fn missing_models_are_told() {
-    let folder = Folder::with(&[("flow.yml", CAPTURE), ("models/models.yml", "models:\n  - {name: blazepose_full, path: a.onnx, sha256: ''}\n")]);
+    let folder = Folder::with(&[
+        ("flow.yml", CAPTURE),
+        ("models/models.yml", "models:\n  - {name: blazepose_full, path: a.onnx, sha256: ''}\n"),
+    ]);
     folder.put(
         "flow.yml",
         &format!("{CAPTURE}  - id: pose\n    path: sideline\n    args: run pose\n    env: {{MODEL: ful}}\n    inputs: {{frames: capture/frames}}\n"),
@@ -401,7 +451,9 @@ fn missing_models_are_told() {
     let flow = folder.read(&Overrides::default()).unwrap();
     let told: Vec<String> = flow.check_models(&models).iter().map(ToString::to_string).collect();
     assert!(
-        told.len() == 1 && told[0].contains("flow.yml:8:5: error: node `pose`: there is no model `blazepose_ful`") && told[0].contains("did you mean `blazepose_full`?"),
+        told.len() == 1
+            && told[0].contains("flow.yml:8:5: error: node `pose`: there is no model `blazepose_ful`")
+            && told[0].contains("did you mean `blazepose_full`?"),
         "{told:?}"
     );
     let full = Overrides { set: vec![("pose".into(), "model".into(), json!("full"))], ..Overrides::default() };

@@ -33,7 +33,9 @@ fn expanded() -> String {
 
 fn read(flow: &str) -> Flow {
     let folder = Folder::with(&[("flow.yml", flow), ("modules/perception.yml", &perception())]);
-    folder.read(&Overrides::default()).unwrap_or_else(|found| panic!("{}", found.iter().map(|d| format!("{d}\n")).collect::<String>()))
+    folder
+        .read(&Overrides::default())
+        .unwrap_or_else(|found| panic!("{}", found.iter().map(|d| format!("{d}\n")).collect::<String>()))
 }
 
 fn ids(plan: &Plan) -> Vec<&str> {
@@ -82,18 +84,22 @@ fn a_fused_module_and_an_expanded_one_give_the_same_graph() {
     );
     assert_eq!(ids(&fused), ids(&expanded));
     for (a, b) in fused.nodes.iter().zip(&expanded.nodes) {
-        let wired = |node: &PlanNode| node.inputs.iter().map(|i| (i.wired.clone(), i.producer, i.queue)).collect::<Vec<_>>();
+        let wired =
+            |node: &PlanNode| node.inputs.iter().map(|i| (i.wired.clone(), i.producer, i.queue)).collect::<Vec<_>>();
         assert_eq!(wired(a), wired(b), "{}", a.id);
         assert_eq!((a.lane, a.source, a.leaf, &a.outputs), (b.lane, b.source, b.leaf, &b.outputs), "{}", a.id);
         assert_eq!(values(a), values(b), "{}", a.id);
     }
     assert_eq!(leaves(&fused), ["render", "recorder"]);
-    assert_eq!(lanes(&fused), [
-        vec!["capture"],
-        vec!["perception.pose", "perception.tracker", "perception.motion"],
-        vec!["render"],
-        vec!["recorder"],
-    ]);
+    assert_eq!(
+        lanes(&fused),
+        [
+            vec!["capture"],
+            vec!["perception.pose", "perception.tracker", "perception.motion"],
+            vec!["render"],
+            vec!["recorder"],
+        ]
+    );
     assert_eq!(values(node(&fused, "perception.tracker")), [("fighters".to_owned(), "2".to_owned())]);
     assert_eq!(values(node(&fused, "perception.pose")), [], "a key of the host that it does not have");
     let poses = &node(&fused, "recorder").inputs[1];
@@ -114,27 +120,35 @@ fn each_process_has_its_part_of_the_plan() {
     let perception = flow.plan_for_node("perception").unwrap();
     assert_eq!(ids(&perception), ["perception.pose", "perception.tracker", "perception.motion"]);
     assert_eq!(lanes(&perception).len(), 1);
-    let inputs: Vec<_> = perception.border_inputs.iter().map(|b| (b.name.as_str(), b.from.as_str(), b.foreign)).collect();
+    let inputs: Vec<_> =
+        perception.border_inputs.iter().map(|b| (b.name.as_str(), b.from.as_str(), b.foreign)).collect();
     assert_eq!(inputs, [("frames", "capture/frames", false)]);
-    let outputs: Vec<_> =
-        perception.border_outputs.iter().map(|b| (b.name.as_str(), perception.nodes[b.node].id.as_str(), b.output)).collect();
-    assert_eq!(outputs, [
-        ("motion", "perception.motion", 0),
-        ("tracked_poses", "perception.tracker", 1),
-        ("tracks", "perception.tracker", 0),
-    ]);
+    let outputs: Vec<_> = perception
+        .border_outputs
+        .iter()
+        .map(|b| (b.name.as_str(), perception.nodes[b.node].id.as_str(), b.output))
+        .collect();
+    assert_eq!(
+        outputs,
+        [
+            ("motion", "perception.motion", 0),
+            ("tracked_poses", "perception.tracker", 1),
+            ("tracks", "perception.tracker", 0),
+        ]
+    );
     assert!(!perception.sends_done && perception.remote_leaves.is_empty());
 
     let render = flow.plan_for_node("render").unwrap();
     assert!(render.sends_done && node(&render, "render").leaf);
-    assert_eq!(render.border_inputs.iter().map(|b| b.from.as_str()).collect::<Vec<_>>(), [
-        "capture/frames",
-        "perception/tracked_poses",
-        "perception/tracks",
-        "perception/motion"
-    ]);
+    assert_eq!(
+        render.border_inputs.iter().map(|b| b.from.as_str()).collect::<Vec<_>>(),
+        ["capture/frames", "perception/tracked_poses", "perception/tracks", "perception/motion"]
+    );
     assert_eq!(node(&render, "render").inputs[1].producer, Producer::Border(1));
-    assert_eq!(flow.plan_for_node("rendr").unwrap_err()[0].message, "there is no node `rendr` of ours; did you mean `render`?");
+    assert_eq!(
+        flow.plan_for_node("rendr").unwrap_err()[0].message,
+        "there is no node `rendr` of ours; did you mean `render`?"
+    );
 }
 
 #[test]
@@ -143,7 +157,8 @@ fn a_node_finds_its_part_in_the_descriptor_of_dora() {
         let folder = Folder::with(&[("flow.yml", &text), ("modules/perception.yml", &perception())]);
         let file = folder.read(&Overrides::default()).unwrap();
         let descriptor = Descriptor::parse(text.into_bytes()).unwrap().expand(&folder.path("")).unwrap();
-        let handed = Flow::from_descriptor(&descriptor, "flow", &folder.path(""), &registry(), &Overrides::default()).unwrap();
+        let handed =
+            Flow::from_descriptor(&descriptor, "flow", &folder.path(""), &registry(), &Overrides::default()).unwrap();
         assert_eq!(handed.name, "flow");
         assert_eq!(handed.diagnostics, []);
         for process in &file.processes {
@@ -151,7 +166,8 @@ fn a_node_finds_its_part_in_the_descriptor_of_dora() {
             assert_eq!((a.mode, a.window, a.lanes, a.sends_done), (b.mode, b.window, b.lanes, b.sends_done));
             assert_eq!(ids(&a), ids(&b));
             for (a, b) in a.nodes.iter().zip(&b.nodes) {
-                let wired = |node: &PlanNode| node.inputs.iter().map(|i| (i.wired.clone(), i.producer)).collect::<Vec<_>>();
+                let wired =
+                    |node: &PlanNode| node.inputs.iter().map(|i| (i.wired.clone(), i.producer)).collect::<Vec<_>>();
                 assert_eq!(wired(a), wired(b));
                 assert_eq!(values(a), values(b), "{}", a.id);
             }
@@ -224,7 +240,8 @@ const SIDE: &str = "nodes:
 #[test]
 fn a_side_input_is_outside_the_window_in_live_mode_only() {
     let folder = Folder::with(&[("flow.yml", SIDE)]);
-    let of = |mode| folder.read(&Overrides { mode: Some(mode), ..Overrides::default() }).unwrap().plan_embedded().unwrap();
+    let of =
+        |mode| folder.read(&Overrides { mode: Some(mode), ..Overrides::default() }).unwrap().plan_embedded().unwrap();
     let live = of(Mode::Live);
     assert_eq!(node(&live, "talk").inputs[0].wired.alignment, Alignment::Side { queue: 3 });
     assert_eq!(leaves(&live), ["t"]);
@@ -238,7 +255,8 @@ fn a_side_input_is_outside_the_window_in_live_mode_only() {
 
 #[test]
 fn a_source_without_an_end_makes_a_flow_live() {
-    let flow = |frames: u64| read(&SIDE.replace("run synthetic,", &format!("run synthetic, env: {{FRAMES: {frames}}},"))).mode;
+    let flow =
+        |frames: u64| read(&SIDE.replace("run synthetic,", &format!("run synthetic, env: {{FRAMES: {frames}}},"))).mode;
     assert_eq!(flow(10), Mode::Complete);
     assert_eq!(flow(0), Mode::Live);
     assert_eq!(read(&format!("env: {{SIDELINE_MODE: live}}\n{SIDE}")).mode, Mode::Live);
@@ -332,8 +350,8 @@ nodes:
     let file = |name: &str, line, column| Origin::File { path: folder.path(name), line, column };
     assert_eq!(at("s", "frames"), (json!(2), file("strong.yml", 2, 1)));
     assert_eq!(at("s", "width"), (json!(320), file("flow.yml", 1, 7)));
-    assert_eq!(at("s", "height"), (json!(240), file("flow.yml", 6, 44)));
-    assert_eq!(at("m.pose", "people"), (json!(4), file("m.yml", 3, 58)), "its own is stronger than its host's");
+    assert_eq!(at("s", "height"), (json!(240), file("flow.yml", 6, 45)));
+    assert_eq!(at("m.pose", "people"), (json!(4), file("m.yml", 3, 54)), "its own is stronger than its host's");
     assert_eq!(at("m.pose", "model"), (json!("full"), Origin::CommandLine));
     assert_eq!(at("m.t", "buffer"), (json!(8), Origin::CommandLine));
     assert_eq!(node(&plan, "m.t").stride, 2);
@@ -367,10 +385,10 @@ nodes:
     let fused = folder.read(&Overrides::default()).unwrap();
     assert_eq!(ids(&fused.plan_embedded().unwrap()), ["s", "o.in.pose", "o.in.tracker", "o.m", "r"]);
     let plan = fused.plan_for_node("o").unwrap();
-    assert_eq!(plan.border_outputs.iter().map(|b| (b.name.as_str(), plan.nodes[b.node].id.as_str())).collect::<Vec<_>>(), [
-        ("motion", "o.m"),
-        ("tracks", "o.in.tracker")
-    ]);
+    assert_eq!(
+        plan.border_outputs.iter().map(|b| (b.name.as_str(), plan.nodes[b.node].id.as_str())).collect::<Vec<_>>(),
+        [("motion", "o.m"), ("tracks", "o.in.tracker")]
+    );
     assert_eq!(plan.border_inputs.iter().map(|b| b.name.as_str()).collect::<Vec<_>>(), ["frames"]);
 }
 
@@ -378,11 +396,15 @@ nodes:
 fn what_check_prints_fits_a_terminal_and_shows_the_other_form() {
     for (text, other) in [
         (fight(), "\n    module: modules/perception.yml\n"),
-        (expanded(), "\n    path: sideline\n    args: run modules/perception.yml\n    outputs: [tracks, tracked_poses, motion]\n"),
+        (
+            expanded(),
+            "\n    path: sideline\n    args: run modules/perception.yml\n    outputs: [tracks, tracked_poses, motion]\n",
+        ),
     ] {
         let folder = Folder::with(&[("flow.yml", &text), ("modules/perception.yml", &perception())]);
         let printed = render_plan(&folder.read(&Overrides::default()).unwrap());
-        let long: Vec<&str> = printed.lines().filter(|l| l.len() > 80 && !l.contains(folder.path("").to_str().unwrap())).collect();
+        let long: Vec<&str> =
+            printed.lines().filter(|l| l.len() > 80 && !l.contains(folder.path("").to_str().unwrap())).collect();
         assert!(long.is_empty(), "{long:?}");
         assert!(printed.contains(other), "{printed}");
         assert!(printed.contains("  perception.pose, perception.tracker, perception.motion\n"), "{printed}");

@@ -1,0 +1,256 @@
+//! What is recorded of one input: its rows, and the frames it skipped.
+
+use std::{
+    fs::{File, TryLockError},
+    io::{Read, Seek, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use sideline_api::{
+    Body, Error, Header, Message, Payload, PortType, Reason, Result, WiredInput,
+    arrow::{
+        array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, StructArray, UInt32Array, UInt64Array},
+        schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef},
+    },
+};
+
+use crate::{
+    dataset::{Dataset, failed},
+    lines::Lines,
+};
+
+/// How inputs are recorded: the recorder's configuration and mode.
+#[derive(Clone, Copy)]
+pub struct Options {
+    /// Whether Parquet is written.
+    pub parquet: bool,
+    /// Whether JSON Lines are written.
+    pub lines: bool,
+    /// Frames in a row group.
+    pub row_group: u64,
+    /// Media time after which JSON Lines are handed to the system, ns.
+    pub flush_after: i64,
+}
+
+/// The files of one input.
+pub struct Recording {
+    name: String,
+    folder: PathBuf,
+    options: Options,
+    /// Goes on with the files of the folder, instead of beginning them anew.
+    resumes: bool,
+    /// Until the first row, where the type of the input is not known before.
+    rows: Option<Sheet>,
+    /// Until the first skip.
+    skipped: Option<Sheet>,
+    /// Messages since the row groups were last cut.
+    frames: u64,
+    /// Held locked: no two recorders write the same files.
+    _mark: File,
+}
+
+impl Recording {
+    /// Opens the files of an input.
+    ///
+    /// # Errors
+    /// When they cannot be written, are being written by another recorder, or the table has a column of a name the
+    /// recorder needs.
+    pub fn open(folder: &Path, run: &str, input: &WiredInput, options: Options) -> Result<Self> {
+        let (mark, resumes) = mark(folder, run, &input.name)?;
+        let mut recording = Self {
+            name: input.name.clone(),
+            folder: folder.to_owned(),
+            options,
+            resumes,
+            rows: None,
+            skipped: None,
+            frames: 0,
+            _mark: mark,
+        };
+        if !resumes {
+            for name in [input.name.clone(), skipped_name(&input.name)] {
+                Sheet::remove(folder, &name)?;
+            }
+        }
+        if let PortType::Table(table) = input.ty {
+            recording.rows = Some(recording.sheet(&input.name, &(table.fields)())?);
+        }
+        Ok(recording)
+    }
+
+    /// Records one message.
+    ///
+    /// # Errors
+    /// When it cannot be written, or is not a table.
+    pub fn record(&mut self, message: &Message) -> Result<()> {
+        let header = &message.header;
+        match &message.body {
+            Body::Data(Payload::Table(rows)) => self.rows(header, rows)?,
+            Body::Skipped(reason) => self.skip(header, reason)?,
+            Body::Data(Payload::Frame(_)) => {
+                return Err(Error::config(format!(
+                    "input `{}`: a frame came, the recorder writes tables; wire frames to `render`",
+                    self.name
+                )));
+            }
+            Body::End => return Ok(()),
+        }
+        self.frames += 1;
+        if self.frames == self.options.row_group {
+            self.frames = 0;
+            for sheet in self.rows.iter_mut().chain(&mut self.skipped) {
+                sheet.cut()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rows(&mut self, header: &Header, rows: &StructArray) -> Result<()> {
+        if self.rows.is_none() {
+            self.rows = Some(self.sheet(&self.name, rows.fields())?);
+        }
+        match &mut self.rows {
+            Some(sheet) => sheet.write(header, rows.len(), rows.columns()),
+            None => Ok(()),
+        }
+    }
+
+    fn skip(&mut self, header: &Header, reason: &Reason) -> Result<()> {
+        if self.skipped.is_none() {
+            let text = |name| Field::new(name, DataType::Utf8, false);
+            self.skipped =
+                Some(self.sheet(&skipped_name(&self.name), &Fields::from(vec![text("input"), text("reason")]))?);
+        }
+        let text = |text: &str| Arc::new(StringArray::from(vec![text])) as ArrayRef;
+        match &mut self.skipped {
+            Some(sheet) => sheet.write(header, 1, &[text(&self.name), text(&reason.to_string())]),
+            None => Ok(()),
+        }
+    }
+
+    fn sheet(&self, name: &str, fields: &Fields) -> Result<Sheet> {
+        Sheet::open(&self.folder, name, fields, self.options, self.resumes)
+    }
+
+    /// Completes the files.
+    ///
+    /// # Errors
+    /// When what is left cannot be written.
+    pub fn close(self) -> Result<()> {
+        let mut outcome = Ok(());
+        for sheet in self.rows.into_iter().chain(self.skipped) {
+            let closed = sheet.close();
+            outcome = outcome.and(closed);
+        }
+        outcome
+    }
+}
+
+fn skipped_name(input: &str) -> String {
+    format!("{input}.skipped")
+}
+
+/// Locks the files of an input, and says whether they are of this run already: the recorder was made anew.
+///
+/// The hidden file that is locked holds the name of the run. It is no part of the tables, which name no run.
+fn mark(folder: &Path, run: &str, input: &str) -> Result<(File, bool)> {
+    let path = folder.join(format!(".{input}.run"));
+    let fail = |cause| failed(&path, cause);
+    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(Error::config(format!(
+                "input `{input}`: another recorder writes `{input}` into {}; give one of the two a `folder`",
+                folder.display()
+            )));
+        }
+        Err(TryLockError::Error(cause)) => return Err(fail(cause)),
+    }
+    let mut before = String::new();
+    file.read_to_string(&mut before).map_err(fail)?;
+    let same = before == run;
+    if !same {
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(run.as_bytes())).map_err(fail)?;
+    }
+    Ok((file, same))
+}
+
+/// A table in both forms.
+struct Sheet {
+    schema: SchemaRef,
+    dataset: Option<Dataset>,
+    lines: Option<Lines>,
+}
+
+impl Sheet {
+    fn open(folder: &Path, name: &str, fields: &Fields, options: Options, resumes: bool) -> Result<Self> {
+        let schema = schema(name, fields)?;
+        let dataset = match options.parquet {
+            true => Some(Dataset::open(folder.join(format!("{name}.parquet")), schema.clone(), resumes)?),
+            false => None,
+        };
+        let lines = match options.lines {
+            true => Some(Lines::open(folder.join(format!("{name}.jsonl")), &schema, options.flush_after)?),
+            false => None,
+        };
+        Ok(Self { schema, dataset, lines })
+    }
+
+    /// Removes what an earlier run left in both forms.
+    fn remove(folder: &Path, name: &str) -> Result<()> {
+        Dataset::remove(&folder.join(format!("{name}.parquet")))?;
+        Lines::remove(&folder.join(format!("{name}.jsonl")))
+    }
+
+    fn write(&mut self, header: &Header, rows: usize, columns: &[ArrayRef]) -> Result<()> {
+        if rows > 0 {
+            let mut all: Vec<ArrayRef> = vec![
+                Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&*header.stream, rows))),
+                Arc::new(UInt32Array::from_value(header.session, rows)),
+                Arc::new(UInt64Array::from_value(header.frame, rows)),
+                Arc::new(Int64Array::from_value(header.pts, rows)),
+            ];
+            all.extend(columns.iter().cloned());
+            let batch = RecordBatch::try_new(self.schema.clone(), all).map_err(|cause| {
+                Error::other(format!("frame {}: the table changed its columns: {cause}", header.frame))
+            })?;
+            if let Some(dataset) = &mut self.dataset {
+                dataset.append(&batch)?;
+            }
+            if let Some(lines) = &mut self.lines {
+                lines.append(&batch)?;
+            }
+        }
+        self.lines.as_mut().map_or(Ok(()), |lines| lines.flush_if_due(header.pts))
+    }
+
+    fn cut(&mut self) -> Result<()> {
+        self.dataset.as_mut().map_or(Ok(()), Dataset::cut)
+    }
+
+    fn close(self) -> Result<()> {
+        let lines = self.lines.map_or(Ok(()), Lines::close);
+        self.dataset.map_or(Ok(()), Dataset::close).and(lines)
+    }
+}
+
+/// The recorder's columns, then the table's.
+fn schema(name: &str, fields: &Fields) -> Result<SchemaRef> {
+    let own = [
+        Field::new("stream", DataType::Utf8, false),
+        Field::new("session", DataType::UInt32, false),
+        Field::new("frame", DataType::UInt64, false),
+        Field::new("pts", DataType::Int64, false),
+    ];
+    if let Some(taken) = own.iter().find(|column| fields.find(column.name()).is_some()) {
+        return Err(Error::config(format!(
+            "table `{name}` has a column `{0}`: the recorder writes one of that name itself; \
+             call it otherwise (a row about another frame names it `at`)",
+            taken.name()
+        )));
+    }
+    let all: Vec<FieldRef> = own.into_iter().map(Arc::new).chain(fields.iter().cloned()).collect();
+    Ok(Arc::new(Schema::new(all)))
+}

@@ -1,0 +1,86 @@
+"""What models/reference/blazepose.py says of raw I420 frames, as JSON for tests/reference.rs.
+
+    python reference.py REFERENCE MODELS I420 WIDTHxHEIGHT FRAMES OUT
+
+The landmark model of fast-moving people is bistable: rounding its input to 8 bits turns single joints by 30 pixels. So that
+two implementations can be compared to a pixel they must see the same picture. Beside its own (RGB of the whole frame first,
+chroma by nearest sample) the reference is therefore given what `sideline-inference` documents: luma and chroma each
+interpolated where the point lies, chroma sited as in H.264, then converted. Both are written out.
+"""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+reference, models, raw, size, count, out = sys.argv[1:]
+spec = importlib.util.spec_from_file_location("blazepose", reference)
+blazepose = importlib.util.module_from_spec(spec)
+sys.modules["blazepose"] = blazepose
+spec.loader.exec_module(blazepose)
+WIDTH, HEIGHT = (int(n) for n in size.split("x"))
+KR, KB = 0.2126, 0.0722
+
+
+def interpolate(plane: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Bilinear at (x, y), where whole numbers are samples; beyond the border the last sample."""
+    rows, columns = plane.shape
+    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+    fx, fy = x - left, y - top
+
+    def at(dx: int, dy: int) -> np.ndarray:
+        return plane[np.clip(top + dy, 0, rows - 1), np.clip(left + dx, 0, columns - 1)].astype(np.float64)
+
+    return (at(0, 0) * (1 - fx) + at(1, 0) * fx) * (1 - fy) + (at(0, 1) * (1 - fx) + at(1, 1) * fx) * fy
+
+
+def sample_planes(planes: list, region, size: int, taps: int = 1) -> np.ndarray:
+    """A region of I420 planes as RGB 0..255, black outside."""
+    steps = (np.arange(size) + 0.5) / size - 0.5
+    position = region.to_frame(np.stack(np.meshgrid(steps, steps), axis=-1))
+    x, y = position[..., 0] - 0.5, position[..., 1] - 0.5
+    # The share of the point's four luma neighbours that lies in the frame.
+    inside = [np.clip(np.minimum(p + 1, last - p), 0, 1) for p, last in ((x, WIDTH), (y, HEIGHT))]
+    share = inside[0] * inside[1]
+    luma = (interpolate(planes[0], x, y) - 16) * 255 / 219
+    # H.264, chroma_sample_loc_type 0: on even luma columns, between two luma rows.
+    cb, cr = ((interpolate(plane, x / 2, (y - 0.5) / 2) - 128) * 255 / 224 for plane in planes[1:])
+    red, blue = luma + 2 * (1 - KR) * cr, luma + 2 * (1 - KB) * cb
+    green = (luma - KR * red - KB * blue) / (1 - KR - KB)
+    return (np.clip(np.stack([red, green, blue], axis=-1) * share[..., None], 0, 255)).astype(np.float32)
+
+
+def pose_json(pose) -> dict:
+    return {
+        "score": pose.score,
+        "landmarks": pose.landmarks.tolist(),
+        "visibility": pose.visibility.tolist(),
+        "world": pose.world.tolist(),
+        "next_region": blazepose.region_json(pose.next_region),
+    }
+
+
+model = blazepose.BlazePose(Path(models), "lite")
+sample_rgb = blazepose.sample
+frames = []
+for number, rgb in blazepose.read_i420(Path(raw), WIDTH, HEIGHT, "bt709", list(range(int(count)))):
+    with open(raw, "rb") as file:
+        file.seek(number * WIDTH * HEIGHT * 3 // 2)
+        data = np.frombuffer(file.read(WIDTH * HEIGHT * 3 // 2), np.uint8)
+    y, u, v = np.split(data, [WIDTH * HEIGHT, WIDTH * HEIGHT * 5 // 4])
+    planes = [y.reshape(HEIGHT, WIDTH), u.reshape(HEIGHT // 2, WIDTH // 2), v.reshape(HEIGHT // 2, WIDTH // 2)]
+    people = []
+    for detection in model.detect(rgb, blazepose.tiles(WIDTH, HEIGHT, 2), taps=4):
+        region = blazepose.region_of(detection.keypoints[0], detection.keypoints[1])
+        blazepose.sample = sample_planes
+        same = model.pose(planes, region)
+        blazepose.sample = sample_rgb
+        people.append({
+            "region": blazepose.region_json(region),
+            "planes": pose_json(same),
+            "rgb": pose_json(model.pose(rgb, region)),
+        })
+    frames.append(people)
+Path(out).write_text(json.dumps(frames))

@@ -1,0 +1,158 @@
+//! BlazePose in Rust against the same ONNX models run by Python (models/reference/blazepose.py), on raw frames that both
+//! read: every joint that can be seen lies within one pixel of a 1080p frame.
+//!
+//! `reference.py` beside this file tells why the reference is also given our way of sampling; its own is compared as well,
+//! by the median.
+//!
+//! Needs the clip, the models, ffmpeg and the .venv that `cargo xtask setup` makes; says so and returns where one is absent.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
+
+use serde_json::Value;
+use sideline_api::{Color, Device, Encoding, Frame, Matrix, Mode, Resources, clock::WallClock, models::Models};
+use sideline_inference::Region;
+use sideline_pose::{detector::Detector, landmarks::Landmarker, region::PersonRegion};
+
+const WIDTH: usize = 1920;
+const HEIGHT: usize = 1080;
+const FRAMES: usize = 5;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// What is missing, if something is.
+fn missing(python: &Path) -> Option<String> {
+    let files = ["models/clips/athletes.mp4", "models/onnx/blazepose_detector.onnx", "models/onnx/blazepose_lite.onnx"];
+    let file = files.iter().map(|file| root().join(file)).chain([python.to_owned()]).find(|file| !file.exists());
+    if let Some(file) = file {
+        return Some(format!("{} (run `cargo xtask setup`)", file.display()));
+    }
+    let works = |program: &Path, arguments: &[&str]| {
+        Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+    };
+    if !works(Path::new("ffmpeg"), &["-version"]) {
+        return Some("ffmpeg".into());
+    }
+    if !works(python, &["-c", "import numpy, onnxruntime"]) {
+        return Some(format!("numpy and onnxruntime in {}", python.display()));
+    }
+    None
+}
+
+fn resources() -> Resources {
+    Resources {
+        node: "pose".into(),
+        mode: Mode::Complete,
+        device: Device::Cpu,
+        run_dir: std::env::temp_dir(),
+        run: "test".into(),
+        inputs: vec![],
+        search: vec![],
+        models: Arc::new(Models::open(root()).unwrap()),
+        clock: Arc::new(WallClock),
+    }
+}
+
+fn numbers(value: &Value) -> Vec<f32> {
+    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect()
+}
+
+fn region(value: &Value) -> PersonRegion {
+    let centre = numbers(&value["centre"]);
+    let number = |key: &str| value[key].as_f64().unwrap() as f32;
+    PersonRegion { x: centre[0], y: centre[1], size: number("size"), rotation: number("rotation") }
+}
+
+#[test]
+fn joints_agree_with_the_python_reference_to_a_pixel() {
+    let python = root().join(".venv/bin/python");
+    if let Some(what) = missing(&python) {
+        println!("skipped: there is no {what}");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (raw, json) = (folder.path().join("frames.i420"), folder.path().join("reference.json"));
+    // The upright clip in the middle of 1080p frames; every 20th frame.
+    let filter = format!("select=not(mod(n\\,20)),scale=-2:{HEIGHT},pad={WIDTH}:{HEIGHT}:-1:0");
+    let decoded = Command::new("ffmpeg")
+        .args(["-v", "error", "-i"])
+        .arg(root().join("models/clips/athletes.mp4"))
+        .args(["-vf", &filter, "-vsync", "passthrough", "-pix_fmt", "yuv420p", "-f", "rawvideo"])
+        .arg(&raw)
+        .output()
+        .unwrap();
+    assert!(decoded.status.success(), "{}", String::from_utf8_lossy(&decoded.stderr));
+    let reference = Command::new(&python)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference.py"))
+        .args([root().join("models/reference/blazepose.py"), root().join("models/onnx"), raw.clone()])
+        .args([format!("{WIDTH}x{HEIGHT}"), FRAMES.to_string()])
+        .arg(&json)
+        .output()
+        .unwrap();
+    assert!(reference.status.success(), "{}", String::from_utf8_lossy(&reference.stderr));
+    let reference: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let bytes = std::fs::read(&raw).unwrap();
+    let size = WIDTH * HEIGHT * 3 / 2;
+    assert_eq!(bytes.len(), FRAMES * size);
+
+    let resources = resources();
+    let mut landmarker = Landmarker::new(&resources, "blazepose_lite").unwrap();
+    let mut detector = Detector::new(&resources).unwrap();
+    let (mut people, mut apart, mut apart_rgb) = (0, Vec::new(), Vec::new());
+    let (mut worst_world, mut worst_next) = (0.0_f32, 0.0_f32);
+    for (number, bytes) in bytes.chunks_exact(size).enumerate() {
+        let color = Color { matrix: Matrix::Bt709, full_range: false };
+        let frame = Frame::from_packed(WIDTH as u32, HEIGHT as u32, Encoding::I420, color, bytes.to_vec()).unwrap();
+        let theirs = reference[number].as_array().unwrap();
+        for them in theirs {
+            let seen = landmarker.see(&frame, &region(&them["region"])).unwrap();
+            let same = &them["planes"];
+            let (visibility, world) = (numbers(&same["visibility"]), same["world"].as_array().unwrap());
+            people += 1;
+            assert!((seen.score - same["score"].as_f64().unwrap() as f32).abs() < 1e-3, "frame {number}: score");
+            for i in (0..33).filter(|i| visibility[*i] > 0.5) {
+                let joint = seen.joints[i];
+                let to = |pose: &Value| {
+                    let point = numbers(&pose["landmarks"][i]);
+                    (joint[0] - point[0]).hypot(joint[1] - point[1])
+                };
+                assert!(to(same) <= 1.0, "frame {number}, joint {i}: {} px apart", to(same));
+                assert!((joint[3] - visibility[i]).abs() < 0.01, "frame {number}, joint {i}: visibility");
+                apart.push(to(same));
+                apart_rgb.push(to(&them["rgb"]));
+                for (ours, theirs) in seen.world[i].iter().zip(numbers(&world[i])) {
+                    worst_world = worst_world.max((ours - theirs).abs());
+                }
+            }
+            let next = region(&same["next_region"]);
+            worst_next = worst_next.max((seen.next.x - next.x).hypot(seen.next.y - next.y));
+            assert!((seen.next.size - next.size).abs() < 1.0 && (seen.next.rotation - next.rotation).abs() < 0.01);
+        }
+        let tiles = [Region::square(540.0, 540.0, 1080.0, 0.0), Region::square(1380.0, 540.0, 1080.0, 0.0)];
+        let ours: Vec<PersonRegion> = tiles
+            .iter()
+            .flat_map(|tile| detector.detect(&frame, tile, 0.5).unwrap())
+            .map(|detection| detection.region)
+            .collect();
+        for them in theirs {
+            let region = region(&them["region"]);
+            assert!(ours.iter().any(|ours| ours.same_person(&region)), "frame {number}: {region:?} not in {ours:?}");
+        }
+    }
+    let spread = |mut apart: Vec<f32>| {
+        apart.sort_by(f32::total_cmp);
+        (apart[apart.len() / 2], apart[apart.len() * 95 / 100], apart[apart.len() - 1])
+    };
+    let joints = apart.len();
+    assert!(people >= 7 && joints > 150, "only {joints} joints of {people} people were compared");
+    let (same, rgb) = (spread(apart), spread(apart_rgb));
+    println!("{people} people, {joints} joints; px apart (median, 95 %, worst): {same:.4?}; by whole-frame RGB: {rgb:.3?}");
+    println!("worst of the joints in metres: {worst_world:.5}, of the next region: {worst_next:.4} px");
+    assert!(worst_world < 0.01 && worst_next < 0.5);
+    assert!(rgb.0 < 1.0, "the whole-frame conversion gives other joints: {rgb:?}");
+}

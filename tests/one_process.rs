@@ -1,0 +1,169 @@
+//! Flows in one process, by the program itself.
+
+mod support;
+
+use support::{Bench, json};
+
+fn flow(source: &str, middle: &str) -> String {
+    format!(
+        "nodes:
+  - id: synthetic
+    path: sideline
+    args: run synthetic
+    env: {{FRAMES: 120, WIDTH: 64, HEIGHT: 48{source}}}
+    inputs: {{done_recorder: recorder/done}}
+    outputs: [frames]
+  - id: middle
+    path: sideline
+    args: run rehearse
+    env: {{WORK_MS: 0{middle}}}
+    inputs: {{frames: synthetic/frames}}
+    outputs: [frames]
+  - id: counter
+    path: sideline
+    args: run counter
+    inputs: {{frames: middle/frames}}
+    outputs: [counts]
+  - id: recorder
+    path: sideline
+    args: run recorder
+    inputs: {{counts: counter/counts}}
+    outputs: [done]
+"
+    )
+}
+
+#[test]
+fn a_run_leaves_its_tables_and_its_books() {
+    let bench = Bench::new();
+    bench.write("flow.yml", &flow("", ""));
+    let ended = bench.sideline(&["run", "flow.yml", "--output", "out"]);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    let run = json(bench.path().join("out/run.json"));
+    assert_eq!(run["result"]["status"], "done");
+    assert_eq!(run["result"]["reproducible"], true);
+    assert_eq!(run["result"]["sources"][0]["admitted"], 120);
+    let lines = std::fs::read_to_string(bench.path().join("out/counts.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), 120);
+    let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["stream"], &last["frame"], &last["frames"]), (&"synthetic".into(), &119.into(), &120.into()));
+    assert!(bench.path().join("out/counts.parquet").is_file() && bench.path().join("out/timing.parquet").is_file());
+    let result = bench.sideline(&["result", "out"]);
+    assert_eq!((result.code, result.text.contains("120 decoded = 120 admitted + 0 forgotten")), (0, true), "{}", result.text);
+}
+
+#[test]
+fn a_second_run_gives_the_same_bytes() {
+    let bench = Bench::new();
+    bench.write("flow.yml", &flow("", ""));
+    for out in ["a", "b"] {
+        assert_eq!(bench.sideline(&["run", "flow.yml", "--output", out]).code, 0);
+    }
+    for file in ["counts.parquet", "counts.jsonl"] {
+        let read = |out: &str| std::fs::read(bench.path().join(out).join(file)).unwrap();
+        assert_eq!(read("a"), read("b"), "{file}");
+    }
+}
+
+#[test]
+fn a_live_run_forgets_and_says_so_and_records_what_was_admitted() {
+    let bench = Bench::new();
+    bench.write("flow.yml", &flow(", FPS: 400", ", WORK_MS: 20"));
+    let ended = bench.sideline(&["run", "flow.yml", "--mode", "live", "--output", "out"]);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    let source = &json(bench.path().join("out/run.json"))["result"]["sources"][0];
+    let count = |key: &str| source[key].as_u64().unwrap();
+    assert!(count("forgotten") > 0 && count("decoded") == count("admitted") + count("forgotten"), "{source}");
+    let lines = std::fs::read_to_string(bench.path().join("out/counts.jsonl")).unwrap();
+    assert_eq!(lines.lines().count() as u64, count("admitted"));
+}
+
+#[test]
+fn what_goes_wrong_has_its_message_and_its_code() {
+    for (source, middle, arguments, code, text) in [
+        ("", ", PANIC_AT: 5", "", 6, "node `middle`, frame 5 of stream `synthetic`: panic: `panic_at` is set"),
+        ("", ", ERROR_AT: 5", "", 6, "frame 5 of stream `synthetic`: `error_at` is set"),
+        ("", ", FAIL_IN_NEW: true", "", 6, "node `middle`: `fail_in_new` is set"),
+        ("", ", WORK_MS: fast", "", 1, "flow.yml:11:"),
+        ("", ", PANIC_ATT: 5", "", 1, "did you mean `panic_at`?"),
+        (", WIDTHH: 5", "", "", 1, "did you mean `width`?"),
+        (", FPS: 0", "", "", 1, "out of range"),
+        ("", "", "--set=middle.work_mss=1", 1, "did you mean `work_ms`?"),
+        ("", "", "--set=midle.work_ms=1", 1, "did you mean `middle`?"),
+        ("", "", "--mode=lively", 1, "lively"),
+        ("", "", "--output=/proc/nowhere", 4, "/proc/nowhere"),
+    ] {
+        let bench = Bench::new();
+        bench.write("flow.yml", &flow(source, middle));
+        let mut all = vec!["run", "flow.yml"];
+        all.extend((!arguments.is_empty()).then_some(arguments));
+        let ended = bench.sideline(&all);
+        assert_eq!(ended.code, code, "{source}{middle}{arguments}: {}", ended.text);
+        assert!(ended.text.contains(text), "{source}{middle}{arguments}: {}", ended.text);
+    }
+}
+
+#[test]
+fn a_failed_run_is_marked_partial_and_keeps_what_was_right() {
+    let bench = Bench::new();
+    bench.write("flow.yml", &flow("", ", ERROR_AT: 50"));
+    assert_eq!(bench.sideline(&["run", "flow.yml", "--output", "out"]).code, 6);
+    assert_eq!(json(bench.path().join("out/run.json"))["result"]["status"], "partial");
+    let lines = std::fs::read_to_string(bench.path().join("out/counts.jsonl")).unwrap();
+    assert!(lines.lines().count() <= 50);
+    let result = bench.sideline(&["result", "out"]);
+    assert!(result.code == 6 && result.text.contains("PARTIAL"), "{}", result.text);
+}
+
+#[test]
+fn a_hang_ends_the_run_and_names_the_node() {
+    let bench = Bench::new();
+    let flow = format!("env: {{SIDELINE_STALL_S: 1}}\n{}", flow("", ", HANG_AT: 7"));
+    bench.write("flow.yml", &flow);
+    let ended = bench.sideline(&["run", "flow.yml"]);
+    assert_eq!(ended.code, 6, "{}", ended.text);
+    assert!(ended.text.contains("node `middle` did not answer for 1 s"), "{}", ended.text);
+}
+
+#[test]
+fn frames_and_json_and_progress_are_for_programs() {
+    let bench = Bench::new();
+    bench.write("flow.yml", &flow("", ""));
+    let ended = bench.sideline(&["run", "flow.yml", "--frames", "10", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&ended.text).unwrap();
+    assert_eq!(report["sources"][0]["admitted"], 10, "{}", ended.text);
+    let ended = bench.sideline(&["run", "flow.yml", "--progress", "json"]);
+    let line = ended.text.lines().find(|line| line.starts_with('{')).unwrap();
+    let progress: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(progress["frames"], 120);
+}
+
+#[test]
+fn what_is_not_a_flow_is_said_to_be_none() {
+    let bench = Bench::new();
+    bench.write("empty.yml", "");
+    bench.write("broken.yml", "nodes: [\n");
+    for (what, text) in [
+        ("absent.yml", "absent.yml"),
+        ("empty.yml", "empty.yml"),
+        ("broken.yml", "broken.yml:2:"),
+        ("trackr", "did you mean `tracker`?"),
+        ("tracker", "runs as a node of a flow"),
+    ] {
+        let ended = bench.sideline(&["run", what]);
+        assert_eq!(ended.code, 1, "{what}: {}", ended.text);
+        assert!(ended.text.contains(text), "{what}: {}", ended.text);
+    }
+}
+
+#[test]
+fn operators_are_listed_and_shown() {
+    let bench = Bench::new();
+    let list = bench.sideline(&["list"]);
+    assert!(list.text.contains("counter      Counts frames"), "{}", list.text);
+    let shown: serde_json::Value = serde_json::from_str(&bench.sideline(&["inspect", "counter", "--json"]).text).unwrap();
+    assert_eq!(shown["keys"][0]["key"], "step");
+    bench.write("flow.yml", &flow(", FPS: 12", ""));
+    let values = bench.sideline(&["inspect", "flow.yml"]).text;
+    assert!(values.contains("fps = 12.0  (") && values.contains("flow.yml:5:"), "{values}");
+}

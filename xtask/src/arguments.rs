@@ -1,0 +1,179 @@
+//! The command line.
+
+/// What `cargo xtask` prints without arguments; at most 80 columns.
+pub const HELP: &str = "\
+From a fresh clone to a demo, tests and benchmarks.
+
+Usage: cargo xtask COMMAND
+
+  setup                     Put in place what the rest needs: system packages
+                            (apt), .venv with the Python packages, models, clip.
+                            What is there already is left alone.
+  demo                      Set up, build, and run dataflows/fight.yml on the
+                            clip; then say where video, tables and figures are.
+    --dora                  One process per node, under a dora of its own.
+    --frames N              End after N frames (not with --dora).
+  test [ARGS]               Set up, then all tests, Python's and Rust's. With
+                            ARGS only `cargo test ARGS`.
+  bench [WHAT] [ARGS]       Set up, build, and run `sideline bench WHAT ARGS`:
+                            hops, preprocess, tracker, fight or all (default).
+
+Environment: CARGO_TARGET_DIR says where builds go (default: target). Logs of
+each step are in xtask-logs there. Exit code 0: done; 1: the message says what
+failed and how to mend it; 130: stopped. `demo` and `bench` give the code of
+`sideline`.
+";
+
+/// What `sideline bench` can measure.
+pub const BENCHES: [&str; 4] = ["hops", "preprocess", "tracker", "fight"];
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Print the help.
+    Help,
+    /// Put everything in place.
+    Setup,
+    /// Run the demo.
+    Demo {
+        /// Under dora instead of in one process.
+        dora: bool,
+        /// End after so many frames.
+        frames: Option<u64>,
+    },
+    /// Run tests.
+    Test {
+        /// For `cargo test`.
+        arguments: Vec<String>,
+    },
+    /// Run benchmarks.
+    Bench {
+        /// Which ones, in order.
+        what: Vec<String>,
+        /// For `sideline bench`.
+        arguments: Vec<String>,
+    },
+}
+
+/// Reads the arguments after the program's name.
+///
+/// # Errors
+/// What is wrong, and what is possible instead.
+pub fn parse(given: &[String]) -> Result<Command, String> {
+    let Some((command, rest)) = given.split_first() else { return Ok(Command::Help) };
+    // `test` hands its arguments on: `--help` after it is cargo's.
+    if command != "test" && rest.iter().any(|a| a == "--help" || a == "-h") {
+        return Ok(Command::Help);
+    }
+    match command.as_str() {
+        "--help" | "-h" | "help" => Ok(Command::Help),
+        "setup" => match rest.first() {
+            None => Ok(Command::Setup),
+            Some(other) => Err(format!("`setup` takes no arguments, `{other}` was given")),
+        },
+        "demo" => demo(rest),
+        "test" => Ok(Command::Test { arguments: rest.to_vec() }),
+        "bench" => bench(rest),
+        other => {
+            Err(format!("unknown command `{other}`; there are setup, demo, test and bench (`cargo xtask --help`)"))
+        }
+    }
+}
+
+fn demo(rest: &[String]) -> Result<Command, String> {
+    let (mut dora, mut frames) = (false, None);
+    let mut rest = rest.iter();
+    while let Some(argument) = rest.next() {
+        if argument == "--dora" {
+            dora = true;
+        } else if argument == "--frames" {
+            frames = Some(number(rest.next().ok_or("`--frames` wants a number, as in `--frames 50`")?)?);
+        } else if let Some(value) = argument.strip_prefix("--frames=") {
+            frames = Some(number(value)?);
+        } else {
+            return Err(format!("`demo` does not know `{argument}`; it takes --dora and --frames N"));
+        }
+    }
+    if dora && frames.is_some() {
+        return Err("`--frames` goes only with a run in one process: leave out `--dora` or `--frames`".into());
+    }
+    Ok(Command::Demo { dora, frames })
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(format!("`--frames` wants a whole number above 0, not `{text}`")),
+    }
+}
+
+fn bench(rest: &[String]) -> Result<Command, String> {
+    let all = || BENCHES.map(String::from).to_vec();
+    let (what, arguments) = match rest.split_first() {
+        Some((name, arguments)) if name == "all" => (all(), arguments),
+        Some((name, arguments)) if BENCHES.contains(&name.as_str()) => (vec![name.clone()], arguments),
+        Some((name, _)) if !name.starts_with('-') => {
+            return Err(format!("no benchmark is called `{name}`; there are {} and all", BENCHES.join(", ")));
+        }
+        _ => (all(), rest),
+    };
+    Ok(Command::Bench { what, arguments: arguments.to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, String> {
+        parse(&line.split_whitespace().map(String::from).collect::<Vec<_>>())
+    }
+
+    fn strings(items: &[&str]) -> Vec<String> {
+        items.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn help_is_the_answer_to_nothing_and_fits_80_columns() {
+        for line in ["", "--help", "-h", "help", "demo --help", "bench hops -h"] {
+            assert_eq!(parsed(line), Ok(Command::Help), "{line}");
+        }
+        for line in HELP.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+
+    #[test]
+    fn demo_takes_its_two_options_but_not_together() {
+        assert_eq!(parsed("demo"), Ok(Command::Demo { dora: false, frames: None }));
+        assert_eq!(parsed("demo --dora"), Ok(Command::Demo { dora: true, frames: None }));
+        assert_eq!(parsed("demo --frames 7"), Ok(Command::Demo { dora: false, frames: Some(7) }));
+        assert_eq!(parsed("demo --frames=7"), parsed("demo --frames 7"));
+        for wrong in ["demo --frames", "demo --frames 0", "demo --frames x", "demo fast", "demo --dora --frames 7"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn test_hands_everything_on() {
+        let Ok(Command::Test { arguments }) = parsed("test -p sideline-graph -- --help") else { panic!() };
+        assert_eq!(arguments, strings(&["-p", "sideline-graph", "--", "--help"]));
+    }
+
+    #[test]
+    fn bench_runs_all_unless_one_is_named() {
+        let all = Command::Bench { what: strings(&BENCHES), arguments: vec![] };
+        assert_eq!(parsed("bench"), Ok(all));
+        assert_eq!(parsed("bench all"), parsed("bench"));
+        let hops = Command::Bench { what: strings(&["hops"]), arguments: strings(&["--json"]) };
+        assert_eq!(parsed("bench hops --json"), Ok(hops));
+        let Ok(Command::Bench { what, arguments }) = parsed("bench --json") else { panic!() };
+        assert_eq!((what.len(), arguments), (4, strings(&["--json"])));
+        assert!(parsed("bench hop").unwrap_err().contains("hops, preprocess"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        assert!(parsed("setup --fast").is_err());
+        assert!(parsed("build").unwrap_err().contains("setup, demo, test and bench"));
+    }
+}

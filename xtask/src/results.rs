@@ -1,0 +1,95 @@
+//! Says where a run left what: video, tables, figures.
+
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
+
+use crate::house::House;
+
+/// Kinds of files of a run, in the order they are shown.
+const KINDS: [&str; 4] = ["overlay video", "tables", "figures", "results"];
+
+/// Prints the files of the run in `folder`, by kind.
+pub fn print(house: &House, folder: &Path) {
+    let mut files = Vec::new();
+    collect(folder, &mut files);
+    files.sort();
+    println!("\nThe run is in {}", house.short(folder));
+    print!("{}", listing(folder, &files));
+}
+
+/// A line per file; nothing for kinds of which there is none.
+fn listing(folder: &Path, files: &[(PathBuf, u64)]) -> String {
+    let mut text = String::new();
+    for kind in KINDS {
+        let mut label = kind;
+        for (path, bytes) in files {
+            let inside = path.strip_prefix(folder).unwrap_or(path);
+            if kind_of(inside) == Some(kind) {
+                let _ = writeln!(text, "  {label:<14} {}  ({})", inside.display(), size(*bytes));
+                label = "";
+            }
+        }
+    }
+    text
+}
+
+fn kind_of(inside: &Path) -> Option<&'static str> {
+    if inside.starts_with("result") {
+        return Some("results");
+    }
+    // With several processes each measures its own times, into a folder.
+    if inside.starts_with("timing") {
+        return Some("figures");
+    }
+    match (inside.file_name()?.to_str()?, inside.extension()?.to_str()?) {
+        ("run.json" | "timing.parquet", _) => Some("figures"),
+        (_, "parquet" | "jsonl" | "csv") => Some("tables"),
+        (_, "mp4" | "mkv" | "webm") => Some("overlay video"),
+        _ => None,
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.0} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
+fn collect(folder: &Path, files: &mut Vec<(PathBuf, u64)>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        match entry.metadata() {
+            Ok(data) if data.is_dir() => collect(&entry.path(), files),
+            Ok(data) => files.push((entry.path(), data.len())),
+            Err(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_listed_by_kind() {
+        let files =
+            ["overlay.mp4", "result/all.json", "run.json", "timing/capture.parquet", "tracks.parquet", "x.part"];
+        let files: Vec<_> = files.iter().map(|name| (Path::new("/r").join(name), 2_000)).collect();
+        let expected = "  overlay video  overlay.mp4  (2 kB)
+  tables         tracks.parquet  (2 kB)
+  figures        run.json  (2 kB)
+                 timing/capture.parquet  (2 kB)
+  results        result/all.json  (2 kB)
+";
+        assert_eq!(listing(Path::new("/r"), &files), expected);
+    }
+
+    #[test]
+    fn sizes_are_in_the_unit_that_fits() {
+        assert_eq!([size(999), size(1_000), size(2_500_000)], ["999 B", "1 kB", "2.5 MB"]);
+    }
+}
