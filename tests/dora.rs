@@ -26,7 +26,7 @@ nodes:
   - id: one
     path: sideline
     args: run rehearse
-    env: {{WORK_MS: 0{change}}}
+    env: {{SIDELINE_STRIDE: 1{change}}}
     inputs: {{frames: synthetic/frames}}
     outputs: [frames]
     {pool}
@@ -49,8 +49,8 @@ nodes:
 fn dora_run(bench: &Bench, flow: &str) -> (Ended, Ended) {
     bench.write("flow.yml", flow);
     let ended = finish(bench.command("dora").args(["run", "flow.yml"]));
-    let result = bench.sideline(&["result", bench.last_run().to_str().unwrap()]);
     nothing_stays(bench);
+    let result = bench.sideline(&["result", bench.last_run().to_str().unwrap()]);
     (ended, result)
 }
 
@@ -59,8 +59,10 @@ fn nothing_stays(bench: &Bench) {
     let here = bench.path().canonicalize().unwrap();
     let until = Instant::now() + Duration::from_secs(20);
     loop {
-        let left: Vec<u32> =
-            processes(&["sideline", "run"]).into_iter().filter(|p| working_directory(*p) == Some(here.clone())).collect();
+        let left: Vec<u32> = processes(&["sideline", "run"])
+            .into_iter()
+            .filter(|p| working_directory(*p) == Some(here.clone()))
+            .collect();
         if left.is_empty() {
             return;
         }
@@ -70,29 +72,42 @@ fn nothing_stays(bench: &Bench) {
 }
 
 /// The process of a node, once it has begun to work: its timing file is there.
-fn pid_of(bench: &Bench, node: &str, argument: &str) -> u32 {
+fn pid_of(bench: &Bench, node: &str) -> u32 {
     let here = bench.path().canonicalize().unwrap();
     let until = Instant::now() + Duration::from_secs(30);
     loop {
-        let started = bench.path().join("runs").read_dir().into_iter().flatten().flatten().any(|run| {
-            run.path().join("timing").join(format!("{node}.parquet")).exists()
-        });
-        let mut pids: Vec<u32> =
-            processes(&["sideline", argument]).into_iter().filter(|p| working_directory(*p) == Some(here.clone())).collect();
-        // Two nodes run `rehearse`; dora starts them in the order of their ids.
-        pids.sort_unstable();
-        if started && !pids.is_empty() {
-            return if node == "two" { pids[pids.len() - 1] } else { pids[0] };
+        let mut runs = bench.path().join("runs").read_dir().into_iter().flatten().flatten();
+        let started = runs.any(|run| run.path().join("timing").join(format!("{node}.parquet")).exists());
+        let mut ours =
+            processes(&["sideline", "run"]).into_iter().filter(|p| working_directory(*p) == Some(here.clone()));
+        let pid = ours.find(|pid| node_of(*pid).as_deref() == Some(node));
+        if let (true, Some(pid)) = (started, pid) {
+            return pid;
         }
         assert!(Instant::now() < until, "`{node}` did not start");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
+/// The node that a process is, as dora told it.
+fn node_of(pid: u32) -> Option<String> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let text = String::from_utf8_lossy(&environment);
+    let config = text.split('\0').find(|variable| variable.starts_with("DORA_NODE_CONFIG="))?;
+    let after = config.split("node_id").nth(1)?;
+    Some(after.trim_start_matches(['"', ':', ' ']).split(['"', ',', '\n', ' ']).next()?.to_owned())
+}
+
 fn start(bench: &Bench, flow: &str) -> Child {
     bench.write("flow.yml", flow);
     let mut command = bench.command("dora");
-    command.args(["run", "flow.yml"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    command
+        .args(["run", "flow.yml"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 fn processed(run: &Path, node: &str) -> u64 {
@@ -116,23 +131,20 @@ fn ten_runs_of_500_frames_of_3_mb_lose_none() {
 #[test]
 fn a_killed_node_ends_the_run_and_is_named() {
     let Some(_lock) = dora() else { return };
-    for (node, argument) in
-        [("synthetic", "run synthetic"), ("one", "run rehearse"), ("two", "run rehearse"), ("counter", "run counter")]
-    {
+    for node in ["synthetic", "one", "two", "counter"] {
         let bench = Bench::new();
         let child = start(&bench, &chain(100_000, ", FPS: 200, PACE: true", ""));
-        let pid = pid_of(&bench, node, argument);
-        rustix::process::kill_process(rustix::process::Pid::from_raw(pid as i32).unwrap(), rustix::process::Signal::KILL)
-            .unwrap();
+        let pid = pid_of(&bench, node);
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(pid as i32).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
         let ended = wait(child);
         let result = bench.sideline(&["result", bench.last_run().to_str().unwrap()]);
         assert_ne!(ended.code, 0, "{node}: {}", ended.text);
         assert_eq!(result.code, 6, "{node}: {}", result.text);
-        let named = ["one", "two"].contains(&node).then(|| ["one", "two"]).map_or(
-            result.text.contains(&format!("process `{node}` left no result")),
-            |either| either.iter().any(|id| result.text.contains(&format!("process `{id}` left no result"))),
-        );
-        assert!(named, "{node}: {}", result.text);
+        assert!(result.text.contains(&format!("process `{node}` left no result")), "{node}: {}", result.text);
         nothing_stays(&bench);
     }
 }
@@ -140,22 +152,28 @@ fn a_killed_node_ends_the_run_and_is_named() {
 #[test]
 fn what_goes_wrong_in_a_node_ends_the_run_with_its_cause_and_code() {
     let Some(_lock) = dora() else { return };
-    for (change, code, text) in [
-        (", PANIC_AT: 20", 6, "node `one`, frame 20 of stream `synthetic`: panic: `panic_at` is set"),
-        (", ERROR_AT: 20", 6, "node `one`, frame 20 of stream `synthetic`: `error_at` is set"),
-        (", FAIL_IN_NEW: true", 6, "node `one`: `fail_in_new` is set"),
-        (", WORK_MSS: 1", 1, "there is no such key; did you mean `work_ms`?"),
+    for (change, text) in [
+        (", PANIC_AT: 20", "node `one`, frame 20 of stream `synthetic`: panic: `panic_at` is set"),
+        (", ERROR_AT: 20", "node `one`, frame 20 of stream `synthetic`: `error_at` is set"),
+        (", FAIL_IN_NEW: true", "node `one`: `fail_in_new` is set"),
     ] {
         let bench = Bench::new();
         let (ended, result) = dora_run(&bench, &chain(100, "", change));
         assert_ne!(ended.code, 0, "{change}: {}", ended.text);
-        if code == 1 {
-            assert!(ended.text.contains(text), "{change}: {}", ended.text);
-            continue;
-        }
-        assert_eq!(result.code, code, "{change}: {}", result.text);
+        assert_eq!(result.code, 6, "{change}: {}", result.text);
         assert!(result.text.contains(text), "{change}: {}", result.text);
     }
+}
+
+#[test]
+fn a_wrong_key_stops_every_node_before_it_begins() {
+    let Some(_lock) = dora() else { return };
+    let bench = Bench::new();
+    bench.write("flow.yml", &chain(100, "", ", WORK_MSS: 1"));
+    let ended = finish(bench.command("dora").args(["run", "flow.yml"]));
+    assert_ne!(ended.code, 0);
+    assert!(ended.text.contains("there is no such key; did you mean `work_ms`?"), "{}", ended.text);
+    nothing_stays(&bench);
 }
 
 #[test]
@@ -165,14 +183,19 @@ fn an_operator_that_never_answers_ends_the_run_within_the_stall_time() {
     let (ended, result) = dora_run(&bench, &chain(100, "", ", HANG_AT: 20"));
     assert_ne!(ended.code, 0);
     assert_eq!(result.code, 6, "{}", result.text);
-    assert!(result.text.contains("did not answer for 3 s") && result.text.contains("was 19"), "{}", result.text);
+    assert!(
+        result.text.contains("node `one` did not answer for 3 s") && result.text.contains("since frame 20"),
+        "{}",
+        result.text
+    );
 }
 
 #[test]
 fn a_slow_node_makes_a_live_source_forget_and_the_counts_add_up() {
     let Some(_lock) = dora() else { return };
     let bench = Bench::new();
-    let flow = chain(200, ", FPS: 200, PACE: true", ", WORK_MS: 20").replace("SIDELINE_STALL_S: 3", "SIDELINE_MODE: live");
+    let flow =
+        chain(200, ", FPS: 200, PACE: true", ", WORK_MS: 20").replace("SIDELINE_STALL_S: 3", "SIDELINE_MODE: live");
     let (ended, result) = dora_run(&bench, &flow);
     assert_eq!((ended.code, result.code), (0, 0), "{}{}", ended.text, result.text);
     let source = &json(bench.last_run().join("result/synthetic.json"))["sources"][0];
@@ -187,7 +210,7 @@ fn a_user_s_stop_closes_every_node_in_order() {
     let Some(_lock) = dora() else { return };
     let bench = Bench::new();
     let child = start(&bench, &chain(0, ", FPS: 100, PACE: true", ""));
-    pid_of(&bench, "counter", "run counter");
+    pid_of(&bench, "counter");
     std::thread::sleep(Duration::from_millis(300)); // some frames, however many
     let dora = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
     rustix::process::kill_process(dora, rustix::process::Signal::INT).unwrap();

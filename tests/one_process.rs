@@ -16,7 +16,7 @@ fn flow(source: &str, middle: &str) -> String {
   - id: middle
     path: sideline
     args: run rehearse
-    env: {{WORK_MS: 0{middle}}}
+    env: {{SIDELINE_STRIDE: 1{middle}}}
     inputs: {{frames: synthetic/frames}}
     outputs: [frames]
   - id: counter
@@ -49,7 +49,12 @@ fn a_run_leaves_its_tables_and_its_books() {
     assert_eq!((&last["stream"], &last["frame"], &last["frames"]), (&"synthetic".into(), &119.into(), &120.into()));
     assert!(bench.path().join("out/counts.parquet").is_file() && bench.path().join("out/timing.parquet").is_file());
     let result = bench.sideline(&["result", "out"]);
-    assert_eq!((result.code, result.text.contains("120 decoded = 120 admitted + 0 forgotten")), (0, true), "{}", result.text);
+    assert_eq!(
+        (result.code, result.text.contains("120 decoded = 120 admitted + 0 forgotten")),
+        (0, true),
+        "{}",
+        result.text
+    );
 }
 
 #[test]
@@ -161,7 +166,8 @@ fn operators_are_listed_and_shown() {
     let bench = Bench::new();
     let list = bench.sideline(&["list"]);
     assert!(list.text.contains("counter      Counts frames"), "{}", list.text);
-    let shown: serde_json::Value = serde_json::from_str(&bench.sideline(&["inspect", "counter", "--json"]).text).unwrap();
+    let shown: serde_json::Value =
+        serde_json::from_str(&bench.sideline(&["inspect", "counter", "--json"]).text).unwrap();
     assert_eq!(shown["keys"][0]["key"], "step");
     bench.write("flow.yml", &flow(", FPS: 12", ""));
     let values = bench.sideline(&["inspect", "flow.yml"]).text;

@@ -143,7 +143,7 @@ pub fn run_logged(command: &mut Command, log: &Path, mut look: impl FnMut(Option
     let (reader, writer) = std::io::pipe().about("pipe")?;
     command.stdout(writer.try_clone().about("pipe")?).stderr(writer);
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(log).about(log.display())?;
-    writeln!(file, "$ {command:?}").about(log.display())?;
+    writeln!(file, "$ {}", line(command)).about(log.display())?;
     let group = Group::start(command);
     // The command holds the writing end: without this the output would never end.
     command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -170,6 +170,12 @@ pub fn run_logged(command: &mut Command, log: &Path, mut look: impl FnMut(Option
             None => ended = group.ended()?.map(|status| (status, Instant::now())),
         }
     }
+}
+
+/// A command as one would type it, without its environment.
+pub fn line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 /// Copies everything to the log and sends the lines on; a carriage return ends one too, as in bars of progress.

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     error::{About, Error, Result},
     house::House,
-    process::{Group, run_logged, stopping},
+    process::{self, Group, run_logged, stopping},
 };
 
 /// How often a step without a terminal says that it is alive.
@@ -108,11 +108,11 @@ impl Step {
         if status.success() {
             return Ok(());
         }
-        let program = command.get_program().to_string_lossy().into_owned();
         let text = std::fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         Err(Error::new(format!(
-            "{}: {program} failed ({status}); the end of what it said:\n{}\nAll of it: {}\nTo mend: {mend}",
+            "{}: `{}` failed ({status}); the end of what it said:\n{}\nAll of it: {}\nTo mend: {mend}",
             self.name,
+            process::line(command),
             tail(&text),
             log.display()
         )))

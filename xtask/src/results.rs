@@ -8,7 +8,7 @@ use std::{
 use crate::house::House;
 
 /// Kinds of files of a run, in the order they are shown.
-const KINDS: [&str; 4] = ["overlay video", "tables", "figures", "results"];
+const KINDS: [&str; 4] = ["overlay video", "tables", "figures", "how it ended"];
 
 /// Prints the files of the run in `folder`, by kind.
 pub fn print(house: &House, folder: &Path) {
@@ -37,7 +37,7 @@ fn listing(folder: &Path, files: &[(PathBuf, u64)]) -> String {
 
 fn kind_of(inside: &Path) -> Option<&'static str> {
     if inside.starts_with("result") {
-        return Some("results");
+        return Some("how it ended");
     }
     // With several processes each measures its own times, into a folder.
     if inside.starts_with("timing") {
@@ -83,7 +83,7 @@ mod tests {
   tables         tracks.parquet  (2 kB)
   figures        run.json  (2 kB)
                  timing/capture.parquet  (2 kB)
-  results        result/all.json  (2 kB)
+  how it ended   result/all.json  (2 kB)
 ";
         assert_eq!(listing(Path::new("/r"), &files), expected);
     }

@@ -99,10 +99,16 @@ fn system_packages(house: &House, mut step: Step) -> Result<()> {
     }
     step.say(&format!("installing {}", missing.join(" ")));
     for line in ["apt-get update", &install] {
-        let words = line.split(' ').map(String::from);
-        let prefix = if root { vec!["env"] } else { vec!["sudo", "-n", "env"] };
-        let mut apt = house.command(prefix[0]);
-        apt.args(&prefix[1..]).arg("DEBIAN_FRONTEND=noninteractive").args(words);
+        let mut words = line.split(' ');
+        let mut apt = if root {
+            house.command(words.next().unwrap_or("apt-get"))
+        } else {
+            // sudo passes no variables on: `env` behind it sets this one.
+            let mut sudo = house.command("sudo");
+            sudo.args(["-n", "env", "DEBIAN_FRONTEND=noninteractive"]);
+            sudo
+        };
+        apt.args(words).env("DEBIAN_FRONTEND", "noninteractive");
         step.run(&mut apt, &format!("run `{line}` by hand and see what it asks for, then run this again"))?;
     }
     step.done(&format!("{} installed", missing.len()));

@@ -48,7 +48,7 @@ pub struct RecorderConfig {
 /// Names in the run's folder that are the runtime's own.
 const RESERVED: [&str; 2] = ["timing", "run"];
 
-/// See the [crate](crate).
+/// See the documentation of the [crate].
 pub struct Recorder {
     /// One for each wired input, in their order.
     recordings: Vec<Recording>,
@@ -106,6 +106,11 @@ impl Operator for Recorder {
             self.failed.get_or_insert_with(|| error.clone());
         }
         outcome
+    }
+
+    // What came on side inputs since the last frame.
+    fn stream_ended(&mut self, cx: &Context, input: &Inputs, (): &mut (), out: &mut Outputs) -> Result<()> {
+        self.process(cx, input, &mut (), out)
     }
 
     fn close(&mut self) -> Result<()> {

@@ -34,7 +34,7 @@ pub struct SyntheticConfig {
     pub stream: String,
 }
 
-/// See the [crate](crate).
+/// See the documentation of the [crate].
 pub struct Synthetic {
     config: SyntheticConfig,
     stream: StreamName,

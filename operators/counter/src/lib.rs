@@ -1,4 +1,7 @@
 //! `counter`: counts frames and sums their bytes. The smallest operator; copy this folder to begin your own.
+//!
+//! It is all here: a configuration, what is remembered of a stream, ports, one call for each frame, tests. A program
+//! that runs your operator beside the others is one line: `sideline::main(sideline::registry().operator::<Counter>())`.
 #![forbid(unsafe_code)]
 
 use serde::{Deserialize, Serialize};
@@ -8,18 +11,18 @@ use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Resourc
 // The line above is what `sideline list` prints. Each field below is a key of the node's `env:`, in upper case there.
 #[derive(Clone, Config)]
 pub struct CounterConfig {
-    /// Every how many bytes one is summed. Higher is faster, lower tells more similar frames apart.
+    /// Of how many bytes one is summed. Higher is faster; lower tells frames apart that are more alike.
     #[config(default = 16, live, range(1, 4096))]
     pub step: usize,
 }
 
-/// What is remembered of each stream. The runtime keeps, copies and restores it.
+/// What is remembered of one stream. The runtime keeps one for each stream, copies it and restores it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Seen {
     frames: u64,
 }
 
-/// See the [crate](crate).
+/// See the documentation of the [crate].
 pub struct Counter {
     config: CounterConfig,
 }
@@ -37,13 +40,14 @@ impl Operator for Counter {
     }
 
     fn process(&mut self, _: &Context, input: &Inputs, seen: &mut Seen, out: &mut Outputs) -> Result<()> {
-        let frame = input.frame("frames")?;
-        let (bytes, _) = frame.plane(0);
+        // The first plane is brightness, or the whole picture where colours are packed.
+        let (bytes, _) = input.frame("frames")?.plane(0);
         let checksum = bytes.iter().step_by(self.config.step).map(|byte| u64::from(*byte)).sum();
         seen.frames += 1;
         out.rows("counts", &[Count { frames: seen.frames, checksum }])
     }
 
+    // `step` is marked `live`: `sideline set` changes it while the graph runs.
     fn reconfigure(&mut self, config: &CounterConfig) -> Result<()> {
         self.config = config.clone();
         Ok(())

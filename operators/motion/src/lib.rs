@@ -50,7 +50,7 @@ pub struct MotionConfig {
 /// What is remembered of a stream: its tracks.
 pub type People = BTreeMap<u32, Person>;
 
-/// See the [crate](crate).
+/// See the documentation of the [crate].
 pub struct MotionOperator {
     config: MotionConfig,
 }

@@ -210,7 +210,7 @@ fn two_tracks_do_not_mix_and_people_without_one_have_no_row() {
     let mut run = Run::new(Values::new());
     let mut rows = vec![];
     for i in 0..5 {
-        let t = f64::from(i) / 30.0;
+        let t = f64::from(i) * 0.04;
         let (left, right) = (reaching(t), Pose { track: 2, fighter: "fighter_2".into(), ..reaching(-3.0 * t) });
         let nobody = Pose { track: 0, ..reaching(0.0) };
         // The order of rows changes, the identities do not.
@@ -273,7 +273,7 @@ fn a_run_of_bent_poses_does_not_change_the_scale() {
     let mut run = Run::new(Values::new());
     let mut rows = vec![];
     for i in 0..12 {
-        let t = f64::from(i) / 30.0;
+        let t = f64::from(i) * 0.04;
         let mut pose = reaching(t);
         if i > 8 {
             pose.world[11][1] = -0.2;

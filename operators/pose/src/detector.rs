@@ -62,8 +62,7 @@ impl Detector {
         self.sampler.sample(frame, square, &mut self.tensor)?;
         let shape = [1, SIZE as i64, SIZE as i64, 3];
         let outputs = self.session.run(&[(&shape, &self.tensor)])?;
-        let found =
-            decode(outputs.get("Identity")?, outputs.get("Identity_1")?, &self.anchors, square, threshold);
+        let found = decode(outputs.get("Identity")?, outputs.get("Identity_1")?, &self.anchors, square, threshold);
         Ok(suppress(found))
     }
 }
@@ -83,13 +82,7 @@ fn anchors() -> Vec<[f32; 2]> {
 }
 
 /// Decodes what the model gave for the square it looked at: `values` [2254, 12], `logits` [2254].
-fn decode(
-    values: &[f32],
-    logits: &[f32],
-    anchors: &[[f32; 2]],
-    square: &Region,
-    threshold: f32,
-) -> Vec<Detection> {
+fn decode(values: &[f32], logits: &[f32], anchors: &[[f32; 2]], square: &Region, threshold: f32) -> Vec<Detection> {
     let scores = logits.iter().map(|logit| sigmoid(*logit));
     let rows = values.chunks_exact(VALUES).zip(scores).zip(anchors);
     // NaN is below every threshold.
@@ -123,8 +116,8 @@ fn suppress(mut found: Vec<Detection>) -> Vec<Detection> {
     kept
 }
 
-/// Intersection over union.
-fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
+/// Intersection over union of two boxes x1 y1 x2 y2.
+pub(crate) fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
     let width = a[2].min(b[2]) - a[0].max(b[0]);
     let height = a[3].min(b[3]) - a[1].max(b[1]);
     let shared = width.max(0.0) * height.max(0.0);
@@ -147,11 +140,8 @@ pub(crate) fn square(frame: &Frame, tiles: usize, turn: u64) -> Region {
     }
     let (short, long) = (width.min(height), width.max(height));
     // A single tile lies in the middle.
-    let along = if tiles == 1 {
-        long / 2.0
-    } else {
-        short / 2.0 + (long - short) * (place - 1) as f32 / (tiles - 1) as f32
-    };
+    let along =
+        if tiles == 1 { long / 2.0 } else { short / 2.0 + (long - short) * (place - 1) as f32 / (tiles - 1) as f32 };
     let (x, y) = if width >= height { (along, short / 2.0) } else { (short / 2.0, along) };
     Region::square(x, y, short, 0.0)
 }
@@ -165,7 +155,10 @@ mod tests {
     fn anchors_lie_in_the_middle_of_their_cells() {
         let anchors = anchors();
         assert_eq!(anchors.len(), ANCHORS);
-        assert_eq!((anchors[0], anchors[1], anchors[2]), ([4.0 / 224.0; 2], [4.0 / 224.0; 2], [12.0 / 224.0, 4.0 / 224.0]));
+        assert_eq!(
+            (anchors[0], anchors[1], anchors[2]),
+            ([4.0 / 224.0; 2], [4.0 / 224.0; 2], [12.0 / 224.0, 4.0 / 224.0])
+        );
         // First of the second and of the third grid, and the very last.
         assert_eq!(anchors[1568], [8.0 / 224.0; 2]);
         assert_eq!(anchors[1960], [16.0 / 224.0; 2]);
@@ -201,7 +194,7 @@ mod tests {
         assert_eq!(kept.iter().map(|d| d.score).collect::<Vec<_>>(), [0.9, 0.8, 0.7]);
         // Boxes without area overlap nothing, and NaN does no harm.
         assert_eq!(overlap(&[1.0; 4], &[1.0; 4]), 0.0);
-        assert!(!(overlap(&[f32::NAN; 4], &[0.0, 0.0, 1.0, 1.0]) > 0.0));
+        assert_eq!(overlap(&[f32::NAN; 4], &[0.0, 0.0, 1.0, 1.0]), 0.0);
     }
 
     #[test]

@@ -158,7 +158,11 @@ mod tests {
         let seen = seen(angle);
         // What lies left and above in the region lies above and right in the frame.
         let near = |a: f32, b: f32| (a - b).abs() < 1e-3;
-        assert!(near(seen.joints[0][0], 400.0 + 156.0) && near(seen.joints[0][1], 300.0 - 56.0), "{:?}", seen.joints[0]);
+        assert!(
+            near(seen.joints[0][0], 400.0 + 156.0) && near(seen.joints[0][1], 300.0 - 56.0),
+            "{:?}",
+            seen.joints[0]
+        );
         assert!(near(seen.world[0][0], -0.25) && near(seen.world[0][1], 0.5) && near(seen.world[0][2], 0.125));
         assert!(near(seen.next.rotation, angle) && near(seen.next.size, 500.0));
     }

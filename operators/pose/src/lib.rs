@@ -9,13 +9,12 @@ pub mod landmarks;
 pub mod region;
 
 use serde::{Deserialize, Serialize};
-use sideline_api::{
-    Config, Context, Frame, Inputs, Operator, Outputs, PortType, Resources, Result, Spec, tables,
-};
+use sideline_api::{Config, Context, Frame, Inputs, Operator, Outputs, PortType, Resources, Result, Spec, tables};
 
 use detector::Detector;
 use landmarks::{Landmarker, Landmarks};
 use region::PersonRegion;
+use sideline_inference::Region;
 
 /// Which landmark model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +22,7 @@ use region::PersonRegion;
 pub enum Model {
     /// The fastest.
     Lite,
-    /// More exact, half as fast again.
+    /// More exact, at about twice the time.
     Full,
     /// The most exact; many times slower.
     Heavy,
@@ -51,12 +50,13 @@ impl Model {
 /// Places 33 joints on every person, in pixels and in metres.
 #[derive(Clone, Debug, PartialEq, Config)]
 pub struct PoseConfig {
-    /// `lite`, `full` or `heavy`. A heavier one is more exact and slower: see `sideline bench pose`.
+    /// `lite`, `full` or `heavy`. A heavier one places joints more exactly and takes longer: `full` about twice as long as
+    /// `lite`, `heavy` many times.
     #[config(default = "lite")]
     pub model: Model,
     /// Most people followed at a time; the largest are preferred. Higher also follows bystanders, from whom the tracker
     /// chooses; lower saves one run of the landmark model per person and frame.
-    #[config(default = 2, live, range(1, 30))]
+    #[config(default = 3, live, range(1, 30))]
     pub max_people: u32,
     /// Frames between two looks of the detector while fewer than `max_people` are followed; four times as many while all
     /// places are taken. When somebody is lost it looks at once, and when nobody is followed in every frame. Higher saves
@@ -90,9 +90,12 @@ pub struct Memory {
 }
 
 /// Joints nearer than this share of the regions' size are one person's: two that are followed may come this near.
-const SAME_PERSON: f32 = 0.06;
-/// The same for somebody new: the first look may be a poor one at a person who is followed already.
-const SAME_NEWCOMER: f32 = 0.12;
+const SAME_JOINTS: f32 = 0.06;
+/// Somebody new whose box overlaps (IoU) another's more than this is that other: the joints alone would not tell, a first
+/// look may be a poor one.
+const SAME_BOX: f32 = 0.5;
+/// Where somebody was lost the detector looks at a square this much larger than their region.
+const AROUND_LOST: f32 = 1.5;
 /// A newcomer takes the place of somebody this much smaller when all places are taken.
 const LARGER: f32 = 1.3;
 
@@ -101,7 +104,7 @@ pub struct Pose {
     config: PoseConfig,
     detector: Detector,
     landmarker: Landmarker,
-    /// Per frame: where to look, and what was seen there. Kept to save allocations.
+    /// The people of the frame in hand, those followed longest first.
     seen: Vec<Landmarks>,
 }
 
@@ -152,26 +155,31 @@ impl Pose {
         self.seen.clear();
         let regions = std::mem::take(&mut memory.regions);
         let followed = regions.len();
+        let mut lost = None;
         for region in &regions {
-            // Two regions may slide onto one person: who is followed longer stays.
-            if let Some(seen) = self.look_at(frame, region)?
-                && self.seen.iter().all(|other| other.distance(&seen) > SAME_PERSON)
-            {
-                self.seen.push(seen);
+            match self.look_at(frame, region)? {
+                // Two regions may slide onto one person: who is followed longer stays.
+                Some(seen) if self.seen.iter().all(|other| other.distance(&seen) > SAME_JOINTS) => self.seen.push(seen),
+                Some(_) => {}
+                None => lost = lost.or(Some(*region)),
             }
         }
         if self.seen.len() < followed {
-            // A whole round of looks.
-            memory.owed = self.config.tiles + 1;
+            // A whole round of looks, the first of them where somebody was.
+            memory.owed = self.config.tiles + 2;
         }
         memory.since_look = memory.since_look.saturating_add(1);
         if self.time_to_detect(memory) {
             memory.since_look = 0;
             memory.owed = memory.owed.saturating_sub(1);
-            let square = detector::square(frame, self.config.tiles as usize, memory.look);
-            memory.look += 1;
-            let found = self.detector.detect(frame, &square, self.config.detect_score)?;
-            for detection in found {
+            let square = match lost {
+                Some(region) => Region::square(region.x, region.y, region.size * AROUND_LOST, 0.0),
+                None => {
+                    memory.look += 1;
+                    detector::square(frame, self.config.tiles as usize, memory.look - 1)
+                }
+            };
+            for detection in self.detector.detect(frame, &square, self.config.detect_score)? {
                 self.take_in(frame, &detection.region)?;
             }
         }
@@ -208,7 +216,11 @@ impl Pose {
         // Twice: the detector's region is a rough one, and the first frame's joints are to be as good as later ones.
         let Some(first) = self.look_at(frame, region)? else { return Ok(()) };
         let Some(seen) = self.look_at(frame, &first.next)? else { return Ok(()) };
-        let known = |other: &Landmarks| other.distance(&seen) < SAME_NEWCOMER || other.next.same_person(&seen.next);
+        let corners = seen.corners(frame.width() as f32, frame.height() as f32);
+        let known = |other: &Landmarks| {
+            let theirs = other.corners(frame.width() as f32, frame.height() as f32);
+            detector::overlap(&corners, &theirs) > SAME_BOX || other.next.same_person(&seen.next)
+        };
         if self.seen.iter().any(known) {
             return Ok(());
         }

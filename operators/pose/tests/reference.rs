@@ -151,7 +151,9 @@ fn joints_agree_with_the_python_reference_to_a_pixel() {
     let joints = apart.len();
     assert!(people >= 7 && joints > 150, "only {joints} joints of {people} people were compared");
     let (same, rgb) = (spread(apart), spread(apart_rgb));
-    println!("{people} people, {joints} joints; px apart (median, 95 %, worst): {same:.4?}; by whole-frame RGB: {rgb:.3?}");
+    println!(
+        "{people} people, {joints} joints; px apart (median, 95 %, worst): {same:.4?}; by whole-frame RGB: {rgb:.3?}"
+    );
     println!("worst of the joints in metres: {worst_world:.5}, of the next region: {worst_next:.4} px");
     assert!(worst_world < 0.01 && worst_next < 0.5);
     assert!(rgb.0 < 1.0, "the whole-frame conversion gives other joints: {rgb:?}");

@@ -600,9 +600,8 @@ impl<O: Operator> Runnable for Driver<O> {
         state.closed = true;
         if alignment.is_ordinary() && !excused && state.ended == 0 {
             let n = state.next_n;
-            return Err(Error::other(format!(
-                "{place}: closed after {n} messages, before its end: its producer failed"
-            )));
+            let text = format!("{place}: closed after {n} messages, before its end: its producer failed");
+            return Err(Error::other(text).as_consequence());
         }
         let counts = |i: &usize| match self.resources.inputs[*i].alignment {
             Alignment::Source(_) => true,

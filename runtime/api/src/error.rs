@@ -34,6 +34,9 @@ pub struct Error {
     pub failure: Failure,
     /// What went wrong, where, and what to do about it.
     pub message: String,
+    /// True when it follows from a failure elsewhere, which tells the cause.
+    #[serde(default)]
+    pub consequence: bool,
 }
 
 /// The result of everything in this crate.
@@ -42,7 +45,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of the given kind.
     pub fn new(failure: Failure, message: impl fmt::Display) -> Self {
-        Self { failure, message: message.to_string() }
+        Self { failure, message: message.to_string(), consequence: false }
     }
     /// A flow, key or value that is wrong (exit code 1).
     pub fn config(message: impl fmt::Display) -> Self {
@@ -70,7 +73,11 @@ impl Error {
     }
     /// The same error with the place before it: `place: message`.
     pub fn at(self, place: impl fmt::Display) -> Self {
-        Self { failure: self.failure, message: format!("{place}: {}", self.message) }
+        Self { message: format!("{place}: {}", self.message), ..self }
+    }
+    /// The same error, marked as following from a failure elsewhere.
+    pub fn as_consequence(self) -> Self {
+        Self { consequence: true, ..self }
     }
 }
 

@@ -136,7 +136,8 @@ fn describe_text(entry: &Entry) -> String {
         text += &format!("  output {:<12} {}\n", port.name, port.ty.name());
     }
     for key in &entry.keys {
-        let default = key.default.as_ref().map_or_else(|| "must be given".to_owned(), |value| format!("default {value}"));
+        let default =
+            key.default.as_ref().map_or_else(|| "must be given".to_owned(), |value| format!("default {value}"));
         let live = if key.live { ", live" } else { "" };
         let range = key.range.map_or_else(String::new, |(least, most)| format!(", {least} to {most}"));
         text += &format!("  key    {} ({}, {default}{range}{live})\n", key.name, key.kind);

@@ -37,7 +37,10 @@ fn track(dir: &Path, config: &TrackerConfig) -> Result<Report> {
         let detections: Vec<Detection> = frame.detections.iter().map(detection).collect();
         state.step(config, Some(&detections), frame.seconds, &mut rows);
         // Tentative tracks may be ghosts and lost ones are nowhere: they are not counted as answers.
-        rows.iter().filter(|row| matches!(row.stage, TrackStage::Confirmed | TrackStage::Predicted)).map(answer).collect()
+        rows.iter()
+            .filter(|row| matches!(row.stage, TrackStage::Confirmed | TrackStage::Predicted))
+            .map(answer)
+            .collect()
     })
     .map_err(|error| Error::input(error.to_string()))
 }

@@ -37,6 +37,9 @@ pub fn registry() -> Registry {
 
 /// Runs the command line with these operators; the one place where errors are printed.
 pub fn main(registry: Registry) -> ExitCode {
+    // Before any thread: the library reads the environment when it is loaded.
+    #[cfg(feature = "onnx")]
+    sideline_inference::environment::forbid_telemetry();
     // A node that dora started without the overlay starts again with it, before anything else.
     #[cfg(feature = "dora")]
     if sideline_dora::transport::started_by_dora()

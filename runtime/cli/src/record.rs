@@ -180,7 +180,8 @@ pub fn merge(folder: &Path) -> Result<Merged> {
         if result.status == Status::Stopped && merged.status == Status::Done {
             merged.status = Status::Stopped;
         }
-        merged.stopped_at_frame = merged.stopped_at_frame.or(result.stopped_at_frame.filter(|_| !result.sources.is_empty()));
+        merged.stopped_at_frame =
+            merged.stopped_at_frame.or(result.stopped_at_frame.filter(|_| !result.sources.is_empty()));
         merged.sources.extend(result.sources);
         merged.nodes.extend(result.nodes);
         if let Some(failure) = result.failure {
@@ -194,8 +195,8 @@ pub fn merge(folder: &Path) -> Result<Merged> {
         ));
         merged.failure = Some((process.clone(), error));
     } else {
-        // What a neighbour says of a failed producer comes after the failure itself.
-        failures.sort_by_key(|(written, _, error)| (error.message.contains("its producer failed"), *written));
+        // What its neighbours suffered of it may have been written down before a failure's own story.
+        failures.sort_by_key(|(written, _, error)| (error.consequence, *written));
         merged.failure = failures.into_iter().next().map(|(_, process, error)| (process, error));
     }
     if merged.failure.is_some() {
@@ -221,9 +222,12 @@ mod tests {
         let names: Vec<&str> = results.iter().map(|r| r.0).collect();
         std::fs::write(folder.path().join("run.json"), json!({"processes": names}).to_string()).unwrap();
         for (name, failure) in results.iter().filter(|r| r.1 != Some("missing")) {
-            let failure = failure.map(|message| json!({"failure": "input", "message": message}));
+            let failure = failure.map(|message| {
+                json!({"failure": "input", "message": message, "consequence": message.contains("producer failed")})
+            });
             let status = if failure.is_some() { "partial" } else { "done" };
-            let text = json!({"status": status, "stopped_at_frame": null, "failure": failure, "sources": [], "nodes": []});
+            let text =
+                json!({"status": status, "stopped_at_frame": null, "failure": failure, "sources": [], "nodes": []});
             std::fs::write(folder.path().join("result").join(format!("{name}.json")), text.to_string()).unwrap();
         }
         folder
@@ -237,7 +241,8 @@ mod tests {
 
     #[test]
     fn the_cause_wins_over_those_who_suffered_from_it() {
-        let folder = folder(&[("a", Some("node `a`: closed, its producer failed")), ("b", Some("the cable was pulled"))]);
+        let folder =
+            folder(&[("a", Some("node `a`: closed, its producer failed")), ("b", Some("the cable was pulled"))]);
         let merged = merge(folder.path()).unwrap();
         assert_eq!((merged.failure.as_ref().unwrap().0.as_str(), merged.exit_code()), ("b", 3));
     }

@@ -18,8 +18,7 @@ use sideline_graph::{
 
 use crate::{
     args::{Run, Setting},
-    house,
-    progress, record,
+    house, progress, record,
     timing::TimingFile,
 };
 
@@ -148,8 +147,7 @@ pub fn embedded(
         device: options.device.into(),
     };
     record::write_start(folder, &start, registry, &models)?;
-    let timing =
-        TimingFile::create(&folder.join("timing.parquet"), plan.nodes.iter().map(|n| n.id.clone()).collect())?;
+    let timing = TimingFile::create(&folder.join("timing.parquet"), plan.nodes.iter().map(|n| n.id.clone()).collect())?;
     let limit = Limit { frames: options.frames, duration: options.duration };
     let engine = engine_options(options.device.into(), run, folder, models, limit, &timing);
     let running = match sideline_engine::start(plan, registry, engine, None) {
@@ -242,21 +240,13 @@ fn as_node(registry: &Registry) -> Result<u8> {
         let processes: Vec<String> = ours.map(|process| process.id.clone()).collect();
         let plans: Vec<Plan> = processes.iter().filter_map(|id| flow.plan_for_node(id).ok()).collect();
         let nodes: Vec<PlanNode> = plans.into_iter().flat_map(|plan| plan.nodes).collect();
-        let start = record::Start {
-            run: &run,
-            flow: &plan.flow,
-            processes,
-            nodes: &nodes,
-            device: Default::default(),
-        };
+        let start = record::Start { run: &run, flow: &plan.flow, processes, nodes: &nodes, device: Default::default() };
         record::write_start(&folder, &start, registry, &models)?;
     }
     let timings = folder.join("timing");
     std::fs::create_dir_all(&timings).or_fail(Failure::Output, || timings.display().to_string())?;
-    let timing = TimingFile::create(
-        &timings.join(format!("{id}.parquet")),
-        plan.nodes.iter().map(|n| n.id.clone()).collect(),
-    )?;
+    let timing =
+        TimingFile::create(&timings.join(format!("{id}.parquet")), plan.nodes.iter().map(|n| n.id.clone()).collect())?;
     let options = engine_options(Default::default(), &run, &folder, models, Limit::default(), &timing);
     let mut handle = None;
     let hosted = node.host(plan, registry, options, |running| handle = Some(running.clone()));

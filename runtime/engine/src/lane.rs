@@ -8,9 +8,9 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -169,10 +169,41 @@ pub(crate) struct Shared {
     /// Where timing rows go; taken away when the run is over, so that the writer sees its end.
     pub timing: Mutex<Option<Sender<Vec<TimingRow>>>>,
     pub timed: bool,
+    /// One for each lane.
+    pub busy: Vec<Busy>,
     pub base: TimeBase,
     pub stop: Arc<AtomicBool>,
     pub abort: AtomicBool,
     pub failure: Mutex<Option<Error>>,
+}
+
+/// What a lane works on, for the watch: a hang has a name.
+#[derive(Default)]
+pub(crate) struct Busy {
+    /// Nanoseconds of the run when the work at hand began; 0 when there is none.
+    since: AtomicU64,
+    node: AtomicUsize,
+    frame: AtomicU64,
+}
+
+impl Busy {
+    fn begin(&self, base: &TimeBase, node: usize, frame: u64) {
+        self.node.store(node, Ordering::Relaxed);
+        self.frame.store(frame, Ordering::Relaxed);
+        self.since.store((base.instant.elapsed().as_nanos() as u64).max(1), Ordering::Release);
+    }
+
+    fn end(&self) {
+        self.since.store(0, Ordering::Release);
+    }
+
+    /// Node and frame of work that has gone on for longer than `patience`.
+    pub fn stuck(&self, base: &TimeBase, patience: Duration) -> Option<(usize, u64)> {
+        let since = self.since.load(Ordering::Acquire);
+        let now = base.instant.elapsed().as_nanos() as u64;
+        (since > 0 && u128::from(now.saturating_sub(since)) > patience.as_nanos())
+            .then(|| (self.node.load(Ordering::Relaxed), self.frame.load(Ordering::Relaxed)))
+    }
 }
 
 pub(crate) struct GateOf {
@@ -443,7 +474,10 @@ impl Lane {
                 sent: 0,
                 ran: 0,
             };
+            let busy = &shared.busy[lane];
+            busy.begin(&shared.base, slot.node, message.header.frame);
             let result = slot.driver.accept(port, message, sent, &mut outlet);
+            busy.end();
             let (sent, ran) = (outlet.sent, outlet.ran);
             {
                 let mut meter = shared.meters[slot.node].lock().unwrap_or_else(PoisonError::into_inner);

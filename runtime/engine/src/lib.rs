@@ -26,7 +26,7 @@ use sideline_api::{
 use sideline_graph::plan::{Plan, PlanNode, Producer};
 
 use gate::{Gate, Limit};
-use lane::{Admitted, Delivery, GateOf, Lane, LeafOf, Post, Shared, SideQueue, Slot, Target, TimeBase, What};
+use lane::{Admitted, Busy, Delivery, GateOf, Lane, LeafOf, Post, Shared, SideQueue, Slot, Target, TimeBase, What};
 use meter::{Meter, NodeReport, Quantiles, Report, SourceReport, Status};
 
 pub use lane::TimingRow;
@@ -131,6 +131,7 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
         local_leaves: Mutex::new(vec![0; local_leaves]),
         meters: plan.nodes.iter().map(|_| Mutex::new(Meter::default())).collect(),
         timed: options.timing.is_some(),
+        busy: (0..plan.lanes).map(|_| Busy::default()).collect(),
         timing: Mutex::new(options.timing.clone()),
         base: TimeBase::new(&*options.clock),
         stop: stop.clone(),
@@ -449,11 +450,12 @@ impl Running {
                     0 => "no frame".to_owned(),
                     n => format!("frame {}", n - 1),
                 };
-                self.shared.fail(Error::other(format!(
+                let text = format!(
                     "node `{}` ended before the stream did; the last it finished was {last}. \
                      Its own result and log say why",
                     leaf.node
-                )));
+                );
+                self.shared.fail(Error::other(text).as_consequence());
             }
         }
     }
@@ -549,11 +551,11 @@ impl Running {
     /// Waits for the end and tells how it went. Ends by itself when the window stands still for the stall time.
     pub fn wait(&self) -> Report {
         let mut threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut left = threads.len();
+        let mut left: Vec<usize> = (0..threads.len()).collect();
         let mut deadline: Option<Instant> = None;
-        while left > 0 || !self.drained() {
+        while !left.is_empty() || !self.drained() {
             match self.exits.recv_timeout(Duration::from_millis(20)) {
-                Ok(_) => left -= 1,
+                Ok(thread) => left.retain(|at| *at != thread),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(20)),
             }
@@ -561,15 +563,15 @@ impl Running {
                 let until = *deadline.get_or_insert_with(|| Instant::now() + GRACE);
                 // Wakes may have been lost on full inboxes that nobody reads any more.
                 self.shared.wake_all();
-                if left == 0 || Instant::now() > until {
+                if left.is_empty() || Instant::now() > until {
                     break;
                 }
                 continue;
             }
             self.watch();
         }
-        for (name, handle) in threads.drain(..) {
-            if !handle.is_finished() {
+        for (at, (name, handle)) in threads.drain(..).enumerate() {
+            if left.contains(&at) && !handle.is_finished() {
                 tracing::error!(thread = %name, "did not end; it is left behind");
             } else if handle.join().is_err() {
                 self.shared.fail(Error::other(format!("the thread of `{name}` panicked; the message is above")));
@@ -583,38 +585,29 @@ impl Running {
         self.shared.gates.iter().all(|of| of.gate.drained() || self.plan.remote_leaves.is_empty())
     }
 
-    /// Fails the run when a window has stood still for too long.
+    /// Fails the run when an operator, or a window, has stood still for too long.
     fn watch(&self) {
+        let patience = self.plan.stall;
+        let seconds = patience.as_secs_f64();
+        for busy in &self.shared.busy {
+            if let Some((node, frame)) = busy.stuck(&self.shared.base, patience) {
+                let node = &self.plan.nodes[node].id;
+                self.shared.fail(Error::other(format!(
+                    "node `{node}` did not answer for {seconds} s (SIDELINE_STALL_S), since frame {frame}"
+                )));
+            }
+        }
         for of in &self.shared.gates {
-            let Some(leaf) = of.gate.stalled(self.plan.stall) else { continue };
+            let Some(leaf) = of.gate.stalled(patience) else { continue };
             let last = match leaf.finished {
-                0 => "it finished no frame".to_owned(),
+                0 => "it has finished no frame".to_owned(),
                 n => format!("the last frame it finished was {}", n - 1),
             };
-            self.shared.fail(Error::other(format!(
-                "node `{}` did not answer for {} s (SIDELINE_STALL_S): {last}",
-                self.busiest(&leaf.node),
-                self.plan.stall.as_secs_f64()
-            )));
-        }
-    }
-
-    /// Of the operators between source and leaf, the first that has handled least: where the frames wait.
-    fn busiest(&self, leaf: &str) -> String {
-        let mut least: Option<(u64, &str)> = None;
-        for (node, meter) in self.plan.nodes.iter().zip(&self.shared.meters) {
-            if node.is_source {
-                continue;
-            }
-            let handled = meter.lock().unwrap_or_else(PoisonError::into_inner).handled();
-            if least.is_none_or(|(n, _)| handled < n) {
-                least = Some((handled, &node.id));
-            }
-        }
-        // A leaf of another process is known by its reports alone.
-        match least {
-            Some((_, node)) if self.plan.nodes.iter().any(|n| n.id == leaf) => node.to_owned(),
-            _ => leaf.to_owned(),
+            // What hangs is it, or a node before it; where that is another process, that one says so itself.
+            let text = format!("node `{}` reported nothing for {seconds} s (SIDELINE_STALL_S): {last}", leaf.node);
+            let here = self.plan.nodes.iter().any(|node| node.id == leaf.node);
+            let error = Error::other(text);
+            self.shared.fail(if here { error } else { error.as_consequence() });
         }
     }
 

@@ -1,7 +1,5 @@
 //! What `sideline check` shows of a flow: threads, processes, edges, memory, and the other form of its modules.
 
-use std::fmt::Write;
-
 use sideline_api::{Alignment, Mode};
 
 use crate::{Flow, Module, ProcessKind, Sender, memory};
@@ -149,10 +147,11 @@ fn other_form(flow: &Flow, module: &Module, text: &mut String) {
             "one process for all of it: replace `module` by",
         )
     };
-    for leaf in &leaves {
-        let (old, new) = if module.fused { (id.as_str(), *leaf) } else { (*leaf, id.as_str()) };
-        let _ = writeln!(lines, "    and at its source `done_{old}: {old}/done` by");
-        let _ = writeln!(lines, "    `done_{new}: {new}/done`");
+    if !leaves.is_empty() {
+        let done = |ids: &[&str]| ids.iter().map(|id| format!("`done_{id}: {id}/done`")).collect::<Vec<_>>().join(", ");
+        let (fused, expanded) = (done(&[id]), done(&leaves));
+        let (old, new) = if module.fused { (fused, expanded) } else { (expanded, fused) };
+        put(&mut lines, &format!("    and at its source {old} by {new}"));
     }
     put(text, "");
     put(text, &format!("{id} ({}), {intro}", module.place));

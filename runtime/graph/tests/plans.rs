@@ -427,3 +427,31 @@ nodes:
     assert_eq!(node(&plan, "m.x").operator, "counter");
     assert_eq!(values(node(&plan, "m.x")), [], "what is meant for other programs is no key");
 }
+
+#[test]
+fn leaves_inside_a_module_report_by_the_module_or_each_by_itself() {
+    let module = "module: {name: m, inputs: [frames], outputs: []}
+nodes:
+  - {id: a, path: sideline, args: run counter, inputs: {frames: _mod/frames}, outputs: [done]}
+  - {id: b, path: sideline, args: run counter, inputs: {frames: _mod/frames}, outputs: [done]}
+";
+    let flow = |done: &str, m: &str| {
+        format!(
+            "nodes:
+  - {{id: s, path: sideline, args: run synthetic, inputs: {{{done}}}, outputs: [frames]}}
+  - {{id: m, {m}, inputs: {{frames: s/frames}}}}
+"
+        )
+    };
+    let fused = flow("done_m: m/done", "path: sideline, args: run m.yml, outputs: [done]");
+    let expanded = flow("done_m.a: m.a/done, done_m.b: m.b/done", "module: m.yml");
+    for (text, expected) in [(fused, vec!["m"]), (expanded, vec!["m.a", "m.b"])] {
+        let flow = Folder::with(&[("flow.yml", &text), ("m.yml", module)]).read(&Overrides::default()).unwrap();
+        assert_eq!(flow.diagnostics, []);
+        let source = flow.plan_for_node("s").unwrap();
+        assert_eq!(source.remote_leaves.iter().map(|leaf| leaf.node.as_str()).collect::<Vec<_>>(), expected);
+        assert!(expected.iter().all(|id| flow.plan_for_node(id).unwrap().sends_done));
+        let printed = render_plan(&flow);
+        assert!(printed.contains("and at its source `done_m"), "{printed}");
+    }
+}

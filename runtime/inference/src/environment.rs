@@ -11,6 +11,8 @@ use sideline_api::{Error, Result};
 /// The version of PyPI's `onnxruntime` that models/requirements.txt names; 1.24 to 1.31 work.
 pub const RUNTIME_VERSION: &str = "1.29.0";
 
+static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
+
 /// Switches ONNX Runtime's telemetry off: wheels from 1.30 on write to the user's cache folder and send over HTTPS, and
 /// begin with it before the API to forbid it can be called. A variable that is set already is left as it is.
 ///
@@ -28,8 +30,6 @@ pub fn forbid_telemetry() {
         }
     });
 }
-
-static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
 
 /// The build of ONNX Runtime that this process has loaded; none before the first model.
 pub fn build() -> Option<&'static str> {
@@ -115,9 +115,7 @@ impl Place {
             Place::Venv(root) => {
                 let mut found: Vec<PathBuf> = entries(&root.join("lib"), "python3")
                     .iter()
-                    .flat_map(|python| {
-                        entries(&python.join("site-packages/onnxruntime/capi"), "libonnxruntime.so")
-                    })
+                    .flat_map(|python| entries(&python.join("site-packages/onnxruntime/capi"), "libonnxruntime.so"))
                     .collect();
                 found.sort();
                 found.reverse();

@@ -111,7 +111,11 @@ impl std::fmt::Display for Fight {
             "{} frames offered, {} handled, {:.1} % dropped, {:.1} fps",
             self.offered, self.handled, self.dropped_percent, self.fps
         )?;
-        writeln!(f, "{:<20} {:>9} {:>9} {:>9} {:>8} {:>11}", "milliseconds", "work p50", "work p95", "budget", "ratio", "latency p95")?;
+        writeln!(
+            f,
+            "{:<20} {:>9} {:>9} {:>9} {:>8} {:>11}",
+            "milliseconds", "work p50", "work p95", "budget", "ratio", "latency p95"
+        )?;
         for stage in &self.stages {
             let budget = stage.budget_ms.map_or("-".into(), |ms| format!("{ms:.0}"));
             let ratio = stage.budget_ms.map_or("-".into(), |ms| format!("{:.2}", stage.process_ms.p50 / ms));
@@ -122,7 +126,11 @@ impl std::fmt::Display for Fight {
             )?;
         }
         let motion = self.capture_to_motion_ms;
-        writeln!(f, "capture to motion: p50 {:.1}, p95 {:.1}, p99 {:.1} ms (goal 45)", motion.p50, motion.p95, motion.p99)?;
+        writeln!(
+            f,
+            "capture to motion: p50 {:.1}, p95 {:.1}, p99 {:.1} ms (goal 45)",
+            motion.p50, motion.p95, motion.p99
+        )?;
         write!(f, "{:.2} cores, {} MB", self.cores, self.peak_mb)
     }
 }

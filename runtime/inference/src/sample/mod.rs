@@ -272,27 +272,53 @@ struct Plane<'a> {
     rows: usize,
 }
 
+impl<'a> Plane<'a> {
+    /// Plane `i` of a frame without its first `skip` bytes: rows of `columns` samples, `step` bytes apart, of which the last
+    /// has `after` more bytes behind it.
+    fn new(
+        frame: &'a Frame,
+        i: usize,
+        skip: usize,
+        (columns, rows): (usize, usize),
+        (step, after): (usize, usize),
+    ) -> Result<Self> {
+        let (data, stride) = frame.plane(i);
+        // `Frame` has checked this; the sampler's reads without checks are not to depend on another crate.
+        if data.len() < skip + stride * (rows - 1) + step * (columns - 1) + 1 + after {
+            return Err(Error::input(format!("plane {i} of a {}x{} frame is short", frame.width(), frame.height())));
+        }
+        Ok(Self { data: &data[skip..], stride, columns, rows })
+    }
+}
+
 impl<'a> Planes<'a> {
     fn of(frame: &'a Frame) -> Result<Self> {
-        let (width, height) = (frame.width() as usize, frame.height() as usize);
-        if width == 0 || height == 0 {
+        let size = (frame.width() as usize, frame.height() as usize);
+        if size.0 == 0 || size.1 == 0 {
             return Err(Error::input("a frame without pixels cannot be sampled"));
         }
-        let plane = |i: usize, skip: usize, columns: usize, rows: usize| {
-            let (data, stride) = frame.plane(i);
-            Plane { data: &data[skip..], stride, columns, rows }
-        };
-        let color = frame.color();
-        let color = Conversion::new(color.matrix, color.full_range);
-        let (cw, ch) = (width.div_ceil(2), height.div_ceil(2));
-        let y = plane(0, 0, width, height);
-        Ok(match frame.encoding() {
-            Encoding::I420 => Planes::Yuv { y, u: plane(1, 0, cw, ch), v: plane(2, 0, cw, ch), step: 1, color },
-            Encoding::Nv12 => Planes::Yuv { y, u: plane(1, 0, cw, ch), v: plane(1, 1, cw, ch), step: 2, color },
-            Encoding::Rgb8 => Planes::Packed { plane: y, order: [0, 1, 2] },
-            Encoding::Bgr8 => Planes::Packed { plane: y, order: [2, 1, 0] },
-            Encoding::Jpeg => return Err(Error::input("JPEG frames must be decoded before a model can see them")),
-        })
+        let half = (size.0.div_ceil(2), size.1.div_ceil(2));
+        let color = Conversion::new(frame.color().matrix, frame.color().full_range);
+        let packed = |order| Ok(Planes::Packed { plane: Plane::new(frame, 0, 0, size, (3, 2))?, order });
+        match frame.encoding() {
+            Encoding::I420 => Ok(Planes::Yuv {
+                y: Plane::new(frame, 0, 0, size, (1, 0))?,
+                u: Plane::new(frame, 1, 0, half, (1, 0))?,
+                v: Plane::new(frame, 2, 0, half, (1, 0))?,
+                step: 1,
+                color,
+            }),
+            Encoding::Nv12 => Ok(Planes::Yuv {
+                y: Plane::new(frame, 0, 0, size, (1, 0))?,
+                u: Plane::new(frame, 1, 0, half, (2, 1))?,
+                v: Plane::new(frame, 1, 1, half, (2, 0))?,
+                step: 2,
+                color,
+            }),
+            Encoding::Rgb8 => packed([0, 1, 2]),
+            Encoding::Bgr8 => packed([2, 1, 0]),
+            Encoding::Jpeg => Err(Error::input("JPEG frames must be decoded before a model can see them")),
+        }
     }
 }
 
@@ -314,8 +340,7 @@ impl Conversion {
             Matrix::Bt601 => (0.299, 0.114),
             Matrix::Bt709 => (0.2126, 0.0722),
         };
-        let (black, luma, chroma) =
-            if full_range { (0.0, 1.0, 1.0) } else { (16.0, 255.0 / 219.0, 255.0 / 224.0) };
+        let (black, luma, chroma) = if full_range { (0.0, 1.0, 1.0) } else { (16.0, 255.0 / 219.0, 255.0 / 224.0) };
         let (r_v, b_u) = (2.0 * (1.0 - kr) * chroma, 2.0 * (1.0 - kb) * chroma);
         let kg = 1.0 - kr - kb;
         Self { black, luma, r_v, g_u: kb * b_u / kg, g_v: kr * r_v / kg, b_u }

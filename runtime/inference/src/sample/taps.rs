@@ -68,10 +68,10 @@ fn sample_row_any(planes: &Planes, line: Line, scratch: &mut Scratch, rows: &mut
             color.apply(rows);
         }
         Planes::Packed { plane, order } => {
-            for j in 0..n {
+            let [red, green, blue] = rows;
+            for (j, ((r, g), b)) in red.iter_mut().zip(green).zip(blue).enumerate() {
                 let (px, py) = line.at(j);
-                let pixel = packed(plane, order, px, py);
-                (rows[0][j], rows[1][j], rows[2][j]) = (pixel[0], pixel[1], pixel[2]);
+                [*r, *g, *b] = packed(plane, order, px, py);
             }
         }
     }
@@ -138,9 +138,9 @@ fn inner_yuv(
         let at = offset(px, py, 1, y.stride);
         let c_at = offset(px >> 1, chroma_y(py), step, u.stride);
         // SAFETY: `well_inside` gave this range: 0 <= px >> 16 <= columns - 2 and the same for rows, for luma and for
-        // chroma, at both ends of a straight line and so at every point. `Frame` has checked that a plane holds
-        // stride * (rows - 1) + row bytes, a row being columns bytes (NV12: 2 columns, of which `v` starts at the second),
-        // so the last byte read, at stride * (rows - 1) + step * (columns - 1) (+ 1 for NV12's second), is in the plane.
+        // chroma, at both ends of a straight line and so at every point. `Plane::new` has checked that a plane holds
+        // stride * (rows - 1) + step * (columns - 1) + 1 bytes, so a pair in the last row ends inside; NV12's quads are read
+        // from `u`, whose plane goes on for the last V.
         unsafe {
             y0[j] = pair(y.data, at);
             y1[j] = pair(y.data, at.wrapping_add(y.stride));
@@ -148,8 +148,9 @@ fn inner_yuv(
             if step == 1 {
                 u0[j] = pair(u.data, c_at);
                 u1[j] = pair(u.data, c_below);
-                v0[j] = pair(v.data, c_at);
-                v1[j] = pair(v.data, c_below);
+                let v_at = offset(px >> 1, chroma_y(py), 1, v.stride);
+                v0[j] = pair(v.data, v_at);
+                v1[j] = pair(v.data, v_at.wrapping_add(v.stride));
             } else {
                 (u0[j], v0[j]) = split(quad(u.data, c_at));
                 (u1[j], v1[j]) = split(quad(u.data, c_below));
@@ -265,10 +266,5 @@ fn packed(plane: &Plane, order: &[usize; 3], px: i32, py: i32) -> [f32; 3] {
 #[inline(always)]
 fn corners(px: i32, py: i32) -> [(i32, i32, f32); 4] {
     let (x, y, fx, fy) = (px >> 16, py >> 16, fraction(px), fraction(py));
-    [
-        (x, y, (1.0 - fx) * (1.0 - fy)),
-        (x + 1, y, fx * (1.0 - fy)),
-        (x, y + 1, (1.0 - fx) * fy),
-        (x + 1, y + 1, fx * fy),
-    ]
+    [(x, y, (1.0 - fx) * (1.0 - fy)), (x + 1, y, fx * (1.0 - fy)), (x, y + 1, (1.0 - fx) * fy), (x + 1, y + 1, fx * fy)]
 }

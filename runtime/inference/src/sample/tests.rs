@@ -18,7 +18,7 @@ fn frame(encoding: Encoding, width: usize, height: usize, padding: usize) -> Fra
     let (cw, ch) = (width.div_ceil(2), height.div_ceil(2));
     let luma = |x: usize, y: usize| wave(x as f32 + 0.5, y as f32 + 0.5)[0].round() as u8;
     let chroma = |x: usize, y: usize, c: usize| wave(2.0 * x as f32 + 0.5, 2.0 * y as f32 + 1.0)[c].round() as u8;
-    let fill = |row: usize, rows: usize, value: &dyn Fn(usize, usize) -> u8| {
+    let padded = |padding: usize, row: usize, rows: usize, value: &dyn Fn(usize, usize) -> u8| {
         let stride = row + padding;
         // Padding of 255: it would be seen.
         let mut data = vec![255; stride * rows];
@@ -29,6 +29,7 @@ fn frame(encoding: Encoding, width: usize, height: usize, padding: usize) -> Fra
         }
         sideline_api::Plane { data: data.into(), stride }
     };
+    let fill = |row, rows, value: &dyn Fn(usize, usize) -> u8| padded(padding, row, rows, value);
     let conversion = Conversion::new(SMOOTH.matrix, SMOOTH.full_range);
     let rgb = |x: usize, y: usize, c: usize| {
         let [luma, u, v] = wave(x as f32 + 0.5, y as f32 + 0.5);
@@ -40,7 +41,8 @@ fn frame(encoding: Encoding, width: usize, height: usize, padding: usize) -> Fra
         Encoding::I420 => vec![
             fill(width, height, &luma),
             fill(cw, ch, &|x, y| chroma(x, y, 1)),
-            fill(cw, ch, &|x, y| chroma(x, y, 2)),
+            // V's rows may lie further apart than U's.
+            padded(2 * padding, cw, ch, &|x, y| chroma(x, y, 2)),
         ],
         Encoding::Nv12 => vec![fill(width, height, &luma), fill(2 * cw, ch, &|x, y| chroma(x / 2, y, 1 + x % 2))],
         Encoding::Rgb8 => vec![fill(3 * width, height, &|x, y| rgb(x / 3, y, x % 3))],

@@ -1,0 +1,66 @@
+//! Measures what recording costs: two people's poses in every frame, as Parquet, as JSON Lines, as both.
+//!
+//! `cargo run -p sideline-recorder --example cost -- FOLDER` (an empty folder; the files stay)
+
+use std::{path::PathBuf, time::Instant};
+
+use sideline_api::{
+    Alignment, Error, Failure, Mode, OrFail, Result,
+    tables::Pose,
+    testing::{Harness, Setup},
+};
+use sideline_recorder::Recorder;
+
+const FRAMES: u32 = 3000;
+
+/// A person who sways, every joint at a pace of its own: as in a recording of a real one, values do not repeat.
+fn pose(track: u32, frame: u32) -> Pose {
+    let wave = |i: usize| ((frame as f32 * (0.1 + 0.0137 * i as f32)).sin() + 1.0) * (0.3 + track as f32 * 0.1);
+    Pose {
+        track,
+        fighter: format!("fighter_{track}"),
+        x1: wave(1) * 500.0,
+        y1: wave(2) * 100.0,
+        x2: wave(3) * 900.0,
+        y2: wave(4) * 700.0,
+        score: wave(5),
+        model: "blazepose_full".into(),
+        joints: std::array::from_fn(|j| std::array::from_fn(|k| wave(j * 4 + k))),
+        world: std::array::from_fn(|j| std::array::from_fn(|k| if j == 32 { f32::NAN } else { wave(j * 3 + k + 200) })),
+    }
+}
+
+fn main() -> Result<()> {
+    let folder = std::env::args().nth(1).map(PathBuf::from).ok_or_else(|| Error::config("name an empty folder"))?;
+    for (parquet, jsonl) in [(true, false), (false, true), (true, true)] {
+        let run_dir = folder.join(format!("parquet-{parquet}-jsonl-{jsonl}"));
+        std::fs::create_dir_all(&run_dir).or_fail(Failure::Output, || run_dir.display().to_string())?;
+        let setup = Setup {
+            run_dir: run_dir.clone(),
+            inputs: Some(vec![("poses", Alignment::Source(0))]),
+            mode: Mode::Live,
+            ..Setup::default()
+        };
+        let mut recorder = Harness::<Recorder>::with([("parquet", parquet), ("jsonl", jsonl)], setup)?;
+        let (mut total, mut worst) = (0.0, 0.0_f64);
+        for frame in 0..FRAMES {
+            let poses = [pose(1, frame), pose(2, frame)];
+            let began = Instant::now();
+            recorder.push("poses", &poses)?;
+            let took = began.elapsed().as_secs_f64() * 1e6;
+            (total, worst) = (total + took, worst.max(took));
+        }
+        let began = Instant::now();
+        recorder.close()?;
+        let close = began.elapsed().as_secs_f64() * 1e3;
+        let size = |name: &str| std::fs::metadata(run_dir.join(name)).map_or(0, |file| file.len() / u64::from(FRAMES));
+        println!(
+            "parquet {parquet}, jsonl {jsonl}: {:.0} us a frame, worst {worst:.0} us, close {close:.1} ms; \
+             bytes a frame: parquet {}, jsonl {}",
+            total / f64::from(FRAMES),
+            size("poses.parquet"),
+            size("poses.jsonl")
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! What the operator says of models that are missing, broken, or others than it needs; and what it does with the clip of two
+//! athletes. Where models, clip or ffmpeg are absent a test says so and returns.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use sideline_api::{
+    Color, Encoding, Failure, Frame, Values,
+    models::{Models, sha256},
+    tables,
+    testing::{Harness, Setup},
+};
+use sideline_pose::Pose;
+
+/// `b = a + a` on f32 [1, 4]: ONNX opset 13, written by the `onnx` package.
+const TWICE: &[u8] =
+    b"\x08\x07\x12\x00:=\n\x0e\n\x01a\n\x01a\x12\x01b\"\x03Add\x12\x01gZ\x13\n\x01a\x12\x0e\n\x0c\x08\x01\x12\x08\
+\n\x02\x08\x01\n\x02\x08\x04b\x13\n\x01b\x12\x0e\n\x0c\x08\x01\x12\x08\n\x02\x08\x01\n\x02\x08\x04B\x04\n\x00\x10\r";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn harness(values: impl Into<Values>, models: Models) -> sideline_api::Result<Harness<Pose>> {
+    Harness::with(values, Setup { models, ..Setup::default() })
+}
+
+/// A house whose models all hold these bytes, or are missing.
+fn house(folder: &Path, bytes: Option<&[u8]>) -> Models {
+    std::fs::create_dir_all(folder.join("models")).unwrap();
+    let file = folder.join("models/model.onnx");
+    std::fs::write(&file, bytes.unwrap_or(b"")).unwrap();
+    let checksum = sha256(&file).unwrap();
+    if bytes.is_none() {
+        std::fs::remove_file(&file).unwrap();
+    }
+    let entry = |name: &str| format!("  - {{name: {name}, path: models/model.onnx, sha256: {checksum}}}\n");
+    let entries: String = ["blazepose_detector", "blazepose_lite", "blazepose_full"].map(entry).concat();
+    std::fs::write(folder.join("models/models.yml"), format!("models:\n{entries}")).unwrap();
+    Models::open(folder).unwrap()
+}
+
+fn refusal(models: Models) -> String {
+    let error = harness([("model", "lite")], models).err().unwrap();
+    assert_eq!(error.failure, Failure::Model, "{error}");
+    error.message
+}
+
+#[test]
+fn unknown_missing_and_changed_models_are_named_with_the_mend() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(refusal(Models::default()).contains("no model `blazepose_lite` in models.yml"));
+    let missing = refusal(house(folder.path(), None));
+    assert!(missing.contains("sideline models fetch blazepose_lite"), "{missing}");
+    let models = house(folder.path(), Some(TWICE));
+    std::fs::write(folder.path().join("models/model.onnx"), b"something else").unwrap();
+    assert!(refusal(models).contains("SHA-256"));
+}
+
+#[test]
+fn broken_models_and_those_of_another_shape_are_refused() {
+    if let Err(error) = sideline_inference::environment::start(&root()) {
+        println!("skipped: {error}");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let broken = refusal(house(folder.path(), Some(b"no model at all")));
+    assert!(broken.contains("model.onnx cannot be loaded"), "{broken}");
+    let other = refusal(house(folder.path(), Some(TWICE)));
+    assert!(other.contains("input `input_1` f32 [1, 256, 256, 3] expected, it has `a`"), "{other}");
+}
+
+#[test]
+fn a_model_that_does_not_exist_is_a_configuration_error() {
+    let error = harness([("model", "light")], Models::default()).err().unwrap();
+    assert_eq!(error.failure, Failure::Config);
+    assert!(error.message.contains("key `model`") && error.message.contains("lite"), "{error}");
+}
+
+/// Frames of the clip at 30 fps and a third of its size, or why there are none.
+fn athletes(frames: usize) -> Result<(Models, Vec<Frame>), String> {
+    let models = Models::open(root()).map_err(|error| error.message)?;
+    for model in ["blazepose_detector", "blazepose_lite"] {
+        models.present(model).map_err(|error| error.message)?;
+    }
+    sideline_inference::environment::start(&root()).map_err(|error| error.message)?;
+    let clip = root().join("models/clips/athletes.mp4");
+    if !clip.exists() {
+        return Err(format!("{} is missing", clip.display()));
+    }
+    let (width, height) = (362, 640);
+    let mut ffmpeg = Command::new("ffmpeg")
+        .args(["-v", "error", "-i"])
+        .arg(&clip)
+        .args(["-vf", "fps=30,scale=362:640", "-frames:v", &frames.to_string()])
+        .args(["-pix_fmt", "yuv420p", "-f", "rawvideo", "-"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|cause| format!("ffmpeg: {cause}"))?;
+    let mut bytes = Vec::new();
+    ffmpeg.stdout.take().unwrap().read_to_end(&mut bytes).unwrap();
+    assert!(ffmpeg.wait().unwrap().success());
+    let frames = bytes.chunks_exact(width * height * 3 / 2).map(|bytes| {
+        let color = Color::assumed(height as u32);
+        Frame::from_packed(width as u32, height as u32, Encoding::I420, color, bytes.to_vec()).unwrap()
+    });
+    Ok((models, frames.collect()))
+}
+
+fn people(harness: &mut Harness<Pose>, frame: &Frame) -> Vec<tables::Pose> {
+    harness.push_frame("frames", frame.clone()).unwrap();
+    harness.expect("poses")
+}
+
+#[test]
+fn both_athletes_are_followed_through_the_clip() {
+    let (models, frames) = match athletes(50) {
+        Ok(found) => found,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    let mut harness = harness([("model", "lite")], models).unwrap();
+    let (mut both, mut heights) = (0, Vec::new());
+    for frame in &frames {
+        let poses = people(&mut harness, frame);
+        assert!(poses.len() <= 3);
+        for pose in &poses {
+            assert!(pose.score >= 0.5 && pose.x1 < pose.x2 && pose.y1 < pose.y2 && pose.model == "lite");
+            assert!(pose.x1 >= 0.0 && pose.y1 >= 0.0 && pose.x2 <= 362.0 && pose.y2 <= 640.0);
+            assert!(pose.joints.iter().flatten().chain(pose.world.iter().flatten()).all(|v| v.is_finite()));
+            heights.push(pose.world[29][1] - pose.world[0][1]);
+        }
+        // One stands at the left, the other in the middle.
+        let middle = |pose: &tables::Pose| (pose.x1 + pose.x2) / 2.0;
+        both += usize::from(poses.iter().any(|p| middle(p) < 110.0) && poses.iter().any(|p| middle(p) > 110.0));
+    }
+    assert_eq!(frames.len(), 50);
+    println!("both athletes in {both} of 50 frames");
+    assert!(both >= 46, "both athletes in {both} of 50 frames");
+    // From heel to nose a grown person measures a metre and a half.
+    heights.sort_by(f32::total_cmp);
+    let height = heights[heights.len() / 2];
+    assert!((1.2..1.8).contains(&height), "{height} m");
+}
+
+#[test]
+fn a_second_run_gives_the_same_rows_and_state() {
+    let (models, frames) = match athletes(8) {
+        Ok(found) => found,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    let run = || -> (Vec<Vec<tables::Pose>>, serde_json::Value) {
+        let mut harness = harness([("model", "lite")], models.clone()).unwrap();
+        let rows = frames.iter().map(|frame| people(&mut harness, frame)).collect();
+        (rows, serde_json::to_value(harness.driver().state("test").unwrap()).unwrap())
+    };
+    let ((rows, state), (again, state_again)) = (run(), run());
+    assert!(rows[7].len() >= 2);
+    assert_eq!(rows, again);
+    assert_eq!(state, state_again);
+    // What is kept for a restart is what was kept: no number is lost on its way through the snapshot.
+    let memory: sideline_pose::Memory = serde_json::from_value(state.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&memory).unwrap(), state);
+}
+
+#[test]
+fn an_empty_picture_holds_nobody() {
+    let (models, _) = match athletes(1) {
+        Ok(found) => found,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    let mut harness = harness(Values::new(), models).unwrap();
+    for (width, height) in [(64, 48), (1, 1)] {
+        let bytes = vec![0u8; width * height * 3];
+        let color = Color::assumed(48);
+        let frame = Frame::from_packed(width as u32, height as u32, Encoding::Rgb8, color, bytes).unwrap();
+        assert!(people(&mut harness, &frame).is_empty());
+    }
+}
