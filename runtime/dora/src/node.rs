@@ -213,7 +213,9 @@ impl<'a> Host<'a> {
         let plan = self.running.plan();
         if let Some(leaf) = plan.remote_leaves.iter().position(|leaf| leaf.input == id) {
             let Some(Parameter::Integer(frame)) = parameters.get("sl_frame") else {
-                return Err(Error::other("a `done` message carries no `sl_frame`: it comes from a node that is not ours"));
+                return Err(Error::other(
+                    "a `done` message carries no `sl_frame`: it comes from a node that is not ours",
+                ));
             };
             let count = if *frame == i64::MAX { CLOSED } else { (*frame + 1) as u64 };
             self.running.leaf_finished(leaf, count);

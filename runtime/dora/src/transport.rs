@@ -1,7 +1,6 @@
 //! Makes dora's transport keep every message.
 //!
-//! As shipped, dora's links between nodes give up a message after a millisecond of congestion, without a word, and their
-//! shared-memory pool holds one large frame. Zenoh reads the patience from the file that `DORA_ZENOH_CONFIG_OVERLAY`
+//! As shipped, dora's links between nodes give up a message after a millisecond of congestion, without a word. Zenoh reads the patience from the file that `DORA_ZENOH_CONFIG_OVERLAY`
 //! names, in each process's own environment, which a dataflow file cannot set. So a node that was started without it
 //! writes the file and starts itself again with it, before it has spoken to anybody: same process id, same arguments.
 
@@ -15,14 +14,10 @@ use std::{
 use sideline_api::{Error, Failure, OrFail, Result};
 
 const OVERLAY: &str = "DORA_ZENOH_CONFIG_OVERLAY";
-const POOL: &str = "DORA_NODE_SHM_POOL_SIZE";
 const NODE: &str = "DORA_NODE_CONFIG";
 
 /// Microseconds a sender waits for room before it gives a message up: longer than any stall time allows a run to stand.
 const PATIENCE_US: u64 = 60_000_000;
-
-/// Shared memory for the messages of one node: W + 4 frames of 1080p I420 twice over. Pages are taken when written.
-const POOL_BYTES: u64 = 64 << 20;
 
 /// The overlay file's text.
 pub fn overlay() -> String {
@@ -37,7 +32,7 @@ pub fn started_by_dora() -> bool {
     std::env::var_os(NODE).is_some()
 }
 
-/// Starts this process again with the overlay and a larger pool when they are not set; returns when they are.
+/// Starts this process again with the overlay when none is set; returns when one is.
 ///
 /// # Errors
 /// When the overlay cannot be written, or one is set that does not hold messages back from being dropped.
@@ -51,22 +46,9 @@ pub fn ensure() -> Result<()> {
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from(program));
     let mut again = Command::new(program);
     again.args(arguments).env(OVERLAY, &path);
-    if std::env::var_os(POOL).is_none()
-        && let Some(bytes) = pool_size()
-    {
-        again.env(POOL, bytes.to_string());
-    }
     // Only returns when it failed.
     let cause = again.exec();
     Err(Error::other(format!("cannot start again with {OVERLAY}={}: {cause}", path.display())))
-}
-
-/// The pool, or less where /dev/shm is small; nothing where dora's own 8 MB must do.
-fn pool_size() -> Option<u64> {
-    let shm = rustix::fs::statvfs("/dev/shm").ok()?;
-    let free = shm.f_bavail * shm.f_frsize;
-    let share = free / 8;
-    (share > 8 << 20).then(|| share.min(POOL_BYTES))
 }
 
 fn write_overlay() -> Result<PathBuf> {
@@ -85,8 +67,7 @@ fn write_overlay() -> Result<PathBuf> {
 }
 
 fn check(path: &Path) -> Result<()> {
-    let text = std::fs::read_to_string(path)
-        .or_fail(Failure::Config, || format!("{OVERLAY}={}", path.display()))?;
+    let text = std::fs::read_to_string(path).or_fail(Failure::Config, || format!("{OVERLAY}={}", path.display()))?;
     if text.contains("wait_before_drop") {
         return Ok(());
     }

@@ -165,6 +165,8 @@ pub(crate) struct Shared {
     pub gates: Vec<GateOf>,
     pub border: Option<Arc<dyn Border>>,
     pub local_leaves: Mutex<Vec<u64>>,
+    /// Ids of the plan's nodes.
+    pub names: Vec<String>,
     pub meters: Vec<Mutex<Meter>>,
     /// Where timing rows go; taken away when the run is over, so that the writer sees its end.
     pub timing: Mutex<Option<Sender<Vec<TimingRow>>>>,
@@ -381,6 +383,7 @@ impl Outlet for Through<'_> {
         if ran.outcome == Outcome::Ended {
             return;
         }
+        self.log(&ran);
         self.ran += 1;
         if self.shared.timed {
             self.timing.push(TimingRow {
@@ -396,6 +399,28 @@ impl Outlet for Through<'_> {
         *self.finished += 1;
         if let Some(leaf) = self.leaf {
             self.shared.leaf_finished(leaf, *self.finished);
+        }
+    }
+}
+
+impl Through<'_> {
+    /// One line for each frame of each operator at `info`; what went wrong at `warn`.
+    fn log(&self, ran: &Ran<'_>) {
+        let (node, header) = (self.shared.names[self.node].as_str(), ran.header);
+        let (stream, frame) = (&*header.stream, header.frame);
+        match &ran.outcome {
+            Outcome::Done => {
+                // Asked first: the figures are not worked out where nobody reads them.
+                if tracing::enabled!(tracing::Level::INFO) {
+                    let process_ms = (ran.ended - ran.started).as_secs_f64() * 1e3;
+                    let wait_ms = (ran.started.saturating_duration_since(ran.ready)).as_secs_f64() * 1e3;
+                    tracing::info!(node, stream, frame, process_ms, wait_ms, "frame");
+                }
+            }
+            Outcome::Skipped(reason) => tracing::info!(node, stream, frame, %reason, "skipped"),
+            Outcome::Error(error) => tracing::warn!(node, stream, frame, error, "failed"),
+            Outcome::Panic(panic) => tracing::warn!(node, stream, frame, panic, "panicked"),
+            Outcome::Ended => {}
         }
     }
 }
@@ -506,6 +531,12 @@ impl Lane {
             match of.gate.admit() {
                 Admission::Wait => {}
                 Admission::Frame(header, captured) => {
+                    tracing::debug!(
+                        stream = &*header.stream,
+                        frame = header.frame,
+                        forgotten = header.forgotten,
+                        "admitted"
+                    );
                     for (targets, body) in source.routes.iter().zip(captured.outputs) {
                         let message = Message { header: header.clone(), n: source.n, body };
                         shared.send(targets, What::Message(message), now, self.number, local);

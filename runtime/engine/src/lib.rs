@@ -129,6 +129,7 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
         gates,
         border,
         local_leaves: Mutex::new(vec![0; local_leaves]),
+        names: plan.nodes.iter().map(|node| node.id.clone()).collect(),
         meters: plan.nodes.iter().map(|_| Mutex::new(Meter::default())).collect(),
         timed: options.timing.is_some(),
         busy: (0..plan.lanes).map(|_| Busy::default()).collect(),

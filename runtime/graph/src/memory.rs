@@ -45,7 +45,7 @@ pub(crate) fn frames_out(flow: &Flow) -> Vec<FramesOut> {
     out
 }
 
-/// Bytes of an i420 frame, when the source says `size: 1280x720` or `width` and `height`.
+/// Bytes of a frame, when the source says `size: 1280x720` or `width` and `height`; of i420 unless it says `rgb8`.
 fn frame_size(flow: &Flow, source: usize) -> Option<u64> {
     let source = flow.nodes.iter().find(|node| node.spec.source && node.source == source)?;
     let value = |name: &str| source.resolved.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
@@ -53,7 +53,8 @@ fn frame_size(flow: &Flow, source: usize) -> Option<u64> {
         Some(size) => size.split_once('x').and_then(|(w, h)| Some((w.trim().parse().ok()?, h.trim().parse().ok()?)))?,
         None => (value("width")?.as_u64()?, value("height")?.as_u64()?),
     };
-    (width > 0 && height > 0).then_some(width * height * 3 / 2)
+    let rgb = value("encoding").and_then(|encoding| encoding.as_str()).is_some_and(|name| name == "rgb8");
+    (width > 0 && height > 0).then_some(width * height * if rgb { 6 } else { 3 } / 2)
 }
 
 /// An ordinary input between processes holds window + 4 messages, else dora forgets the oldest.

@@ -1,0 +1,99 @@
+//! A hop between two dora nodes, measured by running a flow of four and reading its timing files.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use arrow_array::{Int64Array, UInt64Array};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use sideline_api::{Error, Failure, OrFail, Result};
+
+/// Nodes of the flow, in the order frames pass them.
+const NODES: [&str; 4] = ["one", "two", "three", "counter"];
+const FRAMES: usize = 1000;
+
+/// Nanoseconds of every hop; `None` where there is no `dora`.
+pub fn hops() -> Result<Option<Vec<u64>>> {
+    let version = Command::new("dora").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !version.is_ok_and(|status| status.success()) {
+        return Ok(None);
+    }
+    let folder = std::env::temp_dir().join(format!("sideline-hops-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).or_fail(Failure::Output, || folder.display().to_string())?;
+    let result = measure(&folder);
+    let _ = std::fs::remove_dir_all(&folder);
+    result.map(Some)
+}
+
+fn measure(folder: &Path) -> Result<Vec<u64>> {
+    std::fs::write(folder.join("hops.yml"), flow()).or_fail(Failure::Output, || folder.display().to_string())?;
+    // Dora looks for `sideline` on PATH: this program comes first there.
+    let program = std::env::current_exe().or_fail(Failure::Other, || "this program's own path")?;
+    let old = std::env::var_os("PATH").unwrap_or_default();
+    let path =
+        std::env::join_paths(program.parent().map(Path::to_owned).into_iter().chain(std::env::split_paths(&old)))
+            .or_fail(Failure::Other, || "PATH")?;
+    let output = Command::new("dora")
+        .args(["run", "hops.yml"])
+        .current_dir(folder)
+        .env("PATH", path)
+        .stdin(Stdio::null())
+        .output()
+        .or_fail(Failure::Other, || "dora")?;
+    if !output.status.success() {
+        return Err(Error::other(format!("`dora run` failed: {}", String::from_utf8_lossy(&output.stderr))));
+    }
+    let runs = folder.join("runs");
+    let run = std::fs::read_dir(&runs)
+        .ok()
+        .and_then(|mut runs| runs.next()?.ok())
+        .ok_or_else(|| Error::other(format!("{} holds no run", runs.display())))?
+        .path();
+    let starts: Vec<BTreeMap<u64, i64>> =
+        NODES.iter().map(|node| starts(&run.join("timing").join(format!("{node}.parquet")))).collect::<Result<_>>()?;
+    // The first frames travel while shared memory is being agreed on.
+    let settled = FRAMES as u64 / 10..FRAMES as u64;
+    Ok(starts
+        .windows(2)
+        .flat_map(|pair| {
+            settled.clone().filter_map(|frame| Some((pair[1].get(&frame)? - pair[0].get(&frame)?).max(0) as u64))
+        })
+        .collect())
+}
+
+fn flow() -> String {
+    let mut text = format!(
+        "nodes:
+  - {{id: synthetic, path: sideline, args: run synthetic, outputs: [frames], inputs: {{done_counter: counter/done}},
+     env: {{FRAMES: {FRAMES}, WIDTH: 16, HEIGHT: 16, FPS: 200, PACE: true}}}}
+"
+    );
+    for (from, to) in [("synthetic", "one"), ("one", "two"), ("two", "three")] {
+        text += &format!(
+            "  - {{id: {to}, path: sideline, args: run rehearse, inputs: {{frames: {from}/frames}}, outputs: [frames]}}\n"
+        );
+    }
+    text + "  - {id: counter, path: sideline, args: run counter, inputs: {frames: three/frames}, outputs: [done]}\n"
+}
+
+/// When a node began each frame, ns since 1970.
+fn starts(path: &Path) -> Result<BTreeMap<u64, i64>> {
+    let place = || path.display().to_string();
+    let file = std::fs::File::open(path).or_fail(Failure::Other, place)?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+        .and_then(ParquetRecordBatchReaderBuilder::build)
+        .or_fail(Failure::Other, place)?;
+    let mut starts = BTreeMap::new();
+    for batch in reader {
+        let batch = batch.or_fail(Failure::Other, place)?;
+        let frames = batch.column_by_name("frame").and_then(|c| c.as_any().downcast_ref::<UInt64Array>());
+        let started = batch.column_by_name("started").and_then(|c| c.as_any().downcast_ref::<Int64Array>());
+        let (Some(frames), Some(started)) = (frames, started) else {
+            return Err(Error::other(format!("{}: not a timing file", path.display())));
+        };
+        starts.extend(frames.values().iter().copied().zip(started.values().iter().copied()));
+    }
+    Ok(starts)
+}
