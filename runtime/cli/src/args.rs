@@ -211,14 +211,14 @@ pub enum Bench {
         #[arg(long)]
         json: bool,
     },
-    /// fight.yml, live, at the clip's rate: each stage beside its budget.
+    /// fight.yml, live, at 30 frames a second: each stage beside its budget.
     Fight {
-        /// The video; the demo's clip by default.
+        /// The video; by default the demo's clip, lengthened, at 720p and at 1080p.
         #[arg(long)]
         input: Option<PathBuf>,
         /// The flow.
-        #[arg(long, default_value = "dataflows/fight.yml")]
-        flow: PathBuf,
+        #[arg(long)]
+        flow: Option<PathBuf>,
         /// Print as JSON.
         #[arg(long)]
         json: bool,

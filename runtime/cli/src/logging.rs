@@ -11,15 +11,20 @@ use tracing_subscriber::{EnvFilter, fmt::writer::BoxMakeWriter};
 /// # Errors
 /// When LOG_LEVEL is no level or LOG_FILE cannot be opened.
 pub fn start() -> Result<()> {
-    let level = std::env::var("LOG_LEVEL").unwrap_or_else(|_| "warn".into()).to_lowercase();
+    let asked = std::env::var("LOG_LEVEL").ok();
+    let level = asked.as_deref().unwrap_or("warn").to_lowercase();
     if !["error", "warn", "info", "debug", "trace", "off"].contains(&level.as_str()) {
         return Err(Error::config(format!("LOG_LEVEL={level}: one of off, error, warn, info, debug, trace")));
     }
     // The libraries' own stories are for those who ask for them.
-    let filter = match level.as_str() {
+    let mut filter = match level.as_str() {
         "debug" | "trace" => format!("{level},zenoh=warn,zenoh_transport=warn,ort=info,dora_node_api=warn"),
         _ => format!("{level},zenoh=error,zenoh_transport=error,zenoh_link=error,ort=warn,dora_node_api=error"),
     };
+    // What ended the run is printed as its last words: once is enough for who watches.
+    if asked.is_none() && std::env::var_os("LOG_FILE").is_none() {
+        filter += ",sideline::failure=off";
+    }
     let writer = match std::env::var_os("LOG_FILE") {
         Some(path) => {
             let file = OpenOptions::new()

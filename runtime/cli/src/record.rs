@@ -74,13 +74,42 @@ fn versions() -> Value {
 /// # Errors
 /// When it cannot be written.
 pub fn write_result(folder: &Path, process: &str, report: &Report) -> Result<()> {
-    let results = folder.join("result");
-    std::fs::create_dir_all(&results).or_fail(Failure::Output, || results.display().to_string())?;
     let mut value = serde_json::to_value(report).or_fail(Failure::Output, || "the report")?;
     #[cfg(feature = "onnx")]
     {
         value["onnxruntime"] = json!(sideline_inference::environment::build());
     }
+    write_process(folder, process, value)
+}
+
+/// Writes the result of a process that could not start, to the same places.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_failure(folder: &Path, process: &str, error: &Error) -> Result<()> {
+    let value = json!({
+        "status": Status::Partial, "stopped_at_frame": null, "failure": error, "sources": [], "nodes": [],
+    });
+    write_process(folder, process, value)
+}
+
+/// Forgets how an earlier run into this folder ended: if this one is killed, its tables must not pass for whole.
+///
+/// # Errors
+/// When the old results cannot be removed.
+pub fn clear_results(folder: &Path) -> Result<()> {
+    let results = folder.join("result");
+    match std::fs::remove_dir_all(&results) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+            Err(cause).or_fail(Failure::Output, || results.display().to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write_process(folder: &Path, process: &str, value: Value) -> Result<()> {
+    let results = folder.join("result");
+    std::fs::create_dir_all(&results).or_fail(Failure::Output, || results.display().to_string())?;
     write_json(&results.join(format!("{process}.json")), &value)?;
     let run = folder.join("run.json");
     if let Ok(text) = std::fs::read_to_string(&run)
@@ -91,19 +120,6 @@ pub fn write_result(folder: &Path, process: &str, report: &Report) -> Result<()>
         write_json(&run, &started)?;
     }
     Ok(())
-}
-
-/// Writes the result of a process that could not start.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write_failure(folder: &Path, process: &str, error: &Error) -> Result<()> {
-    let results = folder.join("result");
-    std::fs::create_dir_all(&results).or_fail(Failure::Output, || results.display().to_string())?;
-    let value = json!({
-        "status": Status::Partial, "stopped_at_frame": null, "failure": error, "sources": [], "nodes": [],
-    });
-    write_json(&results.join(format!("{process}.json")), &value)
 }
 
 /// Whole or not at all, so that a reader never sees half a file.
@@ -191,7 +207,7 @@ pub fn merge(folder: &Path) -> Result<Merged> {
     // A process that died without a word is the cause of what its neighbours report.
     if let Some(process) = missing.first() {
         let error = Error::other(format!(
-            "process `{process}` left no result: it was killed, or never started; see its log (`dora logs`)"
+            "process `{process}` left no result: it was killed, or never started; see its log (under dora `dora logs`)"
         ));
         merged.failure = Some((process.clone(), error));
     } else {

@@ -53,7 +53,13 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
     for warning in flow.diagnostics.iter().filter(|p| !p.dora_only) {
         eprintln!("{warning}");
     }
-    let plan = flow.plan_embedded().map_err(|problems| join(&problems, Failure::Config))?;
+    let plan = flow.plan_embedded().map_err(|problems| {
+        let mut error = join(&problems, Failure::Config);
+        if !on_path("dora") {
+            error.message += "\n`dora` is not on PATH: `cargo xtask setup` puts it into .venv/bin, or `pip install dora-rs-cli`";
+        }
+        error
+    })?;
     let run = run_name();
     let folder = match &options.output {
         Some(folder) => folder.clone(),
@@ -70,6 +76,10 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
         Some(failure) => Err(failure.clone()),
         None => Ok(0),
     }
+}
+
+fn on_path(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
 
 /// Reads a flow; its problems are printed, one a line.
@@ -137,7 +147,10 @@ pub fn embedded(
     folder: &Path,
     options: &Run,
 ) -> Result<(Report, PathBuf)> {
-    std::fs::create_dir_all(folder).or_fail(Failure::Output, || folder.display().to_string())?;
+    std::fs::create_dir_all(folder).or_fail(Failure::Output, || {
+        format!("the run's folder {} cannot be made; name another with `--output`", folder.display())
+    })?;
+    record::clear_results(folder)?;
     let process = "run";
     let start = record::Start {
         run,

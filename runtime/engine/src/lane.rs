@@ -217,8 +217,15 @@ pub(crate) struct GateOf {
 impl Shared {
     /// The run ends with this failure, unless another came first.
     pub fn fail(&self, error: Error) {
-        tracing::error!(message = %error);
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.is_none() {
+            // The report tells this one: whoever prints the report can leave this target out of what it logs.
+            tracing::error!(target: "sideline::failure", message = %error);
+            *failure = Some(error);
+        } else {
+            tracing::error!(message = %error);
+        }
+        drop(failure);
         self.abort.store(true, Ordering::SeqCst);
         self.stop_sources();
     }

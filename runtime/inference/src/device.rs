@@ -8,28 +8,25 @@ use std::path::Path;
 use ort::session::builder::SessionBuilder;
 use sideline_api::{Device, Error, Result};
 
-/// Applies `device` to new builders from `builder`; returns the builder to use and the device's name.
+/// Adds the provider of a device to a builder; returns the builder and the device's name.
 ///
 /// # Errors
-/// `cuda` and `tensorrt` fail (exit code 5) where they cannot be used; `auto` falls back to the CPU and says so.
-pub(crate) fn choose(
-    device: Device,
-    model: &Path,
-    builder: impl Fn() -> Result<SessionBuilder>,
-) -> Result<(SessionBuilder, &'static str)> {
+/// `cuda` and `tensorrt` fail (exit code 5) where they cannot be used.
+pub(crate) fn provide(device: Device, model: &Path, builder: SessionBuilder) -> Result<(SessionBuilder, &'static str)> {
     match device {
-        Device::Cpu => Ok((builder()?, "cpu")),
-        Device::Cuda => Ok((cuda(builder()?)?, "cuda")),
-        Device::Tensorrt => Ok((tensorrt(builder()?, model)?, "tensorrt")),
-        // TensorRT builds its engine for minutes: only who asks for it gets it.
-        Device::Auto if cfg!(feature = "cuda") => match cuda(builder()?) {
-            Ok(builder) => Ok((builder, "cuda")),
-            Err(error) => {
-                tracing::info!(model = %model.display(), reason = %error, "CUDA cannot be used: the CPU is");
-                Ok((builder()?, "cpu"))
-            }
-        },
-        Device::Auto => Ok((builder()?, "cpu")),
+        Device::Auto | Device::Cpu => Ok((builder, "cpu")),
+        Device::Cuda => Ok((cuda(builder)?, "cuda")),
+        Device::Tensorrt => Ok((tensorrt(builder, model)?, "tensorrt")),
+    }
+}
+
+/// The devices to try, first to last. TensorRT builds its engine for minutes: only who asks for it gets it.
+pub(crate) fn candidates(device: Device) -> &'static [Device] {
+    match device {
+        Device::Auto if cfg!(feature = "cuda") => &[Device::Cuda, Device::Cpu],
+        Device::Auto | Device::Cpu => &[Device::Cpu],
+        Device::Cuda => &[Device::Cuda],
+        Device::Tensorrt => &[Device::Tensorrt],
     }
 }
 

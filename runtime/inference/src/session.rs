@@ -39,16 +39,33 @@ impl Session {
         if !path.is_file() {
             return Err(Error::model(format!("model file {} is missing", path.display())));
         }
+        let mut candidates = device::candidates(device).iter().peekable();
+        loop {
+            let Some(candidate) = candidates.next() else {
+                return Err(Error::gpu(format!("model {name}: there is no device to try")));
+            };
+            match Self::open(path, &name, *candidate, home) {
+                // A GPU may fail when its provider is made, or only when the model is put on it.
+                Err(error) if error.failure == Failure::Gpu && candidates.peek().is_some() => {
+                    tracing::info!(model = %name, reason = %error, "the GPU cannot be used, the CPU is");
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn open(path: &Path, name: &str, device: Device, home: &Path) -> Result<Self> {
         let environment = environment::start(home)?;
-        let (mut builder, device) = device::choose(device, path, || {
-            configure(ort::session::Session::builder(environment)).or_fail(Failure::Model, || format!("model {name}"))
-        })?;
+        let builder = configure(ort::session::Session::builder(environment))
+            .or_fail(Failure::Model, || format!("model {name}"))?;
+        let (mut builder, device) = device::provide(device, path, builder)?;
         let session = builder.commit_from_file(path).map_err(|cause| {
-            let failure = if device == "cpu" { Failure::Model } else { Failure::Gpu };
-            Error::new(failure, format!("model file {} cannot be loaded on {device}: {cause}", path.display()))
+            let (failure, mend) =
+                if device == "cpu" { (Failure::Model, "") } else { (Failure::Gpu, "; or choose `--device cpu`") };
+            Error::new(failure, format!("model file {} cannot be loaded on {device}: {cause}{mend}", path.display()))
         })?;
         tracing::info!(model = %name, device, "model loaded");
-        Ok(Self { session, name, device })
+        Ok(Self { session, name: name.to_owned(), device })
     }
 
     /// Where it runs: `cpu`, `cuda` or `tensorrt`.
@@ -121,6 +138,9 @@ impl Session {
     pub fn run(&mut self, inputs: &[(&[i64], &[f32])]) -> Result<Outputs<'_>> {
         let name = &self.name;
         let wrong = |cause: ort::Error| Error::model(format!("model `{name}`: {cause}"));
+        // What fails on a GPU after the shapes fitted is the GPU: out of memory, or gone.
+        let failure = if self.device == "cpu" { Failure::Model } else { Failure::Gpu };
+        let failed = |cause: ort::Error| Error::new(failure, format!("model `{name}`: {cause}"));
         let count = self.session.inputs().len();
         if inputs.len() != count {
             return Err(Error::model(format!("model `{name}`: {} inputs given, it has {count}", inputs.len())));
@@ -131,7 +151,7 @@ impl Session {
             .map(|(shape, values)| Ok(TensorRef::from_array_view((*shape, *values))?.into()))
             .collect::<ort::Result<_>>()
             .map_err(wrong)?;
-        Ok(Outputs { values: self.session.run(&values[..]).map_err(wrong)?, name })
+        Ok(Outputs { values: self.session.run(&values[..]).map_err(failed)?, name })
     }
 }
 

@@ -1,10 +1,13 @@
 //! fight.yml, live, at the clip's own rate: each stage beside the budget of the system it replaces.
 
-use std::path::Path;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use clap::Parser;
 use serde::Serialize;
-use sideline_api::{Error, Failure, Mode, Registry, Result};
+use sideline_api::{Error, Failure, Mode, OrFail, Registry, Result};
 use sideline_engine::meter::{Quantiles, Report};
 
 use crate::{
@@ -28,7 +31,12 @@ pub struct Stage {
     pub budget_ms: Option<f64>,
 }
 
-/// The figures.
+/// The figures of each video, by its name.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct Fights(BTreeMap<String, Fight>);
+
+/// The figures of one video.
 #[derive(Debug, Serialize)]
 pub struct Fight {
     /// Frames the video offered.
@@ -49,24 +57,69 @@ pub struct Fight {
     pub peak_mb: u64,
 }
 
-/// Runs the flow into a temporary folder.
+/// Runs the flow, live, over one video or the two that are made of the demo's clip.
 ///
 /// # Errors
 /// When it cannot run, or fails.
-pub fn run(flow: &Path, input: Option<&Path>, registry: &Registry) -> Result<Fight> {
-    let mut arguments = vec!["sideline".into(), "run".into(), flow.display().to_string()];
+pub fn run(flow: Option<&Path>, input: Option<&Path>, registry: &Registry) -> Result<Fights> {
     let folder = std::env::temp_dir().join(format!("sideline-bench-{}", std::process::id()));
-    arguments.extend(["--mode".into(), "live".into(), "--output".into(), folder.display().to_string()]);
-    if let Some(input) = input {
-        arguments.extend(["--input".into(), input.display().to_string()]);
-    }
-    let options = match Cli::try_parse_from(arguments).map_err(Error::config)?.command {
-        Command::Run(options) => options,
-        _ => return Err(Error::other("`run` was asked for")),
-    };
-    let result = figures(flow, &options, registry, &folder);
+    std::fs::create_dir_all(&folder).or_fail(Failure::Output, || folder.display().to_string())?;
+    let result = all(flow, input, registry, &folder);
     let _ = std::fs::remove_dir_all(&folder);
     result
+}
+
+fn all(flow: Option<&Path>, input: Option<&Path>, registry: &Registry, folder: &Path) -> Result<Fights> {
+    let models = house::models();
+    let flow = flow.map_or_else(|| models.home().join("dataflows/fight.yml"), Path::to_owned);
+    let videos = match input {
+        Some(input) => vec![(input.display().to_string(), input.to_owned())],
+        None => {
+            let clip = models
+                .clips()
+                .iter()
+                .find(|clip| clip.name == "athletes")
+                .ok_or_else(|| Error::input("models.yml names no clip `athletes`: give a video with --input"))?;
+            let clip = models.home().join(&clip.path);
+            [(1280, 720), (1920, 1080)]
+                .into_iter()
+                .map(|(width, height)| Ok((format!("{height}p30"), lengthen(&clip, width, height, folder)?)))
+                .collect::<Result<_>>()?
+        }
+    };
+    let mut fights = BTreeMap::new();
+    for (name, video) in videos {
+        let out = folder.join("out");
+        let video = video.display().to_string();
+        let arguments = ["sideline", "run", "flow", "--mode", "live", "--progress", "none", "--input", &video];
+        let options = match Cli::try_parse_from(arguments).map_err(Error::config)?.command {
+            Command::Run(options) => options,
+            _ => return Err(Error::other("`run` was asked for")),
+        };
+        fights.insert(name, figures(&flow, &options, registry, &out)?);
+        std::fs::remove_dir_all(&out).or_fail(Failure::Output, || out.display().to_string())?;
+    }
+    Ok(Fights(fights))
+}
+
+/// The clip, there and back, again and again, 500 frames at 30 a second, set into a wide picture: two people as a camera
+/// at the ring sees them.
+fn lengthen(clip: &Path, width: u32, height: u32, folder: &Path) -> Result<PathBuf> {
+    let made = folder.join(format!("{height}p30.mp4"));
+    let filter = format!(
+        "fps=30,scale=-2:{height},pad={width}:{height}:(ow-iw)/2:0,split[a][b];[b]reverse[r];[a][r]concat=n=2:v=1,loop=loop=4:size=100"
+    );
+    let output = std::process::Command::new("ffmpeg")
+        .args(["-v", "error", "-i"])
+        .arg(clip)
+        .args(["-filter_complex", &filter, "-an", "-c:v", "libx264", "-preset", "veryfast"])
+        .arg(&made)
+        .output()
+        .or_fail(Failure::Input, || "the command `ffmpeg`, which makes the video, cannot be run")?;
+    if !output.status.success() {
+        return Err(Error::input(format!("ffmpeg: {}", String::from_utf8_lossy(&output.stderr))));
+    }
+    Ok(made)
 }
 
 fn figures(flow: &Path, options: &Run, registry: &Registry, folder: &Path) -> Result<Fight> {
@@ -101,6 +154,15 @@ fn from(report: &Report) -> Fight {
         stages: stages.collect(),
         cores: report.cpu_s / report.wall_s,
         peak_mb: report.peak_memory / 1_000_000,
+    }
+}
+
+impl std::fmt::Display for Fights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (name, fight) in &self.0 {
+            writeln!(f, "{name}\n{fight}\n")?;
+        }
+        Ok(())
     }
 }
 
