@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arrow_array::RecordBatch;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
 /// The program under test.
@@ -164,4 +166,47 @@ pub fn processes(words: &[&str]) -> Vec<u32> {
 /// The working directory of a process.
 pub fn working_directory(pid: u32) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/{pid}/cwd")).ok()
+}
+
+/// True when FFmpeg's tool (`ffmpeg`, `ffprobe`) is there; says a word when it is not.
+pub fn tool(name: &str) -> bool {
+    let found = Command::new(name).arg("-version").output().is_ok_and(|output| output.status.success());
+    if !found {
+        println!("skipped: no `{name}` on PATH");
+    }
+    found
+}
+
+/// True when the models of the fight and its clip are installed; says a word when they are not.
+pub fn models() -> bool {
+    for file in ["onnx/blazepose_detector.onnx", "onnx/blazepose_lite.onnx", "clips/athletes.mp4"] {
+        if !repository().join("models").join(file).is_file() {
+            println!("skipped: no models/{file}; `sideline models fetch` installs it");
+            return false;
+        }
+    }
+    true
+}
+
+/// The time of every frame of a video, in seconds as ffprobe writes them; the frames are decoded.
+pub fn frame_times(video: &Path) -> Vec<String> {
+    let entries = ["-show_entries", "frame=best_effort_timestamp_time", "-of", "csv=p=0"];
+    let probe = finish(Command::new("ffprobe").args(["-v", "error", "-select_streams", "v:0"]).args(entries).arg(video));
+    assert_eq!(probe.code, 0, "{}: {}", video.display(), probe.text);
+    // A frame with side data (the encoder's signature) is followed by an empty line.
+    probe.text.lines().map(|line| line.trim_matches(',').to_owned()).filter(|time| !time.is_empty()).collect()
+}
+
+/// The rows of a table in JSON Lines.
+pub fn rows(path: impl AsRef<Path>) -> Vec<Value> {
+    let path = path.as_ref();
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The rows of a Parquet file, as one batch for each 65,536.
+pub fn parquet(path: &Path) -> Vec<RecordBatch> {
+    let file = std::fs::File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().with_batch_size(65_536).build().unwrap();
+    reader.map(Result::unwrap).collect()
 }

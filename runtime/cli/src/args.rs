@@ -88,9 +88,9 @@ pub struct Run {
     /// `complete` handles every frame and waits; `live` keeps up and forgets. By default complete for sources that end.
     #[arg(long)]
     pub mode: Option<Mode>,
-    /// Where models run.
-    #[arg(long, default_value = "auto")]
-    pub device: Device,
+    /// Where models run; by default as the flow's SIDELINE_DEVICE says, else auto.
+    #[arg(long)]
+    pub device: Option<Device>,
     /// Set a key: `tracker.buffer=60`.
     #[arg(long = "set", value_name = "NODE.KEY=VALUE", value_parser = setting)]
     pub set: Vec<Setting>,

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use sideline_api::{Error, Failure, OrFail, Registry, Result, clock::WallClock, models::Models};
@@ -21,9 +21,6 @@ use crate::{
     house, progress, record,
     timing::TimingFile,
 };
-
-/// How long operators may take to be made.
-const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs; the exit code.
 ///
@@ -44,6 +41,7 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
     }
     let mut overrides = overrides(&options.set, options.mode.map(Into::into));
     overrides.input.clone_from(&options.input);
+    overrides.device = options.device.map(Into::into);
     let flow = read(path, registry, &overrides)?;
     let models = house::models();
     let missing = flow.check_models(&models);
@@ -56,7 +54,8 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
     let plan = flow.plan_embedded().map_err(|problems| {
         let mut error = join(&problems, Failure::Config);
         if !on_path("dora") {
-            error.message += "\n`dora` is not on PATH: `cargo xtask setup` puts it into .venv/bin, or `pip install dora-rs-cli`";
+            error.message +=
+                "\n`dora` is not on PATH: `cargo xtask setup` puts it into .venv/bin, or `pip install dora-rs-cli`";
         }
         error
     })?;
@@ -65,7 +64,7 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
         Some(folder) => folder.clone(),
         None => runs(&flow).join(format!("{}-{run}", plan.flow)),
     };
-    let (report, folder) = embedded(plan, &flow.path, registry, models, &run, &folder, options)?;
+    let report = embedded(&flow, plan, registry, models, &run, &folder, options)?;
     if options.json {
         println!("{}", serde_json::to_string_pretty(&report).or_fail(Failure::Output, || "the report")?);
     } else {
@@ -98,6 +97,7 @@ pub fn overrides(set: &[Setting], mode: Option<sideline_api::Mode>) -> Overrides
     Overrides {
         set: set.iter().map(|s| (s.node.clone(), s.key.clone(), s.value.clone())).collect(),
         mode,
+        device: None,
         input: None,
         home: house::home(),
     }
@@ -139,14 +139,14 @@ fn civil(days: i64) -> (i64, u32, u32) {
 
 /// Runs a whole flow here.
 pub fn embedded(
+    flow: &Flow,
     plan: Plan,
-    file: &Path,
     registry: &Registry,
     models: Models,
     run: &str,
     folder: &Path,
     options: &Run,
-) -> Result<(Report, PathBuf)> {
+) -> Result<Report> {
     std::fs::create_dir_all(folder).or_fail(Failure::Output, || {
         format!("the run's folder {} cannot be made; name another with `--output`", folder.display())
     })?;
@@ -154,15 +154,15 @@ pub fn embedded(
     let process = "run";
     let start = record::Start {
         run,
-        flow: &file.display().to_string(),
+        flow: &flow.path.display().to_string(),
         processes: vec![process.into()],
         nodes: &plan.nodes,
-        device: options.device.into(),
+        device: flow.device,
     };
     record::write_start(folder, &start, registry, &models)?;
     let timing = TimingFile::create(&folder.join("timing.parquet"), plan.nodes.iter().map(|n| n.id.clone()).collect())?;
     let limit = Limit { frames: options.frames, duration: options.duration };
-    let engine = engine_options(options.device.into(), run, folder, models, limit, &timing);
+    let engine = engine_options(flow, run, folder, models, limit, &timing);
     let running = match sideline_engine::start(plan, registry, engine, None) {
         Ok(running) => Arc::new(running),
         Err(error) => {
@@ -179,25 +179,18 @@ pub fn embedded(
     .map_err(|_| Error::other("the waiting thread panicked; the message is above"))?;
     finish(running, timing);
     record::write_result(folder, process, &report)?;
-    Ok((report, folder.to_owned()))
+    Ok(report)
 }
 
-fn engine_options(
-    device: sideline_api::Device,
-    run: &str,
-    folder: &Path,
-    models: Models,
-    limit: Limit,
-    timing: &TimingFile,
-) -> Options {
+fn engine_options(flow: &Flow, run: &str, folder: &Path, models: Models, limit: Limit, timing: &TimingFile) -> Options {
     Options {
-        device,
+        device: flow.device,
         run: run.into(),
         run_dir: folder.to_owned(),
         models: Arc::new(models),
         clock: Arc::new(WallClock),
         limit,
-        start_deadline: START_DEADLINE,
+        start_deadline: flow.start,
         timing: Some(timing.sender()),
     }
 }
@@ -253,14 +246,14 @@ fn as_node(registry: &Registry) -> Result<u8> {
         let processes: Vec<String> = ours.map(|process| process.id.clone()).collect();
         let plans: Vec<Plan> = processes.iter().filter_map(|id| flow.plan_for_node(id).ok()).collect();
         let nodes: Vec<PlanNode> = plans.into_iter().flat_map(|plan| plan.nodes).collect();
-        let start = record::Start { run: &run, flow: &plan.flow, processes, nodes: &nodes, device: Default::default() };
+        let start = record::Start { run: &run, flow: &plan.flow, processes, nodes: &nodes, device: flow.device };
         record::write_start(&folder, &start, registry, &models)?;
     }
     let timings = folder.join("timing");
     std::fs::create_dir_all(&timings).or_fail(Failure::Output, || timings.display().to_string())?;
     let timing =
         TimingFile::create(&timings.join(format!("{id}.parquet")), plan.nodes.iter().map(|n| n.id.clone()).collect())?;
-    let options = engine_options(Default::default(), &run, &folder, models, Limit::default(), &timing);
+    let options = engine_options(&flow, &run, &folder, models, Limit::default(), &timing);
     let mut handle = None;
     let hosted = node.host(plan, registry, options, |running| handle = Some(running.clone()));
     let report = match hosted {

@@ -8,7 +8,9 @@ use std::{
 
 use dora_core::descriptor::Descriptor;
 use serde_json::Value;
-use sideline_api::{Alignment, Mode, OnError, PortType, Registry, Spec, Values, config::did_you_mean, models::Models};
+use sideline_api::{
+    Alignment, Device, Mode, OnError, PortType, Registry, Spec, Values, config::did_you_mean, models::Models,
+};
 
 use crate::{
     Diagnostic, Place, check,
@@ -28,6 +30,8 @@ pub struct Overrides {
     pub set: Vec<(String, String, Value)>,
     /// `--mode`.
     pub mode: Option<Mode>,
+    /// `--device`.
+    pub device: Option<Device>,
     /// `--input`: the key `source` of the flow's only source.
     pub input: Option<String>,
     /// `SIDELINE_HOME`: the last folder files are looked for in.
@@ -63,6 +67,10 @@ pub struct Flow {
     pub window: usize,
     /// How long the window may stand still.
     pub stall: Duration,
+    /// How long operators may take to get ready.
+    pub start: Duration,
+    /// Where models run.
+    pub device: Device,
     /// Folder of the runs, when the flow names one.
     pub run_dir: Option<PathBuf>,
     /// One per dora node, in the order of the file, modules expanded and fused nodes whole.
@@ -297,6 +305,8 @@ impl Flow {
             mode,
             window: flow_settings.window,
             stall: flow_settings.stall,
+            start: flow_settings.start,
+            device: flow_settings.device,
             run_dir: flow_settings.run_dir,
             processes,
             nodes,

@@ -14,7 +14,7 @@ use dora_core::descriptor::Node;
 use dora_message::descriptor::EnvValue;
 use serde_json::Value;
 use sideline_api::{
-    Entry, Mode, OnError, Registry, Values,
+    Device, Entry, Mode, OnError, Registry, Values,
     config::{Origin, did_you_mean, nearest},
 };
 
@@ -30,8 +30,15 @@ const OTHERS: [&str; 12] =
 /// Variables that every process has already: as a key of ours they would break the node's process under dora.
 const TAKEN: [&str; 8] = ["PATH", "HOME", "LANG", "USER", "SHELL", "TMPDIR", "TERM", "PWD"];
 /// Runtime keys of a flow, and of a node.
-const FLOW_KEYS: [&str; 5] =
-    ["SIDELINE_MODE", "SIDELINE_WINDOW", "SIDELINE_STALL_S", "SIDELINE_RUN_DIR", "SIDELINE_ON_ERROR"];
+const FLOW_KEYS: [&str; 7] = [
+    "SIDELINE_MODE",
+    "SIDELINE_WINDOW",
+    "SIDELINE_STALL_S",
+    "SIDELINE_START_S",
+    "SIDELINE_DEVICE",
+    "SIDELINE_RUN_DIR",
+    "SIDELINE_ON_ERROR",
+];
 const NODE_KEYS: [&str; 3] = ["SIDELINE_ON_ERROR", "SIDELINE_STRIDE", "SIDELINE_RUN_DIR"];
 
 type Env = BTreeMap<String, EnvValue>;
@@ -42,6 +49,8 @@ pub(crate) struct FlowSettings {
     pub mode: Option<Mode>,
     pub window: usize,
     pub stall: Duration,
+    pub start: Duration,
+    pub device: Device,
     pub run_dir: Option<PathBuf>,
     pub on_error: Option<OnError>,
 }
@@ -75,8 +84,15 @@ pub(crate) fn flow_settings(
     overrides: &Overrides,
     found: &mut Vec<Diagnostic>,
 ) -> FlowSettings {
-    let mut settings =
-        FlowSettings { mode: None, window: 4, stall: Duration::from_secs(10), run_dir: None, on_error: None };
+    let mut settings = FlowSettings {
+        mode: None,
+        window: 4,
+        stall: Duration::from_secs(10),
+        start: Duration::from_secs(60),
+        device: Device::Auto,
+        run_dir: None,
+        on_error: None,
+    };
     for (key, value) in env.iter().filter(|(key, _)| key.starts_with("SIDELINE_")) {
         let problem = match key.as_str() {
             "SIDELINE_MODE" => {
@@ -90,12 +106,14 @@ pub(crate) fn flow_settings(
                 }
                 _ => Some(format!("`{value}` is not a number of frames from 1 to 256")),
             },
-            "SIDELINE_STALL_S" => match parse::<f64>(value) {
-                Some(seconds) if (0.1..=86_400.0).contains(&seconds) => {
-                    settings.stall = Duration::from_secs_f64(seconds);
+            "SIDELINE_STALL_S" => seconds(value, &mut settings.stall),
+            "SIDELINE_START_S" => seconds(value, &mut settings.start),
+            "SIDELINE_DEVICE" => match parse(value) {
+                Some(device) => {
+                    settings.device = device;
                     None
                 }
-                _ => Some(format!("`{value}` is not a number of seconds from 0.1 to 86400")),
+                None => Some(format!("`{value}` is not a device: auto, cpu, cuda or tensorrt")),
             },
             "SIDELINE_RUN_DIR" => {
                 settings.run_dir = Some(value.to_string().into());
@@ -115,7 +133,19 @@ pub(crate) fn flow_settings(
         }
     }
     settings.mode = overrides.mode.or(settings.mode);
+    settings.device = overrides.device.unwrap_or(settings.device);
     settings
+}
+
+/// Reads a number of seconds; what is wrong with it, if anything is.
+fn seconds(value: &EnvValue, into: &mut Duration) -> Option<String> {
+    match parse::<f64>(value) {
+        Some(seconds) if (0.1..=86_400.0).contains(&seconds) => {
+            *into = Duration::from_secs_f64(seconds);
+            None
+        }
+        _ => Some(format!("`{value}` is not a number of seconds from 0.1 to 86400")),
+    }
 }
 
 fn not_on_error(value: &impl std::fmt::Display) -> String {

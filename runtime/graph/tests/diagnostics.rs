@@ -294,6 +294,7 @@ fn runtime_keys_of_the_flow_are_checked() {
         ("SIDELINE_WINDO: 3", "key `SIDELINE_WINDO`: there is no such key; did you mean `SIDELINE_WINDOW`?"),
         ("SIDELINE_WINDOW: 0", "key `SIDELINE_WINDOW`: `0` is not a number of frames from 1 to 256"),
         ("SIDELINE_MODE: fast", "key `SIDELINE_MODE`: `fast` is not a mode: live or complete"),
+        ("SIDELINE_DEVICE: gpu", "key `SIDELINE_DEVICE`: `gpu` is not a device: auto, cpu, cuda or tensorrt"),
         ("SIDELINE_STALL_S: -1", "key `SIDELINE_STALL_S`: `-1` is not a number of seconds from 0.1 to 86400"),
         ("SIDELINE_ON_ERROR: no", "key `SIDELINE_ON_ERROR`: `no` is none of skip, restart, stop"),
         ("SIDELINE_STRIDE: 2", "key `SIDELINE_STRIDE`: stands in the `env:` of a node"),

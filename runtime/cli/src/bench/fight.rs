@@ -127,7 +127,7 @@ fn figures(flow: &Path, options: &Run, registry: &Registry, folder: &Path) -> Re
     overrides.input.clone_from(&options.input);
     let read = run::read(flow, registry, &overrides)?;
     let plan = read.plan_embedded().map_err(|problems| run::join(&problems, Failure::Config))?;
-    let (report, _) = run::embedded(plan, flow, registry, house::models(), "bench", folder, options)?;
+    let report = run::embedded(&read, plan, registry, house::models(), "bench", folder, options)?;
     if let Some(failure) = report.failure {
         return Err(failure);
     }
