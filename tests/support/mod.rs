@@ -210,3 +210,8 @@ pub fn parquet(path: &Path) -> Vec<RecordBatch> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().with_batch_size(65_536).build().unwrap();
     reader.map(Result::unwrap).collect()
 }
+
+/// What a program printed, as JSON.
+pub fn json_text(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}

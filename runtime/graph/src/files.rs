@@ -254,9 +254,12 @@ impl Files {
     }
 }
 
-/// True for `sideline`, `../sideline`, `/usr/bin/sideline`.
+/// True for `sideline`, `../sideline`, `/usr/bin/sideline`, and for the program that reads this: an author's own program,
+/// which holds operators beside ours, runs flows that name it. All nodes of such a flow name the same program.
 fn is_ours(path: &str) -> bool {
-    Path::new(path).file_name().is_some_and(|name| name == "sideline")
+    let this = std::env::current_exe().ok();
+    let this = this.as_deref().and_then(Path::file_name);
+    Path::new(path).file_name().is_some_and(|name| name == "sideline" || Some(name) == this)
 }
 
 /// Parameters of the host in `args`, as dora puts them in.

@@ -100,7 +100,10 @@ fn a_fused_module_and_an_expanded_one_give_the_same_graph() {
             vec!["recorder"],
         ]
     );
-    assert_eq!(values(node(&fused, "perception.tracker")), [("fighters".to_owned(), "2".to_owned())]);
+    assert_eq!(
+        values(node(&fused, "perception.tracker")),
+        [("fighters".to_owned(), "2".to_owned()), ("warm_up".to_owned(), "0.3".to_owned())]
+    );
     assert_eq!(values(node(&fused, "perception.pose")), [], "a key of the host that it does not have");
     let poses = &node(&fused, "recorder").inputs[1];
     assert_eq!((poses.wired.name.as_str(), poses.wired.from.as_str()), ("poses", "perception.tracker/tracked_poses"));

@@ -59,6 +59,9 @@ pub struct TrackerKeys {
     /// Fighters to name.
     #[config(default = 0)]
     fighters: u32,
+    /// Seconds before they are named.
+    #[config(default = 1.0)]
+    warm_up: f32,
 }
 
 macro_rules! operators {

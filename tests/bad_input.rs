@@ -1,0 +1,406 @@
+//! What can be wrong with what a run is given: one clear message, the right exit code, nothing partial that passes for
+//! whole, nothing left behind (every program's output is read to its end, which waits for whoever still holds it).
+
+mod support;
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use sideline_api::models::{Models, sha256};
+use support::{Bench, Ended, SIDELINE, dora, finish, frame_times, json, models, parquet, processes, repository, rows, tool};
+use support::{wait, working_directory};
+
+/// `SOURCE` -> counter -> recorder.
+fn count(source: &str) -> String {
+    format!(
+        "nodes:
+  - id: capture
+    path: sideline
+    args: run capture
+    env: {{SOURCE: '{source}'}}
+    inputs: {{done_recorder: recorder/done}}
+    outputs: [frames]
+  - id: counter
+    path: sideline
+    args: run counter
+    inputs: {{frames: capture/frames}}
+    outputs: [counts]
+  - id: recorder
+    path: sideline
+    args: run recorder
+    inputs: {{counts: counter/counts}}
+    outputs: [done]
+"
+    )
+}
+
+/// Five small pictures -> pose -> recorder.
+const POSE: &str = "nodes:
+  - id: synthetic
+    path: sideline
+    args: run synthetic
+    env: {FRAMES: 5, WIDTH: 64, HEIGHT: 48}
+    inputs: {done_recorder: recorder/done}
+    outputs: [frames]
+  - id: pose
+    path: sideline
+    args: run pose
+    inputs: {frames: synthetic/frames}
+    outputs: [poses]
+  - id: recorder
+    path: sideline
+    args: run recorder
+    inputs: {poses: pose/poses}
+    outputs: [done]
+";
+
+/// A run that must fail: with this code, with one message that holds all these words; whatever it left is partial.
+fn fails(bench: &Bench, ended: &Ended, code: i32, words: &[&str]) {
+    let Ended { code: found, text } = ended;
+    assert_eq!(*found, code, "{text}");
+    let told: Vec<&str> = text.lines().filter(|line| line.contains(words[0])).collect();
+    assert_eq!(told.len(), 1, "`{}` is to be told once:\n{text}", words[0]);
+    for word in words {
+        assert!(told[0].starts_with("error: ") && told[0].contains(word), "no `{word}`:\n{text}");
+    }
+    assert!(!text.contains("panicked"), "{text}");
+    let run = bench.path().join("out");
+    if run.join("run.json").is_file() {
+        assert_eq!(json(run.join("run.json"))["result"]["status"], "partial");
+        let result = bench.sideline(&["result", "out"]);
+        assert_eq!(result.code, code, "{}", result.text);
+        assert!(result.text.contains("PARTIAL") && result.text.contains(words[0]), "{}", result.text);
+    }
+}
+
+fn run_flow(bench: &Bench, flow: &str) -> Ended {
+    bench.write("flow.yml", flow);
+    bench.sideline(&["run", "flow.yml", "--output", "out"])
+}
+
+/// 60 frames of a test picture, its index at the front; none without the tool `ffmpeg`.
+fn test_clip(bench: &Bench) -> Option<Vec<u8>> {
+    if !tool("ffmpeg") {
+        return None;
+    }
+    let path = bench.path().join("clip.mp4");
+    let picture = ["-v", "error", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=30:duration=2"];
+    let made =
+        finish(Command::new("ffmpeg").args(picture).args(["-pix_fmt", "yuv420p", "-movflags", "+faststart"]).arg(&path));
+    assert_eq!(made.code, 0, "{}", made.text);
+    Some(std::fs::read(path).unwrap())
+}
+
+#[test]
+fn what_is_no_video_is_said_to_be_none() {
+    for (source, code, words) in [
+        ("absent.mp4", 3, "absent.mp4: no such file; looked for "),
+        ("empty.mp4", 3, "empty.mp4: is empty"),
+        ("text.mp4", 3, "text.mp4: is not a video"),
+        ("folder", 3, "folder: is a folder"),
+        ("rtsp://camera.example/1", 1, "is an address; capture reads local files alone"),
+    ] {
+        let bench = Bench::new();
+        bench.write("empty.mp4", "");
+        bench.write("text.mp4", "This is a text.\n");
+        bench.write("folder/clip.txt", "");
+        let ended = run_flow(&bench, &count(source));
+        fails(&bench, &ended, code, &[words, "node `capture`"]);
+        assert_eq!(rows(bench.path().join("out/counts.jsonl")).len(), 0);
+    }
+}
+
+#[test]
+fn a_truncated_video_gives_what_it_holds_and_says_what_is_missing() {
+    let bench = Bench::new();
+    let Some(whole) = test_clip(&bench) else { return };
+    std::fs::write(bench.path().join("cut.mp4"), &whole[..whole.len() * 3 / 5]).unwrap();
+    let ended = run_flow(&bench, &count("cut.mp4"));
+    let held = rows(bench.path().join("out/counts.jsonl"));
+    assert!((1..60).contains(&held.len()), "{} of 60 frames are there", held.len());
+    let missing = format!("{} of 60 frames are missing", 60 - held.len());
+    fails(&bench, &ended, 3, &[&missing, "node `capture`", "cut.mp4"]);
+    let table = parquet(&bench.path().join("out/counts.parquet"));
+    assert_eq!(table.iter().map(|batch| batch.num_rows()).sum::<usize>(), held.len());
+    let source = &json(bench.path().join("out/run.json"))["result"]["sources"][0];
+    assert_eq!((source["admitted"].as_u64(), source["forgotten"].as_u64()), (Some(held.len() as u64), Some(0)));
+}
+
+#[test]
+fn a_video_without_its_index_is_said_to_be_cut_off() {
+    let bench = Bench::new();
+    let Some(whole) = test_clip(&bench) else { return };
+    // The index stands before the pictures here: a file that ends within it has none.
+    std::fs::write(bench.path().join("cut.mp4"), &whole[..200]).unwrap();
+    let ended = run_flow(&bench, &count("cut.mp4"));
+    fails(&bench, &ended, 3, &["cut.mp4: is an MP4 without its index", "cut off"]);
+}
+
+/// A house of Sideline of its own, with the catalogue but without models; `change` is done to the catalogue.
+fn house(bench: &Bench, change: impl Fn(String) -> String) -> PathBuf {
+    let catalogue = std::fs::read_to_string(repository().join("models/models.yml")).unwrap();
+    bench.write("house/models/models.yml", &change(catalogue));
+    let house = bench.path().join("house");
+    std::fs::create_dir_all(house.join("models/onnx")).unwrap();
+    // ONNX Runtime's library is looked for in the house.
+    std::os::unix::fs::symlink(repository().canonicalize().unwrap().join(".venv"), house.join(".venv")).unwrap();
+    house
+}
+
+fn model(name: &str) -> (PathBuf, String) {
+    let catalogue = Models::open(repository()).unwrap();
+    let entry = catalogue.models().iter().find(|entry| entry.name == name).unwrap();
+    (repository().join(&entry.path), entry.sha256.clone())
+}
+
+fn run_in_house(bench: &Bench, house: &Path) -> Ended {
+    bench.write("flow.yml", POSE);
+    let run = ["run", "flow.yml", "--output", "out"];
+    finish(bench.command(SIDELINE).args(run).env("SIDELINE_HOME", house))
+}
+
+#[test]
+fn a_missing_model_is_named_with_the_command_that_fetches_it() {
+    let bench = Bench::new();
+    let ended = run_in_house(&bench, &house(&bench, |catalogue| catalogue));
+    for name in ["blazepose_detector", "blazepose_lite"] {
+        let is_missing = format!("model `{name}` is not installed");
+        fails(&bench, &ended, 2, &[&is_missing, &format!("run `sideline models fetch {name}`"), "flow.yml:8:5"]);
+    }
+    assert!(!bench.path().join("out").exists(), "nothing ran");
+}
+
+#[test]
+fn a_model_of_another_checksum_is_not_loaded() {
+    let bench = Bench::new();
+    let house = house(&bench, |catalogue| catalogue);
+    for name in ["blazepose_detector", "blazepose_lite"] {
+        bench.write(&format!("house/models/onnx/{name}.onnx"), "changed");
+    }
+    let ended = run_in_house(&bench, &house);
+    fails(&bench, &ended, 2, &["has SHA-256", "blazepose_lite", "models.yml says", "sideline models fetch"]);
+}
+
+#[test]
+fn a_model_of_another_shape_is_refused() {
+    if !models() {
+        return;
+    }
+    let ((detector, detector_sum), (_, lite_sum)) = (model("blazepose_detector"), model("blazepose_lite"));
+    let bench = Bench::new();
+    let house = house(&bench, |catalogue| catalogue.replace(&lite_sum, &detector_sum));
+    for name in ["blazepose_detector", "blazepose_lite"] {
+        std::fs::copy(&detector, house.join(format!("models/onnx/{name}.onnx"))).unwrap();
+    }
+    let ended = run_in_house(&bench, &house);
+    let words = ["model `blazepose_lite` is not what it should be", "[1, 256, 256, 3] expected", "[1, 224, 224, 3]"];
+    fails(&bench, &ended, 2, &words);
+}
+
+#[test]
+fn a_file_that_is_no_model_is_refused() {
+    if !models() {
+        return;
+    }
+    let (_, lite_sum) = model("blazepose_lite");
+    let bench = Bench::new();
+    let broken = bench.write("broken.onnx", "broken");
+    let sum = sha256(&broken).unwrap();
+    let house = house(&bench, |catalogue| catalogue.replace(&lite_sum, &sum));
+    std::fs::copy(model("blazepose_detector").0, house.join("models/onnx/blazepose_detector.onnx")).unwrap();
+    std::fs::copy(&broken, house.join("models/onnx/blazepose_lite.onnx")).unwrap();
+    let ended = run_in_house(&bench, &house);
+    fails(&bench, &ended, 2, &["blazepose_lite.onnx cannot be loaded", "node `pose`"]);
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_an_error_for_who_asks_for_it() {
+    if !models() {
+        return;
+    }
+    if Path::new("/dev/nvidiactl").exists() {
+        println!("skipped: there is a GPU");
+        return;
+    }
+    for device in ["cuda", "tensorrt"] {
+        let bench = Bench::new();
+        bench.write("flow.yml", POSE);
+        let ended = bench.sideline(&["run", "flow.yml", "--device", device, "--output", "out"]);
+        fails(&bench, &ended, 5, &[&format!("device `{device}`"), "`--device cpu`", "node `pose`"]);
+    }
+}
+
+#[test]
+fn a_slip_in_a_flow_is_told_with_its_place() {
+    for (right, wrong, place, words) in [
+        ("run counter", "run countr", "10:11", "did you mean `counter`?"),
+        ("frames: capture/frames", "frame: capture/frames", "11:14", "did you mean `frames`?"),
+        ("frames: capture/frames", "frames: capture/frame", "11:14", "did you mean `frames`?"),
+        ("frames: capture/frames", "frames: capturr/frames", "11:14", "did you mean `capture`?"),
+        ("outputs: [counts]", "outputs: [count]", "12:15", "did you mean `counts`?"),
+        ("{SOURCE: ", "{FSP: 5, SOURCE: ", "5:11", "did you mean `fps`?"),
+        ("{SOURCE: ", "{FPS: fast, SOURCE: ", "5:11", "fast"),
+        ("{SOURCE: ", "{FPS: 0, SOURCE: ", "5:11", "out of range"),
+        ("run counter", "run motion", "11:14", "there is no such input"),
+        ("frames: capture/frames", "frames: counter/counts", "11:14", "takes frame"),
+    ] {
+        let bench = Bench::new();
+        let flow = count("clip.mp4");
+        assert!(flow.contains(right));
+        let ended = run_flow(&bench, &flow.replacen(right, wrong, 1));
+        assert_eq!(ended.code, 1, "{wrong}: {}", ended.text);
+        let begins = format!("error: flow.yml:{place}: error: ");
+        let told = ended.text.lines().filter(|line| line.starts_with(&begins) && line.contains(words)).count();
+        assert_eq!(told, 1, "{wrong}: {}", ended.text);
+        assert!(!bench.path().join("out").exists(), "{wrong}: nothing ran");
+    }
+}
+
+#[test]
+fn an_output_that_cannot_be_written_ends_the_run_before_it_begins() {
+    for output in ["file", "file/out"] {
+        let bench = Bench::new();
+        bench.write("file", "in the way");
+        bench.write("flow.yml", &count("clip.mp4"));
+        let ended = bench.sideline(&["run", "flow.yml", "--output", output]);
+        fails(&bench, &ended, 4, &[&format!("the run's folder {output} cannot be made"), "`--output`"]);
+    }
+}
+
+#[test]
+fn a_flow_with_another_s_node_is_sent_to_dora_also_where_dora_is_not_installed() {
+    let bench = Bench::new();
+    let foreign = "  - id: alarm\n    path: alarm.py\n    inputs: {counts: counter/counts}\n";
+    bench.write("flow.yml", &(count("clip.mp4") + foreign));
+    let ended = finish(bench.command(SIDELINE).args(["run", "flow.yml", "--output", "out"]).env("PATH", "/nowhere"));
+    fails(&bench, &ended, 1, &["node `alarm` is not ours"]);
+    assert!(ended.text.contains("dora run flow.yml") && ended.text.contains("`dora` is not on PATH"), "{}", ended.text);
+}
+
+#[test]
+fn frames_that_shared_memory_cannot_hold_are_told_by_check_and_stop_every_node() {
+    let bench = Bench::new();
+    // A million frames of 100 MB: no machine's /dev/shm holds them.
+    let flow = count("clip.mp4").replace("{SOURCE: 'clip.mp4'}", "{SOURCE: 'clip.mp4', SIZE: 8192x8192}");
+    bench.write("flow.yml", &format!("env: {{SIDELINE_WINDOW: 1000000}}\n{flow}"));
+    let ended = bench.sideline(&["check", "flow.yml"]);
+    assert_eq!(ended.code, 1, "{}", ended.text);
+    assert!(ended.text.contains("MB of shared memory, /dev/shm has"), "{}", ended.text);
+    assert!(ended.text.contains("shared_memory_pool_size"), "{}", ended.text);
+    let Some(_lock) = dora() else { return };
+    let ended = finish(bench.command("dora").args(["run", "flow.yml"]));
+    assert_ne!(ended.code, 0);
+    assert!(ended.text.contains("/dev/shm has"), "{}", ended.text);
+    nothing_stays(&bench);
+}
+
+#[test]
+fn under_dora_bad_input_has_the_same_code_and_the_same_message() {
+    let Some(_lock) = dora() else { return };
+    let bench = Bench::new();
+    let Some(whole) = test_clip(&bench) else { return };
+    std::fs::write(bench.path().join("cut.mp4"), &whole[..whole.len() * 3 / 5]).unwrap();
+    let no_models = house(&bench, |catalogue| catalogue);
+    for (flow, code, words) in [
+        (count("cut.mp4"), 3, "of 60 frames are missing"),
+        (count("absent.mp4"), 3, "absent.mp4: no such file"),
+        (POSE.to_owned(), 2, "model `blazepose_lite` is not installed"),
+    ] {
+        bench.write("flow.yml", &flow);
+        let ended = finish(bench.command("dora").args(["run", "flow.yml"]).env("SIDELINE_HOME", &no_models));
+        assert_ne!(ended.code, 0, "{words}: {}", ended.text);
+        nothing_stays(&bench);
+        let run = bench.last_run();
+        let result = bench.sideline(&["result", run.to_str().unwrap()]);
+        assert_eq!(result.code, code, "{words}: {}{}", ended.text, result.text);
+        assert!(result.text.contains("PARTIAL") && result.text.contains(words), "{words}: {}", result.text);
+        if code == 3 && words.starts_with("of") {
+            let held = rows(run.join("counts.jsonl")).len();
+            assert!(result.text.contains(&format!("{} {words}", 60 - held)), "{held} rows: {}", result.text);
+        }
+        std::fs::remove_dir_all(run).unwrap();
+    }
+}
+
+/// No node of this test's folder runs any more.
+fn nothing_stays(bench: &Bench) {
+    let here = bench.path().canonicalize().unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    let left = || processes(&["sideline", "run"]).into_iter().any(|pid| working_directory(pid) == Some(here.clone()));
+    while left() {
+        assert!(Instant::now() < until, "a process was left behind");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_killed_run_leaves_tables_and_a_video_that_can_be_read_and_is_not_taken_for_whole() {
+    let flow = |frames: u64| {
+        format!(
+            "nodes:
+  - id: synthetic
+    path: sideline
+    args: run synthetic
+    env: {{FRAMES: {frames}, WIDTH: 320, HEIGHT: 240, FPS: 100, PACE: true}}
+    inputs: {{done_render: render/done, done_recorder: recorder/done}}
+    outputs: [frames]
+  - id: counter
+    path: sideline
+    args: run counter
+    inputs: {{frames: synthetic/frames}}
+    outputs: [counts]
+  - id: render
+    path: sideline
+    args: run render
+    inputs: {{frames: synthetic/frames}}
+    outputs: [done]
+  - id: recorder
+    path: sideline
+    args: run recorder
+    env: {{ROW_GROUP: 10}}
+    inputs: {{counts: counter/counts}}
+    outputs: [done]
+"
+        )
+    };
+    let bench = Bench::new();
+    // A whole run before it, into the same folder: its result must not speak for the killed one.
+    let ended = run_flow(&bench, &flow(10));
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    bench.write("flow.yml", &flow(0));
+    let mut command = bench.command(SIDELINE);
+    command.args(["run", "flow.yml", "--output", "out"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let out = bench.path().join("out");
+    let parts = || {
+        let entries = out.join("counts.parquet").read_dir().into_iter().flatten().flatten();
+        let mut parts: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        parts.retain(|part| part.file_name().unwrap().to_string_lossy().starts_with("part-"));
+        parts
+    };
+    let video = out.join("overlay.mp4");
+    let written = || std::fs::metadata(&video).map_or(0, |file| file.len());
+    let until = Instant::now() + Duration::from_secs(60);
+    while parts().len() < 10 || written() < 50_000 {
+        assert!(Instant::now() < until && child.try_wait().unwrap().is_none(), "{} parts, {} B", parts().len(), written());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    assert_eq!(wait(child).code, -1);
+    let in_parts: usize = parts().iter().flat_map(|part| parquet(part)).map(|batch| batch.num_rows()).sum();
+    let text = std::fs::read_to_string(out.join("counts.jsonl")).unwrap();
+    let whole_lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let in_lines = whole_lines.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).count();
+    assert!(in_parts >= 100 && in_parts % 10 == 0, "{in_parts} rows in parts");
+    assert!(in_lines >= in_parts, "{in_lines} lines, {in_parts} rows in parts");
+    if tool("ffprobe") {
+        assert!(!frame_times(&video).is_empty());
+    }
+    assert!(json(out.join("run.json"))["result"].is_null());
+    let result = bench.sideline(&["result", "out"]);
+    assert_eq!(result.code, 6, "{}", result.text);
+    assert!(result.text.contains("PARTIAL") && result.text.contains("left no result"), "{}", result.text);
+}

@@ -1,0 +1,117 @@
+//! `sideline check`: what is wrong with a flow, and where; how it would run.
+
+mod support;
+
+use support::{Bench, json_text, models, repository};
+
+#[test]
+fn the_shipped_flows_have_nothing_wrong_and_their_plan_is_printed() {
+    for (flow, threads, processes) in [("count.yml", 2, 3), ("fight.yml", 5, 4)] {
+        if flow == "fight.yml" && !models() {
+            continue;
+        }
+        let bench = Bench::new();
+        let path = repository().join("dataflows").join(flow).canonicalize().unwrap();
+        let ended = bench.sideline(&["check", path.to_str().unwrap()]);
+        assert_eq!(ended.code, 0, "{}", ended.text);
+        for words in [format!("{threads} threads"), format!("in {processes} processes"), "queue 8".to_owned()] {
+            assert!(ended.text.contains(&words), "no `{words}`: {}", ended.text);
+        }
+        assert!(!ended.text.contains("error"), "{}", ended.text);
+        let ended = bench.sideline(&["check", "--json", path.to_str().unwrap()]);
+        assert_eq!((ended.code, json_text(&ended.text)), (0, serde_json::json!([])));
+    }
+}
+
+#[test]
+fn a_fused_module_is_shown_in_its_other_form() {
+    if !models() {
+        return;
+    }
+    let path = repository().join("dataflows/fight.yml").canonicalize().unwrap();
+    let text = Bench::new().sideline(&["check", path.to_str().unwrap()]).text;
+    assert!(text.contains("modules/perception.yml (pose, tracker, motion)"), "{text}");
+    assert!(text.contains("    module: modules/perception.yml\n"), "{text}");
+}
+
+/// Five mistakes: a key, an input, a value, an output, an operator.
+const FIVE: &str = "nodes:
+  - id: synthetic
+    path: sideline
+    args: run synthetic
+    env: {WIDTHH: 64}
+    inputs: {done_recorder: recorder/done}
+    outputs: [frames]
+  - id: one
+    path: sideline
+    args: run rehearse
+    inputs: {frame: synthetic/frames}
+    outputs: [frames]
+  - id: two
+    path: sideline
+    args: run rehearse
+    env: {WORK_MS: 60001}
+    inputs: {frames: synthetic/frames}
+    outputs: [frames]
+  - id: three
+    path: sideline
+    args: run countr
+    inputs: {frames: synthetic/frames}
+    outputs: [counts]
+  - id: recorder
+    path: sideline
+    args: run recorder
+    inputs: {counts: two/counts}
+    outputs: [done]
+";
+
+/// Line, column, node and mend of each.
+const TOLD: [(u64, u64, &str, &str); 5] = [
+    (5, 11, "synthetic", "did you mean `width`?"),
+    (11, 14, "one", "did you mean `frames`?"),
+    (16, 11, "two", "0 to 60000 is allowed"),
+    (21, 11, "three", "did you mean `counter`?"),
+    (27, 14, "recorder", "there are frames"),
+];
+
+#[test]
+fn five_mistakes_are_five_lines_with_their_places() {
+    let bench = Bench::new();
+    bench.write("flow.yml", FIVE);
+    let ended = bench.sideline(&["check", "flow.yml"]);
+    assert_eq!(ended.code, 1, "{}", ended.text);
+    let told: Vec<&str> = ended.text.lines().filter(|line| line.starts_with("flow.yml:")).collect();
+    assert_eq!(told.len(), 5, "{}", ended.text);
+    for (line, (row, column, node, mend)) in told.iter().zip(TOLD) {
+        assert!(line.starts_with(&format!("flow.yml:{row}:{column}: error: node `{node}`: ")), "{line}");
+        assert!(line.contains(mend), "{line}");
+    }
+}
+
+#[test]
+fn programs_get_the_same_as_json() {
+    let bench = Bench::new();
+    bench.write("flow.yml", FIVE);
+    let ended = bench.sideline(&["check", "flow.yml", "--json"]);
+    assert_eq!(ended.code, 1, "{}", ended.text);
+    let list = json_text(&ended.text);
+    assert_eq!(list.as_array().unwrap().len(), 5, "{list:#}");
+    for (told, (line, column, node, mend)) in list.as_array().unwrap().iter().zip(TOLD) {
+        assert_eq!((&told["severity"], &told["file"]), (&"error".into(), &"flow.yml".into()));
+        assert_eq!((&told["line"], &told["column"], &told["node"]), (&line.into(), &column.into(), &node.into()));
+        assert!(told["message"].as_str().unwrap().contains(mend), "{told}");
+    }
+}
+
+#[test]
+fn a_missing_model_is_a_mistake_of_the_flow() {
+    let bench = Bench::new();
+    let catalogue = std::fs::read_to_string(repository().join("models/models.yml")).unwrap();
+    bench.write("house/models/models.yml", &catalogue);
+    let path = repository().join("dataflows/fight.yml").canonicalize().unwrap();
+    let ended = support::finish(
+        bench.command(support::SIDELINE).arg("check").arg(path).env("SIDELINE_HOME", bench.path().join("house")),
+    );
+    assert_eq!(ended.code, 1, "{}", ended.text);
+    assert!(ended.text.contains("run `sideline models fetch blazepose_lite`"), "{}", ended.text);
+}
