@@ -10,7 +10,9 @@ use std::{
 };
 
 use sideline_api::models::{Models, sha256};
-use support::{Bench, Ended, SIDELINE, dora, finish, frame_times, json, models, parquet, processes, repository, rows, tool};
+use support::{
+    Bench, Ended, SIDELINE, dora, finish, frame_times, json, models, parquet, processes, repository, rows, tool,
+};
 use support::{wait, working_directory};
 
 /// `SOURCE` -> counter -> recorder.
@@ -88,8 +90,9 @@ fn test_clip(bench: &Bench) -> Option<Vec<u8>> {
     }
     let path = bench.path().join("clip.mp4");
     let picture = ["-v", "error", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=30:duration=2"];
-    let made =
-        finish(Command::new("ffmpeg").args(picture).args(["-pix_fmt", "yuv420p", "-movflags", "+faststart"]).arg(&path));
+    let made = finish(
+        Command::new("ffmpeg").args(picture).args(["-pix_fmt", "yuv420p", "-movflags", "+faststart"]).arg(&path),
+    );
     assert_eq!(made.code, 0, "{}", made.text);
     Some(std::fs::read(path).unwrap())
 }
@@ -385,7 +388,12 @@ fn a_killed_run_leaves_tables_and_a_video_that_can_be_read_and_is_not_taken_for_
     let written = || std::fs::metadata(&video).map_or(0, |file| file.len());
     let until = Instant::now() + Duration::from_secs(60);
     while parts().len() < 10 || written() < 50_000 {
-        assert!(Instant::now() < until && child.try_wait().unwrap().is_none(), "{} parts, {} B", parts().len(), written());
+        assert!(
+            Instant::now() < until && child.try_wait().unwrap().is_none(),
+            "{} parts, {} B",
+            parts().len(),
+            written()
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
     child.kill().unwrap();

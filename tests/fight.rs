@@ -143,7 +143,8 @@ fn both_fighters_carry_skeletons_and_lasting_names_and_nobody_else_is_named() {
         }
         assert_eq!(row["joints"].as_array().unwrap().len(), 33);
     }
-    let lasting: Vec<u64> = frames_of.iter().filter(|(_, frames)| frames.len() >= 95).map(|(track, _)| *track).collect();
+    let lasting: Vec<u64> =
+        frames_of.iter().filter(|(_, frames)| frames.len() >= 95).map(|(track, _)| *track).collect();
     assert_eq!(lasting.len(), 2, "{:?}", frames_of.iter().map(|(t, f)| (t, f.len())).collect::<Vec<_>>());
     let named: Vec<u64> = names_of.keys().copied().collect();
     assert_eq!(named, lasting, "those who last are those who are named");

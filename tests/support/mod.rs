@@ -191,7 +191,8 @@ pub fn models() -> bool {
 /// The time of every frame of a video, in seconds as ffprobe writes them; the frames are decoded.
 pub fn frame_times(video: &Path) -> Vec<String> {
     let entries = ["-show_entries", "frame=best_effort_timestamp_time", "-of", "csv=p=0"];
-    let probe = finish(Command::new("ffprobe").args(["-v", "error", "-select_streams", "v:0"]).args(entries).arg(video));
+    let probe =
+        finish(Command::new("ffprobe").args(["-v", "error", "-select_streams", "v:0"]).args(entries).arg(video));
     assert_eq!(probe.code, 0, "{}: {}", video.display(), probe.text);
     // A frame with side data (the encoder's signature) is followed by an empty line.
     probe.text.lines().map(|line| line.trim_matches(',').to_owned()).filter(|time| !time.is_empty()).collect()

@@ -82,6 +82,12 @@ impl Models {
     /// When the model is unknown or its file is missing.
     pub fn present(&self, name: &str) -> Result<(PathBuf, &ModelEntry)> {
         let entry = self.models.iter().find(|entry| entry.name == name).ok_or_else(|| {
+            if self.models.is_empty() {
+                return Error::model(format!(
+                    "model `{name}` is needed, and no models/models.yml was found from the flow, the working directory or \
+                     the program upwards: set SIDELINE_HOME to the folder that holds `models`"
+                ));
+            }
             let names: Vec<&str> = self.models.iter().map(|entry| entry.name.as_str()).collect();
             Error::model(format!(
                 "there is no model `{name}` in models.yml{}",

@@ -19,11 +19,11 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
 
 /// `sideline check`.
 pub fn check(flow: &Path, json: bool, set: &[Setting], mode: Option<Mode>, registry: &Registry) -> Result<u8> {
-    let read = sideline_graph::Flow::read(flow, registry, &run::overrides(set, mode.map(Into::into)));
+    let read = sideline_graph::Flow::read(flow, registry, &run::overrides(flow, set, mode.map(Into::into)));
     let (problems, read) = match read {
         Ok(read) => {
             let mut problems = read.diagnostics.clone();
-            problems.extend(read.check_models(&house::models()));
+            problems.extend(read.check_models(&house::models(flow)));
             (problems, Some(read))
         }
         Err(problems) => (problems, None),
@@ -177,7 +177,7 @@ pub fn result(folder: &Path, json: bool) -> Result<u8> {
 
 /// `sideline models`.
 pub fn models(command: &Models) -> Result<u8> {
-    let home = house::home().ok_or_else(|| {
+    let home = house::home(Path::new(".")).ok_or_else(|| {
         Error::model("no models/models.yml from here upwards; run in the repository, or set SIDELINE_HOME to it")
     })?;
     let models = sideline_api::models::Models::open(&home)?;

@@ -60,7 +60,9 @@ pub fn main(registry: Registry) -> ExitCode {
         Ok(code) => code.into(),
         Err(error) => {
             for line in error.message.lines() {
-                eprintln!("error: {line}");
+                // What is wrong with a flow begins with its place, as compilers write it.
+                let mark = if line.contains(": error: ") { "" } else { "error: " };
+                eprintln!("{mark}{line}");
             }
             error.failure.exit_code().into()
         }

@@ -39,11 +39,11 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
             options.what
         )));
     }
-    let mut overrides = overrides(&options.set, options.mode.map(Into::into));
+    let mut overrides = overrides(path, &options.set, options.mode.map(Into::into));
     overrides.input.clone_from(&options.input);
     overrides.device = options.device.map(Into::into);
     let flow = read(path, registry, &overrides)?;
-    let models = house::models();
+    let models = house::models(path);
     let missing = flow.check_models(&models);
     if !missing.is_empty() {
         return Err(join(&missing, Failure::Model));
@@ -93,13 +93,13 @@ fn runs(flow: &Flow) -> PathBuf {
 }
 
 /// `--set` and `--mode` for the graph.
-pub fn overrides(set: &[Setting], mode: Option<sideline_api::Mode>) -> Overrides {
+pub fn overrides(flow: &Path, set: &[Setting], mode: Option<sideline_api::Mode>) -> Overrides {
     Overrides {
         set: set.iter().map(|s| (s.node.clone(), s.key.clone(), s.value.clone())).collect(),
         mode,
         device: None,
         input: None,
-        home: house::home(),
+        home: house::home(flow),
     }
 }
 
@@ -232,11 +232,11 @@ fn as_node(registry: &Registry) -> Result<u8> {
     let id = node.id();
     // On one host dora starts a node in the folder of the flow's file.
     let place = std::env::current_dir().or_fail(Failure::Other, || "working directory")?;
-    let overrides = overrides(&[], None);
+    let overrides = overrides(&place, &[], None);
     let flow = Flow::from_descriptor(&node.descriptor()?, "flow", &place, registry, &overrides)
         .map_err(|problems| join(&problems, Failure::Config))?;
     let plan = flow.plan_for_node(&id).map_err(|problems| join(&problems, Failure::Config))?;
-    let models = house::models();
+    let models = house::models(&place);
     let run = node.run();
     let folder = runs(&flow).join(&run);
     std::fs::create_dir_all(&folder).or_fail(Failure::Output, || folder.display().to_string())?;

@@ -32,7 +32,11 @@ impl TimingFile {
         ]));
         let place = path.display().to_string();
         let file = std::fs::File::create(path).or_fail(Failure::Output, || &place)?;
-        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(Default::default())).build();
+        // Small row groups: what waits in memory stays small, however long the run.
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(Default::default()))
+            .set_max_row_group_row_count(Some(65_536))
+            .build();
         let mut writer =
             ArrowWriter::try_new(file, schema.clone(), Some(properties)).or_fail(Failure::Output, || &place)?;
         let (sender, rows) = unbounded::<Vec<TimingRow>>();

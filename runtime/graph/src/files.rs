@@ -136,6 +136,8 @@ pub(crate) struct Files {
     pub root: PathBuf,
     pub flow: Rc<File>,
     pub written: BTreeMap<String, Rc<Written>>,
+    /// Every file has the form of one: what it names can be checked, whatever it names.
+    pub formed: bool,
 }
 
 impl Files {
@@ -143,7 +145,7 @@ impl Files {
     pub fn gather(flow: File, registry: &Registry, found: &mut Vec<Diagnostic>) -> Self {
         let flow = Rc::new(flow);
         let root = if flow.folder.as_os_str().is_empty() { PathBuf::from(".") } else { flow.folder.clone() };
-        let mut files = Files { root, flow: flow.clone(), written: BTreeMap::new() };
+        let mut files = Files { root, flow: flow.clone(), written: BTreeMap::new(), formed: true };
         files.walk(&flow, None, registry, 0, found);
         files
     }
@@ -157,6 +159,7 @@ impl Files {
         found: &mut Vec<Diagnostic>,
     ) {
         if !check_form(file, host.is_some(), found) {
+            self.formed = false;
             return;
         }
         for (index, node) in file.nodes().iter().enumerate() {
@@ -170,6 +173,7 @@ impl Files {
                 if depth == DEEPEST {
                     let text = "modules lie too deep in each other; does one name itself?";
                     found.push(Diagnostic::error(written.place(), Some(&written.id), text));
+                    self.formed = false;
                     return;
                 }
                 self.walk(module, Some(&written), registry, depth + 1, found);

@@ -239,7 +239,7 @@ impl Flow {
     fn build(file: File, text: &str, registry: &Registry, overrides: &Overrides) -> Result<Self, Vec<Diagnostic>> {
         let mut found = vec![];
         let files = Files::gather(file, registry, &mut found);
-        if found.iter().any(Diagnostic::hinders_run) {
+        if !files.formed {
             return Err(tidy(found));
         }
         check::check_names(&files, registry, &mut found);
@@ -251,6 +251,10 @@ impl Flow {
             }
         };
         if found.iter().any(Diagnostic::hinders_run) {
+            // A wrong name does not hide a wrong key: both are told at once.
+            if let Ok(expanded) = expand::expand(&files, &descriptor) {
+                Self::check_keys(&files, &descriptor, &expanded, registry, overrides, &mut found);
+            }
             return Err(tidy(found));
         }
         let expanded = expand::expand(&files, &descriptor).map_err(|e| {
@@ -262,6 +266,30 @@ impl Flow {
         match flow {
             Some(flow) if !found.iter().any(Diagnostic::hinders_run) => Ok(Flow { diagnostics: found, ..flow }),
             _ => Err(found),
+        }
+    }
+
+    /// Checks what each operator of a flow that cannot be wired is told.
+    fn check_keys(
+        files: &Files,
+        descriptor: &Descriptor,
+        expanded: &Expanded,
+        registry: &Registry,
+        overrides: &Overrides,
+        found: &mut Vec<Diagnostic>,
+    ) {
+        let env = descriptor.env.clone().unwrap_or_default();
+        settings::flow_settings(files, &env, overrides, found);
+        let mut overrides = overrides.clone();
+        set_input(files, expanded, registry, &mut overrides, found);
+        let mut settings = Settings::new(files, registry, &env, &overrides, &expanded.flat);
+        for node in &expanded.flat {
+            let Some(written) = files.written.get(&node.id.to_string()) else { continue };
+            if let What::Operator(name) = &written.what
+                && let Ok(entry) = registry.get(name)
+            {
+                settings.of(node, written, entry, found);
+            }
         }
     }
 
@@ -277,15 +305,7 @@ impl Flow {
         let flow_settings = settings::flow_settings(files, &env, overrides, found);
         let mut overrides = overrides.clone();
         set_input(files, expanded, registry, &mut overrides, found);
-        let mut settings = Settings {
-            files,
-            registry,
-            flow_env: &env,
-            overrides: &overrides,
-            flat: &expanded.flat,
-            passed_on: Default::default(),
-            used: Default::default(),
-        };
+        let mut settings = Settings::new(files, registry, &env, &overrides, &expanded.flat);
         let (nodes, mode) = wiring::wire(files, expanded, &mut settings, &flow_settings, found)?;
         let processes = processes(files, expanded, &env, flow_settings.run_dir.as_deref());
         let modules = files.written.values().filter_map(|written| match &written.what {

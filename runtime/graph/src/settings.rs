@@ -173,7 +173,18 @@ pub(crate) struct Passed {
     known: BTreeSet<&'static str>,
 }
 
-impl Settings<'_> {
+impl<'a> Settings<'a> {
+    /// Nothing was read yet.
+    pub fn new(
+        files: &'a Files,
+        registry: &'a Registry,
+        flow_env: &'a Env,
+        overrides: &'a Overrides,
+        flat: &'a [Node],
+    ) -> Self {
+        Settings { files, registry, flow_env, overrides, flat, passed_on: BTreeMap::new(), used: BTreeSet::new() }
+    }
+
     /// The settings of one operator; everything wrong with them is told.
     pub fn of(&mut self, node: &Node, written: &Written, entry: &Entry, found: &mut Vec<Diagnostic>) -> NodeSettings {
         let mut settings = NodeSettings { values: Values::new(), on_error: None, stride: 1 };

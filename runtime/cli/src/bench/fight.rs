@@ -70,7 +70,7 @@ pub fn run(flow: Option<&Path>, input: Option<&Path>, registry: &Registry) -> Re
 }
 
 fn all(flow: Option<&Path>, input: Option<&Path>, registry: &Registry, folder: &Path) -> Result<Fights> {
-    let models = house::models();
+    let models = house::models(flow.unwrap_or(Path::new(".")));
     let flow = flow.map_or_else(|| models.home().join("dataflows/fight.yml"), Path::to_owned);
     let videos = match input {
         Some(input) => vec![(input.display().to_string(), input.to_owned())],
@@ -123,11 +123,11 @@ fn lengthen(clip: &Path, width: u32, height: u32, folder: &Path) -> Result<PathB
 }
 
 fn figures(flow: &Path, options: &Run, registry: &Registry, folder: &Path) -> Result<Fight> {
-    let mut overrides = run::overrides(&options.set, Some(Mode::Live));
+    let mut overrides = run::overrides(flow, &options.set, Some(Mode::Live));
     overrides.input.clone_from(&options.input);
     let read = run::read(flow, registry, &overrides)?;
     let plan = read.plan_embedded().map_err(|problems| run::join(&problems, Failure::Config))?;
-    let report = run::embedded(&read, plan, registry, house::models(), "bench", folder, options)?;
+    let report = run::embedded(&read, plan, registry, house::models(flow), "bench", folder, options)?;
     if let Some(failure) = report.failure {
         return Err(failure);
     }
