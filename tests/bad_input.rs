@@ -11,9 +11,9 @@ use std::{
 
 use sideline_api::models::{Models, sha256};
 use support::{
-    Bench, Ended, SIDELINE, dora, finish, frame_times, json, models, parquet, processes, repository, rows, tool,
+    Bench, Ended, SIDELINE, dora, finish, frame_times, json, models, nothing_stays, parquet, repository, rows, tool,
+    wait,
 };
-use support::{wait, working_directory};
 
 /// `SOURCE` -> counter -> recorder.
 fn count(source: &str) -> String {
@@ -22,7 +22,7 @@ fn count(source: &str) -> String {
   - id: capture
     path: sideline
     args: run capture
-    env: {{SOURCE: '{source}'}}
+    env: {{SOURCE: '{source}', SIZE: 320x240}}
     inputs: {{done_recorder: recorder/done}}
     outputs: [frames]
   - id: counter
@@ -66,7 +66,7 @@ fn fails(bench: &Bench, ended: &Ended, code: i32, words: &[&str]) {
     let told: Vec<&str> = text.lines().filter(|line| line.contains(words[0])).collect();
     assert_eq!(told.len(), 1, "`{}` is to be told once:\n{text}", words[0]);
     for word in words {
-        assert!(told[0].starts_with("error: ") && told[0].contains(word), "no `{word}`:\n{text}");
+        assert!(told[0].contains("error: ") && told[0].contains(word), "no `{word}`:\n{text}");
     }
     assert!(!text.contains("panicked"), "{text}");
     let run = bench.path().join("out");
@@ -83,16 +83,22 @@ fn run_flow(bench: &Bench, flow: &str) -> Ended {
     bench.sideline(&["run", "flow.yml", "--output", "out"])
 }
 
-/// 60 frames of a test picture, its index at the front; none without the tool `ffmpeg`.
-fn test_clip(bench: &Bench) -> Option<Vec<u8>> {
+/// Where an mp4 has its index.
+#[derive(PartialEq)]
+enum Index {
+    Front,
+    End,
+}
+
+/// 60 frames of a test picture, as the bytes of an mp4; none without the tool `ffmpeg`.
+fn test_clip(bench: &Bench, index: Index) -> Option<Vec<u8>> {
     if !tool("ffmpeg") {
         return None;
     }
     let path = bench.path().join("clip.mp4");
     let picture = ["-v", "error", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=30:duration=2"];
-    let made = finish(
-        Command::new("ffmpeg").args(picture).args(["-pix_fmt", "yuv420p", "-movflags", "+faststart"]).arg(&path),
-    );
+    let order: &[&str] = if index == Index::Front { &["-movflags", "+faststart"] } else { &[] };
+    let made = finish(Command::new("ffmpeg").args(picture).args(["-pix_fmt", "yuv420p"]).args(order).arg(&path));
     assert_eq!(made.code, 0, "{}", made.text);
     Some(std::fs::read(path).unwrap())
 }
@@ -119,7 +125,7 @@ fn what_is_no_video_is_said_to_be_none() {
 #[test]
 fn a_truncated_video_gives_what_it_holds_and_says_what_is_missing() {
     let bench = Bench::new();
-    let Some(whole) = test_clip(&bench) else { return };
+    let Some(whole) = test_clip(&bench, Index::Front) else { return };
     std::fs::write(bench.path().join("cut.mp4"), &whole[..whole.len() * 3 / 5]).unwrap();
     let ended = run_flow(&bench, &count("cut.mp4"));
     let held = rows(bench.path().join("out/counts.jsonl"));
@@ -135,9 +141,8 @@ fn a_truncated_video_gives_what_it_holds_and_says_what_is_missing() {
 #[test]
 fn a_video_without_its_index_is_said_to_be_cut_off() {
     let bench = Bench::new();
-    let Some(whole) = test_clip(&bench) else { return };
-    // The index stands before the pictures here: a file that ends within it has none.
-    std::fs::write(bench.path().join("cut.mp4"), &whole[..200]).unwrap();
+    let Some(whole) = test_clip(&bench, Index::End) else { return };
+    std::fs::write(bench.path().join("cut.mp4"), &whole[..whole.len() / 2]).unwrap();
     let ended = run_flow(&bench, &count("cut.mp4"));
     fails(&bench, &ended, 3, &["cut.mp4: is an MP4 without its index", "cut off"]);
 }
@@ -239,7 +244,7 @@ fn a_gpu_that_is_not_there_is_an_error_for_who_asks_for_it() {
 #[test]
 fn a_slip_in_a_flow_is_told_with_its_place() {
     for (right, wrong, place, words) in [
-        ("run counter", "run countr", "10:11", "did you mean `counter`?"),
+        ("run counter", "run countr", "10:5", "did you mean `counter`?"),
         ("frames: capture/frames", "frame: capture/frames", "11:14", "did you mean `frames`?"),
         ("frames: capture/frames", "frames: capture/frame", "11:14", "did you mean `frames`?"),
         ("frames: capture/frames", "frames: capturr/frames", "11:14", "did you mean `capture`?"),
@@ -255,7 +260,7 @@ fn a_slip_in_a_flow_is_told_with_its_place() {
         assert!(flow.contains(right));
         let ended = run_flow(&bench, &flow.replacen(right, wrong, 1));
         assert_eq!(ended.code, 1, "{wrong}: {}", ended.text);
-        let begins = format!("error: flow.yml:{place}: error: ");
+        let begins = format!("flow.yml:{place}: error: ");
         let told = ended.text.lines().filter(|line| line.starts_with(&begins) && line.contains(words)).count();
         assert_eq!(told, 1, "{wrong}: {}", ended.text);
         assert!(!bench.path().join("out").exists(), "{wrong}: nothing ran");
@@ -286,9 +291,31 @@ fn a_flow_with_another_s_node_is_sent_to_dora_also_where_dora_is_not_installed()
 #[test]
 fn frames_that_shared_memory_cannot_hold_are_told_by_check_and_stop_every_node() {
     let bench = Bench::new();
-    // A million frames of 100 MB: no machine's /dev/shm holds them.
-    let flow = count("clip.mp4").replace("{SOURCE: 'clip.mp4'}", "{SOURCE: 'clip.mp4', SIZE: 8192x8192}");
-    bench.write("flow.yml", &format!("env: {{SIDELINE_WINDOW: 1000000}}\n{flow}"));
+    // 260 frames of 200 MB under way from each source: so many sources that this machine cannot hold them.
+    let Ok(memory) = rustix::fs::statvfs("/dev/shm") else {
+        println!("skipped: no /dev/shm");
+        return;
+    };
+    let sources = memory.f_bavail * memory.f_frsize / (260 * 8192 * 8192 * 3) + 1;
+    let flow: String = (0..sources)
+        .map(|i| {
+            format!(
+                "  - id: synthetic{i}
+    path: sideline
+    args: run synthetic
+    env: {{FRAMES: 1, WIDTH: 8192, HEIGHT: 8192, ENCODING: rgb8}}
+    inputs: {{done_counter{i}: counter{i}/done}}
+    outputs: [frames]
+  - id: counter{i}
+    path: sideline
+    args: run counter
+    inputs: {{frames: {{source: synthetic{i}/frames, queue_size: 260}}}}
+    outputs: [done]
+"
+            )
+        })
+        .collect();
+    bench.write("flow.yml", &format!("env: {{SIDELINE_WINDOW: 256}}\nnodes:\n{flow}"));
     let ended = bench.sideline(&["check", "flow.yml"]);
     assert_eq!(ended.code, 1, "{}", ended.text);
     assert!(ended.text.contains("MB of shared memory, /dev/shm has"), "{}", ended.text);
@@ -304,7 +331,7 @@ fn frames_that_shared_memory_cannot_hold_are_told_by_check_and_stop_every_node()
 fn under_dora_bad_input_has_the_same_code_and_the_same_message() {
     let Some(_lock) = dora() else { return };
     let bench = Bench::new();
-    let Some(whole) = test_clip(&bench) else { return };
+    let Some(whole) = test_clip(&bench, Index::Front) else { return };
     std::fs::write(bench.path().join("cut.mp4"), &whole[..whole.len() * 3 / 5]).unwrap();
     let no_models = house(&bench, |catalogue| catalogue);
     for (flow, code, words) in [
@@ -325,17 +352,6 @@ fn under_dora_bad_input_has_the_same_code_and_the_same_message() {
             assert!(result.text.contains(&format!("{} {words}", 60 - held)), "{held} rows: {}", result.text);
         }
         std::fs::remove_dir_all(run).unwrap();
-    }
-}
-
-/// No node of this test's folder runs any more.
-fn nothing_stays(bench: &Bench) {
-    let here = bench.path().canonicalize().unwrap();
-    let until = Instant::now() + Duration::from_secs(20);
-    let left = || processes(&["sideline", "run"]).into_iter().any(|pid| working_directory(pid) == Some(here.clone()));
-    while left() {
-        assert!(Instant::now() < until, "a process was left behind");
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -371,7 +387,8 @@ fn a_killed_run_leaves_tables_and_a_video_that_can_be_read_and_is_not_taken_for_
     };
     let bench = Bench::new();
     // A whole run before it, into the same folder: its result must not speak for the killed one.
-    let ended = run_flow(&bench, &flow(10));
+    bench.write("flow.yml", &flow(10));
+    let ended = bench.sideline(&["run", "flow.yml", "--output", "out"]);
     assert_eq!(ended.code, 0, "{}", ended.text);
     bench.write("flow.yml", &flow(0));
     let mut command = bench.command(SIDELINE);
@@ -401,8 +418,9 @@ fn a_killed_run_leaves_tables_and_a_video_that_can_be_read_and_is_not_taken_for_
     let in_parts: usize = parts().iter().flat_map(|part| parquet(part)).map(|batch| batch.num_rows()).sum();
     let text = std::fs::read_to_string(out.join("counts.jsonl")).unwrap();
     let whole_lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    let in_lines = whole_lines.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).count();
-    assert!(in_parts >= 100 && in_parts % 10 == 0, "{in_parts} rows in parts");
+    let lines: Vec<serde_json::Value> = whole_lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    let in_lines = lines.len();
+    assert!(in_parts >= 100 && in_parts.is_multiple_of(10), "{in_parts} rows in parts");
     assert!(in_lines >= in_parts, "{in_lines} lines, {in_parts} rows in parts");
     if tool("ffprobe") {
         assert!(!frame_times(&video).is_empty());
@@ -411,4 +429,18 @@ fn a_killed_run_leaves_tables_and_a_video_that_can_be_read_and_is_not_taken_for_
     let result = bench.sideline(&["result", "out"]);
     assert_eq!(result.code, 6, "{}", result.text);
     assert!(result.text.contains("PARTIAL") && result.text.contains("left no result"), "{}", result.text);
+}
+
+#[test]
+fn an_operator_that_never_gets_ready_ends_the_start() {
+    let bench = Bench::new();
+    let flow = POSE.replace("run pose", "run rehearse").replace("outputs: [poses]", "outputs: [frames]");
+    let flow =
+        flow.replace("args: run recorder", "args: run counter").replace("poses: pose/poses", "frames: pose/frames");
+    let flow = flow.replace(
+        "    inputs: {frames: synthetic/frames}",
+        "    env: {HANG_IN_NEW: true}\n    inputs: {frames: synthetic/frames}",
+    );
+    let ended = run_flow(&bench, &format!("env: {{SIDELINE_START_S: 1}}\n{flow}"));
+    fails(&bench, &ended, 6, &["node `pose`", "1 s"]);
 }

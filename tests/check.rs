@@ -6,7 +6,7 @@ use support::{Bench, json_text, models, repository};
 
 #[test]
 fn the_shipped_flows_have_nothing_wrong_and_their_plan_is_printed() {
-    for (flow, threads, processes) in [("count.yml", 2, 3), ("fight.yml", 5, 4)] {
+    for (flow, threads, processes) in [("count.yml", 3, 3), ("fight.yml", 5, 4)] {
         if flow == "fight.yml" && !models() {
             continue;
         }
@@ -70,7 +70,7 @@ const TOLD: [(u64, u64, &str, &str); 5] = [
     (5, 11, "synthetic", "did you mean `width`?"),
     (11, 14, "one", "did you mean `frames`?"),
     (16, 11, "two", "0 to 60000 is allowed"),
-    (21, 11, "three", "did you mean `counter`?"),
+    (21, 5, "three", "did you mean `counter`?"),
     (27, 14, "recorder", "there are frames"),
 ];
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::{Bench, Ended, dora, finish, json, processes, wait, working_directory};
+use support::{Bench, Ended, dora, finish, json, nothing_stays, processes, wait, working_directory};
 
 /// synthetic -> one -> two -> counter, 3 MB a frame; `change` is put into the environment of `one`.
 fn chain(frames: u64, source: &str, change: &str) -> String {
@@ -52,23 +52,6 @@ fn dora_run(bench: &Bench, flow: &str) -> (Ended, Ended) {
     nothing_stays(bench);
     let result = bench.sideline(&["result", bench.last_run().to_str().unwrap()]);
     (ended, result)
-}
-
-/// No node of this test's folder runs any more.
-fn nothing_stays(bench: &Bench) {
-    let here = bench.path().canonicalize().unwrap();
-    let until = Instant::now() + Duration::from_secs(20);
-    loop {
-        let left: Vec<u32> = processes(&["sideline", "run"])
-            .into_iter()
-            .filter(|p| working_directory(*p) == Some(here.clone()))
-            .collect();
-        if left.is_empty() {
-            return;
-        }
-        assert!(Instant::now() < until, "left behind: {left:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// The process of a node, once it has begun to work: its timing file is there.

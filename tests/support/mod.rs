@@ -216,3 +216,14 @@ pub fn parquet(path: &Path) -> Vec<RecordBatch> {
 pub fn json_text(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
+
+/// Waits until no node of the test's folder runs any more; one that stays is a failed test.
+pub fn nothing_stays(bench: &Bench) {
+    let here = bench.path().canonicalize().unwrap();
+    let until = Instant::now() + PATIENCE;
+    let left = || processes(&["sideline", "run"]).into_iter().find(|pid| working_directory(*pid) == Some(here.clone()));
+    while let Some(pid) = left() {
+        assert!(Instant::now() < until, "process {pid} was left behind");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -102,7 +102,7 @@ fn under_dora(house: &House, mut step: Step) -> Result<u8> {
     let Some(folder) = folder else {
         ran?;
         return Err(Error::new(format!(
-            "the flow ran but left no folder in runs/; see SIDELINE_RUN_DIR in {FLOW} and the logs in {}",
+            "the flow ran but left no folder in dataflows/runs; see the logs in {}",
             house.logs.display()
         )));
     };
@@ -119,10 +119,9 @@ fn dataflow_id(line: &str) -> Option<String> {
     (!id.is_empty() && id.chars().all(|c| c.is_ascii_hexdigit() || c == '-')).then(|| id.into())
 }
 
-/// The folder of a run under dora: fight.yml says `../runs`, which is `runs` of the repository.
+/// The folder of a run under dora: in `runs` beside the flow, as it names no SIDELINE_RUN_DIR.
 fn run_folder(house: &House, id: &str) -> Option<PathBuf> {
-    let places = [house.root.join("runs").join(id), house.root.join("dataflows/runs").join(id)];
-    places.into_iter().find(|folder| folder.is_dir())
+    Some(house.root.join("dataflows/runs").join(id)).filter(|folder| folder.is_dir())
 }
 
 #[cfg(test)]

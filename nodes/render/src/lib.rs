@@ -128,7 +128,7 @@ impl Operator for Render {
             threads: config.threads,
             color: None,
         };
-        let videos = Videos::new(&config.output, &resources.run_dir, options)?;
+        let videos = Videos::new(&config.output, &resources.run_dir, &resources.run, options)?;
         Ok(Self { config, videos, text: Text::new()?, picture: vec![] })
     }
 

@@ -18,7 +18,7 @@ static WRITTEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 pub struct Videos {
     /// As configured, in the run folder.
     base: PathBuf,
-    /// True for a file of the run folder: nothing in there is overwritten.
+    /// True for a file of the run folder, unless an earlier run left it there: what this run wrote is not overwritten.
     keep: bool,
     options: EncodeOptions,
     /// Taken at the start, so that a folder that cannot be written stops the run before its first frame.
@@ -32,7 +32,7 @@ impl Videos {
     ///
     /// # Errors
     /// `Output` when the folder cannot be written, or H.264 cannot be encoded here; `Config` for another ending than mp4.
-    pub fn new(output: &Path, run_dir: &Path, options: EncodeOptions) -> Result<Self> {
+    pub fn new(output: &Path, run_dir: &Path, run: &str, options: EncodeOptions) -> Result<Self> {
         let ending = output.extension().map(|ending| ending.to_ascii_lowercase());
         if ending.as_deref() != Some("mp4".as_ref()) {
             return Err(Error::config(format!(
@@ -48,6 +48,7 @@ impl Videos {
             && let Some(folder) = videos.base.parent()
         {
             std::fs::create_dir_all(folder).or_fail(Failure::Output, || format!("folder {}", folder.display()))?;
+            videos.keep = !of_earlier_run(&videos.base, run)?;
         }
         videos.reserved = Some(videos.claim("")?);
         Ok(videos)
@@ -141,6 +142,26 @@ impl Videos {
     }
 }
 
+/// True when an earlier run left videos of this name: the new one takes its place, as tables do. The hidden file that
+/// tells so holds the name of the run; where there is none, a video is somebody else's and stays.
+fn of_earlier_run(base: &Path, run: &str) -> Result<bool> {
+    let mark = base.with_file_name(format!(".{}.run", base.file_name().unwrap_or_default().to_string_lossy()));
+    let before = std::fs::read_to_string(&mark).ok();
+    if before.as_deref() != Some(run) {
+        std::fs::write(&mark, run).or_fail(Failure::Output, || mark.display().to_string())?;
+    }
+    let earlier = before.is_some_and(|before| before != run);
+    if earlier {
+        // Its further files, `NAME-2.mp4` and on, would pass for this run's.
+        let stem = base.file_stem().unwrap_or_default().to_string_lossy();
+        let further = (2..).map(|number| base.with_file_name(format!("{stem}-{number}.mp4")));
+        for path in further.take_while(|path| path.is_file()) {
+            std::fs::remove_file(&path).or_fail(Failure::Output, || path.display().to_string())?;
+        }
+    }
+    Ok(earlier)
+}
+
 fn finish((stream, encoder): (StreamName, Encoder)) -> Result<()> {
     let path = encoder.path().to_owned();
     let stats = encoder.finish()?;
@@ -165,6 +186,7 @@ mod tests {
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<String> =
             folder.read_dir().unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| !name.starts_with('.'));
         names.sort();
         names
     }
@@ -172,7 +194,8 @@ mod tests {
     #[test]
     fn each_stream_has_its_file_and_the_first_the_plain_name() {
         let folder = tempfile::tempdir().unwrap();
-        let mut videos = Videos::new("ring/fight.mp4".as_ref(), folder.path(), EncodeOptions::default()).unwrap();
+        let mut videos =
+            Videos::new("ring/fight.mp4".as_ref(), folder.path(), "run", EncodeOptions::default()).unwrap();
         for i in 0..3 {
             write(&mut videos, "left", i);
             write(&mut videos, "rtmp://a/b", i);
@@ -189,7 +212,7 @@ mod tests {
     #[test]
     fn a_file_that_could_not_be_begun_is_taken_away() {
         let folder = tempfile::tempdir().unwrap();
-        let mut videos = Videos::new("x.mp4".as_ref(), folder.path(), EncodeOptions::default()).unwrap();
+        let mut videos = Videos::new("x.mp4".as_ref(), folder.path(), "run", EncodeOptions::default()).unwrap();
         let error = videos.write(&"a".into(), &[], (20_000, 4), Color::assumed(4), 0).unwrap_err();
         assert!(error.failure == Failure::Output && error.message.contains("20000x4"), "{error}");
         assert!(names(folder.path()).is_empty());
@@ -201,7 +224,7 @@ mod tests {
         let output = other.path().join("out.mp4");
         std::fs::write(&output, "of yesterday").unwrap();
         for _ in 0..2 {
-            let mut videos = Videos::new(&output, run.path(), EncodeOptions::default()).unwrap();
+            let mut videos = Videos::new(&output, run.path(), "run", EncodeOptions::default()).unwrap();
             write(&mut videos, "a", 0);
             videos.close().unwrap();
         }

@@ -103,6 +103,7 @@ impl Bench {
     fn files(&self) -> Vec<String> {
         let mut names: Vec<String> =
             self.folder.path().read_dir().unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| !name.starts_with('.'));
         names.sort();
         names
     }
@@ -372,6 +373,31 @@ fn nothing_in_the_run_folder_is_overwritten_and_no_empty_file_stays() {
     assert_eq!(bench.files(), ["overlay.mp4"], "it had no frames");
     bench.end();
     assert_eq!(read(&bench.file("overlay.mp4")).len(), 1);
+}
+
+#[test]
+fn the_video_of_an_earlier_run_makes_place_and_one_of_nobody_s_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let left = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let run = || {
+        let setup = Setup { run_dir: folder.path().into(), ..Setup::default() };
+        let mut render = Harness::<Render>::with(values(&[]), setup).unwrap();
+        render.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+        for table in ["poses", "tracks", "motion"] {
+            render.skip(table, Reason::Error).unwrap();
+        }
+        render.end().unwrap();
+        render.close().unwrap();
+    };
+    let holds = |name: &str| std::fs::read_to_string(folder.path().join(name)).is_ok_and(|text| text == "old");
+    left("overlay.mp4", "old");
+    run();
+    assert!(holds("overlay.mp4"), "no run is known to have made it");
+    left("overlay-2.mp4", "old");
+    left(".overlay.mp4.run", "another run");
+    run();
+    assert_eq!(read(&folder.path().join("overlay.mp4")).len(), 1);
+    assert!(!folder.path().join("overlay-2.mp4").exists());
 }
 
 #[test]

@@ -47,7 +47,7 @@ impl Operator for Counter {
         out.rows("counts", &[Count { frames: seen.frames, checksum }])
     }
 
-    // `step` is marked `live`: `sideline set` changes it while the graph runs.
+    // `step` is marked `live`: `dora param set` changes it while the graph runs.
     fn reconfigure(&mut self, config: &CounterConfig) -> Result<()> {
         self.config = config.clone();
         Ok(())

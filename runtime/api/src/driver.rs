@@ -130,6 +130,8 @@ struct Memory<S> {
     session: Option<u32>,
     state: S,
     copy: S,
+    /// The session that `copy` knows of.
+    copy_session: Option<u32>,
     since_copy: u32,
 }
 
@@ -141,7 +143,8 @@ pub struct Driver<O: Operator> {
     spec: Spec,
     options: DriverOptions,
     ports: Vec<Port>,
-    held: Vec<Option<Message>>,
+    /// For each input that holds: the last data of each stream.
+    held: Vec<Vec<Message>>,
     sent: Vec<u64>,
     checked_out: Vec<bool>,
     memories: Vec<Memory<O::State>>,
@@ -179,7 +182,7 @@ impl<O: Operator> Driver<O> {
                     closed: false,
                 })
                 .collect(),
-            held: vec![None; inputs],
+            held: vec![vec![]; inputs],
             sent: vec![0; outputs],
             checked_out: vec![false; outputs],
             memories: vec![],
@@ -261,10 +264,14 @@ impl<O: Operator> Driver<O> {
         for i in 0..self.ports.len() {
             let input = &self.resources.inputs[i];
             if input.hold && input.alignment.is_ordinary() {
-                match &self.aligned[i] {
-                    Some(message) if matches!(message.body, Body::Data(_)) => self.held[i].clone_from(&self.aligned[i]),
-                    _ if self.held[i].is_some() => self.aligned[i].clone_from(&self.held[i]),
-                    _ => {}
+                let held = self.held[i].iter_mut().find(|held| held.header.stream == header.stream);
+                match (&mut self.aligned[i], held) {
+                    (Some(message), Some(held)) if matches!(message.body, Body::Data(_)) => held.clone_from(message),
+                    (Some(message), None) if matches!(message.body, Body::Data(_)) => {
+                        self.held[i].push(message.clone());
+                    }
+                    (aligned, Some(held)) => *aligned = Some(held.clone()),
+                    (_, None) => {}
                 }
             }
             if input.required && cause.is_none() {
@@ -301,22 +308,18 @@ impl<O: Operator> Driver<O> {
         let started = Instant::now();
         let fault = self
             .call(header, |operator, cx, input, memory, out| operator.stream_ended(cx, input, &mut memory.state, out));
-        // Only what was set is sent: a closing message is a chance, not a duty.
-        let failed = fault.is_some();
-        for (i, slot) in self.slots.iter_mut().enumerate() {
-            if let Some(body) = slot.take_if(|_| !failed) {
-                let n = self.sent[i];
-                self.sent[i] += 1;
-                outlet.send(i, Message { header: header.clone(), n, body });
-            }
+        if fault.is_some() {
+            self.slots.fill(None);
         }
+        // Only what was set is sent: a closing message is a chance, not a duty.
+        self.send_slots(header, outlet)?;
         for i in 0..self.slots.len() {
-            self.slots[i] = None;
             let n = self.sent[i];
             self.sent[i] += 1;
             outlet.send(i, Message { header: header.clone(), n, body: Body::End });
         }
         self.memories.retain(|memory| memory.stream != header.stream);
+        self.held.iter_mut().for_each(|held| held.retain(|message| message.header.stream != header.stream));
         let stop = self.report(header, ready, started, fault, Outcome::Ended, outlet);
         stop.map_or(Ok(()), Err)
     }
@@ -335,6 +338,7 @@ impl<O: Operator> Driver<O> {
                     session: None,
                     state: O::State::default(),
                     copy: O::State::default(),
+                    copy_session: None,
                     since_copy: 0,
                 });
                 self.memories.len() - 1
@@ -356,8 +360,9 @@ impl<O: Operator> Driver<O> {
         match result {
             Ok(Ok(())) => {
                 memory.since_copy += 1;
-                if memory.since_copy >= COPY_EVERY && self.options.on_error == OnError::Restart {
+                if memory.since_copy >= COPY_EVERY && self.options.on_error != OnError::Stop {
                     memory.copy = memory.state.clone();
+                    memory.copy_session = memory.session;
                     memory.since_copy = 0;
                 }
                 None
@@ -374,6 +379,7 @@ impl<O: Operator> Driver<O> {
                     .unwrap_or_else(|| "a panic without a message".into());
                 // What the panic left half done is not to be trusted.
                 memory.state = memory.copy.clone();
+                memory.session = memory.copy_session;
                 Some(Outcome::Panic(text))
             }
         }
@@ -441,7 +447,7 @@ impl<O: Operator> Driver<O> {
                 }
                 // The old one is closed first: two of a kind might fight for a file or a device.
                 if let Some(mut old) = self.operator.take() {
-                    let _ = catch_unwind(AssertUnwindSafe(|| old.close()));
+                    let _ = catch_unwind(AssertUnwindSafe(move || old.close()));
                 }
                 match make::<O>(&self.values, &self.resources) {
                     Ok(operator) => {
@@ -578,7 +584,9 @@ impl<O: Operator> Runnable for Driver<O> {
         values.set(key, value, Origin::Live);
         let config = read_config::<O::Config>(&values, &self.resources.node)?;
         if let Some(operator) = self.operator.as_mut() {
-            operator.reconfigure(&config)?;
+            catch_unwind(AssertUnwindSafe(|| operator.reconfigure(&config)))
+                .unwrap_or_else(|_| Err(Error::other("panicked while the key changed; the message is above")))
+                .map_err(|e| e.at(format!("node `{}`", self.resources.node)))?;
         }
         self.values = values;
         Ok(())
@@ -586,7 +594,7 @@ impl<O: Operator> Runnable for Driver<O> {
 
     fn close(&mut self) -> Result<()> {
         match self.operator.take() {
-            Some(mut operator) => catch_unwind(AssertUnwindSafe(|| operator.close()))
+            Some(mut operator) => catch_unwind(AssertUnwindSafe(move || operator.close()))
                 .unwrap_or_else(|_| Err(Error::other("panicked while closing")))
                 .map_err(|e| e.at(format!("node `{}`", self.resources.node))),
             None => Ok(()),
@@ -621,9 +629,11 @@ impl<O: Operator> Driver<O> {
         !self.resources.inputs.iter().any(|input| input.alignment.is_ordinary())
     }
 
-    /// An operator with side inputs alone ends when all of them have.
+    /// An operator with side inputs alone ends when all of them have. What feeds back to it ends after it.
     fn side_only_end(&mut self, header: &Header, sent: Instant, outlet: &mut dyn Outlet) -> Result<()> {
-        if self.side_only() && self.ports.iter().all(|port| port.ended > 0) {
+        let inputs = self.resources.inputs.iter().zip(&self.ports);
+        let mut sides = inputs.filter(|(input, _)| input.alignment != Alignment::Feedback);
+        if self.side_only() && sides.all(|(_, port)| port.ended > 0) {
             self.aligned.fill(None);
             return self.end(header, sent, outlet);
         }

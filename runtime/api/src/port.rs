@@ -183,6 +183,14 @@ pub enum Alignment {
 impl Alignment {
     /// True for inputs that are matched frame by frame.
     pub fn is_ordinary(self) -> bool {
-        matches!(self, Alignment::Source(_))
+        self.source().is_some()
+    }
+
+    /// The number of the source whose frames an ordinary input is matched to.
+    pub fn source(self) -> Option<usize> {
+        match self {
+            Alignment::Source(source) => Some(source),
+            Alignment::Side { .. } | Alignment::Feedback => None,
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! The operators and nodes a program knows, by name; each can be described and checked without being run.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use crate::{
     Captured, Config, Driver, Error, Operator, Resources, Result, Runnable, Source, SourceContext, Spec, Values,
@@ -120,7 +123,8 @@ impl Registry {
                 finite: |values| S::Config::from_values(values).map_or(true, |config| S::finite(&config)),
                 make: Make::Source(|values, resources| {
                     let config = read_config::<S::Config>(values, &resources.node)?;
-                    S::new(config, resources)
+                    catch_unwind(AssertUnwindSafe(|| S::new(config, resources)))
+                        .unwrap_or_else(|_| Err(Error::other("panicked while it was made; the message is above")))
                         .map(|source| Box::new(source) as Box<dyn RunnableSource>)
                         .map_err(|e| e.at(format!("node `{}`", resources.node)))
                 }),

@@ -31,7 +31,7 @@ table! {
         pub track: u32,
         /// `fighter_1`, `fighter_2` or empty.
         pub fighter: String,
-        /// `tentative`, `confirmed`, or `lost` (the box is then predicted).
+        /// `tentative`, `confirmed`, `predicted` (unseen for a frame or two, the box is predicted) or `lost`.
         pub state: String,
         /// Left edge, px.
         pub x1: f32,

@@ -1,9 +1,9 @@
 //! The rules of messages and operators, each with its test, through the harness.
 
 use sideline_api::{
-    Alignment, Body, Config, Context, Error, Inputs, Mode, OnError, Operator, Outputs, PortType, Reason, Resources,
-    Result, Spec,
-    driver::Outcome,
+    Alignment, Body, Config, Context, Error, Header, Inputs, Mode, OnError, Operator, Outputs, Payload, PortType,
+    Reason, Resources, Result, Spec, Table,
+    driver::{Outcome, Outlet, Ran},
     tables::{Count, Track},
     testing::{Harness, Setup},
 };
@@ -69,6 +69,7 @@ impl Operator for Sum {
         if config.offset == 9 {
             return Err(Error::config("nine is not to be had"));
         }
+        assert!(config.offset != 8, "eight is worse");
         self.0 = config.clone();
         Ok(())
     }
@@ -205,6 +206,18 @@ fn a_panic_puts_the_state_back_to_the_last_copy() {
 }
 
 #[test]
+fn a_panic_that_is_skipped_puts_the_state_back_too() {
+    let mut h = sum(&[("a", MAIN)], |setup| setup.on_error = OnError::Skip, "panic");
+    for i in 0..=41 {
+        h.push("a", &row(i)).unwrap();
+    }
+    (0..40).for_each(|_| drop(h.expect::<Count>("sums")));
+    assert_eq!(h.expect_skipped("sums"), Reason::Panic);
+    assert_eq!(h.expect::<Count>("sums")[0].frames, 31, "the copy of frame 29, and this frame");
+    assert_eq!(h.driver().state("test").unwrap().sessions, [0], "a session that the copy knows does not begin again");
+}
+
+#[test]
 fn stride_handles_every_nth_frame() {
     let mut h = sum(&[("a", MAIN)], |setup| setup.stride = 3, "");
     for i in 0..6 {
@@ -231,6 +244,59 @@ fn a_held_input_keeps_its_last_data() {
     }
     let sums: Vec<u64> = (0..4).map(|_| h.expect::<Count>("sums")[0].checksum).collect();
     assert_eq!(sums, [0, 70_000, 70_000, 80_000]);
+}
+
+#[test]
+fn what_is_held_belongs_to_its_stream() {
+    use sideline_api::{Message, Runnable};
+    let mut h = sum(&[("a", MAIN), ("held", MAIN)], |_| {}, "");
+    let mut received = Received::default();
+    // Two cameras in turn; only the first has data on the held input.
+    for i in 0..4u64 {
+        let stream = if i.is_multiple_of(2) { "first" } else { "second" };
+        let header = Header { stream: stream.into(), ..h.header(i / 2) };
+        let held = if i == 0 { h_rows(7) } else { Body::Skipped(Reason::Stride) };
+        for (port, body) in [(0, h_rows(0)), (1, held)] {
+            let message = Message { header: header.clone(), n: i, body };
+            h.driver_mut().accept(port, message, std::time::Instant::now(), &mut received).unwrap();
+        }
+    }
+    assert_eq!(received.checksums(), [70_000, 0, 70_000, 0]);
+}
+
+/// Takes what a driver sends.
+#[derive(Default)]
+struct Received(Vec<sideline_api::Message>);
+
+impl Outlet for Received {
+    fn send(&mut self, _: usize, message: sideline_api::Message) {
+        self.0.push(message);
+    }
+    fn ran(&mut self, _: Ran<'_>) {}
+}
+
+impl Received {
+    fn checksums(&self) -> Vec<u64> {
+        let rows = self.0.iter().filter_map(|message| match &message.body {
+            Body::Data(Payload::Table(rows)) => Some(Count::decode(rows).unwrap()[0].checksum),
+            _ => None,
+        });
+        rows.collect()
+    }
+}
+
+#[test]
+fn an_operator_of_side_inputs_ends_without_waiting_for_its_feedback() {
+    use sideline_api::Runnable;
+    let side = Alignment::Side { queue: 2 };
+    let setup =
+        Setup { inputs: Some(vec![("a", side), ("back", Alignment::Feedback)]), mode: Mode::Live, ..Setup::default() };
+    let mut h = Harness::<Sum>::with([("offset", 0)], setup).unwrap();
+    h.push("a", &row(1)).unwrap();
+    h.push_at("a", 1, Body::End).unwrap();
+    drop(h.expect::<Count>("sums"));
+    assert!(matches!(h.next_message("sums").unwrap().body, Body::End), "what feeds back ends after it");
+    assert!(h.driver_mut().closed(0, false).unwrap());
 }
 
 #[test]
@@ -288,7 +354,6 @@ fn closing_messages_wait_for_the_ends_of_the_others() {
 }
 
 fn h_rows(frames: u64) -> Body {
-    use sideline_api::{Payload, Table};
     Body::Data(Payload::Table(std::sync::Arc::new(Count::encode(&row(frames)))))
 }
 
@@ -320,6 +385,7 @@ fn a_live_value_changes_and_a_refused_one_leaves_the_old() {
     h.set("offset", 5).unwrap();
     assert!(h.set("offset", 11).unwrap_err().message.contains("0 to 10"));
     assert!(h.set("offset", 9).unwrap_err().message.contains("nine"));
+    assert!(h.set("offset", 8).unwrap_err().message.contains("panicked"), "and the operator lives on");
     assert!(h.set("at_40", "panic").unwrap_err().message.contains("cannot change while running"));
     assert!(h.set("ofset", 1).unwrap_err().message.contains("did you mean `offset`?"));
     h.push("a", &row(0)).unwrap();

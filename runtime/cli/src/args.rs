@@ -31,7 +31,7 @@ pub enum Command {
         /// Print problems as JSON.
         #[arg(long)]
         json: bool,
-        /// Set a key: `tracker.buffer=60`.
+        /// Set a key: `perception.tracker.buffer=60`; a module's id means every operator in it that has the key.
         #[arg(long = "set", value_name = "NODE.KEY=VALUE", value_parser = setting)]
         set: Vec<Setting>,
         /// Plan for this mode.
@@ -91,7 +91,7 @@ pub struct Run {
     /// Where models run; by default as the flow's SIDELINE_DEVICE says, else auto.
     #[arg(long)]
     pub device: Option<Device>,
-    /// Set a key: `tracker.buffer=60`.
+    /// Set a key: `perception.tracker.buffer=60`; a module's id means every operator in it that has the key.
     #[arg(long = "set", value_name = "NODE.KEY=VALUE", value_parser = setting)]
     pub set: Vec<Setting>,
     /// The video: sets `source` of the flow's source.

@@ -1,6 +1,9 @@
 //! What a person, or a program, sees while a run is under way.
 
-use std::{io::IsTerminal, time::Duration};
+use std::{
+    io::{IsTerminal, Write},
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use sideline_engine::{Progress, Running};
@@ -27,17 +30,23 @@ pub fn follow(running: &Running, show: Show, frames: Option<u64>, over: impl Fn(
             bar.set_position(progress.frames);
             bar.set_message(line(&progress));
         }
-        if show == Show::Json && progress.seconds as u64 > said {
+        if show == Show::Json && progress.seconds as u64 > said && !over() {
             said = progress.seconds as u64;
-            println!("{}", serde_json::to_string(&progress).unwrap_or_default());
+            say(&(serde_json::to_string(&progress).unwrap_or_default() + "\n"));
         }
     }
     if show == Show::Json {
-        println!("{}", serde_json::to_string(&running.progress()).unwrap_or_default());
+        say(&(serde_json::to_string(&running.progress()).unwrap_or_default() + "\n"));
     }
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
+}
+
+/// Prints. Whether anybody still reads makes no difference to a run: `print!` would panic.
+pub fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn bar(frames: Option<u64>) -> ProgressBar {

@@ -66,10 +66,10 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
     };
     let report = embedded(&flow, plan, registry, models, &run, &folder, options)?;
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&report).or_fail(Failure::Output, || "the report")?);
+        let text = serde_json::to_string_pretty(&report).or_fail(Failure::Output, || "the report")?;
+        progress::say(&(text + "\n"));
     } else {
-        print!("{}", report.table());
-        println!("results: {}", folder.display());
+        progress::say(&format!("{}results: {}\n", report.table(), folder.display()));
     }
     match &report.failure {
         Some(failure) => Err(failure.clone()),

@@ -93,7 +93,12 @@ pub fn payload(parameters: &MetadataParameters, data: &ArrayRef) -> Result<Paylo
     let Some(bytes) = data.as_any().downcast_ref::<UInt8Array>() else {
         return Err(Error::other(format!("an array of {} is neither a frame nor a table", data.data_type())));
     };
-    let (width, height) = (integer(parameters, "width")? as u32, integer(parameters, "height")? as u32);
+    let side = |key| match integer(parameters, key)? {
+        // Beyond this no encoder goes, and sizes in bytes might not fit.
+        pixels @ 1..=65_535 => Ok(pixels as u32),
+        other => Err(Error::input(format!("metadata key `{key}`: {other} is not a number of pixels from 1 to 65535"))),
+    };
+    let (width, height) = (side("width")?, side("height")?);
     let encoding = Encoding::from_name(text(parameters, "encoding")?)?;
     let mut color = Color::assumed(height);
     if let Some(bt709) = flag(parameters, "sl_bt709") {
@@ -162,6 +167,9 @@ mod tests {
         parameters.insert("height".into(), Parameter::Integer(1));
         parameters.insert("encoding".into(), Parameter::String("rgb8".into()));
         let pixel: ArrayRef = Arc::new(UInt8Array::from(vec![1u8, 2, 3]));
+        let mut wrong = parameters.clone();
+        wrong.insert("width".into(), Parameter::Integer(-1));
+        assert!(payload(&wrong, &nothing).unwrap_err().message.contains("`width`: -1 is not a number of pixels"));
         let stamped = foreign(&parameters, &pixel, "camera/image", 3, 99).unwrap();
         assert_eq!((stamped.header.frame, stamped.header.captured, &*stamped.header.stream), (3, 99, "camera/image"));
     }

@@ -58,11 +58,12 @@ impl Border for Outputs {
         sent.map_err(|e| Error::other(format!("output `{}` could not be sent: {e}", self.names[output])))
     }
 
-    fn done(&self, count: u64) -> Result<()> {
+    fn done(&self, source: usize, count: u64) -> Result<()> {
         let mut parameters = MetadataParameters::default();
         // The highest frame finished; the greatest number of all once the leaf has closed.
         let frame = if count == CLOSED { i64::MAX } else { count as i64 - 1 };
         parameters.insert("sl_frame".into(), Parameter::Integer(frame));
+        parameters.insert("sl_source".into(), Parameter::Integer(source as i64));
         self.node()
             .send_output(DataId::from(DONE.to_owned()), parameters, nothing())
             .map_err(|e| Error::other(format!("output `{DONE}` could not be sent: {e}")))
@@ -74,13 +75,32 @@ fn nothing() -> impl IntoArrow {
 }
 
 /// A border input on its way to its end.
+#[derive(Default)]
 struct Input {
     stream: Arc<str>,
     /// Messages of a foreign sender, which numbers none.
     arrived: u64,
-    ended: bool,
+    /// The streams that came, and whether each has ended.
+    streams: Vec<(Arc<str>, bool)>,
     closed: Option<Instant>,
     told: bool,
+}
+
+impl Input {
+    fn count(&mut self, message: &Message) {
+        self.arrived += 1;
+        let stream = &message.header.stream;
+        let end = matches!(message.body, Body::End);
+        match self.streams.iter_mut().find(|(name, _)| name == stream) {
+            Some((_, ended)) => *ended |= end,
+            None => self.streams.push((stream.clone(), end)),
+        }
+    }
+
+    /// Every stream that came has ended: a source ends all of its at once.
+    fn ended(&self) -> bool {
+        !self.streams.is_empty() && self.streams.iter().all(|(_, ended)| *ended)
+    }
 }
 
 impl Node {
@@ -176,7 +196,7 @@ struct Host<'a> {
 
 impl<'a> Host<'a> {
     fn new(running: &'a Running, clock: &'a dyn Clock) -> Self {
-        let input = |_| Input { stream: "".into(), arrived: 0, ended: false, closed: None, told: false };
+        let input = |_| Input::default();
         Host {
             running,
             clock,
@@ -212,13 +232,15 @@ impl<'a> Host<'a> {
     fn input(&mut self, id: &str, parameters: &MetadataParameters, data: &arrow_array::ArrayRef) -> Result<()> {
         let plan = self.running.plan();
         if let Some(leaf) = plan.remote_leaves.iter().position(|leaf| leaf.input == id) {
-            let Some(Parameter::Integer(frame)) = parameters.get("sl_frame") else {
+            let (Some(Parameter::Integer(source)), Some(Parameter::Integer(frame))) =
+                (parameters.get("sl_source"), parameters.get("sl_frame"))
+            else {
                 return Err(Error::other(
-                    "a `done` message carries no `sl_frame`: it comes from a node that is not ours",
+                    "a `done` message carries no `sl_frame` and `sl_source`: it comes from a node that is not ours",
                 ));
             };
             let count = if *frame == i64::MAX { CLOSED } else { (*frame + 1) as u64 };
-            self.running.leaf_finished(leaf, count);
+            self.running.leaf_finished(leaf, *source as usize, count);
             return Ok(());
         }
         // Several operators of a fused module may read one input: each has its own border entry.
@@ -230,8 +252,7 @@ impl<'a> Host<'a> {
             } else {
                 metadata::message(parameters, data, &mut input.stream)?
             };
-            input.arrived += 1;
-            input.ended |= matches!(message.body, Body::End);
+            input.count(&message);
             self.running.input(at, message);
         }
         Ok(())
@@ -255,13 +276,13 @@ impl<'a> Host<'a> {
             let input = &mut self.inputs[at];
             let Some(since) = input.closed else {
                 // Nothing follows an `end`: operators close without waiting for the producer's process.
-                if input.ended && !input.told {
+                if input.ended() && !input.told {
                     input.told = true;
                     self.running.input_closed(at, self.stopping);
                 }
                 continue;
             };
-            if !input.told && (input.ended || foreign || since.elapsed() > END_GRACE) {
+            if !input.told && (input.ended() || foreign || since.elapsed() > END_GRACE) {
                 input.told = true;
                 self.running.input_closed(at, self.stopping || foreign);
             }
@@ -310,5 +331,26 @@ impl<'a> Host<'a> {
             Ok(()) => tracing::info!(node, key, %value, "changed"),
             Err(error) => tracing::warn!(node, key, %value, "refused: {error}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sideline_api::{Header, Reason};
+
+    #[test]
+    fn an_input_has_ended_when_every_stream_that_came_has() {
+        let mut input = Input::default();
+        let mut ended = |stream: &str, body: Body| {
+            let header = Header { stream: stream.into(), session: 0, frame: 0, pts: 0, captured: 0, forgotten: 0 };
+            input.count(&Message { header, n: 0, body });
+            input.ended()
+        };
+        let steps = [("a", Body::Skipped(Reason::Stride)), ("b", Body::Skipped(Reason::Stride)), ("a", Body::End)];
+        for (stream, body) in steps {
+            assert!(!ended(stream, body), "`b` goes on");
+        }
+        assert!(ended("b", Body::End));
     }
 }

@@ -70,6 +70,9 @@ pub struct Leaf {
     pub finished: u64,
 }
 
+/// How many times longer closing may take than a frame: long recordings are put together then.
+pub(crate) const CLOSING: u32 = 6;
+
 /// What a leaf reports last.
 pub const CLOSED: u64 = u64::MAX;
 
@@ -186,7 +189,7 @@ impl Gate {
         }
         let Some(captured) = state.offers.pop_front() else {
             // After a stop or a limit the graph ends without waiting for a reader that may hang in a camera.
-            let over = state.reader.is_some() || state.limited;
+            let over = state.reader.is_some() || self.stopping(state);
             if !over || state.ended {
                 return Admission::Wait;
             }
@@ -266,7 +269,9 @@ impl Gate {
     pub fn stalled(&self, patience: Duration) -> Option<Leaf> {
         let state = self.lock();
         let last = state.leaves.iter().min_by_key(|leaf| leaf.finished)?;
-        let waiting = state.admitted > last.finished || (state.ended && last.finished != CLOSED);
+        let closing = state.ended && last.finished >= state.admitted;
+        let waiting = state.admitted > last.finished || (closing && last.finished != CLOSED);
+        let patience = if closing { patience * CLOSING } else { patience };
         (waiting && state.moved.elapsed() > patience).then(|| last.clone())
     }
 
@@ -292,6 +297,12 @@ impl Gate {
             forgotten: state.forgotten,
             finished: state.leaves.iter().map(|leaf| leaf.finished).min().unwrap_or(state.admitted).min(state.admitted),
         }
+    }
+
+    /// True when nothing more is wanted of the reader.
+    pub fn over(&self) -> bool {
+        let state = self.lock();
+        state.ended && self.stopping(&state)
     }
 
     /// How the reader ended, if it did.

@@ -22,7 +22,7 @@ use sideline_api::{
 
 use crate::{
     Border,
-    gate::{Admission, CLOSED, Gate},
+    gate::{Admission, CLOSED, CLOSING, Gate},
     meter::{self, Meter},
 };
 
@@ -152,11 +152,31 @@ impl TimeBase {
 
 /// Which window a leaf moves.
 #[derive(Clone, Copy)]
-pub(crate) enum LeafOf {
+pub(crate) enum Window {
     /// A source of this process: index of the gate, index of the leaf there.
     Gate(usize, usize),
-    /// A source of another process: index into `Shared::local_leaves`.
-    Border(usize),
+    /// A source of another process: index into `Shared::local_leaves`, index there.
+    Border(usize, usize),
+}
+
+/// How far an operator is with the frames of one source that waits for it.
+#[derive(Clone)]
+pub(crate) struct LeafOf {
+    /// Number of the source.
+    pub source: usize,
+    pub window: Window,
+    /// Frames of this source that were finished.
+    pub finished: u64,
+    /// Ordinary inputs from this source that have not closed.
+    pub open: usize,
+}
+
+/// The leaves here of a source of another process.
+pub(crate) struct LocalLeaves {
+    /// Number of the source.
+    pub source: usize,
+    /// Frames each has finished.
+    pub finished: Vec<u64>,
 }
 
 /// What all lanes share.
@@ -164,7 +184,7 @@ pub(crate) struct Shared {
     pub inboxes: Vec<Sender<Post>>,
     pub gates: Vec<GateOf>,
     pub border: Option<Arc<dyn Border>>,
-    pub local_leaves: Mutex<Vec<u64>>,
+    pub local_leaves: Vec<Mutex<LocalLeaves>>,
     /// Ids of the plan's nodes.
     pub names: Vec<String>,
     pub meters: Vec<Mutex<Meter>>,
@@ -186,12 +206,23 @@ pub(crate) struct Busy {
     since: AtomicU64,
     node: AtomicUsize,
     frame: AtomicU64,
+    closing: AtomicBool,
+}
+
+/// Work that has gone on for too long.
+pub(crate) struct Stuck {
+    pub node: usize,
+    /// Unless it is closing.
+    pub frame: Option<u64>,
+    pub patience: Duration,
 }
 
 impl Busy {
-    fn begin(&self, base: &TimeBase, node: usize, frame: u64) {
+    /// `frame`: none when the node is closed.
+    fn begin(&self, base: &TimeBase, node: usize, frame: Option<u64>) {
         self.node.store(node, Ordering::Relaxed);
-        self.frame.store(frame, Ordering::Relaxed);
+        self.frame.store(frame.unwrap_or_default(), Ordering::Relaxed);
+        self.closing.store(frame.is_none(), Ordering::Relaxed);
         self.since.store((base.instant.elapsed().as_nanos() as u64).max(1), Ordering::Release);
     }
 
@@ -199,12 +230,17 @@ impl Busy {
         self.since.store(0, Ordering::Release);
     }
 
-    /// Node and frame of work that has gone on for longer than `patience`.
-    pub fn stuck(&self, base: &TimeBase, patience: Duration) -> Option<(usize, u64)> {
+    /// Work that has gone on for longer than `patience`.
+    pub fn stuck(&self, base: &TimeBase, patience: Duration) -> Option<Stuck> {
         let since = self.since.load(Ordering::Acquire);
         let now = base.instant.elapsed().as_nanos() as u64;
-        (since > 0 && u128::from(now.saturating_sub(since)) > patience.as_nanos())
-            .then(|| (self.node.load(Ordering::Relaxed), self.frame.load(Ordering::Relaxed)))
+        let closing = self.closing.load(Ordering::Relaxed);
+        let patience = if closing { patience * CLOSING } else { patience };
+        (since > 0 && u128::from(now.saturating_sub(since)) > patience.as_nanos()).then(|| Stuck {
+            node: self.node.load(Ordering::Relaxed),
+            frame: (!closing).then(|| self.frame.load(Ordering::Relaxed)),
+            patience,
+        })
     }
 }
 
@@ -212,6 +248,10 @@ pub(crate) struct GateOf {
     pub gate: Gate,
     pub lane: usize,
     pub node: usize,
+    /// Number of the source.
+    pub source: usize,
+    /// Its failure ends the other sources too.
+    pub stops_run: bool,
 }
 
 impl Shared {
@@ -247,6 +287,10 @@ impl Shared {
     pub fn wake(&self, lane: usize) {
         // A full inbox is read soon, and the lane looks at its gates and side queues after every message.
         let _ = self.inboxes[lane].try_send(Post::Wake);
+    }
+
+    pub fn meter(&self, node: usize) -> MutexGuard<'_, Meter> {
+        self.meters[node].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn aborted(&self) -> bool {
@@ -305,22 +349,22 @@ impl Shared {
         }
     }
 
-    /// A leaf has finished `count` frames.
-    pub fn leaf_finished(&self, leaf: LeafOf, count: u64) {
-        match leaf {
-            LeafOf::Gate(gate, leaf) => {
+    /// A leaf has finished `count` frames of the source whose window this is.
+    pub fn leaf_finished(&self, window: Window, count: u64) {
+        match window {
+            Window::Gate(gate, leaf) => {
                 let of = &self.gates[gate];
                 if of.gate.finished(leaf, count) {
                     self.wake(of.lane);
                 }
             }
-            LeafOf::Border(leaf) => {
-                let mut leaves = self.local_leaves.lock().unwrap_or_else(PoisonError::into_inner);
-                let before = leaves.iter().min().copied();
-                leaves[leaf] = count;
-                let now = leaves.iter().min().copied();
+            Window::Border(source, leaf) => {
+                let mut leaves = self.local_leaves[source].lock().unwrap_or_else(PoisonError::into_inner);
+                let before = leaves.finished.iter().min().copied();
+                leaves.finished[leaf] = leaves.finished[leaf].max(count);
+                let now = leaves.finished.iter().min().copied();
                 if let (Some(border), Some(count), true) = (&self.border, now, now != before)
-                    && let Err(error) = border.done(count)
+                    && let Err(error) = border.done(leaves.source, count)
                 {
                     self.fail(error);
                 }
@@ -335,7 +379,10 @@ pub(crate) struct Slot {
     pub driver: Box<dyn Runnable>,
     /// Targets of each output.
     pub routes: Vec<Vec<Target>>,
-    pub leaf: Option<LeafOf>,
+    /// For a leaf: the sources that wait for it.
+    pub leaves: Vec<LeafOf>,
+    /// Of each input: the number of its source, when it is an ordinary one.
+    pub sources: Vec<Option<usize>>,
     /// Measure the CPU time of every frame.
     pub heavy: bool,
     pub finished: u64,
@@ -367,7 +414,8 @@ struct Through<'a> {
     lane: usize,
     node: usize,
     routes: &'a [Vec<Target>],
-    leaf: Option<LeafOf>,
+    /// The source, of those that wait for this leaf, of the frames at hand.
+    leaf: Option<&'a mut LeafOf>,
     finished: &'a mut u64,
     local: &'a mut VecDeque<Delivery>,
     timing: &'a mut Vec<TimingRow>,
@@ -384,7 +432,7 @@ impl Outlet for Through<'_> {
     fn ran(&mut self, ran: Ran<'_>) {
         let ended = self.shared.base.wall(ran.ended);
         {
-            let mut meter = self.shared.meters[self.node].lock().unwrap_or_else(PoisonError::into_inner);
+            let mut meter = self.shared.meter(self.node);
             meter.ran(&ran, ended - ran.header.captured);
         }
         if ran.outcome == Outcome::Ended {
@@ -404,8 +452,9 @@ impl Outlet for Through<'_> {
             });
         }
         *self.finished += 1;
-        if let Some(leaf) = self.leaf {
-            self.shared.leaf_finished(leaf, *self.finished);
+        if let Some(leaf) = &mut self.leaf {
+            leaf.finished += 1;
+            self.shared.leaf_finished(leaf.window, leaf.finished);
         }
     }
 }
@@ -464,6 +513,8 @@ impl Lane {
             }
         }
         for slot in self.slots.iter_mut().filter(|slot| slot.open) {
+            // A run that was cut short leaves its figures too.
+            shared.meter(slot.node).side_forgotten = slot.driver.side_forgotten();
             if let Err(error) = slot.driver.close() {
                 shared.fail(error);
             }
@@ -485,7 +536,7 @@ impl Lane {
                 What::Message(message) => message,
                 What::Closed { excused } => {
                     match slot.driver.closed(port, excused) {
-                        Ok(false) => {}
+                        Ok(false) => closed(shared, slot, port),
                         Ok(true) => close(shared, slot, lane, excused, local),
                         Err(error) => shared.fail(error),
                     }
@@ -499,7 +550,7 @@ impl Lane {
                 lane,
                 node: slot.node,
                 routes: &slot.routes,
-                leaf: slot.leaf,
+                leaf: slot.leaves.iter_mut().find(|leaf| Some(leaf.source) == slot.sources[port]),
                 finished: &mut slot.finished,
                 local,
                 timing,
@@ -507,12 +558,12 @@ impl Lane {
                 ran: 0,
             };
             let busy = &shared.busy[lane];
-            busy.begin(&shared.base, slot.node, message.header.frame);
+            busy.begin(&shared.base, slot.node, Some(message.header.frame));
             let result = slot.driver.accept(port, message, sent, &mut outlet);
             busy.end();
             let (sent, ran) = (outlet.sent, outlet.ran);
             {
-                let mut meter = shared.meters[slot.node].lock().unwrap_or_else(PoisonError::into_inner);
+                let mut meter = shared.meter(slot.node);
                 meter.received += 1;
                 meter.sent += sent;
                 if let (Some(before), true) = (cpu, ran > 0) {
@@ -538,6 +589,15 @@ impl Lane {
             match of.gate.admit() {
                 Admission::Wait => {}
                 Admission::Frame(header, captured) => {
+                    let (bodies, outputs) = (captured.outputs.len(), source.routes.len());
+                    if bodies != outputs || captured.outputs.iter().any(|body| matches!(body, Body::End)) {
+                        let text = match bodies == outputs {
+                            true => "gave an `End` of its own; only `None` ends its streams".to_owned(),
+                            false => format!("gave {bodies} bodies for its {outputs} outputs"),
+                        };
+                        shared.fail(Error::other(format!("node `{}`: {text}", shared.names[of.node])));
+                        return false;
+                    }
                     tracing::debug!(
                         stream = &*header.stream,
                         frame = header.frame,
@@ -549,8 +609,7 @@ impl Lane {
                         shared.send(targets, What::Message(message), now, self.number, local);
                     }
                     source.n += 1;
-                    shared.meters[of.node].lock().unwrap_or_else(PoisonError::into_inner).sent +=
-                        source.routes.len() as u64;
+                    shared.meter(of.node).sent += source.routes.len() as u64;
                     return true;
                 }
                 Admission::End(headers) => {
@@ -560,6 +619,9 @@ impl Lane {
                             shared.send(targets, What::Message(message), now, self.number, local);
                         }
                         shared.send(targets, What::Closed { excused: false }, now, self.number, local);
+                    }
+                    if of.stops_run && matches!(of.gate.reader(), Some(Err(_))) {
+                        shared.stop_sources();
                     }
                     self.sources.remove(at);
                     return true;
@@ -573,18 +635,26 @@ impl Lane {
 /// Closes an operator and the edges that leave it.
 fn close(shared: &Shared, slot: &mut Slot, lane: usize, excused: bool, local: &mut VecDeque<Delivery>) {
     slot.open = false;
-    {
-        let mut meter = shared.meters[slot.node].lock().unwrap_or_else(PoisonError::into_inner);
-        meter.side_forgotten = slot.driver.side_forgotten();
-    }
+    shared.meter(slot.node).side_forgotten = slot.driver.side_forgotten();
+    shared.busy[lane].begin(&shared.base, slot.node, None);
     if let Err(error) = slot.driver.close() {
         shared.fail(error);
     }
+    shared.busy[lane].end();
     for targets in &slot.routes {
         shared.send(targets, What::Closed { excused }, Instant::now(), lane, local);
     }
-    if let Some(leaf) = slot.leaf {
-        shared.leaf_finished(leaf, CLOSED);
+    for leaf in &slot.leaves {
+        shared.leaf_finished(leaf.window, CLOSED);
+    }
+}
+
+/// An input has closed, others have not: a source whose inputs have all closed waits no longer.
+fn closed(shared: &Shared, slot: &mut Slot, port: usize) {
+    let Some(leaf) = slot.leaves.iter_mut().find(|leaf| Some(leaf.source) == slot.sources[port]) else { return };
+    leaf.open = leaf.open.saturating_sub(1);
+    if leaf.open == 0 && slot.sources.iter().flatten().any(|source| *source != leaf.source) {
+        shared.leaf_finished(leaf.window, CLOSED);
     }
 }
 

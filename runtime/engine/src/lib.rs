@@ -20,13 +20,16 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use sideline_api::{
-    Alignment, Device, Error, Make, Message, Mode, Registry, Resources, Result, RunnableSource, SourceContext,
+    Alignment, Device, Error, Make, Message, Mode, OnError, Registry, Resources, Result, RunnableSource, SourceContext,
     clock::Clock, driver::DriverOptions, models::Models,
 };
-use sideline_graph::plan::{Plan, PlanNode, Producer};
+use sideline_graph::plan::{Plan, PlanNode, Producer, RemoteLeaf};
 
 use gate::{Gate, Limit};
-use lane::{Admitted, Busy, Delivery, GateOf, Lane, LeafOf, Post, Shared, SideQueue, Slot, Target, TimeBase, What};
+use lane::{
+    Admitted, Busy, Delivery, GateOf, Lane, LeafOf, LocalLeaves, Post, Shared, SideQueue, Slot, Target, TimeBase, What,
+    Window,
+};
 use meter::{Meter, NodeReport, Quantiles, Report, SourceReport, Status};
 
 pub use lane::TimingRow;
@@ -43,11 +46,11 @@ pub trait Border: Send + Sync {
     /// # Errors
     /// The run ends with it.
     fn send(&self, output: usize, message: &Message) -> Result<()>;
-    /// Tells the source's process that every leaf here has finished `count` frames.
+    /// Tells the process of source number `source` that every leaf of it here has finished `count` frames.
     ///
     /// # Errors
     /// The run ends with it.
-    fn done(&self, count: u64) -> Result<()>;
+    fn done(&self, source: usize, count: u64) -> Result<()>;
 }
 
 /// What a run needs besides its plan.
@@ -82,6 +85,8 @@ pub struct Running {
     exits: Receiver<usize>,
     began: Instant,
     user_stop: AtomicBool,
+    /// A key was changed.
+    changed: AtomicBool,
 }
 
 /// A look at a run under way.
@@ -112,23 +117,12 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
     let places = places(&plan);
     let (inboxes, receivers) = inboxes(&plan);
     let gates = gates(&plan, options.limit, &stop);
-    let mut local_leaves = 0;
-    let leaves: Vec<Option<LeafOf>> = plan
-        .nodes
-        .iter()
-        .map(|node| match node.leaf.then(|| leaf_of(&plan, &gates, node)).flatten() {
-            None if node.leaf && plan.sends_done => {
-                local_leaves += 1;
-                Some(LeafOf::Border(local_leaves - 1))
-            }
-            leaf => leaf,
-        })
-        .collect();
+    let (leaves, local_leaves) = leaves(&plan, &gates);
     let shared = Arc::new(Shared {
         inboxes,
         gates,
         border,
-        local_leaves: Mutex::new(vec![0; local_leaves]),
+        local_leaves: local_leaves.into_iter().map(Mutex::new).collect(),
         names: plan.nodes.iter().map(|node| node.id.clone()).collect(),
         meters: plan.nodes.iter().map(|_| Mutex::new(Meter::default())).collect(),
         timed: options.timing.is_some(),
@@ -160,7 +154,9 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
             making.push((i, make, node.values.clone(), resources(node, &plan, &options), driver, entry.spec.heavy));
         }
         let routes = wiring.routes.clone();
-        let leaves = leaves.clone();
+        let mut leaves = leaves.clone();
+        let alignments: Vec<Vec<Alignment>> =
+            plan.nodes.iter().map(|node| node.inputs.iter().map(|input| input.wired.alignment).collect()).collect();
         let sources = shared
             .gates
             .iter()
@@ -174,6 +170,7 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
         let ids: Vec<String> = nodes.iter().map(|i| plan.nodes[*i].id.clone()).collect();
         let at = threads.len();
         let handle = spawn(&name, move || {
+            let _exit = Exit(exited, at);
             let mut slots = Vec::new();
             let mut good = true;
             for ((i, make, values, resources, driver, heavy), id) in making.into_iter().zip(ids) {
@@ -184,15 +181,15 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
                 good = result.is_ok();
                 let _ = ready.send((id, result.as_ref().map(|_| ()).map_err(Clone::clone)));
                 if let Ok(driver) = result {
-                    let (routes, leaf) = (routes[i].clone(), leaves[i]);
-                    slots.push(Slot { node: i, driver, routes, leaf, heavy, finished: 0, open: true });
+                    let (routes, leaves) = (routes[i].clone(), std::mem::take(&mut leaves[i]));
+                    let sources = alignments[i].iter().map(|alignment| alignment.source()).collect();
+                    slots.push(Slot { node: i, driver, routes, leaves, sources, heavy, finished: 0, open: true });
                 }
             }
             if !good {
                 shared.abort.store(true, Ordering::SeqCst);
             }
             Lane { number, inbox, slots, side, sources }.run(&shared);
-            let _ = exited.send(at);
         })?;
         threads.push((name, handle));
     }
@@ -208,6 +205,7 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
         let (shared, ready, gone, exited) = (shared.clone(), ready.clone(), gone.clone(), exited.clone());
         let at = threads.len();
         let handle = spawn(&format!("{id} reader"), move || {
+            let _exit = Exit(exited, at);
             let result = make(&values, &resources);
             let _ = ready.send((id.clone(), result.as_ref().map(|_| ()).map_err(Clone::clone)));
             if let Ok(mut source) = result {
@@ -215,7 +213,6 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
                 let _ = gone.recv();
                 read(&shared, gate, &id, &mut *source, &cx);
             }
-            let _ = exited.send(at);
         })?;
         threads.push((format!("{} reader", plan.nodes[of.node].id), handle));
     }
@@ -233,6 +230,7 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
             exits,
             began,
             user_stop: AtomicBool::new(false),
+            changed: AtomicBool::new(false),
         };
         let _ = running.wait();
         return Err(error);
@@ -248,6 +246,7 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
         exits,
         began,
         user_stop: AtomicBool::new(false),
+        changed: AtomicBool::new(false),
     })
 }
 
@@ -275,6 +274,15 @@ fn wait_until_made(
         }
     }
     Ok(())
+}
+
+/// Tells that a thread ends, however it does.
+struct Exit(Sender<usize>, usize);
+
+impl Drop for Exit {
+    fn drop(&mut self) {
+        let _ = self.0.send(self.1);
+    }
 }
 
 fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
@@ -305,8 +313,12 @@ fn read(shared: &Shared, gate: usize, id: &str, source: &mut dyn RunnableSource,
             }
         }
     }
-    if let Err(error) = source.close() {
-        how = how.and(Err(error.at(format!("node `{id}`"))));
+    let closed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| source.close()))
+        .unwrap_or_else(|_| Err(Error::input("panicked while closing; the message is above")));
+    how = how.and(closed.map_err(|error| error.at(format!("node `{id}`"))));
+    if let Err(error) = &how {
+        // The report tells it, perhaps much later: other sources may go on.
+        tracing::error!(target: "sideline::failure", message = %error);
     }
     of.gate.reader_ended(how);
     shared.wake(of.lane);
@@ -352,24 +364,51 @@ fn gates(plan: &Plan, limit: Limit, stop: &Arc<AtomicBool>) -> Vec<GateOf> {
     let sources = plan.nodes.iter().enumerate().filter(|(_, node)| node.is_source);
     sources
         .map(|(i, node)| {
-            let local = plan.nodes.iter().filter(|n| n.leaf && !n.is_source && n.source == node.source);
-            let remote = plan.remote_leaves.iter().map(|leaf| leaf.node.clone());
-            let leaves = local.map(|n| n.id.clone()).chain(remote).collect();
+            let remote = plan.remote_leaves.iter().filter(|leaf| leaf.sources.contains(&node.source));
+            let leaves = local_leaves(plan, node.source).map(|n| n.id.clone());
+            let leaves = leaves.chain(remote.map(|leaf| leaf.node.clone())).collect();
             GateOf {
                 gate: Gate::new(&node.id, plan.mode, plan.window, limit, stop.clone(), leaves),
                 lane: node.lane,
                 node: i,
+                source: node.source,
+                stops_run: node.on_error == OnError::Stop,
             }
         })
         .collect()
 }
 
-/// The gate a leaf moves, when its source lives here. Leaves stand in the gate in the order of the plan.
-fn leaf_of(plan: &Plan, gates: &[GateOf], leaf: &PlanNode) -> Option<LeafOf> {
-    let gate = gates.iter().position(|of| plan.nodes[of.node].source == leaf.source)?;
-    let mut fellows = plan.nodes.iter().filter(|n| n.leaf && !n.is_source && n.source == leaf.source);
-    let at = fellows.position(|n| n.id == leaf.id)?;
-    Some(LeafOf::Gate(gate, at))
+/// The nodes here that a source waits for: they stand in its gate in the order of the plan, before those of other
+/// processes.
+fn local_leaves(plan: &Plan, source: usize) -> impl Iterator<Item = &PlanNode> {
+    plan.nodes.iter().filter(move |node| !node.is_source && node.leaf_of().contains(&source))
+}
+
+/// Of each node the sources that wait for it; and the leaves here of sources of other processes.
+fn leaves(plan: &Plan, gates: &[GateOf]) -> (Vec<Vec<LeafOf>>, Vec<LocalLeaves>) {
+    let mut border: Vec<LocalLeaves> = vec![];
+    let mut of = |node: &PlanNode, source: usize| {
+        let open = node.inputs.iter().filter(|input| input.wired.alignment.source() == Some(source)).count();
+        let window = match gates.iter().position(|of| of.source == source) {
+            Some(gate) => {
+                let at = local_leaves(plan, source).position(|fellow| fellow.id == node.id)?;
+                Window::Gate(gate, at)
+            }
+            None if plan.sends_done => {
+                let at = border.iter().position(|leaves| leaves.source == source).unwrap_or_else(|| {
+                    border.push(LocalLeaves { source, finished: vec![] });
+                    border.len() - 1
+                });
+                border[at].finished.push(0);
+                Window::Border(at, border[at].finished.len() - 1)
+            }
+            None => return None,
+        };
+        Some(LeafOf { source, window, finished: 0, open })
+    };
+    let nodes = plan.nodes.iter();
+    let leaves = nodes.map(|node| node.leaf_of().into_iter().filter_map(|source| of(node, source)).collect()).collect();
+    (leaves, border)
 }
 
 /// Where every output and every border input leads.
@@ -436,10 +475,10 @@ impl Running {
         self.shared.send(&self.border_targets[input], what, Instant::now(), usize::MAX, &mut none);
     }
 
-    /// A leaf of another process (index into `Plan::remote_leaves`) has finished `count` frames.
-    pub fn leaf_finished(&self, leaf: usize, count: u64) {
-        for (gate, at) in self.remote(leaf) {
-            self.shared.leaf_finished(LeafOf::Gate(gate, at), count);
+    /// The leaves of another process (index into `Plan::remote_leaves`) have finished `count` frames of a source.
+    pub fn leaf_finished(&self, leaf: usize, source: usize, count: u64) {
+        for (gate, at) in self.remote(leaf).filter(|(gate, _)| self.shared.gates[*gate].source == source) {
+            self.shared.leaf_finished(Window::Gate(gate, at), count);
         }
     }
 
@@ -461,13 +500,14 @@ impl Running {
         }
     }
 
-    /// Gate and place in it of a leaf of another process, which stand behind the leaves of this one.
+    /// Gates and places in them of the leaves of another process, which stand behind the leaves of this one.
     fn remote(&self, leaf: usize) -> impl Iterator<Item = (usize, usize)> {
-        let nodes = &self.plan.nodes;
-        self.shared.gates.iter().enumerate().map(move |(gate, of)| {
-            let source = nodes[of.node].source;
-            let local = nodes.iter().filter(|n| n.leaf && !n.is_source && n.source == source).count();
-            (gate, local + leaf)
+        let remote = &self.plan.remote_leaves;
+        self.shared.gates.iter().enumerate().filter_map(move |(gate, of)| {
+            let waits = |leaf: &&RemoteLeaf| leaf.sources.contains(&of.source);
+            remote.get(leaf).filter(waits)?;
+            let before = remote[..leaf].iter().filter(waits).count();
+            Some((gate, local_leaves(&self.plan, of.source).count() + before))
         })
     }
 
@@ -484,8 +524,10 @@ impl Running {
 
     /// Other processes will not answer any more: nothing waits for their leaves.
     pub fn release_remote_leaves(&self) {
-        for leaf in 0..self.plan.remote_leaves.len() {
-            self.leaf_finished(leaf, gate::CLOSED);
+        for (leaf, of) in self.plan.remote_leaves.iter().enumerate() {
+            for source in &of.sources {
+                self.leaf_finished(leaf, *source, gate::CLOSED);
+            }
         }
     }
 
@@ -511,7 +553,7 @@ impl Running {
         let post = Post::Set { slot, key: key.into(), value, reply };
         let sent = self.shared.inboxes[lane].send_timeout(post, self.plan.stall);
         match sent.map_err(|_| ()).and_then(|()| answer.recv_timeout(self.plan.stall).map_err(|_| ())) {
-            Ok(result) => result,
+            Ok(result) => result.inspect(|()| self.changed.store(true, Ordering::Relaxed)),
             Err(()) => Err(Error::other(format!("node `{node}` does not answer; key `{key}` was not changed"))),
         }
     }
@@ -551,12 +593,19 @@ impl Running {
 
     /// Waits for the end and tells how it went. Ends by itself when the window stands still for the stall time.
     pub fn wait(&self) -> Report {
-        let mut threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut left: Vec<usize> = (0..threads.len()).collect();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut left: Vec<Option<(String, JoinHandle<()>)>> = threads.into_iter().map(Some).collect();
         let mut deadline: Option<Instant> = None;
-        while !left.is_empty() || !self.drained() {
+        while left.iter().any(Option::is_some) || !self.drained() {
             match self.exits.recv_timeout(Duration::from_millis(20)) {
-                Ok(thread) => left.retain(|at| *at != thread),
+                Ok(thread) => {
+                    if let Some((name, handle)) = left[thread].take()
+                        && handle.join().is_err()
+                    {
+                        let text = format!("the thread of `{name}` panicked; the message is above");
+                        self.shared.fail(Error::other(text));
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(20)),
             }
@@ -564,21 +613,30 @@ impl Running {
                 let until = *deadline.get_or_insert_with(|| Instant::now() + GRACE);
                 // Wakes may have been lost on full inboxes that nobody reads any more.
                 self.shared.wake_all();
-                if left.is_empty() || Instant::now() > until {
+                if left.iter().all(Option::is_none) || Instant::now() > until {
                     break;
                 }
                 continue;
             }
+            // Readers that nothing more is wanted of may hang in a camera.
+            if self.only_unwanted(&left) && Instant::now() > *deadline.get_or_insert_with(|| Instant::now() + GRACE) {
+                break;
+            }
             self.watch();
         }
-        for (at, (name, handle)) in threads.drain(..).enumerate() {
-            if left.contains(&at) && !handle.is_finished() {
-                tracing::error!(thread = %name, "did not end; it is left behind");
-            } else if handle.join().is_err() {
-                self.shared.fail(Error::other(format!("the thread of `{name}` panicked; the message is above")));
-            }
+        for (name, _) in left.into_iter().flatten() {
+            tracing::warn!(thread = %name, "did not end; it is left behind");
         }
         self.report()
+    }
+
+    /// True when all that still runs are readers of sources that were stopped, and whose streams have ended.
+    fn only_unwanted(&self, left: &[Option<(String, JoinHandle<()>)>]) -> bool {
+        let readers = left.len() - self.shared.gates.len();
+        left.iter()
+            .enumerate()
+            .all(|(at, thread)| thread.is_none() || at >= readers && self.shared.gates[at - readers].gate.over())
+            && self.drained()
     }
 
     /// True when every leaf, also of other processes, has closed.
@@ -591,11 +649,18 @@ impl Running {
         let patience = self.plan.stall;
         let seconds = patience.as_secs_f64();
         for busy in &self.shared.busy {
-            if let Some((node, frame)) = busy.stuck(&self.shared.base, patience) {
-                let node = &self.plan.nodes[node].id;
-                self.shared.fail(Error::other(format!(
-                    "node `{node}` did not answer for {seconds} s (SIDELINE_STALL_S), since frame {frame}"
-                )));
+            if let Some(stuck) = busy.stuck(&self.shared.base, patience) {
+                let node = &self.plan.nodes[stuck.node].id;
+                self.shared.fail(Error::other(match stuck.frame {
+                    Some(frame) => {
+                        format!("node `{node}` did not answer for {seconds} s (SIDELINE_STALL_S), since frame {frame}")
+                    }
+                    None => format!(
+                        "node `{node}` did not close within {} s ({} times SIDELINE_STALL_S)",
+                        stuck.patience.as_secs_f64(),
+                        gate::CLOSING
+                    ),
+                }));
             }
         }
         for of in &self.shared.gates {
@@ -662,17 +727,22 @@ impl Running {
         if failure.is_none() && !wrong.is_empty() && !stopped {
             failure = Some(Error::other(format!("the books do not balance: {}", wrong.join("; "))));
         }
-        let clean = nodes.iter().all(|node| node.errors + node.panics == 0);
+        let clean = failure.is_none()
+            && nodes.iter().all(|node| node.errors + node.panics == 0)
+            && !self.changed.load(Ordering::Relaxed);
+        // What is read when it is there depends on when it came.
+        let mut inputs = self.plan.nodes.iter().flat_map(|node| &node.inputs);
+        let ordered = inputs.all(|input| input.wired.alignment.is_ordinary());
         Report {
             status: match (&failure, stopped) {
                 (Some(_), _) => Status::Partial,
                 (None, true) => Status::Stopped,
                 (None, false) => Status::Done,
             },
-            stopped_at_frame: stopped.then(|| sources.iter().map(|source| source.admitted).sum()),
+            stopped_at_frame: stopped.then(|| sources.iter().map(|source| source.admitted).max().unwrap_or(0)),
             failure,
             mode: self.plan.mode,
-            reproducible: self.plan.mode == Mode::Complete && clean && !stopped,
+            reproducible: self.plan.mode == Mode::Complete && clean && ordered && !stopped,
             sources,
             nodes,
             wall_s: self.began.elapsed().as_secs_f64(),

@@ -252,7 +252,7 @@ pub enum Status {
 pub struct Report {
     /// How it ended.
     pub status: Status,
-    /// For `stopped`: frames admitted by then.
+    /// For `stopped`: frames admitted by then, of the source that came furthest.
     pub stopped_at_frame: Option<u64>,
     /// Why it is partial.
     pub failure: Option<Error>,

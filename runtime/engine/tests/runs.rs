@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -34,6 +34,15 @@ struct NumbersConfig {
     /// Microseconds between frames.
     #[config(default = 0)]
     every_us: u64,
+    /// Never comes back from the frame after the last, whoever asks it to stop: a camera without a picture.
+    #[config(default = false)]
+    silent_after: bool,
+    /// What goes wrong: `new-panics`, `close-panics`, `close-fails`, `no-bodies`; or nothing.
+    #[config(default = "")]
+    fault: String,
+    /// Name of the stream.
+    #[config(default = "main")]
+    stream: String,
 }
 
 struct Numbers(NumbersConfig, u64);
@@ -44,6 +53,7 @@ impl Source for Numbers {
         Spec::source("numbers").output("out", PortType::table::<Count>())
     }
     fn new(config: NumbersConfig, _: &Resources) -> Result<Self> {
+        assert!(config.fault != "new-panics", "made wrongly");
         Ok(Numbers(config, 0))
     }
     fn next(&mut self, cx: &SourceContext) -> Result<Option<Captured>> {
@@ -52,6 +62,11 @@ impl Source for Numbers {
             return Err(Error::input("the cable was pulled"));
         }
         if i == self.0.frames {
+            if self.0.silent_after {
+                loop {
+                    std::thread::park();
+                }
+            }
             return Ok(None);
         }
         if self.0.every_us > 0 {
@@ -59,13 +74,18 @@ impl Source for Numbers {
         }
         self.1 += 1;
         let rows = Count::encode(&[Count { frames: i, checksum: i * i }]);
+        let body = Body::Data(Payload::Table(Arc::new(rows)));
         Ok(Some(Captured {
-            stream: "main".into(),
+            stream: self.0.stream.as_str().into(),
             session: 0,
             pts: i as i64 * 1_000_000,
             captured: cx.clock.now(),
-            outputs: vec![Body::Data(Payload::Table(Arc::new(rows)))],
+            outputs: if self.0.fault == "no-bodies" { vec![] } else { vec![body] },
         }))
+    }
+    fn close(&mut self) -> Result<()> {
+        assert!(self.0.fault != "close-panics", "it will not close");
+        if self.0.fault == "close-fails" { Err(Error::input("the tape is jammed")) } else { Ok(()) }
     }
 }
 
@@ -103,6 +123,7 @@ impl<const HEAVY: bool> Operator for Step<HEAVY> {
     }
     fn process(&mut self, cx: &Context, input: &Inputs, state: &mut u64, out: &mut Outputs) -> Result<()> {
         match (cx.header.frame, self.0.fault.as_str()) {
+            (0, "waits") => RELEASED.wait(),
             (50, "panic") => panic!("fifty is too much"),
             (50, "error") => return Err(Error::other("fifty is wrong")),
             (50, "hang") => loop {
@@ -115,6 +136,7 @@ impl<const HEAVY: bool> Operator for Step<HEAVY> {
         out.rows("out", &input.rows::<Count>("in")?.unwrap_or_default())
     }
     fn reconfigure(&mut self, config: &StepConfig) -> Result<()> {
+        assert!(config.work_ms != 999, "it will not change");
         self.0 = config.clone();
         Ok(())
     }
@@ -125,6 +147,24 @@ impl<const HEAVY: bool> Operator for Step<HEAVY> {
 struct NotesConfig {}
 
 struct Notes(String);
+
+/// What `waits` waits for, at its first frame.
+static RELEASED: Release = Release(Mutex::new(false), Condvar::new());
+
+struct Release(Mutex<bool>, Condvar);
+
+impl Release {
+    fn wait(&self) {
+        let mut released = self.0.lock().unwrap();
+        while !*released {
+            released = self.1.wait(released).unwrap();
+        }
+    }
+    fn release(&self) {
+        *self.0.lock().unwrap() = true;
+        self.1.notify_all();
+    }
+}
 
 /// Run, frame, and why there was no data, of every input of every frame.
 static NOTES: Mutex<Vec<(String, u64, Option<String>)>> = Mutex::new(Vec::new());
@@ -185,6 +225,12 @@ impl Sketch {
         let spec = registry().get(operator).unwrap().spec.clone();
         let mut wired = vec![];
         let mut lane = plan.lanes;
+        let sources = plan.nodes.iter().filter(|n| n.is_source).count();
+        let ordinary = inputs.iter().find_map(|(_, _, alignment)| match alignment {
+            Alignment::Source(source) => Some(*source),
+            _ => None,
+        });
+        let source = ordinary.unwrap_or(0);
         for (port, from, alignment) in inputs {
             let producer = plan.nodes.iter().position(|n| n.id == *from).unwrap();
             if alignment.is_ordinary() {
@@ -216,7 +262,7 @@ impl Sketch {
             inputs: wired,
             outputs: spec.outputs.clone(),
             lane,
-            source: 0,
+            source: if spec.source { sources } else { source },
             is_source: spec.source,
             leaf: !spec.source,
             search: vec![],
@@ -404,4 +450,139 @@ fn a_live_key_changes_while_running_and_a_refused_value_leaves_the_old() {
     assert_eq!(report.status, Status::Stopped, "{:?}", report.failure);
     assert_eq!(report.stopped_at_frame, Some(report.sources[0].admitted));
     assert!(report.nodes.iter().all(|n| n.processed == report.sources[0].admitted), "what was begun is finished");
+}
+
+/// left -> a -> notes and right -> b -> notes: two sources, one that writes down what comes of both.
+fn two(mode: Mode, left: impl Into<Values>, right: impl Into<Values>, b: impl Into<Values>) -> Sketch {
+    const OTHER: Alignment = Alignment::Source(1);
+    let mut left: Values = left.into();
+    left.set("stream", "left", sideline_api::config::Origin::CommandLine);
+    Sketch::new(mode)
+        .node("left", "numbers", left, &[])
+        .node("right", "numbers", right, &[])
+        .node("a", "cheap", Values::new(), &[("in", "left", MAIN)])
+        .node("b", "heavy", b, &[("in", "right", OTHER)])
+        .node("notes", "notes", Values::new(), &[("a", "a", MAIN), ("b", "b", OTHER)])
+}
+
+fn with_data(notes: &[(u64, Option<String>)]) -> u64 {
+    notes.iter().filter(|(_, reason)| reason.is_none()).count() as u64
+}
+
+#[test]
+fn two_sources_keep_their_own_books_and_end_each_in_its_time() {
+    let (report, notes) = two(Mode::Complete, [("frames", 40)], [("frames", 700)], Values::new()).run(Limit::default());
+    assert_eq!(report.status, Status::Done, "{:?}", report.failure);
+    let admitted: Vec<u64> = report.sources.iter().map(|source| source.admitted).collect();
+    assert_eq!(admitted, [40, 700]);
+    assert_eq!(node(&report, "notes").processed, 740);
+    assert_eq!(with_data(&notes), 740);
+}
+
+#[test]
+fn a_source_that_ended_long_before_another_is_no_stall() {
+    let sketch = two(Mode::Complete, [("frames", 1)], [("frames", 4), ("every_us", 100_000)], Values::new());
+    let (report, _) = sketch.change(|plan| plan.stall = Duration::from_millis(250)).run(Limit::default());
+    assert_eq!(report.status, Status::Done, "{:?}", report.failure);
+}
+
+#[test]
+fn a_source_without_frames_ends_and_one_that_waits_is_no_stall() {
+    let (report, notes) = chain(Mode::Complete, [("frames", 0)], Values::new()).run(Limit::default());
+    assert_eq!((report.status, notes.len()), (Status::Done, 0), "{:?}", report.failure);
+    let numbers = [("frames", 3), ("every_us", 300_000)];
+    let sketch = chain(Mode::Live, numbers, Values::new()).change(|plan| plan.stall = Duration::from_millis(100));
+    let (report, _) = sketch.run(Limit::default());
+    assert_eq!((report.status, report.sources[0].admitted), (Status::Done, 3), "{:?}", report.failure);
+}
+
+#[test]
+fn the_window_of_each_source_reaches_to_what_reads_both() {
+    // What comes of `left` goes on, though nothing comes of `right`.
+    let plan = two(Mode::Complete, [("frames", u64::MAX)], [("frames", u64::MAX)], [("fault", "waits")]).0;
+    let Ok(running) = start(plan, &registry(), options("window", Limit::default()), None) else { panic!("no start") };
+    while running.progress().frames < 1000 {
+        std::thread::yield_now();
+    }
+    running.stop();
+    RELEASED.release();
+    let report = running.wait();
+    assert_eq!(report.status, Status::Stopped, "{:?}", report.failure);
+    assert!(report.sources[1].admitted <= 4, "its operator held the first: {:?}", report.sources);
+    assert_eq!(report.stopped_at_frame, Some(report.sources[0].admitted), "of the source that came furthest");
+}
+
+#[test]
+fn a_stop_and_a_limit_end_a_run_though_a_source_never_comes_back() {
+    let silent = || -> Values { Values::from([("frames", serde(5)), ("silent_after", serde(true))]) };
+    let limit = Limit { frames: Some(5), duration: None };
+    let (report, notes) = chain(Mode::Complete, silent(), Values::new()).run(limit);
+    assert_eq!((report.status, notes.len()), (Status::Done, 10), "{:?}", report.failure);
+    let plan = chain(Mode::Live, silent(), Values::new()).0;
+    let Ok(running) = start(plan, &registry(), options("silent", Limit::default()), None) else { panic!("no start") };
+    while running.progress().frames < 1 {
+        std::thread::yield_now();
+    }
+    running.stop();
+    let report = running.wait();
+    assert_eq!(report.status, Status::Stopped, "{:?}", report.failure);
+    assert_eq!(closed("silent"), 1);
+}
+
+fn serde(value: impl Into<sideline_api::serde_json::Value>) -> sideline_api::serde_json::Value {
+    value.into()
+}
+
+#[test]
+fn what_goes_wrong_in_a_source_ends_the_run_with_its_name() {
+    for (fault, text) in [
+        ("close-panics", "node `numbers`: panicked while closing"),
+        ("close-fails", "node `numbers`: the tape is jammed"),
+        ("no-bodies", "node `numbers`: gave 0 bodies for its 1 outputs"),
+    ] {
+        let (report, _) = chain(Mode::Complete, [("fault", fault)], Values::new()).run(Limit::default());
+        assert_eq!(report.status, Status::Partial, "{fault}");
+        assert!(!report.reproducible, "{fault}");
+        let failure = report.failure.unwrap().message;
+        assert!(failure.contains(text), "{fault}: {failure}");
+    }
+    let plan = chain(Mode::Complete, [("fault", "new-panics")], Values::new()).0;
+    let Err(error) = start(plan, &registry(), options("source-panics", Limit::default()), None) else {
+        panic!("the run started")
+    };
+    assert!(error.message.contains("node `numbers`: panicked while it was made"), "{error}");
+}
+
+#[test]
+fn a_source_that_fails_ends_the_others_where_errors_stop_a_run() {
+    let right = [("fail_after", 20)];
+    let (report, notes) = two(Mode::Complete, [("frames", u64::MAX)], right, Values::new()).run(Limit::default());
+    assert_eq!((report.status, report.exit_code()), (Status::Partial, 3));
+    assert_eq!(report.failure.unwrap().message, "node `right`: the cable was pulled");
+    let admitted: Vec<u64> = report.sources.iter().map(|source| source.admitted).collect();
+    assert_eq!((admitted[1], with_data(&notes)), (20, 20 + admitted[0]), "what was decoded is handled");
+    let left = [("frames", 30), ("every_us", 1000)];
+    let (report, _) = two(Mode::Live, left, right, Values::new()).run(Limit::default());
+    assert_eq!(report.exit_code(), 3);
+    let left = report.sources[0].clone();
+    assert_eq!(left.admitted + left.forgotten, 30, "live, the other camera goes on");
+}
+
+#[test]
+fn a_panic_while_a_key_changes_is_a_refusal() {
+    let plan = chain(Mode::Live, [("frames", 1_000_000), ("every_us", 200)], Values::new()).0;
+    let Ok(running) = start(plan, &registry(), options("change", Limit::default()), None) else { panic!("no start") };
+    let refused = running.set("step", "work_ms", 999.into()).unwrap_err();
+    assert!(refused.message.contains("panicked"), "{refused}");
+    running.stop();
+    assert_eq!(running.wait().status, Status::Stopped);
+}
+
+#[test]
+fn a_run_whose_keys_changed_is_not_reproducible() {
+    let plan = chain(Mode::Complete, [("frames", 50), ("every_us", 2000)], Values::new()).0;
+    let Ok(running) = start(plan, &registry(), options("changed", Limit::default()), None) else { panic!("no start") };
+    running.set("step", "work_ms", 0.into()).unwrap();
+    let report = running.wait();
+    assert_eq!((report.status, report.reproducible), (Status::Done, false), "{:?}", report.failure);
 }

@@ -1,33 +1,41 @@
 //! Leaves, and the `done` edges by which they tell their source how far they are when dora runs them in processes of
 //! their own.
 
-use crate::{Diagnostic, Flow, FlowNode, Process, ProcessKind, Sender};
+use crate::{Diagnostic, Flow, FlowNode, Process, ProcessKind, Sender, plan::leaf_of};
 
-/// A leaf has no ordinary consumer that descends from the same source: nobody else tells the source that it is done.
+/// A leaf has no ordinary consumer that tells its source: none that descends from the same source, and none that is a leaf
+/// itself, of all the sources it reads.
 pub(crate) fn leaves(nodes: &mut [FlowNode]) {
     let mut read = vec![false; nodes.len()];
-    for consumer in nodes.iter() {
-        for input in &consumer.inputs {
+    // Consumers before producers: whether one is a leaf is known before what it reads is looked at.
+    for at in (0..nodes.len()).rev() {
+        let leaf = !nodes[at].spec.source && !nodes[at].outside && !read[at];
+        nodes[at].leaf = leaf;
+        for input in nodes[at].inputs.iter().filter(|input| input.alignment.is_ordinary()) {
             if let Sender::Node { node, .. } = input.from
-                && input.alignment.is_ordinary()
-                && !consumer.outside
-                && consumer.source == nodes[node].source
+                && !nodes[at].outside
+                && (leaf || nodes[at].source == nodes[node].source)
             {
                 read[node] = true;
             }
         }
     }
-    for (node, read) in nodes.iter_mut().zip(read) {
-        node.leaf = !node.spec.source && !node.outside && !read;
+}
+
+impl FlowNode {
+    /// Numbers of the sources that wait for it.
+    pub(crate) fn leaf_of(&self) -> Vec<usize> {
+        leaf_of(self.leaf, self.inputs.iter().map(|input| input.alignment))
     }
 }
 
 impl Flow {
     /// The sources (by index into `nodes`) in other processes that wait for leaves of a process.
     fn waiting(&self, process: usize) -> Vec<usize> {
-        let leaves = self.nodes.iter().filter(|node| node.leaf && node.process == process);
+        let leaves = self.nodes.iter().filter(|node| node.process == process);
         let mut sources: Vec<usize> = leaves
-            .filter_map(|leaf| self.nodes.iter().position(|n| n.spec.source && n.source == leaf.source))
+            .flat_map(FlowNode::leaf_of)
+            .filter_map(|source| self.nodes.iter().position(|n| n.spec.source && n.source == source))
             .filter(|source| self.nodes[*source].process != process)
             .collect();
         sources.sort_unstable();

@@ -252,9 +252,7 @@ impl Flow {
         };
         if found.iter().any(Diagnostic::hinders_run) {
             // A wrong name does not hide a wrong key: both are told at once.
-            if let Ok(expanded) = expand::expand(&files, &descriptor) {
-                Self::check_keys(&files, &descriptor, &expanded, registry, overrides, &mut found);
-            }
+            Self::check_keys(&files, &descriptor, registry, overrides, &mut found);
             return Err(tidy(found));
         }
         let expanded = expand::expand(&files, &descriptor).map_err(|e| {
@@ -269,24 +267,23 @@ impl Flow {
         }
     }
 
-    /// Checks what each operator of a flow that cannot be wired is told.
+    /// Checks the keys of a flow that cannot be expanded: those of the operators in its own file.
     fn check_keys(
         files: &Files,
         descriptor: &Descriptor,
-        expanded: &Expanded,
         registry: &Registry,
         overrides: &Overrides,
         found: &mut Vec<Diagnostic>,
     ) {
         let env = descriptor.env.clone().unwrap_or_default();
         settings::flow_settings(files, &env, overrides, found);
-        let mut overrides = overrides.clone();
-        set_input(files, expanded, registry, &mut overrides, found);
-        let mut settings = Settings::new(files, registry, &env, &overrides, &expanded.flat);
-        for node in &expanded.flat {
+        let mut settings = Settings::new(files, registry, &env, overrides, &descriptor.nodes);
+        for node in &descriptor.nodes {
             let Some(written) = files.written.get(&node.id.to_string()) else { continue };
             if let What::Operator(name) = &written.what
                 && let Ok(entry) = registry.get(name)
+                // Its `source` may be the `--input`.
+                && !(entry.spec.source && overrides.input.is_some())
             {
                 settings.of(node, written, entry, found);
             }

@@ -3,7 +3,7 @@
 use sideline_api::WiredInput;
 
 use crate::{
-    Diagnostic, Flow, FlowInput, Place, ProcessKind, Sender,
+    Diagnostic, Flow, FlowInput, FlowNode, Place, ProcessKind, Sender,
     plan::{BorderInput, BorderOutput, Plan, PlanInput, PlanNode, Producer, RemoteLeaf},
 };
 
@@ -110,7 +110,7 @@ impl Flow {
             border_inputs,
             border_outputs: border_outputs.collect(),
             remote_leaves,
-            sends_done: nodes.iter().any(|node| node.leaf && !local_source(node.source)),
+            sends_done: nodes.iter().flat_map(PlanNode::leaf_of).any(|source| !local_source(source)),
             nodes,
         }
     }
@@ -192,8 +192,17 @@ impl Flow {
             self.nodes.iter().filter(|n| n.spec.source && n.process == process).map(|n| n.source).collect();
         let others = self.processes.iter().enumerate().filter(|(p, _)| *p != process);
         others
-            .filter(|(p, _)| self.nodes.iter().any(|n| n.leaf && n.process == *p && local.contains(&n.source)))
-            .filter_map(|(_, other)| Some(RemoteLeaf { input: self.done_input(here, other)?, node: other.id.clone() }))
+            .filter_map(|(p, other)| {
+                let leaves = self.nodes.iter().filter(|n| n.process == p);
+                let mut sources: Vec<usize> = leaves.flat_map(FlowNode::leaf_of).collect();
+                sources.retain(|source| local.contains(source));
+                sources.sort_unstable();
+                sources.dedup();
+                if sources.is_empty() {
+                    return None;
+                }
+                Some(RemoteLeaf { input: self.done_input(here, other)?, node: other.id.clone(), sources })
+            })
             .collect()
     }
 }

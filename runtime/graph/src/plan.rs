@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use sideline_api::{Mode, OnError, OutputPort, PortType, Values, WiredInput};
+use sideline_api::{Alignment, Mode, OnError, OutputPort, PortType, Values, WiredInput};
 
 /// What one process runs: a whole flow, or the part of it that one dora node hosts.
 #[derive(Clone, Debug)]
@@ -52,10 +52,30 @@ pub struct PlanNode {
     pub source: usize,
     /// True for a source.
     pub is_source: bool,
-    /// True when no ordinary consumer reads it, here or elsewhere: it tells the source how far it is.
+    /// True when no ordinary consumer reads it, here or elsewhere: it tells its sources how far it is.
     pub leaf: bool,
     /// Folder of the file that names it, working directory, house of Sideline.
     pub search: Vec<PathBuf>,
+}
+
+impl PlanNode {
+    /// Numbers of the sources that wait for it: for a leaf, those of its ordinary inputs.
+    pub fn leaf_of(&self) -> Vec<usize> {
+        leaf_of(self.leaf, self.inputs.iter().map(|input| input.wired.alignment))
+    }
+}
+
+/// The sources of ordinary inputs, each once, for a leaf; else none.
+pub(crate) fn leaf_of(leaf: bool, inputs: impl Iterator<Item = Alignment>) -> Vec<usize> {
+    let mut sources: Vec<usize> = inputs
+        .filter_map(|alignment| match alignment {
+            Alignment::Source(source) if leaf => Some(source),
+            _ => None,
+        })
+        .collect();
+    sources.sort_unstable();
+    sources.dedup();
+    sources
 }
 
 /// One input.
@@ -107,11 +127,13 @@ pub struct BorderOutput {
     pub output: usize,
 }
 
-/// A leaf in another process, which reports on a `done_<leaf>` input.
+/// The leaves of another process, which reports on a `done_<leaf>` input.
 #[derive(Clone, Debug)]
 pub struct RemoteLeaf {
     /// Id of the dora input: `done_recorder`.
     pub input: String,
     /// Id of the node that reports.
     pub node: String,
+    /// Numbers of the sources it reports to.
+    pub sources: Vec<usize>,
 }

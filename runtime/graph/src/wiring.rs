@@ -319,12 +319,32 @@ fn sources(nodes: &mut [FlowNode], edges: &[Vec<Edge>], found: &mut Vec<Diagnost
 fn align(nodes: &mut [FlowNode], edges: Vec<Vec<Edge>>, mode: Mode, window: usize, found: &mut Vec<Diagnostic>) {
     for (i, edges) in edges.into_iter().enumerate() {
         let mut inside = nodes[i].spec.source;
+        // What has a required input answers the frames of its source; no frame of another one can stand beside them.
+        let of = |edge: &Edge| match edge.input.from {
+            Sender::Node { node, .. } if !edge.feedback => Some(nodes[node].source),
+            _ => None,
+        };
+        let frames = edges.iter().filter(|edge| edge.input.required).find_map(of);
         let mut inputs = vec![];
         for Edge { mut input, feedback, side } in edges {
             input.alignment = match input.from {
                 _ if feedback => Alignment::Feedback,
                 Sender::Foreign(_) => Alignment::Side { queue: input.queue },
-                Sender::Node { .. } if side && mode == Mode::Live => Alignment::Side { queue: input.queue },
+                Sender::Node { node, .. }
+                    if side && (mode == Mode::Live || frames.is_some_and(|frames| frames != nodes[node].source)) =>
+                {
+                    Alignment::Side { queue: input.queue }
+                }
+                Sender::Node { node, .. }
+                    if !input.required && frames.is_some_and(|frames| frames != nodes[node].source) =>
+                {
+                    let text = format!(
+                        "input `{}`: `{}` descends from another source than the required inputs, so no frame of it belongs to theirs; write `queue_policy: drop_oldest`",
+                        input.name, input.text
+                    );
+                    found.push(Diagnostic::error(input.place.clone(), Some(&nodes[i].id), text));
+                    Alignment::Side { queue: input.queue }
+                }
                 Sender::Node { node, .. } => {
                     inside |= !nodes[node].outside;
                     input.queue = window + 4;

@@ -280,9 +280,9 @@ fn a_feedback_input_may_close_a_cycle_and_is_never_aligned() {
 }
 
 #[test]
-fn sources_are_numbered_and_an_optional_input_of_another_is_a_group_of_its_own() {
+fn sources_are_numbered_and_what_requires_nothing_reads_each_in_a_group_of_its_own() {
     let flow = "nodes:
-  - {id: both, path: sideline, args: run pair, inputs: {counts: cb/counts, other: ca/counts}}
+  - {id: both, path: sideline, args: run recorder, inputs: {counts: cb/counts, other: ca/counts}}
   - {id: a, path: sideline, args: run synthetic, outputs: [frames]}
   - {id: b, path: sideline, args: run synthetic, outputs: [frames]}
   - {id: ca, path: sideline, args: run counter, inputs: {frames: a/frames}, outputs: [counts]}
@@ -293,6 +293,30 @@ fn sources_are_numbered_and_an_optional_input_of_another_is_a_group_of_its_own()
     assert_eq!(plan.nodes.iter().map(|n| n.source).collect::<Vec<_>>(), [0, 1, 0, 1, 1]);
     let alignments: Vec<_> = node(&plan, "both").inputs.iter().map(|i| i.wired.alignment).collect();
     assert_eq!(alignments, [Alignment::Source(1), Alignment::Source(0)]);
+    assert_eq!(leaves(&plan), ["both"]);
+    assert_eq!(node(&plan, "both").leaf_of(), [0, 1], "each source waits for it");
+}
+
+#[test]
+fn frames_of_another_source_stand_beside_no_required_input() {
+    let flow = |policy: &str| {
+        format!(
+            "nodes:
+  - {{id: a, path: sideline, args: run synthetic, outputs: [frames]}}
+  - {{id: b, path: sideline, args: run synthetic, outputs: [frames]}}
+  - {{id: ca, path: sideline, args: run counter, inputs: {{frames: a/frames}}, outputs: [counts]}}
+  - {{id: cb, path: sideline, args: run counter, inputs: {{frames: b/frames}}, outputs: [counts]}}
+  - {{id: both, path: sideline, args: run pair, inputs: {{counts: cb/counts, other: {{source: ca/counts{policy}}}}}}}
+"
+        )
+    };
+    let told = Folder::with(&[("flow.yml", &flow(""))]).told(&Overrides::default());
+    let text = "node `both`: input `other`: `ca/counts` descends from another source than the required inputs";
+    assert!(told.iter().any(|line| line.contains(text)), "{told:?}");
+    // In complete mode too: there is no frame to align it to.
+    let plan = read(&flow(", queue_policy: drop_oldest, queue_size: 3")).plan_embedded().unwrap();
+    let alignments: Vec<_> = node(&plan, "both").inputs.iter().map(|i| i.wired.alignment).collect();
+    assert_eq!(alignments, [Alignment::Source(1), Alignment::Side { queue: 3 }]);
     assert_eq!(leaves(&plan), ["ca", "both"], "only `ca` tells the source `a` how far it is");
 }
 

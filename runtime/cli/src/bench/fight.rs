@@ -159,10 +159,8 @@ fn from(report: &Report) -> Fight {
 
 impl std::fmt::Display for Fights {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (name, fight) in &self.0 {
-            writeln!(f, "{name}\n{fight}\n")?;
-        }
-        Ok(())
+        let texts: Vec<String> = self.0.iter().map(|(name, fight)| format!("{name}\n{fight}")).collect();
+        f.write_str(&texts.join("\n\n"))
     }
 }
 
