@@ -52,7 +52,13 @@ fn refusal(models: Models) -> String {
 #[test]
 fn unknown_missing_and_changed_models_are_named_with_the_mend() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(refusal(Models::default()).contains("no model `blazepose_lite` in models.yml"));
+    let nowhere = refusal(Models::default());
+    assert!(nowhere.contains("model `blazepose_lite` is needed") && nowhere.contains("SIDELINE_HOME"), "{nowhere}");
+    std::fs::create_dir_all(folder.path().join("models")).unwrap();
+    let other = "models:\n  - {name: blazepose_lit, path: models/model.onnx, sha256: 00}\n";
+    std::fs::write(folder.path().join("models/models.yml"), other).unwrap();
+    let unknown = refusal(Models::open(folder.path()).unwrap());
+    assert!(unknown.contains("no model `blazepose_lite` in models.yml; did you mean `blazepose_lit`?"), "{unknown}");
     let missing = refusal(house(folder.path(), None));
     assert!(missing.contains("sideline models fetch blazepose_lite"), "{missing}");
     let models = house(folder.path(), Some(TWICE));
