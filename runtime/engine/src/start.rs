@@ -58,7 +58,6 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
     let (exited, exits) = unbounded();
     let mut threads = Vec::new();
     let mut waiting: Vec<String> = Vec::new();
-    let mut started = Vec::new();
     for (number, inbox) in receivers.into_iter().enumerate() {
         let nodes: Vec<usize> =
             (0..plan.nodes.len()).filter(|i| plan.nodes[*i].lane == number && !plan.nodes[*i].is_source).collect();
@@ -137,27 +136,7 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
         threads.push((format!("{} reader", plan.nodes[of.node].id), handle));
     }
     drop(gone);
-    let failed = wait_until_made(&made, &mut waiting, &mut started, options.start_deadline);
-    if let Err(error) = failed {
-        shared.fail(error.clone());
-        drop(go);
-        let running = Running {
-            border_targets: wiring.border,
-            plan,
-            shared,
-            places,
-            threads: Mutex::new(threads),
-            exits,
-            began,
-            user_stop: AtomicBool::new(false),
-            changed: AtomicBool::new(false),
-        };
-        let _ = running.wait();
-        return Err(error);
-    }
-    drop(go);
-    tracing::info!(nodes = plan.nodes.len(), lanes = plan.lanes, mode = ?plan.mode, "started");
-    Ok(Running {
+    let running = Running {
         border_targets: wiring.border,
         plan,
         shared,
@@ -167,22 +146,28 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
         began,
         user_stop: AtomicBool::new(false),
         changed: AtomicBool::new(false),
-    })
+    };
+    let result = wait_until_made(&made, waiting, options.start_deadline);
+    if let Err(error) = &result {
+        running.fail(error.clone());
+    }
+    // Lets the sources go; after a failure they see the stop flag first.
+    drop(go);
+    if let Err(error) = result {
+        let _ = running.wait();
+        return Err(error);
+    }
+    tracing::info!(nodes = running.plan.nodes.len(), lanes = running.plan.lanes, mode = ?running.plan.mode, "started");
+    Ok(running)
 }
 
-fn wait_until_made(
-    made: &Receiver<(String, Result<()>)>,
-    waiting: &mut Vec<String>,
-    started: &mut Vec<String>,
-    deadline: Duration,
-) -> Result<()> {
+fn wait_until_made(made: &Receiver<(String, Result<()>)>, mut waiting: Vec<String>, deadline: Duration) -> Result<()> {
     let until = Instant::now() + deadline;
     while !waiting.is_empty() {
         match made.recv_deadline(until) {
             Ok((id, result)) => {
                 result?;
                 waiting.retain(|node| *node != id);
-                started.push(id);
             }
             Err(_) => {
                 return Err(Error::other(format!(
