@@ -233,6 +233,8 @@ pub struct SourceReport {
     pub admitted: u64,
     /// Frames that did not, because the window was full, or the run was ended.
     pub forgotten: u64,
+    /// CPU seconds of the thread that decodes (a decoder's own threads are in the process's figure only).
+    pub cpu_s: f64,
 }
 
 /// How a run ended.

@@ -296,6 +296,7 @@ impl Running {
                     decoded: counts.decoded,
                     admitted: counts.admitted,
                     forgotten: counts.forgotten,
+                    cpu_s: self.shared.meter(of.node).cpu.as_secs_f64(),
                 }
             })
             .collect();

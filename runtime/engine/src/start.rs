@@ -19,7 +19,7 @@ use crate::{
     Border, Options, Running,
     gate::{Gate, Limit},
     lane::{Admitted, Lane, Slot},
-    meter::Meter,
+    meter::{self, Meter},
     shared::{Busy, GateOf, LeafOf, LocalLeaves, Post, Shared, SideQueue, Target, TimeBase, Window},
 };
 
@@ -225,6 +225,7 @@ fn read(shared: &Shared, gate: usize, id: &str, source: &mut dyn RunnableSource,
         // The report tells it, perhaps much later: other sources may go on.
         tracing::error!(target: "sideline::failure", message = %error);
     }
+    shared.meter(of.node).cpu = meter::thread_cpu();
     of.gate.reader_ended(how);
     shared.wake(of.lane);
 }

@@ -23,7 +23,7 @@ const BUDGET: [(&str, f64); 5] = [("capture", 5.0), ("pose", 15.0), ("tracker", 
 pub struct Stage {
     /// Id of the node.
     pub node: String,
-    /// Its work on a frame.
+    /// Its work on a frame; of a source the mean CPU time.
     pub process_ms: Quantiles,
     /// From the capture of a frame to its outputs.
     pub latency_ms: Quantiles,
@@ -138,12 +138,18 @@ fn from(report: &Report) -> Fight {
     let offered: u64 = report.sources.iter().map(|source| source.decoded).sum();
     let handled: u64 = report.sources.iter().map(|source| source.admitted).sum();
     let budget = |operator: &str| BUDGET.iter().find(|(name, ms)| *name == operator && *ms > 0.0).map(|(_, ms)| *ms);
-    let stages = report.nodes.iter().map(|node| Stage {
+    // A source waits for its frames' due times: what it works is its CPU, the same for every frame.
+    let sources = report.sources.iter().map(|source| {
+        let ms = source.cpu_s * 1e3 / source.decoded.max(1) as f64;
+        let work = Quantiles { p50: ms, p95: ms, p99: ms, max: ms };
+        Stage { node: source.node.clone(), process_ms: work, latency_ms: work, budget_ms: budget("capture") }
+    });
+    let stages = sources.chain(report.nodes.iter().map(|node| Stage {
         node: node.node.clone(),
         process_ms: node.process_ms,
         latency_ms: node.latency_ms,
         budget_ms: budget(&node.operator),
-    });
+    }));
     let motion = report.nodes.iter().find(|node| node.operator == "motion");
     Fight {
         offered,
