@@ -6,7 +6,9 @@ pub mod hops;
 pub mod preprocess;
 pub mod tracker;
 
-use sideline_api::Result;
+use std::path::Path;
+
+use sideline_api::{Failure, OrFail, Result};
 
 use crate::commands::print_json;
 
@@ -21,6 +23,15 @@ pub fn print<T: serde::Serialize + std::fmt::Display>(figures: &T, json: bool) -
         println!("{figures}");
     }
     Ok(0)
+}
+
+/// Does something in a folder of its own, which is gone afterwards.
+fn in_temporary_folder<T>(name: &str, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let folder = std::env::temp_dir().join(format!("sideline-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).or_fail(Failure::Output, || folder.display().to_string())?;
+    let result = work(&folder);
+    let _ = std::fs::remove_dir_all(&folder);
+    result
 }
 
 /// Median and 99th percentile.

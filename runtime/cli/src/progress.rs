@@ -19,7 +19,7 @@ pub enum Show {
     None,
 }
 
-/// Shows progress until the run is over; calls `look` several times a second.
+/// Shows progress until the run is over. `frames`: how many there will be, where that is known.
 pub fn follow(running: &Running, show: Show, frames: Option<u64>, over: impl Fn() -> bool) {
     let bar = (show == Show::Auto && std::io::stderr().is_terminal()).then(|| bar(frames));
     let mut said = 0;

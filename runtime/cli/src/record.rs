@@ -7,9 +7,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sideline_api::{Device, Error, Failure, OrFail, Registry, Result, models::Models};
+use sideline_api::{Device, Error, Failure, OrFail, Result, models::Models};
 use sideline_engine::meter::{Report, Status};
-use sideline_graph::plan::PlanNode;
+use sideline_graph::FlowNode;
 
 /// Which processes a run consists of, and what is recorded of each node at the start.
 pub struct Start<'a> {
@@ -20,7 +20,7 @@ pub struct Start<'a> {
     /// Ids of the processes that leave a result.
     pub processes: Vec<String>,
     /// Nodes of the whole flow.
-    pub nodes: &'a [PlanNode],
+    pub nodes: &'a [FlowNode],
     /// Where models run.
     pub device: Device,
 }
@@ -29,18 +29,19 @@ pub struct Start<'a> {
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write_start(folder: &Path, start: &Start<'_>, registry: &Registry, models: &Models) -> Result<()> {
+pub fn write_start(folder: &Path, start: &Start<'_>, models: &Models) -> Result<()> {
     let mut nodes = Vec::new();
     for node in start.nodes {
-        let entry = registry.get(&node.operator)?;
-        let config: serde_json::Map<String, Value> = (entry.resolve)(&node.values)
-            .into_iter()
+        let config: serde_json::Map<String, Value> = node
+            .resolved
+            .iter()
             .map(|(key, value)| {
                 let origin = node.values.get(key).map_or_else(|| "default".into(), |(_, origin)| origin.to_string());
-                (key.to_owned(), json!({"value": value, "from": origin}))
+                ((*key).to_owned(), json!({"value": value, "from": origin}))
             })
             .collect();
-        let used: Vec<Value> = (entry.models)(&node.values)
+        let used: Vec<Value> = node
+            .models
             .iter()
             .filter_map(|name| models.models().iter().find(|model| model.name == *name))
             .map(|model| json!({"name": model.name, "version": model.version, "sha256": model.sha256}))

@@ -11,14 +11,13 @@ use std::{
 
 use sideline_api::{Error, Failure, OrFail, Registry, Result, clock::WallClock, models::Models};
 use sideline_engine::{Options, Running, gate::Limit, meter::Report};
-use sideline_graph::{
-    Diagnostic, Flow, Overrides, ProcessKind,
-    plan::{Plan, PlanNode},
-};
+use sideline_graph::{Diagnostic, Flow, Overrides, ProcessKind};
 
 use crate::{
     args::{Run, Setting},
-    house, progress, record,
+    house,
+    progress::{self, Show},
+    record,
     timing::TimingFile,
 };
 
@@ -51,20 +50,13 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
     for warning in flow.diagnostics.iter().filter(|p| !p.dora_only) {
         eprintln!("{warning}");
     }
-    let plan = flow.plan_embedded().map_err(|problems| {
-        let mut error = join(&problems, Failure::Config);
-        if !on_path("dora") {
-            error.message +=
-                "\n`dora` is not on PATH: `cargo xtask setup` puts it into .venv/bin, or `pip install dora-rs-cli`";
-        }
-        error
-    })?;
     let run = run_name();
     let folder = match &options.output {
         Some(folder) => folder.clone(),
-        None => runs(&flow).join(format!("{}-{run}", plan.flow)),
+        None => runs(&flow).join(format!("{}-{run}", flow.name)),
     };
-    let report = embedded(&flow, plan, registry, models, &run, &folder, options)?;
+    let limit = Limit { frames: options.frames, duration: options.duration };
+    let report = embedded(&flow, registry, models, &run, &folder, limit, options.progress)?;
     if options.json {
         let text = serde_json::to_string_pretty(&report).or_fail(Failure::Output, || "the report")?;
         progress::say(&(text + "\n"));
@@ -140,13 +132,21 @@ fn civil(days: i64) -> (i64, u32, u32) {
 /// Runs a whole flow here.
 pub fn embedded(
     flow: &Flow,
-    plan: Plan,
     registry: &Registry,
     models: Models,
     run: &str,
     folder: &Path,
-    options: &Run,
+    limit: Limit,
+    show: Show,
 ) -> Result<Report> {
+    let plan = flow.plan_embedded().map_err(|problems| {
+        let mut error = join(&problems, Failure::Config);
+        if !on_path("dora") {
+            error.message +=
+                "\n`dora` is not on PATH: `cargo xtask setup` puts it into .venv/bin, or `pip install dora-rs-cli`";
+        }
+        error
+    })?;
     std::fs::create_dir_all(folder).or_fail(Failure::Output, || {
         format!("the run's folder {} cannot be made; name another with `--output`", folder.display())
     })?;
@@ -156,12 +156,11 @@ pub fn embedded(
         run,
         flow: &flow.path.display().to_string(),
         processes: vec![process.into()],
-        nodes: &plan.nodes,
+        nodes: &flow.nodes,
         device: flow.device,
     };
-    record::write_start(folder, &start, registry, &models)?;
+    record::write_start(folder, &start, &models)?;
     let timing = TimingFile::create(&folder.join("timing.parquet"), plan.nodes.iter().map(|n| n.id.clone()).collect())?;
-    let limit = Limit { frames: options.frames, duration: options.duration };
     let engine = engine_options(flow, run, folder, models, limit, &timing);
     let running = match sideline_engine::start(plan, registry, engine, None) {
         Ok(running) => Arc::new(running),
@@ -173,7 +172,7 @@ pub fn embedded(
     stop_on_signal(&running)?;
     let report = std::thread::scope(|scope| {
         let waiter = scope.spawn(|| running.wait());
-        progress::follow(&running, options.progress, options.frames, || waiter.is_finished());
+        progress::follow(&running, show, limit.frames, || waiter.is_finished());
         waiter.join()
     })
     .map_err(|_| Error::other("the waiting thread panicked; the message is above"))?;
@@ -244,10 +243,8 @@ fn as_node(registry: &Registry) -> Result<u8> {
     if plan.nodes.iter().any(|n| n.is_source && n.source == 0) {
         let ours = flow.processes.iter().filter(|process| process.kind != ProcessKind::Foreign);
         let processes: Vec<String> = ours.map(|process| process.id.clone()).collect();
-        let plans: Vec<Plan> = processes.iter().filter_map(|id| flow.plan_for_node(id).ok()).collect();
-        let nodes: Vec<PlanNode> = plans.into_iter().flat_map(|plan| plan.nodes).collect();
-        let start = record::Start { run: &run, flow: &plan.flow, processes, nodes: &nodes, device: flow.device };
-        record::write_start(&folder, &start, registry, &models)?;
+        let start = record::Start { run: &run, flow: &plan.flow, processes, nodes: &flow.nodes, device: flow.device };
+        record::write_start(&folder, &start, &models)?;
     }
     let timings = folder.join("timing");
     std::fs::create_dir_all(&timings).or_fail(Failure::Output, || timings.display().to_string())?;

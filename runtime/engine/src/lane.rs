@@ -138,7 +138,7 @@ impl Lane {
             if shared.aborted() {
                 break;
             }
-            for queue in self.side.clone() {
+            for queue in &self.side {
                 for (what, sent) in queue.take() {
                     local.push_back(Delivery { slot: queue.slot, port: queue.port, what, sent });
                 }

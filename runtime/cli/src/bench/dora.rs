@@ -20,11 +20,7 @@ pub fn hops() -> Result<Option<Vec<u64>>> {
     if !version.is_ok_and(|status| status.success()) {
         return Ok(None);
     }
-    let folder = std::env::temp_dir().join(format!("sideline-hops-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).or_fail(Failure::Output, || folder.display().to_string())?;
-    let result = measure(&folder);
-    let _ = std::fs::remove_dir_all(&folder);
-    result.map(Some)
+    super::in_temporary_folder("hops", measure).map(Some)
 }
 
 fn measure(folder: &Path) -> Result<Vec<u64>> {

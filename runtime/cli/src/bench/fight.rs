@@ -5,18 +5,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Parser;
 use serde::Serialize;
 use sideline_api::{Error, Failure, Mode, OrFail, Registry, Result};
-use sideline_engine::meter::{Quantiles, Report};
-
-use crate::{
-    args::{Cli, Command, Run},
-    house, run,
+use sideline_engine::{
+    gate::Limit,
+    meter::{Quantiles, Report},
 };
 
+use crate::{house, progress::Show, run};
+
 /// NeuroCombat's budget of a frame, milliseconds, by operator.
-const BUDGET: [(&str, f64); 5] = [("capture", 5.0), ("pose", 15.0), ("tracker", 3.0), ("motion", 2.0), ("render", 0.0)];
+const BUDGET: [(&str, f64); 4] = [("capture", 5.0), ("pose", 15.0), ("tracker", 3.0), ("motion", 2.0)];
 
 /// One stage.
 #[derive(Debug, Serialize)]
@@ -62,11 +61,7 @@ pub struct Fight {
 /// # Errors
 /// When it cannot run, or fails.
 pub fn run(flow: Option<&Path>, input: Option<&Path>, registry: &Registry) -> Result<Fights> {
-    let folder = std::env::temp_dir().join(format!("sideline-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).or_fail(Failure::Output, || folder.display().to_string())?;
-    let result = all(flow, input, registry, &folder);
-    let _ = std::fs::remove_dir_all(&folder);
-    result
+    super::in_temporary_folder("fight", |folder| all(flow, input, registry, folder))
 }
 
 fn all(flow: Option<&Path>, input: Option<&Path>, registry: &Registry, folder: &Path) -> Result<Fights> {
@@ -90,13 +85,7 @@ fn all(flow: Option<&Path>, input: Option<&Path>, registry: &Registry, folder: &
     let mut fights = BTreeMap::new();
     for (name, video) in videos {
         let out = folder.join("out");
-        let video = video.display().to_string();
-        let arguments = ["sideline", "run", "flow", "--mode", "live", "--progress", "none", "--input", &video];
-        let options = match Cli::try_parse_from(arguments).map_err(Error::config)?.command {
-            Command::Run(options) => options,
-            _ => return Err(Error::other("`run` was asked for")),
-        };
-        fights.insert(name, figures(&flow, &options, registry, &out)?);
+        fights.insert(name, figures(&flow, &video, registry, &out)?);
         std::fs::remove_dir_all(&out).or_fail(Failure::Output, || out.display().to_string())?;
     }
     Ok(Fights(fights))
@@ -122,12 +111,11 @@ fn lengthen(clip: &Path, width: u32, height: u32, folder: &Path) -> Result<PathB
     Ok(made)
 }
 
-fn figures(flow: &Path, options: &Run, registry: &Registry, folder: &Path) -> Result<Fight> {
-    let mut overrides = run::overrides(flow, &options.set, Some(Mode::Live));
-    overrides.input.clone_from(&options.input);
+fn figures(flow: &Path, video: &Path, registry: &Registry, folder: &Path) -> Result<Fight> {
+    let mut overrides = run::overrides(flow, &[], Some(Mode::Live));
+    overrides.input = Some(video.display().to_string());
     let read = run::read(flow, registry, &overrides)?;
-    let plan = read.plan_embedded().map_err(|problems| run::join(&problems, Failure::Config))?;
-    let report = run::embedded(&read, plan, registry, house::models(flow), "bench", folder, options)?;
+    let report = run::embedded(&read, registry, house::models(flow), "bench", folder, Limit::default(), Show::None)?;
     if let Some(failure) = report.failure {
         return Err(failure);
     }
@@ -137,7 +125,7 @@ fn figures(flow: &Path, options: &Run, registry: &Registry, folder: &Path) -> Re
 fn from(report: &Report) -> Fight {
     let offered: u64 = report.sources.iter().map(|source| source.decoded).sum();
     let handled: u64 = report.sources.iter().map(|source| source.admitted).sum();
-    let budget = |operator: &str| BUDGET.iter().find(|(name, ms)| *name == operator && *ms > 0.0).map(|(_, ms)| *ms);
+    let budget = |operator: &str| BUDGET.iter().find(|(name, _)| *name == operator).map(|(_, ms)| *ms);
     // A source waits for its frames' due times: what it works is its CPU, the same for every frame.
     let sources = report.sources.iter().map(|source| {
         let ms = source.cpu_s * 1e3 / source.decoded.max(1) as f64;
