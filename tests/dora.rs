@@ -213,3 +213,16 @@ fn a_node_without_the_program_on_path_is_told_by_dora() {
     assert_ne!(ended.code, 0);
     assert!(ended.text.contains("sideline-is-not-here"), "{}", ended.text);
 }
+
+#[test]
+fn a_node_keeps_its_results_where_its_own_setting_says() {
+    let Some(_lock) = dora() else { return };
+    let bench = Bench::new();
+    bench.write("flow.yml", &chain(5, "", ", SIDELINE_RUN_DIR: elsewhere"));
+    let ended = finish(bench.command("dora").args(["run", "flow.yml"]));
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    let run = bench.last_run();
+    let elsewhere = bench.path().join("elsewhere").join(run.file_name().unwrap());
+    assert!(elsewhere.join("result/one.json").is_file() && !run.join("result/one.json").exists());
+    assert!(run.join("result/counter.json").is_file());
+}

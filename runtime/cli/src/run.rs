@@ -53,7 +53,7 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
     let run = run_name();
     let folder = match &options.output {
         Some(folder) => folder.clone(),
-        None => runs(&flow).join(format!("{}-{run}", flow.name)),
+        None => runs(&flow, flow.run_dir.as_deref()).join(format!("{}-{run}", flow.name)),
     };
     let limit = Limit { frames: options.frames, duration: options.duration };
     let report = embedded(&flow, registry, models, &run, &folder, limit, options.progress)?;
@@ -78,10 +78,10 @@ pub fn read(path: &Path, registry: &Registry, overrides: &Overrides) -> Result<F
     Flow::read(path, registry, overrides).map_err(|problems| join(&problems, Failure::Config))
 }
 
-/// The folder of a flow's runs: as the flow says, beside it, else `runs` beside it.
-fn runs(flow: &Flow) -> PathBuf {
+/// The folder of runs, beside the flow: SIDELINE_RUN_DIR where it is set, else `runs`.
+fn runs(flow: &Flow, run_dir: Option<&Path>) -> PathBuf {
     let beside = flow.path.parent().unwrap_or(Path::new("."));
-    beside.join(flow.run_dir.as_deref().unwrap_or(Path::new("runs")))
+    beside.join(run_dir.unwrap_or(Path::new("runs")))
 }
 
 /// `--set` and `--mode` for the graph.
@@ -237,7 +237,9 @@ fn as_node(registry: &Registry) -> Result<u8> {
     let plan = flow.plan_for_node(&id).map_err(|problems| join(&problems, Failure::Config))?;
     let models = house::models(&place);
     let run = node.run();
-    let folder = runs(&flow).join(&run);
+    // A node on another host may keep its runs elsewhere; its own setting is the stronger.
+    let process = flow.processes.iter().find(|process| process.id == id);
+    let folder = runs(&flow, process.and_then(|process| process.run_dir.as_deref())).join(&run);
     std::fs::create_dir_all(&folder).or_fail(Failure::Output, || folder.display().to_string())?;
     // The process of the first source writes down what is run; the others need not agree on who does.
     if plan.nodes.iter().any(|n| n.is_source && n.source == 0) {
