@@ -4,6 +4,8 @@
 Those that need a fetched model or clip are skipped where it is not there.
 """
 
+import base64
+import json
 import math
 import sys
 import tempfile
@@ -19,9 +21,11 @@ import onnxruntime
 
 import blazepose
 import fetch
+import movenet
+import tfjs_graph
+from graph import DenseLevel, Graph, Operator, SparseLevel, Sparsity, Tensor, UnsupportedModel, densify
 from mediapipe_assets import BrokenBundle, read_index
-from tflite_graph import DenseLevel, Graph, Operator, SparseLevel, Sparsity, Tensor, UnsupportedModel, densify
-from tflite_to_onnx import convert, convert_file, same_padding
+from to_onnx import convert, same_padding, write_onnx
 
 CATALOGUE = fetch.load_catalogue(fetch.CATALOGUE)
 
@@ -39,8 +43,8 @@ def graph_of(kind, inputs, output_shape, options, sparsity=None):
     return Graph(tensors, [Operator(kind, list(range(len(inputs))), [len(inputs)], options)], given, [len(inputs)])
 
 
-def run(graph, **feeds):
-    model = convert(graph).SerializeToString()
+def run(graph, batch=False, **feeds):
+    model = convert(graph, batch=batch).SerializeToString()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     return session.run(None, {name: value.astype(np.float32) for name, value in feeds.items()})[0]
 
@@ -191,6 +195,108 @@ class KeptOutputs(unittest.TestCase):
             convert(self.graph, ["a", "c"])
 
 
+class Batch(unittest.TestCase):
+    """A model made for one picture gives for several what it gives for each."""
+
+    def check(self, graph, *shape):
+        pictures = random(3, *shape)
+        together = run(graph, batch=True, in_0=pictures)
+        np.testing.assert_allclose(together, np.concatenate([run(graph, in_0=p[None]) for p in pictures]), atol=1e-6)
+
+    def test_convolution_resize_and_reshape(self):
+        options = {**Convolution.OPTIONS, "activation": "NONE"}
+        self.check(graph_of("CONV_2D", [(1, 6, 6, 3), random(4, 3, 3, 3)], (1, 3, 3, 4), options), 6, 6, 3)
+        options = {"align_corners": False, "half_pixel_centers": True}
+        sizes = np.array([4, 9], np.int32)
+        self.check(graph_of("RESIZE_BILINEAR", [(1, 2, 3, 2), sizes], (1, 4, 9, 2), options), 2, 3, 2)
+        self.check(graph_of("RESHAPE", [(1, 2, 3, 2)], (1, 12), {}), 2, 3, 2)
+
+    def test_what_mixes_pictures_or_has_no_batch_is_refused(self):
+        for graph, message in (
+            (graph_of("RESHAPE", [(1, 2, 3)], (2, 3), {}), "'out' has shape .2, 3.: no batch of 1"),
+            (graph_of("LOGISTIC", [(2, 3)], (2, 3), {}), "'in_0' has shape .2, 3.: no batch of 1"),
+            (
+                graph_of("RESIZE_BILINEAR", [(1, 2, 2, 1), np.array([3, 3])], (1, 3, 3, 1), {"align_corners": False, "half_pixel_centers": True}),
+                "enlarges 2x2 to 3x3: only whole factors",
+            ),
+        ):
+            with self.assertRaisesRegex(UnsupportedModel, message):
+                convert(graph, batch=True)
+
+
+class TensorFlowJs(unittest.TestCase):
+    """A model.json of a depthwise and a plain convolution, an addition, an enlargement and a sigmoid."""
+
+    BEGIN = {"name": "image", "node": "prepared", "shape": [1, 4, 4, 2]}
+    KEEP = {"score": "sigmoid", "raw": "sum"}
+
+    def model(self, folder, change=lambda nodes: nodes):
+        text = lambda value: base64.b64encode(value.encode()).decode()  # noqa: E731
+        window = {"padding": {"s": text("SAME")}, "strides": {"list": {"i": ["1", "2", "2", "1"]}}}
+        self.depthwise, self.plain, self.bias = random(3, 3, 2, 1), random(1, 1, 2, 3), random(3)
+        fused = {**window, "fused_ops": {"list": {"s": [text("BiasAdd"), text("Relu6")]}}}
+        constants = {"dw": self.depthwise, "w": self.plain.astype(np.float16), "b": self.bias, "size": np.array([4, 4], np.int32)}
+        nodes = [
+            {"name": "prepared", "op": "Cast", "input": ["picture"]},
+            *({"name": name, "op": "Const"} for name in constants),
+            {"name": "sigmoid", "op": "Sigmoid", "input": ["up", "^nothing"]},
+            {"name": "depthwise", "op": "DepthwiseConv2dNative", "input": ["prepared", "dw"], "attr": window | {"strides": {"list": {"i": ["1"] * 4}}}},
+            {"name": "plain", "op": "_FusedConv2D", "input": ["depthwise:0", "w", "b"], "attr": fused},
+            {"name": "sum", "op": "AddV2", "input": ["plain", "plain"]},
+            {"name": "up", "op": "ResizeBilinear", "input": ["sum", "size"], "attr": {"half_pixel_centers": {"b": True}}},
+        ]
+        weights = [
+            {"name": name, "shape": list(value.shape), "dtype": "int32" if value.dtype == np.int32 else "float32"}
+            | ({"quantization": {"dtype": "float16"}} if value.dtype == np.float16 else {})
+            for name, value in constants.items()
+        ]
+        (folder / "w.bin").write_bytes(b"".join(value.tobytes() for value in constants.values()))
+        manifest = [{"paths": ["w.bin"], "weights": weights}]
+        content = {"modelTopology": {"node": change(nodes)}, "weightsManifest": manifest}
+        (folder / "model.json").write_text(json.dumps(content))
+        return folder / "model.json"
+
+    def read(self, change=lambda nodes: nodes, keep=KEEP, begin=BEGIN):
+        with tempfile.TemporaryDirectory() as temporary:
+            return tfjs_graph.read_graph(self.model(Path(temporary), change), begin, keep)
+
+    def test_the_part_between_two_cuts_computes_what_it_should(self):
+        model = convert(self.read(), batch=True)
+        self.assertEqual([o.name for o in model.graph.output], ["score", "raw"])
+        self.assertEqual(model.producer_name, "sideline tfjs_to_onnx")
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        images = random(2, 4, 4, 2)
+        score, raw = session.run(["score", "raw"], {"image": images})
+        padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        windows = np.stack([padded[:, y : y + 4, x : x + 4] for y in range(3) for x in range(3)])
+        between = (windows * self.depthwise.reshape(9, 1, 1, 1, 2)).sum(0)[:, ::2, ::2]
+        expected = 2 * np.clip(between @ self.plain[0, 0].astype(np.float16).astype(np.float32) + self.bias, 0, 6)
+        np.testing.assert_allclose(raw, expected, atol=1e-5)
+        # Enlarged twice, the first sample lies a quarter before the first pixel's middle: that pixel itself.
+        np.testing.assert_allclose(score[:, 0, 0], 1 / (1 + np.exp(-expected[:, 0, 0])), atol=1e-5)
+
+    def test_what_is_not_supported_or_not_there_is_named(self):
+        def softmax(nodes):
+            return [{**node, "op": "Softmax"} if node["name"] == "sum" else node for node in nodes]
+
+        for options, message in (
+            ({"change": softmax}, "operator Softmax .node 'sum'. is not supported.*supported: Add, AddV2"),
+            ({"keep": {"score": "sigmoids"}}, "there is no node 'sigmoids'"),
+            ({"begin": {**self.BEGIN, "node": "dw"}}, "operator Cast .node 'prepared'|takes 'picture', which does not exist"),
+            ({"change": lambda nodes: [n for n in nodes if n["name"] != "up"]}, "takes 'up', which does not exist"),
+        ):
+            with self.assertRaisesRegex(UnsupportedModel, message):
+                self.read(**options)
+        with tempfile.TemporaryDirectory() as temporary:
+            path = self.model(Path(temporary))
+            (path.parent / "w.bin").write_bytes(b"short")
+            with self.assertRaisesRegex(UnsupportedModel, "constant 'dw' lies beyond the end of w.bin"):
+                tfjs_graph.read_graph(path, self.BEGIN, self.KEEP)
+            path.write_text("{}")
+            with self.assertRaisesRegex(UnsupportedModel, "not a TensorFlow.js graph model"):
+                tfjs_graph.read_graph(path, self.BEGIN, self.KEEP)
+
+
 class Assets(unittest.TestCase):
     CODE = "var loadPackage = function(m) {}; loadPackage(m);"
 
@@ -334,12 +440,13 @@ class FetchedModels(unittest.TestCase):
                 self.assertEqual(fetch.sha256(path), entry["sha256"])
                 if path.suffix == ".onnx":
                     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+                    # A dimension that is left open comes with its name.
                     for values, stated in ((session.get_inputs(), "inputs"), (session.get_outputs(), "outputs")):
                         self.assertEqual([(v.name, v.shape) for v in values], [(s["name"], s["shape"]) for s in entry[stated]])
 
     def test_both_athletes_are_found_and_stand_where_they_stand(self):
         clip, folder = MODELS / "clips" / "athletes.mp4", MODELS / "onnx"
-        if not clip.is_file() or not (folder / "blazepose_detector.onnx").is_file() or not (folder / "blazepose_full.onnx").is_file():
+        if not clip.is_file() or not (folder / "blazepose_detector.onnx").is_file() or not (folder / "blazepose_full_n.onnx").is_file():
             self.skipTest("athletes, blazepose_detector and blazepose_full are not all fetched")
         model = blazepose.BlazePose(folder)
         ((_, frame),) = blazepose.read_video(clip, [10])
@@ -351,6 +458,40 @@ class FetchedModels(unittest.TestCase):
             np.testing.assert_allclose(pose.landmarks[[23, 24], :2].mean(axis=0), hips, atol=40)
 
 
+    def test_movenet_agrees_with_the_whole_published_model_run_by_tensorflow_js(self):
+        clip, folder = MODELS / "clips" / "athletes.mp4", MODELS / "onnx"
+        if not clip.is_file() or not (folder / "movenet_lightning.onnx").is_file():
+            self.skipTest("athletes and movenet_lightning are not both fetched")
+        ((_, frame),) = blazepose.read_video(clip, [10])
+        regions = (blazepose.Region((260, 1000), 1000), blazepose.Region((600, 900), 900))
+        pictures = np.stack([np.rint(blazepose.sample(frame, region, movenet.SIZE)) for region in regions])
+        heads = movenet.MoveNet(folder).heads(pictures)
+        for number, expected in enumerate(MOVENET_BY_TENSORFLOW_JS):
+            joints = movenet.decode(*(head[number] for head in heads))
+            # That model's last constant, 1/48, is stored in 16 bits: 0.05 px of its 192 at most.
+            np.testing.assert_allclose(joints[:, :2] * 192, np.array(expected)[:, :2] * 192, atol=0.06)
+            np.testing.assert_allclose(joints[:, 2], np.array(expected)[:, 2], atol=1e-3)
+
+
+# y, x, score of the 17 joints of two crops of `athletes`, frame 10 (PyPI opencv-python-headless's decoder), as the whole graph of
+# npm @vladmandic/human 3.3.6 gives them in npm @tensorflow/tfjs 4.22.0, backend cpu.
+MOVENET_BY_TENSORFLOW_JS = (
+    (
+        (0.21215, 0.43062, 0.5530), (0.19799, 0.41272, 0.4389), (0.20233, 0.44014, 0.5772), (0.21539, 0.37740, 0.5707),
+        (0.21707, 0.45503, 0.6671), (0.32200, 0.31251, 0.8363), (0.32083, 0.50358, 0.7482), (0.48852, 0.30631, 0.6870),
+        (0.46512, 0.53175, 0.6337), (0.54332, 0.34607, 0.1820), (0.56305, 0.58517, 0.5471), (0.57311, 0.36957, 0.7709),
+        (0.56935, 0.49354, 0.7631), (0.75125, 0.39363, 0.7691), (0.75655, 0.49848, 0.7362), (0.92186, 0.40337, 0.7404),
+        (0.92320, 0.51449, 0.8116),
+    ),
+    (
+        (0.06098, 0.46416, 0.2854), (0.04121, 0.47761, 0.2419), (0.04310, 0.45385, 0.2704), (0.03842, 0.50869, 0.3163),
+        (0.04071, 0.43951, 0.2513), (0.09685, 0.56328, 0.6751), (0.08215, 0.39526, 0.7323), (0.22963, 0.60202, 0.6713),
+        (0.17798, 0.34456, 0.4290), (0.34915, 0.64251, 0.6398), (0.26838, 0.28618, 0.6341), (0.34229, 0.49508, 0.7684),
+        (0.34724, 0.40941, 0.7066), (0.52552, 0.45510, 0.6465), (0.51159, 0.45162, 0.6499), (0.67719, 0.46615, 0.5750),
+        (0.63557, 0.50573, 0.7543),
+    ),
+)
+
 # Read off the picture by eye.
 HIPS_IN_FRAME_10 = ((194, 1075), (555, 750))
 
@@ -358,10 +499,10 @@ HIPS_IN_FRAME_10 = ((194, 1075), (555, 750))
 class Determinism(unittest.TestCase):
     def test_two_conversions_give_the_same_bytes(self):
         graph = graph_of("CONV_2D", [(1, 6, 6, 3), random(4, 3, 3, 3)], (1, 3, 3, 4), Convolution.OPTIONS)
-        with tempfile.TemporaryDirectory() as temporary, mock.patch("tflite_to_onnx.read_graph", return_value=graph):
+        with tempfile.TemporaryDirectory() as temporary:
             first, second = Path(temporary) / "1", Path(temporary) / "2"
-            convert_file(Path("x"), first)
-            convert_file(Path("x"), second)
+            write_onnx(convert(graph), first)
+            write_onnx(convert(graph), second)
             self.assertEqual(first.read_bytes(), second.read_bytes())
 
 

@@ -19,6 +19,7 @@ import zipfile
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import Callable
 
 import yaml
 
@@ -106,29 +107,47 @@ def unpack(archive: Path, folder: Path) -> None:
             package.extractall(folder, filter="data")
 
 
-def unpack_assets(source: Path, keep: list[str], result: Path) -> None:
+def unpack_assets(source: Path, step: dict, result: Path) -> None:
     from mediapipe_assets import BrokenBundle, extract
 
     try:
-        result.write_bytes(extract(source, keep[0]))
+        result.write_bytes(extract(source, step["keep"][0]))
     except BrokenBundle as error:
         raise FetchError(f"{source.name}: {error}") from error
 
 
-def tflite_to_onnx(source: Path, keep: list[str], result: Path) -> None:
+def tflite_to_onnx(source: Path, step: dict, result: Path) -> None:
+    def read():
+        from tflite_graph import read_graph
+
+        return read_graph(source)
+
+    to_onnx(source, read, step, result)
+
+
+def tfjs_to_onnx(source: Path, step: dict, result: Path) -> None:
+    def read():
+        from tfjs_graph import read_graph
+
+        return read_graph(source, step["begin"], step["keep"])
+
+    to_onnx(source, read, step, result)
+
+
+def to_onnx(source: Path, read: Callable, step: dict, result: Path) -> None:
     try:
-        from tflite_graph import UnsupportedModel
-        from tflite_to_onnx import convert_file
+        from graph import UnsupportedModel
+        from to_onnx import convert, write_onnx
+
+        write_onnx(convert(read(), list(step["keep"]), step.get("batch", False)), result)
     except ImportError as error:
         raise FetchError(f"{error}: run this with the set-up's Python, or pip install -r models/requirements.txt") from error
-    try:
-        convert_file(source, result, keep)
     except UnsupportedModel as error:
         raise FetchError(f"{source.name}: {error}") from error
 
 
-# Steps of `convert` in models.yml: each makes the file `result` from the file `source`, keeping what `keep` names.
-STEPS = {"unpack_assets": unpack_assets, "tflite_to_onnx": tflite_to_onnx}
+# Steps of `convert` in models.yml: each makes the file `result` from the file `source`, as its entry there says.
+STEPS = {"unpack_assets": unpack_assets, "tflite_to_onnx": tflite_to_onnx, "tfjs_to_onnx": tfjs_to_onnx}
 
 
 def produce(entry: dict, package: Path, folder: Path) -> Path:
@@ -141,7 +160,7 @@ def produce(entry: dict, package: Path, folder: Path) -> Path:
             raise FetchError(f"{entry['name']}: unknown step {step['step']!r}; known: {', '.join(STEPS)}; mend models.yml")
         print(f"{entry['name']}: {step['step']}", flush=True)
         source, result = result, folder / f"{entry['name']}.{number}"
-        STEPS[step["step"]](source, step["keep"], result)
+        STEPS[step["step"]](source, step, result)
     found = sha256(result)
     if found != entry["sha256"]:
         raise FetchError(

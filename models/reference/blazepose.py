@@ -210,20 +210,20 @@ def tiles(width: int, height: int, count: int) -> list[Region]:
 
 
 class BlazePose:
-    """The two models. `folder` holds blazepose_detector.onnx and blazepose_<model>.onnx."""
+    """The two models. `folder` holds blazepose_detector.onnx and blazepose_<model>_n.onnx."""
 
     def __init__(self, folder: Path, model: str = "full"):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
 
-        def load(name: str) -> onnxruntime.InferenceSession:
-            path = folder / f"{name}.onnx"
+        def load(name: str, file: str) -> onnxruntime.InferenceSession:
+            path = folder / file
             if not path.is_file():
                 raise FileNotFoundError(f"{path} is missing; run: python models/convert/fetch.py {name}")
             return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-        self._detector = load("blazepose_detector")
-        self._landmarks = load(f"blazepose_{model}")
+        self._detector = load("blazepose_detector", "blazepose_detector.onnx")
+        self._landmarks = load(f"blazepose_{model}", f"blazepose_{model}_n.onnx")
 
     def detect(
         self, frame: np.ndarray, regions: list[Region], threshold: float = 0.5, overlap: float = 0.3, taps: int = 1

@@ -1,10 +1,14 @@
-"""Converts a float TensorFlow Lite model to ONNX: `python tflite_to_onnx.py IN.tflite OUT.onnx [--keep OUTPUT ...]`.
+"""Writes a float model, read by tflite_graph.py or tfjs_graph.py, as ONNX.
 
-Inputs and outputs keep the names, the order and the NHWC shapes of the original; inside, images are NCHW, and a
-Transpose is written only where the two meet. Constants (fp16, sparse) are folded to fp32. `--keep` names the outputs
-wanted; what only the others needed is left out. The same input, options and library versions give the same bytes.
+    python to_onnx.py IN.tflite OUT.onnx [--keep OUTPUT ...] [--batch]
 
-Dependencies: numpy, onnx, tflite. To support another operator: decode its options in tflite_graph.py, add a handler to
+Inputs and outputs keep the names, the order and the NHWC shapes of the graph; inside, images are NCHW, and a Transpose
+is written only where the two meet. Constants (fp16, sparse) are folded to fp32. `--keep` names the outputs wanted; what
+only the others needed is left out. `--batch` leaves the first dimension of inputs and outputs open: the model, made for
+one picture, then takes any number of them at once. The same input, options and library versions give the same bytes.
+(Models of TensorFlow.js are converted by fetch.py: where to cut them is written in models.yml.)
+
+Dependencies: numpy, onnx, tflite. To support another operator: decode its options in the reader, add a handler to
 HANDLERS here, and a case to test_models.py.
 """
 
@@ -18,7 +22,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tflite_graph import Graph, Operator, UnsupportedModel, densify, read_graph
+from graph import Graph, Operator, UnsupportedModel, densify
+from tflite_graph import read_graph
 
 # Fixed, so that a newer onnx package writes the same file.
 OPSET = 13
@@ -27,14 +32,22 @@ IR_VERSION = 8
 NHWC_TO_NCHW = (0, 3, 1, 2)
 NCHW_TO_NHWC = (0, 2, 3, 1)
 
+# Name of the open first dimension.
+BATCH = "N"
 
-def convert(graph: Graph, keep: list[str] | None = None) -> onnx.ModelProto:
+
+def convert(graph: Graph, keep: list[str] | None = None, batch: bool = False) -> onnx.ModelProto:
     """Converts a graph. `keep` names the outputs wanted, in any order (None: all); they come out in the original order.
+    With `batch` the first dimension of inputs and outputs, 1 in the graph, is left open.
 
     Raises `UnsupportedModel`, naming the operator or the output that is the trouble.
     """
     outputs = _chosen_outputs(graph, keep)
-    emitter = _Emitter(graph)
+    if batch:
+        for tensor in (graph.tensors[number] for number in graph.inputs + outputs):
+            if tensor.shape[:1] != (1,):
+                raise UnsupportedModel(f"{tensor.name!r} has shape {tensor.shape}: no batch of 1 comes first, so it cannot be left open")
+    emitter = _Emitter(graph, batch)
     needed = _needed_operators(graph, outputs)
     for number, operator in enumerate(graph.operators):
         if number not in needed:
@@ -62,8 +75,9 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[in
 class _Emitter:
     """Collects ONNX nodes. Every tensor is known in NHWC, in NCHW or in both; the other form is made when asked for."""
 
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph, batch: bool):
         self.graph = graph
+        self.batch = batch
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.constants = {i: t.data for i, t in enumerate(graph.tensors) if t.data is not None and t.sparsity is None}
@@ -142,13 +156,14 @@ class _Emitter:
             ),
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
-            producer_name="sideline tflite_to_onnx",
+            producer_name=f"sideline {self.graph.format}_to_onnx",
         )
         onnx.checker.check_model(model)
         return model
 
     def _described(self, tensor: int) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(self.graph.tensors[tensor].name, TensorProto.FLOAT, self.shape(tensor))
+        shape = [BATCH, *self.shape(tensor)[1:]] if self.batch else self.shape(tensor)
+        return helper.make_tensor_value_info(self.graph.tensors[tensor].name, TensorProto.FLOAT, shape)
 
 
 def _add(emitter: _Emitter, op: Operator) -> None:
@@ -240,6 +255,10 @@ def _pad(emitter: _Emitter, op: Operator) -> None:
 
 def _reshape(emitter: _Emitter, op: Operator) -> None:
     shape = np.array(emitter.shape(op.outputs[0]), np.int64)
+    if emitter.batch:
+        if not emitter.shape(op.inputs[0])[:1] == emitter.shape(op.outputs[0])[:1] == (1,):
+            raise UnsupportedModel(f"reshapes {emitter.shape(op.inputs[0])} to {tuple(shape)}: mixes the pictures of a batch")
+        shape[0] = -1  # as many as there are
     emitter.nhwc[op.outputs[0]] = emitter.node("Reshape", [emitter.as_nhwc(op.inputs[0]), emitter.initializer(shape)])
 
 
@@ -249,10 +268,16 @@ def _resize_bilinear(emitter: _Emitter, op: Operator) -> None:
     else:
         coordinates = "half_pixel" if op.options["half_pixel_centers"] else "asymmetric"
     count, height, width, channels = emitter.shape(op.outputs[0])
-    sizes = emitter.initializer(np.array([count, channels, height, width], np.int64))
+    if emitter.batch:  # sizes would fix the number of pictures, scales do not
+        _, rows, columns, _ = emitter.shape(op.inputs[0])
+        if height % rows or width % columns:
+            raise UnsupportedModel(f"enlarges {rows}x{columns} to {height}x{width}: only whole factors can be left open for a batch")
+        size = ["", emitter.initializer(np.array([1, 1, height // rows, width // columns], np.float32))]
+    else:
+        size = ["", "", emitter.initializer(np.array([count, channels, height, width], np.int64))]
     emitter.nchw[op.outputs[0]] = emitter.node(
         "Resize",
-        [emitter.as_nchw(op.inputs[0]), "", "", sizes],
+        [emitter.as_nchw(op.inputs[0]), *size],
         mode="linear",
         coordinate_transformation_mode=coordinates,
     )
@@ -296,11 +321,9 @@ def _needed_operators(graph: Graph, outputs: list[int]) -> set[int]:
     return needed
 
 
-def convert_file(source: Path, destination: Path, keep: list[str] | None = None) -> onnx.ModelProto:
-    """Converts the file `source`, writes `destination`, and returns the model."""
-    model = convert(read_graph(source), keep)
+def write_onnx(model: onnx.ModelProto, destination: Path) -> None:
+    """Writes a converted model; the same model gives the same bytes."""
     destination.write_bytes(model.SerializeToString(deterministic=True))
-    return model
 
 
 def main() -> int:
@@ -308,16 +331,18 @@ def main() -> int:
     parser.add_argument("source", type=Path, metavar="IN.tflite")
     parser.add_argument("destination", type=Path, metavar="OUT.onnx")
     parser.add_argument("--keep", nargs="+", metavar="OUTPUT", help="outputs to keep; default: all")
+    parser.add_argument("--batch", action="store_true", help="leave the first dimension open")
     arguments = parser.parse_args()
     try:
-        model = convert_file(arguments.source, arguments.destination, arguments.keep)
+        model = convert(read_graph(arguments.source), arguments.keep, arguments.batch)
+        write_onnx(model, arguments.destination)
     except (UnsupportedModel, OSError) as error:
-        print(f"tflite_to_onnx: {arguments.source}: {error}", file=sys.stderr)
+        print(f"to_onnx: {arguments.source}: {error}", file=sys.stderr)
         return 2
     print(f"{arguments.destination}: {len(model.graph.node)} nodes")
     for direction, values in (("input", model.graph.input), ("output", model.graph.output)):
         for value in values:
-            print(f"  {direction} {value.name} {[d.dim_value for d in value.type.tensor_type.shape.dim]}")
+            print(f"  {direction} {value.name} {[d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]}")
     return 0
 
 
