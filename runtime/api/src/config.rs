@@ -186,12 +186,24 @@ pub fn read_field<T: serde::de::DeserializeOwned>(
                 .ok()
                 .or_else(|| problem(format!("`{value}` is not a {}: {cause}", key.kind))),
             // Text that holds a list or table, as `--set` and `env:` must write them: `POINTS: "[1, 2]"`.
-            Value::String(ref text) => {
-                serde_yaml::from_str(text).ok().or_else(|| problem(format!("`{text}` is not a {}: {cause}", key.kind)))
-            }
+            Value::String(ref text) => serde_yaml::from_str(text).ok().or_else(|| match choices(&cause.to_string()) {
+                Some(names) => {
+                    let all = names.join(", ");
+                    let near =
+                        nearest(text, names).map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+                    problem(format!("`{text}` is none of {all}{near}"))
+                }
+                None => problem(format!("`{text}` is not a {}: {cause}", key.kind)),
+            }),
             _ => problem(format!("`{value}` is not a {}: {cause}", key.kind)),
         },
     }
+}
+
+/// The names that serde lists when a word is none of an enumeration's.
+fn choices(cause: &str) -> Option<Vec<&str>> {
+    let (_, listed) = cause.strip_prefix("unknown variant ")?.split_once(", expected ")?;
+    Some(listed.split('`').skip(1).step_by(2).collect())
 }
 
 /// Reports keys that no field has. For the code that `#[derive(Config)]` writes.
@@ -230,8 +242,18 @@ mod tests {
         /// May be absent.
         #[config(default = None)]
         until: Option<f64>,
+        /// Which shelf.
+        #[config(default = "upper")]
+        shelf: Shelf,
         /// Must be given.
         source: String,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Shelf {
+        Upper,
+        Lower,
     }
 
     fn problems(values: Values) -> Vec<String> {
@@ -243,7 +265,14 @@ mod tests {
         let keeper = Keeper::from_values(&[("source", json!("a.mp4"))].into()).unwrap();
         assert_eq!(
             keeper,
-            Keeper { buffer: 30, path: "out".into(), points: vec![], until: None, source: "a.mp4".into() }
+            Keeper {
+                buffer: 30,
+                path: "out".into(),
+                points: vec![],
+                until: None,
+                shelf: Shelf::Upper,
+                source: "a.mp4".into()
+            }
         );
         assert_eq!(Keeper::ABOUT, "Holds on.");
         assert_eq!(keeper.to_values()[0], ("buffer", json!(30)));
@@ -255,6 +284,13 @@ mod tests {
         let values = [("source", json!(7)), ("points", json!("[1, 2.5]")), ("buffer", json!("12"))].into();
         let keeper = Keeper::from_values(&values).unwrap();
         assert_eq!((keeper.points, keeper.source.as_str(), keeper.buffer), (vec![1.0, 2.5], "7", 12));
+    }
+
+    #[test]
+    fn a_word_that_is_none_of_a_few_is_named_with_the_nearest() {
+        let found = |word: &str| problems([("source", json!("a")), ("shelf", json!(word))].into()).remove(0);
+        assert_eq!(found("uper"), "command line: key `shelf`: `uper` is none of upper, lower; did you mean `upper`?");
+        assert_eq!(found("x"), "command line: key `shelf`: `x` is none of upper, lower");
     }
 
     #[test]
