@@ -12,6 +12,7 @@ use std::{
 use arrow_array::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
+use sideline_api::models::Models;
 
 /// The program under test.
 pub const SIDELINE: &str = env!("CARGO_BIN_EXE_sideline");
@@ -179,9 +180,11 @@ pub fn tool(name: &str) -> bool {
 
 /// True when the models of the fight and its clip are installed; says a word when they are not.
 pub fn models() -> bool {
-    for file in ["onnx/blazepose_detector.onnx", "onnx/blazepose_lite.onnx", "clips/athletes.mp4"] {
-        if !repository().join("models").join(file).is_file() {
-            println!("skipped: no models/{file}; `sideline models fetch` installs it");
+    let catalogue = Models::open(repository()).unwrap();
+    for name in ["blazepose_detector", "blazepose_lite", "athletes"] {
+        let entry = catalogue.models().iter().chain(catalogue.clips()).find(|entry| entry.name == name).unwrap();
+        if !repository().join(&entry.path).is_file() {
+            println!("skipped: no {}; `sideline models fetch {name}` installs it", entry.path.display());
             return false;
         }
     }

@@ -117,7 +117,7 @@ fn suppress(mut found: Vec<Detection>) -> Vec<Detection> {
 }
 
 /// Intersection over union of two boxes x1 y1 x2 y2.
-pub(crate) fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
+pub fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
     let width = a[2].min(b[2]) - a[0].max(b[0]);
     let height = a[3].min(b[3]) - a[1].max(b[1]);
     let shared = width.max(0.0) * height.max(0.0);

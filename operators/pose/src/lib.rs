@@ -1,59 +1,47 @@
 //! Pose: frames in, the joints of the people in them out.
 //!
-//! `region` is the square around a person, `landmarks` the model that places joints in it and tells where the person will
-//! be looked for next, `detector` the model that finds people who are not followed yet. This file says when each runs.
+//! `region` is the square around a person. `landmarks` runs a model that places joints in it and tells where the person
+//! will be looked for next: `blazepose` or `movenet` reads what it gave. `detector` is the model that finds people who are
+//! not followed yet, `pace` chooses the landmark model where it is left open. This file says when each runs.
 #![forbid(unsafe_code)]
 
+pub mod bench;
+mod blazepose;
 pub mod detector;
 pub mod landmarks;
+mod looker;
+mod model;
+mod movenet;
+mod pace;
 pub mod region;
+
+pub use model::{Choice, Model};
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{Config, Context, Frame, Inputs, Operator, Outputs, PortType, Resources, Result, Spec, tables};
 
 use detector::Detector;
-use landmarks::{Landmarker, Landmarks};
+use landmarks::Landmarks;
+use looker::Looker;
 use region::PersonRegion;
 use sideline_inference::Region;
 
-/// Which landmark model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Model {
-    /// The fastest.
-    Lite,
-    /// More exact, at about twice the time.
-    Full,
-    /// The most exact; many times slower.
-    Heavy,
-}
-
-impl Model {
-    /// As written in configurations and in the column `model`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Model::Lite => "lite",
-            Model::Full => "full",
-            Model::Heavy => "heavy",
-        }
-    }
-
-    fn file(self) -> &'static str {
-        match self {
-            Model::Lite => "blazepose_lite",
-            Model::Full => "blazepose_full",
-            Model::Heavy => "blazepose_heavy",
-        }
-    }
-}
-
-/// Places 33 joints on every person, in pixels and in metres.
+/// Places joints on every person: BlazePose 33 in pixels and in metres, MoveNet 17 in pixels.
 #[derive(Clone, Debug, PartialEq, Config)]
 pub struct PoseConfig {
-    /// `lite`, `full` or `heavy`. A heavier one places joints more exactly and takes longer: `full` about twice as long as
-    /// `lite`, `heavy` many times.
+    /// `lite`, `full` or `heavy` (BlazePose), `movenet`, or `auto`. A heavier one places joints more exactly and takes longer:
+    /// `full` about twice as long as `lite`, `heavy` nine times; `bench pose` measures them. `movenet` places COCO's 17
+    /// joints without depth and metres, so that motion has no velocities; it takes a little less than `full`. `auto` runs,
+    /// live, the heaviest of `lite`, `full` and `heavy` that keeps up: it begins with `lite`, looks at what frames take,
+    /// changes at most every few seconds and logs each change with its figures; the column `model` says which saw a row.
+    /// In `complete` mode time decides nothing, so that a run gives the same bytes again: there `auto` is `full`.
     #[config(default = "lite")]
-    pub model: Model,
+    pub model: Choice,
+    /// Most people of a frame whose crops go through the model in one run; on TensorRT always one. Higher takes up to a
+    /// twelfth less time for each of several people (`bench pose`) and more memory; 1 runs it for each person alone, with
+    /// the same joints.
+    #[config(default = 4, live, range(1, 30))]
+    pub batch: u32,
     /// Most people followed at a time; the largest are preferred. Higher also follows bystanders, from whom the tracker
     /// chooses; lower saves one run of the landmark model per person and frame.
     #[config(default = 3, live, range(1, 30))]
@@ -103,7 +91,7 @@ const LARGER: f32 = 1.3;
 pub struct Pose {
     config: PoseConfig,
     detector: Detector,
-    landmarker: Landmarker,
+    looker: Looker,
     /// The people of the frame in hand, those followed longest first.
     seen: Vec<Landmarks>,
 }
@@ -120,18 +108,21 @@ impl Operator for Pose {
     }
 
     fn models(config: &PoseConfig) -> Vec<String> {
-        vec![detector::MODEL.into(), config.model.file().into()]
+        let landmarks = config.model.models().iter().map(|model| model.entry().to_owned());
+        std::iter::once(detector::MODEL.to_owned()).chain(landmarks).collect()
     }
 
     fn new(config: PoseConfig, resources: &Resources) -> Result<Self> {
-        let landmarker = Landmarker::new(resources, config.model.file())?;
-        Ok(Self { detector: Detector::new(resources)?, landmarker, config, seen: Vec::new() })
+        let looker = Looker::new(config.model, resources)?;
+        Ok(Self { detector: Detector::new(resources)?, looker, config, seen: Vec::new() })
     }
 
-    fn process(&mut self, _cx: &Context, input: &Inputs, memory: &mut Memory, out: &mut Outputs) -> Result<()> {
+    fn process(&mut self, cx: &Context, input: &Inputs, memory: &mut Memory, out: &mut Outputs) -> Result<()> {
         let frame = input.frame("frames")?;
+        self.looker.begin();
         self.follow(frame, memory)?;
         let rows: Vec<tables::Pose> = self.seen.iter().map(|seen| self.row(frame, seen)).collect();
+        self.looker.end(cx);
         out.rows("poses", &rows)
     }
 
@@ -156,8 +147,8 @@ impl Pose {
         let regions = std::mem::take(&mut memory.regions);
         let followed = regions.len();
         let mut lost = None;
-        for region in &regions {
-            match self.look_at(frame, region)? {
+        for (region, seen) in regions.iter().zip(self.look_at(frame, &regions)?) {
+            match seen {
                 // Two regions may slide onto one person: who is followed longer stays.
                 Some(seen) if self.seen.iter().all(|other| other.distance(&seen) > SAME_JOINTS) => self.seen.push(seen),
                 Some(_) => {}
@@ -214,8 +205,8 @@ impl Pose {
             }
         }
         // Twice: the detector's region is a rough one, and the first frame's joints are to be as good as later ones.
-        let Some(first) = self.look_at(frame, region)? else { return Ok(()) };
-        let Some(seen) = self.look_at(frame, &first.next)? else { return Ok(()) };
+        let Some(first) = self.look_at(frame, &[*region])?.pop().flatten() else { return Ok(()) };
+        let Some(seen) = self.look_at(frame, &[first.next])?.pop().flatten() else { return Ok(()) };
         let corners = seen.corners(frame.width() as f32, frame.height() as f32);
         let known = |other: &Landmarks| {
             let theirs = other.corners(frame.width() as f32, frame.height() as f32);
@@ -231,15 +222,17 @@ impl Pose {
         Ok(())
     }
 
-    /// Runs the landmark model on a region; `None` when nobody is there.
-    fn look_at(&mut self, frame: &Frame, region: &PersonRegion) -> Result<Option<Landmarks>> {
+    /// Runs the landmark model on some regions; `None` for each in which nobody is.
+    fn look_at(&mut self, frame: &Frame, regions: &[PersonRegion]) -> Result<Vec<Option<Landmarks>>> {
         let (width, height) = (frame.width() as f32, frame.height() as f32);
-        if !region.usable(width, height) {
-            return Ok(None);
-        }
-        let seen = self.landmarker.see(frame, region)?;
-        let there = seen.is_finite() && seen.score >= self.config.pose_score && seen.next.usable(width, height);
-        Ok(there.then_some(seen))
+        let usable: Vec<PersonRegion> = regions.iter().copied().filter(|region| region.usable(width, height)).collect();
+        let mut seen = self.looker.see(frame, &usable, self.config.batch as usize)?.into_iter();
+        let there = |seen: &Landmarks| seen.score >= self.config.pose_score && seen.next.usable(width, height);
+        let answers = regions.iter().map(|region| {
+            let answer = if region.usable(width, height) { seen.next().flatten() } else { None };
+            answer.filter(there)
+        });
+        Ok(answers.collect())
     }
 
     /// A row of the table `poses`.
@@ -254,7 +247,7 @@ impl Pose {
             x2,
             y2,
             score: seen.score,
-            model: self.config.model.name().into(),
+            model: self.looker.model().name().into(),
             joints: seen.joints.map(|[x, y, z, visibility]| [x / width, y / height, z / width, visibility]),
             world: seen.world,
         }

@@ -45,6 +45,11 @@ impl PersonRegion {
             && self.rotation.is_finite()
     }
 
+    /// The same, not turned: for a model that knows people upright only.
+    pub fn upright(&self) -> Self {
+        Self { rotation: 0.0, ..*self }
+    }
+
     /// For the sampler.
     pub fn square(&self) -> Region {
         Region::square(self.x, self.y, self.size, self.rotation)

@@ -8,12 +8,12 @@ use std::{
 };
 
 use sideline_api::{
-    Color, Encoding, Failure, Frame, Values,
+    Color, Config, Encoding, Failure, Frame, Operator, Values,
     models::{Models, sha256},
     tables,
     testing::{Harness, Setup},
 };
-use sideline_pose::Pose;
+use sideline_pose::{Pose, PoseConfig};
 
 /// `b = a + a` on f32 [1, 4]: ONNX opset 13, written by the `onnx` package.
 const TWICE: &[u8] =
@@ -38,7 +38,8 @@ fn house(folder: &Path, bytes: Option<&[u8]>) -> Models {
         std::fs::remove_file(&file).unwrap();
     }
     let entry = |name: &str| format!("  - {{name: {name}, path: models/model.onnx, sha256: {checksum}}}\n");
-    let entries: String = ["blazepose_detector", "blazepose_lite", "blazepose_full"].map(entry).concat();
+    let entries: String =
+        ["blazepose_detector", "blazepose_lite", "blazepose_full", "movenet_lightning"].map(entry).concat();
     std::fs::write(folder.join("models/models.yml"), format!("models:\n{entries}")).unwrap();
     Models::open(folder).unwrap()
 }
@@ -76,20 +77,39 @@ fn broken_models_and_those_of_another_shape_are_refused() {
     let broken = refusal(house(folder.path(), Some(b"no model at all")));
     assert!(broken.contains("model.onnx cannot be loaded"), "{broken}");
     let other = refusal(house(folder.path(), Some(TWICE)));
-    assert!(other.contains("input `input_1` f32 [1, 256, 256, 3] expected, it has `a`"), "{other}");
+    assert!(other.contains("model `blazepose_lite` is not what it should be"), "{other}");
+    assert!(other.contains("input `input_1` f32 [-1, 256, 256, 3] expected, it has `a`"), "{other}");
+    let movenet = harness([("model", "movenet")], house(folder.path(), Some(TWICE))).err().unwrap();
+    assert!(movenet.message.contains("input `image` f32 [-1, 192, 192, 3] expected, it has `a`"), "{movenet}");
+    assert!(movenet.message.contains("sideline models fetch movenet_lightning"), "{movenet}");
 }
 
 #[test]
 fn a_model_that_does_not_exist_is_a_configuration_error() {
-    let error = harness([("model", "light")], Models::default()).err().unwrap();
+    let error = harness([("model", "hevy")], Models::default()).err().unwrap();
     assert_eq!(error.failure, Failure::Config);
-    assert!(error.message.contains("key `model`") && error.message.contains("lite"), "{error}");
+    let words = "key `model`: `hevy` is none of lite, full, heavy, movenet, auto; did you mean `heavy`?";
+    assert!(error.message.contains(words), "{error}");
+}
+
+#[test]
+fn check_is_told_every_model_that_may_run() {
+    let models = |model: &str| {
+        Pose::models(&PoseConfig::from_values(&[("model", model)].into()).unwrap())
+            .iter()
+            .map(|name| name.trim_start_matches("blazepose_").to_owned())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(models("full"), "detector full");
+    assert_eq!(models("movenet"), "detector movenet_lightning");
+    assert_eq!(models("auto"), "detector lite full heavy");
 }
 
 /// Frames of the clip at 30 fps and a third of its size, or why there are none.
 fn athletes(frames: usize) -> Result<(Models, Vec<Frame>), String> {
     let models = Models::open(root()).map_err(|error| error.message)?;
-    for model in ["blazepose_detector", "blazepose_lite"] {
+    for model in ["blazepose_detector", "blazepose_lite", "blazepose_full", "blazepose_heavy", "movenet_lightning"] {
         models.present(model).map_err(|error| error.message)?;
     }
     sideline_inference::environment::start(&root()).map_err(|error| error.message)?;
@@ -121,34 +141,129 @@ fn people(harness: &mut Harness<Pose>, frame: &Frame) -> Vec<tables::Pose> {
     harness.expect("poses")
 }
 
+/// The poses of each frame; that they are sound, and both athletes in at least 46 of the 50 frames.
+fn both_athletes(model: &'static str, models: &Models, frames: &[Frame]) -> Vec<Vec<tables::Pose>> {
+    let mut harness = harness([("model", model)], models.clone()).unwrap();
+    let rows: Vec<Vec<tables::Pose>> = frames.iter().map(|frame| people(&mut harness, frame)).collect();
+    let mut both = 0;
+    for poses in &rows {
+        assert!(poses.len() <= 3);
+        for pose in poses {
+            assert!(pose.score >= 0.5 && pose.x1 < pose.x2 && pose.y1 < pose.y2 && pose.model == model);
+            assert!(pose.x1 >= 0.0 && pose.y1 >= 0.0 && pose.x2 <= 362.0 && pose.y2 <= 640.0);
+        }
+        // One stands at the left, the other in the middle.
+        let middle = |pose: &tables::Pose| (pose.x1 + pose.x2) / 2.0;
+        both += usize::from(poses.iter().any(|p| middle(p) < 110.0) && poses.iter().any(|p| middle(p) > 110.0));
+    }
+    assert_eq!(rows.len(), 50);
+    println!("{model}: both athletes in {both} of 50 frames");
+    assert!(both >= 46, "{model}: both athletes in {both} of 50 frames");
+    rows
+}
+
 #[test]
 fn both_athletes_are_followed_through_the_clip() {
     let (models, frames) = match athletes(50) {
         Ok(found) => found,
         Err(why) => return println!("skipped: {why}"),
     };
-    let mut harness = harness([("model", "lite")], models).unwrap();
-    let (mut both, mut heights) = (0, Vec::new());
-    for frame in &frames {
-        let poses = people(&mut harness, frame);
-        assert!(poses.len() <= 3);
-        for pose in &poses {
-            assert!(pose.score >= 0.5 && pose.x1 < pose.x2 && pose.y1 < pose.y2 && pose.model == "lite");
-            assert!(pose.x1 >= 0.0 && pose.y1 >= 0.0 && pose.x2 <= 362.0 && pose.y2 <= 640.0);
-            assert!(pose.joints.iter().flatten().chain(pose.world.iter().flatten()).all(|v| v.is_finite()));
-            heights.push(pose.world[29][1] - pose.world[0][1]);
-        }
-        // One stands at the left, the other in the middle.
-        let middle = |pose: &tables::Pose| (pose.x1 + pose.x2) / 2.0;
-        both += usize::from(poses.iter().any(|p| middle(p) < 110.0) && poses.iter().any(|p| middle(p) > 110.0));
-    }
-    assert_eq!(frames.len(), 50);
-    println!("both athletes in {both} of 50 frames");
-    assert!(both >= 46, "both athletes in {both} of 50 frames");
+    let rows = both_athletes("lite", &models, &frames);
+    let poses = || rows.iter().flatten();
+    assert!(poses().all(|pose| pose.joints.iter().flatten().chain(pose.world.iter().flatten()).all(|v| v.is_finite())));
     // From heel to nose a grown person measures a metre and a half.
+    let mut heights: Vec<f32> = poses().map(|pose| pose.world[29][1] - pose.world[0][1]).collect();
     heights.sort_by(f32::total_cmp);
     let height = heights[heights.len() / 2];
     assert!((1.2..1.8).contains(&height), "{height} m");
+}
+
+#[test]
+fn movenet_fills_its_seventeen_joints_where_blazepose_has_them() {
+    let (models, frames) = match athletes(50) {
+        Ok(found) => found,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    let rows = both_athletes("movenet", &models, &frames);
+    let theirs = both_athletes("full", &models, &frames);
+    let coco = [0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28];
+    let (mut apart, mut boxes) = (Vec::new(), Vec::new());
+    for (poses, theirs) in rows.iter().zip(&theirs) {
+        for pose in poses {
+            for (i, [x, y, z, visibility]) in pose.joints.iter().enumerate() {
+                let known = coco.contains(&i);
+                assert!(z.is_nan() && [x, y, visibility].iter().all(|value| value.is_nan() != known), "joint {i}");
+                assert!(!known || (0.0..=1.0).contains(visibility));
+            }
+            assert!(pose.world.iter().flatten().all(|value| value.is_nan()));
+            let overlap = |other: &&tables::Pose| {
+                let corners = |p: &tables::Pose| [p.x1, p.y1, p.x2, p.y2];
+                sideline_pose::detector::overlap(&corners(pose), &corners(other))
+            };
+            let Some(other) = theirs.iter().max_by(|a, b| overlap(a).total_cmp(&overlap(b))) else { continue };
+            boxes.push(overlap(&other));
+            let limbs = [11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28];
+            apart.extend(limbs.iter().filter(|i| pose.joints[**i][3] >= 0.5).map(|i| {
+                let (a, b) = (pose.joints[*i], other.joints[*i]);
+                ((a[0] - b[0]) * 362.0).hypot((a[1] - b[1]) * 640.0)
+            }));
+        }
+    }
+    let median = |values: &mut Vec<f32>| {
+        values.sort_by(f32::total_cmp);
+        values[values.len() / 2]
+    };
+    let (apart, boxes) = (median(&mut apart), median(&mut boxes));
+    println!("movenet beside full: limbs {apart:.1} px apart (people of 220 px), boxes overlap by {boxes:.2}");
+    // The two were taught hips and shoulders a little differently.
+    assert!(apart < 10.0, "limbs are {apart} px apart");
+    assert!(boxes > 0.7, "boxes overlap by {boxes}");
+}
+
+#[test]
+fn people_looked_at_together_have_the_joints_they_have_alone() {
+    let (models, frames) = match athletes(12) {
+        Ok(found) => found,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    for model in ["lite", "full", "heavy", "movenet"] {
+        let run = |batch: u32| -> Vec<Vec<tables::Pose>> {
+            let values = [("model", serde_json::json!(model)), ("batch", serde_json::json!(batch))];
+            let mut harness = harness(values, models.clone()).unwrap();
+            frames.iter().map(|frame| people(&mut harness, frame)).collect()
+        };
+        let (alone, together) = (run(1), run(4));
+        assert!(alone[11].len() >= 2);
+        let mut worst = 0.0_f32;
+        for (a, b) in alone.iter().flatten().zip(together.iter().flatten()) {
+            for (a, b) in a.joints.iter().zip(&b.joints).filter(|(a, _)| a[0].is_finite()) {
+                worst = worst.max(((a[0] - b[0]) * 362.0).hypot((a[1] - b[1]) * 640.0));
+            }
+        }
+        println!("{model}: {worst:.5} px apart at most");
+        // Each frame's region follows from the joints before: what little the sums differ by does not grow.
+        assert!(worst < 0.05, "{model}: {worst} px apart");
+        assert_eq!(alone.iter().map(Vec::len).collect::<Vec<_>>(), together.iter().map(Vec::len).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn auto_is_full_where_time_must_not_decide_and_live_the_heaviest_that_keeps_up() {
+    let (models, frames) = match athletes(12) {
+        Ok(found) => found,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    let mut complete = harness([("model", "auto")], models.clone()).unwrap();
+    assert!(people(&mut complete, &frames[0]).iter().all(|pose| pose.model == "full"));
+    // The harness's clock stands still: a frame takes no time, and after three seconds of media heavy is taken.
+    let setup = Setup { models, mode: sideline_api::Mode::Live, interval: 500_000_000, ..Setup::default() };
+    let mut live = Harness::<Pose>::with([("model", "auto")], setup).unwrap();
+    let names: Vec<String> = frames.iter().map(|frame| people(&mut live, frame)[0].model.clone()).collect();
+    assert_eq!(names[0], "lite");
+    assert_eq!(names[11], "heavy");
+    let change = names.iter().position(|name| name == "heavy").unwrap();
+    assert!(names[..change].iter().all(|name| name == "lite") && names[change..].iter().all(|name| name == "heavy"));
+    assert_eq!(change, 7, "the frame at 3.0 s decides for the one after it");
 }
 
 #[test]

@@ -1,6 +1,6 @@
-"""What models/reference/blazepose.py says of raw I420 frames, as JSON for tests/reference.rs.
+"""What models/reference/blazepose.py and movenet.py say of raw I420 frames, as JSON for tests/reference.rs.
 
-    python reference.py REFERENCE MODELS I420 WIDTHxHEIGHT FRAMES OUT
+    python reference.py REFERENCES MODELS I420 WIDTHxHEIGHT FRAMES OUT
 
 The landmark model of fast-moving people is bistable: rounding its input to 8 bits turns single joints by 30 pixels. So that
 two implementations can be compared to a pixel they must see the same picture. Beside its own (RGB of the whole frame first,
@@ -8,18 +8,18 @@ chroma by nearest sample) the reference is therefore given what `sideline-infere
 interpolated where the point lies, chroma sited as in H.264, then converted. Both are written out.
 """
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
-reference, models, raw, size, count, out = sys.argv[1:]
-spec = importlib.util.spec_from_file_location("blazepose", reference)
-blazepose = importlib.util.module_from_spec(spec)
-sys.modules["blazepose"] = blazepose
-spec.loader.exec_module(blazepose)
+references, models, raw, size, count, out = sys.argv[1:]
+sys.path.insert(0, references)
+
+import blazepose
+import movenet
+
 WIDTH, HEIGHT = (int(n) for n in size.split("x"))
 KR, KB = 0.2126, 0.0722
 
@@ -63,6 +63,7 @@ def pose_json(pose) -> dict:
 
 
 model = blazepose.BlazePose(Path(models), "lite")
+coco = movenet.MoveNet(Path(models))
 sample_rgb = blazepose.sample
 frames = []
 for number, rgb in blazepose.read_i420(Path(raw), WIDTH, HEIGHT, "bt709", list(range(int(count)))):
@@ -74,13 +75,16 @@ for number, rgb in blazepose.read_i420(Path(raw), WIDTH, HEIGHT, "bt709", list(r
     people = []
     for detection in model.detect(rgb, blazepose.tiles(WIDTH, HEIGHT, 2), taps=4):
         region = blazepose.region_of(detection.keypoints[0], detection.keypoints[1])
-        blazepose.sample = sample_planes
+        blazepose.sample = movenet.sample = sample_planes
         same = model.pose(planes, region)
+        # MoveNet is shown people as they stand in the frame.
+        seventeen = coco.pose(planes, blazepose.Region(region.centre, region.size))
         blazepose.sample = sample_rgb
         people.append({
             "region": blazepose.region_json(region),
             "planes": pose_json(same),
             "rgb": pose_json(model.pose(rgb, region)),
+            "movenet": {"joints": seventeen.joints.tolist(), "scores": seventeen.scores.tolist()},
         })
     frames.append(people)
 Path(out).write_text(json.dumps(frames))

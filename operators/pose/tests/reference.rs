@@ -1,4 +1,4 @@
-//! BlazePose in Rust against the same ONNX models run by Python (models/reference/blazepose.py), on raw frames that both
+//! BlazePose and MoveNet in Rust against the same ONNX models run by Python (models/reference), on raw frames that both
 //! read: every joint that can be seen lies within one pixel of a 1080p frame.
 //!
 //! `reference.py` beside this file tells why the reference is also given our way of sampling; its own is compared as well,
@@ -15,7 +15,12 @@ use std::{
 use serde_json::Value;
 use sideline_api::{Color, Device, Encoding, Frame, Matrix, Mode, Resources, clock::WallClock, models::Models};
 use sideline_inference::Region;
-use sideline_pose::{detector::Detector, landmarks::Landmarker, region::PersonRegion};
+use sideline_pose::{
+    Model,
+    detector::Detector,
+    landmarks::{Landmarker, Landmarks},
+    region::PersonRegion,
+};
 
 const WIDTH: usize = 1920;
 const HEIGHT: usize = 1080;
@@ -27,8 +32,11 @@ fn root() -> PathBuf {
 
 /// What is missing, if something is.
 fn missing(python: &Path) -> Option<String> {
-    let files = ["models/clips/athletes.mp4", "models/onnx/blazepose_detector.onnx", "models/onnx/blazepose_lite.onnx"];
-    let file = files.iter().map(|file| root().join(file)).chain([python.to_owned()]).find(|file| !file.exists());
+    let catalogue = Models::open(root()).unwrap();
+    let needed = ["athletes", "blazepose_detector", "blazepose_lite", "movenet_lightning"];
+    let entries = catalogue.models().iter().chain(catalogue.clips());
+    let files = entries.filter(|entry| needed.contains(&entry.name.as_str())).map(|entry| root().join(&entry.path));
+    let file = files.chain([python.to_owned()]).find(|file| !file.exists());
     if let Some(file) = file {
         return Some(format!("{} (run `cargo xtask setup`)", file.display()));
     }
@@ -68,6 +76,19 @@ fn region(value: &Value) -> PersonRegion {
     PersonRegion { x: centre[0], y: centre[1], size: number("size"), rotation: number("rotation") }
 }
 
+/// How far a joint of MoveNet lies from the reference's at most, px; that the scores agree.
+fn movenet_apart(seen: &Landmarks, theirs: &Value) -> f32 {
+    let coco = [0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28];
+    let scores = numbers(&theirs["scores"]);
+    let mut worst = 0.0_f32;
+    for (k, i) in coco.into_iter().enumerate() {
+        let ([x, y, _, visibility], point) = (seen.joints[i], numbers(&theirs["joints"][k]));
+        assert!((visibility - (scores[k] / 0.6).min(1.0)).abs() < 1e-3, "joint {i}: score");
+        worst = worst.max((x - point[0]).hypot(y - point[1]));
+    }
+    worst
+}
+
 #[test]
 fn joints_agree_with_the_python_reference_to_a_pixel() {
     let python = root().join(".venv/bin/python");
@@ -89,7 +110,7 @@ fn joints_agree_with_the_python_reference_to_a_pixel() {
     assert!(decoded.status.success(), "{}", String::from_utf8_lossy(&decoded.stderr));
     let reference = Command::new(&python)
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference.py"))
-        .args([root().join("models/reference/blazepose.py"), root().join("models/onnx"), raw.clone()])
+        .args([root().join("models/reference"), root().join("models/onnx"), raw.clone()])
         .args([format!("{WIDTH}x{HEIGHT}"), FRAMES.to_string()])
         .arg(&json)
         .output()
@@ -101,16 +122,20 @@ fn joints_agree_with_the_python_reference_to_a_pixel() {
     assert_eq!(bytes.len(), FRAMES * size);
 
     let resources = resources();
-    let mut landmarker = Landmarker::new(&resources, "blazepose_lite").unwrap();
+    let mut landmarker = Landmarker::new(&resources, Model::Lite).unwrap();
+    let mut movenet = Landmarker::new(&resources, Model::Movenet).unwrap();
     let mut detector = Detector::new(&resources).unwrap();
     let (mut people, mut apart, mut apart_rgb) = (0, Vec::new(), Vec::new());
-    let (mut worst_world, mut worst_next) = (0.0_f32, 0.0_f32);
+    let (mut worst_world, mut worst_next, mut worst_movenet) = (0.0_f32, 0.0_f32, 0.0_f32);
     for (number, bytes) in bytes.chunks_exact(size).enumerate() {
         let color = Color { matrix: Matrix::Bt709, full_range: false };
         let frame = Frame::from_packed(WIDTH as u32, HEIGHT as u32, Encoding::I420, color, bytes.to_vec()).unwrap();
         let theirs = reference[number].as_array().unwrap();
         for them in theirs {
-            let seen = landmarker.see(&frame, &region(&them["region"])).unwrap();
+            let one =
+                |model: &mut Landmarker| model.see(&frame, &[region(&them["region"])], 1).unwrap().remove(0).unwrap();
+            worst_movenet = worst_movenet.max(movenet_apart(&one(&mut movenet), &them["movenet"]));
+            let seen = one(&mut landmarker);
             let same = &them["planes"];
             let (visibility, world) = (numbers(&same["visibility"]), same["world"].as_array().unwrap());
             people += 1;
@@ -155,6 +180,8 @@ fn joints_agree_with_the_python_reference_to_a_pixel() {
         "{people} people, {joints} joints; px apart (median, 95 %, worst): {same:.4?}; by whole-frame RGB: {rgb:.3?}"
     );
     println!("worst of the joints in metres: {worst_world:.5}, of the next region: {worst_next:.4} px");
+    println!("MoveNet's joints: {worst_movenet:.4} px apart at most");
+    assert!(worst_movenet < 1.0);
     assert!(worst_world < 0.01 && worst_next < 0.5);
     assert!(rgb.0 < 1.0, "the whole-frame conversion gives other joints: {rgb:?}");
 }

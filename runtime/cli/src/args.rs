@@ -205,6 +205,12 @@ pub enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// A person's joints by each landmark model; one crop a run beside several.
+    Pose {
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// The tracker with 25 objects; beside SORT.
     Tracker {
         /// Print as JSON.

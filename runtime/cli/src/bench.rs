@@ -3,6 +3,7 @@
 mod dora;
 pub mod fight;
 pub mod hops;
+pub mod pose;
 pub mod preprocess;
 pub mod tracker;
 

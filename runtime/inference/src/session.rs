@@ -27,7 +27,10 @@ impl Session {
     /// When the model is unknown, missing, changed or broken, ONNX Runtime is not found (exit code 2), or the device
     /// cannot be used (exit code 5).
     pub fn load(resources: &Resources, model: &str) -> Result<Self> {
-        Self::from_file(&resources.model(model)?, resources.device, resources.models.home())
+        let mut session = Self::from_file(&resources.model(model)?, resources.device, resources.models.home())?;
+        // Errors name what `sideline models fetch` takes; the file may be called otherwise.
+        session.name = model.to_owned();
+        Ok(session)
     }
 
     /// Loads a model file. `home` is the folder that holds `models/` and perhaps `.venv/`.
@@ -73,7 +76,7 @@ impl Session {
         self.device
     }
 
-    /// The file's name without its ending, as errors name it.
+    /// Its name in models.yml, else the file's without its ending: as errors name it.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -84,7 +87,7 @@ impl Session {
     }
 
     /// Checks that the model has exactly these inputs, in this order, f32, of these shapes. A dimension that the model
-    /// leaves open (-1) fits any.
+    /// leaves open (-1) fits any; where -1 is expected it must be open.
     ///
     /// # Errors
     /// Names what the model has instead.
