@@ -8,7 +8,9 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{Bench, dora, finish, frame_times, json, models, parquet, repository, rows, shared_data, tool};
+use support::{
+    Bench, dora, finish, frame_times, installed, json, models, parquet, repository, rows, shared_data, tool,
+};
 
 /// The tables that fight.yml records.
 const TABLES: [&str; 3] = ["tracks", "poses", "motion"];
@@ -121,6 +123,33 @@ fn a_second_run_gives_the_same_bytes_and_the_same_video() {
     if tool("ffprobe") {
         let [a, b] = [a, b].map(|run| frame_times(&run.join("overlay.mp4")));
         assert_eq!((a.len(), &a), (42, &b));
+    }
+}
+
+#[test]
+fn other_models_give_the_same_rows_again_and_say_who_saw() {
+    if !models() || !installed("blazepose_full") || !installed("movenet_lightning") {
+        return;
+    }
+    let bench = Bench::new();
+    put_fight(&bench, "fight", &athletes(), SHORT, Perception::Fused);
+    // Where time must not decide, `auto` is a fixed model.
+    for (model, saw) in [("movenet", "movenet"), ("auto", "full")] {
+        let set = format!("perception.model={model}");
+        let [a, b] = ["a", "b"].map(|out| run_here(&bench, "fight", &format!("{model}-{out}"), &["--set", &set]));
+        assert_same_rows(&a, &b);
+        let poses = rows(a.join("poses.jsonl"));
+        assert!(poses.iter().all(|row| row["model"] == saw), "{model}");
+        if model == "movenet" {
+            // What it does not know is null: the mouth's left corner, depth, metres; and so no velocity.
+            let unknown = |row: &Value| row["joints"][9][0].is_null() && row["joints"][11][2].is_null();
+            assert!(
+                poses.iter().all(|row| unknown(row) && row["joints"][11][0].is_f64() && row["world"][0][0].is_null())
+            );
+            assert!(rows(a.join("motion.jsonl")).iter().all(|row| row["velocity_norm"].is_null()));
+        }
+        let named: BTreeSet<&str> = poses.iter().filter_map(|row| row["fighter"].as_str()).collect();
+        assert!(named.is_superset(&BTreeSet::from(["fighter_1", "fighter_2"])), "{model}: {named:?}");
     }
 }
 

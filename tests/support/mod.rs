@@ -180,15 +180,18 @@ pub fn tool(name: &str) -> bool {
 
 /// True when the models of the fight and its clip are installed; says a word when they are not.
 pub fn models() -> bool {
+    ["blazepose_detector", "blazepose_lite", "athletes"].iter().all(|name| installed(name))
+}
+
+/// True when a model or clip of models.yml is installed; says a word when it is not.
+pub fn installed(name: &str) -> bool {
     let catalogue = Models::open(repository()).unwrap();
-    for name in ["blazepose_detector", "blazepose_lite", "athletes"] {
-        let entry = catalogue.models().iter().chain(catalogue.clips()).find(|entry| entry.name == name).unwrap();
-        if !repository().join(&entry.path).is_file() {
-            println!("skipped: no {}; `sideline models fetch {name}` installs it", entry.path.display());
-            return false;
-        }
+    let entry = catalogue.models().iter().chain(catalogue.clips()).find(|entry| entry.name == name).unwrap();
+    let there = repository().join(&entry.path).is_file();
+    if !there {
+        println!("skipped: no {}; `sideline models fetch {name}` installs it", entry.path.display());
     }
-    true
+    there
 }
 
 /// The time of every frame of a video, in seconds as ffprobe writes them; the frames are decoded.

@@ -59,7 +59,8 @@ pub struct PoseConfig {
     #[config(default = 0.5, live, range(0, 1))]
     pub detect_score: f32,
     /// Score of the landmark model below which a person is lost. Higher loses people sooner and lets the detector find
-    /// them anew; lower holds on longer, and may stay where nobody is.
+    /// them anew; lower holds on longer, and may stay where nobody is. MoveNet has no such score: there it is the mean of
+    /// its joints' scores, scaled so that 0.5 is as likely a person as not.
     #[config(default = 0.5, live, range(0, 1))]
     pub pose_score: f32,
 }

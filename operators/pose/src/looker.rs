@@ -11,8 +11,8 @@ use crate::{
     region::PersonRegion,
 };
 
-/// What `auto` is where time must not decide: `full`, which sees far fewer people who are not there than `lite` and places
-/// joints nearly as `heavy` does, in a fifth of its time.
+/// What `auto` is where time must not decide: `full`, which sees far fewer people who are not there than `lite` does, in a
+/// fifth of the time of `heavy`.
 const UNTIMED: Model = Model::Full;
 
 /// Runs the landmark model; with `auto`, in live mode, the one that keeps up.

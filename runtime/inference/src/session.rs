@@ -27,10 +27,8 @@ impl Session {
     /// When the model is unknown, missing, changed or broken, ONNX Runtime is not found (exit code 2), or the device
     /// cannot be used (exit code 5).
     pub fn load(resources: &Resources, model: &str) -> Result<Self> {
-        let mut session = Self::from_file(&resources.model(model)?, resources.device, resources.models.home())?;
         // Errors name what `sideline models fetch` takes; the file may be called otherwise.
-        session.name = model.to_owned();
-        Ok(session)
+        Self::named(model, &resources.model(model)?, resources.device, resources.models.home())
     }
 
     /// Loads a model file. `home` is the folder that holds `models/` and perhaps `.venv/`.
@@ -38,7 +36,11 @@ impl Session {
     /// # Errors
     /// As [`Self::load`].
     pub fn from_file(path: &Path, device: Device, home: &Path) -> Result<Self> {
-        let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy();
+        Self::named(&name, path, device, home)
+    }
+
+    fn named(name: &str, path: &Path, device: Device, home: &Path) -> Result<Self> {
         if !path.is_file() {
             return Err(Error::model(format!("model file {} is missing", path.display())));
         }
@@ -47,7 +49,7 @@ impl Session {
             let Some(candidate) = candidates.next() else {
                 return Err(Error::gpu(format!("model {name}: there is no device to try")));
             };
-            match Self::open(path, &name, *candidate, home) {
+            match Self::open(path, name, *candidate, home) {
                 // A GPU may fail when its provider is made, or only when the model is put on it.
                 Err(error) if error.failure == Failure::Gpu && candidates.peek().is_some() => {
                     tracing::info!(model = %name, reason = %error, "the GPU cannot be used, the CPU is");
