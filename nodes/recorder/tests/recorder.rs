@@ -286,6 +286,7 @@ fn resources(folder: &Path, ty: PortType) -> Resources {
         run_dir: folder.into(),
         run: "run".into(),
         inputs: vec![input],
+        outputs: vec![],
         search: vec![],
         models: Arc::new(Models::default()),
         clock: Arc::new(VirtualClock::default()),

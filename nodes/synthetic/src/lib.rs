@@ -126,6 +126,7 @@ mod tests {
             run_dir: ".".into(),
             run: "test".into(),
             inputs: vec![],
+            outputs: vec![],
             search: vec![],
             models: Arc::new(Models::default()),
             clock: Arc::new(VirtualClock::default()),

@@ -60,6 +60,7 @@ fn resources() -> Resources {
         run_dir: std::env::temp_dir(),
         run: "test".into(),
         inputs: vec![],
+        outputs: vec![],
         search: vec![],
         models: Arc::new(Models::open(root()).unwrap()),
         clock: Arc::new(WallClock),

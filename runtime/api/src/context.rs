@@ -58,6 +58,8 @@ pub struct Resources {
     pub run: String,
     /// The inputs as they are wired.
     pub inputs: Vec<WiredInput>,
+    /// Names of the outputs that somebody reads: what nobody reads need not be made.
+    pub outputs: Vec<String>,
     /// Folder of the file that names this node, then the working directory, then the house of Sideline.
     pub search: Vec<PathBuf>,
     /// The models that are installed.

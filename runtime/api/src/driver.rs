@@ -12,7 +12,7 @@ use arrow_array::Array;
 
 use crate::{
     Alignment, Body, Config, Context, Error, Failure, Header, Inputs, Message, Operator, Outputs, Payload, Reason,
-    Resources, Result, Spec, StreamName, Values, config::Origin, context::Mode, port::PortType,
+    Resources, Result, Spec, StreamName, Values, config::Origin, context::Mode, port::PortType, table,
 };
 
 /// Frames between two in-memory copies of a state.
@@ -145,6 +145,8 @@ pub struct Driver<O: Operator> {
     ports: Vec<Port>,
     /// For each input that holds: the last data of each stream.
     held: Vec<Vec<Message>>,
+    /// For each input of a table that is carried: its rows of frames that were not handled, one message a stream.
+    carried: Vec<Vec<Message>>,
     sent: Vec<u64>,
     checked_out: Vec<bool>,
     memories: Vec<Memory<O::State>>,
@@ -183,6 +185,7 @@ impl<O: Operator> Driver<O> {
                 })
                 .collect(),
             held: vec![vec![]; inputs],
+            carried: vec![vec![]; inputs],
             sent: vec![0; outputs],
             checked_out: vec![false; outputs],
             memories: vec![],
@@ -260,6 +263,7 @@ impl<O: Operator> Driver<O> {
     /// Runs one frame whose inputs lie in `aligned`.
     fn run(&mut self, header: &Header, ready: Instant, closing: bool, outlet: &mut dyn Outlet) -> Result<()> {
         let started = Instant::now();
+        self.take_over(header)?;
         let mut cause = None;
         for i in 0..self.ports.len() {
             let input = &self.resources.inputs[i];
@@ -278,7 +282,10 @@ impl<O: Operator> Driver<O> {
                 match &self.aligned[i] {
                     Some(Message { body: Body::Skipped(reason), .. }) => cause = Some(reason.clone()),
                     // A closing message that comes without its companions: nothing to process.
-                    None if closing && input.alignment.is_ordinary() => return Ok(()),
+                    None if closing && input.alignment.is_ordinary() => {
+                        self.carry_over();
+                        return Ok(());
+                    }
                     _ => {}
                 }
             }
@@ -287,6 +294,7 @@ impl<O: Operator> Driver<O> {
             cause = Some(Reason::Stride);
         }
         if let Some(reason) = cause {
+            self.carry_over();
             for slot in &mut self.slots {
                 *slot = Some(Body::Skipped(reason.clone()));
             }
@@ -304,8 +312,36 @@ impl<O: Operator> Driver<O> {
         self.finish(header, ready, started, fault, Outcome::Done, outlet)
     }
 
+    /// Puts rows of earlier frames, which were not handled, before those of this one.
+    fn take_over(&mut self, header: &Header) -> Result<()> {
+        for (i, carried) in self.carried.iter_mut().enumerate() {
+            let Some(at) = carried.iter().position(|earlier| earlier.header.stream == header.stream) else { continue };
+            let earlier = carried.swap_remove(at);
+            if let (Body::Data(Payload::Table(before)), Some(Message { body: Body::Data(Payload::Table(now)), .. })) =
+                (&earlier.body, &mut self.aligned[i])
+            {
+                *now = table::concat(&[before.clone(), now.clone()])?;
+            } else {
+                self.aligned[i] = Some(Message { header: header.clone(), ..earlier });
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the rows that outlive their frame, which is not handled.
+    fn carry_over(&mut self) {
+        for (i, aligned) in self.aligned.iter().enumerate() {
+            let input = &self.resources.inputs[i];
+            let carries = matches!(input.ty, PortType::Table(table) if table.carried) && input.alignment.is_ordinary();
+            if let (true, Some(message @ Message { body: Body::Data(_), .. })) = (carries, aligned) {
+                self.carried[i].push(message.clone());
+            }
+        }
+    }
+
     fn end(&mut self, header: &Header, ready: Instant, outlet: &mut dyn Outlet) -> Result<()> {
         let started = Instant::now();
+        self.take_over(header)?;
         let fault = self
             .call(header, |operator, cx, input, memory, out| operator.stream_ended(cx, input, &mut memory.state, out));
         if fault.is_some() {

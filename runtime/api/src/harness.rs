@@ -122,6 +122,7 @@ impl<O: Operator> Harness<O> {
             run_dir: setup.run_dir,
             run: "test".into(),
             inputs: inputs.clone(),
+            outputs: spec.outputs.iter().map(|port| port.name.into()).collect(),
             search: setup.search,
             models: Arc::new(setup.models),
             clock: clock.clone(),

@@ -29,7 +29,7 @@ pub use driver::{Driver, OnError, Runnable};
 pub use error::{Error, Failure, OrFail, Result};
 pub use frame::{Color, Encoding, Frame, Matrix, Plane};
 pub use message::{Body, Header, Message, Payload, Reason, StreamName};
-pub use operator::{Captured, Operator, Source, State};
+pub use operator::{Captured, Closing, Operator, Source, State};
 pub use port::{Alignment, InputPort, OutputPort, PortType, Spec, WiredInput};
 pub use registry::{Entry, Make, Registry, RunnableSource};
 pub use serde_json;

@@ -1,5 +1,8 @@
 //! The two traits an author implements: [`Operator`] and, for what makes frames, [`Source`].
 
+use std::sync::Arc;
+
+use arrow_array::StructArray;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Body, Config, Context, Inputs, Outputs, Resources, Result, Spec, StreamName, context::SourceContext};
@@ -105,6 +108,12 @@ pub trait Source: Send + Sized + 'static {
     /// What was decoded before is still handled; the run then ends as partial with this failure.
     fn next(&mut self, cx: &SourceContext) -> Result<Option<Captured>>;
 
+    /// Rows that are left when no more frames come: asked for once after the last frame, also when `next` failed, but not
+    /// when the run was stopped. They leave as closing messages.
+    fn closing(&mut self) -> Vec<Closing> {
+        vec![]
+    }
+
     /// Called exactly once when `new` succeeded.
     ///
     /// # Errors
@@ -112,6 +121,17 @@ pub trait Source: Send + Sized + 'static {
     fn close(&mut self) -> Result<()> {
         Ok(())
     }
+}
+
+/// The last rows of a source on one output: they go out as a closing message, after the stream's last frame.
+#[derive(Clone, Debug)]
+pub struct Closing {
+    /// Name of the stream.
+    pub stream: StreamName,
+    /// Name of the output.
+    pub output: &'static str,
+    /// The rows.
+    pub rows: Arc<StructArray>,
 }
 
 /// What a source decoded: not yet a frame of the graph, the window may forget it.

@@ -6,7 +6,8 @@ use std::{
 };
 
 use crate::{
-    Captured, Config, Driver, Error, Operator, Resources, Result, Runnable, Source, SourceContext, Spec, Values,
+    Captured, Closing, Config, Driver, Error, Operator, Resources, Result, Runnable, Source, SourceContext, Spec,
+    Values,
     config::{Key, Problem, did_you_mean},
     driver::{DriverOptions, read_config},
 };
@@ -18,6 +19,8 @@ pub trait RunnableSource: Send {
     /// # Errors
     /// As there.
     fn next(&mut self, cx: &SourceContext) -> Result<Option<Captured>>;
+    /// See [`Source::closing`].
+    fn closing(&mut self) -> Vec<Closing>;
     /// See [`Source::close`].
     ///
     /// # Errors
@@ -28,6 +31,9 @@ pub trait RunnableSource: Send {
 impl<S: Source> RunnableSource for S {
     fn next(&mut self, cx: &SourceContext) -> Result<Option<Captured>> {
         Source::next(self, cx)
+    }
+    fn closing(&mut self) -> Vec<Closing> {
+        Source::closing(self)
     }
     fn close(&mut self) -> Result<()> {
         Source::close(self)

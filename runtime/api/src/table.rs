@@ -34,6 +34,10 @@ pub trait Table: Sized {
     const ABOUT: &'static str;
     /// Name and documentation of each column, in order.
     const COLUMNS: &'static [(&'static str, &'static str)];
+    /// True when a row says itself what time it is of, as a piece of sound does, and is not about the frame it came
+    /// with. Such rows outlive their frame: where a frame is forgotten by the window or not handled by an operator, they
+    /// are carried over to the next one.
+    const CARRIED: bool = false;
     /// The columns.
     fn fields() -> Fields;
     /// Rows to a struct array.
@@ -54,6 +58,8 @@ pub struct TableType {
     pub about: &'static str,
     /// Name and documentation of each column.
     pub columns: &'static [(&'static str, &'static str)],
+    /// See [`Table::CARRIED`].
+    pub carried: bool,
     /// Its columns.
     pub fields: fn() -> Fields,
 }
@@ -61,7 +67,7 @@ pub struct TableType {
 impl TableType {
     /// The type of the rows `T`.
     pub fn of<T: Table>() -> Self {
-        Self { name: T::NAME, about: T::ABOUT, columns: T::COLUMNS, fields: T::fields }
+        Self { name: T::NAME, about: T::ABOUT, columns: T::COLUMNS, carried: T::CARRIED, fields: T::fields }
     }
 
     /// An empty table.
@@ -233,12 +239,27 @@ pub fn decode_column<T: Column>(table: &str, array: &StructArray, name: &str) ->
     T::decode(column.as_ref()).map_err(|e| e.at(format_args!("table `{table}`, column `{name}`")))
 }
 
-/// Declares a table: a struct whose values are rows. See [the module](crate::table) for an example.
+/// Puts tables of one type together, rows in this order.
+///
+/// # Errors
+/// When their columns differ.
+pub fn concat(tables: &[Arc<StructArray>]) -> Result<Arc<StructArray>> {
+    if let [one] = tables {
+        return Ok(one.clone());
+    }
+    let parts: Vec<&dyn Array> = tables.iter().map(|table| table.as_ref() as &dyn Array).collect();
+    let whole = arrow_select::concat::concat(&parts)
+        .map_err(|cause| Error::config(format!("tables cannot be put together: {cause}")))?;
+    Ok(Arc::new(downcast::<StructArray>(whole.as_ref())?.clone()))
+}
+
+/// Declares a table: a struct whose values are rows. See [the module](crate::table) for an example. With the word
+/// `carried` behind the name, as in `in "audio", carried`, its rows outlive their frame: [`Table::CARRIED`].
 #[macro_export]
 macro_rules! table {
     (
         $(#[doc = $about:literal])*
-        $vis:vis struct $row:ident in $name:literal {
+        $vis:vis struct $row:ident in $name:literal $(, $carried:ident)? {
             $( $(#[doc = $doc:literal])* pub $column:ident : $type:ty, )*
         }
     ) => {
@@ -247,14 +268,16 @@ macro_rules! table {
         $vis struct $row {
             $( $(#[doc = $doc])* pub $column: $type, )*
         }
-        $crate::table!(@impl $row, $name, [$($about)*], $( $column: $type = [$($doc)*], )*);
+        $crate::table!(@impl $row, $name, [$($carried)?], [$($about)*], $( $column: $type = [$($doc)*], )*);
     };
-    (@impl $row:ident, $name:literal, [$($about:literal)*], $( $column:ident: $type:ty = [$($doc:literal)*], )*) => {
+    (@carried carried) => { true };
+    (@impl $row:ident, $name:literal, [$($carried:ident)?], [$($about:literal)*], $( $column:ident: $type:ty = [$($doc:literal)*], )*) => {
         impl $crate::Table for $row {
             const NAME: &'static str = $name;
             const ABOUT: &'static str = concat!($($about),*);
             const COLUMNS: &'static [(&'static str, &'static str)] =
                 &[$( (stringify!($column), concat!($($doc),*)), )*];
+            $( const CARRIED: bool = $crate::table!(@carried $carried); )?
             fn fields() -> $crate::arrow::schema::Fields {
                 $crate::arrow::schema::Fields::from(vec![$(
                     $crate::arrow::schema::Field::new(

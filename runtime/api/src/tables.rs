@@ -101,6 +101,20 @@ table! {
 }
 
 table! {
+    /// A run of samples of the stream's own sound. A source with sound sends at least one row a frame, also without samples; one without sound sends none.
+    pub struct Audio in "audio", carried {
+        /// Media time of the first sample, ns, on the clock of the frames' `pts`.
+        pub start: i64,
+        /// Samples a second of each channel.
+        pub rate: u32,
+        /// Channels: 1 or 2.
+        pub channels: u16,
+        /// The samples, -1..1: those of one moment stand side by side, left before right.
+        pub samples: Vec<f32>,
+    }
+}
+
+table! {
     /// A running number, for the first operator and for tests of the runtime.
     pub struct Count in "counts" {
         /// Frames of this stream so far.

@@ -2,7 +2,7 @@
 //!
 //! The reader thread offers decoded frames; the source's lane admits them while fewer than `window` are in flight. When
 //! the window is full, `live` keeps only the newest offer and counts the others as forgotten, `complete` makes the
-//! reader wait.
+//! reader wait. Rows that outlive their frame, as sound does, are carried over from a forgotten offer to the newer one.
 
 use std::{
     collections::VecDeque,
@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sideline_api::{Captured, Header, Mode, Result, StreamName};
+use sideline_api::{Body, Captured, Closing, Header, Mode, OutputPort, Payload, PortType, Result, StreamName, table};
 
 /// Frames a reader may decode ahead in `complete` mode, so that decoding and processing overlap.
 const AHEAD: usize = 2;
@@ -34,6 +34,8 @@ pub struct Gate {
     window: u64,
     limit: Limit,
     stop: Arc<AtomicBool>,
+    /// Numbers of the outputs whose rows outlive their frame.
+    carried: Vec<usize>,
     state: Mutex<State>,
     room: Condvar,
 }
@@ -42,6 +44,8 @@ struct State {
     offers: VecDeque<Captured>,
     /// Set once the reader is done: how it ended.
     reader: Option<Result<()>>,
+    /// What the reader had left when it was done.
+    closing: Vec<Closing>,
     streams: Vec<Stream>,
     decoded: u64,
     admitted: u64,
@@ -80,8 +84,8 @@ pub const CLOSED: u64 = u64::MAX;
 pub enum Admission {
     /// A frame enters the graph.
     Frame(Header, Captured),
-    /// Every stream is over: send `end` with these headers.
-    End(Vec<Header>),
+    /// Every stream is over: send what is left of each, and `end` with these headers.
+    End(Vec<Header>, Vec<Closing>),
     /// Nothing now: the window is full or no frame was offered.
     Wait,
 }
@@ -116,9 +120,11 @@ impl Gate {
             window: window.max(1) as u64,
             limit,
             stop,
+            carried: vec![],
             state: Mutex::new(State {
                 offers: VecDeque::new(),
                 reader: None,
+                closing: vec![],
                 streams: vec![],
                 decoded: 0,
                 admitted: 0,
@@ -132,12 +138,19 @@ impl Gate {
         }
     }
 
+    /// The source's outputs: rows of carried tables are not forgotten with their frame.
+    pub fn carrying(mut self, outputs: &[OutputPort]) -> Self {
+        let carried = |port: &OutputPort| matches!(port.ty, PortType::Table(table) if table.carried);
+        self.carried = (0..outputs.len()).filter(|i| carried(&outputs[*i])).collect();
+        self
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The reader has a frame. False: no more are wanted.
-    pub fn offer(&self, captured: Captured) -> bool {
+    pub fn offer(&self, mut captured: Captured) -> bool {
         let mut state = self.lock();
         if self.mode == Mode::Complete {
             while state.offers.len() >= AHEAD && !self.stopping(&state) {
@@ -150,14 +163,40 @@ impl Gate {
         state.decoded += 1;
         if self.mode == Mode::Live {
             state.forgotten += state.offers.len() as u64;
-            state.offers.clear();
+            for older in state.offers.drain(..).rev() {
+                self.carry_over(&older, &mut captured);
+            }
         }
         state.offers.push_back(captured);
         true
     }
 
+    /// Puts the rows of a frame that is forgotten, where they outlive it, before those of a newer one of its stream.
+    fn carry_over(&self, older: &Captured, newer: &mut Captured) {
+        if older.stream != newer.stream {
+            return;
+        }
+        for at in &self.carried {
+            let (Some(Body::Data(Payload::Table(before))), Some(Body::Data(Payload::Table(now)))) =
+                (older.outputs.get(*at), newer.outputs.get_mut(*at))
+            else {
+                continue;
+            };
+            match table::concat(&[before.clone(), now.clone()]) {
+                Ok(both) => *now = both,
+                // Of another type than the output's: the check of its first message tells.
+                Err(error) => tracing::warn!(%error, stream = &*older.stream, "rows of a forgotten frame are lost"),
+            }
+        }
+    }
+
     fn stopping(&self, state: &State) -> bool {
         state.limited || self.stop.load(Ordering::Relaxed)
+    }
+
+    /// What the reader has left after its last frame; told before it is done.
+    pub fn closing(&self, closing: Vec<Closing>) {
+        self.lock().closing = closing;
     }
 
     /// The reader is done.
@@ -201,7 +240,9 @@ impl Gate {
                 let stream = self.name.clone();
                 headers.push(Header { stream, session: 0, frame: 0, pts: 0, captured: 0, forgotten });
             }
-            return Admission::End(headers);
+            // What was stopped ends where it was stopped.
+            let closing = if self.stopping(state) { vec![] } else { std::mem::take(&mut state.closing) };
+            return Admission::End(headers, closing);
         };
         self.room.notify_all();
         let at = match state.streams.iter().position(|stream| stream.name == captured.stream) {
@@ -336,6 +377,10 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sideline_api::{
+        Table,
+        tables::{Audio, Count},
+    };
 
     fn gate(mode: Mode, limit: Limit) -> Gate {
         Gate::new("s", mode, 2, limit, Arc::default(), vec!["a".into(), "b".into()])
@@ -370,6 +415,39 @@ mod tests {
     }
 
     #[test]
+    fn sound_of_forgotten_frames_goes_with_the_next_one_and_other_rows_do_not() {
+        let audio = PortType::table::<Audio>();
+        let counts = PortType::table::<Count>();
+        let outputs = [OutputPort { name: "audio", ty: audio }, OutputPort { name: "counts", ty: counts }];
+        let gate = gate(Mode::Live, Limit::default()).carrying(&outputs);
+        let offer = |pts: i64| {
+            let sound = Audio::encode(&[Audio { start: pts, rate: 8000, channels: 1, samples: vec![pts as f32; 3] }]);
+            let count = Count::encode(&[Count { frames: pts as u64, checksum: 0 }]);
+            let outputs = [sound, count].map(|table| Body::Data(Payload::Table(Arc::new(table)))).to_vec();
+            gate.offer(Captured { outputs, ..captured(pts) });
+        };
+        let mut admitted = vec![];
+        let mut admit = || {
+            let Admission::Frame(_, captured) = gate.admit() else { return };
+            let [Body::Data(Payload::Table(sound)), Body::Data(Payload::Table(count))] = &captured.outputs[..] else {
+                panic!("two tables");
+            };
+            admitted.extend(Audio::decode(sound).unwrap().into_iter().map(|row| (row.start, row.samples.len())));
+            assert_eq!(Count::decode(count).unwrap().len(), 1, "a count is about its frame");
+        };
+        for pts in 0..7 {
+            offer(pts);
+            admit();
+        }
+        for leaf in 0..2 {
+            gate.finished(leaf, 1);
+        }
+        admit();
+        assert_eq!(gate.counts().forgotten, 4);
+        assert_eq!(admitted, (0..7).map(|pts| (pts, 3)).collect::<Vec<_>>(), "every row once, in order");
+    }
+
+    #[test]
     fn media_time_never_goes_back() {
         let gate = Gate::new("s", Mode::Complete, 9, Limit::default(), Arc::default(), vec![]);
         for pts in [5, 3] {
@@ -386,7 +464,7 @@ mod tests {
         assert!(frame(&gate).is_some());
         gate.finished(0, 1);
         gate.finished(1, 1);
-        assert!(matches!(gate.admit(), Admission::End(headers) if headers[0].frame == 1));
+        assert!(matches!(gate.admit(), Admission::End(headers, _) if headers[0].frame == 1));
         assert!(!gate.offer(captured(2)), "no more are wanted");
         let counts = gate.counts();
         assert_eq!(counts.decoded, counts.admitted + counts.forgotten);

@@ -8,7 +8,7 @@ use std::{
 
 use crossbeam_channel::Receiver;
 use sideline_api::{
-    Body, Error, Message, Runnable,
+    Body, Error, Message, Payload, Runnable,
     driver::{Outcome, Outlet, Ran},
 };
 
@@ -53,6 +53,8 @@ pub(crate) struct Admitted {
     pub gate: usize,
     /// Targets of each output.
     pub routes: Vec<Vec<Target>>,
+    /// Names of the outputs.
+    pub outputs: Vec<&'static str>,
     /// Messages sent on each output.
     pub n: u64,
 }
@@ -260,11 +262,17 @@ impl Lane {
                     shared.meter(of.node).sent += source.routes.len() as u64;
                     return true;
                 }
-                Admission::End(headers) => {
-                    for targets in &source.routes {
-                        for (n, header) in (source.n..).zip(&headers) {
-                            let message = Message { header: header.clone(), n, body: Body::End };
-                            shared.send(targets, What::Message(message), now, self.number, local);
+                Admission::End(headers, closing) => {
+                    for (targets, output) in source.routes.iter().zip(&source.outputs) {
+                        let mut n = source.n;
+                        for header in &headers {
+                            let last = closing.iter().find(|c| c.stream == header.stream && c.output == *output);
+                            let last = last.map(|closing| Body::Data(Payload::Table(closing.rows.clone())));
+                            for body in last.into_iter().chain([Body::End]) {
+                                let message = Message { header: header.clone(), n, body };
+                                shared.send(targets, What::Message(message), now, self.number, local);
+                                n += 1;
+                            }
                         }
                         shared.send(targets, What::Closed { excused: false }, now, self.number, local);
                     }

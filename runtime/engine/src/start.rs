@@ -70,7 +70,14 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
             };
             waiting.push(node.id.clone());
             let driver = DriverOptions { on_error: node.on_error, stride: node.stride };
-            making.push((i, make, node.values.clone(), resources(node, &plan, &options), driver, entry.spec.heavy));
+            making.push((
+                i,
+                make,
+                node.values.clone(),
+                resources(node, &wiring.routes[i], &plan, &options),
+                driver,
+                entry.spec.heavy,
+            ));
         }
         let routes = wiring.routes.clone();
         let mut leaves = leaves.clone();
@@ -81,7 +88,12 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
             .iter()
             .enumerate()
             .filter(|(_, of)| of.lane == number)
-            .map(|(gate, of)| Admitted { gate, routes: routes[of.node].clone(), n: 0 })
+            .map(|(gate, of)| Admitted {
+                gate,
+                routes: routes[of.node].clone(),
+                outputs: plan.nodes[of.node].outputs.iter().map(|port| port.name).collect(),
+                n: 0,
+            })
             .collect();
         let side = wiring.side.iter().filter(|(lane, _)| *lane == number).map(|(_, queue)| queue.clone()).collect();
         let (shared, ready, exited) = (shared.clone(), ready.clone(), exited.clone());
@@ -119,7 +131,8 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
             return Err(Error::config(format!("node `{}`: `{}` is not a source", node.id, node.operator)));
         };
         waiting.push(node.id.clone());
-        let (values, resources, id) = (node.values.clone(), resources(node, &plan, &options), node.id.clone());
+        let (values, resources, id) =
+            (node.values.clone(), resources(node, &wiring.routes[of.node], &plan, &options), node.id.clone());
         let cx = SourceContext::new(plan.mode, options.clock.clone(), stop.clone());
         let (shared, ready, gone, exited) = (shared.clone(), ready.clone(), gone.clone(), exited.clone());
         let at = threads.len();
@@ -211,9 +224,13 @@ fn read(shared: &Shared, gate: usize, id: &str, source: &mut dyn RunnableSource,
                 }
                 shared.wake(of.lane);
             }
-            Ok(None) => break,
+            Ok(None) => {
+                offer_rest(of, source, cx);
+                break;
+            }
             Err(error) => {
                 how = Err(error.at(format!("node `{id}`")));
+                offer_rest(of, source, cx);
                 break;
             }
         }
@@ -230,7 +247,16 @@ fn read(shared: &Shared, gate: usize, id: &str, source: &mut dyn RunnableSource,
     shared.wake(of.lane);
 }
 
-fn resources(node: &PlanNode, plan: &Plan, options: &Options) -> Resources {
+/// Hands the gate what is left after the last frame, unless the run was stopped before.
+fn offer_rest(of: &GateOf, source: &mut dyn RunnableSource, cx: &SourceContext) {
+    if !cx.stopping() {
+        // One that panics here has nothing left; its panic in `next`, if it did, is told already.
+        let rest = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| source.closing()));
+        of.gate.closing(rest.unwrap_or_default());
+    }
+}
+
+fn resources(node: &PlanNode, routes: &[Vec<Target>], plan: &Plan, options: &Options) -> Resources {
     Resources {
         node: node.id.clone(),
         mode: plan.mode,
@@ -238,10 +264,17 @@ fn resources(node: &PlanNode, plan: &Plan, options: &Options) -> Resources {
         run_dir: options.run_dir.clone(),
         run: options.run.clone(),
         inputs: node.inputs.iter().map(|input| input.wired.clone()).collect(),
+        outputs: read_outputs(node, routes),
         search: node.search.clone(),
         models: options.models.clone(),
         clock: options.clock.clone(),
     }
+}
+
+/// Names of the outputs that somebody reads, here or in another process.
+fn read_outputs(node: &PlanNode, routes: &[Vec<Target>]) -> Vec<String> {
+    let read = node.outputs.iter().zip(routes).filter(|(_, targets)| !targets.is_empty());
+    read.map(|(port, _)| port.name.to_owned()).collect()
 }
 
 /// Lane and slot of every operator.
@@ -274,7 +307,7 @@ fn gates(plan: &Plan, limit: Limit, stop: &Arc<AtomicBool>) -> Vec<GateOf> {
             let leaves = local_leaves(plan, node.source).map(|n| n.id.clone());
             let leaves = leaves.chain(remote.map(|leaf| leaf.node.clone())).collect();
             GateOf {
-                gate: Gate::new(&node.id, plan.mode, plan.window, limit, stop.clone(), leaves),
+                gate: Gate::new(&node.id, plan.mode, plan.window, limit, stop.clone(), leaves).carrying(&node.outputs),
                 lane: node.lane,
                 node: i,
                 source: node.source,

@@ -115,7 +115,8 @@ fn each_process_has_its_part_of_the_plan() {
     let flow = read(&fight());
     let capture = flow.plan_for_node("capture").unwrap();
     assert_eq!(ids(&capture), ["capture"]);
-    assert_eq!(capture.border_outputs.len(), 1, "one output for both who read it");
+    let outputs: Vec<&str> = capture.border_outputs.iter().map(|output| output.name.as_str()).collect();
+    assert_eq!(outputs, ["audio", "frames"], "one output for both who read it");
     let waits: Vec<_> = capture.remote_leaves.iter().map(|leaf| (leaf.input.as_str(), leaf.node.as_str())).collect();
     assert_eq!(waits, [("done_render", "render"), ("done_recorder", "recorder")]);
     assert!(!capture.sends_done);
@@ -145,7 +146,7 @@ fn each_process_has_its_part_of_the_plan() {
     assert!(render.sends_done && node(&render, "render").leaf);
     assert_eq!(
         render.border_inputs.iter().map(|b| b.from.as_str()).collect::<Vec<_>>(),
-        ["capture/frames", "perception/tracked_poses", "perception/tracks", "perception/motion"]
+        ["capture/frames", "perception/tracked_poses", "perception/tracks", "perception/motion", "capture/audio"]
     );
     assert_eq!(node(&render, "render").inputs[1].producer, Producer::Border(1));
     assert_eq!(

@@ -46,6 +46,7 @@ pub fn run() -> Result<PoseCost> {
         run_dir: std::env::temp_dir(),
         run: "bench".into(),
         inputs: vec![],
+        outputs: vec![],
         search: vec![],
         models: Arc::new(crate::house::models(Path::new("."))),
         clock: Arc::new(WallClock),

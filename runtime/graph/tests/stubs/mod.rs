@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sideline_api::{
     Captured, Config, Context, Inputs, Operator, Outputs, PortType, Registry, Resources, Result, Source, SourceContext,
     Spec,
-    tables::{Count, Detection, Motion, Pose, Track},
+    tables::{Audio, Count, Detection, Motion, Pose, Track},
 };
 use sideline_graph::{Diagnostic, Flow, Overrides};
 use tempfile::TempDir;
@@ -93,7 +93,8 @@ operators! {
         .optional("poses", table::<Pose>()).output("tracks", table::<Track>()).output("tracked_poses", table::<Pose>());
     Move, NoKeys, Spec::operator("motion").required("poses", table::<Pose>()).output("motion", table::<Motion>());
     Render, NoKeys, Spec::operator("render").heavy().required("frames", PortType::Frame)
-        .optional("poses", table::<Pose>()).optional("tracks", table::<Track>()).optional("motion", table::<Motion>());
+        .optional("poses", table::<Pose>()).optional("tracks", table::<Track>()).optional("motion", table::<Motion>())
+        .optional("audio", table::<Audio>());
     Recorder, NoKeys, Spec::operator("recorder").heavy().any_inputs(PortType::Any);
     Commentary, NoKeys, Spec::operator("commentary").heavy().optional("tracks", table::<Track>())
         .output("counts", table::<Count>());
@@ -127,7 +128,7 @@ pub struct Capture;
 impl Source for Capture {
     type Config = CaptureKeys;
     fn spec() -> Spec {
-        Spec::source("capture").output("frames", PortType::Frame)
+        Spec::source("capture").output("frames", PortType::Frame).output("audio", table::<Audio>())
     }
     fn new(_: CaptureKeys, _: &Resources) -> Result<Self> {
         Ok(Capture)
