@@ -41,7 +41,7 @@ fn main() -> sideline_api::Result<()> {
     let (mut ours, mut peer, mut frames) = (f64::INFINITY, f64::INFINITY, 0);
     for _ in 0..3 {
         let before = cpu_ms();
-        let mut decoder = Decoder::open(path, DecodeOptions { threads, size, fps: None })?;
+        let mut decoder = Decoder::open(path, DecodeOptions { threads, size, ..Default::default() })?;
         frames = 0;
         while decoder.next()?.is_some() {
             frames += 1;

@@ -1,12 +1,16 @@
 //! The decoder of one file: frames in order of time, exact seeking, and an account of what was lost.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+};
 
 use ff::{Packet, ffi, frame};
 use ffmpeg_next as ff;
 use sideline_api::{Error, Frame, Result};
 
 use crate::{
+    audio::{Listener, Sound, SoundFormat},
     info::{MediaInfo, Times},
     open::{Opened, open},
     picture::Pictures,
@@ -31,11 +35,17 @@ pub struct DecodeOptions {
     pub size: Option<Size>,
     /// At most so many frames a second: others are decoded and passed over, evenly by their media time.
     pub fps: Option<f64>,
+    /// Decodes the sound too, where there is one, for [`Decoder::sound_until`]. Without it no packet of sound is looked at.
+    pub audio: bool,
 }
+
+/// Packets of picture that are read before their time to find the sound beside an earlier one: five seconds at 30 frames
+/// a second. In files that keep picture and sound further apart than that, sound comes with a later frame.
+const AHEAD: usize = 150;
 
 impl Default for DecodeOptions {
     fn default() -> Self {
-        Self { threads: Threads::Slice(1), size: None, fps: None }
+        Self { threads: Threads::Slice(1), size: None, fps: None, audio: false }
     }
 }
 
@@ -59,6 +69,8 @@ pub struct Losses {
     pub damaged: u64,
     /// Packets that gave no picture: their frames are lost.
     pub undecodable: u64,
+    /// Packets that gave no sound, where sound is decoded: there is silence in its place.
+    pub unheard: u64,
     /// Frames that the file declares and does not hold; known at its end. See [`Decoder::missing`].
     pub missing: Option<u64>,
 }
@@ -71,13 +83,19 @@ pub struct Decoder {
     opened: Opened,
     times: Option<Times>,
     pictures: Pictures,
-    packet: Packet,
+    listener: Option<Listener>,
+    /// Media time that sound is wanted from, ns.
+    heard_from: i64,
+    /// Packets of the picture that are read and not yet decoded.
+    ahead: VecDeque<Packet>,
     frame: frame::Video,
     /// Media time of `frame`.
     pts: i64,
     /// True while `frame` was decoded by a seek and not yet handed out.
     pending: bool,
     /// True once all packets were read.
+    read_all: bool,
+    /// True once the decoder was told so.
     draining: bool,
     ended: bool,
     /// True once a seek left frames out, so that counting them says nothing.
@@ -109,15 +127,18 @@ impl Decoder {
         let times = known.then_some(Times { start, num: info.time_base.0, den: info.time_base.1 });
         Ok(Self {
             pictures: Pictures::new(info.rotation, options.size),
+            listener: if options.audio { Listener::open(&opened.input, &info.path) } else { None },
+            heard_from: 0,
+            ahead: VecDeque::new(),
             path,
             options,
             info,
             opened,
             times,
-            packet: Packet::empty(),
             frame: frame::Video::empty(),
             pts: 0,
             pending: false,
+            read_all: false,
             draining: false,
             ended: false,
             sought: false,
@@ -137,6 +158,22 @@ impl Decoder {
     /// Width and height of the frames that come out: upright, and brought down to the size asked for.
     pub fn frame_size(&self) -> (u32, u32) {
         self.pictures.size_of(self.opened.decoder.width(), self.opened.decoder.height())
+    }
+
+    /// How the sound is to be read; `None` where the file has none or it was not asked for.
+    pub fn sound_format(&self) -> Option<SoundFormat> {
+        self.listener.as_ref().map(|listener| listener.format)
+    }
+
+    /// The sound before a media time (ns) that was not taken yet, in order: one stretch, or several with gaps between. Asked
+    /// for at each frame, it is what is heard between the frame before and this one; after the last one, what is heard
+    /// behind it. Before the first frame there is none.
+    pub fn sound_until(&mut self, ns: i64) -> Vec<Sound> {
+        let Some(Times { start, num, den }) = self.times else { return vec![] };
+        let zero = Times { start: 0, num, den }.ns(start);
+        let until = zero.saturating_add(ns);
+        while self.ahead.len() < AHEAD && self.listener.as_ref().is_some_and(|it| !it.reaches(until)) && self.read() {}
+        self.listener.as_mut().map_or(vec![], |it| it.take(zero + self.heard_from, until, zero))
     }
 
     /// The next frame, or `None` at the end of what the file holds; [`Self::losses`] then says whether that was all.
@@ -170,7 +207,8 @@ impl Decoder {
 
     /// What was lost since the start or the last seek.
     pub fn losses(&self) -> Losses {
-        Losses { missing: self.missing(), ..self.losses }
+        let unheard = self.listener.as_ref().map_or(0, |listener| listener.undecodable);
+        Losses { missing: self.missing(), unheard, ..self.losses }
     }
 
     /// Frames that the file declares and does not hold: known at its end, `None` when nothing is missing.
@@ -273,6 +311,7 @@ impl Decoder {
     }
 
     fn forward_to(&mut self, ns: i64) -> Result<()> {
+        self.heard_from = ns;
         while self.pts < ns {
             if !self.advance(&mut |_| ()) {
                 return Err(self.beyond(ns));
@@ -294,7 +333,11 @@ impl Decoder {
     fn restart(&mut self) {
         (self.pts, self.pending, self.draining, self.ended, self.slot) = (0, false, false, false, None);
         (self.losses, self.cut) = (Losses::default(), 0);
-        (self.read_until, self.last_read) = (i64::MIN, i64::MIN);
+        (self.read_until, self.last_read, self.read_all) = (i64::MIN, i64::MIN, false);
+        self.ahead.clear();
+        if let Some(listener) = &mut self.listener {
+            listener.restart();
+        }
     }
 
     /// True when the frame is not one too many for the limit of `fps`.
@@ -357,46 +400,61 @@ impl Decoder {
 
     /// Gives the decoder the next packet of the stream, or tells it that there is none.
     fn feed(&mut self, before_packet: &mut dyn FnMut(i64)) {
-        let mut failures = 0;
-        loop {
-            match self.packet.read(&mut self.opened.input) {
-                Ok(()) => {}
-                // A stretch of noise: the demuxer finds its way behind it.
-                Err(ff::Error::InvalidData) if failures < 256 => {
-                    failures += 1;
-                    continue;
-                }
-                Err(cause) => {
-                    if cause != ff::Error::Eof {
-                        tracing::warn!(file = %self.path.display(), %cause, "reading stopped before the end of the file");
-                    }
-                    self.draining = true;
-                    // It can only say that it was told before.
-                    let _ = self.opened.decoder.send_eof();
-                    return;
-                }
-            }
-            let base = self.opened.input.stream(self.packet.stream()).map(|stream| stream.time_base());
-            if let (Some(base), Some(ticks)) = (base, self.packet.pts().or(self.packet.dts())) {
-                let file = Times { start: 0, num: base.numerator(), den: base.denominator() };
-                self.read_until = self.read_until.max(file.ns(ticks + self.packet.duration().max(0)));
-            }
-            if self.packet.stream() == self.opened.stream {
-                break;
-            }
-        }
-        self.last_read = self.last_read.max(self.packet.dts().unwrap_or(i64::MIN));
-        if let (Some(ticks), Some(times)) = (self.packet.dts().or(self.packet.pts()), self.times) {
+        while self.ahead.is_empty() && self.read() {}
+        let Some(packet) = self.ahead.pop_front() else {
+            self.draining = true;
+            // It can only say that it was told before.
+            let _ = self.opened.decoder.send_eof();
+            return;
+        };
+        if let (Some(ticks), Some(times)) = (packet.dts().or(packet.pts()), self.times) {
             before_packet(times.ns(ticks));
         }
         // SAFETY: the packet is a valid AVPacket.
-        let flags = unsafe { (*ff::packet::Ref::as_ptr(&self.packet)).flags };
+        let flags = unsafe { (*ff::packet::Ref::as_ptr(&packet)).flags };
         self.cut += u64::from(flags & ffi::AV_PKT_FLAG_DISCARD != 0);
-        if let Err(cause) = self.opened.decoder.send_packet(&self.packet)
+        if let Err(cause) = self.opened.decoder.send_packet(&packet)
             && cause != ff::Error::Eof
         {
             self.losses.undecodable += 1;
         }
+    }
+
+    /// Reads one packet: of the picture, it waits in `ahead`; of the sound, it is decoded. False at the end.
+    fn read(&mut self) -> bool {
+        let mut packet = Packet::empty();
+        let mut failures = 0;
+        while !self.read_all {
+            match packet.read(&mut self.opened.input) {
+                Ok(()) => break,
+                // A stretch of noise: the demuxer finds its way behind it.
+                Err(ff::Error::InvalidData) if failures < 256 => failures += 1,
+                Err(cause) => {
+                    if cause != ff::Error::Eof {
+                        tracing::warn!(file = %self.path.display(), %cause, "reading stopped before the end of the file");
+                    }
+                    self.read_all = true;
+                    if let Some(listener) = &mut self.listener {
+                        listener.drain();
+                    }
+                }
+            }
+        }
+        if self.read_all {
+            return false;
+        }
+        let base = self.opened.input.stream(packet.stream()).map(|stream| stream.time_base());
+        if let (Some(base), Some(ticks)) = (base, packet.pts().or(packet.dts())) {
+            let file = Times { start: 0, num: base.numerator(), den: base.denominator() };
+            self.read_until = self.read_until.max(file.ns(ticks + packet.duration().max(0)));
+        }
+        if packet.stream() == self.opened.stream {
+            self.last_read = self.last_read.max(packet.dts().unwrap_or(i64::MIN));
+            self.ahead.push_back(packet);
+        } else if let Some(listener) = self.listener.as_mut().filter(|it| it.stream == packet.stream()) {
+            listener.hear(&packet);
+        }
+        true
     }
 }
 

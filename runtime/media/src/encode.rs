@@ -1,4 +1,4 @@
-//! H.264 into a fragmented mp4 file: every frame keeps its time, and what is on the disk plays, whenever the run dies.
+//! H.264, and AAC beside it, into a fragmented mp4 file: every frame keeps its time, and what is on the disk plays, whenever the run dies.
 //!
 //! ```no_run
 //! # fn example(i420: &[u8]) -> sideline_api::Result<()> {
@@ -10,6 +10,8 @@
 //! # Ok(()) }
 //! ```
 
+mod sound;
+
 use std::path::{Path, PathBuf};
 
 use ffmpeg_next::{
@@ -19,6 +21,9 @@ use ffmpeg_next::{
     util::error::{EACCES, EINVAL, ENOENT, ENOSPC, EROFS},
 };
 use sideline_api::{Color, Error, Failure, Matrix, Result};
+
+use self::sound::SoundTrack;
+use crate::SoundFormat;
 
 /// Ticks a second of the files' clock: a multiple of 24000/1001, 30000/1001, 60000/1001, of the whole rates up to 60,
 /// of 120 and 240, and of the 90 kHz of RTP and MPEG-TS, so that a frame of any of them gets its time back exactly.
@@ -49,11 +54,21 @@ pub struct EncodeOptions {
     pub threads: u32,
     /// How the pixels are meant; written into the file.
     pub color: Option<Color>,
+    /// Adds a sound track for [`Encoder::write_sound`].
+    pub sound: Option<SoundFormat>,
 }
 
 impl Default for EncodeOptions {
     fn default() -> Self {
-        Self { fps: 30.0, quality: Quality::Crf(23.0), preset: "veryfast".into(), gop: 60, threads: 1, color: None }
+        Self {
+            fps: 30.0,
+            quality: Quality::Crf(23.0),
+            preset: "veryfast".into(),
+            gop: 60,
+            threads: 1,
+            color: None,
+            sound: None,
+        }
     }
 }
 
@@ -62,6 +77,8 @@ impl Default for EncodeOptions {
 pub struct EncodeStats {
     /// Frames written.
     pub frames: u64,
+    /// Samples of sound written, of each channel, silence in gaps included.
+    pub samples: u64,
     /// Size of the file in bytes.
     pub bytes: u64,
 }
@@ -78,6 +95,7 @@ pub struct Encoder {
     encoder: encoder::video::Encoder,
     picture: frame::Video,
     packet: ff::Packet,
+    sound: Option<SoundTrack>,
     /// Ticks of the muxer, which may change the time base that it was given.
     stream_ticks: Rational,
     /// Time of the last frame, in nanoseconds and in ticks.
@@ -95,7 +113,8 @@ impl Encoder {
     /// H.264 with halved chroma knows only even sizes: of an odd one the last column or row is written twice.
     ///
     /// # Errors
-    /// `Output` when the file cannot be made or this FFmpeg has no libx264; `Config` for a preset that x264 does not know.
+    /// `Output` when the file cannot be made, this FFmpeg has no libx264, or AAC cannot hold the sound; `Config` for a
+    /// preset that x264 does not know.
     pub fn create(path: impl AsRef<Path>, width: u32, height: u32, options: EncodeOptions) -> Result<Self> {
         let path = path.as_ref();
         let fail = |what: &str, cause| failure(path, what, cause);
@@ -154,6 +173,13 @@ impl Encoder {
         let mut stream = output.add_stream(codec).map_err(|e| fail("cannot be set up", e))?;
         stream.set_parameters(&encoder);
         stream.set_time_base(Rational(1, TICKS));
+        let sound = options.sound.map(|sound| {
+            SoundTrack::add(&mut output, sound).map_err(|cause| {
+                let SoundFormat { rate, channels } = sound;
+                fail(&format!("no AAC of {channels} channels and {rate} samples a second can be written"), cause)
+            })
+        });
+        let mut sound = sound.transpose()?;
         let mut mp4 = Dictionary::new();
         // A fragment ends at each key frame and after a second: a killed run loses no more than that and what x264
         // holds. The first frame's time is kept, not moved to 0. `bitexact` leaves out versions.
@@ -163,13 +189,19 @@ impl Encoder {
         mp4.set("frag_duration", "1000000");
         mp4.set("flush_packets", "1");
         mp4.set("fflags", "+bitexact");
+        // Packets of picture and sound are put in order; where one is silent for a second the other goes on without it.
+        mp4.set("max_interleave_delta", "1000000");
         output.write_header_with(mp4).map_err(|e| fail("the header cannot be written", e))?;
+        if let Some(sound) = &mut sound {
+            sound.ticks = output.stream(1).map_or(sound.ticks, |stream| stream.time_base());
+        }
         let stream_ticks = output.stream(0).map_or(Rational(1, TICKS), |stream| stream.time_base());
         Ok(Self {
             path: path.to_owned(),
             size: (width as usize, height as usize),
             picture: frame::Video::new(Pixel::YUV420P, width.next_multiple_of(2), height.next_multiple_of(2)),
             packet: ff::Packet::empty(),
+            sound,
             output,
             encoder,
             stream_ticks,
@@ -188,6 +220,22 @@ impl Encoder {
     /// Width and height of the frames that [`Encoder::write`] takes.
     pub fn size(&self) -> (u32, u32) {
         (self.size.0 as u32, self.size.1 as u32)
+    }
+
+    /// The sound that [`Encoder::write_sound`] takes.
+    pub fn sound(&self) -> Option<SoundFormat> {
+        self.sound.as_ref().map(|sound| sound.format)
+    }
+
+    /// Writes sound: interleaved samples, of which the first is heard at `start` nanoseconds. To be called after the frames
+    /// of that time: what is heard before the first frame is left out. Gaps are filled with silence; what was written
+    /// already is not written again, so pictures that are missing do not move it. A file without a sound track takes none.
+    ///
+    /// # Errors
+    /// `Output` when the disk is full or gone.
+    pub fn write_sound(&mut self, start: i64, samples: &[f32]) -> Result<()> {
+        let Some(sound) = self.sound.as_mut().filter(|_| !self.closed) else { return Ok(()) };
+        sound.write(&mut self.output, start, samples).map_err(|cause| self.give_up("sound cannot be written", cause))
     }
 
     /// Writes a frame: packed I420 (Y, then U, then V, rows without padding), to be shown at `pts` nanoseconds.
@@ -254,6 +302,9 @@ impl Encoder {
             return Err(self.give_up("a frame cannot be encoded", cause));
         }
         self.last = Some((pts, ticks));
+        if let Some(sound) = &mut self.sound {
+            sound.begin(pts);
+        }
         self.frames += 1;
         self.drain()
     }
@@ -265,7 +316,8 @@ impl Encoder {
     pub fn finish(mut self) -> Result<EncodeStats> {
         self.close()?;
         let bytes = std::fs::metadata(&self.path).map_or(0, |file| file.len());
-        Ok(EncodeStats { frames: self.frames, bytes })
+        let samples = self.sound.as_ref().map_or(0, |sound| sound.samples);
+        Ok(EncodeStats { frames: self.frames, samples, bytes })
     }
 
     /// The tick of a time. Two frames of one tick are put one after the other: a file cannot hold them otherwise.
@@ -300,6 +352,11 @@ impl Encoder {
     fn close(&mut self) -> Result<()> {
         if self.closed {
             return Ok(());
+        }
+        if let Some(sound) = &mut self.sound
+            && let Err(cause) = sound.finish(&mut self.output)
+        {
+            return Err(self.give_up("the sound cannot be ended", cause));
         }
         if let Err(cause) = self.encoder.send_eof() {
             return Err(self.give_up("x264 cannot be ended", cause));

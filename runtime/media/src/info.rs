@@ -31,6 +31,8 @@ pub struct MediaInfo {
     pub pixel_format: String,
     /// Meaning of the pixel values; assumed where the file does not say.
     pub color: Color,
+    /// How the sound is coded, where there is one: `aac`.
+    pub audio: Option<String>,
     /// Unit of the file's time stamps: numerator and denominator, seconds.
     pub time_base: (i32, i32),
 }
@@ -64,6 +66,10 @@ impl MediaInfo {
             duration_ns,
             pixel_format: decoder.format().descriptor().map_or("unknown", |format| format.name()).into(),
             color: picture::color_of(decoder.color_space(), decoder.color_range(), decoder.format(), decoder.height()),
+            audio: input
+                .streams()
+                .best(ffmpeg_next::media::Type::Audio)
+                .map(|stream| stream.parameters().id().name().into()),
             time_base: (time_base.numerator(), time_base.denominator()),
         }
     }

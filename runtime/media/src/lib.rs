@@ -1,8 +1,9 @@
-//! Video in and out: decode, seek, scale and encode, over the system's FFmpeg libraries.
+//! Video and sound in and out: decode, seek, scale and encode, over the system's FFmpeg libraries.
 //!
 //! This crate and `runtime/inference` are the homes of `unsafe`; each block says why it holds. FFmpeg's own log is
 //! silenced: what goes wrong comes back as an error, a count or a warning of ours.
 
+mod audio;
 mod decode;
 pub mod encode;
 mod info;
@@ -10,6 +11,7 @@ mod open;
 mod picture;
 mod scale;
 
+pub use audio::{RATES, Sound, SoundFormat};
 pub use decode::{DecodeOptions, Decoded, Decoder, Losses, Threads};
 pub use info::MediaInfo;
 pub use scale::{Size, scale};

@@ -62,6 +62,12 @@ pub(crate) fn open(path: &Path, options: &DecodeOptions) -> Result<Opened> {
     }
     let Some(stream) = best_video(&input) else {
         let has: Vec<&str> = input.streams().map(|s| s.parameters().id().name()).collect();
+        if input.streams().any(|s| s.parameters().medium() == media::Type::Audio) {
+            let has = has.join(", ");
+            return Err(fail(format!(
+                "has sound but no picture (its streams: {has}), and what is done here is done to pictures; name a file with video in it"
+            )));
+        }
         let has = if has.is_empty() { "none at all".into() } else { has.join(", ") };
         return Err(fail(format!("has no video stream (its streams: {has})")));
     };

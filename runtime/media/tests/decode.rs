@@ -323,7 +323,7 @@ fn what_cannot_be_opened_says_why() {
     ];
     let sound = at("sound.wav");
     if run("ffmpeg", &["-f", "lavfi", "-i", "sine=duration=0.1", sound.to_str().unwrap()]).is_some() {
-        cases.push(("sound.wav", "has no video stream (its streams: pcm_s16le)"));
+        cases.push(("sound.wav", "has sound but no picture (its streams: pcm_s16le)"));
     }
     if let Some((_clip, path)) = clip("a.mp4", &[]) {
         std::fs::copy(cut(&path, "cut.mp4", 0.5), at("unfinished.mp4")).unwrap();
