@@ -2,15 +2,20 @@
 //!
 //! In `complete` mode it reads as fast as the graph takes frames. In `live` mode it plays the file in real time: each
 //! packet is decoded when a live stream would have brought it, and no frame leaves before its due time.
+//!
+//! Its output `audio` is made where somebody reads it: with each frame the sound since the frame before, and after the last
+//! one what is heard behind it.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 use sideline_api::{
-    Body, Captured, Config, Error, Failure, Mode, OrFail, Payload, PortType, Resources, Result, Source, SourceContext,
-    Spec, StreamName, serde_json,
+    Body, Captured, Closing, Config, Error, Failure, Mode, OrFail, Payload, PortType, Resources, Result, Source,
+    SourceContext, Spec, StreamName, Table, arrow::array::StructArray, serde_json, tables::Audio,
 };
 use sideline_media::{DecodeOptions, Decoder, Losses, Size, Threads};
 
-/// Decodes a video file; plays it in real time in live mode.
+/// Decodes a video file and its sound; plays it in real time in live mode.
 #[derive(Clone, Debug, Config)]
 pub struct CaptureConfig {
     /// The video file: looked for beside the flow, in the working directory, in the house of Sideline. Not an address.
@@ -34,6 +39,9 @@ pub struct CaptureConfig {
     #[config(default = None, range(1, 16))]
     threads: Option<usize>,
 }
+
+/// The output of the sound.
+const AUDIO: &str = "audio";
 
 /// See the [crate].
 pub struct Capture {
@@ -65,7 +73,7 @@ impl Source for Capture {
     type Config = CaptureConfig;
 
     fn spec() -> Spec {
-        Spec::source("capture").output("frames", PortType::Frame)
+        Spec::source("capture").output("frames", PortType::Frame).output(AUDIO, PortType::table::<Audio>())
     }
 
     fn new(config: CaptureConfig, resources: &Resources) -> Result<Self> {
@@ -89,7 +97,8 @@ impl Source for Capture {
             Mode::Live => Threads::Slice(threads),
             Mode::Complete => Threads::Frame(threads),
         };
-        let mut decoder = Decoder::open(resources.find(&source)?, DecodeOptions { threads, size, fps })?;
+        let audio = resources.outputs.iter().any(|output| output == AUDIO);
+        let mut decoder = Decoder::open(resources.find(&source)?, DecodeOptions { threads, size, fps, audio })?;
         let start = start.map_or(0, nanoseconds);
         if start > 0 {
             decoder.seek(start).map_err(|e| e.at("key `start`"))?;
@@ -139,17 +148,29 @@ impl Source for Capture {
             return Ok(None);
         }
         let frame = Body::Data(Payload::Frame(decoded.frame.into()));
+        let audio = Body::Data(Payload::Table(self.sound(decoded.pts_ns)));
         Ok(Some(Captured {
             stream: self.stream.clone(),
             session: 0,
             pts: decoded.pts_ns,
             captured,
-            outputs: vec![frame],
+            outputs: vec![frame, audio],
         }))
     }
 
+    fn closing(&mut self) -> Vec<Closing> {
+        if self.decoder.sound_format().is_none() {
+            return vec![];
+        }
+        // Frames from `end` on are left out, and what is heard with them.
+        vec![Closing { stream: self.stream.clone(), output: AUDIO, rows: self.sound(self.end) }]
+    }
+
     fn close(&mut self) -> Result<()> {
-        let damaged = self.decoder.losses().damaged;
+        let Losses { damaged, unheard, .. } = self.decoder.losses();
+        if unheard > 0 {
+            tracing::warn!(source = %self.source, unheard, "packets of sound could not be decoded: there is silence in their place");
+        }
         if damaged > 0 {
             tracing::warn!(source = %self.source, damaged, "parts of these frames were guessed: the file is damaged");
         }
@@ -161,6 +182,21 @@ impl Capture {
     /// What the decoder lost so far.
     pub fn losses(&self) -> Losses {
         self.decoder.losses()
+    }
+
+    /// The sound up to `until`, ns, that no frame has brought yet: a row for each stretch; one without samples where there
+    /// is sound but none now.
+    fn sound(&mut self, until: i64) -> Arc<StructArray> {
+        let mut rows = vec![];
+        if let Some(format) = self.decoder.sound_format() {
+            let row = |start, samples| Audio { start, rate: format.rate, channels: format.channels, samples };
+            let runs = self.decoder.sound_until(until);
+            rows.extend(runs.into_iter().map(|run| row(run.start_ns, run.samples)));
+            if rows.is_empty() {
+                rows.push(row(until, vec![]));
+            }
+        }
+        Arc::new(Audio::encode(&rows))
     }
 
     /// The end, or what is missing from it.

@@ -10,10 +10,11 @@ use std::{
 };
 
 use sideline_api::{
-    Body, Captured, Config, Device, Failure, Mode, Payload, Resources, Result, Source, SourceContext, Values,
+    Body, Captured, Config, Device, Failure, Mode, Payload, Resources, Result, Source, SourceContext, Table, Values,
     clock::{Clock, VirtualClock},
     models::Models,
     serde_json::{self, Value, json},
+    tables::Audio,
 };
 use sideline_capture::{Capture, CaptureConfig};
 use tempfile::TempDir;
@@ -48,6 +49,11 @@ fn clip() -> Option<TempDir> {
 }
 
 fn open_in(folder: &Path, mode: Mode, values: &[(&str, Value)]) -> Result<Capture> {
+    open_with(folder, mode, values, &["frames", "audio"])
+}
+
+/// `outputs`: those that somebody reads.
+fn open_with(folder: &Path, mode: Mode, values: &[(&str, Value)], outputs: &[&str]) -> Result<Capture> {
     let mut all = Values::new();
     for (key, value) in values {
         all.set(*key, value.clone(), sideline_api::config::Origin::CommandLine);
@@ -59,6 +65,7 @@ fn open_in(folder: &Path, mode: Mode, values: &[(&str, Value)]) -> Result<Captur
         run_dir: folder.to_owned(),
         run: "test".into(),
         inputs: vec![],
+        outputs: outputs.iter().map(ToString::to_string).collect(),
         search: vec![folder.to_owned()],
         models: Arc::new(Models::default()),
         clock: Arc::new(VirtualClock::default()),
@@ -95,7 +102,7 @@ fn play(folder: &Path, values: &[(&str, Value)]) -> (Vec<Captured>, Result<()>) 
 
 fn size(captured: &Captured) -> (u32, u32) {
     match &captured.outputs[..] {
-        [Body::Data(Payload::Frame(frame))] => (frame.width(), frame.height()),
+        [Body::Data(Payload::Frame(frame)), _] => (frame.width(), frame.height()),
         other => panic!("one frame expected, found {other:?}"),
     }
 }
@@ -213,6 +220,82 @@ fn a_stop_ends_it_also_while_it_waits() {
     let waiting = std::thread::spawn(move || capture.next(&cx).map(|frame| frame.is_none()));
     stop.store(true, Ordering::SeqCst);
     assert_eq!(waiting.join().unwrap(), Ok(true));
+}
+
+/// A folder with `clip.mp4` of 2 s of pictures, and of 2.5 s of a tone whose loudness grows with its time.
+fn loud_clip() -> Option<TempDir> {
+    let folder = clip()?;
+    let (silent, path) = (folder.path().join("clip.mp4"), folder.path().join("loud.mp4"));
+    let tone = ["-f", "lavfi", "-i", "aevalsrc='t/5*sin(2*PI*1000*t)':s=48000:d=2.5", "-c:v", "copy", "-c:a", "aac"];
+    let made = Command::new("ffmpeg").args(["-v", "error", "-i"]).arg(silent).args(tone).arg(&path).status().unwrap();
+    assert!(made.success());
+    Some(folder)
+}
+
+fn rows(body: &Body) -> Vec<Audio> {
+    match body {
+        Body::Data(Payload::Table(table)) => Audio::decode(table).unwrap(),
+        other => panic!("rows expected, found {other:?}"),
+    }
+}
+
+/// Loudness of the sound at its start and end, and the number of samples in one channel, of what a run gives in all.
+fn heard(folder: &Path, values: &[(&str, Value)]) -> (f32, f32, usize) {
+    let mut capture = open_in(folder, Mode::Complete, values).unwrap();
+    let (frames, end) = all(&mut capture, &context(Mode::Complete));
+    end.unwrap();
+    let mut sound = vec![];
+    for frame in &frames {
+        let came = rows(&frame.outputs[1]);
+        assert!(!came.is_empty(), "each frame tells that there is sound");
+        assert!(came.iter().all(|row| row.start <= frame.pts && (row.rate, row.channels) == (48_000, 1)));
+        sound.extend(came);
+    }
+    for closing in capture.closing() {
+        assert_eq!((&*closing.stream, closing.output), ("camera", "audio"));
+        sound.extend(Audio::decode(&closing.rows).unwrap());
+    }
+    assert!(
+        sound.windows(2).all(|pair| {
+            let end = pair[0].start + pair[0].samples.len() as i64 * 1_000_000_000 / 48_000;
+            pair[1].samples.is_empty() || (pair[1].start - end).abs() < 21_000
+        }),
+        "without a gap"
+    );
+    let samples: Vec<f32> = sound.into_iter().flat_map(|row| row.samples).collect();
+    let peak = |part: &[f32]| part.iter().fold(0.0, |most: f32, sample| most.max(sample.abs()));
+    (peak(&samples[..960]), peak(&samples[samples.len() - 960..]), samples.len())
+}
+
+#[test]
+fn sound_comes_with_the_frames_and_is_cut_with_them() {
+    let Some(folder) = loud_clip() else { return };
+    let file = ("source", json!("loud.mp4"));
+    let is = |found: (f32, f32, usize), first: f32, last: f32| {
+        let length = (found.2 as f32 / 48_000.0 - (last - first)).abs();
+        let near = |loudness: f32, at: f32| (loudness - at / 5.0).abs() < 0.02;
+        assert!(length < 0.03 && near(found.0, first) && near(found.1, last), "{found:?}: not {first} to {last} s");
+    };
+    is(heard(folder.path(), std::slice::from_ref(&file)), 0.0, 2.5);
+    is(heard(folder.path(), &[file.clone(), ("start", json!(0.71)), ("end", json!(1.5))]), 0.71, 1.5);
+    is(heard(folder.path(), &[file.clone(), ("fps", json!(7))]), 0.0, 2.5);
+    is(heard(folder.path(), &[file.clone(), ("fps", json!(3)), ("end", json!(1.9))]), 0.0, 1.9);
+}
+
+#[test]
+fn sound_that_nobody_reads_is_not_made_and_a_silent_clip_has_none() {
+    let Some(folder) = loud_clip() else { return };
+    let empty = |source: &str, outputs: &[&str]| {
+        let values = [("source", json!(source))];
+        let mut capture = open_with(folder.path(), Mode::Complete, &values, outputs).unwrap();
+        let (frames, end) = all(&mut capture, &context(Mode::Complete));
+        end.unwrap();
+        assert_eq!(frames.len(), 60);
+        frames.iter().all(|frame| rows(&frame.outputs[1]).is_empty()) && capture.closing().is_empty()
+    };
+    assert!(empty("loud.mp4", &["frames"]));
+    assert!(empty("clip.mp4", &["frames", "audio"]));
+    assert!(!empty("loud.mp4", &["frames", "audio"]));
 }
 
 #[test]

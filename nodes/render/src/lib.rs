@@ -3,7 +3,8 @@
 //! One file per stream: `overlay.mp4` for the first, `overlay-NAME.mp4` for the stream NAME after it. Where the size of a
 //! stream's pictures changes, a new file begins (`overlay-2.mp4`): scaled pictures would show pixels that the camera never
 //! saw. Every frame keeps its time; a frame that was skipped upstream is not in the video, the one before it stands longer.
-//! Where poses, tracks or motion are skipped, the frame is drawn without them.
+//! Where poses, tracks or motion are skipped, the frame is drawn without them. The sound of the input `audio` goes into the
+//! file at its own time, so a frame that is left out does not move it; a stream without sound gives a file without.
 #![forbid(unsafe_code)]
 
 pub mod canvas;
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use sideline_api::{
     Config, Context, Error, Inputs, Mode, Operator, Outputs, PortType, Resources, Result, Spec,
-    tables::{Motion, Pose, Track},
+    tables::{Audio, Motion, Pose, Track},
 };
 use sideline_media::encode::{EncodeOptions, Quality};
 
@@ -25,7 +26,7 @@ use crate::{
     canvas::Canvas,
     overlay::{Look, Overlay, Scene},
     text::Text,
-    videos::Videos,
+    videos::{Picture, Videos},
 };
 
 /// x264's presets, from fast and large to slow and small.
@@ -117,6 +118,7 @@ impl Operator for Render {
             .optional("poses", PortType::table::<Pose>())
             .optional("tracks", PortType::table::<Track>())
             .optional("motion", PortType::table::<Motion>())
+            .optional("audio", PortType::table::<Audio>())
     }
 
     fn new(config: RenderConfig, resources: &Resources) -> Result<Self> {
@@ -127,6 +129,7 @@ impl Operator for Render {
             gop: config.gop,
             threads: config.threads,
             color: None,
+            sound: None,
         };
         let videos = Videos::new(&config.output, &resources.run_dir, &resources.run, options)?;
         Ok(Self { config, videos, text: Text::new()?, picture: vec![] })
@@ -146,7 +149,9 @@ impl Operator for Render {
             stats.as_deref(),
         );
         let size = (frame.width(), frame.height());
-        self.videos.write(&cx.header.stream, &self.picture, size, frame.color(), cx.header.pts)
+        let sound = input.rows("audio")?.unwrap_or_default();
+        let picture = Picture { i420: &self.picture, size, color: frame.color() };
+        self.videos.write(&cx.header.stream, cx.header.pts, picture, &sound)
     }
 
     fn reconfigure(&mut self, config: &RenderConfig) -> Result<()> {
@@ -154,7 +159,10 @@ impl Operator for Render {
         Ok(())
     }
 
-    fn stream_ended(&mut self, cx: &Context, _: &Inputs, _: &mut Pace, _: &mut Outputs) -> Result<()> {
+    fn stream_ended(&mut self, cx: &Context, input: &Inputs, _: &mut Pace, _: &mut Outputs) -> Result<()> {
+        // What is heard behind the last frame.
+        let sound = input.rows("audio")?.unwrap_or_default();
+        self.videos.write_sound(&cx.header.stream, &sound)?;
         self.videos.end(&cx.header.stream)
     }
 

@@ -8,11 +8,25 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use sideline_api::{Color, Error, Failure, OrFail, Result, StreamName};
-use sideline_media::encode::{self, EncodeOptions, Encoder};
+use sideline_api::{Color, Error, Failure, OrFail, Result, StreamName, tables::Audio};
+use sideline_media::{
+    SoundFormat,
+    encode::{self, EncodeOptions, Encoder},
+};
 
 /// Files that this process wrote: it does not write them a second time, whichever node asks, also after a restart.
 static WRITTEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// A picture to be written.
+#[derive(Clone, Copy)]
+pub struct Picture<'a> {
+    /// Packed I420.
+    pub i420: &'a [u8],
+    /// Width and height in pixels.
+    pub size: (u32, u32),
+    /// Meaning of the pixel values.
+    pub color: Color,
+}
 
 /// The open videos of one node.
 pub struct Videos {
@@ -54,15 +68,22 @@ impl Videos {
         Ok(videos)
     }
 
-    /// Writes a frame of a stream, packed I420.
+    /// Writes a frame of a stream, and the sound since the frame before. Where the sound's format changes a new file begins,
+    /// as where the pictures' size does.
     ///
     /// # Errors
-    /// As [`Encoder::create`] and [`Encoder::write`].
-    pub fn write(&mut self, stream: &StreamName, i420: &[u8], size: (u32, u32), color: Color, pts: i64) -> Result<()> {
+    /// As [`Encoder::create`], [`Encoder::write`] and [`Encoder::write_sound`].
+    pub fn write(&mut self, stream: &StreamName, pts: i64, picture: Picture, sound: &[Audio]) -> Result<()> {
+        let Picture { i420, size, color } = picture;
         let open = self.open.iter().position(|(name, _)| name == stream);
+        let heard = open.and_then(|i| self.open[i].1.sound());
+        // Frames without rows say nothing of the sound: there may be more.
+        let format = sound.last().map(|row| SoundFormat { rate: row.rate, channels: row.channels }).or(heard);
         if let Some(i) = open
-            && self.open[i].1.size() != size
+            && (self.open[i].1.size() != size || format != heard)
         {
+            // It was heard before this frame, so with the pictures of that file.
+            self.write_sound(stream, sound)?;
             finish(self.open.swap_remove(i))?;
         }
         let at = match self.open.iter().position(|(name, _)| name == stream) {
@@ -74,7 +95,7 @@ impl Videos {
                     None if first => self.claim("")?,
                     None => self.claim(&format!("-{}", file_name(stream)))?,
                 };
-                let options = EncodeOptions { color: Some(color), ..self.options.clone() };
+                let options = EncodeOptions { color: Some(color), sound: format, ..self.options.clone() };
                 let encoder = Encoder::create(&path, size.0, size.1, options).inspect_err(|_| {
                     // No frame is in it. Left there, a full disk would gather one such file for every restart.
                     let _ = std::fs::remove_file(&path);
@@ -83,7 +104,19 @@ impl Videos {
                 self.open.len() - 1
             }
         };
-        self.open[at].1.write(i420, pts)
+        self.open[at].1.write(i420, pts)?;
+        self.write_sound(stream, sound)
+    }
+
+    /// Writes sound of a stream into its open file, as far as it is of the file's format.
+    ///
+    /// # Errors
+    /// As [`Encoder::write_sound`].
+    pub fn write_sound(&mut self, stream: &str, sound: &[Audio]) -> Result<()> {
+        let Some((_, encoder)) = self.open.iter_mut().find(|(name, _)| **name == *stream) else { return Ok(()) };
+        let format = encoder.sound();
+        let fits = |row: &&Audio| format == Some(SoundFormat { rate: row.rate, channels: row.channels });
+        sound.iter().filter(fits).try_for_each(|row| encoder.write_sound(row.start, &row.samples))
     }
 
     /// Ends the file of a stream, if it has one.
@@ -179,8 +212,8 @@ mod tests {
     use super::*;
 
     fn write(videos: &mut Videos, stream: &str, pts: i64) {
-        let picture = [128u8; 16 * 16 * 3 / 2];
-        videos.write(&stream.into(), &picture, (16, 16), Color::assumed(16), pts).unwrap();
+        let picture = Picture { i420: &[128; 16 * 16 * 3 / 2], size: (16, 16), color: Color::assumed(16) };
+        videos.write(&stream.into(), pts, picture, &[]).unwrap();
     }
 
     fn names(folder: &Path) -> Vec<String> {
@@ -213,7 +246,8 @@ mod tests {
     fn a_file_that_could_not_be_begun_is_taken_away() {
         let folder = tempfile::tempdir().unwrap();
         let mut videos = Videos::new("x.mp4".as_ref(), folder.path(), "run", EncodeOptions::default()).unwrap();
-        let error = videos.write(&"a".into(), &[], (20_000, 4), Color::assumed(4), 0).unwrap_err();
+        let picture = Picture { i420: &[], size: (20_000, 4), color: Color::assumed(4) };
+        let error = videos.write(&"a".into(), 0, picture, &[]).unwrap_err();
         assert!(error.failure == Failure::Output && error.message.contains("20000x4"), "{error}");
         assert!(names(folder.path()).is_empty());
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ffmpeg_next as ff;
 use serde_json::{Value, json};
 use sideline_api::{
-    Color, Encoding, Failure, Frame, Mode, Operator, Reason,
+    Alignment, Color, Encoding, Failure, Frame, Mode, Operator, Reason,
     config::{Config, Origin, Values},
     driver::OnError,
     tables::{JOINTS, Motion, Pose, Track},
@@ -60,6 +60,11 @@ fn values(more: &[(&str, Value)]) -> Values {
     values
 }
 
+/// All inputs but the sound.
+fn silent() -> Option<Vec<(&'static str, Alignment)>> {
+    Some(["frames", "poses", "tracks", "motion"].map(|name| (name, Alignment::Source(0))).to_vec())
+}
+
 struct Bench {
     folder: tempfile::TempDir,
     render: Harness<Render>,
@@ -72,7 +77,8 @@ impl Bench {
 
     fn with(values: Values, setup: Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let render = Harness::with(values, Setup { run_dir: folder.path().into(), ..setup }).unwrap();
+        let inputs = setup.inputs.or_else(silent);
+        let render = Harness::with(values, Setup { run_dir: folder.path().into(), inputs, ..setup }).unwrap();
         Self { folder, render }
     }
 
@@ -380,7 +386,7 @@ fn the_video_of_an_earlier_run_makes_place_and_one_of_nobody_s_stays() {
     let folder = tempfile::tempdir().unwrap();
     let left = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     let run = || {
-        let setup = Setup { run_dir: folder.path().into(), ..Setup::default() };
+        let setup = Setup { run_dir: folder.path().into(), inputs: silent(), ..Setup::default() };
         let mut render = Harness::<Render>::with(values(&[]), setup).unwrap();
         render.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
         for table in ["poses", "tracks", "motion"] {
