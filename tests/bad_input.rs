@@ -123,6 +123,19 @@ fn what_is_no_video_is_said_to_be_none() {
 }
 
 #[test]
+fn sound_without_a_picture_is_said_to_be_that() {
+    if !tool("ffmpeg") {
+        return;
+    }
+    let bench = Bench::new();
+    let tone = ["-v", "error", "-f", "lavfi", "-i", "sine=duration=0.5"];
+    let made = finish(Command::new("ffmpeg").args(tone).arg(bench.path().join("song.mp4")));
+    assert_eq!(made.code, 0, "{}", made.text);
+    let ended = run_flow(&bench, &count("song.mp4"));
+    fails(&bench, &ended, 3, &["song.mp4: has sound but no picture", "node `capture`", "name a file with video in it"]);
+}
+
+#[test]
 fn a_truncated_video_gives_what_it_holds_and_says_what_is_missing() {
     let bench = Bench::new();
     let Some(whole) = test_clip(&bench, Index::Front) else { return };

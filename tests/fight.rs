@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 use support::{
-    Bench, dora, finish, frame_times, installed, json, models, parquet, repository, rows, shared_data, tool,
+    Bench, dora, finish, frame_times, installed, json, json_text, models, parquet, repository, rows, shared_data, tool,
 };
 
 /// The tables that fight.yml records.
@@ -192,6 +192,42 @@ fn both_fighters_carry_skeletons_and_lasting_names_and_nobody_else_is_named() {
     if tool("ffprobe") {
         assert_eq!(frame_times(&run.join("overlay.mp4")).len(), 100);
     }
+}
+
+/// Streams of a video as ffprobe tells them: kind, codec, start and length in seconds.
+fn streams(video: &Path) -> Vec<(String, String, f64, f64)> {
+    let entries = ["-show_entries", "stream=codec_type,codec_name,start_time,duration", "-of", "json"];
+    let probe = finish(std::process::Command::new("ffprobe").args(["-v", "error"]).args(entries).arg(video));
+    let found = json_text(&probe.text);
+    let seconds = |value: &Value| value.as_str().unwrap().parse().unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let of = |s: &Value| {
+        (text(&s["codec_type"]), text(&s["codec_name"]), seconds(&s["start_time"]), seconds(&s["duration"]))
+    };
+    found["streams"].as_array().unwrap().iter().map(of).collect()
+}
+
+#[test]
+fn the_overlay_has_the_sound_of_a_clip_that_has_it_in_one_process_and_over_dora() {
+    let walker = repository().join("models/clips/walker.mp4");
+    if !models() || !walker.is_file() || !tool("ffprobe") {
+        return;
+    }
+    let bench = Bench::new();
+    put_fight(&bench, "fight", &walker, "      END: 1.5\n", Perception::Fused);
+    let sounds = |run: &Path| match &streams(&run.join("overlay.mp4"))[..] {
+        [(_, video, began, _), (_, audio, from, length)] => {
+            assert_eq!((video.as_str(), audio.as_str()), ("h264", "aac"));
+            assert!(from.abs() < 0.001 && began.abs() < 0.001, "{from} {began}");
+            assert!((length - 1.5).abs() < 0.03, "{length} s of sound beside 1.5 s of pictures");
+        }
+        other => panic!("a picture and a sound expected: {other:?}"),
+    };
+    sounds(&run_here(&bench, "fight", "here", &[]));
+    let media = json(bench.path().join("here/media-capture.json"));
+    assert_eq!(media["media"]["audio"], "aac");
+    let Some(_lock) = dora() else { return };
+    sounds(&run_by_dora(&bench, "fight"));
 }
 
 /// Distance of two people's left hips in one frame, in widths and heights of the picture.

@@ -9,8 +9,10 @@ Usage: cargo xtask COMMAND
   setup                     Put in place what the rest needs: system packages
                             (apt), .venv with the Python packages, models, clip.
                             What is there already is left alone.
-  demo                      Set up, build, and run dataflows/fight.yml on the
-                            clip; then say where video, tables and figures are.
+  demo [NAME]               Set up, build, and run a flow on its clip; then say
+                            where video, tables and figures are. NAME is
+                            fight (default): two athletes; sound: a clip that
+                            has sound, and the video with it.
     --dora                  One process per node, under a dora of its own.
     --frames N              End after N frames (not with --dora).
   test [ARGS]               Set up, then all tests, Python's and Rust's. With
@@ -27,15 +29,34 @@ failed and how to mend it; 130: stopped. `demo` and `bench` give the code of
 /// What `sideline bench` can measure.
 pub const BENCHES: [&str; 5] = ["hops", "preprocess", "pose", "tracker", "fight"];
 
+/// A demo: a flow, and the clip it is run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Show {
+    /// As it is named on the command line.
+    pub name: &'static str,
+    /// The dataflow file.
+    pub flow: &'static str,
+    /// The video file.
+    pub clip: &'static str,
+}
+
+/// Every demo; the first is run where none is named.
+pub const SHOWS: [Show; 2] = [
+    Show { name: "fight", flow: "dataflows/fight.yml", clip: "models/clips/athletes.mp4" },
+    Show { name: "sound", flow: "dataflows/fight.yml", clip: "models/clips/walker.mp4" },
+];
+
 /// What to do.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Print the help.
     Help,
     /// Put everything in place.
     Setup,
-    /// Run the demo.
+    /// Run a demo.
     Demo {
+        /// Which one.
+        show: Show,
         /// Under dora instead of in one process.
         dora: bool,
         /// End after so many frames.
@@ -81,7 +102,7 @@ pub fn parse(given: &[String]) -> Result<Command, String> {
 }
 
 fn demo(rest: &[String]) -> Result<Command, String> {
-    let (mut dora, mut frames) = (false, None);
+    let (mut show, mut dora, mut frames) = (None, false, None);
     let mut rest = rest.iter();
     while let Some(argument) = rest.next() {
         if argument == "--dora" {
@@ -90,14 +111,17 @@ fn demo(rest: &[String]) -> Result<Command, String> {
             frames = Some(number(rest.next().ok_or("`--frames` wants a number, as in `--frames 50`")?)?);
         } else if let Some(value) = argument.strip_prefix("--frames=") {
             frames = Some(number(value)?);
+        } else if let Some(named) = SHOWS.into_iter().find(|known| known.name == argument).filter(|_| show.is_none()) {
+            show = Some(named);
         } else {
-            return Err(format!("`demo` does not know `{argument}`; it takes --dora and --frames N"));
+            let names = SHOWS.map(|show| show.name).join(", ");
+            return Err(format!("`demo` does not know `{argument}`; it takes one of {names}, --dora and --frames N"));
         }
     }
     if dora && frames.is_some() {
         return Err("`--frames` goes only with a run in one process: leave out `--dora` or `--frames`".into());
     }
-    Ok(Command::Demo { dora, frames })
+    Ok(Command::Demo { show: show.unwrap_or(SHOWS[0]), dora, frames })
 }
 
 fn number(text: &str) -> Result<u64, String> {
@@ -144,13 +168,27 @@ mod tests {
 
     #[test]
     fn demo_takes_its_two_options_but_not_together() {
-        assert_eq!(parsed("demo"), Ok(Command::Demo { dora: false, frames: None }));
-        assert_eq!(parsed("demo --dora"), Ok(Command::Demo { dora: true, frames: None }));
-        assert_eq!(parsed("demo --frames 7"), Ok(Command::Demo { dora: false, frames: Some(7) }));
+        let show = SHOWS[0];
+        assert_eq!(parsed("demo"), Ok(Command::Demo { show, dora: false, frames: None }));
+        assert_eq!(parsed("demo --dora"), Ok(Command::Demo { show, dora: true, frames: None }));
+        assert_eq!(parsed("demo --frames 7"), Ok(Command::Demo { show, dora: false, frames: Some(7) }));
         assert_eq!(parsed("demo --frames=7"), parsed("demo --frames 7"));
         for wrong in ["demo --frames", "demo --frames 0", "demo --frames x", "demo fast", "demo --dora --frames 7"] {
             assert!(parsed(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn every_demo_is_run_by_its_name_and_the_help_knows_it() {
+        assert_eq!(parsed("demo fight"), parsed("demo"));
+        for show in SHOWS {
+            let named = Command::Demo { show, dora: true, frames: None };
+            assert_eq!(parsed(&format!("demo {} --dora", show.name)), Ok(named.clone()));
+            assert_eq!(parsed(&format!("demo --dora {}", show.name)), Ok(named));
+            assert!(HELP.contains(show.name), "{}", show.name);
+        }
+        assert!(parsed("demo fight sound").is_err(), "one at a time");
+        assert!(parsed("demo fihgt").unwrap_err().contains("fight, sound"));
     }
 
     #[test]

@@ -42,7 +42,7 @@ fn run(given: &[String]) -> Result<u8> {
     match command {
         Command::Help => Ok(0),
         Command::Setup => setup::command(&house),
-        Command::Demo { dora, frames } => demo::command(&house, dora, frames),
+        Command::Demo { show, dora, frames } => demo::command(&house, show, dora, frames),
         Command::Test { arguments } => test::command(&house, &arguments),
         Command::Bench { what, arguments } => bench::command(&house, &what, &arguments),
     }
