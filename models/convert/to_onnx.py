@@ -9,7 +9,7 @@ one picture, then takes any number of them at once. The same input, options and 
 (Models of TensorFlow.js are converted by fetch.py: where to cut them is written in models.yml.)
 
 Dependencies: numpy, onnx, tflite. To support another operator: decode its options in the reader, add a handler to
-HANDLERS here, and a case to test_models.py.
+HANDLERS here, and a case to test_converter.py.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ pub fn command(house: &House, arguments: &[String]) -> Result<u8> {
     let mut suites = Vec::new();
     if all {
         let mut python = house.command(house.venv("python"));
-        python.args(["-m", "unittest", "models/test_models.py"]).env("PYTHONUNBUFFERED", "1");
+        python.args(["-m", "unittest", "discover", "-s", "models"]).env("PYTHONUNBUFFERED", "1");
         suites.push(suite("Python", progress.step("Python tests")?, &mut python, read_unittest)?);
     }
 

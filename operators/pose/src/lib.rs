@@ -34,7 +34,8 @@ pub struct PoseConfig {
     /// joints without depth and metres, so that motion has no velocities; it takes a little less than `full`. `auto` runs,
     /// live, the heaviest of `lite`, `full` and `heavy` that keeps up: it begins with `lite`, looks at what frames take,
     /// changes at most every few seconds and logs each change with its figures; the column `model` says which saw a row.
-    /// In `complete` mode time decides nothing, so that a run gives the same bytes again: there `auto` is `full`.
+    /// All three are in memory then, some 110 MB more. In `complete` mode time decides nothing, so that a run gives the same
+    /// bytes again: there `auto` is `full`.
     #[config(default = "lite")]
     pub model: Choice,
     /// Most people of a frame whose crops go through the model in one run; on TensorRT always one. Higher takes up to a
