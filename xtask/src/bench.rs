@@ -14,7 +14,9 @@ use crate::{
 /// What could not be had, built or started.
 pub fn command(house: &House, what: &[String], arguments: &[String]) -> Result<u8> {
     let mut progress = Progress::new(house, setup::STEPS + 1 + what.len());
-    setup::run(house, &mut progress, Python::Run)?;
+    // The fight is measured beside plain Python.
+    let python = if what.iter().any(|name| name == "fight") { Python::Peers } else { Python::Run };
+    setup::run(house, &mut progress, python)?;
     demo::build(house, progress.step("build")?)?;
     let mut first = 0;
     for name in what {

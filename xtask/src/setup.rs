@@ -36,8 +36,23 @@ const PYTHON: (u32, u32) = (3, 11);
 pub enum Python {
     /// What running needs.
     Run,
+    /// And what the peers of benchmarks need.
+    Peers,
     /// And what only tests need.
     Test,
+}
+
+impl Python {
+    /// The files of requirements in the repository, the base first.
+    fn files(self) -> &'static [&'static str] {
+        const ALL: [&str; 3] =
+            ["models/requirements.txt", "tests/peers/requirements.txt", "models/requirements-test.txt"];
+        match self {
+            Python::Run => &ALL[..1],
+            Python::Peers => &ALL[..2],
+            Python::Test => &ALL,
+        }
+    }
 }
 
 /// The command.
@@ -129,14 +144,10 @@ fn python_packages(house: &House, mut step: Step, python: Python) -> Result<()> 
     let system = system_python(house)?;
     let venv = house.root.join(".venv");
     let stamps = Stamps::of(&venv);
-    let mut files = vec!["requirements.txt"];
-    if python == Python::Test {
-        files.push("requirements-test.txt");
-    }
     let mut wanted = Vec::new();
-    for name in files {
-        let path = house.root.join("models").join(name);
-        wanted.push((name, std::fs::read_to_string(&path).about(path.display())?));
+    for file in python.files() {
+        let path = house.root.join(file);
+        wanted.push((*file, std::fs::read_to_string(&path).about(path.display())?));
     }
     // A changed base may bring what the tests' packages were not chosen for: then those are installed again too.
     let base = wanted[0].1.clone();
@@ -144,7 +155,7 @@ fn python_packages(house: &House, mut step: Step, python: Python) -> Result<()> 
         content.push_str(&base);
     }
     let made = stamps.holds("python", &system.identity) && house.venv("python").exists();
-    wanted.retain(|(name, content)| !made || !stamps.holds(name, content));
+    wanted.retain(|(file, content)| !made || !stamps.holds(&stamp(file), content));
     if made && wanted.is_empty() {
         step.done("there already");
         return Ok(());
@@ -157,17 +168,22 @@ fn python_packages(house: &House, mut step: Step, python: Python) -> Result<()> 
         step.run(&mut make, "install Python's venv (Debian: apt-get install -y python3-venv), then run this again")?;
         stamps.remember("python", &system.identity)?;
     }
-    for (name, content) in &wanted {
-        step.say(&format!("installing models/{name}"));
-        stamps.forget(name)?;
+    for (file, content) in &wanted {
+        step.say(&format!("installing {file}"));
+        stamps.forget(&stamp(file))?;
         let mut pip = house.command(house.venv("python"));
         pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off", "-r"]);
-        pip.arg(house.root.join("models").join(name));
+        pip.arg(house.root.join(file));
         step.run(&mut pip, "check that pip's registry can be reached (network, proxy), then run this again")?;
-        stamps.remember(name, content)?;
+        stamps.remember(&stamp(file), content)?;
     }
     step.done("installed");
     Ok(())
+}
+
+/// The name of the stamp of a file of requirements.
+fn stamp(file: &str) -> String {
+    file.replace('/', "-")
 }
 
 /// The Python that `.venv` is made with.

@@ -217,18 +217,8 @@ pub enum Bench {
         #[arg(long)]
         json: bool,
     },
-    /// fight.yml, live, at 30 frames a second: each stage beside its budget.
-    Fight {
-        /// The video; by default the demo's clip, lengthened, at 720p and at 1080p.
-        #[arg(long)]
-        input: Option<PathBuf>,
-        /// The flow.
-        #[arg(long)]
-        flow: Option<PathBuf>,
-        /// Print as JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    /// fight.yml: each stage beside its budget, all of it beside plain Python, latency against the offered rate.
+    Fight(crate::bench::fight::Options),
 }
 
 /// `node.key=value`, as written on the command line.

@@ -83,9 +83,7 @@ fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
             Bench::Preprocess { json } => bench::print(&bench::preprocess::run()?, *json),
             Bench::Pose { json } => bench::print(&bench::pose::run()?, *json),
             Bench::Tracker { json } => bench::print(&bench::tracker::run()?, *json),
-            Bench::Fight { input, flow, json } => {
-                bench::print(&bench::fight::run(flow.as_deref(), input.as_deref(), registry)?, *json)
-            }
+            Bench::Fight(options) => bench::print(&bench::fight::run(options)?, options.json),
         },
     }
 }

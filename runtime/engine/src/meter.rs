@@ -68,7 +68,7 @@ impl Times {
 }
 
 /// Quantiles in milliseconds.
-#[derive(Clone, Copy, Debug, Default, Serialize, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Serialize, serde::Deserialize, PartialEq)]
 pub struct Quantiles {
     /// Median.
     pub p50: f64,
