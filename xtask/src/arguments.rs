@@ -11,8 +11,8 @@ Usage: cargo xtask COMMAND
                             What is there already is left alone.
   demo [NAME]               Set up, build, and run a flow on its clip; then say
                             where video, tables and figures are. NAME is
-                            fight (default): two athletes; sound: a clip that
-                            has sound, and the video with it.
+                            fight (default): two athletes; sound: two walkers
+                            with a tone each second, which the video has too.
     --dora                  One process per node, under a dora of its own.
     --frames N              End after N frames (not with --dora).
   test [ARGS]               Set up, then all tests, Python's and Rust's. With
@@ -39,12 +39,19 @@ pub struct Show {
     pub flow: &'static str,
     /// The video file.
     pub clip: &'static str,
+    /// The video file that `clip` is made of, by laying a tone each second over it: the clips that setup fetches are silent.
+    pub tone_over: Option<&'static str>,
 }
 
 /// Every demo; the first is run where none is named.
 pub const SHOWS: [Show; 2] = [
-    Show { name: "fight", flow: "dataflows/fight.yml", clip: "models/clips/athletes.mp4" },
-    Show { name: "sound", flow: "dataflows/fight.yml", clip: "models/clips/walker.mp4" },
+    Show { name: "fight", flow: "dataflows/fight.yml", clip: "models/clips/athletes.mp4", tone_over: None },
+    Show {
+        name: "sound",
+        flow: "dataflows/fight.yml",
+        clip: "models/clips/walker_tone.mp4",
+        tone_over: Some("models/clips/walker.mp4"),
+    },
 ];
 
 /// What to do.

@@ -18,8 +18,11 @@ use crate::{
 /// # Errors
 /// What could not be had, built or started.
 pub fn command(house: &House, show: Show, dora: bool, frames: Option<u64>) -> Result<u8> {
-    let mut progress = Progress::new(house, setup::STEPS + 2);
+    let mut progress = Progress::new(house, setup::STEPS + 2 + usize::from(show.tone_over.is_some()));
     setup::run(house, &mut progress, Python::Run)?;
+    if let Some(silent) = show.tone_over {
+        lay_tone_over(house, silent, show.clip, progress.step("clip with sound")?)?;
+    }
     build(house, progress.step("build")?)?;
     if dora {
         under_dora(house, show, progress.step("run under dora")?)
@@ -41,6 +44,25 @@ pub fn build(house: &House, mut step: Step) -> Result<()> {
         }
         _ => Err(Error::new("`sideline` does not build; cargo says why above")),
     }
+}
+
+/// Makes a clip with a tone of 60 ms at each second, of one that has nothing to be heard; pictures are copied as they are.
+fn lay_tone_over(house: &House, silent: &str, clip: &str, mut step: Step) -> Result<()> {
+    if house.root.join(clip).is_file() {
+        step.done("in place");
+        return Ok(());
+    }
+    // Under another name until it is whole.
+    let part = house.root.join(clip).with_extension("part.mp4");
+    let tone = "aevalsrc=0.4*sin(2*PI*880*t)*lt(mod(t\\,1)\\,0.06):s=44100";
+    let mut make = house.command("ffmpeg");
+    make.args(["-v", "error", "-y", "-i", silent, "-f", "lavfi", "-i", tone, "-map", "0:v", "-map", "1:a"]);
+    make.args(["-c:v", "copy", "-c:a", "aac", "-shortest"]).arg(&part);
+    step.say(&format!("making {clip}"));
+    step.run(&mut make, "look at the log; the demo without a name needs no such clip")?;
+    std::fs::rename(&part, house.root.join(clip)).about(clip)?;
+    step.done("made");
+    Ok(())
 }
 
 /// In one process.
