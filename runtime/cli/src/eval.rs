@@ -1,24 +1,34 @@
 //! `sideline eval`: how good an operator is, against true answers.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
+use serde::Serialize;
 use sideline_api::{Error, Result, Values, config::Origin, driver::read_config};
-use sideline_eval::{DetectedFrame, Rect, Report, Tracked, run_tracking};
+use sideline_eval::{
+    Boxes, ByteTrack, DetectedFrame, Figures, Noise, Rect, Report, Sequence, Sort, Tracked, run_tracking,
+};
 use sideline_tracker::{Detection, TrackRow, TrackStage, TrackerConfig, TrackerState};
 
-use crate::{args::scalar, commands::print_json};
+use crate::args::{EvalTracker, scalar};
+use crate::commands::print_json;
 
-/// The tracker on every sequence of a folder.
-pub fn tracker(dir: &Path, json: bool, set: &[String]) -> Result<u8> {
+/// The tracker on every sequence of a folder, beside SORT and ByteTrack on the same boxes.
+pub fn tracker(options: &EvalTracker) -> Result<u8> {
     let mut values = Values::new();
-    for setting in set {
-        let (key, value) = setting
-            .split_once('=')
-            .ok_or_else(|| Error::config(format!("`{setting}` is not KEY=VALUE, as in `buffer=60`")))?;
+    for setting in &options.set {
+        let (key, value) = split(setting, "buffer=60")?;
         values.set(key, scalar(value), Origin::CommandLine);
     }
-    let report = track(dir, &read_config(&values, "tracker")?)?;
-    if json {
+    let config = read_config(&values, "tracker")?;
+    let mut noise = Noise { seed: options.seed, ..Noise::default() };
+    for setting in &options.noise {
+        let (key, value) = split(setting, "miss=0.1")?;
+        noise.set(key, value).map_err(|problem| Error::config(format!("--noise: {problem}")))?;
+    }
+    let report = compare(&options.dir, options.boxes.map(Boxes::from), &noise, &config)?;
+    if options.json {
         print_json(&report)?;
     } else {
         print!("{report}");
@@ -26,10 +36,47 @@ pub fn tracker(dir: &Path, json: bool, set: &[String]) -> Result<u8> {
     Ok(0)
 }
 
-fn track(dir: &Path, config: &TrackerConfig) -> Result<Report> {
+fn split<'a>(setting: &'a str, example: &str) -> Result<(&'a str, &'a str)> {
+    setting.split_once('=').ok_or_else(|| Error::config(format!("`{setting}` is not KEY=VALUE, as in `{example}`")))
+}
+
+/// Ours and its peers. As JSON: our figures by sequence and `overall`, then `peers`, each with the same, `boxes` (where
+/// each sequence's came from) and `noise`, if any was made.
+#[derive(Serialize)]
+struct Comparison {
+    #[serde(flatten)]
+    ours: Report,
+    peers: Peers,
+    boxes: BTreeMap<String, Boxes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    noise: Option<Noise>,
+}
+
+#[derive(Serialize)]
+struct Peers {
+    sort: Report,
+    bytetrack: Report,
+}
+
+fn compare(dir: &Path, boxes: Option<Boxes>, noise: &Noise, config: &TrackerConfig) -> Result<Comparison> {
+    let sequences = Sequence::read_all(dir, boxes, noise).map_err(|error| Error::input(error.to_string()))?;
+    let (mut sort, mut byte_track) = (Sort::default(), ByteTrack::default());
+    let made = sequences.iter().any(|sequence| sequence.boxes == Boxes::Noisy);
+    Ok(Comparison {
+        ours: track(&sequences, config),
+        peers: Peers {
+            sort: run_tracking(&sequences, &mut |frame| sort.update(frame)),
+            bytetrack: run_tracking(&sequences, &mut |frame| byte_track.update(frame)),
+        },
+        boxes: sequences.iter().map(|sequence| (sequence.name.clone(), sequence.boxes)).collect(),
+        noise: made.then_some(*noise),
+    })
+}
+
+fn track(sequences: &[Sequence], config: &TrackerConfig) -> Report {
     let mut state = TrackerState::default();
     let mut rows = Vec::new();
-    run_tracking(dir, &mut |frame: DetectedFrame<'_>| {
+    run_tracking(sequences, &mut |frame: DetectedFrame<'_>| {
         // A sequence begins anew at its first frame.
         if frame.number == 1 {
             state = TrackerState::default();
@@ -42,7 +89,6 @@ fn track(dir: &Path, config: &TrackerConfig) -> Result<Report> {
             .map(answer)
             .collect()
     })
-    .map_err(|error| Error::input(error.to_string()))
 }
 
 /// A box of the evaluation as the tracker takes it.
@@ -61,4 +107,59 @@ pub fn detection(box_: &sideline_eval::Detection) -> Detection {
 fn answer(row: &TrackRow) -> Tracked {
     let [x1, y1, x2, y2] = row.corners.map(f64::from);
     Tracked { id: row.id, rect: Rect { x: x1, y: y1, w: x2 - x1, h: y2 - y1 } }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let trackers = [("ours", &self.ours), ("SORT", &self.peers.sort), ("ByteTrack", &self.peers.bytetrack)];
+        let measures: [(&str, fn(&Figures) -> String); 4] = [
+            ("HOTA", |figures| format!("{:.1}", figures.hota)),
+            ("IDF1", |figures| format!("{:.1}", figures.idf1)),
+            ("MOTA", |figures| format!("{:.1}", figures.mota)),
+            ("switches", |figures| figures.idsw.to_string()),
+        ];
+        write!(out, "{:<24}", "")?;
+        for (name, _) in measures {
+            write!(out, "  {name:<20}")?;
+        }
+        write!(out, "\n{:<24}", "sequence")?;
+        for _ in measures {
+            write!(out, "  {:>5} {:>5} {:>8}", "ours", "SORT", "ByteTr.")?;
+        }
+        writeln!(out)?;
+        let names = self.ours.sequences.keys().map(String::as_str);
+        for name in names.chain(["overall"]) {
+            write!(out, "{name:<24}")?;
+            for (_, show) in measures {
+                let [ours, sort, byte_track] =
+                    trackers.map(|(_, report)| report.of(name).map_or_else(String::new, show));
+                write!(out, "  {ours:>5} {sort:>5} {byte_track:>8}")?;
+            }
+            writeln!(out)?;
+        }
+        writeln!(
+            out,
+            "\n{:<24}  {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>8} {:>8} {:>8} {:>6}",
+            "overall", "HOTA", "DetA", "AssA", "IDF1", "MOTA", "MOTP", "switches", "false", "missed", "breaks"
+        )?;
+        for (name, report) in trackers {
+            let f = &report.overall;
+            writeln!(
+                out,
+                "{name:<24}  {:>6.1} {:>6.1} {:>6.1} {:>6.1} {:>6.1} {:>6.1} {:>8} {:>8} {:>8} {:>6}",
+                f.hota, f.deta, f.assa, f.idf1, f.mota, f.motp, f.idsw, f.fp, f.r#fn, f.fm
+            )?;
+        }
+        let count = |kind| self.boxes.values().filter(|boxes| **boxes == kind).count();
+        let (given, noisy) = (count(Boxes::Given), count(Boxes::Noisy));
+        match (given, &self.noise) {
+            (_, None) => writeln!(out, "\nboxes: those of det/det.txt"),
+            (0, Some(noise)) => writeln!(out, "\nboxes: made from the true ones with noise, seed {}", noise.seed),
+            (_, Some(noise)) => writeln!(
+                out,
+                "\nboxes: {given} sequences those of det/det.txt, {noisy} made from the true ones with noise, seed {}",
+                noise.seed
+            ),
+        }
+    }
 }

@@ -77,7 +77,7 @@ fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
         Command::Inspect { what, json } => commands::inspect(what, *json, registry),
         Command::Result { run, json } => commands::result(run, *json),
         Command::Models { command } => commands::models(command),
-        Command::Eval { command: Eval::Tracker { dir, json, set } } => eval::tracker(dir, *json, set),
+        Command::Eval { command: Eval::Tracker(options) } => eval::tracker(options),
         Command::Bench { command } => match command {
             Bench::Hops { json } => bench::print(&bench::hops::run()?, *json),
             Bench::Preprocess { json } => bench::print(&bench::preprocess::run()?, *json),

@@ -1,12 +1,10 @@
 //! Runs a tracker over sequences and gathers its figures.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::Path;
 
 use serde::Serialize;
 
-use crate::motchallenge::{Detection, EvalError, Frames, Labelled, Rect, Sequence};
+use crate::motchallenge::{Detection, Frames, Labelled, Rect, Sequence};
 use crate::{Clear, Hota, Identity};
 
 /// What a tracker is given: the detections of one frame.
@@ -68,17 +66,10 @@ pub struct Report {
     pub overall: Figures,
 }
 
-/// Feeds every sequence below `dir` (or `dir` itself, if it is one) to `tracker`, frame by frame and in the order of the
-/// names, and scores what it answers.
-///
-/// # Errors
-/// No sequence, a missing file, or a line that is not of the MOTChallenge layout.
-pub fn run_tracking(
-    dir: &Path,
-    tracker: &mut dyn FnMut(DetectedFrame<'_>) -> Vec<Tracked>,
-) -> Result<Report, EvalError> {
+/// Feeds sequences to `tracker`, frame by frame, and scores what it answers.
+pub fn run_tracking(sequences: &[Sequence], tracker: &mut dyn FnMut(DetectedFrame<'_>) -> Vec<Tracked>) -> Report {
     let mut counts = BTreeMap::new();
-    for sequence in sequences(dir)? {
+    for sequence in sequences {
         let mut result: Frames<Labelled> = Vec::new();
         for index in 0..sequence.detections.len().max(sequence.truth.len()) {
             let tracks = tracker(DetectedFrame {
@@ -89,12 +80,12 @@ pub fn run_tracking(
             });
             result.push(tracks.into_iter().map(|track| Labelled { id: track.id.into(), rect: track.rect }).collect());
         }
-        counts.insert(sequence.name, Counts::of(&sequence.truth, &result));
+        counts.insert(sequence.name.clone(), Counts::of(&sequence.truth, &result));
     }
     let mut pooled = Counts::default();
     counts.values().for_each(|of| pooled.add(of));
     let sequences = counts.into_iter().map(|(name, of)| (name, of.figures())).collect();
-    Ok(Report { sequences, overall: pooled.figures() })
+    Report { sequences, overall: pooled.figures() }
 }
 
 /// The figures of one result against the ground truth.
@@ -103,44 +94,17 @@ pub fn score(truth: &Frames<Labelled>, result: &Frames<Labelled>) -> Figures {
     Counts::of(truth, result).figures()
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            out,
-            "{:<28} {:>6} {:>6} {:>6} {:>6} {:>6} {:>5} {:>6} {:>6} {:>5}",
-            "sequence", "MOTA", "IDF1", "HOTA", "DetA", "AssA", "IDSW", "FP", "FN", "FM"
-        )?;
-        let overall = ("overall", &self.overall);
-        for (name, f) in self.sequences.iter().map(|(name, f)| (name.as_str(), f)).chain([overall]) {
-            writeln!(
-                out,
-                "{name:<28} {:>6.1} {:>6.1} {:>6.1} {:>6.1} {:>6.1} {:>5} {:>6} {:>6} {:>5}",
-                f.mota, f.idf1, f.hota, f.deta, f.assa, f.idsw, f.fp, f.r#fn, f.fm
-            )?;
-        }
-        Ok(())
+impl Report {
+    /// The figures of a sequence, or of `overall`.
+    #[must_use]
+    pub fn of(&self, name: &str) -> Option<&Figures> {
+        self.sequences.get(name).or((name == "overall").then_some(&self.overall))
     }
 }
 
 /// The boxes of a frame (from 0); none past the end.
 pub(crate) fn frame<T>(frames: &Frames<T>, index: usize) -> &[T] {
     frames.get(index).map_or(&[], Vec::as_slice)
-}
-
-fn sequences(dir: &Path) -> Result<Vec<Sequence>, EvalError> {
-    let is_sequence = |folder: &Path| folder.join("det/det.txt").is_file() && folder.join("gt/gt.txt").is_file();
-    if is_sequence(dir) {
-        return Ok(vec![Sequence::read(dir)?]);
-    }
-    let unreadable = |source| EvalError::Read { path: dir.to_owned(), source };
-    let entries = std::fs::read_dir(dir).map_err(unreadable)?;
-    let mut folders = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
-    folders.retain(|folder| is_sequence(folder));
-    folders.sort();
-    if folders.is_empty() {
-        return Err(EvalError::NoSequence { path: dir.to_owned() });
-    }
-    folders.iter().map(|folder| Sequence::read(folder)).collect()
 }
 
 #[derive(Default)]
@@ -185,18 +149,6 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_folder_without_sequences_is_an_error_that_says_what_is_missing() {
-        let folder = std::env::temp_dir();
-        let error = run_tracking(&folder.join("no-such-folder"), &mut |_| Vec::new()).unwrap_err().to_string();
-        assert!(error.contains("no-such-folder"), "{error}");
-        let empty = folder.join(format!("sideline-eval-empty-{}", std::process::id()));
-        std::fs::create_dir(&empty).unwrap();
-        let error = run_tracking(&empty, &mut |_| Vec::new()).unwrap_err().to_string();
-        std::fs::remove_dir(&empty).unwrap();
-        assert!(error.ends_with("no folder in it holds det/det.txt and gt/gt.txt"), "{error}");
-    }
 
     #[test]
     fn a_tracker_that_answers_nothing_scores_nothing() {

@@ -1,8 +1,9 @@
 //! How good a tracker is: CLEAR MOT, IDF1 and HOTA over data in the MOTChallenge layout.
 //!
-//! [`run_tracking`] feeds the detections of each sequence below a folder to a tracker, frame by frame, and compares what
-//! it answers with the ground truth. [`score`] compares two lists that are already there. Figures are percentages;
-//! counts of several sequences are pooled before a ratio is taken, as the official tools do.
+//! [`Sequence::read_all`] reads the sequences below a folder, with their own detections or with [`Noise`] over the true
+//! boxes. [`run_tracking`] feeds them to a tracker, frame by frame, and compares what it answers with the ground truth;
+//! [`Sort`] and [`ByteTrack`] are there to be compared with. [`score`] compares two lists that are already there. Figures
+//! are percentages; counts of several sequences are pooled before a ratio is taken, as the official tools do.
 //!
 //! The figures equal those of `motmetrics` 1.4 (CLEAR, IDF1; IoU distance at most 0.5) and `trackeval` 1.3 (HOTA); the
 //! tests hold them against a result file whose figures are published.
@@ -10,18 +11,22 @@
 #![forbid(unsafe_code)]
 
 mod assignment;
+mod byte_track;
 mod clear;
 mod driver;
 mod hota;
 mod identity;
 mod motchallenge;
+mod noise;
 mod sort;
 
+pub use byte_track::ByteTrack;
 pub use clear::Clear;
 pub use driver::{DetectedFrame, Figures, Report, Tracked, run_tracking, score};
 pub use hota::Hota;
 pub use identity::Identity;
-pub use motchallenge::{Detection, EvalError, Frames, Labelled, Rect, Sequence, read_boxes, read_ground_truth};
+pub use motchallenge::{Boxes, Detection, EvalError, Frames, Labelled, Rect, Sequence, read_boxes, read_ground_truth};
+pub use noise::Noise;
 pub use sort::Sort;
 
 /// The least IoU at which CLEAR and IDF1 let a track box stand for an object.

@@ -1,4 +1,4 @@
-//! The MOTChallenge layout: one folder a sequence, holding `det/det.txt`, `gt/gt.txt` and perhaps `seqinfo.ini`.
+//! The MOTChallenge layout: one folder a sequence, holding `gt/gt.txt`, perhaps `det/det.txt` and perhaps `seqinfo.ini`.
 //!
 //! A row is `frame,id,left,top,width,height,confidence[,...]`; frames count from 1. In ground truth the seventh value is
 //! a flag: 0 means 'do not consider', and such rows are left out as the development kit leaves them out. What follows the
@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+use crate::Noise;
 
 /// Frames a second where no `seqinfo.ini` says otherwise (the TUD sequences have 25).
 const DEFAULT_FRAME_RATE: f64 = 25.0;
@@ -32,10 +34,24 @@ pub enum EvalError {
         problem: String,
     },
     /// No sequence below a folder.
-    #[error("{}: no folder in it holds det/det.txt and gt/gt.txt", .path.display())]
+    #[error("{}: neither it nor a folder one or two levels below holds gt/gt.txt", .path.display())]
     NoSequence {
         /// The folder searched.
         path: PathBuf,
+    },
+    /// A sequence has no detections of its own, and those were asked for.
+    #[error("{}: no det/det.txt; `--boxes noisy` makes boxes from the true ones", .path.display())]
+    NoDetections {
+        /// The sequence's folder.
+        path: PathBuf,
+    },
+    /// Two sequences below a folder have one name.
+    #[error("{}: another sequence is called {name} too; rename one, or name one folder", .path.display())]
+    SameName {
+        /// The second one's folder.
+        path: PathBuf,
+        /// The name.
+        name: String,
     },
 }
 
@@ -84,6 +100,16 @@ pub struct Detection {
 /// The boxes of each frame; index 0 is frame 1.
 pub type Frames<T> = Vec<Vec<T>>;
 
+/// Where the boxes come from that trackers are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Boxes {
+    /// `det/det.txt`.
+    Given,
+    /// [`Noise`] over the true ones.
+    Noisy,
+}
+
 /// One sequence: what a tracker is given, and what it should have answered.
 #[derive(Clone, Debug)]
 pub struct Sequence {
@@ -91,6 +117,8 @@ pub struct Sequence {
     pub name: String,
     /// Frames a second.
     pub frame_rate: f64,
+    /// Where `detections` come from.
+    pub boxes: Boxes,
     /// What the detector saw.
     pub detections: Frames<Detection>,
     /// What there was.
@@ -98,26 +126,85 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// Reads the sequence in `folder`.
+    /// Reads the sequence in `folder`, with the boxes that are asked for; if none are, the given ones where there are any.
     ///
-    /// Scores within 0 to 1 are taken as they are. Detectors of the benchmark also write margins and log-odds; where any
-    /// score of a file lies outside 0 to 1, the file's own range is stretched to 0..1 (a file with one value: all 1).
+    /// Given scores within 0 to 1 are taken as they are. Detectors of the benchmark also write margins and log-odds; where
+    /// any score of a file lies outside 0 to 1, the file's own range is stretched to 0..1 (a file with one value: all 1).
+    /// Noise needs the picture's size: that of `seqinfo.ini`, else as far as the true boxes go.
     ///
     /// # Errors
     /// A file that is missing, or a line that is not of the layout.
-    pub fn read(folder: &Path) -> Result<Self, EvalError> {
-        let mut detections: Frames<Detection> = Vec::new();
-        for row in rows(&folder.join("det/det.txt"))? {
-            at(&mut detections, row.frame).push(Detection { rect: row.rect, score: row.seventh });
-        }
-        normalise(&mut detections);
-        Ok(Self {
-            name: folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
-            frame_rate: frame_rate(&folder.join("seqinfo.ini")),
-            detections,
-            truth: read_ground_truth(&folder.join("gt/gt.txt"))?,
-        })
+    pub fn read(folder: &Path, boxes: Option<Boxes>, noise: &Noise) -> Result<Self, EvalError> {
+        let given = folder.join("det/det.txt");
+        let boxes = boxes.unwrap_or(if given.is_file() { Boxes::Given } else { Boxes::Noisy });
+        let name =
+            folder.canonicalize().ok().and_then(|folder| Some(folder.file_name()?.to_string_lossy().into_owned()));
+        let name = name.unwrap_or_else(|| folder.display().to_string());
+        let truth = read_ground_truth(&folder.join("gt/gt.txt"))?;
+        let info = folder.join("seqinfo.ini");
+        let frame_rate = entry(&info, "frameRate").unwrap_or(DEFAULT_FRAME_RATE);
+        let detections = match boxes {
+            Boxes::Given if !given.is_file() => return Err(EvalError::NoDetections { path: folder.to_owned() }),
+            Boxes::Given => read_detections(&given)?,
+            Boxes::Noisy => {
+                let (right, bottom) = extent(&truth);
+                let size = (entry(&info, "imWidth").unwrap_or(right), entry(&info, "imHeight").unwrap_or(bottom));
+                noise.detect(&name, &truth, size, frame_rate)
+            }
+        };
+        Ok(Self { name, frame_rate, boxes, detections, truth })
     }
+
+    /// Reads every sequence of `dir`: `dir` itself, or the folders in it, or those in its folders; in the order of names.
+    ///
+    /// # Errors
+    /// No sequence there, two of one name, or one that [`Sequence::read`] refuses.
+    pub fn read_all(dir: &Path, boxes: Option<Boxes>, noise: &Noise) -> Result<Vec<Self>, EvalError> {
+        let mut level = vec![dir.to_owned()];
+        for _ in 0..3 {
+            let found: Vec<&PathBuf> = level.iter().filter(|folder| folder.join("gt/gt.txt").is_file()).collect();
+            if !found.is_empty() {
+                let mut names = BTreeSet::new();
+                return found
+                    .into_iter()
+                    .map(|folder| {
+                        let sequence = Self::read(folder, boxes, noise)?;
+                        if names.insert(sequence.name.clone()) {
+                            Ok(sequence)
+                        } else {
+                            Err(EvalError::SameName { path: folder.clone(), name: sequence.name })
+                        }
+                    })
+                    .collect();
+            }
+            level = level.iter().map(|folder| folders_in(folder)).collect::<Result<Vec<_>, _>>()?.concat();
+            level.sort_by(|a, b| (a.file_name(), a).cmp(&(b.file_name(), b)));
+        }
+        Err(EvalError::NoSequence { path: dir.to_owned() })
+    }
+}
+
+fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, EvalError> {
+    let unreadable = |source| EvalError::Read { path: folder.to_owned(), source };
+    let entries = std::fs::read_dir(folder).map_err(unreadable)?;
+    let mut folders = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+    folders.retain(|folder| folder.is_dir());
+    Ok(folders)
+}
+
+fn read_detections(path: &Path) -> Result<Frames<Detection>, EvalError> {
+    let mut detections: Frames<Detection> = Vec::new();
+    for row in rows(path)? {
+        at(&mut detections, row.frame).push(Detection { rect: row.rect, score: row.seventh });
+    }
+    normalise(&mut detections);
+    Ok(detections)
+}
+
+/// The rightmost and the lowest edge.
+fn extent(truth: &Frames<Labelled>) -> (f64, f64) {
+    let rects = truth.iter().flatten().map(|labelled| labelled.rect);
+    rects.fold((1.0, 1.0), |(right, bottom), rect| (right.max(rect.x + rect.w), bottom.max(rect.y + rect.h)))
 }
 
 /// Reads a ground-truth file, without the rows whose flag is 0.
@@ -216,10 +303,11 @@ fn normalise(frames: &mut Frames<Detection>) {
     }
 }
 
-fn frame_rate(seqinfo: &Path) -> f64 {
-    let text = std::fs::read_to_string(seqinfo).unwrap_or_default();
-    let value = text.lines().find_map(|line| line.trim().strip_prefix("frameRate=")?.trim().parse::<f64>().ok());
-    value.filter(|rate| *rate > 0.0).unwrap_or(DEFAULT_FRAME_RATE)
+/// A number above 0 of `seqinfo.ini`, if the file is there and has it.
+fn entry(seqinfo: &Path, key: &str) -> Option<f64> {
+    let text = std::fs::read_to_string(seqinfo).ok()?;
+    let value = text.lines().find_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix('='))?;
+    value.trim().parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0)
 }
 
 #[cfg(test)]
@@ -239,6 +327,39 @@ mod tests {
         assert_eq!(truth, [vec![], vec![Labelled { id: 7, rect: Rect { x: 1.0, y: 2.0, w: 3.0, h: 4.0 } }]]);
         assert_eq!(read_boxes(&path).unwrap()[1].len(), 2);
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn sequences_are_found_two_levels_down_and_boxes_are_given_or_made() {
+        let folder = std::env::temp_dir().join(format!("sideline-eval-levels-{}", std::process::id()));
+        let write = |path: &str, text: &str| {
+            let path = folder.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let read = |boxes| Sequence::read_all(&folder, boxes, &Noise { miss: 0.0, ..Noise::default() });
+        let error = Sequence::read_all(&folder, None, &Noise::default()).unwrap_err().to_string();
+        assert!(error.contains("sideline-eval-levels"), "{error}");
+        write("train/readme.txt", "");
+        let error = read(None).unwrap_err().to_string();
+        assert!(error.ends_with("neither it nor a folder one or two levels below holds gt/gt.txt"), "{error}");
+
+        let truth = "1,1,10,20,30,60,1,1,1\n2,1,10,20,30,60,1,1,1\n";
+        write("train/b/gt/gt.txt", truth);
+        write("train/b/seqinfo.ini", "[Sequence]\r\nframeRate = 50\r\nimWidth=640\r\nimHeight=360\r\n");
+        write("train/a/gt/gt.txt", truth);
+        write("train/a/det/det.txt", "1,-1,10,20,30,60,0.5\n");
+        let found = read(None).unwrap();
+        let facts: Vec<_> = found.iter().map(|s| (s.name.as_str(), s.frame_rate, s.boxes)).collect();
+        assert_eq!(facts, [("a", 25.0, Boxes::Given), ("b", 50.0, Boxes::Noisy)]);
+        assert_eq!((found[0].detections.len(), found[1].detections.len()), (1, 2));
+        assert!(read(Some(Boxes::Noisy)).unwrap().iter().all(|sequence| sequence.boxes == Boxes::Noisy));
+        let error = read(Some(Boxes::Given)).unwrap_err().to_string();
+        assert!(error.ends_with("b: no det/det.txt; `--boxes noisy` makes boxes from the true ones"), "{error}");
+        write("test/a/gt/gt.txt", truth);
+        let error = read(None).unwrap_err().to_string();
+        assert!(error.contains("another sequence is called a too"), "{error}");
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
