@@ -1,16 +1,20 @@
-//! Which detection is which track: ByteTrack's two rounds (Zhang et al. 2022) on motion alone, and the recovery by last
-//! place of OC-SORT (Cao et al. 2023).
+//! Which detection is which track: ByteTrack's two rounds (Zhang et al. 2022) on motion alone, then two that find the lost.
 //!
-//! A frame goes so: every track is predicted; sure detections go to tracks by overlap; unsure ones to confirmed tracks
-//! still without; sure ones that are left to tracks by where those were last seen; what remains begins new tracks.
-//! OC-SORT's momentum and re-update, and scores fused into the overlap, were tried and left out: on real pedestrians (TUD)
-//! and on players (SportsMOT boxes with detector noise) they gained nothing.
+//! A frame goes so: every track is foreseen; what the camera did beside that is made up for; sure detections go to tracks
+//! by overlap; unsure ones to confirmed tracks still without; sure ones that are left to tracks by where those were last
+//! seen (OC-SORT, Cao et al. 2023), then by how likely it is that a track came there; what remains begins new tracks.
+//! Tried and left out, as they gained nothing on pedestrians (TUD) or players (SportsMOT boxes with detector noise), or
+//! gained on one and lost on the other: OC-SORT's momentum and re-update, scores fused into the overlap, overlap of heights
+//! (Hybrid-SORT), boxes buffered before they overlap (C-BIoU).
 
 use serde::{Deserialize, Serialize};
 
 use crate::TrackerConfig;
-use crate::fighters::{Fighter, Fighters};
-use crate::kalman::{BoxFilter, CentredBox};
+use crate::border::Borders;
+use crate::camera;
+use crate::fighters::Fighters;
+use crate::kalman::CentredBox;
+use crate::track::{Track, TrackRow};
 
 /// A detection: corners in pixels, score 0 to 1, class.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,54 +33,6 @@ pub struct Detection {
     pub class: u16,
 }
 
-/// What is known of a track in this frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TrackStage {
-    /// Seen, but not often enough yet to be believed.
-    Tentative,
-    /// Seen in this frame.
-    Confirmed,
-    /// Not seen in this frame, or the frame was not looked at, but so recently that its box is a fair guess.
-    Predicted,
-    /// Not seen for longer. It is kept, so that it has its identity back if it is found.
-    Lost,
-}
-
-impl TrackStage {
-    /// As the Tracks table writes it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Tentative => "tentative",
-            Self::Confirmed => "confirmed",
-            Self::Predicted => "predicted",
-            Self::Lost => "lost",
-        }
-    }
-}
-
-/// A track in one frame. Every track has one in every frame from its birth until it is given up.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TrackRow {
-    /// Identity, from 1, never used again.
-    pub id: u32,
-    /// The name, if it is one of the fighters.
-    pub fighter: Option<Fighter>,
-    /// What is known of it.
-    pub stage: TrackStage,
-    /// Left, top, right, bottom: the filtered estimate, pixels.
-    pub corners: [f32; 4],
-    /// Score of its last detection.
-    pub score: f32,
-    /// Class.
-    pub class: u16,
-    /// Frames since its birth; 0 in the first.
-    pub age: u32,
-    /// The detection of this frame that continued it, by index.
-    pub detection: Option<usize>,
-}
-
 /// All a tracker knows: what is stored and restored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrackerState {
@@ -85,26 +41,15 @@ pub struct TrackerState {
     /// In the order of their birth.
     tracks: Vec<Track>,
     fighters: Fighters,
+    borders: Borders,
+    /// Seconds since the last frame that was looked at.
+    since: f64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Track {
-    pub(crate) id: u32,
-    pub(crate) class: u16,
-    pub(crate) confirmed: bool,
-    /// Frames that were looked at without finding it, since it was last seen.
-    pub(crate) unseen: u32,
-    pub(crate) age: u32,
-    score: f32,
-    /// Frames in which it was seen.
-    hits: u32,
-    filter: BoxFilter,
-    last_place: CentredBox,
-    detection: Option<usize>,
-}
-
-/// Overlap (IoU) with the place where it was last seen above which a detection may be a track, in the last round.
+/// Overlap (IoU) with the place where it was last seen above which a detection may be a track.
 const LAST_PLACE_IOU: f64 = 0.1;
+/// The part of a camera's jump that is taken to go on in the next frames.
+const CAMERA_GOES_ON: f64 = 0.15;
 /// A hole in time, seconds, after which nobody is where he was: the tracks before it are given up.
 const LONGEST_GAP: f64 = 5.0;
 
@@ -125,13 +70,18 @@ impl TrackerState {
             self.tracks.clear();
             self.frames = 0;
         }
+        self.since += seconds;
         self.tracks.iter_mut().for_each(|track| track.predict(seconds));
         if let Some(detections) = detections {
             self.associate(config, detections);
+            self.since = 0.0;
         }
         self.fighters.step(config, &self.tracks, detections.is_some(), seconds);
         rows.clear();
-        rows.extend(self.tracks.iter().map(|track| track.row(config, self.fighters.name_of(track.id))));
+        rows.extend(self.tracks.iter().map(|track| {
+            let leaving = self.borders.touched_by(track.place().edges());
+            track.row(config, self.fighters.name_of(track.id), leaving)
+        }));
     }
 
     fn associate(&mut self, config: &TrackerConfig, detections: &[Detection]) {
@@ -143,12 +93,18 @@ impl TrackerState {
         };
         let (mut sure, mut unsure): (Vec<_>, Vec<_>) =
             detections.iter().enumerate().filter_map(sound).partition(|candidate| candidate.score >= config.high_score);
+        sure.iter().for_each(|candidate| self.borders.see(candidate.place.edges()));
 
-        let predicted = |track: &Track| track.place();
+        if config.camera {
+            self.follow_camera(&sure);
+        }
         let confirmed = |track: &Track| track.confirmed;
-        self.round(&mut sure, f64::from(config.match_iou), confirmed, predicted);
-        self.round(&mut unsure, f64::from(config.low_match_iou), confirmed, predicted);
-        self.round(&mut sure, LAST_PLACE_IOU, |_| true, |track| track.last_place);
+        let overlap = |track: &Track, candidate: &Candidate| track.place().iou(&candidate.place);
+        let (least, least_unsure) = (f64::from(config.match_iou), f64::from(config.low_match_iou));
+        self.round(&mut sure, confirmed, |track, candidate| overlap(track, candidate) - least);
+        self.round(&mut unsure, confirmed, |track, candidate| overlap(track, candidate) - least_unsure);
+        self.round(&mut sure, |_| true, |track, candidate| track.last_place.iou(&candidate.place) - LAST_PLACE_IOU);
+        self.round(&mut sure, confirmed, |track, candidate| track.likely_at(candidate, f64::from(config.reach)));
 
         // At the beginning of a stream all that is there is believed: there was no frame in which it could have been seen.
         let believed = self.frames == 0 || config.confirm <= 1;
@@ -163,24 +119,36 @@ impl TrackerState {
         self.frames += 1;
     }
 
-    /// Pairs the candidates with those tracks not seen yet in this frame that are `eligible`, for the greatest overlap
-    /// beyond `floor` in sum; `place` is where a track is held to be. Candidates that found a track are taken out.
+    /// Moves every track, those out of sight too, by what those in sight made together beside what was foreseen of them.
+    fn follow_camera(&mut self, sure: &[Candidate]) {
+        let in_sight = self.tracks.iter().filter(|track| track.confirmed && track.unseen == 1);
+        let foreseen: Vec<CentredBox> = in_sight.map(Track::place).collect();
+        let detected: Vec<CentredBox> = sure.iter().map(|candidate| candidate.place).collect();
+        let Some(by) = camera::displacement(&foreseen, &detected) else { return };
+        let faster = by.map(|by| if self.since > 0.0 { CAMERA_GOES_ON * by / self.since } else { 0.0 });
+        self.tracks.iter_mut().for_each(|track| track.displace(by, faster));
+    }
+
+    /// Pairs the candidates with those tracks not seen yet in this frame that are `eligible`, for the greatest gain in sum,
+    /// each gain above 0. Candidates that found a track are taken out.
     fn round(
         &mut self,
         candidates: &mut Vec<Candidate>,
-        floor: f64,
         eligible: impl Fn(&Track) -> bool,
-        place: impl Fn(&Track) -> CentredBox,
+        gain: impl Fn(&Track, &Candidate) -> f64,
     ) {
         let free = |track: &&mut Track| track.detection.is_none() && eligible(track);
         let mut tracks: Vec<&mut Track> = self.tracks.iter_mut().filter(free).collect();
+        if tracks.is_empty() || candidates.is_empty() {
+            return;
+        }
         let mut gains = Vec::with_capacity(tracks.len() * candidates.len());
         for track in &tracks {
-            let place = place(track);
-            gains.extend(candidates.iter().map(|candidate| {
-                let overlap = if track.class == candidate.class { place.iou(&candidate.place) } else { 0.0 };
-                (overlap - floor).max(0.0)
-            }));
+            gains.extend(
+                candidates.iter().map(|candidate| {
+                    if track.class == candidate.class { gain(track, candidate).max(0.0) } else { 0.0 }
+                }),
+            );
         }
         let mut found = vec![false; candidates.len()];
         // The only errors are a NaN and an infinity; boxes are finite.
@@ -196,75 +164,19 @@ impl TrackerState {
     }
 }
 
-struct Candidate {
-    index: usize,
-    place: CentredBox,
-    score: f32,
-    class: u16,
-}
-
-impl Track {
-    fn new(id: u32, candidate: &Candidate, confirmed: bool) -> Self {
-        let filter = BoxFilter::new(&candidate.place);
-        Self {
-            id,
-            class: candidate.class,
-            confirmed,
-            unseen: 0,
-            age: 0,
-            score: candidate.score,
-            hits: 1,
-            filter,
-            last_place: candidate.place,
-            detection: Some(candidate.index),
-        }
-    }
-
-    fn predict(&mut self, seconds: f64) {
-        if self.unseen > 0 {
-            self.filter.hold_size();
-        }
-        self.filter.predict(seconds);
-        self.age += 1;
-        self.detection = None;
-    }
-
-    fn see(&mut self, candidate: &Candidate) {
-        self.filter.update(&candidate.place);
-        self.last_place = candidate.place;
-        self.score = candidate.score;
-        self.hits += 1;
-        self.unseen = 0;
-        self.detection = Some(candidate.index);
-    }
-
-    pub(crate) fn place(&self) -> CentredBox {
-        self.filter.estimate()
-    }
-
-    fn row(&self, config: &TrackerConfig, fighter: Option<Fighter>) -> TrackRow {
-        let stage = match self.unseen {
-            _ if !self.confirmed => TrackStage::Tentative,
-            0 if self.detection.is_some() => TrackStage::Confirmed,
-            unseen if unseen <= config.predict => TrackStage::Predicted,
-            _ => TrackStage::Lost,
-        };
-        TrackRow {
-            id: self.id,
-            fighter,
-            stage,
-            corners: self.place().corners(),
-            score: self.score,
-            class: self.class,
-            age: self.age,
-            detection: self.detection,
-        }
-    }
+/// A detection that is a box.
+pub(crate) struct Candidate {
+    /// Which of the frame's detections.
+    pub(crate) index: usize,
+    pub(crate) place: CentredBox,
+    pub(crate) score: f32,
+    pub(crate) class: u16,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::TrackStage;
 
     fn person(cx: f64, cy: f64) -> Detection {
         let (x1, y1) = (cx as f32 - 20.0, cy as f32 - 50.0);
@@ -316,8 +228,8 @@ mod tests {
             for frame in 20..20 + hidden {
                 let stages: Vec<_> = feed.see(&[]).iter().map(|row| row.stage).collect();
                 let expected: &[_] = match frame - 19 {
-                    1 => &[TrackStage::Predicted],
-                    2..=30 => &[TrackStage::Lost],
+                    1..=3 => &[TrackStage::Predicted],
+                    4..=30 => &[TrackStage::Lost],
                     _ => &[],
                 };
                 assert_eq!(stages, expected, "{hidden} hidden, frame {frame}");
@@ -384,6 +296,60 @@ mod tests {
         feed.rate = 0.0;
         let [x1, ..] = feed.see(&broken)[0].corners;
         assert!((x1 - sound.x1).abs() < 1.0, "an interval that is no number is none");
+    }
+
+    /// Ten people stand about while the camera jerks sideways every third of a second, by more than their width; the third
+    /// of them is out of sight during one jerk.
+    fn jerked(camera: bool) -> Vec<Option<u32>> {
+        let mut feed = Feed::new();
+        feed.config.camera = camera;
+        for frame in 0..65 {
+            let pan = 50.0 * f64::from(frame / 10);
+            let row =
+                (0..10).map(|index| person(500.0 + 75.0 * f64::from(index) + 17.0 * f64::from(index % 3) - pan, 200.0));
+            let mut people: Vec<Detection> = row.collect();
+            if (28..32).contains(&frame) {
+                people[2].score = 0.0;
+            }
+            feed.see(&people);
+        }
+        (0..10).map(|index| feed.holder(index)).collect()
+    }
+
+    #[test]
+    fn identities_survive_a_camera_that_jerks_where_it_is_followed() {
+        let expected: Vec<_> = (1..=10).map(Some).collect();
+        assert_eq!(jerked(true), expected);
+        assert_ne!(jerked(false), expected);
+    }
+
+    #[test]
+    fn who_is_found_near_where_he_was_expected_is_the_same_as_far_as_reach_says() {
+        for (reach, expected) in [(0.0, 2), (0.7, 1)] {
+            let mut feed = Feed::new();
+            feed.config.reach = reach;
+            for frame in 0..20 {
+                feed.see(&[person(100.0 + f64::from(frame), 200.0)]);
+            }
+            for _ in 0..12 {
+                feed.see(&[]);
+            }
+            feed.see(&[person(170.0, 200.0)]);
+            assert_eq!(feed.holder(0), Some(expected), "reach {reach}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_guessed_at_whose_motion_is_not_known_or_who_may_have_left() {
+        for (frames, x, expected) in
+            [(20, 300.0, TrackStage::Predicted), (5, 300.0, TrackStage::Lost), (20, 20.0, TrackStage::Lost)]
+        {
+            let mut feed = Feed::new();
+            for _ in 0..frames {
+                feed.see(&[person(x, 200.0)]);
+            }
+            assert_eq!(feed.see(&[])[0].stage, expected, "{frames} frames at {x}");
+        }
     }
 
     #[test]

@@ -8,8 +8,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::TrackerConfig;
-use crate::association::Track;
 use crate::kalman::CentredBox;
+use crate::track::Track;
 
 /// One of the two who matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -365,6 +365,7 @@ mod tests {
     fn a_fighter_found_again_under_another_number_has_his_name_again() {
         for hidden in [5, 29, 60] {
             let mut bout = Bout::new(2);
+            bout.config.reach = 0.0;
             bout.show(40, &[LEFT, RIGHT, COACH]);
             bout.show(hidden, &[LEFT, COACH]);
             // Too far from the lost track's box to be matched with it, near enough to be the same man.

@@ -29,9 +29,14 @@ impl CentredBox {
     }
 
     /// Left, top, right, bottom.
-    pub(crate) fn corners(&self) -> [f32; 4] {
+    pub(crate) fn edges(&self) -> [f64; 4] {
         let (w, h) = (self.w / 2.0, self.h / 2.0);
-        [self.cx - w, self.cy - h, self.cx + w, self.cy + h].map(|edge| edge as f32)
+        [self.cx - w, self.cy - h, self.cx + w, self.cy + h]
+    }
+
+    /// The same as tables hold them.
+    pub(crate) fn corners(&self) -> [f32; 4] {
+        self.edges().map(|edge| edge as f32)
     }
 
     /// Intersection over union, 0 to 1.
@@ -85,9 +90,26 @@ impl BoxFilter {
         }
     }
 
-    /// Takes in a measured box.
-    pub(crate) fn update(&mut self, measured: &CentredBox) {
-        self.axes.iter_mut().zip(measured.values()).for_each(|(axis, value)| axis.update(value, measured.h));
+    /// Takes in a measured box. One whose detector is not sure of it (`score`, 0 to 1) is trusted less: its error is taken to
+    /// be up to twice as great (after GIAOTracker's NSA filter, Du et al. 2021).
+    pub(crate) fn update(&mut self, measured: &CentredBox, score: f64) {
+        let scale = measured.h * (2.0 - score.clamp(0.0, 1.0));
+        self.axes.iter_mut().zip(measured.values()).for_each(|(axis, value)| axis.update(value, scale));
+    }
+
+    /// Displaces the centre, pixels, and adds to its velocity, pixels a second.
+    pub(crate) fn displace(&mut self, by: [f64; 2], faster: [f64; 2]) {
+        for ((axis, by), faster) in self.axes.iter_mut().zip(by).zip(faster) {
+            axis.position += by;
+            axis.velocity += faster;
+        }
+    }
+
+    /// How surprising it would be to see the centre there: squared distance from the estimate, in variances of both.
+    pub(crate) fn surprise(&self, measured: &CentredBox) -> f64 {
+        let noise = (MEASURED * measured.h).powi(2);
+        let centre = self.axes.iter().zip(measured.values()).take(2);
+        centre.map(|(axis, value)| (value - axis.position).powi(2) / (axis.position_variance + noise)).sum()
     }
 
     /// Holds the size: a box out of sight goes on moving, and neither grows nor shrinks.
@@ -160,7 +182,7 @@ mod tests {
         let mut filter = BoxFilter::new(&walker(0.0));
         for frame in 1..=2 * rate {
             filter.predict(1.0 / f64::from(rate));
-            filter.update(&walker(f64::from(frame) / f64::from(rate)));
+            filter.update(&walker(f64::from(frame) / f64::from(rate)), 1.0);
         }
         filter
     }
@@ -186,11 +208,34 @@ mod tests {
     }
 
     #[test]
+    fn an_unsure_box_moves_the_estimate_less() {
+        let after = |score| {
+            let mut filter = after_two_seconds(25);
+            let before = filter.estimate().cx;
+            filter.update(&CentredBox { cx: before + 10.0, ..walker(2.0) }, score);
+            filter.estimate().cx - before
+        };
+        assert!(0.0 < after(0.2) && after(0.2) < 0.7 * after(1.0), "{} {}", after(0.2), after(1.0));
+    }
+
+    #[test]
+    fn a_place_out_of_sight_becomes_less_surprising_with_time() {
+        let mut filter = after_two_seconds(25);
+        let surprise = |filter: &BoxFilter| {
+            let expected = filter.estimate();
+            filter.surprise(&CentredBox { cx: expected.cx + 30.0, ..expected })
+        };
+        let at_once = surprise(&filter);
+        filter.predict(0.5);
+        assert!(surprise(&filter) < 0.5 * at_once);
+    }
+
+    #[test]
     fn a_shrinking_box_never_turns_inside_out() {
         let mut filter = BoxFilter::new(&walker(0.0));
         for size in [60.0, 30.0, 10.0] {
             filter.predict(0.04);
-            filter.update(&CentredBox { w: size, h: size, ..walker(0.0) });
+            filter.update(&CentredBox { w: size, h: size, ..walker(0.0) }, 1.0);
         }
         (0..100).for_each(|_| filter.predict(0.1));
         let last = filter.estimate();

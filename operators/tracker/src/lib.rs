@@ -1,17 +1,22 @@
 //! The tracker: detections, or poses, in; the same with identities out.
 //!
-//! `association` decides which detection is which track, `kalman` where a track will be, `fighters` which two of the
-//! people matter. None of them knows of the runtime: this file joins them to it.
+//! `association` decides which detection is which `track`, `kalman` where a track will be, `camera` what all of them do
+//! together, `border` where the picture ends, `fighters` which two of the people matter. None of them knows of the runtime:
+//! this file joins them to it.
 
 #![forbid(unsafe_code)]
 
 mod association;
 pub mod bench;
+mod border;
+mod camera;
 mod fighters;
 mod kalman;
+mod track;
 
-pub use association::{Detection, TrackRow, TrackStage, TrackerState};
+pub use association::{Detection, TrackerState};
 pub use fighters::Fighter;
+pub use track::{TrackRow, TrackStage};
 
 use serde::{Deserialize, Serialize};
 use sideline_api::tables;
@@ -36,15 +41,26 @@ pub struct TrackerConfig {
     #[config(default = 0.1, live, range(0, 1))]
     pub match_iou: f32,
     /// The same for detections that are not sure. Higher avoids wrong matches; lower bridges more of an occlusion.
-    #[config(default = 0.5, live, range(0, 1))]
+    #[config(default = 0.3, live, range(0, 1))]
     pub low_match_iou: f32,
+    /// How far from where it is expected a track may be found again by a sure detection that nothing else claims, in heights
+    /// of its box, and always within what its motion makes likely. Higher finds people again after longer occlusion; lower
+    /// avoids taking a newcomer for them; 0 asks for overlap.
+    #[config(default = 0.7, live, range(0, 10))]
+    pub reach: f32,
+    /// Whether what most people's boxes do together is taken for the camera's motion, from six people on: all tracks, those
+    /// out of sight too, are moved by it before they are matched. On, identities survive a camera that jerks or pans fast;
+    /// off, nothing is made of a crowd that starts to run as one.
+    #[config(default = true, live)]
+    pub camera: bool,
     /// Frames in which a track must be seen, in a row, to be confirmed. Higher gives fewer false tracks; lower shows new
     /// people sooner. What is there in the first frame of a stream is confirmed at once.
     #[config(default = 2, live, range(1, 300))]
     pub confirm: u32,
     /// Frames for which an unseen track is `predicted` before it counts as `lost`. Higher fills longer gaps with guessed
-    /// boxes; lower shows only what was seen.
-    #[config(default = 1, live, range(0, 300))]
+    /// boxes; lower shows only what was seen. Nobody is guessed at who has been seen in less than ten frames, or who stands
+    /// at the border of the picture and may have left it.
+    #[config(default = 3, live, range(0, 300))]
     pub predict: u32,
     /// Frames a lost track is kept. Higher survives longer occlusion; lower avoids wrong revivals.
     #[config(default = 30, live, range(0, 3000))]
@@ -65,9 +81,11 @@ impl Default for TrackerConfig {
             low_score: 0.1,
             new_score: 0.7,
             match_iou: 0.1,
-            low_match_iou: 0.5,
+            low_match_iou: 0.3,
+            reach: 0.7,
+            camera: true,
             confirm: 2,
-            predict: 1,
+            predict: 3,
             buffer: 30,
             fighters: 0,
             warm_up: 1.0,
