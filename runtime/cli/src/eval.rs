@@ -109,10 +109,13 @@ fn answer(row: &TrackRow) -> Tracked {
     Tracked { id: row.id, rect: Rect { x: x1, y: y1, w: x2 - x1, h: y2 - y1 } }
 }
 
+/// A column's name, and how a figure is written in it.
+type Measure = (&'static str, fn(&Figures) -> String);
+
 impl fmt::Display for Comparison {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let trackers = [("ours", &self.ours), ("SORT", &self.peers.sort), ("ByteTrack", &self.peers.bytetrack)];
-        let measures: [(&str, fn(&Figures) -> String); 4] = [
+        let measures: [Measure; 4] = [
             ("HOTA", |figures| format!("{:.1}", figures.hota)),
             ("IDF1", |figures| format!("{:.1}", figures.idf1)),
             ("MOTA", |figures| format!("{:.1}", figures.mota)),
