@@ -230,6 +230,41 @@ fn the_overlay_has_the_sound_of_a_clip_that_has_it_in_one_process_and_over_dora(
     sounds(&run_by_dora(&bench, "fight"));
 }
 
+#[test]
+fn live_frames_are_forgotten_and_their_sound_is_not() {
+    if !tool("ffmpeg") || !tool("ffprobe") {
+        return;
+    }
+    let bench = Bench::new();
+    let ffmpeg = |args: &[&str]| {
+        let ended = finish(bench.command("ffmpeg").args(["-hide_banner", "-nostats"]).args(args));
+        assert_eq!(ended.code, 0, "{}", ended.text);
+        ended.text
+    };
+    let picture = ["-f", "lavfi", "-i", "testsrc=size=160x120:rate=30:duration=3", "-pix_fmt", "yuv420p"];
+    ffmpeg(&[&["-f", "lavfi", "-i", "sine=duration=3"][..], &picture, &["tone.mp4"]].concat());
+    let node = |id: &str, run: &str, env: &str, inputs: &str, outputs: &str| {
+        format!(
+            "  - {{id: {id}, path: sideline, args: run {run}, env: {{{env}}}, inputs: {{{inputs}}}, outputs: [{outputs}]}}\n"
+        )
+    };
+    let flow = [
+        node("capture", "capture", "SOURCE: tone.mp4", "done_render: render/done", "frames, audio"),
+        node("slow", "rehearse", "WORK_MS: 120", "frames: capture/frames", "frames"),
+        node("render", "render", "PRESET: ultrafast", "frames: slow/frames, audio: capture/audio", "done"),
+    ];
+    bench.write("flow.yml", &format!("nodes:\n{}", flow.concat()));
+    let ended = bench.sideline(&["run", "flow.yml", "--mode", "live", "--output", "out"]);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    let source = &json(bench.path().join("out/run.json"))["result"]["sources"][0];
+    assert!(source["forgotten"].as_u64() > Some(20), "{source}");
+    let length = streams(&bench.path().join("out/overlay.mp4"))[1].3;
+    assert!((length - 3.0).abs() < 0.05, "{length} s of sound");
+    // A forgotten frame's sound would leave 33 ms of silence.
+    let silence = ffmpeg(&["-i", "out/overlay.mp4", "-af", "silencedetect=n=-40dB:d=0.025", "-f", "null", "-"]);
+    assert!(!silence.contains("silence_start"), "{silence}");
+}
+
 /// Distance of two people's left hips in one frame, in widths and heights of the picture.
 fn hips(poses: &[Value], frame: u64, one: u64, other: u64) -> Option<f64> {
     let hip = |track: u64| {
