@@ -50,8 +50,13 @@ pub(crate) fn outline(points: impl Iterator<Item = [f32; 2]>, margin: f32) -> [f
     [x1 - margin, y1 - margin, x2 + margin, y2 + margin]
 }
 
-/// A model and its buffers.
+/// A model, perhaps several times over: each copy has a thread of its own while there are people for it.
 pub struct Landmarker {
+    copies: Vec<Loaded>,
+}
+
+/// A loaded model and its buffers.
+struct Loaded {
     model: Model,
     session: Session,
     sampler: Sampler,
@@ -59,11 +64,63 @@ pub struct Landmarker {
 }
 
 impl Landmarker {
-    /// Loads a model.
+    /// Loads a model that looks at one person after the other.
     ///
     /// # Errors
     /// When it is missing, broken or another model.
     pub fn new(resources: &Resources, model: Model) -> Result<Self> {
+        Self::with_threads(resources, model, 1)
+    }
+
+    /// Loads a model for so many threads; on a GPU always for one.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_threads(resources: &Resources, model: Model, threads: usize) -> Result<Self> {
+        let mut copies = vec![Loaded::load(resources, model)?];
+        while copies.len() < threads && copies[0].session.device() == "cpu" {
+            copies.push(Loaded::load(resources, model)?);
+        }
+        Ok(Self { copies })
+    }
+
+    /// Which model it is.
+    pub fn model(&self) -> Model {
+        self.copies[0].model
+    }
+
+    /// Where it runs: `cpu`, `cuda` or `tensorrt`.
+    pub fn device(&self) -> &'static str {
+        self.copies[0].session.device()
+    }
+
+    /// The joints of the person in each region; `None` where the model sees nobody, or gives what is no number. The people
+    /// are shared out among the threads. Up to `batch` crops of a share go through the model in one run; on TensorRT, which
+    /// would build an engine for each number of them, one.
+    ///
+    /// # Errors
+    /// When the frame cannot be sampled or a run fails.
+    pub fn see(&mut self, frame: &Frame, regions: &[PersonRegion], batch: usize) -> Result<Vec<Option<Landmarks>>> {
+        let batch = if self.device() == "tensorrt" { 1 } else { batch.max(1) };
+        let share = regions.len().div_ceil(self.copies.len()).max(1);
+        let mut shares = self.copies.iter_mut().zip(regions.chunks(share));
+        let Some((first, own)) = shares.next() else { return Ok(vec![]) };
+        // A thread costs some 50 microseconds, a look milliseconds; for a single person none is started.
+        std::thread::scope(|scope| {
+            let others: Vec<_> =
+                shares.map(|(copy, regions)| scope.spawn(move || copy.see(frame, regions, batch))).collect();
+            let mut seen = first.see(frame, own, batch)?;
+            for other in others {
+                // A panic there is one here: the runtime catches it and names the frame.
+                seen.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            }
+            Ok(seen)
+        })
+    }
+}
+
+impl Loaded {
+    fn load(resources: &Resources, model: Model) -> Result<Self> {
         let session = Session::load(resources, model.entry())?;
         // Bilinear also where the person is larger than the input: so the models were trained and are used by their makers.
         let sampling = match model {
@@ -79,24 +136,7 @@ impl Landmarker {
         Ok(Self { model, session, sampler: Sampler::new(sampling), tensor: vec![] })
     }
 
-    /// Which model it is.
-    pub fn model(&self) -> Model {
-        self.model
-    }
-
-    /// Where it runs: `cpu`, `cuda` or `tensorrt`.
-    pub fn device(&self) -> &'static str {
-        self.session.device()
-    }
-
-    /// The joints of the person in each region; `None` where the model sees nobody, or gives what is no number. Up to
-    /// `batch` crops go through the model in one run; on TensorRT, which would build an engine for each number of them,
-    /// one.
-    ///
-    /// # Errors
-    /// When the frame cannot be sampled or a run fails.
-    pub fn see(&mut self, frame: &Frame, regions: &[PersonRegion], batch: usize) -> Result<Vec<Option<Landmarks>>> {
-        let batch = if self.session.device() == "tensorrt" { 1 } else { batch.max(1) };
+    fn see(&mut self, frame: &Frame, regions: &[PersonRegion], batch: usize) -> Result<Vec<Option<Landmarks>>> {
         let mut seen = Vec::with_capacity(regions.len());
         for regions in regions.chunks(batch) {
             self.run(frame, regions, &mut seen)?;

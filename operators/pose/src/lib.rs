@@ -43,6 +43,11 @@ pub struct PoseConfig {
     /// the same joints.
     #[config(default = 4, live, range(1, 30))]
     pub batch: u32,
+    /// Threads that the people of a frame are shared out among on a CPU; with `auto`, live, always one. Higher answers
+    /// sooner where cores are free, and loads the model once for each; 1 leaves the cores to others, and many streams gain
+    /// nothing from more.
+    #[config(default = 2, range(1, 16))]
+    pub threads: usize,
     /// Most people followed at a time; the largest are preferred. Higher also follows bystanders, from whom the tracker
     /// chooses; lower saves one run of the landmark model per person and frame.
     #[config(default = 3, live, range(1, 30))]
@@ -115,7 +120,7 @@ impl Operator for Pose {
     }
 
     fn new(config: PoseConfig, resources: &Resources) -> Result<Self> {
-        let looker = Looker::new(config.model, resources)?;
+        let looker = Looker::new(config.model, config.threads, resources)?;
         Ok(Self { detector: Detector::new(resources)?, looker, config, seen: Vec::new() })
     }
 

@@ -29,14 +29,17 @@ pub struct Looker {
 
 impl Looker {
     /// Loads what may run. With `auto`, live, that is every model at once, since loading one later would hold up a frame;
-    /// each is then run, which warms it up and tells how they compare.
+    /// each is then run, which warms it up and tells how they compare; they look at one person after the other, as their
+    /// times a person say.
     ///
     /// # Errors
     /// When a model is missing, broken or another one.
-    pub fn new(choice: Choice, resources: &Resources) -> Result<Self> {
+    pub fn new(choice: Choice, threads: usize, resources: &Resources) -> Result<Self> {
         let timed = choice == Choice::Auto && resources.mode == Mode::Live;
         let names = if choice == Choice::Auto && !timed { &[UNTIMED] } else { choice.models() };
-        let models = names.iter().map(|model| Landmarker::new(resources, *model)).collect::<Result<Vec<_>>>()?;
+        let threads = if timed { 1 } else { threads };
+        let load = |model: &Model| Landmarker::with_threads(resources, *model, threads);
+        let models = names.iter().map(load).collect::<Result<Vec<_>>>()?;
         let mut looker = Self { models, pace: None, clock: resources.clock.clone(), began: 0, looks_ns: 0, people: 0 };
         if timed {
             let costs = looker.compare()?;

@@ -248,6 +248,23 @@ fn people_looked_at_together_have_the_joints_they_have_alone() {
 }
 
 #[test]
+fn people_looked_at_by_several_threads_have_the_joints_they_have_by_one() {
+    let (models, frames) = match athletes(6) {
+        Ok(found) => found,
+        Err(missing) => return println!("skipped: {missing}"),
+    };
+    let run = |threads: u32| -> Vec<Vec<tables::Pose>> {
+        let mut harness = harness([("threads", threads), ("batch", 1)], models.clone()).unwrap();
+        frames.iter().map(|frame| people(&mut harness, frame)).collect()
+    };
+    let one = run(1);
+    assert!(one.iter().any(|people| people.len() > 1), "two people are shared out");
+    for threads in [2, 5] {
+        assert_eq!(run(threads), one, "{threads} threads");
+    }
+}
+
+#[test]
 fn auto_is_full_where_time_must_not_decide_and_live_the_heaviest_that_keeps_up() {
     let (models, frames) = match athletes(12) {
         Ok(found) => found,
