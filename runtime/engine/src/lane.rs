@@ -208,7 +208,9 @@ impl Lane {
                 ran: 0,
             };
             let busy = &shared.busy[lane];
-            busy.begin(&shared.base, slot.node, Some(message.header.frame));
+            // At the end of a stream files are finished and encoders flushed: that may take as long as closing.
+            let frame = (!matches!(message.body, Body::End)).then_some(message.header.frame);
+            busy.begin(&shared.base, slot.node, frame);
             let result = slot.driver.accept(port, message, sent, &mut outlet);
             busy.end();
             let (sent, ran) = (outlet.sent, outlet.ran);

@@ -95,7 +95,7 @@ struct StepConfig {
     /// Milliseconds of work per frame.
     #[config(default = 0, live, range(0, 1000))]
     work_ms: u64,
-    /// What goes wrong: `panic`, `error`, `hang` at frame 50; `new-hangs`, `new-fails`, `new-panics`; or nothing.
+    /// What goes wrong: `panic`, `error`, `hang` at frame 50; `end-hangs`; `new-hangs`, `new-fails`, `new-panics`; or nothing.
     #[config(default = "")]
     fault: String,
 }
@@ -134,6 +134,12 @@ impl<const HEAVY: bool> Operator for Step<HEAVY> {
         std::thread::sleep(Duration::from_millis(self.0.work_ms));
         *state += 1;
         out.rows("out", &input.rows::<Count>("in")?.unwrap_or_default())
+    }
+    fn stream_ended(&mut self, _: &Context, _: &Inputs, _: &mut u64, _: &mut Outputs) -> Result<()> {
+        while self.0.fault == "end-hangs" {
+            std::thread::park();
+        }
+        Ok(())
     }
     fn reconfigure(&mut self, config: &StepConfig) -> Result<()> {
         assert!(config.work_ms != 999, "it will not change");
@@ -381,6 +387,15 @@ fn a_hang_ends_the_run_within_the_stall_time_and_names_the_node() {
     let (report, _) = sketch.run(Limit::default());
     let failure = report.failure.unwrap().message;
     assert_eq!(failure, "node `step` did not answer for 0.2 s (SIDELINE_STALL_S), since frame 50");
+}
+
+#[test]
+fn the_end_of_a_stream_may_take_as_long_as_closing() {
+    let sketch = chain(Mode::Complete, [("frames", 3)], [("fault", "end-hangs")])
+        .change(|plan| plan.stall = Duration::from_millis(50));
+    let (report, _) = sketch.run(Limit::default());
+    let failure = report.failure.unwrap().message;
+    assert_eq!(failure, "node `step` did not close within 0.3 s (6 times SIDELINE_STALL_S)");
 }
 
 #[test]
