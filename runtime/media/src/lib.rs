@@ -7,6 +7,7 @@ mod audio;
 mod decode;
 pub mod encode;
 mod info;
+pub mod jpeg;
 mod open;
 mod picture;
 mod scale;

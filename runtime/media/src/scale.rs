@@ -65,6 +65,14 @@ pub fn scale(frame: &Frame, size: Size) -> Result<Frame> {
     if (to_width, to_height) == (width, height) {
         return Ok(frame.clone());
     }
+    let (_planes, source) = padded(frame)?;
+    // SAFETY: the planes of `source` are scratch buffers, alive and padded.
+    unsafe { Swscale::new().run(&source, to_width, to_height) }
+}
+
+/// A frame as swscale reads it. It may read a few bytes past a row: the planes are copied to where that is allowed, and
+/// must live for as long as the source is read.
+pub(crate) fn padded(frame: &Frame) -> Result<(Vec<Scratch>, Source)> {
     use ffi::AVPixelFormat as F;
     let format = match frame.encoding() {
         Encoding::I420 => F::AV_PIX_FMT_YUV420P,
@@ -73,7 +81,7 @@ pub fn scale(frame: &Frame, size: Size) -> Result<Frame> {
         Encoding::Bgr8 => F::AV_PIX_FMT_BGR24,
         Encoding::Jpeg => return Err(Error::input("a JPEG frame cannot be scaled: decode it first")),
     };
-    // swscale may read a few bytes past a row: the planes are copied to where that is allowed.
+    let (width, height) = (frame.width(), frame.height());
     let planes: Vec<Scratch> = frame
         .encoding()
         .planes(width as usize, height as usize)
@@ -94,15 +102,14 @@ pub fn scale(frame: &Frame, size: Size) -> Result<Frame> {
         source.data[i] = plane.bytes.as_ptr();
         source.stride[i] = plane.stride as i32;
     }
-    // SAFETY: each plane is a live scratch buffer of the size its format needs, padded by PADDING.
-    unsafe { Swscale::new().run(&source, to_width, to_height) }
+    Ok((planes, source))
 }
 
 /// Bytes behind the last row that swscale's vector code may touch.
 const PADDING: usize = 64;
 
 /// A plane that swscale may read and write: rows at a multiple of 64 bytes, padding behind.
-struct Scratch {
+pub(crate) struct Scratch {
     bytes: MutableBuffer,
     stride: usize,
 }
@@ -141,6 +148,15 @@ impl Swscale {
     /// The planes of `source` are readable for its size and format, and so are 64 bytes behind each
     /// (FFmpeg's own frames and [`Scratch`] are).
     pub unsafe fn run(&mut self, source: &Source, width: u32, height: u32) -> Result<Frame> {
+        // SAFETY: as the caller vouches.
+        unsafe { self.convert(source, width, height, source.color) }
+    }
+
+    /// Converts to I420 of the given size, and to the given matrix and range.
+    ///
+    /// # Safety
+    /// As [`Swscale::run`].
+    pub unsafe fn convert(&mut self, source: &Source, width: u32, height: u32, color: Color) -> Result<Frame> {
         let failed = || {
             Error::input(format!(
                 "a picture of {}x{} cannot be converted to i420 of {width}x{height}",
@@ -149,7 +165,11 @@ impl Swscale {
         };
         let (cw, ch) = (width.div_ceil(2) as usize, height.div_ceil(2) as usize);
         let mut planes = [Scratch::new(width as usize, height as usize), Scratch::new(cw, ch), Scratch::new(cw, ch)];
-        let to = ffi::AVPixelFormat::AV_PIX_FMT_YUV420P;
+        // By its format the new range is known when the way is chosen: planes of one range would else be copied as they are.
+        let to = match (source.color.full_range, color.full_range) {
+            (false, true) => ffi::AVPixelFormat::AV_PIX_FMT_YUVJ420P,
+            _ => ffi::AVPixelFormat::AV_PIX_FMT_YUV420P,
+        };
         // SAFETY: the context is null or ours; a new one is given for it. No filters, no parameters.
         self.0 = unsafe {
             ffi::sws_getCachedContext(
@@ -169,11 +189,11 @@ impl Swscale {
         if self.0.is_null() {
             return Err(failed());
         }
-        let matrix = match source.color.matrix {
+        let matrix = |color: Color| match color.matrix {
             Matrix::Bt601 => ffi::SWS_CS_ITU601,
             Matrix::Bt709 => ffi::SWS_CS_ITU709,
         };
-        let range = i32::from(source.color.full_range);
+        let (from_range, to_range) = (i32::from(source.color.full_range), i32::from(color.full_range));
         let into = [
             planes[0].bytes.as_mut_ptr(),
             planes[1].bytes.as_mut_ptr(),
@@ -184,9 +204,10 @@ impl Swscale {
         // SAFETY: the context is valid; the coefficient tables are FFmpeg's own constants. The caller vouches for
         // the source; the target planes hold `stride * rows` bytes and padding.
         let lines = unsafe {
-            let table = ffi::sws_getCoefficients(matrix);
+            let from = ffi::sws_getCoefficients(matrix(source.color));
+            let to = ffi::sws_getCoefficients(matrix(color));
             // Its answer is -1 where nothing is to be converted: that is no failure.
-            ffi::sws_setColorspaceDetails(self.0, table, range, table, range, 0, 1 << 16, 1 << 16);
+            ffi::sws_setColorspaceDetails(self.0, from, from_range, to, to_range, 0, 1 << 16, 1 << 16);
             ffi::sws_scale(
                 self.0,
                 source.data.as_ptr(),
@@ -202,7 +223,7 @@ impl Swscale {
         }
         let planes =
             planes.into_iter().map(|plane| Plane { stride: plane.stride, data: Buffer::from(plane.bytes) }).collect();
-        Frame::from_planes(width, height, Encoding::I420, source.color, planes)
+        Frame::from_planes(width, height, Encoding::I420, color, planes)
     }
 }
 
