@@ -175,7 +175,7 @@ impl Flow {
     }
 
     /// Who makes an output of a process.
-    fn maker(&self, process: usize, name: &str) -> Option<(usize, usize)> {
+    pub(crate) fn maker(&self, process: usize, name: &str) -> Option<(usize, usize)> {
         let output_of =
             |node: usize, name: &str| Some((node, self.nodes[node].spec.outputs.iter().position(|o| o.name == name)?));
         let id = &self.processes[process].id;

@@ -6,7 +6,8 @@
 //! had been written `module: modules/perception.yml`: both forms give the same graph with the same ids.
 //!
 //! [`Flow::read`] and [`Flow::from_descriptor`] read and check; [`Flow::plan_embedded`] and [`Flow::plan_for_node`] make
-//! the [`plan::Plan`] of one process; [`render_plan`] prints what `sideline check` shows.
+//! the [`plan::Plan`] of one process; [`render_plan`] prints what `sideline check` shows,
+//! [`render_svg`] draws it.
 #![forbid(unsafe_code)]
 
 mod check;
@@ -17,8 +18,10 @@ mod files;
 mod flow;
 mod lanes;
 mod memory;
+mod picture;
 pub mod plan;
 mod print;
+mod reader;
 mod settings;
 mod types;
 mod wiring;
@@ -26,5 +29,6 @@ mod yaml;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use flow::{Flow, FlowInput, FlowNode, Module, Overrides, Process, ProcessKind, Sender};
+pub use picture::{Live, render_svg};
 pub use print::render_plan;
 pub use types::{type_urn, write_type_files};
