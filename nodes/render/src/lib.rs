@@ -5,6 +5,8 @@
 //! saw. Every frame keeps its time; a frame that was skipped upstream is not in the video, the one before it stands longer.
 //! Where poses, tracks or motion are skipped, the frame is drawn without them. The sound of the input `audio` goes into the
 //! file at its own time, so a frame that is left out does not move it; a stream without sound gives a file without.
+//!
+//! The drawn frames are also the output `overlay`, for who wants to see them while the run is on.
 #![forbid(unsafe_code)]
 
 pub mod canvas;
@@ -17,7 +19,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{
-    Config, Context, Error, Inputs, Mode, Operator, Outputs, PortType, Resources, Result, Spec,
+    Config, Context, Encoding, Error, Frame, Inputs, Mode, Operator, Outputs, PortType, Resources, Result, Spec,
     tables::{Audio, Motion, Pose, Track},
 };
 use sideline_media::encode::{EncodeOptions, Quality};
@@ -105,6 +107,8 @@ pub struct Render {
     text: Text,
     /// The picture that is drawn on; kept to spare an allocation per frame.
     picture: Vec<u8>,
+    /// Somebody reads `overlay`.
+    shown: bool,
 }
 
 impl Operator for Render {
@@ -119,6 +123,7 @@ impl Operator for Render {
             .optional("tracks", PortType::table::<Track>())
             .optional("motion", PortType::table::<Motion>())
             .optional("audio", PortType::table::<Audio>())
+            .output("overlay", PortType::Frame)
     }
 
     fn new(config: RenderConfig, resources: &Resources) -> Result<Self> {
@@ -132,10 +137,11 @@ impl Operator for Render {
             sound: None,
         };
         let videos = Videos::new(&config.output, &resources.run_dir, &resources.run, options)?;
-        Ok(Self { config, videos, text: Text::new()?, picture: vec![] })
+        let shown = resources.outputs.iter().any(|output| output == "overlay");
+        Ok(Self { config, videos, text: Text::new()?, picture: vec![], shown })
     }
 
-    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut Pace, _: &mut Outputs) -> Result<()> {
+    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut Pace, out: &mut Outputs) -> Result<()> {
         let frame = input.frame("frames")?;
         let scene = Scene { poses: input.rows("poses")?, tracks: input.rows("tracks")?, motion: input.rows("motion")? };
         picture::to_i420(frame, &mut self.picture)?;
@@ -151,7 +157,13 @@ impl Operator for Render {
         let size = (frame.width(), frame.height());
         let sound = input.rows("audio")?.unwrap_or_default();
         let picture = Picture { i420: &self.picture, size, color: frame.color() };
-        self.videos.write(&cx.header.stream, cx.header.pts, picture, &sound)
+        self.videos.write(&cx.header.stream, cx.header.pts, picture, &sound)?;
+        if self.shown {
+            // The bytes go along without a copy; the next frame is drawn into new ones.
+            let picture = std::mem::take(&mut self.picture);
+            out.frame("overlay", Frame::from_packed(size.0, size.1, Encoding::I420, frame.color(), picture)?.into())?;
+        }
+        Ok(())
     }
 
     fn reconfigure(&mut self, config: &RenderConfig) -> Result<()> {

@@ -426,9 +426,27 @@ fn after_a_restart_a_new_file_goes_on_and_the_old_one_plays() {
 #[test]
 fn it_says_what_it_is() {
     let spec = Render::spec();
-    assert_eq!((spec.name, spec.heavy, spec.outputs.len()), ("render", true, 0));
+    assert_eq!((spec.name, spec.heavy, spec.outputs.len()), ("render", true, 1));
     let required: Vec<_> = spec.inputs.iter().filter(|port| port.required).map(|port| port.name).collect();
     assert_eq!(required, ["frames"]);
     let live: Vec<_> = RenderConfig::keys().into_iter().filter(|key| key.live).map(|key| key.name).collect();
     assert_eq!(live, ["skeletons", "boxes", "labels", "stats", "visibility"]);
+}
+
+#[test]
+fn the_overlay_is_what_was_drawn_and_is_made_only_for_who_reads_it() {
+    let values = || values(&[("boxes", json!(true))]);
+    let mut read = Bench::new(values());
+    for _ in 0..2 {
+        read.push(grey(SIZE.0, SIZE.1), &[], &[track("confirmed", [100.0, 100.0, 200.0, 200.0])]);
+        let overlay = read.render.expect_frame("overlay");
+        assert_eq!((overlay.width(), overlay.height(), overlay.encoding()), (SIZE.0, SIZE.1, Encoding::I420));
+        let changed = overlay.plane(0).0.iter().filter(|luma| **luma != 90).count();
+        assert!(changed > 300, "a box was drawn: {changed} pixels");
+    }
+    read.end();
+    let mut unread = Bench::with(values(), Setup { read: Some(vec![]), ..Setup::default() });
+    unread.push(grey(SIZE.0, SIZE.1), &[], &[]);
+    assert_eq!(unread.render.expect_skipped("overlay"), Reason::Other("none".into()));
+    unread.end();
 }

@@ -49,6 +49,15 @@ pub struct DriverOptions {
     pub stride: u64,
 }
 
+/// A key that was changed while running.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The value before.
+    pub old: serde_json::Value,
+    /// The value from the next frame on, as the operator read it.
+    pub new: serde_json::Value,
+}
+
 /// Where a driver's messages and reports go.
 pub trait Outlet {
     /// A message of output number `output`.
@@ -99,7 +108,7 @@ pub trait Runnable: Send {
     ///
     /// # Errors
     /// When the key is unknown, not live, or the value is refused: the old value stays.
-    fn set(&mut self, key: &str, value: serde_json::Value) -> Result<()>;
+    fn set(&mut self, key: &str, value: serde_json::Value) -> Result<Change>;
     /// Closes the operator; afterwards it is not called again.
     ///
     /// # Errors
@@ -515,6 +524,15 @@ impl<O: Operator> Driver<O> {
     }
 }
 
+/// Why a key that is not `live` stays as it is, and how to change it.
+pub fn needs_restart(node: &str, key: &str, value: &serde_json::Value) -> Error {
+    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    Error::config(format!(
+        "node `{node}`: key `{key}` cannot change while running, it needs a restart: stop the run, and start it with \
+         `--set {node}.{key}={value}` or with the value in the flow"
+    ))
+}
+
 fn make<O: Operator>(values: &Values, resources: &Resources) -> Result<O> {
     let config = read_config::<O::Config>(values, &resources.node)?;
     catch_unwind(AssertUnwindSafe(|| O::new(config, resources)))
@@ -600,7 +618,7 @@ impl<O: Operator> Runnable for Driver<O> {
         }
     }
 
-    fn set(&mut self, key: &str, value: serde_json::Value) -> Result<()> {
+    fn set(&mut self, key: &str, value: serde_json::Value) -> Result<Change> {
         let keys = O::Config::keys();
         let Some(known) = keys.iter().find(|k| k.name == key) else {
             let names: Vec<&str> = keys.iter().map(|k| k.name).collect();
@@ -611,21 +629,21 @@ impl<O: Operator> Runnable for Driver<O> {
             )));
         };
         if !known.live {
-            return Err(Error::config(format!(
-                "node `{}`: key `{key}` cannot change while running; set it in the flow and start again",
-                self.resources.node
-            )));
+            return Err(needs_restart(&self.resources.node, key, &value));
         }
+        let Some(operator) = self.operator.as_mut() else {
+            return Err(Error::config(format!("node `{}` has ended: nothing of it can change", self.resources.node)));
+        };
+        let of = |config: O::Config| config.to_values().into_iter().find(|(name, _)| *name == key).map(|(_, v)| v);
+        let old = O::Config::from_values(&self.values).ok().and_then(of).unwrap_or_default();
         let mut values = self.values.clone();
         values.set(key, value, Origin::Live);
         let config = read_config::<O::Config>(&values, &self.resources.node)?;
-        if let Some(operator) = self.operator.as_mut() {
-            catch_unwind(AssertUnwindSafe(|| operator.reconfigure(&config)))
-                .unwrap_or_else(|_| Err(Error::other("panicked while the key changed; the message is above")))
-                .map_err(|e| e.at(format!("node `{}`", self.resources.node)))?;
-        }
+        catch_unwind(AssertUnwindSafe(|| operator.reconfigure(&config)))
+            .unwrap_or_else(|_| Err(Error::other("panicked while the key changed; the message is above")))
+            .map_err(|e| e.at(format!("node `{}`, key `{key}`", self.resources.node)))?;
         self.values = values;
-        Ok(())
+        Ok(Change { old, new: of(config).unwrap_or_default() })
     }
 
     fn close(&mut self) -> Result<()> {

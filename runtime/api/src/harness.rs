@@ -32,6 +32,8 @@ pub struct Setup {
     pub interval: i64,
     /// Which declared inputs are wired, and how; all of them, aligned, by default.
     pub inputs: Option<Vec<(&'static str, Alignment)>>,
+    /// Which declared outputs somebody reads; all of them by default.
+    pub read: Option<Vec<&'static str>>,
     /// Folder of the run; the system's folder for temporary files by default.
     pub run_dir: PathBuf,
     /// Where files are looked for.
@@ -48,6 +50,7 @@ impl Default for Setup {
             stride: 1,
             interval: 1_000_000_000 / 30,
             inputs: None,
+            read: None,
             run_dir: std::env::temp_dir(),
             search: vec![PathBuf::from(".")],
             models: Models::default(),
@@ -122,7 +125,10 @@ impl<O: Operator> Harness<O> {
             run_dir: setup.run_dir,
             run: "test".into(),
             inputs: inputs.clone(),
-            outputs: spec.outputs.iter().map(|port| port.name.into()).collect(),
+            outputs: match &setup.read {
+                Some(read) => read.iter().map(|name| (*name).to_owned()).collect(),
+                None => spec.outputs.iter().map(|port| port.name.into()).collect(),
+            },
             search: setup.search,
             models: Arc::new(setup.models),
             clock: clock.clone(),
@@ -235,7 +241,7 @@ impl<O: Operator> Harness<O> {
     /// # Errors
     /// When it is refused.
     pub fn set(&mut self, key: &str, value: impl Into<serde_json::Value>) -> Result<()> {
-        self.driver.set(key, value.into())
+        self.driver.set(key, value.into()).map(|_| ())
     }
 
     /// Closes the operator.

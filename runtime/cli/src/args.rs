@@ -52,6 +52,29 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Draw a flow as a picture (SVG); while a run of it is on in one process, with what flows now.
+    Graph {
+        /// The flow's YAML file.
+        flow: PathBuf,
+        /// The file to write; by default standard output.
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+        /// Draw it for this mode.
+        #[arg(long)]
+        mode: Option<Mode>,
+    },
+    /// Change keys of a run that is on in one process; one that is refused keeps its old value.
+    Set {
+        /// `perception.tracker.buffer=60`; a module's id means every operator in it that has the key.
+        #[arg(required = true, value_name = "NODE.KEY=VALUE", value_parser = setting)]
+        settings: Vec<Setting>,
+        /// The run: its folder, its name, or its flow's name. By default the only one that is on.
+        #[arg(long, value_name = "FOLDER|NAME")]
+        run: Option<String>,
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Tell how a run ended, all its processes together; the exit code is the run's.
     Result {
         /// The folder of the run.
@@ -106,6 +129,9 @@ pub struct Run {
     /// End after so many seconds of the video.
     #[arg(long, value_parser = seconds)]
     pub duration: Option<Duration>,
+    /// Show the run in the browser: what render draws, else the frames of the sources. 0 takes any port that is free.
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "8090")]
+    pub preview: Option<u16>,
     /// How progress is shown.
     #[arg(long, default_value = "auto")]
     pub progress: Show,

@@ -4,7 +4,9 @@
 mod args;
 mod bench;
 mod commands;
+mod control;
 mod eval;
+mod graph;
 mod house;
 mod logging;
 mod progress;
@@ -29,7 +31,10 @@ pub fn registry() -> Registry {
         .operator::<sideline_motion::MotionOperator>()
         .operator::<sideline_recorder::Recorder>();
     #[cfg(feature = "media")]
-    let registry = registry.source::<sideline_capture::Capture>().operator::<sideline_render::Render>();
+    let registry = registry
+        .source::<sideline_capture::Capture>()
+        .operator::<sideline_render::Render>()
+        .operator::<sideline_preview::Preview>();
     #[cfg(feature = "onnx")]
     let registry = registry.operator::<sideline_pose::Pose>();
     registry
@@ -75,6 +80,8 @@ fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
         Command::Check { flow, json, set, mode } => commands::check(flow, *json, set, *mode, registry),
         Command::List { json } => commands::list(*json, registry),
         Command::Inspect { what, json } => commands::inspect(what, *json, registry),
+        Command::Graph { flow, output, mode } => graph::draw(flow, output.as_deref(), *mode, registry),
+        Command::Set { settings, run, json } => control::set(run.as_deref(), settings, *json),
         Command::Result { run, json } => commands::result(run, *json),
         Command::Models { command } => commands::models(command),
         Command::Eval { command: Eval::Tracker(options) } => eval::tracker(options),

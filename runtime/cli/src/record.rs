@@ -8,7 +8,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sideline_api::{Device, Error, Failure, OrFail, Result, models::Models};
-use sideline_engine::meter::{Report, Status};
+use sideline_engine::{
+    Change,
+    meter::{Report, Status},
+};
 use sideline_graph::FlowNode;
 
 /// Which processes a run consists of, and what is recorded of each node at the start.
@@ -108,6 +111,18 @@ pub fn clear_results(folder: &Path) -> Result<()> {
     }
 }
 
+/// Writes into `run.json` which keys were changed while the run was on, at once: a run that is killed was changed too.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_changes(folder: &Path, changes: &[Change]) -> Result<()> {
+    let path = folder.join("run.json");
+    let text = std::fs::read_to_string(&path).or_fail(Failure::Output, || path.display().to_string())?;
+    let mut run: Value = serde_json::from_str(&text).or_fail(Failure::Output, || path.display().to_string())?;
+    run["changes"] = json!(changes);
+    write_json(&path, &run)
+}
+
 fn write_process(folder: &Path, process: &str, value: Value) -> Result<()> {
     let results = folder.join("result");
     std::fs::create_dir_all(&results).or_fail(Failure::Output, || results.display().to_string())?;
@@ -117,6 +132,11 @@ fn write_process(folder: &Path, process: &str, value: Value) -> Result<()> {
         && let Ok(mut started) = serde_json::from_str::<Value>(&text)
         && started["processes"] == json!([process])
     {
+        let mut value = value;
+        // They stand beside the values that they changed.
+        if let Some(changes) = value.as_object_mut().and_then(|value| value.remove("changes")) {
+            started["changes"] = changes;
+        }
         started["result"] = value;
         write_json(&run, &started)?;
     }

@@ -9,17 +9,21 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use serde_json::Value;
 use sideline_api::{Error, Failure, OrFail, Registry, Result, clock::WallClock, models::Models};
-use sideline_engine::{Options, Running, gate::Limit, meter::Report};
+use sideline_engine::{Change, Options, Running, gate::Limit, meter::Report};
 use sideline_graph::{Diagnostic, Flow, Overrides, ProcessKind};
 
 use crate::{
     args::{Run, Setting},
-    house,
+    control, house,
     progress::{self, Show},
     record,
     timing::TimingFile,
 };
+
+/// Operator, and id, of the node that `--preview` adds.
+const PREVIEW: &str = "preview";
 
 /// Runs; the exit code.
 ///
@@ -41,7 +45,16 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
     let mut overrides = overrides(path, &options.set, options.mode.map(Into::into));
     overrides.input.clone_from(&options.input);
     overrides.device = options.device.map(Into::into);
-    let flow = read(path, registry, &overrides)?;
+    let mut shown = None;
+    if let Some(port) = options.preview {
+        // `--set preview.fps=5` is for the node that is yet to be added.
+        let of = |(node, ..): &(String, String, Value)| node == PREVIEW;
+        shown = Some((port, overrides.set.extract_if(.., |set| of(set)).collect::<Vec<_>>()));
+    }
+    let mut flow = read(path, registry, &overrides)?;
+    if let Some((port, set)) = shown {
+        preview(&mut flow, registry, port, set)?;
+    }
     let models = house::models(path);
     let missing = flow.check_models(&models);
     if !missing.is_empty() {
@@ -67,6 +80,26 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
         Some(failure) => Err(failure.clone()),
         None => Ok(0),
     }
+}
+
+/// `--preview`: a node that shows what the flow draws, beside those that the flow names.
+fn preview(flow: &mut Flow, registry: &Registry, port: u16, set: Vec<(String, String, Value)>) -> Result<()> {
+    if let Some(own) = flow.nodes.iter().find(|node| node.operator == PREVIEW) {
+        return Err(Error::config(format!(
+            "{}: the flow has a preview already: leave out `--preview`, or set its port with `--set {}.port={port}`",
+            own.place, own.id
+        )));
+    }
+    let pictures = flow.pictures();
+    if pictures.is_empty() {
+        return Err(Error::config(format!(
+            "{}: no source or render sends frames: nothing to preview",
+            flow.path.display()
+        )));
+    }
+    let mut values = vec![("port".to_owned(), port.into()), ("title".to_owned(), flow.name.clone().into())];
+    values.extend(set.into_iter().map(|(_, key, value)| (key, value)));
+    flow.add_reader(registry, PREVIEW, PREVIEW, values, &pictures).map_err(|problems| join(&problems, Failure::Config))
 }
 
 fn on_path(program: &str) -> bool {
@@ -170,15 +203,34 @@ pub fn embedded(
         }
     };
     stop_on_signal(&running)?;
+    let server = listen(flow, run, folder, &running);
     let report = std::thread::scope(|scope| {
         let waiter = scope.spawn(|| running.wait());
         progress::follow(&running, show, limit.frames, || waiter.is_finished());
         waiter.join()
     })
     .map_err(|_| Error::other("the waiting thread panicked; the message is above"))?;
+    drop(server);
     finish(running, timing);
     record::write_result(folder, process, &report)?;
     Ok(report)
+}
+
+/// Lets the run be asked and steered. It runs as well where that cannot be.
+fn listen(flow: &Flow, run: &str, folder: &Path, running: &Arc<Running>) -> Option<control::Server> {
+    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let folder = whole(folder);
+    let about =
+        control::About { run: run.into(), flow: whole(&flow.path), folder: folder.clone(), pid: std::process::id() };
+    let changed = move |changes: &[Change]| {
+        if let Err(error) = record::write_changes(&folder, changes) {
+            tracing::warn!(%error, "run.json does not tell of the change yet");
+        }
+    };
+    control::address(run)
+        .and_then(|address| control::Server::start(&address, about, running, changed))
+        .inspect_err(|error| tracing::warn!(%error, "`sideline set` cannot reach this run"))
+        .ok()
 }
 
 fn engine_options(flow: &Flow, run: &str, folder: &Path, models: Models, limit: Limit, timing: &TimingFile) -> Options {

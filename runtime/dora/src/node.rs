@@ -143,6 +143,7 @@ impl Node {
         options: Options,
         started: impl FnOnce(&Arc<Running>),
     ) -> Result<Report> {
+        let id = self.id();
         let Node { node, mut events } = self;
         let clock = options.clock.clone();
         let outputs = Arc::new(Outputs {
@@ -159,7 +160,7 @@ impl Node {
                 .spawn(move || running.wait())
                 .map_err(|e| Error::other(format!("cannot start a thread: {e}")))?
         };
-        let mut host = Host::new(&running, &*clock);
+        let mut host = Host::new(&running, &*clock, id);
         let mut over: Option<Instant> = None;
         loop {
             match events.recv_timeout(LOOK) {
@@ -189,17 +190,20 @@ impl Node {
 struct Host<'a> {
     running: &'a Running,
     clock: &'a dyn Clock,
+    /// Id of this node.
+    node: String,
     inputs: Vec<Input>,
     leaves: Vec<bool>,
     stopping: bool,
 }
 
 impl<'a> Host<'a> {
-    fn new(running: &'a Running, clock: &'a dyn Clock) -> Self {
+    fn new(running: &'a Running, clock: &'a dyn Clock, node: String) -> Self {
         let input = |_| Input::default();
         Host {
             running,
             clock,
+            node,
             inputs: running.plan().border_inputs.iter().map(input).collect(),
             leaves: vec![false; running.plan().remote_leaves.len()],
             stopping: false,
@@ -310,26 +314,16 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// `dora param set NODE key value`; in a node that hosts several operators `operator.key`.
+    /// `dora param set NODE key value`. In a node that hosts several operators `operator.key`, or `key` alone for all of
+    /// them that have it.
     fn set(&self, key: &str, value: serde_json::Value) {
-        let plan = self.running.plan();
-        let full = plan.nodes.iter().find_map(|node| {
+        let one = self.running.plan().nodes.iter().find_map(|node| {
             let short = node.id.rsplit('.').next().unwrap_or(&node.id);
-            let key = key.strip_prefix(short)?.strip_prefix('.')?;
-            Some((node.id.clone(), key.to_owned()))
+            Some((node.id.as_str(), key.strip_prefix(short)?.strip_prefix('.')?))
         });
-        let single = || match plan.nodes.as_slice() {
-            [one] => Some((one.id.clone(), key.to_owned())),
-            _ => None,
-        };
-        let Some((node, key)) = full.or_else(single) else {
-            let names: Vec<&str> = plan.nodes.iter().filter_map(|n| n.id.rsplit('.').next()).collect();
-            tracing::warn!(key, "refused: this node hosts several operators, write `operator.key`, one of {names:?}");
-            return;
-        };
-        match self.running.set(&node, &key, value.clone()) {
-            Ok(()) => tracing::info!(node, key, %value, "changed"),
-            Err(error) => tracing::warn!(node, key, %value, "refused: {error}"),
+        let (node, key) = one.unwrap_or((&self.node, key));
+        if let Err(error) = self.running.set(node, key, value.clone()) {
+            tracing::warn!(node, key, %value, "refused: {error}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Instant,
 };
 
@@ -13,9 +13,10 @@ use sideline_api::{
 };
 
 use crate::{
+    Change,
     gate::{Admission, CLOSED},
     meter,
-    shared::{Delivery, LeafOf, Post, Shared, SideQueue, Target, TimingRow, What},
+    shared::{Delivery, LeafOf, Post, Setting, Shared, SideQueue, Target, TimingRow, What},
 };
 
 /// Timing rows gathered before they are handed on.
@@ -31,6 +32,8 @@ pub(crate) struct Slot {
     pub leaves: Vec<LeafOf>,
     /// Of each input: the number of its source, when it is an ordinary one.
     pub sources: Vec<Option<usize>>,
+    /// It has side inputs.
+    pub side: bool,
     /// Measure the CPU time of every frame.
     pub heavy: bool,
     pub finished: u64,
@@ -148,17 +151,17 @@ impl Lane {
             self.work(shared, &mut local, &mut timing);
             if self.admit(shared, &mut local) {
                 self.work(shared, &mut local, &mut timing);
+                // A source that always has a frame must not keep out what else there is to do.
+                if let Ok(post) = self.inbox.try_recv() {
+                    self.take(shared, post, &mut local);
+                }
                 continue;
             }
             if self.sources.is_empty() && self.slots.iter().all(|slot| !slot.open) {
                 break;
             }
             match self.inbox.recv() {
-                Ok(Post::Deliver(delivery)) => local.push_back(delivery),
-                Ok(Post::Wake) => {}
-                Ok(Post::Set { slot, key, value, reply }) => {
-                    let _ = reply.send(self.slots[slot].driver.set(&key, value));
-                }
+                Ok(post) => self.take(shared, post, &mut local),
                 Err(_) => break,
             }
         }
@@ -170,6 +173,26 @@ impl Lane {
             }
         }
         flush(shared, &mut timing);
+    }
+
+    fn take(&mut self, shared: &Shared, post: Post, local: &mut VecDeque<Delivery>) {
+        match post {
+            Post::Deliver(delivery) => local.push_back(delivery),
+            Post::Wake => {}
+            Post::Set(Setting { claimed, .. }) if claimed.swap(true, Ordering::AcqRel) => {}
+            Post::Set(Setting { slot, key, value, reply, .. }) => {
+                let slot = &mut self.slots[slot];
+                let node = slot.node;
+                let changed = slot.driver.set(&key, value).map(|change| Change {
+                    node: shared.names[node].clone(),
+                    key,
+                    old: change.old,
+                    new: change.new,
+                    from_frame: shared.meter(node).next_frames(),
+                });
+                let _ = reply.send(changed);
+            }
+        }
     }
 
     fn work(&mut self, shared: &Shared, local: &mut VecDeque<Delivery>, timing: &mut Vec<TimingRow>) {
@@ -216,8 +239,11 @@ impl Lane {
             let (sent, ran) = (outlet.sent, outlet.ran);
             {
                 let mut meter = shared.meter(slot.node);
-                meter.received += 1;
+                meter.came(port);
                 meter.sent += sent;
+                if slot.side {
+                    meter.side_forgotten = slot.driver.side_forgotten();
+                }
                 if let (Some(before), true) = (cpu, ran > 0) {
                     meter.cpu += meter::thread_cpu().saturating_sub(before);
                     meter.cpu_samples += ran;

@@ -4,12 +4,14 @@
 //! that owns its operators. A frame travels by hand-over inside a lane and by one post between lanes.
 #![forbid(unsafe_code)]
 
+mod change;
 pub mod gate;
 mod lane;
 pub mod meter;
 mod running;
 mod shared;
 mod start;
+pub mod status;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -18,6 +20,7 @@ use sideline_api::{Device, Message, Result, clock::Clock, models::Models};
 
 use gate::Limit;
 
+pub use change::Change;
 pub use running::{Progress, Running};
 pub use shared::TimingRow;
 pub use start::start;

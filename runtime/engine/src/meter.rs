@@ -12,6 +12,8 @@ use sideline_api::{
     driver::{Outcome, Ran},
 };
 
+use crate::Change;
+
 /// Every how many frames the CPU time of a cheap operator is read: reading it costs more than many of them do.
 pub const CPU_SAMPLE: u64 = 32;
 
@@ -19,6 +21,8 @@ pub const CPU_SAMPLE: u64 = 32;
 pub struct Meter {
     /// Messages that came, all kinds.
     pub received: u64,
+    /// Of these, those of each input.
+    pub inputs: Vec<u64>,
     /// Messages that went, all kinds.
     pub sent: u64,
     /// Frames that `process` handled.
@@ -84,6 +88,7 @@ impl Default for Meter {
     fn default() -> Self {
         Meter {
             received: 0,
+            inputs: vec![],
             sent: 0,
             processed: 0,
             skipped: BTreeMap::new(),
@@ -144,6 +149,20 @@ impl Meter {
         self.ended = Some(ended);
     }
 
+    /// Counts a message of an input.
+    pub fn came(&mut self, input: usize) {
+        self.received += 1;
+        if self.inputs.len() <= input {
+            self.inputs.resize(input + 1, 0);
+        }
+        self.inputs[input] += 1;
+    }
+
+    /// Of each stream, the frame that comes next.
+    pub fn next_frames(&self) -> BTreeMap<String, u64> {
+        self.last.iter().map(|(stream, last)| (stream.to_string(), last.map_or(0, |last| last + 1))).collect()
+    }
+
     /// Frames handled in any way.
     pub fn handled(&self) -> u64 {
         self.processed + self.skipped.values().sum::<u64>() + self.errors + self.panics
@@ -157,6 +176,11 @@ impl Meter {
             }
             _ => 0.0,
         }
+    }
+
+    /// Time that `process` took.
+    pub fn work(&self) -> Quantiles {
+        self.process.quantiles()
     }
 
     /// Time from capture to its outputs.
@@ -266,6 +290,8 @@ pub struct Report {
     pub sources: Vec<SourceReport>,
     /// Operators, in the order of the plan.
     pub nodes: Vec<NodeReport>,
+    /// Keys that were changed while it ran, in order.
+    pub changes: Vec<Change>,
     /// From start to end, seconds.
     pub wall_s: f64,
     /// CPU of the process, seconds.

@@ -9,14 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
-use sideline_api::{Error, Message, Mode, Result};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use sideline_api::{Error, Message, Mode, config::Key};
 use sideline_graph::plan::{Plan, RemoteLeaf};
 
 use crate::{
-    gate,
+    Change, gate,
     meter::{self, NodeReport, Quantiles, Report, SourceReport, Status},
-    shared::{Delivery, Post, Shared, Target, What, Window},
+    shared::{Delivery, Shared, Target, What, Window},
     start::local_leaves,
 };
 
@@ -34,12 +34,14 @@ pub struct Running {
     pub(crate) exits: Receiver<usize>,
     pub(crate) began: Instant,
     pub(crate) user_stop: AtomicBool,
-    /// A key was changed.
-    pub(crate) changed: AtomicBool,
+    /// Keys that were changed, in order.
+    pub(crate) changes: Mutex<Vec<Change>>,
+    /// The keys that each node has.
+    pub(crate) keys: Vec<Vec<Key>>,
 }
 
 /// A look at a run under way.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Progress {
     /// Seconds since the start.
     pub seconds: f64,
@@ -135,28 +137,6 @@ impl Running {
     /// Ends the run with a failure.
     pub fn fail(&self, error: Error) {
         self.shared.fail(error);
-    }
-
-    /// Changes a live key of a node.
-    ///
-    /// # Errors
-    /// When node or key are unknown, or the value is refused: the old one stays.
-    pub fn set(&self, node: &str, key: &str, value: serde_json::Value) -> Result<()> {
-        let ids: Vec<&str> = self.plan.nodes.iter().map(|n| n.id.as_str()).collect();
-        let Some(at) = ids.iter().position(|id| *id == node) else {
-            let hint = sideline_api::config::did_you_mean(node, ids.iter().copied());
-            return Err(Error::config(format!("there is no node `{node}`{hint}")));
-        };
-        let Some((lane, slot)) = self.places[at] else {
-            return Err(Error::config(format!("node `{node}` is a source: its keys change at a restart")));
-        };
-        let (reply, answer) = bounded(1);
-        let post = Post::Set { slot, key: key.into(), value, reply };
-        let sent = self.shared.inboxes[lane].send_timeout(post, self.plan.stall);
-        match sent.map_err(|_| ()).and_then(|()| answer.recv_timeout(self.plan.stall).map_err(|_| ())) {
-            Ok(result) => result.inspect(|()| self.changed.store(true, Ordering::Relaxed)),
-            Err(()) => Err(Error::other(format!("node `{node}` does not answer; key `{key}` was not changed"))),
-        }
     }
 
     /// A look at the run.
@@ -329,9 +309,8 @@ impl Running {
         if failure.is_none() && !wrong.is_empty() && !stopped {
             failure = Some(Error::other(format!("the books do not balance: {}", wrong.join("; "))));
         }
-        let clean = failure.is_none()
-            && nodes.iter().all(|node| node.errors + node.panics == 0)
-            && !self.changed.load(Ordering::Relaxed);
+        let changes = self.changes();
+        let clean = failure.is_none() && nodes.iter().all(|node| node.errors + node.panics == 0) && changes.is_empty();
         // What is read when it is there depends on when it came.
         let mut inputs = self.plan.nodes.iter().flat_map(|node| &node.inputs);
         let ordered = inputs.all(|input| input.wired.alignment.is_ordinary());
@@ -347,6 +326,7 @@ impl Running {
             reproducible: self.plan.mode == Mode::Complete && clean && ordered && !stopped,
             sources,
             nodes,
+            changes,
             wall_s: self.began.elapsed().as_secs_f64(),
             cpu_s: meter::process_cpu().as_secs_f64(),
             peak_memory: meter::peak_memory(),

@@ -17,7 +17,7 @@ use crossbeam_channel::{Sender, TrySendError};
 use sideline_api::{Body, Error, Message, Result, StreamName, clock::Clock};
 
 use crate::{
-    Border,
+    Border, Change,
     gate::{CLOSING, Gate},
     meter::Meter,
 };
@@ -27,12 +27,18 @@ pub(crate) enum Post {
     Deliver(Delivery),
     /// Look at side queues and gates.
     Wake,
-    Set {
-        slot: usize,
-        key: String,
-        value: serde_json::Value,
-        reply: Sender<Result<()>>,
-    },
+    /// Change a key of an operator.
+    Set(Setting),
+}
+
+/// A key to change.
+pub(crate) struct Setting {
+    pub slot: usize,
+    pub key: String,
+    pub value: serde_json::Value,
+    /// Who sets it first decides: the lane that begins with it, or the one who asked and does not wait any longer.
+    pub claimed: Arc<AtomicBool>,
+    pub reply: Sender<Result<Change>>,
 }
 
 /// A message, or the closing of an edge, for one input of one operator of the lane.

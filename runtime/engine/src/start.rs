@@ -35,6 +35,7 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
     let began = Instant::now();
     let stop = Arc::new(AtomicBool::new(false));
     let places = places(&plan);
+    let keys = plan.nodes.iter().map(|node| Ok(registry.get(&node.operator)?.keys.clone())).collect::<Result<_>>()?;
     let (inboxes, receivers) = inboxes(&plan);
     let gates = gates(&plan, options.limit, &stop);
     let (leaves, local_leaves) = leaves(&plan, &gates);
@@ -114,7 +115,8 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
                 if let Ok(driver) = result {
                     let (routes, leaves) = (routes[i].clone(), std::mem::take(&mut leaves[i]));
                     let sources = alignments[i].iter().map(|alignment| alignment.source()).collect();
-                    slots.push(Slot { node: i, driver, routes, leaves, sources, heavy, finished: 0, open: true });
+                    let side = alignments[i].iter().any(|alignment| !alignment.is_ordinary());
+                    slots.push(Slot { node: i, driver, routes, leaves, sources, side, heavy, finished: 0, open: true });
                 }
             }
             if !good {
@@ -158,7 +160,8 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
         exits,
         began,
         user_stop: AtomicBool::new(false),
-        changed: AtomicBool::new(false),
+        changes: Mutex::default(),
+        keys,
     };
     let result = wait_until_made(&made, waiting, options.start_deadline);
     if let Err(error) = &result {

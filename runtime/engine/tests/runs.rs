@@ -601,3 +601,34 @@ fn a_run_whose_keys_changed_is_not_reproducible() {
     let report = running.wait();
     assert_eq!((report.status, report.reproducible), (Status::Done, false), "{:?}", report.failure);
 }
+
+#[test]
+fn a_module_s_id_means_every_operator_in_it_and_a_refusal_leaves_them_all() {
+    let sketch = Sketch::new(Mode::Live)
+        .node("numbers", "numbers", [("frames", 1_000_000), ("every_us", 200)], &[])
+        .node("m.one", "heavy", Values::new(), &[("in", "numbers", MAIN)])
+        .node("m.two", "heavy", Values::new(), &[("in", "m.one", MAIN)])
+        .node("notes", "notes", Values::new(), &[("a", "m.two", MAIN)]);
+    let Ok(running) = start(sketch.0, &registry(), options("module", Limit::default()), None) else {
+        panic!("no start")
+    };
+    let changed = running.set("m", "work_ms", 1.into()).unwrap();
+    let told: Vec<_> = changed.iter().map(|change| (change.node.as_str(), &change.old, &change.new)).collect();
+    assert_eq!(told, [("m.one", &0.into(), &1.into()), ("m.two", &0.into(), &1.into())]);
+    let alone = running.set("m.two", "work_ms", 2.into()).unwrap();
+    assert_eq!((alone.len(), &alone[0].old), (1, &1.into()));
+    assert!(running.set("m", "work_ms", 5000.into()).unwrap_err().message.contains("out of range"));
+    let after = running.set("m", "work_ms", 0.into()).unwrap();
+    assert_eq!((&after[0].old, &after[1].old), (&1.into(), &2.into()), "what was refused changed neither");
+    let unknown = running.set("m", "wrk_ms", 0.into()).unwrap_err();
+    assert!(unknown.message.contains("did you mean `work_ms`?"), "{unknown}");
+    assert!(running.set("numbers", "frames", 3.into()).unwrap_err().message.contains("needs a restart"));
+    let look = running.look();
+    assert_eq!(
+        look.edges.iter().map(|edge| edge.from.as_str()).collect::<Vec<_>>(),
+        ["numbers/out", "m.one/out", "m.two/out"]
+    );
+    running.stop();
+    let report = running.wait();
+    assert_eq!(report.changes.len(), 5, "{:?}", report.changes);
+}

@@ -1,0 +1,320 @@
+//! A run that is on, seen and steered: `--preview`, `sideline set`, `sideline graph`.
+
+mod support;
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use support::{Bench, Ended, finish, json, json_text, wait};
+
+/// How long a run may take to get where a test wants it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An endless flow in real time: synthetic -> middle -> counter -> recorder.
+fn flow(more: &str) -> String {
+    format!(
+        "nodes:
+  - id: synthetic
+    path: sideline
+    args: run synthetic
+    env: {{FRAMES: 0, WIDTH: 64, HEIGHT: 48, FPS: 100, PACE: true}}
+    inputs: {{done_recorder: recorder/done}}
+    outputs: [frames]
+  - id: middle
+    path: sideline
+    args: run rehearse
+    inputs: {{frames: synthetic/frames}}
+    outputs: [frames]
+  - id: counter
+    path: sideline
+    args: run counter
+    inputs: {{frames: middle/frames}}
+    outputs: [counts]
+  - id: recorder
+    path: sideline
+    args: run recorder
+    inputs: {{counts: counter/counts}}
+    outputs: [done]
+{more}"
+    )
+}
+
+/// A run under way. Its sockets lie in its bench's own folder, so that tests do not see one another's.
+struct On {
+    child: Child,
+    address: Option<String>,
+}
+
+fn sideline(bench: &Bench, arguments: &[&str]) -> Ended {
+    finish(bench.command(support::SIDELINE).env("XDG_RUNTIME_DIR", bench.path()).args(arguments))
+}
+
+/// Starts `sideline run` and waits until it has recorded something. With a preview its address is read.
+fn start(bench: &Bench, arguments: &[&str]) -> On {
+    let output = arguments.windows(2).find(|pair| pair[0] == "--output").unwrap()[1];
+    let mut command = bench.command(support::SIDELINE);
+    command.arg("run").args(arguments).env("XDG_RUNTIME_DIR", bench.path());
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut address = None;
+    if arguments.iter().any(|argument| argument.starts_with("--preview") || argument.starts_with("--set=watch")) {
+        let mut line = String::new();
+        BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let after = line.split_once("http://").unwrap_or_else(|| panic!("no address: {line}")).1;
+        address = Some(after.trim_end().trim_end_matches('/').to_owned());
+    }
+    let table = bench.path().join(output).join("counts.jsonl");
+    let until = Instant::now() + PATIENCE;
+    while !std::fs::metadata(&table).is_ok_and(|file| file.len() > 0) {
+        assert!(Instant::now() < until, "the run did not begin");
+        std::thread::yield_now();
+    }
+    On { child, address }
+}
+
+impl On {
+    fn stop(self) -> Ended {
+        let pid = rustix::process::Pid::from_raw(self.child.id() as i32).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        wait(self.child)
+    }
+
+    fn connect(&self, path: &str) -> TcpStream {
+        let address = self.address.as_deref().unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+        stream
+    }
+
+    /// The status line and the body of an answer.
+    fn get(&self, path: &str) -> (String, Vec<u8>) {
+        let mut reader = BufReader::new(self.connect(path));
+        let status = line(&mut reader);
+        let length = head(&mut reader);
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        (status, body)
+    }
+}
+
+fn line(reader: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
+}
+
+/// Reads header lines; the content's length.
+fn head(reader: &mut impl BufRead) -> usize {
+    let mut length = 0;
+    loop {
+        let line = line(reader).to_lowercase();
+        if line.is_empty() {
+            return length;
+        }
+        if let Some(bytes) = line.strip_prefix("content-length: ") {
+            length = bytes.parse().unwrap();
+        }
+    }
+}
+
+fn is_jpeg(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xff, 0xd8]) && bytes.ends_with(&[0xff, 0xd9])
+}
+
+#[test]
+fn a_live_key_changes_and_what_is_refused_says_why_and_leaves_the_old_value() {
+    let bench = Bench::new();
+    bench.write("flow.yml", &flow(""));
+    let on = start(&bench, &["flow.yml", "--output", "out"]);
+    let set = sideline(&bench, &["set", "middle.work_ms=3"]);
+    assert_eq!(set.code, 0, "{}", set.text);
+    assert!(set.text.starts_with("middle.work_ms: 0 -> 3 (from frame "), "{}", set.text);
+    for (setting, why) in [
+        ("middle.work_ms=99999999", "99999999 is out of range, 0 to 60000"),
+        ("middle.work_ms=fast", "`fast` is not a u64"),
+        ("middle.panic_at=5", "needs a restart: stop the run, and start it with `--set middle.panic_at=5`"),
+        ("synthetic.fps=5", "needs a restart"),
+        ("middle.wrk_ms=5", "did you mean `work_ms`?"),
+        ("midle.work_ms=5", "there is no node `midle`; did you mean `middle`?"),
+    ] {
+        let refused = sideline(&bench, &["set", setting]);
+        assert_eq!(refused.code, 1, "{setting}: {}", refused.text);
+        assert!(refused.text.contains(why), "{setting}: {}", refused.text);
+    }
+    let told = sideline(&bench, &["set", "--run", "out", "--json", "middle.work_ms=4", "counter.step=0"]);
+    let told = json_text(&told.text);
+    assert_eq!(told["settings"][0]["old"], 3, "what was refused left the old value");
+    assert!(told["settings"][1]["error"].as_str().unwrap().contains("0 is out of range"), "{told}");
+    // Before the run has ended: who kills it will read it too.
+    let changes = |bench: &Bench| json(bench.path().join("out/run.json"))["changes"].clone();
+    let before = changes(&bench);
+    assert_eq!(on.stop().code, 0);
+    let run = json(bench.path().join("out/run.json"));
+    let news: Vec<&Value> = run["changes"].as_array().unwrap().iter().map(|change| &change["new"]).collect();
+    assert_eq!(news, [&Value::from(3), &Value::from(4)]);
+    assert_eq!(before, run["changes"]);
+    assert!(run["changes"][1]["from_frame"]["synthetic"].as_u64().unwrap() > 0, "{run}");
+    assert_eq!(run["result"]["reproducible"], false);
+    let over = sideline(&bench, &["set", "--run", "out", "middle.work_ms=4"]);
+    assert!(over.code == 1 && over.text.contains("out: its run is over"), "{}", over.text);
+}
+
+#[test]
+fn of_several_runs_one_must_be_named_and_a_dead_one_is_passed_over() {
+    let bench = Bench::new();
+    bench.write("flow.yml", &flow(""));
+    bench.write("other.yml", &flow(""));
+    let none = sideline(&bench, &["set", "middle.work_ms=1"]);
+    assert!(none.code == 1 && none.text.contains("no run is on"), "{}", none.text);
+    let (one, two) = (start(&bench, &["flow.yml", "--output", "a"]), start(&bench, &["other.yml", "--output", "b"]));
+    let which = sideline(&bench, &["set", "middle.work_ms=1"]);
+    assert!(which.code == 1 && which.text.contains("2 runs are on: say which"), "{}", which.text);
+    for name in ["other", "b"] {
+        let set = sideline(&bench, &["set", "--run", name, "middle.work_ms=1"]);
+        assert_eq!(set.code, 0, "{}", set.text);
+    }
+    assert!(json(bench.path().join("a/run.json"))["changes"].is_null(), "the other run was left alone");
+    // Killed, a run cannot take its socket away.
+    let mut child = one.child;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let set = sideline(&bench, &["set", "middle.work_ms=2"]);
+    assert_eq!(set.code, 0, "{}", set.text);
+    let wrong = sideline(&bench, &["set", "--run", "a", "middle.work_ms=2"]);
+    assert!(wrong.code == 1 && wrong.text.contains("its run was killed"), "{}", wrong.text);
+    assert_eq!(two.stop().code, 0);
+}
+
+#[test]
+fn the_socket_of_a_run_is_its_user_s_alone_and_goes_with_it() {
+    use std::os::unix::fs::MetadataExt;
+    let bench = Bench::new();
+    bench.write("flow.yml", &flow(""));
+    let on = start(&bench, &["flow.yml", "--output", "out"]);
+    let folder = bench.path().join("sideline");
+    let sockets = || -> Vec<PathBuf> { folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect() };
+    assert_eq!(folder.metadata().unwrap().mode() & 0o777, 0o700);
+    assert_eq!(sockets()[0].metadata().unwrap().mode() & 0o777, 0o600);
+    assert_eq!(on.stop().code, 0);
+    assert!(sockets().is_empty());
+}
+
+#[test]
+fn a_preview_shows_the_newest_frames_and_ends_with_the_run() {
+    let bench = Bench::new();
+    bench.write("flow.yml", &flow(""));
+    let on = start(&bench, &["flow.yml", "--output", "out", "--preview=0"]);
+    let (status, page) = on.get("/");
+    assert!(status.contains("200") && page.starts_with(b"<!doctype html>"), "{status}");
+    let (_, status) = on.get("/status");
+    let status: Value = serde_json::from_slice(&status).unwrap();
+    assert_eq!((&status["title"], &status["streams"][0]["name"]), (&"flow".into(), &"synthetic".into()));
+    assert_eq!(status["streams"][0]["width"], 64);
+    let (_, jpeg) = on.get("/frame/synthetic.jpg");
+    assert!(is_jpeg(&jpeg), "{} bytes", jpeg.len());
+    let (status, text) = on.get("/frame/sinthetic.jpg");
+    assert!(status.contains("404") && String::from_utf8_lossy(&text).contains("did you mean `synthetic`?"), "{status}");
+
+    let mut stream = BufReader::new(on.connect("/stream/synthetic"));
+    assert!(line(&mut stream).contains("200"));
+    head(&mut stream);
+    assert_eq!(line(&mut stream), "--frame");
+    for _ in 0..5 {
+        let mut jpeg = vec![0; head(&mut stream)];
+        stream.read_exact(&mut jpeg).unwrap();
+        assert!(is_jpeg(&jpeg));
+        assert_eq!((line(&mut stream), line(&mut stream)), (String::new(), "--frame".into()));
+    }
+    let address = on.address.clone().unwrap();
+    let ended = on.stop();
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    let mut rest = vec![];
+    let _ = stream.read_to_end(&mut rest);
+    assert!(TcpStream::connect(address).is_err(), "the server has gone with the run");
+}
+
+#[test]
+fn who_watches_and_does_not_read_delays_no_frame() {
+    let bench = Bench::new();
+    bench.write("flow.yml", &flow(""));
+    let arguments = ["flow.yml", "--output", "out", "--mode", "complete", "--frames", "300", "--preview=0"];
+    // Large and often: more than the system's buffers hold.
+    let large = ["synthetic.width=1280", "synthetic.height=720", "preview.fps=240", "preview.quality=95"];
+    let large: Vec<&str> = large.iter().flat_map(|set| ["--set", set]).collect();
+    let on = start(&bench, &[&arguments[..], &large].concat());
+    let idle: Vec<TcpStream> = (0..8).map(|_| on.connect("/stream/synthetic")).collect();
+    let ended = wait(on.child);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    drop(idle);
+    let run = json(bench.path().join("out/run.json"));
+    assert_eq!(run["result"]["sources"][0]["admitted"], 300);
+    let preview = run["result"]["nodes"].as_array().unwrap().iter().find(|node| node["node"] == "preview").unwrap();
+    assert_eq!(preview["processed"], 300, "in `complete` mode it sees every frame");
+    assert_eq!(run["result"]["reproducible"], true);
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_before_the_first_frame() {
+    let bench = Bench::new();
+    bench.write("flow.yml", &flow(""));
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let ended = sideline(&bench, &["run", "flow.yml", "--frames", "3", &format!("--preview={port}")]);
+    assert_eq!(ended.code, 1, "{}", ended.text);
+    for part in ["node `preview`: key `port`", &format!("127.0.0.1:{port} is taken"), "`--preview=0`"] {
+        assert!(ended.text.contains(part), "{part}: {}", ended.text);
+    }
+}
+
+#[test]
+fn a_flow_that_names_its_preview_has_one_picture_for_each_input() {
+    let bench = Bench::new();
+    let own = "  - id: watch
+    path: sideline
+    args: run preview
+    env: {PORT: 0, TITLE: both}
+    inputs:
+      before: {source: synthetic/frames, queue_policy: drop_oldest, queue_size: 1}
+      after: {source: middle/frames, queue_policy: drop_oldest, queue_size: 1}
+";
+    bench.write("flow.yml", &flow(own));
+    let twice = sideline(&bench, &["run", "flow.yml", "--preview"]);
+    assert!(twice.code == 1 && twice.text.contains("has a preview already"), "{}", twice.text);
+    let on = start(&bench, &["flow.yml", "--output", "out", "--mode=live", "--progress=none", "--set=watch.fps=30"]);
+    let (_, status) = on.get("/status");
+    let status: Value = serde_json::from_slice(&status).unwrap();
+    let mut names: Vec<&str> =
+        status["streams"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!((status["title"].as_str(), &names[..]), (Some("both"), &["after.synthetic", "before.synthetic"][..]));
+    assert_eq!(on.stop().code, 0);
+    let graph = sideline(&bench, &["graph", "flow.yml", "--mode", "live"]);
+    assert_eq!(graph.text.matches("class=\"line side\"").count(), 3, "two inputs and the legend: {}", graph.text);
+}
+
+#[test]
+fn the_picture_of_a_flow_holds_every_node_and_port_and_while_it_runs_the_rates() {
+    let bench = Bench::new();
+    bench.write("flow.yml", &flow(""));
+    let still = sideline(&bench, &["graph", "flow.yml"]);
+    assert_eq!(still.code, 0, "{}", still.text);
+    for part in ["<svg ", ">middle</text>", "rehearse, thread 2", ">counts <tspan class=\"dim\">", "</svg>"] {
+        assert!(still.text.contains(part), "{part}: {}", still.text);
+    }
+    assert!(!still.text.contains("fps") && !still.text.contains("done"), "{}", still.text);
+    let on = start(&bench, &["flow.yml", "--output", "out"]);
+    let drawn = sideline(&bench, &["graph", "flow.yml", "-o", "flow.svg"]);
+    assert!(drawn.code == 0 && drawn.text.is_empty(), "{}", drawn.text);
+    assert_eq!(on.stop().code, 0);
+    let text = std::fs::read_to_string(bench.path().join("flow.svg")).unwrap();
+    assert_eq!(text.matches("/s</tspan>").count(), 3, "a rate at each input: {text}");
+    assert!(text.contains(" fps, work ") && text.contains("run 20"), "{text}");
+    let lost = sideline(&bench, &["graph", "flow.yml", "-o", "no/such/flow.svg"]);
+    assert!(lost.code == 4 && lost.text.contains("no/such/flow.svg"), "{}", lost.text);
+}
