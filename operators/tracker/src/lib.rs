@@ -38,7 +38,7 @@ pub struct TrackerConfig {
     pub new_score: f32,
     /// Overlap (IoU) with a track's predicted box above which a sure detection may be it. Higher avoids wrong matches;
     /// lower follows fast people and low frame rates.
-    #[config(default = 0.1, live, range(0, 1))]
+    #[config(default = 0.2, live, range(0, 1))]
     pub match_iou: f32,
     /// The same for detections that are not sure. Higher avoids wrong matches; lower bridges more of an occlusion.
     #[config(default = 0.3, live, range(0, 1))]
@@ -80,7 +80,7 @@ impl Default for TrackerConfig {
             high_score: 0.65,
             low_score: 0.1,
             new_score: 0.7,
-            match_iou: 0.1,
+            match_iou: 0.2,
             low_match_iou: 0.3,
             reach: 0.7,
             camera: true,
