@@ -146,8 +146,20 @@ def to_onnx(source: Path, read: Callable, step: dict, result: Path) -> None:
         raise FetchError(f"{source.name}: {error}") from error
 
 
+def mobilenetv2_to_onnx(source: Path, step: dict, result: Path) -> None:
+    try:
+        from mobilenetv2_to_onnx import convert_file
+        from torch_weights import BrokenWeights
+    except ImportError as error:
+        raise FetchError(f"{error}: run this with the set-up's Python, or pip install -r models/requirements.txt") from error
+    try:
+        convert_file(source, result)
+    except BrokenWeights as error:
+        raise FetchError(f"{source.name}: {error}") from error
+
+
 # Steps of `convert` in models.yml: each makes the file `result` from the file `source`, as its entry there says.
-STEPS = {"unpack_assets": unpack_assets, "tflite_to_onnx": tflite_to_onnx, "tfjs_to_onnx": tfjs_to_onnx}
+STEPS = {"unpack_assets": unpack_assets, "tflite_to_onnx": tflite_to_onnx, "tfjs_to_onnx": tfjs_to_onnx, "mobilenetv2_to_onnx": mobilenetv2_to_onnx}
 
 
 def produce(entry: dict, package: Path, folder: Path) -> Path:
