@@ -10,6 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::TrackerConfig;
+use crate::appearance::{Appearance, View};
 use crate::border::Borders;
 use crate::camera;
 use crate::fighters::Fighters;
@@ -40,6 +41,7 @@ pub struct TrackerState {
     last_id: u32,
     /// In the order of their birth.
     tracks: Vec<Track>,
+    appearance: Appearance,
     fighters: Fighters,
     borders: Borders,
     /// Seconds since the last frame that was looked at.
@@ -65,18 +67,35 @@ impl TrackerState {
         seconds: f64,
         rows: &mut Vec<TrackRow>,
     ) {
+        self.step_with_views(config, detections, &[], seconds, rows);
+    }
+
+    /// As [`Self::step`], knowing how the detections look: `views` has one for each of them, or for none.
+    pub fn step_with_views(
+        &mut self,
+        config: &TrackerConfig,
+        detections: Option<&[Detection]>,
+        views: &[View],
+        seconds: f64,
+        rows: &mut Vec<TrackRow>,
+    ) {
         let seconds = if seconds.is_finite() { seconds.max(0.0) } else { 0.0 };
         if seconds > LONGEST_GAP {
             self.tracks.clear();
+            self.appearance.clear();
             self.frames = 0;
         }
         self.since += seconds;
         self.tracks.iter_mut().for_each(|track| track.predict(seconds));
+        let mut dropped = Vec::new();
         if let Some(detections) = detections {
-            self.associate(config, detections);
+            dropped = self.associate(config, detections, views);
             self.since = 0.0;
         }
-        self.fighters.step(config, &self.tracks, detections.is_some(), seconds);
+        let spans = (config.remember, seconds as f32);
+        let renamed = self.appearance.step(&mut self.tracks, dropped, views, spans, &mut self.last_id);
+        self.fighters.rename(&renamed, &self.appearance);
+        self.fighters.step(config, &self.tracks, &self.appearance, detections.is_some(), seconds);
         rows.clear();
         rows.extend(self.tracks.iter().map(|track| {
             let leaving = self.borders.touched_by(track.place().edges());
@@ -84,7 +103,8 @@ impl TrackerState {
         }));
     }
 
-    fn associate(&mut self, config: &TrackerConfig, detections: &[Detection]) {
+    /// Gives each detection to a track, begins new ones, and returns those that are given up.
+    fn associate(&mut self, config: &TrackerConfig, detections: &[Detection], views: &[View]) -> Vec<Track> {
         self.tracks.iter_mut().for_each(|track| track.unseen += 1);
         let sound = |(index, detection): (usize, &Detection)| {
             let Detection { x1, y1, x2, y2, score, class } = *detection;
@@ -101,10 +121,15 @@ impl TrackerState {
         let confirmed = |track: &Track| track.confirmed;
         let overlap = |track: &Track, candidate: &Candidate| track.place().iou(&candidate.place);
         let (least, least_unsure) = (f64::from(config.match_iou), f64::from(config.low_match_iou));
-        self.round(&mut sure, confirmed, |track, candidate| overlap(track, candidate) - least);
-        self.round(&mut unsure, confirmed, |track, candidate| overlap(track, candidate) - least_unsure);
-        self.round(&mut sure, |_| true, |track, candidate| track.last_place.iou(&candidate.place) - LAST_PLACE_IOU);
-        self.round(&mut sure, confirmed, |track, candidate| track.likely_at(candidate, f64::from(config.reach)));
+        self.round(&mut sure, views, confirmed, |track, candidate| overlap(track, candidate) - least);
+        self.round(&mut unsure, views, confirmed, |track, candidate| overlap(track, candidate) - least_unsure);
+        self.round(
+            &mut sure,
+            views,
+            |_| true,
+            |track, candidate| track.last_place.iou(&candidate.place) - LAST_PLACE_IOU,
+        );
+        self.round(&mut sure, views, confirmed, |track, candidate| track.likely_at(candidate, f64::from(config.reach)));
 
         // At the beginning of a stream all that is there is believed: there was no frame in which it could have been seen.
         let believed = self.frames == 0 || config.confirm <= 1;
@@ -115,8 +140,9 @@ impl TrackerState {
         for track in &mut self.tracks {
             track.confirmed |= track.hits >= config.confirm;
         }
-        self.tracks.retain(|track| track.unseen == 0 || (track.confirmed && track.unseen <= config.buffer));
         self.frames += 1;
+        let kept = |track: &mut Track| track.unseen == 0 || (track.confirmed && track.unseen <= config.buffer);
+        self.tracks.extract_if(.., |track| !kept(track)).collect()
     }
 
     /// Moves every track, those out of sight too, by what those in sight made together beside what was foreseen of them.
@@ -130,10 +156,11 @@ impl TrackerState {
     }
 
     /// Pairs the candidates with those tracks not seen yet in this frame that are `eligible`, for the greatest gain in sum,
-    /// each gain above 0. Candidates that found a track are taken out.
+    /// each gain above 0; where looks are known they count too. Candidates that found a track are taken out.
     fn round(
         &mut self,
         candidates: &mut Vec<Candidate>,
+        views: &[View],
         eligible: impl Fn(&Track) -> bool,
         gain: impl Fn(&Track, &Candidate) -> f64,
     ) {
@@ -144,11 +171,10 @@ impl TrackerState {
         }
         let mut gains = Vec::with_capacity(tracks.len() * candidates.len());
         for track in &tracks {
-            gains.extend(
-                candidates.iter().map(|candidate| {
-                    if track.class == candidate.class { gain(track, candidate).max(0.0) } else { 0.0 }
-                }),
-            );
+            gains.extend(candidates.iter().map(|candidate| {
+                let gain = if track.class == candidate.class { gain(track, candidate).max(0.0) } else { 0.0 };
+                gain * track.looks.agreement(views.get(candidate.index))
+            }));
         }
         let mut found = vec![false; candidates.len()];
         // The only errors are a NaN and an infinity; boxes are finite.

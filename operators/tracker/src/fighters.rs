@@ -2,12 +2,14 @@
 //!
 //! During a warm-up everybody is watched. Then the pair that is tall, near each other, in the middle, active and there all
 //! the while is named: `fighter_1` stands on the left at that moment. From then on a name stays. It goes with its track
-//! for as long as the tracker keeps it; when another track appears where the named one vanished, and of its size, the
-//! name goes over to that one. Nobody else is ever named while both names are taken.
+//! for as long as the tracker keeps it, or knows it again by its looks; when another track appears where the named one
+//! vanished, of its size and not looking like somebody else, the name goes over to that one. Nobody else is ever named
+//! while both names are taken.
 
 use serde::{Deserialize, Serialize};
 
 use crate::TrackerConfig;
+use crate::appearance::{Appearance, Verdict};
 use crate::kalman::CentredBox;
 use crate::track::Track;
 
@@ -94,6 +96,8 @@ struct Holder {
     /// Frames and seconds since.
     gone: u32,
     gone_seconds: f64,
+    /// Who had the name before, if it was handed over by place.
+    before: Option<u32>,
 }
 
 impl Fighters {
@@ -107,8 +111,27 @@ impl Fighters {
         }
     }
 
+    /// Names follow people, not numbers: some tracks have been given others by looks.
+    pub(crate) fn rename(&mut self, renamed: &[(u32, u32)], appearance: &Appearance) {
+        for holder in self.holders.iter_mut().flatten() {
+            // Of an exchange the name stays with the number, whose body is another now, or out of sight. A number that
+            // ended was a newcomer's: what was handed over to it by place goes back to who had it.
+            let ended = |from: u32| renamed.iter().all(|(_, to)| *to != from) && !appearance.remembers(from);
+            if let Some((_, to)) = renamed.iter().find(|(from, _)| *from == holder.track && ended(*from)) {
+                holder.track = holder.before.take().unwrap_or(*to);
+            }
+        }
+    }
+
     /// Takes in the tracks of one frame; in one that was not `looked` at nobody appears and nobody vanishes.
-    pub(crate) fn step(&mut self, config: &TrackerConfig, tracks: &[Track], looked: bool, seconds: f64) {
+    pub(crate) fn step(
+        &mut self,
+        config: &TrackerConfig,
+        tracks: &[Track],
+        appearance: &Appearance,
+        looked: bool,
+        seconds: f64,
+    ) {
         let wanted = (config.fighters as usize).min(2);
         if wanted == 0 {
             *self = Self::default();
@@ -122,16 +145,16 @@ impl Fighters {
         let seconds = std::mem::take(&mut self.since);
         self.watch(tracks, seconds);
         self.follow(tracks, seconds);
-        self.hand_over(tracks);
+        self.hand_over(tracks, appearance);
 
-        let lost_for_good = |holder: &Holder| holder.gone_seconds > GIVEN_UP;
+        let lost_for_good = |holder: &Holder| holder.given_up(appearance);
         if self.holders.iter().flatten().count() > 0 && self.holders.iter().flatten().all(lost_for_good) {
             // Nobody of them is left (a cut to another camera): begin anew.
             self.holders = [None, None];
             self.watched = 0.0;
         }
         if self.watched >= f64::from(config.warm_up) {
-            self.name(config, tracks, wanted);
+            self.name(config, tracks, appearance, wanted);
         }
     }
 
@@ -155,7 +178,7 @@ impl Fighters {
     fn follow(&mut self, tracks: &[Track], seconds: f64) {
         for holder in self.holders.iter_mut().flatten() {
             match tracks.iter().find(|track| track.id == holder.track && track.unseen == 0) {
-                Some(track) => *holder = Holder::new(track),
+                Some(track) => *holder = Holder { before: holder.before, ..Holder::new(track) },
                 None => {
                     holder.gone += 1;
                     holder.gone_seconds += seconds;
@@ -165,7 +188,9 @@ impl Fighters {
     }
 
     /// Gives a vanished fighter's name to the new track nearest to where that one was last seen.
-    fn hand_over(&mut self, tracks: &[Track]) {
+    ///
+    /// Where looks are known, the new track must have been looked at, and must not look like somebody else.
+    fn hand_over(&mut self, tracks: &[Track], appearance: &Appearance) {
         if self.holders.iter().flatten().all(|holder| holder.gone == 0) {
             return;
         }
@@ -173,22 +198,25 @@ impl Fighters {
         let mut offers = Vec::new();
         for (slot, holder) in self.holders.iter().enumerate() {
             let Some(holder) = holder.as_ref().filter(|holder| holder.gone > 0) else { continue };
-            for track in unnamed.iter().filter(|track| track.age <= YOUNG.min(holder.gone + OVERLAP)) {
-                offers.extend(holder.distance(track).map(|distance| (distance, slot, track)));
+            for track in unnamed.iter().filter(|track| holder.may_become(track)) {
+                if appearance.verdict(track, holder.track, tracks) == Verdict::Possible {
+                    offers.extend(holder.distance(track).map(|distance| (distance, slot, track)));
+                }
             }
         }
         offers.sort_by(|a, b| a.0.total_cmp(&b.0));
         for (_, slot, track) in offers {
             let vacant = self.holders[slot].as_ref().is_some_and(|holder| holder.gone > 0);
             if vacant && self.name_of(track.id).is_none() {
-                self.holders[slot] = Some(Holder::new(track));
+                let before = self.holders[slot].as_ref().map(|holder| holder.before.unwrap_or(holder.track));
+                self.holders[slot] = Some(Holder { before, ..Holder::new(track) });
             }
         }
     }
 
     /// Fills the names nobody holds, or whose holder is given up, with those who fit best.
-    fn name(&mut self, config: &TrackerConfig, tracks: &[Track], wanted: usize) {
-        let vacant = |holder: &Option<Holder>| holder.as_ref().is_none_or(|holder| holder.gone_seconds > GIVEN_UP);
+    fn name(&mut self, config: &TrackerConfig, tracks: &[Track], appearance: &Appearance, wanted: usize) {
+        let vacant = |holder: &Option<Holder>| holder.as_ref().is_none_or(|holder| holder.given_up(appearance));
         let slots: Vec<usize> = (0..wanted).filter(|&slot| vacant(&self.holders[slot])).collect();
         if slots.is_empty() {
             return;
@@ -272,15 +300,27 @@ impl Person {
 
 impl Holder {
     fn new(track: &Track) -> Self {
-        Self { track: track.id, place: track.place(), gone: 0, gone_seconds: 0.0 }
+        Self { track: track.id, place: track.place(), gone: 0, gone_seconds: 0.0, before: None }
     }
 
-    /// How far a track is from where the holder was last seen, in heights; `None` beyond reach or of another size.
+    /// True when the name is to be had again: gone for long, and not to be known again by looks either.
+    fn given_up(&self, appearance: &Appearance) -> bool {
+        self.gone_seconds > GIVEN_UP && !appearance.remembers(self.track)
+    }
+
+    /// True when a track is new, and did not begin while the holder was in sight.
+    fn may_become(&self, track: &Track) -> bool {
+        track.age <= self.gone + OVERLAP && track.age.saturating_sub(track.looks.waited) <= YOUNG
+    }
+
+    /// How far from where the holder was last seen a track began, in heights; `None` beyond reach or of another size.
     fn distance(&self, track: &Track) -> Option<f64> {
-        let place = track.place();
+        // One whose looks were waited for has walked on meanwhile.
+        let place = track.looks.born.unwrap_or(track.place());
         let scale = place.h / self.place.h;
         let distance = (place.cx - self.place.cx).hypot(place.cy - self.place.cy) / self.place.h;
-        let reach = (REACH.0 + REACH.1 * self.gone_seconds).min(GREATEST_REACH);
+        let gone = (self.gone_seconds - track.looks.waited_seconds).max(0.0);
+        let reach = (REACH.0 + REACH.1 * gone).min(GREATEST_REACH);
         ((SCALE.recip()..=SCALE).contains(&scale) && distance <= reach).then_some(distance)
     }
 }

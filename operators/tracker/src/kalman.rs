@@ -41,11 +41,16 @@ impl CentredBox {
 
     /// Intersection over union, 0 to 1.
     pub(crate) fn iou(&self, other: &Self) -> f64 {
+        let shared = self.shared(other);
+        shared / (self.w * self.h + other.w * other.h - shared)
+    }
+
+    /// Area of the intersection.
+    pub(crate) fn shared(&self, other: &Self) -> f64 {
         let side = |a: f64, a_size: f64, b: f64, b_size: f64| {
             ((a + a_size / 2.0).min(b + b_size / 2.0) - (a - a_size / 2.0).max(b - b_size / 2.0)).max(0.0)
         };
-        let shared = side(self.cx, self.w, other.cx, other.w) * side(self.cy, self.h, other.cy, other.h);
-        shared / (self.w * self.h + other.w * other.h - shared)
+        side(self.cx, self.w, other.cx, other.w) * side(self.cy, self.h, other.cy, other.h)
     }
 
     fn values(&self) -> [f64; 4] {

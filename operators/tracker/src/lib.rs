@@ -1,11 +1,12 @@
 //! The tracker: detections, or poses, in; the same with identities out.
 //!
 //! `association` decides which detection is which `track`, `kalman` where a track will be, `camera` what all of them do
-//! together, `border` where the picture ends, `fighters` which two of the people matter. None of them knows of the runtime:
-//! this file joins them to it.
+//! together, `border` where the picture ends, `appearance` who is who again by looks, `fighters` which two of the people
+//! matter. None of them knows of the runtime: this file joins them to it.
 
 #![forbid(unsafe_code)]
 
+mod appearance;
 mod association;
 pub mod bench;
 mod border;
@@ -14,6 +15,7 @@ mod fighters;
 mod kalman;
 mod track;
 
+pub use appearance::View;
 pub use association::{Detection, TrackerState};
 pub use fighters::Fighter;
 pub use track::{TrackRow, TrackStage};
@@ -65,6 +67,10 @@ pub struct TrackerConfig {
     /// Frames a lost track is kept. Higher survives longer occlusion; lower avoids wrong revivals.
     #[config(default = 30, live, range(0, 3000))]
     pub buffer: u32,
+    /// Seconds for which somebody whose track was given up is known again by looks, wherever they come back; needs the input
+    /// `appearance`. Higher survives longer absence; lower avoids taking a stranger dressed alike for them.
+    #[config(default = 5.0, live, range(0, 600))]
+    pub remember: f32,
     /// How many people are named `fighter_1` and `fighter_2`; 0 names nobody. Lowering it takes names away.
     #[config(default = 0, live, range(0, 2))]
     pub fighters: u32,
@@ -87,6 +93,7 @@ impl Default for TrackerConfig {
             confirm: 2,
             predict: 3,
             buffer: 30,
+            remember: 5.0,
             fighters: 0,
             warm_up: 1.0,
         }
@@ -119,6 +126,7 @@ impl Operator for Tracker {
         Spec::operator("tracker")
             .optional("detections", PortType::table::<tables::Detection>())
             .optional("poses", PortType::table::<tables::Pose>())
+            .optional("appearance", PortType::table::<tables::Appearance>())
             .output("tracks", PortType::table::<tables::Track>())
             .output("tracked_poses", PortType::table::<tables::Pose>())
     }
@@ -157,8 +165,9 @@ impl Operator for Tracker {
             let seen = input.rows::<tables::Detection>("detections")?;
             seen.map(|rows| rows.iter().map(Detection::from).collect())
         };
+        let views = views(input, detections.as_deref())?;
         let mut rows = Vec::new();
-        memory.tracker.step(&self.config, detections.as_deref(), seconds, &mut rows);
+        memory.tracker.step_with_views(&self.config, detections.as_deref(), &views, seconds, &mut rows);
 
         for row in &rows {
             if let Some(pose) = row.detection.and_then(|index| poses.get_mut(index)) {
@@ -184,6 +193,24 @@ fn consistent(config: &TrackerConfig) -> Result<()> {
         return Err(Error::config(format!("low_score {low_score} is above high_score {high_score}; lower it")));
     }
     Ok(())
+}
+
+/// How each detection looks; nothing where nobody looked.
+fn views(input: &Inputs, detections: Option<&[Detection]>) -> Result<Vec<View>> {
+    let Some(rows) = input.rows::<tables::Appearance>("appearance")? else { return Ok(Vec::new()) };
+    let count = detections.map_or(0, <[_]>::len);
+    let mut views = vec![View::default(); count];
+    for row in rows {
+        let Some(view) = views.get_mut(row.person as usize) else {
+            return Err(Error::config(format!(
+                "`appearance` describes person {} of a frame with {count}; wire reid and the tracker to the same poses or \
+                 detections",
+                row.person
+            )));
+        };
+        *view = View { quality: row.quality, vector: row.vector, pieces: row.pieces };
+    }
+    Ok(views)
 }
 
 fn name(fighter: Option<Fighter>) -> String {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::TrackerConfig;
+use crate::appearance::Looks;
 use crate::association::Candidate;
 use crate::fighters::Fighter;
 use crate::kalman::{BoxFilter, CentredBox};
@@ -76,6 +77,7 @@ pub(crate) struct Track {
     filter: BoxFilter,
     pub(crate) last_place: CentredBox,
     pub(crate) detection: Option<usize>,
+    pub(crate) looks: Looks,
 }
 
 impl Track {
@@ -92,6 +94,7 @@ impl Track {
             filter,
             last_place: candidate.place,
             detection: Some(candidate.index),
+            looks: Looks::newborn(),
         }
     }
 

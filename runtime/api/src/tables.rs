@@ -79,6 +79,20 @@ table! {
     }
 }
 
+table! {
+    /// How a person looked in this frame: what they are known by again.
+    pub struct Appearance in "appearance" {
+        /// Row of this frame's poses (or detections) that it is about, from 0.
+        pub person: u32,
+        /// How much of the person was seen, hidden neither by others nor by the edge, and large enough: 0..1.
+        pub quality: f32,
+        /// Unit vector: the more two are alike, the nearer their scalar product is to 1. Empty where nobody looked.
+        pub vector: Vec<f32>,
+        /// Pieces of equal length that the vector is made of: a piece of zeros was not seen and is not to be compared.
+        pub pieces: u16,
+    }
+}
+
 /// Most joint angles of a [`Motion`] row.
 pub const ANGLES: usize = 20;
 

@@ -36,7 +36,7 @@ pub fn registry() -> Registry {
         .operator::<sideline_render::Render>()
         .operator::<sideline_preview::Preview>();
     #[cfg(feature = "onnx")]
-    let registry = registry.operator::<sideline_pose::Pose>();
+    let registry = registry.operator::<sideline_pose::Pose>().operator::<sideline_reid::Reid>();
     registry
 }
 

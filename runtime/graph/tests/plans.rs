@@ -76,11 +76,19 @@ fn the_flows_of_the_repository_have_nothing_wrong() {
 fn a_fused_module_and_an_expanded_one_give_the_same_graph() {
     let (fused, expanded) = (read(&fight()), read(&expanded()));
     assert_eq!(fused.processes.len(), 4);
-    assert_eq!(expanded.processes.len(), 6);
+    assert_eq!(expanded.processes.len(), 7);
     let (fused, expanded) = (fused.plan_embedded().unwrap(), expanded.plan_embedded().unwrap());
     assert_eq!(
         ids(&fused),
-        ["capture", "perception.pose", "perception.tracker", "perception.motion", "render", "recorder"]
+        [
+            "capture",
+            "perception.pose",
+            "perception.reid",
+            "perception.tracker",
+            "perception.motion",
+            "render",
+            "recorder"
+        ]
     );
     assert_eq!(ids(&fused), ids(&expanded));
     for (a, b) in fused.nodes.iter().zip(&expanded.nodes) {
@@ -95,7 +103,7 @@ fn a_fused_module_and_an_expanded_one_give_the_same_graph() {
         lanes(&fused),
         [
             vec!["capture"],
-            vec!["perception.pose", "perception.tracker", "perception.motion"],
+            vec!["perception.pose", "perception.reid", "perception.tracker", "perception.motion"],
             vec!["render"],
             vec!["recorder"],
         ]
@@ -122,7 +130,7 @@ fn each_process_has_its_part_of_the_plan() {
     assert!(!capture.sends_done);
 
     let perception = flow.plan_for_node("perception").unwrap();
-    assert_eq!(ids(&perception), ["perception.pose", "perception.tracker", "perception.motion"]);
+    assert_eq!(ids(&perception), ["perception.pose", "perception.reid", "perception.tracker", "perception.motion"]);
     assert_eq!(lanes(&perception).len(), 1);
     let inputs: Vec<_> =
         perception.border_inputs.iter().map(|b| (b.name.as_str(), b.from.as_str(), b.foreign)).collect();
@@ -411,7 +419,7 @@ nodes:
 ";
     let folder = Folder::with(&[("flow.yml", flow), ("outer.yml", outer), ("modules/inner.yml", &inner)]);
     let fused = folder.read(&Overrides::default()).unwrap();
-    assert_eq!(ids(&fused.plan_embedded().unwrap()), ["s", "o.in.pose", "o.in.tracker", "o.m", "r"]);
+    assert_eq!(ids(&fused.plan_embedded().unwrap()), ["s", "o.in.pose", "o.in.reid", "o.in.tracker", "o.m", "r"]);
     let plan = fused.plan_for_node("o").unwrap();
     assert_eq!(
         plan.border_outputs.iter().map(|b| (b.name.as_str(), plan.nodes[b.node].id.as_str())).collect::<Vec<_>>(),
@@ -435,7 +443,10 @@ fn what_check_prints_fits_a_terminal_and_shows_the_other_form() {
             printed.lines().filter(|l| l.len() > 80 && !l.contains(folder.path("").to_str().unwrap())).collect();
         assert!(long.is_empty(), "{long:?}");
         assert!(printed.contains(other), "{printed}");
-        assert!(printed.contains("  perception.pose, perception.tracker, perception.motion\n"), "{printed}");
+        assert!(
+            printed.contains("  perception.pose, perception.reid, perception.tracker, perception.motion\n"),
+            "{printed}"
+        );
         assert!(printed.contains("render and recorder are done with it"), "{printed}");
     }
 }

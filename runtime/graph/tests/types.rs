@@ -9,6 +9,7 @@ use stubs::{registry, repository};
 
 fn tables() -> Vec<TableType> {
     vec![
+        TableType::of::<Appearance>(),
         TableType::of::<Audio>(),
         TableType::of::<Count>(),
         TableType::of::<Detection>(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sideline_api::{
     Captured, Config, Context, Inputs, Operator, Outputs, PortType, Registry, Resources, Result, Source, SourceContext,
     Spec,
-    tables::{Audio, Count, Detection, Motion, Pose, Track},
+    tables::{Appearance, Audio, Count, Detection, Motion, Pose, Track},
 };
 use sideline_graph::{Diagnostic, Flow, Overrides};
 use tempfile::TempDir;
@@ -90,7 +90,10 @@ fn table<T: sideline_api::Table>() -> PortType {
 operators! {
     Counter, NoKeys, Spec::operator("counter").required("frames", PortType::Frame).output("counts", table::<Count>());
     Tracker, TrackerKeys, Spec::operator("tracker").optional("detections", table::<Detection>())
-        .optional("poses", table::<Pose>()).output("tracks", table::<Track>()).output("tracked_poses", table::<Pose>());
+        .optional("poses", table::<Pose>()).optional("appearance", table::<Appearance>())
+        .output("tracks", table::<Track>()).output("tracked_poses", table::<Pose>());
+    Reid, NoKeys, Spec::operator("reid").required("frames", PortType::Frame).optional("poses", table::<Pose>())
+        .output("appearance", table::<Appearance>());
     Move, NoKeys, Spec::operator("motion").required("poses", table::<Pose>()).output("motion", table::<Motion>());
     Render, NoKeys, Spec::operator("render").heavy().required("frames", PortType::Frame)
         .optional("poses", table::<Pose>()).optional("tracks", table::<Track>()).optional("motion", table::<Motion>())
@@ -161,6 +164,7 @@ pub fn registry() -> Registry {
         .source::<Synthetic>()
         .operator::<Counter>()
         .operator::<People>()
+        .operator::<Reid>()
         .operator::<Tracker>()
         .operator::<Move>()
         .operator::<Render>()
