@@ -136,8 +136,10 @@ impl<const HEAVY: bool> Operator for Step<HEAVY> {
         out.rows("out", &input.rows::<Count>("in")?.unwrap_or_default())
     }
     fn stream_ended(&mut self, _: &Context, _: &Inputs, _: &mut u64, _: &mut Outputs) -> Result<()> {
-        while self.0.fault == "end-hangs" {
-            std::thread::park();
+        if self.0.fault == "end-hangs" {
+            loop {
+                std::thread::park();
+            }
         }
         Ok(())
     }
