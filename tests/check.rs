@@ -30,7 +30,7 @@ fn a_fused_module_is_shown_in_its_other_form() {
     }
     let path = repository().join("dataflows/fight.yml").canonicalize().unwrap();
     let text = Bench::new().sideline(&["check", path.to_str().unwrap()]).text;
-    assert!(text.contains("modules/perception.yml (pose, reid, tracker, motion)"), "{text}");
+    assert!(text.contains("modules/perception.yml (pose, reid, tracker, smooth,"), "{text}");
     assert!(text.contains("    module: modules/perception.yml\n"), "{text}");
 }
 

@@ -46,7 +46,7 @@ pub struct RecorderConfig {
 }
 
 /// Names in the run's folder that are the runtime's own.
-const RESERVED: [&str; 2] = ["timing", "run"];
+const RESERVED: [&str; 3] = ["timing", "run", "export"];
 
 /// See the documentation of the [crate].
 pub struct Recorder {

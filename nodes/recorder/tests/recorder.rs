@@ -38,6 +38,7 @@ fn pose(track: u32, at: f32) -> Pose {
         y2: 4.0,
         score: 0.5,
         model: "lite \"x\"".into(),
+        aspect: 16.0 / 9.0,
         joints: [[at; 4]; JOINTS],
         world: [[at * 0.1; 3]; JOINTS],
     };

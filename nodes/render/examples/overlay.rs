@@ -69,6 +69,7 @@ fn pose(track: u32, fighter: &str, place: impl Fn(f32, f32) -> (f32, f32), size:
         y2: (rect[3] + 4.0) * sy,
         score: 0.9,
         model: "hand".into(),
+        aspect: 16.0 / 9.0,
         joints,
         world: [[0.0; 3]; JOINTS],
     }

@@ -36,6 +36,7 @@ fn arm(fighter: &str) -> Pose {
         y2: 230.0,
         score: 0.9,
         model: "hand".into(),
+        aspect: 16.0 / 9.0,
         joints,
         world: [[0.0; 3]; JOINTS],
     }

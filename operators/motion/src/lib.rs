@@ -9,7 +9,7 @@
 //! that bends is not one that shrinks). A child and a heavyweight who move alike have the same values.
 //!
 //! **Derivatives** are those of a quadratic, fitted by least squares to the joint's samples of the last `window`
-//! seconds, at the newest sample (`fit`): exact under constant acceleration, without delay, at any frame rate and over
+//! seconds, at the newest sample ([`sideline_api::fit`]): exact under constant acceleration, without delay, at any frame rate and over
 //! skipped frames, since only media time counts.
 //!
 //! **What is not known is NaN.** A joint seen less surely than `visibility` is lost, and its past with it: what a model
@@ -18,7 +18,6 @@
 #![forbid(unsafe_code)]
 
 mod angles;
-mod fit;
 mod person;
 
 pub use angles::ANGLES;

@@ -3,20 +3,13 @@
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
-use sideline_api::tables::{JOINTS, Motion, Pose};
-
-use crate::{
-    MotionConfig,
-    angles::angles,
+use sideline_api::{
+    body::{HIPS, Scale, middle, torso},
     fit::{Weights, weights},
+    tables::{JOINTS, Motion, Pose},
 };
 
-/// Joints that span the torso: shoulders, hips.
-const SHOULDERS: [usize; 2] = [11, 12];
-const HIPS: [usize; 2] = [23, 24];
-
-/// Media time for which torso lengths are remembered, ns.
-const TORSO_MEMORY: i64 = 2_000_000_000;
+use crate::{MotionConfig, angles::angles};
 
 /// Samples that a fit never goes without, where they are there: a quadratic has three coefficients.
 const LEAST: usize = 3;
@@ -28,8 +21,8 @@ pub struct Person {
     samples: VecDeque<Sample>,
     /// For each joint the number of samples, newest first and in a row, in which it was seen.
     runs: Vec<usize>,
-    /// Media time and torso length in metres, of poses with a visible torso.
-    torsos: VecDeque<(i64, f32)>,
+    /// The torso's length in metres.
+    scale: Scale,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,7 +43,7 @@ impl Person {
     pub fn see(&mut self, pose: &Pose, now: i64, config: &MotionConfig) -> Motion {
         let joints = hip_centred(pose, config.visibility);
         self.remember(&joints, now, (config.window * 1e9) as i64);
-        let torso = self.torso(&joints, now);
+        let torso = self.scale.see(torso(&joints), now);
 
         let mut motion = Motion {
             track: pose.track,
@@ -104,32 +97,13 @@ impl Person {
             *run = if joint[0].is_nan() { 0 } else { (*run + 1).min(self.samples.len()) };
         }
     }
-
-    /// The length of the torso in metres: the median of the last two seconds; NaN before it was seen once.
-    fn torso(&mut self, joints: &[[f32; 3]; JOINTS], now: i64) -> f64 {
-        let middle = |[a, b]: [usize; 2], axis: usize| (joints[a][axis] + joints[b][axis]) / 2.0;
-        let length = (0..3).map(|axis| (middle(SHOULDERS, axis) - middle(HIPS, axis)).powi(2)).sum::<f32>().sqrt();
-        while self.torsos.front().is_some_and(|(pts, _)| now - pts > TORSO_MEMORY) {
-            self.torsos.pop_front();
-        }
-        if length.is_finite() && length > 0.0 {
-            self.torsos.push_back((now, length));
-        }
-        let mut lengths: Vec<f32> = self.torsos.iter().map(|(_, length)| *length).collect();
-        if lengths.is_empty() {
-            return f64::NAN;
-        }
-        let half = lengths.len() / 2;
-        f64::from(*lengths.select_nth_unstable_by(half, f32::total_cmp).1)
-    }
 }
 
 /// Joints of a pose from the middle of the hips, metres; NaN where not seen.
 ///
 /// The hips' own visibility does not matter for the middle: it is where the model puts its origin anyway.
 fn hip_centred(pose: &Pose, visibility: f32) -> [[f32; 3]; JOINTS] {
-    let [left, right] = HIPS.map(|hip| pose.world[hip]);
-    let centre: [f32; 3] = std::array::from_fn(|axis| (left[axis] + right[axis]) / 2.0);
+    let centre = middle(&pose.world, HIPS);
     std::array::from_fn(|joint| {
         let place: [f32; 3] = std::array::from_fn(|axis| pose.world[joint][axis] - centre[axis]);
         // Not `<`: NaN is not visible either.

@@ -48,6 +48,7 @@ fn pose(track: u32, world: [[f32; 3]; JOINTS]) -> Pose {
         y2: 1.0,
         score: 1.0,
         model: "test".into(),
+        aspect: 16.0 / 9.0,
         joints: [[0.0, 0.0, 0.0, 1.0]; JOINTS],
         world,
     }

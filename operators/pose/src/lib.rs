@@ -255,6 +255,7 @@ impl Pose {
             y2,
             score: seen.score,
             model: self.looker.model().name().into(),
+            aspect: width / height,
             joints: seen.joints.map(|[x, y, z, visibility]| [x / width, y / height, z / width, visibility]),
             world: seen.world,
         }

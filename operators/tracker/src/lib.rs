@@ -276,6 +276,7 @@ mod tests {
             y2: 260.0,
             score: 0.9,
             model: "lite".into(),
+            aspect: 16.0 / 9.0,
             joints: [[0.5; 4]; tables::JOINTS],
             world: [[0.0; 3]; tables::JOINTS],
         }

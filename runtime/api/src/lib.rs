@@ -7,11 +7,13 @@
 // The macros of this crate name it by this path, also inside it.
 extern crate self as sideline_api;
 
+pub mod body;
 pub mod clock;
 pub mod config;
 mod context;
 pub mod driver;
 mod error;
+pub mod fit;
 mod frame;
 mod message;
 pub mod models;

@@ -72,6 +72,8 @@ table! {
         pub score: f32,
         /// Name of the model that saw it.
         pub model: String,
+        /// Width of the frame by its height: x and z of a joint times this, and its y, are all in frame heights.
+        pub aspect: f32,
         /// x, y, z, visibility of each joint: x by frame width, y by frame height, z by frame width with the hips at 0 (MediaPipe's landmarks). NaN where the model does not know the joint.
         pub joints: [[f32; 4]; 33],
         /// x, y, z of each joint in metres, origin between the hips.
@@ -129,6 +131,32 @@ table! {
 }
 
 table! {
+    /// How two people stand to each other, across the picture: how deep they stand in it one camera does not tell.
+    pub struct Interaction in "interaction" {
+        /// Identity of the first: `fighter_1`, or the lower number.
+        pub track_a: u32,
+        /// `fighter_1` or empty.
+        pub fighter_a: String,
+        /// Identity of the second.
+        pub track_b: u32,
+        /// `fighter_2` or empty.
+        pub fighter_b: String,
+        /// Between the middles of their hips, torso lengths (the mean of both); NaN where hips are not seen.
+        pub distance: f32,
+        /// How fast `distance` shrinks, torso lengths per second: above 0 they approach; NaN where not known.
+        pub closing_speed: f32,
+        /// Between where the first's chest points and the direction to the second, over the ground, radians: 0 faces, pi has the back turned; NaN where not known.
+        pub facing_a: f32,
+        /// The same of the second.
+        pub facing_b: f32,
+        /// From the first's nearest hand or foot to the second's trunk or head, torso lengths: 0 covers it in the picture; NaN where not seen.
+        pub reach_a: f32,
+        /// From the second's nearest hand or foot to the first's trunk or head.
+        pub reach_b: f32,
+    }
+}
+
+table! {
     /// A running number, for the first operator and for tests of the runtime.
     pub struct Count in "counts" {
         /// Frames of this stream so far.
@@ -154,6 +182,7 @@ mod tests {
             y2: 4.0,
             score: 0.5,
             model: "lite".into(),
+            aspect: 16.0 / 9.0,
             joints: [[0.25; 4]; JOINTS],
             world: [[0.0; 3]; JOINTS],
         };

@@ -28,7 +28,9 @@ pub fn registry() -> Registry {
         .operator::<sideline_counter::Counter>()
         .operator::<sideline_rehearse::Rehearse>()
         .operator::<sideline_tracker::Tracker>()
+        .operator::<sideline_smooth::Smooth>()
         .operator::<sideline_motion::MotionOperator>()
+        .operator::<sideline_interaction::InteractionOperator>()
         .operator::<sideline_recorder::Recorder>();
     #[cfg(feature = "media")]
     let registry = registry

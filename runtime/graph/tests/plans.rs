@@ -18,6 +18,10 @@ fn fight() -> String {
     std::fs::read_to_string(repository("dataflows/fight.yml")).unwrap()
 }
 
+/// The operators of the module.
+const PERCEPTION: [&str; 5] =
+    ["perception.pose", "perception.tracker", "perception.smooth", "perception.motion", "perception.interaction"];
+
 fn perception() -> String {
     std::fs::read_to_string(repository("dataflows/modules/perception.yml")).unwrap()
 }
@@ -28,7 +32,7 @@ fn expanded() -> String {
     let lines = "    path: sideline\n    args: run modules/perception.yml\n";
     assert!(flow.contains(lines));
     flow.replace(lines, "    module: modules/perception.yml\n")
-        .replace("    outputs: [tracks, tracked_poses, motion]\n", "")
+        .replace("    outputs: [tracks, smoothed_poses, motion, interaction]\n", "")
 }
 
 fn read(flow: &str) -> Flow {
@@ -76,7 +80,7 @@ fn the_flows_of_the_repository_have_nothing_wrong() {
 fn a_fused_module_and_an_expanded_one_give_the_same_graph() {
     let (fused, expanded) = (read(&fight()), read(&expanded()));
     assert_eq!(fused.processes.len(), 4);
-    assert_eq!(expanded.processes.len(), 7);
+    assert_eq!(expanded.processes.len(), 9);
     let (fused, expanded) = (fused.plan_embedded().unwrap(), expanded.plan_embedded().unwrap());
     assert_eq!(
         ids(&fused),
@@ -85,7 +89,9 @@ fn a_fused_module_and_an_expanded_one_give_the_same_graph() {
             "perception.pose",
             "perception.reid",
             "perception.tracker",
+            "perception.smooth",
             "perception.motion",
+            "perception.interaction",
             "render",
             "recorder"
         ]
@@ -99,22 +105,14 @@ fn a_fused_module_and_an_expanded_one_give_the_same_graph() {
         assert_eq!(values(a), values(b), "{}", a.id);
     }
     assert_eq!(leaves(&fused), ["render", "recorder"]);
-    assert_eq!(
-        lanes(&fused),
-        [
-            vec!["capture"],
-            vec!["perception.pose", "perception.reid", "perception.tracker", "perception.motion"],
-            vec!["render"],
-            vec!["recorder"],
-        ]
-    );
+    assert_eq!(lanes(&fused), [vec!["capture"], PERCEPTION.to_vec(), vec!["render"], vec!["recorder"],]);
     assert_eq!(
         values(node(&fused, "perception.tracker")),
         [("fighters".to_owned(), "2".to_owned()), ("warm_up".to_owned(), "0.3".to_owned())]
     );
     assert_eq!(values(node(&fused, "perception.pose")), [], "a key of the host that it does not have");
-    let poses = &node(&fused, "recorder").inputs[1];
-    assert_eq!((poses.wired.name.as_str(), poses.wired.from.as_str()), ("poses", "perception.tracker/tracked_poses"));
+    let poses = &node(&fused, "recorder").inputs[2];
+    assert_eq!((poses.wired.name.as_str(), poses.wired.from.as_str()), ("poses", "perception.smooth/smoothed_poses"));
     assert_eq!(poses.queue, 8);
 }
 
@@ -130,7 +128,7 @@ fn each_process_has_its_part_of_the_plan() {
     assert!(!capture.sends_done);
 
     let perception = flow.plan_for_node("perception").unwrap();
-    assert_eq!(ids(&perception), ["perception.pose", "perception.reid", "perception.tracker", "perception.motion"]);
+    assert_eq!(ids(&perception), PERCEPTION);
     assert_eq!(lanes(&perception).len(), 1);
     let inputs: Vec<_> =
         perception.border_inputs.iter().map(|b| (b.name.as_str(), b.from.as_str(), b.foreign)).collect();
@@ -143,8 +141,9 @@ fn each_process_has_its_part_of_the_plan() {
     assert_eq!(
         outputs,
         [
+            ("interaction", "perception.interaction", 0),
             ("motion", "perception.motion", 0),
-            ("tracked_poses", "perception.tracker", 1),
+            ("smoothed_poses", "perception.smooth", 0),
             ("tracks", "perception.tracker", 0),
         ]
     );
@@ -154,7 +153,7 @@ fn each_process_has_its_part_of_the_plan() {
     assert!(render.sends_done && node(&render, "render").leaf);
     assert_eq!(
         render.border_inputs.iter().map(|b| b.from.as_str()).collect::<Vec<_>>(),
-        ["capture/frames", "perception/tracked_poses", "perception/tracks", "perception/motion", "capture/audio"]
+        ["capture/frames", "perception/smoothed_poses", "perception/tracks", "perception/motion", "capture/audio"]
     );
     assert_eq!(node(&render, "render").inputs[1].producer, Producer::Border(1));
     assert_eq!(
@@ -408,9 +407,10 @@ fn a_module_in_a_module_is_flat_too() {
     let outer = "module: {name: outer, inputs: [frames], outputs: [tracks, motion]}
 nodes:
   - {id: in, module: modules/inner.yml, inputs: {frames: _mod/frames}}
-  - {id: m, path: sideline, args: run motion, inputs: {poses: in/tracked_poses}, outputs: [motion]}
+  - {id: m, path: sideline, args: run motion, inputs: {poses: in/smoothed_poses}, outputs: [motion]}
 ";
-    let inner = perception().replace("outputs: [tracks, tracked_poses, motion]", "outputs: [tracks, tracked_poses]");
+    let inner = perception()
+        .replace("outputs: [tracks, smoothed_poses, motion, interaction]", "outputs: [tracks, smoothed_poses]");
     let inner = inner.split("  # How each").next().unwrap().to_owned();
     let flow = "nodes:
   - {id: s, path: sideline, args: run synthetic, inputs: {done_r: r/done}, outputs: [frames], shared_memory_pool_size: 64MB}
@@ -419,7 +419,10 @@ nodes:
 ";
     let folder = Folder::with(&[("flow.yml", flow), ("outer.yml", outer), ("modules/inner.yml", &inner)]);
     let fused = folder.read(&Overrides::default()).unwrap();
-    assert_eq!(ids(&fused.plan_embedded().unwrap()), ["s", "o.in.pose", "o.in.reid", "o.in.tracker", "o.m", "r"]);
+    assert_eq!(
+        ids(&fused.plan_embedded().unwrap()),
+        ["s", "o.in.pose", "o.in.reid", "o.in.tracker", "o.in.smooth", "o.m", "r"]
+    );
     let plan = fused.plan_for_node("o").unwrap();
     assert_eq!(
         plan.border_outputs.iter().map(|b| (b.name.as_str(), plan.nodes[b.node].id.as_str())).collect::<Vec<_>>(),
@@ -434,7 +437,7 @@ fn what_check_prints_fits_a_terminal_and_shows_the_other_form() {
         (fight(), "\n    module: modules/perception.yml\n"),
         (
             expanded(),
-            "\n    path: sideline\n    args: run modules/perception.yml\n    outputs: [tracks, tracked_poses, motion]\n",
+            "\n    path: sideline\n    args: run modules/perception.yml\n    outputs: [tracks, smoothed_poses, motion, interaction]\n",
         ),
     ] {
         let folder = Folder::with(&[("flow.yml", &text), ("modules/perception.yml", &perception())]);
@@ -443,10 +446,7 @@ fn what_check_prints_fits_a_terminal_and_shows_the_other_form() {
             printed.lines().filter(|l| l.len() > 80 && !l.contains(folder.path("").to_str().unwrap())).collect();
         assert!(long.is_empty(), "{long:?}");
         assert!(printed.contains(other), "{printed}");
-        assert!(
-            printed.contains("  perception.pose, perception.reid, perception.tracker, perception.motion\n"),
-            "{printed}"
-        );
+        assert!(printed.contains("  perception.pose, perception.reid, perception.tracker,"), "{printed}");
         assert!(printed.contains("render and recorder are done with it"), "{printed}");
     }
 }

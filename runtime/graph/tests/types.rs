@@ -13,6 +13,7 @@ fn tables() -> Vec<TableType> {
         TableType::of::<Audio>(),
         TableType::of::<Count>(),
         TableType::of::<Detection>(),
+        TableType::of::<Interaction>(),
         TableType::of::<Motion>(),
         TableType::of::<Pose>(),
         TableType::of::<Track>(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sideline_api::{
     Captured, Config, Context, Inputs, Operator, Outputs, PortType, Registry, Resources, Result, Source, SourceContext,
     Spec,
-    tables::{Appearance, Audio, Count, Detection, Motion, Pose, Track},
+    tables::{Appearance, Audio, Count, Detection, Interaction, Motion, Pose, Track},
 };
 use sideline_graph::{Diagnostic, Flow, Overrides};
 use tempfile::TempDir;
@@ -94,6 +94,10 @@ operators! {
         .output("tracks", table::<Track>()).output("tracked_poses", table::<Pose>());
     Reid, NoKeys, Spec::operator("reid").required("frames", PortType::Frame).optional("poses", table::<Pose>())
         .output("appearance", table::<Appearance>());
+    Steady, NoKeys, Spec::operator("smooth").required("poses", table::<Pose>())
+        .output("smoothed_poses", table::<Pose>());
+    Two, NoKeys, Spec::operator("interaction").required("poses", table::<Pose>())
+        .output("interaction", table::<Interaction>());
     Move, NoKeys, Spec::operator("motion").required("poses", table::<Pose>()).output("motion", table::<Motion>());
     Render, NoKeys, Spec::operator("render").heavy().required("frames", PortType::Frame)
         .optional("poses", table::<Pose>()).optional("tracks", table::<Track>()).optional("motion", table::<Motion>())
@@ -166,7 +170,9 @@ pub fn registry() -> Registry {
         .operator::<People>()
         .operator::<Reid>()
         .operator::<Tracker>()
+        .operator::<Steady>()
         .operator::<Move>()
+        .operator::<Two>()
         .operator::<Render>()
         .operator::<Recorder>()
         .operator::<Commentary>()

@@ -1,7 +1,8 @@
 //! First and second derivative at the newest of some samples, by a least-squares quadratic.
 //!
 //! A causal Savitzky-Golay filter (Savitzky and Golay, Analytical Chemistry 36, 1964), with weights made from the times
-//! themselves, so that the samples need not be equally far apart.
+//! themselves, so that the samples need not be equally far apart: exact under constant acceleration, at any frame rate and
+//! over skipped frames.
 
 /// What each sample is multiplied with: the sums are the derivatives.
 #[derive(Clone, Debug, Default)]
@@ -12,16 +13,18 @@ pub struct Weights {
     pub acceleration: Vec<f64>,
 }
 
-/// Weights for samples at these times (seconds, rising), of derivatives at the last of them.
+/// Weights for samples at these times (seconds, rising, none twice), of derivatives at the last of them.
 ///
 /// Two samples give a straight line's slope, three the parabola through them, more a fit.
 pub fn weights(times: &[f64]) -> Weights {
     let n = times.len();
+    if n < 2 {
+        return Weights::default();
+    }
     let span = times[n - 1] - times[0];
     // The newest sample at 0, the oldest at -1: then the sums below are of like size at every frame rate.
     let u = || times.iter().map(|t| (t - times[n - 1]) / span);
     match n {
-        0 | 1 => Weights::default(),
         2 => Weights { velocity: vec![-1.0 / span, 1.0 / span], acceleration: vec![] },
         _ => {
             // The normal equations of p(u) = a + b u + c u^2; s[k] is the sum of u^k.
@@ -74,6 +77,6 @@ mod tests {
         let (v, a) = derivatives(&[1.0, 1.5], 0.0, 4.0, 0.0);
         assert!((v - 4.0).abs() < 1e-12 && a == 0.0);
         assert!(weights(&[1.0, 1.5]).acceleration.is_empty());
-        assert!(weights(&[1.0]).velocity.is_empty());
+        assert!(weights(&[1.0]).velocity.is_empty() && weights(&[]).velocity.is_empty());
     }
 }
