@@ -83,6 +83,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write the tables of a run as one flat table: a row for each stream, frame and track.
+    Export(Export),
     /// Fetch, list or verify models.
     Models {
         /// What to do with them.
@@ -138,6 +140,50 @@ pub struct Run {
     /// Print the report as JSON instead of a table.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The folder of the run; also of one that was cut off: what was complete is exported.
+    pub run: PathBuf,
+    /// What is written.
+    #[arg(long, default_value = "csv")]
+    pub format: Format,
+    /// The file to write, `-` for standard output; by default `export.FORMAT` in the run's folder.
+    #[arg(long)]
+    pub output: Option<PathBuf>,
+    /// Which tables: `tracks,motion`. By default all whose rows have a track.
+    #[arg(long, value_delimiter = ',')]
+    pub tables: Vec<String>,
+    /// Write over a file that is there already.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Print what was written as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Forms of an export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Comma-separated values, names in the first line.
+    Csv,
+    /// One array of objects, a row a line.
+    Json,
+    /// One Parquet file.
+    Parquet,
+}
+
+impl Format {
+    /// How names of such files end.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Format::Csv => "csv",
+            Format::Json => "json",
+            Format::Parquet => "parquet",
+        }
+    }
 }
 
 /// See [`sideline_api::Mode`].
@@ -209,6 +255,17 @@ pub enum Eval {
     /// `gt/gt.txt`: misses alone and in bursts, more of them and lower scores where people hide each other, boxes that
     /// tremble, false boxes that flicker or stay.
     Tracker(EvalTracker),
+    /// The smoothing of joints: jitter at rest and lag in strikes of known course, beside other filters.
+    Smoothing {
+        /// A run whose poses were recorded with `perception.smooth.enabled=false`: their jitter before and after.
+        run: Option<PathBuf>,
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Set a key of the operator `smooth`: `beta=2`.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
+    },
 }
 
 /// Options of `eval tracker`.

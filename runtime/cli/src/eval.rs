@@ -1,5 +1,7 @@
 //! `sideline eval`: how good an operator is, against true answers.
 
+pub mod smoothing;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -16,12 +18,7 @@ use crate::commands::print_json;
 
 /// The tracker on every sequence of a folder, beside SORT and ByteTrack on the same boxes.
 pub fn tracker(options: &EvalTracker) -> Result<u8> {
-    let mut values = Values::new();
-    for setting in &options.set {
-        let (key, value) = split(setting, "buffer=60")?;
-        values.set(key, scalar(value), Origin::CommandLine);
-    }
-    let config = read_config(&values, "tracker")?;
+    let config = read_config(&values(&options.set)?, "tracker")?;
     let mut noise = Noise { seed: options.seed, ..Noise::default() };
     for setting in &options.noise {
         let (key, value) = split(setting, "miss=0.1")?;
@@ -34,6 +31,16 @@ pub fn tracker(options: &EvalTracker) -> Result<u8> {
         print!("{report}");
     }
     Ok(0)
+}
+
+/// `--set key=value` of one operator.
+fn values(set: &[String]) -> Result<Values> {
+    let mut values = Values::new();
+    for setting in set {
+        let (key, value) = split(setting, "buffer=60")?;
+        values.set(key, scalar(value), Origin::CommandLine);
+    }
+    Ok(values)
 }
 
 fn split<'a>(setting: &'a str, example: &str) -> Result<(&'a str, &'a str)> {

@@ -6,11 +6,13 @@ mod bench;
 mod commands;
 mod control;
 mod eval;
+mod export;
 mod graph;
 mod house;
 mod logging;
 mod progress;
 mod record;
+mod recorded;
 mod run;
 mod timing;
 
@@ -85,8 +87,12 @@ fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
         Command::Graph { flow, output, mode } => graph::draw(flow, output.as_deref(), *mode, registry),
         Command::Set { settings, run, json } => control::set(run.as_deref(), settings, *json),
         Command::Result { run, json } => commands::result(run, *json),
+        Command::Export(options) => export::export(options),
         Command::Models { command } => commands::models(command),
         Command::Eval { command: Eval::Tracker(options) } => eval::tracker(options),
+        Command::Eval { command: Eval::Smoothing { run, json, set } } => {
+            eval::smoothing::run(run.as_deref(), *json, set)
+        }
         Command::Bench { command } => match command {
             Bench::Hops { json } => bench::print(&bench::hops::run()?, *json),
             Bench::Preprocess { json } => bench::print(&bench::preprocess::run()?, *json),

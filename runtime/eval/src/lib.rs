@@ -1,9 +1,11 @@
-//! How good a tracker is: CLEAR MOT, IDF1 and HOTA over data in the MOTChallenge layout.
+//! How good a tracker is: CLEAR MOT, IDF1 and HOTA over data in the MOTChallenge layout. And what smoothing costs.
 //!
 //! [`Sequence::read_all`] reads the sequences below a folder, with their own detections or with [`Noise`] over the true
 //! boxes. [`run_tracking`] feeds them to a tracker, frame by frame, and compares what it answers with the ground truth;
 //! [`Sort`] and [`ByteTrack`] are there to be compared with. [`score`] compares two lists that are already there. Figures
 //! are percentages; counts of several sequences are pooled before a ratio is taken, as the official tools do.
+//!
+//! [`smoothing`] says what a filter of joints does to jitter and to strikes.
 //!
 //! The figures equal those of `motmetrics` 1.4 (CLEAR, IDF1; IoU distance at most 0.5) and `trackeval` 1.3 (HOTA); the
 //! tests hold them against a result file whose figures are published.
@@ -18,6 +20,7 @@ mod hota;
 mod identity;
 mod motchallenge;
 mod noise;
+pub mod smoothing;
 mod sort;
 
 pub use byte_track::ByteTrack;

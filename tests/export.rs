@@ -1,0 +1,183 @@
+//! `sideline export`: what a recorder left, as one flat table; also of runs that were skipped in parts or cut off.
+
+mod support;
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde_json::Value;
+use support::{Bench, json_text, models, parquet, repository, rows};
+
+/// A flow whose operator fails now and then, recorded.
+const FLOW: &str = "nodes:
+  - id: source
+    path: sideline
+    args: run synthetic
+    env: {FRAMES: 20}
+    inputs: {done_recorder: recorder/done}
+    outputs: [frames]
+  - id: counter
+    path: sideline
+    args: run counter
+    env: {SIDELINE_STRIDE: 3}
+    inputs: {frames: source/frames}
+    outputs: [counts]
+  - id: recorder
+    path: sideline
+    args: run recorder
+    env: {ROW_GROUP: 4}
+    inputs: {counts: counter/counts}
+    outputs: [done]
+";
+
+fn count(bench: &Bench) {
+    bench.write("flow.yml", FLOW);
+    let ended = bench.sideline(&["run", "flow.yml", "--output", "out"]);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+}
+
+fn export(bench: &Bench, arguments: &[&str]) -> Value {
+    let all: Vec<&str> = ["export", "out", "--json"].into_iter().chain(arguments.iter().copied()).collect();
+    let ended = bench.sideline(&all);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    json_text(&ended.text)
+}
+
+fn read_json(path: &Path) -> Vec<Value> {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// The cells of a CSV file without quotes: names, rows.
+fn read_csv(path: &Path) -> (Vec<String>, Vec<Vec<String>>) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut lines = text.lines().map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
+    (lines.next().unwrap(), lines.collect())
+}
+
+#[test]
+fn skipped_frames_keep_their_row_and_reason_in_every_format() {
+    let bench = Bench::new();
+    count(&bench);
+    for format in ["csv", "json", "parquet"] {
+        let summary = export(&bench, &["--format", format]);
+        assert_eq!((&summary["rows"], &summary["tables"][0]), (&20.into(), &"counts".into()), "{summary}");
+        assert_eq!(summary["partial"], Value::Null);
+    }
+    let found = read_json(&bench.path().join("out/export.json"));
+    assert_eq!(found.iter().map(|row| row["frame"].as_u64().unwrap()).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+    for row in &found {
+        let strided = row["frame"].as_u64().unwrap() % 3 != 0;
+        assert_eq!((row["skipped"] == "stride", row["counts_frames"].is_null()), (strided, strided), "{row}");
+    }
+    let (names, lines) = read_csv(&bench.path().join("out/export.csv"));
+    assert_eq!(names, ["stream", "session", "frame", "pts", "skipped", "counts_frames", "counts_checksum"]);
+    for (line, row) in lines.iter().zip(&found) {
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned).replace("null", "");
+        assert_eq!(line, &names.iter().map(|name| text(&row[name])).collect::<Vec<_>>());
+    }
+    let batches = parquet(&bench.path().join("out/export.parquet"));
+    assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 20);
+}
+
+#[test]
+fn a_run_that_was_cut_off_gives_what_was_complete_and_says_so() {
+    let bench = Bench::new();
+    count(&bench);
+    // As a kill leaves it: the row groups as files in a folder, no result, no table of times.
+    let out = bench.path().join("out");
+    let whole = std::fs::read(out.join("counts.parquet")).unwrap();
+    std::fs::remove_file(out.join("counts.parquet")).unwrap();
+    std::fs::remove_dir_all(out.join("result")).unwrap();
+    std::fs::create_dir(out.join("counts.parquet")).unwrap();
+    std::fs::write(out.join(".counts.parquet.new"), b"half").unwrap();
+    let nothing = bench.sideline(&["export", "out"]);
+    assert_eq!(nothing.code, 3, "{}", nothing.text);
+    assert!(nothing.text.contains("cut off before a part of it was complete"), "{}", nothing.text);
+    std::fs::write(out.join("counts.parquet/part-00000.parquet"), whole).unwrap();
+    let ended = bench.sideline(&["export", "out"]);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    assert!(ended.text.contains("PARTIAL: the recording was cut off"), "{}", ended.text);
+    assert!(export(&bench, &["--overwrite"])["partial"].as_str().unwrap().contains("left no result"));
+}
+
+#[test]
+fn what_cannot_be_exported_is_said_with_its_mend() {
+    let bench = Bench::new();
+    count(&bench);
+    bench.write("empty/run.json", "{\"processes\": []}");
+    for (arguments, code, words) in [
+        (vec!["export", "nowhere"], 3, "nowhere is not the folder of a run"),
+        (vec!["export", "empty"], 3, "no table was recorded"),
+        (vec!["export", "out", "--tables", "count"], 3, "no table `count` was recorded; did you mean `counts`?"),
+        (vec!["export", "out", "--format", "xml"], 1, "[possible values: csv, json, parquet]"),
+        (vec!["export", "out", "--format", "parquet", "--output", "-"], 1, "name a file with `--output`"),
+        (vec!["export", "out", "--output", "no/such/folder.csv"], 4, "no/such"),
+    ] {
+        let ended = bench.sideline(&arguments);
+        assert_eq!(ended.code, code, "{arguments:?}: {}", ended.text);
+        assert!(ended.text.contains(words), "{arguments:?}: {}", ended.text);
+    }
+    assert_eq!(bench.sideline(&["export", "out"]).code, 0);
+    let before = std::fs::read(bench.path().join("out/export.csv")).unwrap();
+    let again = bench.sideline(&["export", "out"]);
+    assert_eq!(again.code, 4, "{}", again.text);
+    assert!(again.text.contains("`--overwrite`"), "{}", again.text);
+    assert_eq!(bench.sideline(&["export", "out", "--overwrite"]).code, 0);
+    assert_eq!(std::fs::read(bench.path().join("out/export.csv")).unwrap(), before, "the same bytes again");
+    // To a pipe: the table and nothing else.
+    let piped = bench.sideline(&["export", "out", "--output", "-"]);
+    assert_eq!(piped.text.as_bytes(), before);
+}
+
+#[test]
+fn a_fight_is_one_table_by_track_with_joints_by_name() {
+    if !models() {
+        return;
+    }
+    let bench = Bench::new();
+    let flow = repository().join("dataflows/fight.yml");
+    let run = ["run", flow.to_str().unwrap(), "--frames", "30", "--device", "cpu", "--output", "out"];
+    let ended = bench.sideline(&run);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    export(&bench, &["--format", "json"]);
+    let found = read_json(&bench.path().join("out/export.json"));
+    let key = |row: &Value| (row["frame"].as_u64().unwrap(), row["track"].as_u64().unwrap());
+    let by_key = |table: &str| -> BTreeMap<(u64, u64), Value> {
+        rows(bench.path().join(format!("out/{table}.jsonl"))).into_iter().map(|row| (key(&row), row)).collect()
+    };
+    let (tracks, poses, motion) = (by_key("tracks"), by_key("poses"), by_key("motion"));
+    let keys: std::collections::BTreeSet<_> = tracks.keys().chain(poses.keys()).copied().collect();
+    assert_eq!(found.iter().map(key).collect::<Vec<_>>(), keys.into_iter().collect::<Vec<_>>(), "each once, in order");
+    // JSON of either sort may write a number with other digits: they are the same to seven.
+    let same = |a: &Value, b: &Value| match (a.as_f64(), b.as_f64()) {
+        (Some(a), Some(b)) => (a - b).abs() <= 1e-6 * a.abs().max(1.0),
+        _ => a == b,
+    };
+    for row in &found {
+        let (track, pose, moved) = (tracks.get(&key(row)), poses.get(&key(row)), motion.get(&key(row)));
+        let of = |table: Option<&Value>, pick: fn(&Value) -> Value| table.map_or(Value::Null, pick);
+        for (name, expected) in [
+            ("tracks_state", of(track, |row| row["state"].clone())),
+            ("poses_score", of(pose, |row| row["score"].clone())),
+            ("left_wrist_x", of(pose, |row| row["joints"][15][0].clone())),
+            ("right_hip_visibility", of(pose, |row| row["joints"][24][3].clone())),
+            ("nose_world_z", of(pose, |row| row["world"][0][2].clone())),
+            ("right_wrist_velocity_y", of(moved, |row| row["velocity"][16][1].clone())),
+            ("left_knee_angle", of(moved, |row| row["joint_angles"][12].clone())),
+        ] {
+            assert!(same(&row[name], &expected), "{name}: {} is not {expected}", row[name]);
+        }
+    }
+    // Of a pair each side has its own view.
+    let pairs = rows(bench.path().join("out/interaction.jsonl"));
+    assert!(!pairs.is_empty());
+    for pair in &pairs {
+        for (own, other) in [("a", "b"), ("b", "a")] {
+            let mine = |row: &&Value| row["frame"] == pair["frame"] && row["track"] == pair[format!("track_{own}")];
+            let row = found.iter().find(mine).unwrap();
+            assert_eq!(row["interaction_opponent"], pair[format!("track_{other}")]);
+            assert!(same(&row["interaction_reach"], &pair[format!("reach_{own}")]));
+            assert!(same(&row["interaction_opponent_facing"], &pair[format!("facing_{other}")]));
+            assert!(same(&row["interaction_distance"], &pair["distance"]));
+        }
+    }
+}
