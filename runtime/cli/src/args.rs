@@ -85,6 +85,11 @@ pub enum Command {
     },
     /// Write the tables of a run as one flat table: a row for each stream, frame and track.
     Export(Export),
+    /// Print what a shell needs to complete commands: `sideline completions bash > /etc/bash_completion.d/sideline`.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
     /// Fetch, list or verify models.
     Models {
         /// What to do with them.
@@ -235,6 +240,9 @@ pub enum Models {
     Fetch {
         /// Names; all when none is given.
         names: Vec<String>,
+        /// Print what is installed then as JSON; progress goes to standard error.
+        #[arg(long)]
+        json: bool,
     },
     /// List what models.yml knows.
     List {
@@ -243,7 +251,11 @@ pub enum Models {
         json: bool,
     },
     /// Compare the checksum of every file.
-    Verify,
+    Verify {
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Subcommands of `eval`.
@@ -380,6 +392,26 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn whatever_prints_something_prints_it_as_json_too() {
+        use clap::CommandFactory;
+        // A script for a shell and a picture are what they are.
+        let others = ["completions", "graph"];
+        let mut waiting = vec![Cli::command()];
+        let mut seen = 0;
+        while let Some(command) = waiting.pop() {
+            let name = command.get_name();
+            if command.has_subcommands() {
+                waiting.extend(command.get_subcommands().filter(|sub| sub.get_name() != "help").cloned());
+                continue;
+            }
+            seen += 1;
+            let json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
+            assert!(json != others.contains(&name), "`{name}`: give it `--json`, or name it here and say why not");
+        }
+        assert!(seen > 10, "{seen} commands");
     }
 
     #[test]

@@ -182,7 +182,7 @@ pub fn models(command: &Models) -> Result<u8> {
     })?;
     let models = sideline_api::models::Models::open(&home)?;
     match command {
-        Models::Fetch { names } => {
+        Models::Fetch { names, json } => {
             let python = [home.join(".venv/bin/python"), "python3".into()];
             let python = python.iter().find(|p| p.is_file()).unwrap_or(&python[1]);
             let mut fetch = Command::new(python);
@@ -192,28 +192,32 @@ pub fn models(command: &Models) -> Result<u8> {
             } else {
                 fetch.args(names);
             }
+            if *json {
+                // Standard output is for the list alone.
+                fetch.stdout(std::io::stderr());
+            }
             let status = fetch.status().or_fail(Failure::Model, || {
                 format!("{}: fetching needs Python 3; run `cargo xtask setup`", python.display())
             })?;
+            if *json {
+                print_json(&installed(&models, &home, names))?;
+            }
             Ok(if status.success() { 0 } else { Failure::Model.exit_code() })
         }
         Models::List { json } => {
-            let all = models.models().iter().chain(models.clips());
             if *json {
-                let list: Vec<Value> = all
-                    .map(|m| json!({"name": m.name, "about": m.about, "package": m.package, "version": m.version, "path": m.path, "sha256": m.sha256, "licence": m.licence, "installed": home.join(&m.path).is_file()}))
-                    .collect();
-                print_json(&list)?;
+                print_json(&installed(&models, &home, &[]))?;
                 return Ok(0);
             }
-            for m in all {
+            for m in models.models().iter().chain(models.clips()) {
                 let there = if home.join(&m.path).is_file() { "installed" } else { "-" };
                 println!("{:<20} {there:<10} {:<12} {}", m.name, m.licence, m.about);
             }
             Ok(0)
         }
-        Models::Verify => {
+        Models::Verify { json } => {
             let mut wrong = 0;
+            let mut list = vec![];
             for m in models.models().iter().chain(models.clips()) {
                 let path = home.join(&m.path);
                 let state = match sha256(&path) {
@@ -222,9 +226,29 @@ pub fn models(command: &Models) -> Result<u8> {
                     Err(_) => "missing: `sideline models fetch`",
                 };
                 wrong += usize::from(state != "ok");
-                println!("{:<20} {state}", m.name);
+                if *json {
+                    list.push(json!({"name": m.name, "path": m.path, "state": state}));
+                } else {
+                    println!("{:<20} {state}", m.name);
+                }
+            }
+            if *json {
+                print_json(&list)?;
             }
             Ok(if wrong == 0 { 0 } else { Failure::Model.exit_code() })
         }
     }
+}
+
+/// What models.yml knows, of these names or of all, and whether it is there.
+fn installed(models: &sideline_api::models::Models, home: &Path, names: &[String]) -> Vec<Value> {
+    let all = models.models().iter().chain(models.clips());
+    all.filter(|m| names.is_empty() || names.contains(&m.name))
+        .map(|m| {
+            json!({
+                "name": m.name, "about": m.about, "package": m.package, "version": m.version, "path": m.path,
+                "sha256": m.sha256, "licence": m.licence, "installed": home.join(&m.path).is_file(),
+            })
+        })
+        .collect()
 }

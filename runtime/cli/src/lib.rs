@@ -4,6 +4,7 @@
 mod args;
 mod bench;
 mod commands;
+mod completions;
 mod control;
 mod eval;
 mod export;
@@ -88,6 +89,7 @@ fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
         Command::Set { settings, run, json } => control::set(run.as_deref(), settings, *json),
         Command::Result { run, json } => commands::result(run, *json),
         Command::Export(options) => export::export(options),
+        Command::Completions { shell } => completions::print(*shell),
         Command::Models { command } => commands::models(command),
         Command::Eval { command: Eval::Tracker(options) } => eval::tracker(options),
         Command::Eval { command: Eval::Smoothing { run, json, set } } => {
