@@ -19,8 +19,14 @@ fn fight() -> String {
 }
 
 /// The operators of the module.
-const PERCEPTION: [&str; 5] =
-    ["perception.pose", "perception.tracker", "perception.smooth", "perception.motion", "perception.interaction"];
+const PERCEPTION: [&str; 6] = [
+    "perception.pose",
+    "perception.reid",
+    "perception.tracker",
+    "perception.smooth",
+    "perception.motion",
+    "perception.interaction",
+];
 
 fn perception() -> String {
     std::fs::read_to_string(repository("dataflows/modules/perception.yml")).unwrap()
