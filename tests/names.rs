@@ -154,6 +154,7 @@ fn pose(x: f32) -> Pose {
         y2: TOP + TALL,
         score: 0.95,
         model: "drawn".into(),
+        aspect: WIDTH as f32 / HEIGHT as f32,
         joints,
         world: [[0.0; 3]; JOINTS],
     }

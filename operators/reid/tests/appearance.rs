@@ -94,6 +94,7 @@ fn pose(middle: f32) -> Pose {
         y2: 220.0,
         score: 0.9,
         model: "drawn".into(),
+        aspect: 16.0 / 9.0,
         joints,
         world: [[0.0; 3]; JOINTS],
     }
