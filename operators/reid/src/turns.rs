@@ -1,7 +1,7 @@
 //! Whom the model looks at in a frame: it is too slow for everybody in every one.
 //!
-//! Someone new, or who was near another a moment ago, is owed a few looks; everybody else has one every so often. Who is
-//! half hidden waits: such a look would say little.
+//! Someone new, or who was near another a moment ago, is owed a few looks; everybody else, also those who are near each
+//! other for long, has one every so often. Who is half hidden waits: such a look would say little.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,8 @@ struct Person {
     /// Frames since the model looked.
     since: u32,
     owed: u32,
+    /// Another's box overlaps: what is owed is due once they have parted.
+    near: bool,
 }
 
 impl Turns {
@@ -39,14 +41,15 @@ impl Turns {
             let (since, mut owed) =
                 known.map_or((u32::MAX, OWED), |(_, person)| (person.since.saturating_add(1), person.owed));
             let near = |(other, body): (usize, &Body)| other != index && overlap(&body.corners(), &corners) > 0.0;
-            if bodies.iter().enumerate().any(near) {
+            let near = bodies.iter().enumerate().any(near);
+            if near {
                 owed = OWED;
             }
-            self.people.push(Person { corners, since, owed });
+            self.people.push(Person { corners, since, owed, near });
         }
         let due = |&index: &usize| {
             let person = &self.people[index];
-            qualities[index] >= WORTH && (person.owed > 0 || person.since >= config.every)
+            qualities[index] >= WORTH && (person.owed > 0 && !person.near || person.since >= config.every)
         };
         let mut turn: Vec<usize> = (0..bodies.len()).filter(due).collect();
         // Who has waited longest is first; of equals the first in the table.
@@ -54,7 +57,8 @@ impl Turns {
         turn.truncate(config.looks as usize);
         for &index in &turn {
             let person = &mut self.people[index];
-            (person.since, person.owed) = (0, person.owed.saturating_sub(1));
+            person.since = 0;
+            person.owed = person.owed.saturating_sub(1);
         }
         turn
     }

@@ -57,6 +57,8 @@ const GAP: u32 = 2;
 const PATIENCE: f32 = 1.0;
 /// Share of a portrait that a view has to show, to be compared with it.
 const ENOUGH: f32 = 0.6;
+/// Seconds for which a new track may have been there before the one it takes over from was seen for the last time.
+const TOGETHER: f32 = 0.2;
 /// How much looks count against overlap while boxes are matched.
 const WEIGHT: f64 = 2.0;
 /// Stands for what must not be chosen.
@@ -200,7 +202,8 @@ struct Identity {
     class: u16,
     age: u32,
     portrait: Portrait,
-    /// Seconds since its track was given up.
+    /// Seconds since it was last seen, and since its track was given up.
+    away: f32,
     gone: f32,
 }
 
@@ -232,6 +235,7 @@ impl Appearance {
             return Vec::new();
         }
         for identity in &mut self.gone {
+            identity.away += seconds;
             identity.gone += seconds;
             identity.age += 1;
         }
@@ -253,12 +257,13 @@ impl Appearance {
 
     /// Whether a track may be an identity that is out of sight.
     pub(crate) fn verdict(&self, track: &Track, identity: u32, tracks: &[Track]) -> Verdict {
-        if self.used && track.looks.open.is_some_and(|open| open < PATIENCE) {
+        let looks = &track.looks;
+        if self.used && !looks.ready() && looks.open.is_some_and(|open| open < PATIENCE) {
             return Verdict::Open;
         }
         let lost = tracks.iter().find(|lost| lost.id == identity).map(|lost| &lost.looks.portrait);
         let gone = || self.gone.iter().find(|gone| gone.id == identity).map(|gone| &gone.portrait);
-        let seen = &track.looks.portrait;
+        let seen = if looks.ready() { &looks.fresh } else { &looks.portrait };
         match lost.or_else(gone) {
             Some(portrait) if portrait.comparable(&seen.mean) && portrait.fits(&seen.mean) < -STRANGER => {
                 Verdict::Other
@@ -319,6 +324,7 @@ impl Appearance {
                         class,
                         age: 0,
                         portrait: Portrait::default(),
+                        away: 0.0,
                         gone: 0.0,
                     });
                 }
@@ -350,7 +356,7 @@ impl Appearance {
 impl Identity {
     fn of(track: &Track) -> Self {
         let Track { id, class, age, .. } = *track;
-        Self { id, class, age, portrait: track.looks.portrait.clone(), gone: 0.0 }
+        Self { id, class, age, portrait: track.looks.portrait.clone(), away: track.looks.hidden, gone: 0.0 }
     }
 }
 
@@ -440,6 +446,10 @@ fn gain(track: &Track, own: bool, at: usize, everybody: &[Identity]) -> f64 {
         return f64::from(fit + held);
     }
     if !portrait.known() {
+        return NEVER;
+    }
+    // Nobody is in two places: a newcomer is none of those who were seen beside it.
+    if !looks.portrait.known() && looks.open.unwrap_or(0.0) > everybody[at].away + TOGETHER {
         return NEVER;
     }
     if !looks.ready() {
@@ -602,6 +612,16 @@ mod tests {
         alike.show(90, &[(300.0, RED)]);
         alike.show(10, &[(300.0, RED), (900.0, RED)]);
         assert_eq!(alike.numbers(), [2, 3], "it may be the first one, it may be anybody");
+    }
+
+    #[test]
+    fn who_was_in_sight_beside_another_is_not_that_other() {
+        let mut stage = Stage::new();
+        stage.show(30, &[(100.0, RED), (300.0, BLUE)]);
+        stage.show(10, &[(100.0, RED)]);
+        stage.show(10, &[(100.0, RED), (600.0, RED)]);
+        stage.show(60, &[(600.0, RED)]);
+        assert_eq!(stage.numbers(), [3]);
     }
 
     #[test]

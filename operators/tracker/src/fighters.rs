@@ -313,10 +313,15 @@ impl Holder {
         track.age <= self.gone + OVERLAP && track.age.saturating_sub(track.looks.waited) <= YOUNG
     }
 
-    /// How far from where the holder was last seen a track began, in heights; `None` beyond reach or of another size.
+    /// How far a track is from where the holder was last seen, or was when it began, in heights; `None` beyond reach or of
+    /// another size.
     fn distance(&self, track: &Track) -> Option<f64> {
         // One whose looks were waited for has walked on meanwhile.
-        let place = track.looks.born.unwrap_or(track.place());
+        let places = [Some(track.place()), track.looks.born];
+        places.into_iter().flatten().filter_map(|place| self.distance_from(&place, track)).reduce(f64::min)
+    }
+
+    fn distance_from(&self, place: &CentredBox, track: &Track) -> Option<f64> {
         let scale = place.h / self.place.h;
         let distance = (place.cx - self.place.cx).hypot(place.cy - self.place.cy) / self.place.h;
         let gone = (self.gone_seconds - track.looks.waited_seconds).max(0.0);
