@@ -109,8 +109,7 @@ fn what_is_no_video_is_said_to_be_none() {
         ("absent.mp4", 3, "absent.mp4: no such file; looked for "),
         ("empty.mp4", 3, "empty.mp4: is empty"),
         ("text.mp4", 3, "text.mp4: is not a video"),
-        ("folder", 3, "folder: is a folder"),
-        ("rtsp://camera.example/1", 1, "is an address; capture reads local files alone"),
+        ("folder", 3, "folder: holds no images; taken are .jpg, "),
     ] {
         let bench = Bench::new();
         bench.write("empty.mp4", "");
@@ -133,6 +132,45 @@ fn sound_without_a_picture_is_said_to_be_that() {
     assert_eq!(made.code, 0, "{}", made.text);
     let ended = run_flow(&bench, &count("song.mp4"));
     fails(&bench, &ended, 3, &["song.mp4: has sound but no picture", "node `capture`", "name a file with video in it"]);
+}
+
+#[test]
+fn sources_that_cannot_be_meant_are_told_with_their_place() {
+    for (right, wrong, place, words) in [
+        ("clip.mp4", "rtsp://camera.example/1", "5:11", "is an address; capture reads local files, folders of images"),
+        ("SOURCE: 'clip.mp4'", "SOURCES: '[a.mp4, b.mp4]', SOURCE: c.mp4", "5:11", "give exactly one of the two"),
+        ("SOURCE: 'clip.mp4', ", "", "2:5", "key `source`: must be given, or `sources`"),
+        (
+            "SOURCE: 'clip.mp4'",
+            "SOURCES: '[a/x.mp4, b/x.mp4]'",
+            "5:11",
+            "are both named `x`: name them yourself, as in `left=",
+        ),
+        ("SOURCE: 'clip.mp4'", "SOURCES: a.mp4", "5:11", "write one as text: `\"[a, b]\"`"),
+        ("SOURCE: 'clip.mp4'", "SOURCES: [a.mp4, b.mp4]", "5:11", "write a list as text: SOURCES: \"[a.mp4, b.mp4]\""),
+        ("SOURCE: 'clip.mp4'", "SOURCE: /dev/video250, LOOP: true", "5:34", "is a camera, which shows what is now"),
+    ] {
+        let bench = Bench::new();
+        let flow = count("clip.mp4");
+        assert!(flow.contains(right));
+        let ended = run_flow(&bench, &flow.replacen(right, wrong, 1));
+        assert_eq!(ended.code, 1, "{wrong}: {}", ended.text);
+        let begins = format!("flow.yml:{place}: error: ");
+        let told = ended.text.lines().filter(|line| line.starts_with(&begins) && line.contains(words)).count();
+        assert_eq!(told, 1, "{wrong}: {}", ended.text);
+        assert!(!bench.path().join("out").exists(), "{wrong}: nothing ran");
+    }
+}
+
+#[test]
+fn a_camera_that_is_not_plugged_in_is_told_with_those_there_are() {
+    let bench = Bench::new();
+    let ended = run_flow(&bench, &count("/dev/video250"));
+    fails(&bench, &ended, 3, &["/dev/video250: there is no such device", "node `capture`", "video device"]);
+    let bench = Bench::new();
+    bench.write("flow.yml", &count("/dev/video250"));
+    let ended = bench.sideline(&["run", "flow.yml", "--mode", "complete", "--output", "out"]);
+    fails(&bench, &ended, 1, &["/dev/video250: a camera does not wait", "run it live"]);
 }
 
 #[test]

@@ -1,26 +1,37 @@
-//! Capture: the source that reads a video file.
+//! Capture: the source that reads video files, cameras and folders of images.
 //!
-//! In `complete` mode it reads as fast as the graph takes frames. In `live` mode it plays the file in real time: each
-//! packet is decoded when a live stream would have brought it, and no frame leaves before its due time.
+//! In `complete` mode it reads as fast as the graph takes frames. In `live` mode it plays files in real time: each
+//! packet is decoded when a live stream would have brought it, and no frame leaves before its due time. A camera is
+//! always live. Several sources are as many streams of one node: each is read, paced, and fails by itself.
 //!
 //! Its output `audio` is made where somebody reads it: with each frame the sound since the frame before, and after the last
-//! one what is heard behind it.
+//! one what is heard behind it. Cameras and images have none.
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
+mod names;
+mod reader;
+
+use std::{path::Path, sync::Arc};
 
 use sideline_api::{
-    Body, Captured, Closing, Config, Error, Failure, Mode, OrFail, Payload, PortType, Resources, Result, Source,
-    SourceContext, Spec, StreamName, Table, arrow::array::StructArray, serde_json, tables::Audio,
+    Body, Captured, Closing, Config, Error, Mode, Payload, PortType, Resources, Result, Source, SourceContext, Spec,
+    StreamName, Table, arrow::array::StructArray, tables::Audio,
 };
-use sideline_media::{DecodeOptions, Decoder, Losses, Size, Threads};
+use sideline_media::{Size, Threads, device::is_device};
 
-/// Decodes a video file and its sound; plays it in real time in live mode.
+use reader::{Reader, Reading};
+
+/// Decodes video files with their sound, cameras and folders of images; plays files in real time in live mode.
 #[derive(Clone, Debug, Config)]
+#[config(check = CaptureConfig::check)]
 pub struct CaptureConfig {
-    /// The video file: looked for beside the flow, in the working directory, in the house of Sideline. Not an address.
-    source: String,
-    /// Name of the stream in every message and recording. Empty: the node's id. Another name keeps two cameras apart.
+    /// The video file, the folder of images (`pictures/`), or the camera (`/dev/video0`). Files are looked for beside the flow, in the working directory, in the house of Sideline. Not an address.
+    #[config(default = None, instead_of = "sources")]
+    source: Option<String>,
+    /// Several of them instead, a stream each: `"[left.mp4, right.mp4]"`. A stream is named for its file, or as `NAME=PATH` says. All share one set of models.
+    #[config(default = None, instead_of = "source")]
+    sources: Option<Vec<String>>,
+    /// Name of the stream of `source` in every message and recording. Empty: the node's id. Another name keeps two cameras apart.
     #[config(default = "")]
     stream: String,
     /// Seconds of the video to begin at: the first frame that is not earlier. Higher leaves out more of the beginning.
@@ -29,29 +40,108 @@ pub struct CaptureConfig {
     /// Seconds of the video to end at: frames from there on are left out. Higher plays longer; the default plays all.
     #[config(default = None, range(0, 1_000_000_000))]
     end: Option<f64>,
-    /// At most so many frames a second, evenly by media time. Lower saves work and sees less of fast movements; above the video's own rate nothing changes.
+    /// Whether a file begins again at its end, as another session of its stream, for ever: end it with `--frames`, `--duration` or Ctrl-C. Frame numbers and times go on.
+    #[config(default = false)]
+    r#loop: bool,
+    /// At most so many frames a second, evenly by media time. Lower saves work and sees less of fast movements; above the video's own rate nothing changes. A camera is asked for this rate; images are played at it (30).
     #[config(default = None, range(0.001, 1_000))]
     fps: Option<f64>,
-    /// Largest size of a frame: a height (`720`, keeps the aspect) or both sides (`1280x720`). Lower saves work and loses small things; frames are never made larger.
+    /// Largest size of a frame: a height (`720`, keeps the aspect) or both sides (`1280x720`). Lower saves work and loses small things; frames are never made larger. A camera is asked for this size.
     #[config(default = None)]
     size: Option<String>,
-    /// Decoder threads. Higher decodes faster with more memory (in live mode only files coded in slices gain); the default is one per core, at most 4.
+    /// Decoder threads of each stream. Higher decodes faster with more memory (in live mode only files coded in slices gain); the default is one per core, at most 4, shared by the streams.
     #[config(default = None, range(1, 16))]
     threads: Option<usize>,
+}
+
+impl CaptureConfig {
+    /// What of it does not go together.
+    fn check(&self) -> Vec<(&'static str, String)> {
+        let mut wrong = vec![];
+        let named = match (&self.source, &self.sources) {
+            (Some(_), Some(_)) => {
+                wrong.push(("sources", "stands beside `source`: give exactly one of the two".into()));
+                vec![]
+            }
+            (None, None) => {
+                let text = "must be given, or `sources`: a video file, a folder of images or a camera (`/dev/video0`)";
+                wrong.push(("source", text.into()));
+                vec![]
+            }
+            (Some(source), None) => vec![("source", source.as_str())],
+            (None, Some(sources)) => {
+                if !self.stream.is_empty() {
+                    let text = "names the stream of one `source`; with `sources` write each as `NAME=PATH`";
+                    wrong.push(("stream", text.into()));
+                }
+                match names::streams(sources) {
+                    Ok(streams) => streams.into_iter().map(|(_, source)| ("sources", source)).collect(),
+                    Err(text) => {
+                        wrong.push(("sources", text));
+                        vec![]
+                    }
+                }
+            }
+        };
+        for (key, source) in named {
+            if names::is_address(source) {
+                wrong.push((
+                    key,
+                    format!(
+                        "`{source}` is an address; capture reads local files, folders of images and cameras: record \
+                         the stream to a file first"
+                    ),
+                ));
+            } else if is_device(Path::new(source)) && (self.start.is_some() || self.r#loop) {
+                let other = if self.r#loop { "loop" } else { "start" };
+                wrong.push((other, format!("`{source}` is a camera, which shows what is now")));
+            }
+        }
+        if let (from, Some(to)) = (self.start.unwrap_or(0.0), self.end)
+            && to <= from
+        {
+            wrong.push(("end", format!("{to} s is not after `start`, {from} s: no frame would be left")));
+        }
+        if let Some(Err(cause)) = self.size.as_ref().map(|size| size.parse::<Size>()) {
+            wrong.push(("size", cause.message));
+        }
+        wrong
+    }
+
+    /// Name of the stream and source of each.
+    fn named<'a>(&'a self, node: &'a str) -> Vec<(StreamName, &'a str)> {
+        match (&self.source, &self.sources) {
+            (_, Some(sources)) => names::streams(sources).unwrap_or_default(),
+            (Some(source), None) => {
+                let stream = if self.stream.is_empty() { node } else { &self.stream };
+                vec![(stream.into(), source)]
+            }
+            (None, None) => vec![],
+        }
+    }
 }
 
 /// The output of the sound.
 const AUDIO: &str = "audio";
 
-/// See the [crate].
+/// One stream; see the [crate].
 pub struct Capture {
     source: String,
     stream: StreamName,
-    decoder: Decoder,
+    reader: Reader,
     /// Media time of the first frame asked for, ns.
     start: i64,
     /// Media time to end at, ns.
     end: i64,
+    r#loop: bool,
+    /// Number of the pass through the file.
+    session: u32,
+    /// What media time of the stream is ahead of the file's, ns.
+    ahead: i64,
+    /// Media time of the last frame of this pass, as the stream has it.
+    last: Option<i64>,
+    /// Sound behind the last frame of a pass, for the first one of the next.
+    behind: Vec<Audio>,
     /// Wall clock at media time 0, once the first frame was asked for.
     zero: Option<i64>,
     ended: bool,
@@ -62,13 +152,6 @@ fn nanoseconds(seconds: f64) -> i64 {
     (seconds * 1e9).round() as i64
 }
 
-/// True for `rtsp://...` and its like.
-fn is_address(source: &str) -> bool {
-    source.split_once("://").is_some_and(|(scheme, _)| {
-        !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+.-".contains(c))
-    })
-}
-
 impl Source for Capture {
     type Config = CaptureConfig;
 
@@ -76,156 +159,180 @@ impl Source for Capture {
         Spec::source("capture").output("frames", PortType::Frame).output(AUDIO, PortType::table::<Audio>())
     }
 
+    fn finite(config: &CaptureConfig) -> bool {
+        !config.r#loop && !config.named("").iter().any(|(_, source)| is_device(Path::new(source)))
+    }
+
     fn new(config: CaptureConfig, resources: &Resources) -> Result<Self> {
-        let CaptureConfig { source, stream, start, end, fps, size, threads } = config;
-        if is_address(&source) {
-            return Err(Error::config(format!(
-                "key `source`: `{source}` is an address; capture reads local files alone: record the stream to a file first"
-            )));
+        let mut streams = Self::open(config, resources)?;
+        match (streams.pop(), streams.is_empty()) {
+            (Some(one), true) => Ok(one),
+            _ => Err(Error::config("key `sources` names several streams where one is read")),
         }
-        if let (from, Some(to)) = (start.unwrap_or(0.0), end)
-            && to <= from
-        {
-            return Err(Error::config(format!(
-                "key `end`: {to} s is not after `start`, {from} s: no frame would be left"
-            )));
-        }
-        let size = size.map(|size| size.parse::<Size>()).transpose().map_err(|e| e.at("key `size`"))?;
-        let threads =
-            threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4)));
+    }
+
+    fn open(config: CaptureConfig, resources: &Resources) -> Result<Vec<Self>> {
+        let named = config.named(&resources.node);
+        let size = config.size.as_ref().map(|size| size.parse::<Size>()).transpose().map_err(|e| e.at("key `size`"))?;
+        let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
+        let threads = config.threads.unwrap_or_else(|| cores().div_ceil(named.len().max(1)));
         let threads = match resources.mode {
             Mode::Live => Threads::Slice(threads),
             Mode::Complete => Threads::Frame(threads),
         };
         let audio = resources.outputs.iter().any(|output| output == AUDIO);
-        let mut decoder = Decoder::open(resources.find(&source)?, DecodeOptions { threads, size, fps, audio })?;
-        let start = start.map_or(0, nanoseconds);
-        if start > 0 {
-            decoder.seek(start).map_err(|e| e.at("key `start`"))?;
+        let reading = Reading { threads, size, fps: config.fps, audio };
+        let (mut opened, mut failed) = (vec![], vec![]);
+        for (stream, source) in named {
+            match Self::stream(stream, source, &config, reading, resources) {
+                Ok(stream) => opened.push(stream),
+                Err(error) => failed.push(error),
+            }
         }
-        report(&decoder, resources)?;
+        match failed.len() {
+            0 => Ok(opened),
+            1 => Err(failed.remove(0)),
+            several => {
+                let told: Vec<&str> = failed.iter().map(|error| error.message.as_str()).collect();
+                Err(Error::new(failed[0].failure, format!("{several} sources: {}", told.join("; "))))
+            }
+        }
+    }
+
+    fn stream(&self) -> Option<StreamName> {
+        Some(self.stream.clone())
+    }
+
+    fn next(&mut self, cx: &SourceContext) -> Result<Option<Captured>> {
+        loop {
+            if self.ended || cx.stopping() {
+                return Ok(None);
+            }
+            if let Some(captured) = self.read(cx)? {
+                return Ok(Some(captured));
+            }
+            if !cx.stopping() && !self.begin_again()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn closing(&mut self) -> Vec<Closing> {
+        let rows = self.sound(self.end);
+        // Frames from `end` on are left out, and what is heard with them.
+        let closing = Closing { stream: self.stream.clone(), output: AUDIO, rows: encoded(&rows) };
+        if rows.is_empty() { vec![] } else { vec![closing] }
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.reader.close(&self.source);
+        Ok(())
+    }
+}
+
+impl Capture {
+    fn stream(
+        stream: StreamName,
+        source: &str,
+        config: &CaptureConfig,
+        reading: Reading,
+        resources: &Resources,
+    ) -> Result<Self> {
+        let mut reader = Reader::open(source, reading, resources)?;
+        let start = config.start.map_or(0, nanoseconds);
+        if start > 0 {
+            reader.seek(start).map_err(|e| e.at("key `start`"))?;
+        }
+        let node = &resources.node;
+        let name = if config.sources.is_some() { format!("{node}-{stream}") } else { node.clone() };
+        reader.report(&name, source, resources)?;
         Ok(Self {
-            stream: if stream.is_empty() { resources.node.as_str() } else { &stream }.into(),
-            source,
-            decoder,
+            source: source.into(),
+            stream,
+            reader,
             start,
-            end: end.map_or(i64::MAX, nanoseconds),
+            end: config.end.map_or(i64::MAX, nanoseconds),
+            r#loop: config.r#loop,
+            session: 0,
+            ahead: 0,
+            last: None,
+            behind: vec![],
             zero: None,
             ended: false,
             warned: false,
         })
     }
 
-    fn next(&mut self, cx: &SourceContext) -> Result<Option<Captured>> {
-        if self.ended || cx.stopping() {
-            return Ok(None);
-        }
+    /// The next frame of this pass; none at its end, and when the run is to end.
+    fn read(&mut self, cx: &SourceContext) -> Result<Option<Captured>> {
         let now = cx.clock.now();
-        let (live, zero) = (cx.mode == Mode::Live, *self.zero.get_or_insert(now - self.start));
+        let first = self.zero.is_none();
+        let zero = *self.zero.get_or_insert(now - self.start) + self.ahead;
+        if first {
+            self.reader.heed(cx);
+        }
+        let paced = cx.mode == Mode::Live && !self.reader.is_camera();
         // When the packet that completes the frame was read; a live stream brings each at its decoding time.
-        let mut read = now;
-        let decoded = self.decoder.next_with(|decoding_time| {
-            if live {
+        let mut arrived = now;
+        let read = self.reader.next(&self.source, &mut self.warned, |decoding_time| {
+            if paced {
                 cx.pace(zero + decoding_time);
             }
-            read = cx.clock.now();
+            arrived = cx.clock.now();
         })?;
-        let Some(decoded) = decoded.filter(|decoded| decoded.pts_ns < self.end) else {
-            self.ended = true;
-            return self.finish();
-        };
-        if decoded.damaged && !std::mem::replace(&mut self.warned, true) {
-            let seconds = decoded.pts_ns as f64 * 1e-9;
-            tracing::warn!(source = %self.source, "the file is damaged at {seconds:.3} s: parts of that frame are guessed");
-        }
-        let mut captured = read;
-        if live {
-            let due = zero + decoded.pts_ns;
+        let Some(read) = read.filter(|read| read.pts < self.end) else { return Ok(None) };
+        let mut captured = arrived;
+        if paced {
+            let due = zero + read.pts;
             cx.pace(due);
             captured = captured.max(due);
         }
         if cx.stopping() {
             return Ok(None);
         }
-        let frame = Body::Data(Payload::Frame(decoded.frame.into()));
-        let audio = Body::Data(Payload::Table(self.sound(decoded.pts_ns)));
-        Ok(Some(Captured {
-            stream: self.stream.clone(),
-            session: 0,
-            pts: decoded.pts_ns,
-            captured,
-            outputs: vec![frame, audio],
-        }))
+        let audio = Body::Data(Payload::Table(encoded(&self.sound(read.pts))));
+        let pts = read.pts + self.ahead;
+        self.last = Some(pts);
+        let (stream, session) = (self.stream.clone(), self.session);
+        Ok(Some(Captured { stream, session, pts, captured, outputs: vec![read.body, audio] }))
     }
 
-    fn closing(&mut self) -> Vec<Closing> {
-        if self.decoder.sound_format().is_none() {
-            return vec![];
+    /// At the end of a pass: goes back to the beginning when that is asked for. False: that was all.
+    ///
+    /// # Errors
+    /// When something was missing at the end.
+    fn begin_again(&mut self) -> Result<bool> {
+        let last = self.last.take();
+        // What fails ends it; a pass without a frame would be followed by no other either.
+        self.ended = true;
+        if let Some(missing) = self.reader.missing(self.start == 0) {
+            return Err(Error::input(format!("{}: {missing}; what was there was handled", self.source)));
         }
-        // Frames from `end` on are left out, and what is heard with them.
-        vec![Closing { stream: self.stream.clone(), output: AUDIO, rows: self.sound(self.end) }]
+        let (true, Some(last)) = (self.r#loop, last) else { return Ok(false) };
+        // What is heard while the last frame is seen; the sound of the next pass follows on it.
+        let next = last + self.reader.interval();
+        self.behind = self.sound(next - self.ahead);
+        self.reader.seek(self.start).map_err(|e| e.at("to begin again"))?;
+        self.ahead = next - self.start;
+        self.session += 1;
+        self.ended = false;
+        Ok(true)
     }
 
-    fn close(&mut self) -> Result<()> {
-        let Losses { damaged, unheard, .. } = self.decoder.losses();
-        if unheard > 0 {
-            tracing::warn!(source = %self.source, unheard, "packets of sound could not be decoded: there is silence in their place");
+    /// The sound up to `until`, ns of the file, that no frame has brought yet: a row for each stretch; one without samples
+    /// where there is sound but none now.
+    fn sound(&mut self, until: i64) -> Vec<Audio> {
+        let mut rows = std::mem::take(&mut self.behind);
+        let Some((format, runs)) = self.reader.sound(until) else { return rows };
+        let row = |start: i64, samples| Audio { start, rate: format.rate, channels: format.channels, samples };
+        rows.extend(runs.into_iter().map(|run| row(run.start_ns + self.ahead, run.samples)));
+        if rows.is_empty() {
+            rows.push(row(until.saturating_add(self.ahead), vec![]));
         }
-        if damaged > 0 {
-            tracing::warn!(source = %self.source, damaged, "parts of these frames were guessed: the file is damaged");
-        }
-        Ok(())
+        rows
     }
 }
 
-impl Capture {
-    /// What the decoder lost so far.
-    pub fn losses(&self) -> Losses {
-        self.decoder.losses()
-    }
-
-    /// The sound up to `until`, ns, that no frame has brought yet: a row for each stretch; one without samples where there
-    /// is sound but none now.
-    fn sound(&mut self, until: i64) -> Arc<StructArray> {
-        let mut rows = vec![];
-        if let Some(format) = self.decoder.sound_format() {
-            let row = |start, samples| Audio { start, rate: format.rate, channels: format.channels, samples };
-            let runs = self.decoder.sound_until(until);
-            rows.extend(runs.into_iter().map(|run| row(run.start_ns, run.samples)));
-            if rows.is_empty() {
-                rows.push(row(until, vec![]));
-            }
-        }
-        Arc::new(Audio::encode(&rows))
-    }
-
-    /// The end, or what is missing from it.
-    fn finish(&self) -> Result<Option<Captured>> {
-        let losses = self.decoder.losses();
-        let what = match (losses.missing, self.decoder.info().frames) {
-            (Some(missing), Some(declared)) if self.start == 0 => {
-                format!("{missing} of {declared} frames are missing: the file is truncated or damaged")
-            }
-            (Some(missing), _) => format!("about {missing} frames are missing at the end: the file is truncated"),
-            (None, _) if losses.undecodable > 0 => {
-                format!("{} packets could not be decoded: the file is damaged", losses.undecodable)
-            }
-            (None, _) => return Ok(None),
-        };
-        let guessed = if losses.damaged > 0 {
-            format!("; parts of {} frames are guessed", losses.damaged)
-        } else {
-            String::new()
-        };
-        Err(Error::input(format!("{}: {what}{guessed}; what was there was handled", self.source)))
-    }
-}
-
-/// Writes what the file says of itself to `media-<node>.json` in the folder of the run.
-fn report(decoder: &Decoder, resources: &Resources) -> Result<()> {
-    let (width, height) = decoder.frame_size();
-    let path = resources.run_dir.join(format!("media-{}.json", resources.node.replace(['/', '\\'], "_")));
-    let info = serde_json::json!({ "media": decoder.info(), "frame_width": width, "frame_height": height });
-    let text = serde_json::to_string_pretty(&info).or_fail(Failure::Other, || "the media information")?;
-    std::fs::write(&path, text + "\n").or_fail(Failure::Output, || path.display().to_string())
+fn encoded(rows: &[Audio]) -> Arc<StructArray> {
+    Arc::new(Audio::encode(rows))
 }

@@ -10,8 +10,9 @@ use std::{
 };
 
 use sideline_api::{
-    Body, Captured, Config, Device, Failure, Mode, Payload, Resources, Result, Source, SourceContext, Table, Values,
+    Body, Captured, Device, Failure, Mode, Payload, Reason, Resources, Result, Source, SourceContext, Table, Values,
     clock::{Clock, VirtualClock},
+    driver::read_config,
     models::Models,
     serde_json::{self, Value, json},
     tables::Audio,
@@ -54,6 +55,17 @@ fn open_in(folder: &Path, mode: Mode, values: &[(&str, Value)]) -> Result<Captur
 
 /// `outputs`: those that somebody reads.
 fn open_with(folder: &Path, mode: Mode, values: &[(&str, Value)], outputs: &[&str]) -> Result<Capture> {
+    let (config, resources) = config(folder, mode, values, outputs)?;
+    Capture::new(config, &resources)
+}
+
+/// Every stream of a node.
+fn open_all(folder: &Path, mode: Mode, values: &[(&str, Value)]) -> Result<Vec<Capture>> {
+    let (config, resources) = config(folder, mode, values, &["frames", "audio"])?;
+    Capture::open(config, &resources)
+}
+
+fn config(folder: &Path, mode: Mode, values: &[(&str, Value)], outputs: &[&str]) -> Result<(CaptureConfig, Resources)> {
     let mut all = Values::new();
     for (key, value) in values {
         all.set(*key, value.clone(), sideline_api::config::Origin::CommandLine);
@@ -70,7 +82,7 @@ fn open_with(folder: &Path, mode: Mode, values: &[(&str, Value)], outputs: &[&st
         models: Arc::new(Models::default()),
         clock: Arc::new(VirtualClock::default()),
     };
-    Capture::new(CaptureConfig::from_values(&all).unwrap(), &resources)
+    Ok((read_config(&all, "camera")?, resources))
 }
 
 fn context(mode: Mode) -> SourceContext {
@@ -149,10 +161,23 @@ fn wrong_values_are_refused_in_words() {
     let Some(folder) = clip() else { return };
     let file = ("source", json!("clip.mp4"));
     let cases = [
-        (vec![("source", json!("rtsp://camera/1"))], Failure::Config, "is an address; capture reads local files alone"),
+        (
+            vec![("source", json!("rtsp://camera/1"))],
+            Failure::Config,
+            "is an address; capture reads local files, folders",
+        ),
         (vec![("source", json!("https://example.org/a.mp4"))], Failure::Config, "is an address"),
         (vec![("source", json!("none.mp4"))], Failure::Input, "no such file; looked for"),
-        (vec![("source", json!("."))], Failure::Input, "is a folder"),
+        (vec![("source", json!("."))], Failure::Input, "holds no images; taken are .jpg"),
+        (vec![], Failure::Config, "key `source`: must be given, or `sources`"),
+        (vec![file.clone(), ("sources", json!(["b.mp4"]))], Failure::Config, "give exactly one of the two"),
+        (vec![("sources", json!("[a/x.mp4, b/x.mp4]"))], Failure::Config, "`a/x.mp4` and `b/x.mp4` are both named `x`"),
+        (vec![("sources", json!("clip.mp4"))], Failure::Config, "is not a list"),
+        (vec![("sources", json!([]))], Failure::Config, "is an empty list"),
+        (vec![("sources", json!(["clip.mp4"])), ("stream", json!("left"))], Failure::Config, "`NAME=PATH`"),
+        (vec![("source", json!("/dev/video250"))], Failure::Config, "a camera does not wait"),
+        (vec![("source", json!("/dev/video250")), ("loop", json!(true))], Failure::Config, "shows what is now"),
+        (vec![("source", json!("/dev/video250")), ("start", json!(1))], Failure::Config, "shows what is now"),
         (vec![file.clone(), ("start", json!(1)), ("end", json!(1))], Failure::Config, "is not after `start`"),
         (vec![file.clone(), ("start", json!(9))], Failure::Input, "there is no frame at 9.000 s"),
         (vec![file, ("size", json!("huge"))], Failure::Config, "`huge` is not a size"),
@@ -296,6 +321,106 @@ fn sound_that_nobody_reads_is_not_made_and_a_silent_clip_has_none() {
     assert!(empty("loud.mp4", &["frames"]));
     assert!(empty("clip.mp4", &["frames", "audio"]));
     assert!(!empty("loud.mp4", &["frames", "audio"]));
+}
+
+#[test]
+fn an_unplugged_camera_is_told_with_those_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let values = [("source", json!("/dev/video250")), ("size", json!(720)), ("fps", json!(60))];
+    let Err(error) = open_in(folder.path(), Mode::Live, &values) else { panic!("there is no such camera") };
+    assert_eq!(error.failure, Failure::Input);
+    assert!(error.message.contains("/dev/video250: there is no such device") && error.message.contains("video device"));
+}
+
+#[test]
+fn what_ends_by_itself_is_played_complete_by_default() {
+    let finite =
+        |values: &[(&str, Value)]| Capture::finite(&config(Path::new("."), Mode::Live, values, &[]).unwrap().0);
+    assert!(finite(&[("sources", json!(["a.mp4", "pictures/"]))]));
+    assert!(!finite(&[("source", json!("a.mp4")), ("loop", json!(true))]));
+    assert!(!finite(&[("sources", json!(["a.mp4", "/dev/video0"]))]), "a camera does not wait");
+}
+
+#[test]
+fn a_file_that_loops_goes_on_in_frames_and_time_as_another_session() {
+    let Some(folder) = clip() else { return };
+    let values = [("source", json!("clip.mp4")), ("start", json!(0.5)), ("end", json!(1.0)), ("loop", json!(true))];
+    for mode in [Mode::Complete, Mode::Live] {
+        let clock = Arc::new(Ticking(AtomicI64::new(0)));
+        let cx = SourceContext::new(mode, clock, Arc::new(AtomicBool::new(false)));
+        let mut capture = open_in(folder.path(), mode, &values).unwrap();
+        let frames: Vec<Captured> = (0..45).map(|_| capture.next(&cx).unwrap().unwrap()).collect();
+        for (i, frame) in frames.iter().enumerate() {
+            let due = 500_000_000 + i as i64 * 1_000_000_000 / 30;
+            assert_eq!(frame.session, i as u32 / 15, "frame {i}");
+            assert!((frame.pts - due).abs() < 1000, "frame {i}: {} against {due}", frame.pts);
+            assert!(mode == Mode::Complete || frame.captured >= frame.pts - 500_000_000, "frame {i} came too early");
+        }
+        let picture = |i: usize| match &frames[i].outputs[..] {
+            [Body::Data(Payload::Frame(frame)), _] => (**frame).clone().into_packed_mut(),
+            other => panic!("{other:?}"),
+        };
+        assert!(picture(3) == picture(18) && picture(3) == picture(33), "the same pictures again");
+    }
+}
+
+#[test]
+fn a_truncated_file_does_not_loop_in_silence() {
+    let Some(folder) = clip() else { return };
+    let bytes = std::fs::read(folder.path().join("clip.mp4")).unwrap();
+    std::fs::write(folder.path().join("cut.mp4"), &bytes[..bytes.len() * 6 / 10]).unwrap();
+    let (frames, end) = play(folder.path(), &[("source", json!("cut.mp4")), ("loop", json!(true))]);
+    assert!(frames.len() < 60 && end.unwrap_err().message.contains("frames are missing"));
+}
+
+#[test]
+fn several_sources_are_a_stream_each_and_every_one_that_fails_is_named() {
+    let Some(folder) = clip() else { return };
+    std::fs::copy(folder.path().join("clip.mp4"), folder.path().join("other.mp4")).unwrap();
+    let sources = json!("[right=clip.mp4, other.mp4]");
+    let mut streams = open_all(folder.path(), Mode::Complete, &[("sources", sources), ("end", json!(0.5))]).unwrap();
+    let names: Vec<String> = streams.iter().map(|stream| Source::stream(stream).unwrap().to_string()).collect();
+    assert_eq!(names, ["right", "other"]);
+    for stream in &mut streams {
+        assert_eq!(all(stream, &context(Mode::Complete)).0.len(), 15);
+    }
+    for name in names {
+        assert!(folder.path().join(format!("media-camera-{name}.json")).is_file(), "{name}");
+    }
+    let sources = json!(["clip.mp4", "none.mp4", "gone.mp4"]);
+    let Err(error) = open_all(folder.path(), Mode::Complete, &[("sources", sources)]) else { panic!("it opened") };
+    assert_eq!(error.failure, Failure::Input);
+    let told = ["2 sources: none.mp4: no such file", "; gone.mp4: no such file"];
+    assert!(told.iter().all(|words| error.message.contains(words)), "{error}");
+}
+
+#[test]
+fn a_folder_of_images_plays_in_order_and_says_what_it_skips() {
+    let Some(folder) = clip() else { return };
+    let pictures = folder.path().join("pictures");
+    std::fs::create_dir(&pictures).unwrap();
+    let command = ["-v", "error", "-i", "clip.mp4", "-frames:v", "12", "pictures/%d.jpg"];
+    assert!(Command::new("ffmpeg").current_dir(folder.path()).args(command).status().unwrap().success());
+    std::fs::write(pictures.join("3.jpg"), "not a picture").unwrap();
+    let large = ["-v", "error", "-y", "-i", "clip.mp4", "-frames:v", "1", "-s", "640x360", "pictures/5.jpg"];
+    assert!(Command::new("ffmpeg").current_dir(folder.path()).args(large).status().unwrap().success());
+    let values = [("source", json!("pictures/")), ("fps", json!(10)), ("start", json!(0.1)), ("stream", json!("p"))];
+    let (frames, end) = play(folder.path(), &values);
+    assert_eq!((frames.len(), end), (11, Ok(())));
+    for (i, frame) in (1..).zip(&frames) {
+        assert_eq!((frame.pts, &*frame.stream), (i * 100_000_000, "p"));
+        match (i, &frame.outputs[0]) {
+            (2, Body::Skipped(reason)) => assert_eq!(*reason, Reason::Damaged),
+            (4, Body::Skipped(reason)) => assert_eq!(reason.to_string(), "size"),
+            _ => assert_eq!(size(frame), (320, 180)),
+        }
+    }
+    for name in ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"] {
+        std::fs::write(pictures.join(format!("{name}.jpg")), "none is left").unwrap();
+    }
+    let (frames, end) = play(folder.path(), &[("source", json!("pictures"))]);
+    assert_eq!(frames.len(), 12);
+    assert!(end.unwrap_err().message.contains("none of its 12 images could be read"));
 }
 
 #[test]

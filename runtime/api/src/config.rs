@@ -36,6 +36,8 @@ pub struct Key {
     pub live: bool,
     /// Least and greatest value allowed.
     pub range: Option<(f64, f64)>,
+    /// The key that it takes the place of: only one of the two is set, and the command line's wins over a file's.
+    pub instead_of: Option<&'static str>,
 }
 
 /// Where a value was written.
@@ -180,12 +182,23 @@ pub fn read_field<T: serde::de::DeserializeOwned>(
     }
     match serde_json::from_value::<T>(value.clone()) {
         Ok(read) => Some(read),
+        Err(_) if is_list(key.kind) && !value.is_array() => {
+            // `env:` and `--set` hold a list as text: `POINTS: "[1, 2]"`.
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            match serde_yaml::from_str(&text) {
+                Ok(read) => Some(read),
+                Err(cause) if serde_yaml::from_str::<Vec<Value>>(&text).is_ok() => {
+                    problem(format!("`{text}` is not a {}: {cause}", key.kind))
+                }
+                Err(_) => problem(format!("`{text}` is not a list ({}); write one as text: `\"[a, b]\"`", key.kind)),
+            }
+        }
         // A number or truth value where text is wanted (`MODEL: 3`): scalars of an `env:` come typed by YAML.
         Err(cause) => match value {
             Value::Number(_) | Value::Bool(_) => serde_json::from_value(Value::String(value.to_string()))
                 .ok()
                 .or_else(|| problem(format!("`{value}` is not a {}: {cause}", key.kind))),
-            // Text that holds a list or table, as `--set` and `env:` must write them: `POINTS: "[1, 2]"`.
+            // Text that holds a table or a number, as `--set` and `env:` must write them.
             Value::String(ref text) => serde_yaml::from_str(text).ok().or_else(|| match choices(&cause.to_string()) {
                 Some(names) => {
                     let all = names.join(", ");
@@ -204,6 +217,18 @@ pub fn read_field<T: serde::de::DeserializeOwned>(
 fn choices(cause: &str) -> Option<Vec<&str>> {
     let (_, listed) = cause.strip_prefix("unknown variant ")?.split_once(", expected ")?;
     Some(listed.split('`').skip(1).step_by(2).collect())
+}
+
+/// Gives what a configuration's own check found its places. For the code that `#[derive(Config)]` writes.
+#[doc(hidden)]
+pub fn place(wrong: Vec<(&'static str, String)>, values: &Values) -> Vec<Problem> {
+    let origin = |key| values.get(key).map_or(Origin::Default, |(_, origin)| origin.clone());
+    wrong.into_iter().map(|(key, message)| Problem { key: key.into(), origin: origin(key), message }).collect()
+}
+
+/// True for a type, as written, that holds several values.
+fn is_list(kind: &str) -> bool {
+    kind.trim_start_matches("Option<").starts_with("Vec<")
 }
 
 /// Reports keys that no field has. For the code that `#[derive(Config)]` writes.
@@ -229,6 +254,7 @@ mod tests {
     ///
     /// More words.
     #[derive(Clone, Debug, PartialEq, sideline_derive::Config)]
+    #[config(check = Keeper::check)]
     struct Keeper {
         /// Frames kept.
         #[config(default = 30, live, range(1, 300))]
@@ -247,6 +273,16 @@ mod tests {
         shelf: Shelf,
         /// Must be given.
         source: String,
+        /// A word that is Rust's own.
+        #[config(default = false, instead_of = "until")]
+        r#loop: bool,
+    }
+
+    impl Keeper {
+        fn check(&self) -> Vec<(&'static str, String)> {
+            let both = self.r#loop && self.until.is_some();
+            if both { vec![("loop", "has no end, and `until` is one".into())] } else { vec![] }
+        }
     }
 
     #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -271,7 +307,8 @@ mod tests {
                 points: vec![],
                 until: None,
                 shelf: Shelf::Upper,
-                source: "a.mp4".into()
+                source: "a.mp4".into(),
+                r#loop: false
             }
         );
         assert_eq!(Keeper::ABOUT, "Holds on.");
@@ -291,6 +328,26 @@ mod tests {
         let found = |word: &str| problems([("source", json!("a")), ("shelf", json!(word))].into()).remove(0);
         assert_eq!(found("uper"), "command line: key `shelf`: `uper` is none of upper, lower; did you mean `upper`?");
         assert_eq!(found("x"), "command line: key `shelf`: `x` is none of upper, lower");
+    }
+
+    #[test]
+    fn what_is_no_list_is_told_how_one_is_written() {
+        for value in [json!("one, two"), json!(7)] {
+            let found = problems([("source", json!("a.mp4")), ("points", value)].into());
+            assert!(found[0].contains("is not a list (Vec<f32>); write one as text: `\"[a, b]\"`"), "{found:?}");
+        }
+        for value in [json!(["one"]), json!("[one]")] {
+            let found = problems([("source", json!("a.mp4")), ("points", value)].into());
+            assert!(found[0].contains("is not a Vec<f32>"), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn keys_that_do_not_go_together_are_told_at_the_place_of_one() {
+        let mut values: Values = [("source", json!("a.mp4")), ("until", json!(3))].into();
+        values.set("loop", true, Origin::File { path: "fight.yml".into(), line: 12, column: 9 });
+        assert_eq!(problems(values), ["fight.yml:12:9: key `loop`: has no end, and `until` is one"]);
+        assert_eq!(Keeper::keys()[6].instead_of, Some("until"));
     }
 
     #[test]

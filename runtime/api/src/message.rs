@@ -23,7 +23,7 @@ pub struct Header {
     /// Wall clock (nanoseconds since 1970) when the packet that completed the frame was read; for a file paced live
     /// its due time, if that is later. A time, so never part of a table.
     pub captured: i64,
-    /// Frames of this source that were decoded and forgotten before this one, because the window was full.
+    /// Frames of this stream that were decoded and forgotten before this one, because the window was full.
     pub forgotten: u64,
 }
 

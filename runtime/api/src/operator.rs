@@ -83,7 +83,11 @@ pub trait Operator: Send + Sized + 'static {
     }
 }
 
-/// What makes frames: a file, a camera, a generator. Runs on a thread of its own.
+/// What makes the frames of one stream: a file, a camera, a generator. Runs on a thread of its own.
+///
+/// A node that reads several streams opens a source for each ([`Source::open`]): each has a thread, and is paced, fails
+/// and ends by itself. In `complete` mode their frames enter the graph in turn, so that the order does not depend on
+/// which is faster; in `live` mode as they come.
 pub trait Source: Send + Sized + 'static {
     /// Its configuration.
     type Config: Config;
@@ -102,10 +106,24 @@ pub trait Source: Send + Sized + 'static {
     /// When it is missing or not what it should be.
     fn new(config: Self::Config, resources: &Resources) -> Result<Self>;
 
+    /// Opens every stream the configuration names: a source for each, in the order they take turns in. By default the one
+    /// of [`Source::new`].
+    ///
+    /// # Errors
+    /// When one is missing or not what it should be; every such one is named.
+    fn open(config: Self::Config, resources: &Resources) -> Result<Vec<Self>> {
+        Self::new(config, resources).map(|source| vec![source])
+    }
+
+    /// Name of its stream, where that is known before its first frame.
+    fn stream(&self) -> Option<StreamName> {
+        None
+    }
+
     /// The next decoded frame, or `None` at the end. It may wait for a camera, or through [`SourceContext::pace`].
     ///
     /// # Errors
-    /// What was decoded before is still handled; the run then ends as partial with this failure.
+    /// What was decoded before is still handled, other streams go on; the run then ends as partial with this failure.
     fn next(&mut self, cx: &SourceContext) -> Result<Option<Captured>>;
 
     /// Rows that are left when no more frames come: asked for once after the last frame, also when `next` failed, but not

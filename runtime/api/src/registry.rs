@@ -7,13 +7,15 @@ use std::{
 
 use crate::{
     Captured, Closing, Config, Driver, Error, Operator, Resources, Result, Runnable, Source, SourceContext, Spec,
-    Values,
+    StreamName, Values,
     config::{Key, Problem, did_you_mean},
     driver::{DriverOptions, read_config},
 };
 
 /// A source of whatever type.
 pub trait RunnableSource: Send {
+    /// See [`Source::stream`].
+    fn stream(&self) -> Option<StreamName>;
     /// See [`Source::next`].
     ///
     /// # Errors
@@ -29,6 +31,9 @@ pub trait RunnableSource: Send {
 }
 
 impl<S: Source> RunnableSource for S {
+    fn stream(&self) -> Option<StreamName> {
+        Source::stream(self)
+    }
     fn next(&mut self, cx: &SourceContext) -> Result<Option<Captured>> {
         Source::next(self, cx)
     }
@@ -41,14 +46,14 @@ impl<S: Source> RunnableSource for S {
 }
 
 type MakeOperator = fn(Values, Resources, DriverOptions) -> Result<Box<dyn Runnable>>;
-type MakeSource = fn(&Values, &Resources) -> Result<Box<dyn RunnableSource>>;
+type MakeSource = fn(&Values, &Resources) -> Result<Vec<Box<dyn RunnableSource>>>;
 
 /// How a registered thing is made.
 #[derive(Clone, Copy)]
 pub enum Make {
     /// Something that `process`es.
     Operator(MakeOperator),
-    /// Something that makes frames.
+    /// Something that makes frames: a source for each of its streams.
     Source(MakeSource),
 }
 
@@ -129,9 +134,15 @@ impl Registry {
                 finite: |values| S::Config::from_values(values).map_or(true, |config| S::finite(&config)),
                 make: Make::Source(|values, resources| {
                     let config = read_config::<S::Config>(values, &resources.node)?;
-                    catch_unwind(AssertUnwindSafe(|| S::new(config, resources)))
+                    catch_unwind(AssertUnwindSafe(|| S::open(config, resources)))
                         .unwrap_or_else(|_| Err(Error::other("panicked while it was made; the message is above")))
-                        .map(|source| Box::new(source) as Box<dyn RunnableSource>)
+                        .and_then(|sources| match sources.is_empty() {
+                            true => Err(Error::other("it opened no stream")),
+                            false => Ok(sources),
+                        })
+                        .map(|sources| {
+                            sources.into_iter().map(|source| Box::new(source) as Box<dyn RunnableSource>).collect()
+                        })
                         .map_err(|e| e.at(format!("node `{}`", resources.node)))
                 }),
             },

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
+use sideline_engine::gate::Limit;
 
 use crate::progress::Show;
 
@@ -124,16 +125,17 @@ pub struct Run {
     /// Set a key: `perception.tracker.buffer=60`; a module's id means every operator in it that has the key.
     #[arg(long = "set", value_name = "NODE.KEY=VALUE", value_parser = setting)]
     pub set: Vec<Setting>,
-    /// The video: sets `source` of the flow's source.
+    /// The video, folder of images or camera: sets `source` of the flow's source. Given several times, or as a pattern in
+    /// quotes ('clips/*.mp4'), each gets a run and a folder of its own; the highest exit code wins.
     #[arg(long)]
-    pub input: Option<String>,
-    /// The folder of this run; by default a new one in the flow's SIDELINE_RUN_DIR (`runs`).
+    pub input: Vec<String>,
+    /// The folder of this run, or of those of all inputs; by default a new one in the flow's SIDELINE_RUN_DIR (`runs`).
     #[arg(long)]
     pub output: Option<PathBuf>,
-    /// End after so many frames of each source.
+    /// End after so many frames of each stream.
     #[arg(long)]
     pub frames: Option<u64>,
-    /// End after so many seconds of the video.
+    /// End after so many seconds of each stream.
     #[arg(long, value_parser = seconds)]
     pub duration: Option<Duration>,
     /// Show the run in the browser: what render draws, else the frames of the sources. 0 takes any port that is free.
@@ -142,9 +144,16 @@ pub struct Run {
     /// How progress is shown.
     #[arg(long, default_value = "auto")]
     pub progress: Show,
-    /// Print the report as JSON instead of a table.
+    /// Print the report as JSON instead of a table; of several inputs an array of reports.
     #[arg(long)]
     pub json: bool,
+}
+
+impl Run {
+    /// What ends the run on purpose.
+    pub fn limit(&self) -> Limit {
+        Limit { frames: self.frames, duration: self.duration }
+    }
 }
 
 /// Options of `export`.

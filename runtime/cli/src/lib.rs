@@ -11,10 +11,12 @@ mod export;
 mod graph;
 mod house;
 mod logging;
+mod many;
 mod progress;
 mod record;
 mod recorded;
 mod run;
+mod stop;
 mod timing;
 
 use std::process::ExitCode;

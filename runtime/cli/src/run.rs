@@ -2,10 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -16,9 +13,10 @@ use sideline_graph::{Diagnostic, Flow, Overrides, ProcessKind};
 
 use crate::{
     args::{Run, Setting},
-    control, house,
+    control, house, many,
     progress::{self, Show},
     record,
+    stop::Stop,
     timing::TimingFile,
 };
 
@@ -42,8 +40,35 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
             options.what
         )));
     }
+    if let Some(inputs) = many::inputs(&options.input)? {
+        return many::run(options, inputs, registry);
+    }
+    let (flow, models) = prepare(options, options.input.first().map(String::as_str), registry)?;
+    warn(&flow);
+    let name = run_name();
+    let folder = folder(options, &flow, &name);
+    let started = Started { name: &name, folder: &folder, stop: None };
+    let report = embedded(&flow, registry, models, &started, options.limit(), options.progress)?;
+    if options.json {
+        let text = serde_json::to_string_pretty(&report).or_fail(Failure::Output, || "the report")?;
+        progress::say(&(text + "\n"));
+    } else {
+        progress::say(&format!("{}results: {}\n", report.table(), folder.display()));
+    }
+    match &report.failure {
+        Some(failure) => Err(failure.clone()),
+        None => Ok(0),
+    }
+}
+
+/// Reads the flow for one input, and looks for its models.
+///
+/// # Errors
+/// Whatever keeps it from starting.
+pub fn prepare(options: &Run, input: Option<&str>, registry: &Registry) -> Result<(Flow, Models)> {
+    let path = Path::new(&options.what);
     let mut overrides = overrides(path, &options.set, options.mode.map(Into::into));
-    overrides.input.clone_from(&options.input);
+    overrides.input = input.map(Into::into);
     overrides.device = options.device.map(Into::into);
     let mut shown = None;
     if let Some(port) = options.preview {
@@ -57,28 +82,21 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
     }
     let models = house::models(path);
     let missing = flow.check_models(&models);
-    if !missing.is_empty() {
-        return Err(join(&missing, Failure::Model));
-    }
+    if missing.is_empty() { Ok((flow, models)) } else { Err(join(&missing, Failure::Model)) }
+}
+
+/// Prints the warnings of a flow.
+pub fn warn(flow: &Flow) {
     for warning in flow.diagnostics.iter().filter(|p| !p.dora_only) {
         eprintln!("{warning}");
     }
-    let run = run_name();
-    let folder = match &options.output {
+}
+
+/// The folder for the results of a run of that name.
+pub fn folder(options: &Run, flow: &Flow, name: &str) -> PathBuf {
+    match &options.output {
         Some(folder) => folder.clone(),
-        None => runs(&flow, flow.run_dir.as_deref()).join(format!("{}-{run}", flow.name)),
-    };
-    let limit = Limit { frames: options.frames, duration: options.duration };
-    let report = embedded(&flow, registry, models, &run, &folder, limit, options.progress)?;
-    if options.json {
-        let text = serde_json::to_string_pretty(&report).or_fail(Failure::Output, || "the report")?;
-        progress::say(&(text + "\n"));
-    } else {
-        progress::say(&format!("{}results: {}\n", report.table(), folder.display()));
-    }
-    match &report.failure {
-        Some(failure) => Err(failure.clone()),
-        None => Ok(0),
+        None => runs(flow, flow.run_dir.as_deref()).join(format!("{}-{name}", flow.name)),
     }
 }
 
@@ -135,7 +153,7 @@ pub fn join(problems: &[Diagnostic], failure: Failure) -> Error {
 }
 
 /// A name that sorts by time and is not given twice.
-fn run_name() -> String {
+pub fn run_name() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days as i64);
@@ -162,16 +180,26 @@ fn civil(days: i64) -> (i64, u32, u32) {
     (yoe + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// What a run is called, where it leaves its results, and what else may end it.
+pub struct Started<'a> {
+    /// Name of the run.
+    pub name: &'a str,
+    /// Its folder.
+    pub folder: &'a Path,
+    /// The signals of the process, where they end more than this run.
+    pub stop: Option<&'a Stop>,
+}
+
 /// Runs a whole flow here.
 pub fn embedded(
     flow: &Flow,
     registry: &Registry,
     models: Models,
-    run: &str,
-    folder: &Path,
+    started: &Started<'_>,
     limit: Limit,
     show: Show,
 ) -> Result<Report> {
+    let Started { name: run, folder, stop } = *started;
     let plan = flow.plan_embedded().map_err(|problems| {
         let mut error = join(&problems, Failure::Config);
         if !on_path("dora") {
@@ -202,11 +230,15 @@ pub fn embedded(
             return Err(error);
         }
     };
-    stop_on_signal(&running)?;
+    match stop {
+        Some(stop) => stop.ends(&running),
+        None => Stop::listen()?.ends(&running),
+    }
     let server = listen(flow, run, folder, &running);
     let report = std::thread::scope(|scope| {
         let waiter = scope.spawn(|| running.wait());
-        progress::follow(&running, show, limit.frames, || waiter.is_finished());
+        let frames = limit.frames.map(|frames| frames * running.streams() as u64);
+        progress::follow(&running, show, frames, || waiter.is_finished());
         waiter.join()
     })
     .map_err(|_| Error::other("the waiting thread panicked; the message is above"))?;
@@ -253,27 +285,6 @@ fn finish(running: Arc<Running>, timing: TimingFile) {
     if let Err(error) = timing.finish() {
         tracing::warn!(%error, "timing.parquet is not complete");
     }
-}
-
-/// Ctrl-C and a polite kill end the run in order; a second one ends the process.
-fn stop_on_signal(running: &Arc<Running>) -> Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM])
-        .or_fail(Failure::Other, || "signals")?;
-    let running = Arc::downgrade(running);
-    let seen = AtomicUsize::new(0);
-    let handler = move || {
-        for _ in signals.forever() {
-            if seen.fetch_add(1, Ordering::Relaxed) > 0 {
-                std::process::exit(130);
-            }
-            match running.upgrade() {
-                Some(running) => running.stop(),
-                None => std::process::exit(130),
-            }
-        }
-    };
-    std::thread::Builder::new().name("signals".into()).spawn(handler).or_fail(Failure::Other, || "signals")?;
-    Ok(())
 }
 
 /// Runs one node of a dora flow: what the descriptor says of it decides what it is.

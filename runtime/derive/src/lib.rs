@@ -2,12 +2,18 @@
 //!
 //! The struct's first line of documentation says what the operator does, each field's documentation what raising or
 //! lowering the value does. `#[config(default = .., live, range(least, greatest))]` gives the default, marks the value
-//! as one that may change while the graph runs, and bounds it. A field without a default must be given.
+//! as one that may change while the graph runs, and bounds it. A field without a default must be given; a field
+//! `r#loop` is the key `loop`. `#[config(instead_of = "other")]` marks one of two keys of which only one may be set.
+//! `#[config(check = path)]` on the struct names a `fn(&Self) -> Vec<(&'static str, String)>`: what is wrong with values
+//! that are right each by itself, a key and a sentence.
 #![forbid(unsafe_code)]
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
-use syn::{Data, DeriveInput, Expr, ExprLit, Field, Fields, Lit, Meta, Token, parenthesized, spanned::Spanned};
+use syn::{
+    Data, DeriveInput, Expr, ExprLit, Field, Fields, Lit, LitStr, Meta, Path, Token, ext::IdentExt, parenthesized,
+    spanned::Spanned,
+};
 
 /// See the crate's documentation.
 #[proc_macro_derive(Config, attributes(config))]
@@ -22,6 +28,7 @@ struct Options {
     default: Option<Expr>,
     live: bool,
     range: Option<(Expr, Expr)>,
+    instead_of: Option<LitStr>,
 }
 
 fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
@@ -46,7 +53,7 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     let mut idents = Vec::new();
     for (i, field) in fields.iter().enumerate() {
         let ident = field.ident.as_ref().expect("named fields have names");
-        let key = ident.to_string();
+        let key = ident.unraw().to_string();
         let about = documentation(&field.attrs);
         if about.is_empty() {
             return Err(syn::Error::new(
@@ -74,13 +81,27 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             Some((least, greatest)) => quote!(::core::option::Option::Some((#least as f64, #greatest as f64))),
             None => quote!(::core::option::Option::None),
         };
+        let instead_of = match &options.instead_of {
+            Some(other) => quote!(::core::option::Option::Some(#other)),
+            None => quote!(::core::option::Option::None),
+        };
         keys.push(quote!(::sideline_api::config::Key {
             name: #key, about: #about, kind: #kind, default: #default, live: #live, range: #range,
+            instead_of: #instead_of,
         }));
         reads.push(quote!(let #ident = ::sideline_api::config::read_field::<#ty>(values, &keys[#i], &mut problems);));
         writes.push(quote!((#key, ::sideline_api::serde_json::to_value(&self.#ident).unwrap_or_default())));
         idents.push(ident);
     }
+    let checked = match check(&input.attrs)? {
+        Some(check) => quote! {
+            let wrong = #check(&config);
+            if !wrong.is_empty() {
+                return ::core::result::Result::Err(::sideline_api::config::place(wrong, values));
+            }
+        },
+        None => quote!(),
+    };
     Ok(quote! {
         impl ::sideline_api::config::Config for #name {
             const ABOUT: &'static str = #about;
@@ -96,7 +117,9 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
                 #(#reads)*
                 match (#(#idents,)*) {
                     (#(::core::option::Option::Some(#idents),)*) if problems.is_empty() => {
-                        ::core::result::Result::Ok(Self { #(#idents),* })
+                        let config = Self { #(#idents),* };
+                        #checked
+                        ::core::result::Result::Ok(config)
                     }
                     #[allow(unreachable_patterns)]
                     _ => ::core::result::Result::Err(problems),
@@ -123,13 +146,32 @@ fn options(field: &Field) -> syn::Result<Options> {
                 let least = content.parse()?;
                 content.parse::<Token![,]>()?;
                 options.range = Some((least, content.parse()?));
+            } else if meta.path.is_ident("instead_of") {
+                options.instead_of = Some(meta.value()?.parse()?);
             } else {
-                return Err(meta.error("expected `default = ..`, `live` or `range(least, greatest)`"));
+                return Err(
+                    meta.error("expected `default = ..`, `live`, `range(least, greatest)` or `instead_of = \"key\"`")
+                );
             }
             Ok(())
         })?;
     }
     Ok(options)
+}
+
+/// The function named by `#[config(check = path)]` on the struct.
+fn check(attributes: &[syn::Attribute]) -> syn::Result<Option<Path>> {
+    let mut check = None;
+    for attribute in attributes.iter().filter(|a| a.path().is_ident("config")) {
+        attribute.parse_nested_meta(|meta| {
+            if !meta.path.is_ident("check") {
+                return Err(meta.error("expected `check = path`"));
+            }
+            check = Some(meta.value()?.parse()?);
+            Ok(())
+        })?;
+    }
+    Ok(check)
 }
 
 /// The documentation comment, lines joined.

@@ -1,11 +1,14 @@
 //! The window of one source: the only place where a frame may be forgotten.
 //!
-//! The reader thread offers decoded frames; the source's lane admits them while fewer than `window` are in flight. When
-//! the window is full, `live` keeps only the newest offer and counts the others as forgotten, `complete` makes the
-//! reader wait. Rows that outlive their frame, as sound does, are carried over from a forgotten offer to the newer one.
+//! Reader threads, one for each stream of the source, offer decoded frames; the source's lane admits them while fewer
+//! than `window` are in flight. When the window is full, `live` keeps only the newest offer of each stream and counts the
+//! others as forgotten, `complete` makes the readers wait. Rows that outlive their frame, as sound does, are carried over
+//! from a forgotten offer to the newer one.
+//!
+//! The window is the source's, not the stream's: what is in flight bounds memory and latency, and the graph behind it is
+//! one. Frames enter it fairly (see [`Offers`]), so that every stream moves as long as the window does.
 
 use std::{
-    collections::VecDeque,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -13,56 +16,35 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sideline_api::{Body, Captured, Closing, Header, Mode, OutputPort, Payload, PortType, Result, StreamName, table};
+use sideline_api::{Captured, Closing, Error, Header, Mode, OutputPort, Result, StreamName};
 
-/// Frames a reader may decode ahead in `complete` mode, so that decoding and processing overlap.
-const AHEAD: usize = 2;
+use crate::offers::Offers;
+pub use crate::offers::StreamCounts;
 
 /// Ends a run on purpose after so many frames or so much media time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limit {
-    /// Frames admitted per source.
+    /// Frames admitted of each stream.
     pub frames: Option<u64>,
-    /// Media time after the first frame.
+    /// Media time after the first frame of each stream.
     pub duration: Option<Duration>,
 }
 
 /// See the [module](self).
 pub struct Gate {
     name: StreamName,
-    mode: Mode,
     window: u64,
-    limit: Limit,
     stop: Arc<AtomicBool>,
-    /// Numbers of the outputs whose rows outlive their frame.
-    carried: Vec<usize>,
     state: Mutex<State>,
     room: Condvar,
 }
 
 struct State {
-    offers: VecDeque<Captured>,
-    /// Set once the reader is done: how it ended.
-    reader: Option<Result<()>>,
-    /// What the reader had left when it was done.
-    closing: Vec<Closing>,
-    streams: Vec<Stream>,
-    decoded: u64,
+    offers: Offers,
     admitted: u64,
-    forgotten: u64,
     leaves: Vec<Leaf>,
     moved: Instant,
-    limited: bool,
     ended: bool,
-}
-
-struct Stream {
-    name: StreamName,
-    session: u32,
-    frames: u64,
-    first_pts: i64,
-    last_pts: i64,
-    captured: i64,
 }
 
 /// How far a leaf is.
@@ -93,7 +75,7 @@ pub enum Admission {
 /// What a source did, for the report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GateCounts {
-    /// Frames the reader decoded.
+    /// Frames its readers decoded.
     pub decoded: u64,
     /// Frames that entered the graph.
     pub admitted: u64,
@@ -116,22 +98,13 @@ impl Gate {
         let leaves = leaves.into_iter().map(|node| Leaf { node, finished: 0 }).collect();
         Gate {
             name: name.into(),
-            mode,
             window: window.max(1) as u64,
-            limit,
             stop,
-            carried: vec![],
             state: Mutex::new(State {
-                offers: VecDeque::new(),
-                reader: None,
-                closing: vec![],
-                streams: vec![],
-                decoded: 0,
+                offers: Offers::new(mode, limit),
                 admitted: 0,
-                forgotten: 0,
                 leaves,
                 moved: Instant::now(),
-                limited: false,
                 ended: false,
             }),
             room: Condvar::new(),
@@ -139,9 +112,8 @@ impl Gate {
     }
 
     /// The source's outputs: rows of carried tables are not forgotten with their frame.
-    pub fn carrying(mut self, outputs: &[OutputPort]) -> Self {
-        let carried = |port: &OutputPort| matches!(port.ty, PortType::Table(table) if table.carried);
-        self.carried = (0..outputs.len()).filter(|i| carried(&outputs[*i])).collect();
+    pub fn carrying(self, outputs: &[OutputPort]) -> Self {
+        self.lock().offers.carry(outputs);
         self
     }
 
@@ -149,62 +121,36 @@ impl Gate {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The reader has a frame. False: no more are wanted.
-    pub fn offer(&self, mut captured: Captured) -> bool {
+    /// The source is made: so many readers, with the names of their streams where they are known.
+    pub fn open(&self, streams: Vec<Option<StreamName>>) {
+        self.lock().offers.open(streams);
+    }
+
+    /// A reader has a frame. False: no more are wanted of it.
+    pub fn offer(&self, reader: usize, captured: Captured) -> bool {
         let mut state = self.lock();
-        if self.mode == Mode::Complete {
-            while state.offers.len() >= AHEAD && !self.stopping(&state) {
-                state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
+        let wanted = |state: &State| state.offers.wanted(reader) && !self.stop.load(Ordering::Relaxed);
+        while state.offers.full(reader) && wanted(&state) {
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        if self.stopping(&state) {
-            return false;
+        let wanted = wanted(&state);
+        if wanted {
+            state.offers.push(reader, captured);
         }
-        state.decoded += 1;
-        if self.mode == Mode::Live {
-            state.forgotten += state.offers.len() as u64;
-            for older in state.offers.drain(..).rev() {
-                self.carry_over(&older, &mut captured);
-            }
-        }
-        state.offers.push_back(captured);
-        true
+        wanted
     }
 
-    /// Puts the rows of a frame that is forgotten, where they outlive it, before those of a newer one of its stream.
-    fn carry_over(&self, older: &Captured, newer: &mut Captured) {
-        if older.stream != newer.stream {
-            return;
-        }
-        for at in &self.carried {
-            let (Some(Body::Data(Payload::Table(before))), Some(Body::Data(Payload::Table(now)))) =
-                (older.outputs.get(*at), newer.outputs.get_mut(*at))
-            else {
-                continue;
-            };
-            match table::concat(&[before.clone(), now.clone()]) {
-                Ok(both) => *now = both,
-                // Of another type than the output's: the check of its first message tells.
-                Err(error) => tracing::warn!(%error, stream = &*older.stream, "rows of a forgotten frame are lost"),
-            }
-        }
+    /// What a reader has left after its last frame; told before it is done.
+    pub fn closing(&self, reader: usize, closing: Vec<Closing>) {
+        self.lock().offers.closing(reader, closing);
     }
 
-    fn stopping(&self, state: &State) -> bool {
-        state.limited || self.stop.load(Ordering::Relaxed)
+    /// A reader is done.
+    pub fn reader_ended(&self, reader: usize, how: Result<()>) {
+        self.lock().offers.ended(reader, how);
     }
 
-    /// What the reader has left after its last frame; told before it is done.
-    pub fn closing(&self, closing: Vec<Closing>) {
-        self.lock().closing = closing;
-    }
-
-    /// The reader is done.
-    pub fn reader_ended(&self, how: Result<()>) {
-        self.lock().reader = Some(how);
-    }
-
-    /// Wakes a reader that waits for room, so that it sees a stop.
+    /// Wakes readers that wait for room, so that they see a stop.
     pub fn wake(&self) {
         // The lock orders this after a reader's look at the stop flag.
         drop(self.lock());
@@ -220,77 +166,26 @@ impl Gate {
         if state.admitted.saturating_sub(finished) >= self.window {
             return Admission::Wait;
         }
-        if self.stop.load(Ordering::Relaxed) || state.limited {
+        if self.stop.load(Ordering::Relaxed) {
             // What waits at the gate was decoded, and is not wanted any more.
-            state.forgotten += state.offers.len() as u64;
-            state.offers.clear();
-            self.room.notify_all();
+            state.offers.close();
         }
-        let Some(captured) = state.offers.pop_front() else {
+        let next = state.offers.next();
+        self.room.notify_all();
+        let Some((header, captured)) = next else {
             // After a stop or a limit the graph ends without waiting for a reader that may hang in a camera.
-            let over = state.reader.is_some() || self.stopping(state);
-            if !over || state.ended {
+            if !state.offers.over() || state.ended {
                 return Admission::Wait;
             }
             state.ended = true;
             state.moved = Instant::now();
-            let forgotten = state.forgotten;
-            let mut headers: Vec<Header> = state.streams.iter().map(|stream| stream.end(forgotten)).collect();
-            if headers.is_empty() {
-                let stream = self.name.clone();
-                headers.push(Header { stream, session: 0, frame: 0, pts: 0, captured: 0, forgotten });
-            }
-            // What was stopped ends where it was stopped.
-            let closing = if self.stopping(state) { vec![] } else { std::mem::take(&mut state.closing) };
-            return Admission::End(headers, closing);
+            return Admission::End(state.offers.ends(&self.name), state.offers.rest());
         };
-        self.room.notify_all();
-        let at = match state.streams.iter().position(|stream| stream.name == captured.stream) {
-            Some(at) => at,
-            None => {
-                state.streams.push(Stream {
-                    name: captured.stream.clone(),
-                    session: captured.session,
-                    frames: 0,
-                    first_pts: captured.pts,
-                    last_pts: captured.pts,
-                    captured: captured.captured,
-                });
-                state.streams.len() - 1
-            }
-        };
-        let stream = &mut state.streams[at];
-        // Media time never goes back; some live sources repeat a stamp.
-        let pts = captured.pts.max(stream.last_pts);
-        let passed = (pts - stream.first_pts).max(0) as u128;
-        if self.limit.duration.is_some_and(|most| passed >= most.as_nanos()) {
-            state.limited = true;
-            state.forgotten += 1;
-            self.room.notify_all();
-            drop(guard);
-            return self.admit();
-        }
-        let header = Header {
-            stream: stream.name.clone(),
-            session: captured.session,
-            frame: stream.frames,
-            pts,
-            captured: captured.captured,
-            forgotten: state.forgotten,
-        };
-        stream.frames += 1;
-        stream.last_pts = pts;
-        stream.session = captured.session;
-        stream.captured = captured.captured;
         if state.admitted <= finished {
             // The window was empty: standing still until now was not a stall.
             state.moved = Instant::now();
         }
         state.admitted += 1;
-        if self.limit.frames.is_some_and(|most| state.admitted >= most) {
-            state.limited = true;
-            self.room.notify_all();
-        }
         Admission::Frame(header, captured)
     }
 
@@ -329,48 +224,39 @@ impl Gate {
         state.ended && state.leaves.iter().all(|leaf| leaf.finished == CLOSED)
     }
 
-    /// The counts so far.
+    /// The counts so far, of all streams together.
     pub fn counts(&self) -> GateCounts {
         let state = self.lock();
-        GateCounts {
-            decoded: state.decoded,
-            admitted: state.admitted,
-            forgotten: state.forgotten,
-            finished: state.leaves.iter().map(|leaf| leaf.finished).min().unwrap_or(state.admitted).min(state.admitted),
+        let finished = state.leaves.iter().map(|leaf| leaf.finished).min().unwrap_or(state.admitted);
+        let mut counts = GateCounts { finished: finished.min(state.admitted), ..GateCounts::default() };
+        for (_, stream) in state.offers.counts() {
+            counts.decoded += stream.decoded;
+            counts.admitted += stream.admitted;
+            counts.forgotten += stream.forgotten;
         }
+        counts
     }
 
-    /// True when nothing more is wanted of the reader.
+    /// The counts of each stream so far.
+    pub fn streams(&self) -> Vec<(StreamName, StreamCounts)> {
+        self.lock().offers.counts()
+    }
+
+    /// True when nothing more is wanted of the readers.
     pub fn over(&self) -> bool {
         let state = self.lock();
-        state.ended && self.stopping(&state)
+        state.ended && state.offers.over()
     }
 
-    /// How the reader ended, if it did.
-    pub fn reader(&self) -> Option<Result<()>> {
-        self.lock().reader.clone()
+    /// How readers failed, if any did: one error, a line for each.
+    pub fn failure(&self) -> Option<Error> {
+        self.lock().offers.failure()
     }
 
     /// Frames still at the gate are counted as forgotten: for runs that were cut short.
     pub fn abandon(&self) {
-        let mut state = self.lock();
-        state.forgotten += state.offers.len() as u64;
-        state.offers.clear();
-        state.limited = true;
+        self.lock().offers.close();
         self.room.notify_all();
-    }
-}
-
-impl Stream {
-    fn end(&self, forgotten: u64) -> Header {
-        Header {
-            stream: self.name.clone(),
-            session: self.session,
-            frame: self.frames,
-            pts: self.last_pts,
-            captured: self.captured,
-            forgotten,
-        }
     }
 }
 
@@ -378,12 +264,14 @@ impl Stream {
 mod tests {
     use super::*;
     use sideline_api::{
-        Table,
+        Body, OutputPort, Payload, PortType, Table,
         tables::{Audio, Count},
     };
 
     fn gate(mode: Mode, limit: Limit) -> Gate {
-        Gate::new("s", mode, 2, limit, Arc::default(), vec!["a".into(), "b".into()])
+        let gate = Gate::new("s", mode, 2, limit, Arc::default(), vec!["a".into(), "b".into()]);
+        gate.open(vec![None]);
+        gate
     }
 
     fn captured(pts: i64) -> Captured {
@@ -401,11 +289,11 @@ mod tests {
     fn a_full_window_forgets_all_but_the_newest_when_live() {
         let gate = gate(Mode::Live, Limit::default());
         for pts in 0..2 {
-            gate.offer(captured(pts));
+            gate.offer(0, captured(pts));
             assert_eq!(frame(&gate), Some((pts as u64, pts)));
         }
         for pts in 2..7 {
-            gate.offer(captured(pts));
+            gate.offer(0, captured(pts));
             assert_eq!(frame(&gate), None, "two frames are in flight");
         }
         assert!(!gate.finished(0, 1), "the edge is the least of all leaves");
@@ -424,7 +312,7 @@ mod tests {
             let sound = Audio::encode(&[Audio { start: pts, rate: 8000, channels: 1, samples: vec![pts as f32; 3] }]);
             let count = Count::encode(&[Count { frames: pts as u64, checksum: 0 }]);
             let outputs = [sound, count].map(|table| Body::Data(Payload::Table(Arc::new(table)))).to_vec();
-            gate.offer(Captured { outputs, ..captured(pts) });
+            gate.offer(0, Captured { outputs, ..captured(pts) });
         };
         let mut admitted = vec![];
         let mut admit = || {
@@ -448,24 +336,15 @@ mod tests {
     }
 
     #[test]
-    fn media_time_never_goes_back() {
-        let gate = Gate::new("s", Mode::Complete, 9, Limit::default(), Arc::default(), vec![]);
-        for pts in [5, 3] {
-            gate.offer(captured(pts));
-            assert_eq!(frame(&gate).map(|f| f.1), Some(5));
-        }
-    }
-
-    #[test]
     fn a_limit_ends_the_run_and_accounts_for_what_was_decoded() {
         let gate = gate(Mode::Complete, Limit { frames: Some(1), duration: None });
-        gate.offer(captured(0));
-        gate.offer(captured(1));
+        gate.offer(0, captured(0));
+        gate.offer(0, captured(1));
         assert!(frame(&gate).is_some());
         gate.finished(0, 1);
         gate.finished(1, 1);
         assert!(matches!(gate.admit(), Admission::End(headers, _) if headers[0].frame == 1));
-        assert!(!gate.offer(captured(2)), "no more are wanted");
+        assert!(!gate.offer(0, captured(2)), "no more are wanted");
         let counts = gate.counts();
         assert_eq!(counts.decoded, counts.admitted + counts.forgotten);
     }
@@ -473,7 +352,7 @@ mod tests {
     #[test]
     fn a_stall_names_the_last_leaf() {
         let gate = gate(Mode::Complete, Limit::default());
-        gate.offer(captured(0));
+        gate.offer(0, captured(0));
         assert!(gate.stalled(Duration::ZERO).is_none(), "nothing in flight");
         assert!(frame(&gate).is_some());
         gate.finished(0, 1);

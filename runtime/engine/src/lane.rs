@@ -304,7 +304,7 @@ impl Lane {
                         }
                         shared.send(targets, What::Closed { excused: false }, now, self.number, local);
                     }
-                    if of.stops_run && matches!(of.gate.reader(), Some(Err(_))) {
+                    if of.stops_run && of.gate.failure().is_some() {
                         shared.stop_sources();
                     }
                     self.sources.remove(at);

@@ -1,6 +1,6 @@
 //! Runs a plan in one process: threads, queues, window, counts, metrics.
 //!
-//! Every source has a reader thread, which decodes, and a [gate](gate), which admits. Every lane of the plan is one thread
+//! Every stream has a reader thread, which decodes, and every source a [gate](gate), which admits. Every lane of the plan is one thread
 //! that owns its operators. A frame travels by hand-over inside a lane and by one post between lanes.
 #![forbid(unsafe_code)]
 
@@ -8,6 +8,7 @@ mod change;
 pub mod gate;
 mod lane;
 pub mod meter;
+mod offers;
 mod running;
 mod shared;
 mod start;

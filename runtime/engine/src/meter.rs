@@ -12,7 +12,7 @@ use sideline_api::{
     driver::{Outcome, Ran},
 };
 
-use crate::Change;
+use crate::{Change, gate::StreamCounts};
 
 /// Every how many frames the CPU time of a cheap operator is read: reading it costs more than many of them do.
 pub const CPU_SAMPLE: u64 = 32;
@@ -257,8 +257,29 @@ pub struct SourceReport {
     pub admitted: u64,
     /// Frames that did not, because the window was full, or the run was ended.
     pub forgotten: u64,
-    /// CPU seconds of the thread that decodes (a decoder's own threads are in the process's figure only).
+    /// The same for each of its streams.
+    pub streams: Vec<StreamReport>,
+    /// CPU seconds of the threads that decode (a decoder's own threads are in the process's figure only).
     pub cpu_s: f64,
+}
+
+/// What came of one stream.
+#[derive(Clone, Debug, Serialize)]
+pub struct StreamReport {
+    /// Its name.
+    pub stream: String,
+    /// Frames decoded: admitted + forgotten.
+    pub decoded: u64,
+    /// Frames that entered the graph.
+    pub admitted: u64,
+    /// Frames that did not.
+    pub forgotten: u64,
+}
+
+impl From<(StreamName, StreamCounts)> for StreamReport {
+    fn from((stream, StreamCounts { decoded, admitted, forgotten }): (StreamName, StreamCounts)) -> Self {
+        StreamReport { stream: stream.to_string(), decoded, admitted, forgotten }
+    }
 }
 
 /// How a run ended.
@@ -314,6 +335,12 @@ impl Report {
                 "{}: {} decoded = {} admitted + {} forgotten\n",
                 source.node, source.decoded, source.admitted, source.forgotten
             );
+            for of in source.streams.iter().filter(|_| source.streams.len() > 1) {
+                text += &format!(
+                    "  {}: {} decoded = {} admitted + {} forgotten\n",
+                    of.stream, of.decoded, of.admitted, of.forgotten
+                );
+            }
         }
         if !self.nodes.is_empty() {
             text += &format!(

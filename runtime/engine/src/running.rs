@@ -15,7 +15,7 @@ use sideline_graph::plan::{Plan, RemoteLeaf};
 
 use crate::{
     Change, gate,
-    meter::{self, NodeReport, Quantiles, Report, SourceReport, Status},
+    meter::{self, NodeReport, Quantiles, Report, SourceReport, Status, StreamReport},
     shared::{Delivery, Shared, Target, What, Window},
     start::local_leaves,
 };
@@ -61,6 +61,11 @@ impl Running {
     /// The plan that runs.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Streams of all sources here, as far as they are known.
+    pub fn streams(&self) -> usize {
+        self.shared.gates.iter().map(|of| of.gate.streams().len().max(1)).sum()
     }
 
     /// A message of border input number `input` has come.
@@ -261,7 +266,7 @@ impl Running {
     fn report(&self) -> Report {
         for of in &self.shared.gates {
             of.gate.abandon();
-            if let Some(Err(error)) = of.gate.reader() {
+            if let Some(error) = of.gate.failure() {
                 self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             }
         }
@@ -276,6 +281,7 @@ impl Running {
                     decoded: counts.decoded,
                     admitted: counts.admitted,
                     forgotten: counts.forgotten,
+                    streams: of.gate.streams().into_iter().map(StreamReport::from).collect(),
                     cpu_s: self.shared.meter(of.node).cpu.as_secs_f64(),
                 }
             })

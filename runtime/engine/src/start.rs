@@ -141,11 +141,14 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
         let handle = spawn(&format!("{id} reader"), move || {
             let _exit = Exit(exited, at);
             let result = make(&values, &resources);
+            if let Ok(sources) = &result {
+                shared.gates[gate].gate.open(sources.iter().map(|source| source.stream()).collect());
+            }
             let _ = ready.send((id.clone(), result.as_ref().map(|_| ()).map_err(Clone::clone)));
-            if let Ok(mut source) = result {
+            if let Ok(sources) = result {
                 // The channel closes when every node is ready; a failed start has set the stop flag by then.
                 let _ = gone.recv();
-                read(&shared, gate, &id, &mut *source, &cx);
+                read_all(&shared, gate, &id, sources, &cx);
             }
         })?;
         threads.push((format!("{} reader", plan.nodes[of.node].id), handle));
@@ -213,8 +216,28 @@ fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>
         .map_err(|e| Error::other(format!("cannot start a thread for `{name}`: {e}")))
 }
 
-/// The reader thread of a source.
-fn read(shared: &Shared, gate: usize, id: &str, source: &mut dyn RunnableSource, cx: &SourceContext) {
+/// The reader threads of a source: this one, and one more for each stream beyond the first.
+fn read_all(shared: &Shared, gate: usize, id: &str, sources: Vec<Box<dyn RunnableSource>>, cx: &SourceContext) {
+    std::thread::scope(|scope| {
+        let mut sources = sources.into_iter().enumerate();
+        let first = sources.next();
+        for (reader, mut source) in sources {
+            let name: String =
+                format!("{id} {}", source.stream().as_deref().unwrap_or("reader")).chars().take(15).collect();
+            let work = move || read(shared, gate, reader, id, &mut *source, cx);
+            if let Err(cause) = std::thread::Builder::new().name(name).spawn_scoped(scope, work) {
+                let error = Error::other(format!("node `{id}`: cannot start a thread: {cause}"));
+                shared.gates[gate].gate.reader_ended(reader, Err(error));
+            }
+        }
+        if let Some((reader, mut source)) = first {
+            read(shared, gate, reader, id, &mut *source, cx);
+        }
+    });
+}
+
+/// Reads one stream to its end.
+fn read(shared: &Shared, gate: usize, reader: usize, id: &str, source: &mut dyn RunnableSource, cx: &SourceContext) {
     let of = &shared.gates[gate];
     let mut how = Ok(());
     while !cx.stopping() {
@@ -222,18 +245,18 @@ fn read(shared: &Shared, gate: usize, id: &str, source: &mut dyn RunnableSource,
             .unwrap_or_else(|_| Err(Error::input("panicked; the message is above")));
         match next {
             Ok(Some(captured)) => {
-                if !of.gate.offer(captured) {
+                if !of.gate.offer(reader, captured) {
                     break;
                 }
                 shared.wake(of.lane);
             }
             Ok(None) => {
-                offer_rest(of, source, cx);
+                offer_rest(of, reader, source, cx);
                 break;
             }
             Err(error) => {
                 how = Err(error.at(format!("node `{id}`")));
-                offer_rest(of, source, cx);
+                offer_rest(of, reader, source, cx);
                 break;
             }
         }
@@ -242,20 +265,20 @@ fn read(shared: &Shared, gate: usize, id: &str, source: &mut dyn RunnableSource,
         .unwrap_or_else(|_| Err(Error::input("panicked while closing; the message is above")));
     how = how.and(closed.map_err(|error| error.at(format!("node `{id}`"))));
     if let Err(error) = &how {
-        // The report tells it, perhaps much later: other sources may go on.
+        // The report tells it, perhaps much later: other streams and sources may go on.
         tracing::error!(target: "sideline::failure", message = %error);
     }
-    shared.meter(of.node).cpu = meter::thread_cpu();
-    of.gate.reader_ended(how);
+    shared.meter(of.node).cpu += meter::thread_cpu();
+    of.gate.reader_ended(reader, how);
     shared.wake(of.lane);
 }
 
 /// Hands the gate what is left after the last frame, unless the run was stopped before.
-fn offer_rest(of: &GateOf, source: &mut dyn RunnableSource, cx: &SourceContext) {
+fn offer_rest(of: &GateOf, reader: usize, source: &mut dyn RunnableSource, cx: &SourceContext) {
     if !cx.stopping() {
         // One that panics here has nothing left; its panic in `next`, if it did, is told already.
         let rest = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| source.closing()));
-        of.gate.closing(rest.unwrap_or_default());
+        of.gate.closing(reader, rest.unwrap_or_default());
     }
 }
 

@@ -43,6 +43,9 @@ struct NumbersConfig {
     /// Name of the stream.
     #[config(default = "main")]
     stream: String,
+    /// How many streams: `main`, `main1`, ..., each of one frame less than the one before.
+    #[config(default = 1)]
+    streams: u64,
 }
 
 struct Numbers(NumbersConfig, u64);
@@ -55,6 +58,14 @@ impl Source for Numbers {
     fn new(config: NumbersConfig, _: &Resources) -> Result<Self> {
         assert!(config.fault != "new-panics", "made wrongly");
         Ok(Numbers(config, 0))
+    }
+    fn open(config: NumbersConfig, resources: &Resources) -> Result<Vec<Self>> {
+        let stream = |i| NumbersConfig {
+            stream: if i == 0 { config.stream.clone() } else { format!("{}{i}", config.stream) },
+            frames: config.frames - i,
+            ..config.clone()
+        };
+        (0..config.streams).map(|i| Self::new(stream(i), resources)).collect()
     }
     fn next(&mut self, cx: &SourceContext) -> Result<Option<Captured>> {
         let i = self.1;
@@ -176,6 +187,8 @@ impl Release {
 
 /// Run, frame, and why there was no data, of every input of every frame.
 static NOTES: Mutex<Vec<(String, u64, Option<String>)>> = Mutex::new(Vec::new());
+/// Run and stream of every note.
+static STREAMS: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 static CLOSED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 impl Operator for Notes {
@@ -194,6 +207,7 @@ impl Operator for Notes {
                 Some(Body::Skipped(reason)) => Some(reason.to_string()),
                 _ => Some(format!("{} is absent", port.name)),
             };
+            STREAMS.lock().unwrap().push((self.0.clone(), cx.header.stream.to_string()));
             NOTES.lock().unwrap().push((self.0.clone(), cx.header.frame, reason));
         }
         Ok(())
@@ -633,4 +647,58 @@ fn a_module_s_id_means_every_operator_in_it_and_a_refusal_leaves_them_all() {
     running.stop();
     let report = running.wait();
     assert_eq!(report.changes.len(), 5, "{:?}", report.changes);
+}
+
+/// A source of three streams, and what its streams were in the order of the notes.
+fn streams(run: &str, mode: Mode, numbers: impl Into<Values>, limit: Limit) -> (Report, Vec<String>) {
+    let mut numbers: Values = numbers.into();
+    numbers.set("streams", 3, sideline_api::config::Origin::CommandLine);
+    let sketch = Sketch::new(mode).node("numbers", "numbers", numbers, &[]).node(
+        "notes",
+        "notes",
+        Values::new(),
+        &[("a", "numbers", MAIN)],
+    );
+    let Ok(running) = start(sketch.0, &registry(), options(run, limit), None) else { panic!("no start") };
+    let report = running.wait();
+    let order = STREAMS.lock().unwrap().iter().filter(|note| note.0 == run).map(|note| note.1.clone()).collect();
+    (report, order)
+}
+
+#[test]
+fn complete_streams_take_turns_until_each_ends() {
+    let (report, order) = streams("turns", Mode::Complete, [("frames", 40)], Limit::default());
+    assert_eq!((report.status, report.reproducible), (Status::Done, true), "{:?}", report.failure);
+    let rounds = (0..38).flat_map(|_| ["main", "main1", "main2"]).chain(["main", "main1", "main"]);
+    assert_eq!(order, rounds.collect::<Vec<_>>());
+    let counts: Vec<_> =
+        report.sources[0].streams.iter().map(|s| (s.stream.as_str(), s.decoded, s.admitted, s.forgotten)).collect();
+    assert_eq!(counts, [("main", 40, 40, 0), ("main1", 39, 39, 0), ("main2", 38, 38, 0)]);
+    let limit = Limit { frames: Some(7), duration: None };
+    let (report, order) = streams("limited", Mode::Complete, [("frames", 40)], limit);
+    assert_eq!((report.status, order.len()), (Status::Done, 21), "{:?}", report.failure);
+    let duration = Limit { frames: None, duration: Some(Duration::from_millis(7)) };
+    assert_eq!(streams("timed", Mode::Complete, [("frames", 40)], duration).1.len(), 21);
+}
+
+#[test]
+fn live_every_stream_moves_and_has_books_of_its_own() {
+    let numbers = [("frames", 60), ("every_us", 300)];
+    let (report, _) = streams("live", Mode::Live, numbers, Limit::default());
+    assert_eq!(report.status, Status::Done, "{:?}", report.failure);
+    for (i, stream) in (0..).zip(&report.sources[0].streams) {
+        assert_eq!((stream.decoded, stream.admitted + stream.forgotten), (60 - i, 60 - i), "{stream:?}");
+        assert!(stream.admitted > 0, "{stream:?}");
+    }
+}
+
+#[test]
+fn streams_that_fail_leave_the_others_and_are_all_named() {
+    let (report, order) = streams("failing", Mode::Complete, [("fail_after", 20)], Limit::default());
+    assert_eq!((report.status, report.exit_code(), order.len()), (Status::Partial, 3, 60));
+    let lines = ["node `numbers`: the cable was pulled"; 3].join("\n");
+    assert_eq!(report.failure.unwrap().message, lines);
+    // `main` alone comes to 39.
+    let (report, order) = streams("one", Mode::Complete, [("frames", 40), ("fail_after", 39)], Limit::default());
+    assert_eq!((report.exit_code(), order.len()), (3, 39 + 39 + 38));
 }

@@ -9,7 +9,7 @@ use crate::{
     Diagnostic, Severity,
     files::{File, Files, What, Written, source_of},
     type_urn,
-    yaml::Yaml,
+    yaml::{Kind, Yaml},
 };
 
 /// Checks all names of all files.
@@ -20,6 +20,7 @@ pub(crate) fn check_names(files: &Files, registry: &Registry, found: &mut Vec<Di
         scope.check_outputs(found);
         scope.check_types(found);
         scope.check_path(found);
+        scope.check_env(found);
         if let What::Host { file, .. } = &written.what {
             scope.check_host(file, found);
         }
@@ -57,6 +58,22 @@ impl Scope<'_> {
             } else if let Some(text) = source_of(input).and_then(|from| self.source_problem(port, from)) {
                 found.push(self.error(name, format!("input `{port}`: {text}")));
             }
+        }
+    }
+
+    /// dora's `env:` holds single values; its own word for a list there names no key.
+    fn check_env(&self, found: &mut Vec<Diagnostic>) {
+        for (key, value) in self.written.node().get("env").map_or(&[][..], Yaml::map) {
+            let name = key.scalar().unwrap_or_default();
+            let text = match &value.kind {
+                Kind::Scalar(_) => continue,
+                Kind::List(_) => {
+                    let items: Vec<&str> = value.list().iter().map(|item| item.scalar().unwrap_or("...")).collect();
+                    format!("write a list as text: {name}: \"[{}]\"", items.join(", "))
+                }
+                Kind::Map(_) => "an `env:` holds single values: write a table into a file named by CONFIG".into(),
+            };
+            found.push(self.error(key, format!("key `{name}`: {text}")));
         }
     }
 

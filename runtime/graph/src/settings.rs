@@ -214,6 +214,14 @@ impl<'a> Settings<'a> {
             self.node_key(node, written, entry, (key, value), &mut settings, found);
         }
         self.overrides_of(written, entry, &mut settings, found);
+        for key in &entry.keys {
+            // Of two keys of which only one is set, the command line's wins, as it does over the same key.
+            if let (Some(other), Some((_, Origin::CommandLine))) = (key.instead_of, settings.values.get(key.name))
+                && settings.values.get(other).is_some_and(|(_, origin)| *origin != Origin::CommandLine)
+            {
+                settings.values.remove(other);
+            }
+        }
         for problem in (entry.check)(&settings.values) {
             let place = match &problem.origin {
                 Origin::File { path, line, column } => Place { file: Some(path.clone()), line: *line, column: *column },

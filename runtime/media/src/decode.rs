@@ -1,8 +1,9 @@
-//! The decoder of one file: frames in order of time, exact seeking, and an account of what was lost.
+//! The decoder of one file or device: frames in order of time, exact seeking, and an account of what was lost.
 
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use ff::{Packet, ffi, frame};
@@ -11,6 +12,7 @@ use sideline_api::{Error, Frame, Result};
 
 use crate::{
     audio::{Listener, Sound, SoundFormat},
+    device::{self, Device},
     info::{MediaInfo, Times},
     open::{Opened, open},
     picture::Pictures,
@@ -75,9 +77,25 @@ pub struct Losses {
     pub missing: Option<u64>,
 }
 
+/// How long a device may give no picture before it counts as gone.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How often a device without a picture is asked again.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// What is known of a device beyond a file's decoder.
+#[derive(Default)]
+struct Attached {
+    /// Asked while a picture is waited for.
+    stop: Option<Box<dyn Fn() -> bool + Send>>,
+    /// Why it gives no more pictures.
+    lost: Option<String>,
+}
+
 /// See the [module](self).
 pub struct Decoder {
     path: PathBuf,
+    /// For a device.
+    attached: Option<Attached>,
     options: DecodeOptions,
     info: MediaInfo,
     opened: Opened,
@@ -119,11 +137,25 @@ impl Decoder {
     pub fn open(path: impl AsRef<Path>, options: DecodeOptions) -> Result<Self> {
         let path = path.as_ref().to_owned();
         let opened = open(&path, &options)?;
+        Self::over(path, None, opened, options)
+    }
+
+    /// Opens a device: a camera, or a generator of libavdevice. Its frames come when it gives them, with its own times.
+    ///
+    /// # Errors
+    /// Says when there is no such device, it is in use, or may not be read.
+    pub fn device(device: &Device, options: DecodeOptions) -> Result<Self> {
+        let opened = device::open(device, &options)?;
+        Self::over(PathBuf::from(&device.address), Some(Attached::default()), opened, options)
+    }
+
+    fn over(path: PathBuf, attached: Option<Attached>, opened: Opened, options: DecodeOptions) -> Result<Self> {
         let stream = opened.input.stream(opened.stream).ok_or_else(|| Error::input("the video stream is gone"))?;
         let info = MediaInfo::read(&path.display().to_string(), &opened.input, &stream, &opened.decoder);
         let start = stream.start_time();
         // AVI holds decoding times alone: a first frame that others wait for has a later one than the stream's start.
-        let known = start != ffi::AV_NOPTS_VALUE && info.container != "avi";
+        // A device counts from when it was switched on: its first frame is the start.
+        let known = start != ffi::AV_NOPTS_VALUE && info.container != "avi" && attached.is_none();
         let times = known.then_some(Times { start, num: info.time_base.0, den: info.time_base.1 });
         Ok(Self {
             pictures: Pictures::new(info.rotation, options.size),
@@ -131,6 +163,7 @@ impl Decoder {
             heard_from: 0,
             ahead: VecDeque::new(),
             path,
+            attached,
             options,
             info,
             opened,
@@ -205,6 +238,24 @@ impl Decoder {
         }
     }
 
+    /// Nanoseconds from a frame to the next, by the declared rate and the limit of `fps`.
+    pub fn interval(&self) -> i64 {
+        let limit = self.options.fps.map_or(0, |fps| (1e9 / fps) as i64);
+        self.info.interval().max(limit)
+    }
+
+    /// A device that is waited for is given up when this says so; it is asked every millisecond.
+    pub fn stop_when(&mut self, stop: impl Fn() -> bool + Send + 'static) {
+        if let Some(attached) = &mut self.attached {
+            attached.stop = Some(Box::new(stop));
+        }
+    }
+
+    /// Why a device gives no more pictures; known at the end.
+    pub fn lost(&self) -> Option<&str> {
+        self.attached.as_ref()?.lost.as_deref()
+    }
+
     /// What was lost since the start or the last seek.
     pub fn losses(&self) -> Losses {
         let unheard = self.listener.as_ref().map_or(0, |listener| listener.undecodable);
@@ -215,7 +266,7 @@ impl Decoder {
     ///
     /// Counted where the file has an index of its frames; else estimated from its declared length.
     pub fn missing(&self) -> Option<u64> {
-        if !self.ended {
+        if !self.ended || self.attached.is_some() {
             return None;
         }
         let missing = match self.info.frames {
@@ -273,8 +324,11 @@ impl Decoder {
     /// Goes to a media time: the next frame is the first whose `pts_ns` is not less.
     ///
     /// # Errors
-    /// When the file ends before.
+    /// When the file ends before, or it is a device.
     pub fn seek(&mut self, ns: i64) -> Result<()> {
+        if self.attached.is_some() {
+            return Err(Error::config(format!("{}: a camera shows what is now", self.path.display())));
+        }
         // A container's seek may land late (MPEG-TS) or not at all (raw streams): go back further, then to the start.
         if self.times.is_none() {
             self.advance(&mut |_| ());
@@ -381,6 +435,23 @@ impl Decoder {
         false
     }
 
+    /// After a packet of a device could not be read: true when it is to be asked again.
+    fn waits(&mut self, cause: ff::Error, since: Instant) -> bool {
+        let Some(attached) = &mut self.attached else { return false };
+        if cause != (ff::Error::Other { errno: ff::error::EAGAIN }) {
+            attached.lost = (cause != ff::Error::Eof).then(|| cause.to_string());
+            return false;
+        }
+        if attached.stop.as_ref().is_some_and(|stop| stop()) {
+            return false;
+        }
+        let silent = since.elapsed() > SILENCE;
+        if silent {
+            attached.lost = Some(format!("no picture came for {} s", SILENCE.as_secs()));
+        }
+        !silent
+    }
+
     fn decoded(&mut self) {
         self.losses.decoded += 1;
         self.losses.damaged += u64::from(is_damaged(&self.frame));
@@ -407,9 +478,9 @@ impl Decoder {
             let _ = self.opened.decoder.send_eof();
             return;
         };
-        if let (Some(ticks), Some(times)) = (packet.dts().or(packet.pts()), self.times) {
-            before_packet(times.ns(ticks));
-        }
+        // Before the first frame of some files it is not known which time is their start.
+        let time = packet.dts().or(packet.pts()).zip(self.times);
+        before_packet(time.map_or(0, |(ticks, times)| times.ns(ticks)));
         // SAFETY: the packet is a valid AVPacket.
         let flags = unsafe { (*ff::packet::Ref::as_ptr(&packet)).flags };
         self.cut += u64::from(flags & ffi::AV_PKT_FLAG_DISCARD != 0);
@@ -424,13 +495,15 @@ impl Decoder {
     fn read(&mut self) -> bool {
         let mut packet = Packet::empty();
         let mut failures = 0;
+        let since = Instant::now();
         while !self.read_all {
             match packet.read(&mut self.opened.input) {
                 Ok(()) => break,
+                Err(cause) if self.waits(cause, since) => std::thread::sleep(LOOK),
                 // A stretch of noise: the demuxer finds its way behind it.
                 Err(ff::Error::InvalidData) if failures < 256 => failures += 1,
                 Err(cause) => {
-                    if cause != ff::Error::Eof {
+                    if cause != ff::Error::Eof && self.attached.is_none() {
                         tracing::warn!(file = %self.path.display(), %cause, "reading stopped before the end of the file");
                     }
                     self.read_all = true;
@@ -461,4 +534,28 @@ impl Decoder {
 fn is_damaged(frame: &frame::Video) -> bool {
     // SAFETY: the frame is a valid AVFrame. `is_corrupt` alone misses pictures that the decoder patched up.
     frame.is_corrupt() || unsafe { (*frame.as_ptr()).decode_error_flags } != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_without_a_picture_is_waited_for_until_a_stop_and_not_for_ever() {
+        let graph = Device { format: "lavfi".into(), address: "testsrc2".into(), size: None, fps: None };
+        let Ok(mut device) = Decoder::device(&graph, DecodeOptions::default()) else {
+            return println!("skipped: this FFmpeg has no `lavfi`");
+        };
+        let (nothing, now) = (ff::Error::Other { errno: ff::error::EAGAIN }, Instant::now());
+        assert!(device.waits(nothing, now));
+        device.stop_when(|| true);
+        assert!(!device.waits(nothing, now) && device.lost().is_none(), "a stop is no failure");
+        device.stop_when(|| false);
+        if let Some(long_ago) = now.checked_sub(SILENCE * 2) {
+            assert!(!device.waits(nothing, long_ago));
+            assert_eq!(device.lost(), Some("no picture came for 10 s"));
+        }
+        assert!(!device.waits(ff::Error::Other { errno: ff::error::ENODEV }, now));
+        assert_eq!(device.lost(), Some("No such device"));
+    }
 }

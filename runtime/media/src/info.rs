@@ -1,6 +1,6 @@
 //! What a file says of its video before anything is decoded.
 
-use ffmpeg_next::{Rational, Stream, codec, ffi, format};
+use ffmpeg_next::{Rational, Stream, codec, ffi, format, frame};
 use serde::Serialize;
 use sideline_api::Color;
 
@@ -126,9 +126,11 @@ fn declared_frames(input: &format::context::Input, stream: &Stream) -> Option<u6
     Some(u64::try_from(indexed).ok().filter(|indexed| *indexed > 0).map_or(declared, |indexed| indexed.min(declared)))
 }
 
+/// Bytes of a display matrix.
+const MATRIX: usize = 9 * size_of::<i32>();
+
 /// Degrees clockwise of the display matrix, to the nearest quarter turn.
 fn rotation(stream: &Stream) -> u16 {
-    const MATRIX: usize = 9 * size_of::<i32>();
     let mut size = 0;
     // SAFETY: the stream belongs to the open input; the matrix, where there is one, has nine numbers (checked).
     let counterclockwise = unsafe {
@@ -142,6 +144,23 @@ fn rotation(stream: &Stream) -> u16 {
         }
         ffi::av_display_rotation_get(data.cast::<i32>())
     };
+    quarter_turns(counterclockwise)
+}
+
+/// The same of a decoded picture: an image has no stream that could say.
+pub(crate) fn rotation_of(picture: &frame::Video) -> u16 {
+    // SAFETY: the frame is a valid AVFrame; the matrix, where there is one, has nine numbers (checked).
+    let counterclockwise = unsafe {
+        let data = ffi::av_frame_get_side_data(picture.as_ptr(), ffi::AVFrameSideDataType::AV_FRAME_DATA_DISPLAYMATRIX);
+        if data.is_null() || (*data).size < MATRIX {
+            return 0;
+        }
+        ffi::av_display_rotation_get((*data).data.cast::<i32>())
+    };
+    quarter_turns(counterclockwise)
+}
+
+fn quarter_turns(counterclockwise: f64) -> u16 {
     if counterclockwise.is_nan() {
         return 0;
     }

@@ -1,11 +1,14 @@
-//! Video and sound in and out: decode, seek, scale and encode, over the system's FFmpeg libraries.
+//! Video and sound in and out: files, cameras and folders of images; decode, seek, scale and encode, over the system's
+//! FFmpeg libraries.
 //!
 //! This crate and `runtime/inference` are the homes of `unsafe`; each block says why it holds. FFmpeg's own log is
 //! silenced: what goes wrong comes back as an error, a count or a warning of ours.
 
 mod audio;
 mod decode;
+pub mod device;
 pub mod encode;
+mod images;
 mod info;
 pub mod jpeg;
 mod open;
@@ -14,6 +17,7 @@ mod scale;
 
 pub use audio::{RATES, Sound, SoundFormat};
 pub use decode::{DecodeOptions, Decoded, Decoder, Losses, Threads};
+pub use images::{Image, Images, Picture};
 pub use info::MediaInfo;
 pub use scale::{Size, scale};
 

@@ -33,7 +33,7 @@ pub(crate) fn open(path: &Path, options: &DecodeOptions) -> Result<Opened> {
         Err(cause) => return Err(fail(format!("cannot be read: {cause}"))),
         Ok(found) if found.is_dir() => return Err(fail("is a folder; name a video file in it".into())),
         Ok(found) if !found.is_file() => {
-            return Err(fail("is a device or a pipe, not a file; record it to a file first".into()));
+            return Err(fail("is a pipe or a socket, not a file; record it to a file first".into()));
         }
         Ok(found) if found.len() == 0 => return Err(fail("is empty (0 bytes)".into())),
         Ok(_) => {}
@@ -60,6 +60,15 @@ pub(crate) fn open(path: &Path, options: &DecodeOptions) -> Result<Opened> {
     if matches!(input.format().name(), "tty" | "bin" | "xbin") {
         return Err(fail("is text, not a video".into()));
     }
+    set_up(input, options, &fail)
+}
+
+/// Starts the decoder of the video stream of an open file or device.
+pub(crate) fn set_up(
+    input: format::context::Input,
+    options: &DecodeOptions,
+    fail: &dyn Fn(String) -> Error,
+) -> Result<Opened> {
     let Some(stream) = best_video(&input) else {
         let has: Vec<&str> = input.streams().map(|s| s.parameters().id().name()).collect();
         if input.streams().any(|s| s.parameters().medium() == media::Type::Audio) {

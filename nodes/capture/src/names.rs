@@ -1,0 +1,68 @@
+//! What the entries of `sources` are called.
+
+use std::path::Path;
+
+use sideline_api::StreamName;
+
+/// Name and source of each entry: `NAME=PATH`, or a path alone, whose name without folder and ending is the stream's.
+///
+/// # Errors
+/// When there is none, one is without a name, or two are of one name.
+pub fn streams(sources: &[String]) -> Result<Vec<(StreamName, &str)>, String> {
+    if sources.is_empty() {
+        return Err("is an empty list: name at least one file, folder of images or camera".into());
+    }
+    let mut named: Vec<(StreamName, &str)> = vec![];
+    for entry in sources {
+        let (name, source) = match entry.split_once('=') {
+            // Where a slash comes first, the sign is part of the path.
+            Some((name, source)) if !name.contains('/') => (name.trim(), source.trim()),
+            _ => (Path::new(entry).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default(), entry.as_str()),
+        };
+        if name.is_empty() || source.is_empty() {
+            return Err(format!("`{entry}` gives a stream no name: write `NAME=PATH`"));
+        }
+        if let Some((_, other)) = named.iter().find(|(other, _)| **other == *name) {
+            return Err(format!(
+                "`{other}` and `{source}` are both named `{name}`: name them yourself, as in `left={other}`"
+            ));
+        }
+        named.push((name.into(), source));
+    }
+    Ok(named)
+}
+
+/// True for `rtsp://...` and its like.
+pub fn is_address(source: &str) -> bool {
+    source.split_once("://").is_some_and(|(scheme, _)| {
+        !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+.-".contains(c))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(entries: &[&str]) -> Result<Vec<(String, String)>, String> {
+        let entries: Vec<String> = entries.iter().map(ToString::to_string).collect();
+        streams(&entries).map(|s| s.into_iter().map(|(name, source)| (name.to_string(), source.into())).collect())
+    }
+
+    #[test]
+    fn a_stream_is_named_by_its_entry_or_by_its_file() {
+        let named = of(&["clips/a.b.mp4", "left=/dev/video0", "/dev/video1", "pictures/", "./x=y/1.mp4"]).unwrap();
+        let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["a.b", "left", "video1", "pictures", "1"]);
+        assert_eq!((named[1].1.as_str(), named[4].1.as_str()), ("/dev/video0", "./x=y/1.mp4"));
+    }
+
+    #[test]
+    fn two_of_one_name_are_told_apart_by_the_user() {
+        let told = of(&["a/x.mp4", "b/x.mp4"]).unwrap_err();
+        assert_eq!(told, "`a/x.mp4` and `b/x.mp4` are both named `x`: name them yourself, as in `left=a/x.mp4`");
+        assert!(of(&["left=a/x.mp4", "b/x.mp4"]).is_ok());
+        assert!(of(&[]).unwrap_err().contains("at least one"));
+        assert!(of(&["=a.mp4"]).unwrap_err().contains("no name"));
+        assert!(of(&["/"]).unwrap_err().contains("no name"));
+    }
+}

@@ -1,0 +1,258 @@
+//! One open source: a video file, a camera or a folder of images, read alike.
+
+use std::path::Path;
+
+use sideline_api::{Body, Error, Failure, Mode, OrFail, Payload, Reason, Resources, Result, SourceContext, serde_json};
+use sideline_media::{
+    DecodeOptions, Decoder, Images, Picture, Size, Sound, SoundFormat, Threads,
+    device::{Device, cameras, is_device},
+};
+
+/// Rate of a folder of images, unless another is asked for.
+const IMAGES_FPS: f64 = 30.0;
+
+/// How sources are read; the same for all of a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// Decoder threads.
+    pub threads: Threads,
+    /// Largest size of a frame.
+    pub size: Option<Size>,
+    /// Frames a second: at most of a video, asked of a camera, exactly of images.
+    pub fps: Option<f64>,
+    /// Whether its sound is decoded.
+    pub audio: bool,
+}
+
+/// What was read.
+pub struct Read {
+    /// The frame, or why there is none.
+    pub body: Body,
+    /// Media time, nanoseconds.
+    pub pts: i64,
+}
+
+/// See the [module](self).
+pub enum Reader {
+    Video(Decoder),
+    Camera(Decoder),
+    Images(Folder),
+}
+
+/// A folder of images, and what was wrong with some.
+pub struct Folder {
+    images: Images,
+    shown: u64,
+    damaged: u64,
+    warned: bool,
+}
+
+impl Reader {
+    /// Opens what `source` names.
+    ///
+    /// # Errors
+    /// When it is missing, or not what can be read.
+    pub fn open(source: &str, reading: Reading, resources: &Resources) -> Result<Self> {
+        let Reading { threads, size, fps, audio } = reading;
+        let options = DecodeOptions { threads, size, fps, audio: false };
+        if is_device(Path::new(source)) {
+            if resources.mode == Mode::Complete {
+                return Err(Error::config(format!(
+                    "{source}: a camera does not wait, and `complete` mode would lose frames that nobody counts: run it live"
+                )));
+            }
+            let device = Device { size: size.map(asked), fps, ..Device::camera(Path::new(source)) };
+            return Decoder::device(&device, options).map(Reader::Camera);
+        }
+        let path = resources.find(source)?;
+        if path.is_dir() {
+            let images = Images::open(&path, size, fps.unwrap_or(IMAGES_FPS))?;
+            return Ok(Reader::Images(Folder { images, shown: 0, damaged: 0, warned: false }));
+        }
+        Decoder::open(path, DecodeOptions { audio, ..options }).map(Reader::Video)
+    }
+
+    /// Goes to a media time.
+    ///
+    /// # Errors
+    /// When there is nothing at that time.
+    pub fn seek(&mut self, ns: i64) -> Result<()> {
+        match self {
+            Reader::Video(decoder) | Reader::Camera(decoder) => decoder.seek(ns),
+            Reader::Images(folder) => folder.images.seek(ns),
+        }
+    }
+
+    /// Nanoseconds from a frame to the next.
+    pub fn interval(&self) -> i64 {
+        match self {
+            Reader::Video(decoder) | Reader::Camera(decoder) => decoder.interval(),
+            Reader::Images(folder) => folder.images.interval(),
+        }
+    }
+
+    /// True when it shows what is now, whenever it is read.
+    pub fn is_camera(&self) -> bool {
+        matches!(self, Reader::Camera(_))
+    }
+
+    /// A camera that is waited for is given up once the run is to end.
+    pub fn heed(&mut self, cx: &SourceContext) {
+        if let Reader::Camera(decoder) = self {
+            let cx = cx.clone();
+            decoder.stop_when(move || cx.stopping());
+        }
+    }
+
+    /// What comes next, or `None` at the end. `before` is told the decoding time of every packet, and may wait.
+    ///
+    /// # Errors
+    /// When a picture cannot be converted.
+    pub fn next(&mut self, source: &str, warned: &mut bool, before: impl FnMut(i64)) -> Result<Option<Read>> {
+        let decoder = match self {
+            Reader::Video(decoder) | Reader::Camera(decoder) => decoder,
+            Reader::Images(folder) => return folder.next(source, before),
+        };
+        let Some(decoded) = decoder.next_with(before)? else { return Ok(None) };
+        if decoded.damaged && !std::mem::replace(warned, true) {
+            let seconds = decoded.pts_ns as f64 * 1e-9;
+            tracing::warn!(source, "it is damaged at {seconds:.3} s: parts of that frame are guessed");
+        }
+        let body = Body::Data(Payload::Frame(decoded.frame.into()));
+        Ok(Some(Read { body, pts: decoded.pts_ns }))
+    }
+
+    /// The sound up to a media time that was not asked for before; none where there is no sound.
+    pub fn sound(&mut self, until: i64) -> Option<(SoundFormat, Vec<Sound>)> {
+        let Reader::Video(decoder) = self else { return None };
+        let format = decoder.sound_format()?;
+        Some((format, decoder.sound_until(until)))
+    }
+
+    /// What was missing of it, once it has ended; `whole` when it was read from its beginning.
+    pub fn missing(&self, whole: bool) -> Option<String> {
+        match self {
+            Reader::Video(decoder) => missing(decoder, whole),
+            Reader::Camera(decoder) => {
+                let cause = decoder.lost()?;
+                Some(format!("the camera was unplugged or stopped answering ({cause}); {}", cameras()))
+            }
+            Reader::Images(folder) if folder.shown == 0 && folder.damaged > 0 => {
+                Some(format!("none of its {} images could be read", folder.damaged))
+            }
+            Reader::Images(_) => None,
+        }
+    }
+
+    /// Says what of it was damaged.
+    pub fn close(&self, source: &str) {
+        match self {
+            Reader::Video(decoder) | Reader::Camera(decoder) => {
+                let losses = decoder.losses();
+                if losses.unheard > 0 {
+                    let unheard = losses.unheard;
+                    tracing::warn!(
+                        source,
+                        unheard,
+                        "packets of sound could not be decoded: there is silence in their place"
+                    );
+                }
+                if losses.damaged > 0 {
+                    tracing::warn!(
+                        source,
+                        damaged = losses.damaged,
+                        "parts of these frames were guessed: it is damaged"
+                    );
+                }
+                if self.is_camera() && losses.undecodable > 0 {
+                    tracing::warn!(source, packets = losses.undecodable, "could not be decoded");
+                }
+            }
+            Reader::Images(folder) if folder.damaged > 0 => {
+                tracing::warn!(source, damaged = folder.damaged, "so many images could not be read");
+            }
+            Reader::Images(_) => {}
+        }
+    }
+
+    /// Writes what the source says of itself to a file in the folder of the run. `name`: of the node, and of the
+    /// stream where it has several.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn report(&self, name: &str, source: &str, resources: &Resources) -> Result<()> {
+        let info = match self {
+            Reader::Video(decoder) | Reader::Camera(decoder) => {
+                let (width, height) = decoder.frame_size();
+                serde_json::json!({ "media": decoder.info(), "frame_width": width, "frame_height": height })
+            }
+            Reader::Images(folder) => {
+                let fps = 1e9 / folder.images.interval() as f64;
+                let media = serde_json::json!({
+                    "path": source, "container": "images", "frames": folder.images.len(), "fps": fps,
+                });
+                serde_json::json!({ "media": media })
+            }
+        };
+        let path = resources.run_dir.join(format!("media-{}.json", name.replace(['/', '\\'], "_")));
+        let text = serde_json::to_string_pretty(&info).or_fail(Failure::Other, || "the media information")?;
+        std::fs::write(&path, text + "\n").or_fail(Failure::Output, || path.display().to_string())
+    }
+}
+
+impl Folder {
+    fn next(&mut self, source: &str, mut before: impl FnMut(i64)) -> Result<Option<Read>> {
+        let Some(image) = self.images.next()? else { return Ok(None) };
+        before(image.pts_ns);
+        let name = image.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let body = match image.picture {
+            Picture::Frame(frame) => {
+                self.shown += 1;
+                Body::Data(Payload::Frame(frame.into()))
+            }
+            Picture::Damaged(cause) => {
+                self.damaged += 1;
+                tracing::warn!(source, image = name, "skipped: {cause}");
+                Body::Skipped(Reason::Damaged)
+            }
+            Picture::OtherSize(width, height) => {
+                if !std::mem::replace(&mut self.warned, true) {
+                    tracing::warn!(
+                        source,
+                        image = name,
+                        "skipped, as all that are not of the first one's size: {width}x{height}"
+                    );
+                }
+                Body::Skipped(Reason::Other("size".into()))
+            }
+        };
+        Ok(Some(Read { body, pts: image.pts_ns }))
+    }
+}
+
+/// What a camera is asked for. Only pairs of sides can be asked: a height goes as that of a 16:9 picture.
+fn asked(size: Size) -> (u32, u32) {
+    match size {
+        Size::Height(height) => ((height * 16 / 9).next_multiple_of(2), height),
+        Size::Exact { width, height } => (width, height),
+    }
+}
+
+fn missing(decoder: &Decoder, whole: bool) -> Option<String> {
+    let losses = decoder.losses();
+    let what = match (losses.missing, decoder.info().frames) {
+        (Some(missing), Some(declared)) if whole => {
+            format!("{missing} of {declared} frames are missing: the file is truncated or damaged")
+        }
+        (Some(missing), _) => format!("about {missing} frames are missing at the end: the file is truncated"),
+        (None, _) if losses.undecodable > 0 => {
+            format!("{} packets could not be decoded: the file is damaged", losses.undecodable)
+        }
+        (None, _) => return None,
+    };
+    let guessed = match losses.damaged {
+        0 => String::new(),
+        damaged => format!("; parts of {damaged} frames are guessed"),
+    };
+    Some(what + &guessed)
+}
