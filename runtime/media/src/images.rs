@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ff::{Packet, codec, decoder, frame};
+use ff::{Packet, codec, decoder, frame, packet};
 use ffmpeg_next as ff;
 use sideline_api::{Error, Failure, Frame, OrFail, Result};
 
@@ -148,9 +148,12 @@ impl Images {
                 &mut self.decoders[end].1
             }
         };
+        let mut packet = Packet::copy(&bytes);
+        // FFmpeg's PNG knows pictures that are differences to the one before: these are not.
+        packet.set_flags(packet::Flags::KEY);
         let mut picture = frame::Video::empty();
         let decoded = decoder
-            .send_packet(&Packet::copy(&bytes))
+            .send_packet(&packet)
             .and_then(|()| decoder.send_eof())
             .and_then(|()| decoder.receive_frame(&mut picture));
         // What the next image is decoded by has forgotten this one.
