@@ -126,6 +126,22 @@ fn bench_fight_compares_both_on_a_clip_of_ones_own() {
 }
 
 #[test]
+fn bench_fight_counts_all_frames_of_several_streams() {
+    if !models() || !tool("ffprobe") {
+        return;
+    }
+    let bench = Bench::new();
+    let ended = bench.sideline(&["bench", "fight", "--streams", "1..2", "--input", &clip(), "--frames", "6", "--json"]);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    let figures = json_text(&ended.text[ended.text.find('{').unwrap()..=ended.text.rfind('}').unwrap()]);
+    let of: Vec<&Value> = figures["streams"]["figures"].as_array().unwrap().iter().collect();
+    let offered = |figures: &Value| figures["live"]["offered"].as_u64().unwrap();
+    assert!(of.len() == 2 && offered(of[1]) >= 2 * offered(of[0]) - 2, "{figures}");
+    assert!(of.iter().all(|figures| figures["complete_fps"].as_f64().unwrap() > 0.0), "{figures}");
+    assert!(of[0]["bytes_a_stream"].is_null() && of[1]["bytes_a_stream"].is_u64(), "{figures}");
+}
+
+#[test]
 fn what_cannot_be_measured_is_said() {
     let bench = Bench::new();
     let none = bench.sideline(&["bench", "fight", "--stages", "--input", "nowhere.mp4"]);

@@ -1,5 +1,5 @@
 //! fight.yml: each stage beside its budget, the whole beside the plain Python way, latency against the rate that frames are
-//! offered at.
+//! offered at, and several streams at once.
 //!
 //! Every measurement is a process of its own, so that memory and processor time are those of that run alone.
 
@@ -9,6 +9,7 @@ mod measure;
 mod peer;
 mod plot;
 mod stages;
+mod streams;
 
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,9 @@ pub struct Options {
     /// Only this, and what else is named: latency and drops with 5 to 60 frames offered a second.
     #[arg(long)]
     curve: bool,
+    /// Only this, and what else is named: so many streams at once, as `4` or `1..4`.
+    #[arg(long, value_name = "N|A..B", value_parser = streams::range)]
+    streams: Option<(usize, usize)>,
     /// Draw the curve as a picture (SVG).
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
@@ -60,6 +64,9 @@ pub struct Fights {
     /// Latency against the offered rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     curve: Option<curve::Curve>,
+    /// One stream and more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    streams: Option<streams::Streams>,
     /// Why there is no peer in these figures.
     #[serde(skip_serializing_if = "Option::is_none")]
     no_peer: Option<String>,
@@ -84,14 +91,14 @@ fn all(options: &Options, folder: &Path) -> Result<Fights> {
     // One clip of normal size for what takes long.
     let clip = &clips[0];
     let (stages, curve) = (options.stages, options.curve || options.plot.is_some());
-    let all = !(stages || options.peer || curve);
+    let all = !(stages || options.peer || curve || options.streams.is_some());
     let (python, no_peer) = match peer::Python::find(&setting) {
         Ok(python) => (Some(python), None),
         Err(error) if options.peer => return Err(error),
         Err(error) => (None, (all || curve).then(|| error.to_string())),
     };
     let said = |what: &str| eprintln!("measuring {what}");
-    let mut fights = Fights { stages: vec![], peer: vec![], curve: None, no_peer };
+    let mut fights = Fights { stages: vec![], peer: vec![], curve: None, streams: None, no_peer };
     if stages || all {
         said("each stage, live");
         fights.stages = clips.iter().map(|clip| stages::run(&setting, clip)).collect::<Result<_>>()?;
@@ -108,6 +115,10 @@ fn all(options: &Options, folder: &Path) -> Result<Fights> {
         }
         fights.curve = Some(curve);
     }
+    if let Some(range) = options.streams.or(all.then_some((1, 4))) {
+        said("several streams");
+        fights.streams = Some(streams::run(&setting, clip, range)?);
+    }
     Ok(fights)
 }
 
@@ -116,6 +127,7 @@ impl std::fmt::Display for Fights {
         let mut texts: Vec<String> = self.stages.iter().map(ToString::to_string).collect();
         texts.extend(self.peer.iter().map(ToString::to_string));
         texts.extend(self.curve.as_ref().map(ToString::to_string));
+        texts.extend(self.streams.as_ref().map(ToString::to_string));
         texts.extend(self.no_peer.as_ref().map(|why| format!("no peer was measured: {why}")));
         f.write_str(&texts.join("\n\n"))
     }

@@ -148,7 +148,9 @@ impl Setting {
             Some(fps) => command.args(["--mode", "live", "--duration", &format!("{}", self.frames as f64 / fps)]),
             None => command.args(["--mode", "complete", "--frames", &self.frames.to_string()]),
         };
-        let output = command.stdin(Stdio::null()).output().or_fail(Failure::Other, || "this program")?;
+        // A copied flow lies outside of the house.
+        let command = command.env("SIDELINE_HOME", &self.home).stdin(Stdio::null());
+        let output = command.output().or_fail(Failure::Other, || "this program")?;
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stderr);
             let failure = output.status.code().and_then(failure_of).unwrap_or(Failure::Other);
