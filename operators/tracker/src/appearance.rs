@@ -140,10 +140,8 @@ pub(crate) struct Looks {
     reseen: bool,
     /// Seconds since the last view.
     since: f32,
-    /// Where a new track began, and for how long, in frames and seconds, it has been open: the fighters' names wait for it.
-    pub(crate) born: Option<CentredBox>,
+    /// Frames for which a new track has been open: the fighters' names wait for it.
     pub(crate) waited: u32,
-    pub(crate) waited_seconds: f64,
 }
 
 impl Looks {
@@ -363,14 +361,11 @@ impl Identity {
 impl Track {
     /// Takes in how the track looks in this frame.
     fn look(&mut self, views: &[View], entangled: bool, seconds: f32) {
-        let place = self.place();
         let looks = &mut self.looks;
-        looks.born.get_or_insert(place);
         looks.since += seconds;
         if let Some(open) = &mut looks.open {
             *open += seconds;
             looks.waited += 1;
-            looks.waited_seconds += f64::from(seconds);
         }
         if self.unseen > 0 {
             looks.hidden += seconds;

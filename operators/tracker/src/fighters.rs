@@ -98,6 +98,8 @@ struct Holder {
     gone_seconds: f64,
     /// Who had the name before, if it was handed over by place.
     before: Option<u32>,
+    /// Tracks that were near enough, and how near, while it was too early to tell by looks: they walk on meanwhile.
+    waiting: Vec<(u32, f64)>,
 }
 
 impl Fighters {
@@ -196,11 +198,21 @@ impl Fighters {
         }
         let unnamed = self.unnamed(tracks);
         let mut offers = Vec::new();
-        for (slot, holder) in self.holders.iter().enumerate() {
-            let Some(holder) = holder.as_ref().filter(|holder| holder.gone > 0) else { continue };
-            for track in unnamed.iter().filter(|track| holder.may_become(track)) {
-                if appearance.verdict(track, holder.track, tracks) == Verdict::Possible {
-                    offers.extend(holder.distance(track).map(|distance| (distance, slot, track)));
+        for (slot, holder) in self.holders.iter_mut().enumerate() {
+            let Some(holder) = holder.as_mut().filter(|holder| holder.gone > 0) else { continue };
+            for track in &unnamed {
+                if !holder.may_become(track) {
+                    continue;
+                }
+                let known =
+                    holder.waiting.iter().find(|(waiting, _)| *waiting == track.id).map(|(_, distance)| *distance);
+                let distance = holder.distance(track).or(known);
+                match appearance.verdict(track, holder.track, tracks) {
+                    Verdict::Possible => offers.extend(distance.map(|distance| (distance, slot, track))),
+                    Verdict::Open if known.is_none() => {
+                        holder.waiting.extend(distance.map(|distance| (track.id, distance)));
+                    }
+                    Verdict::Open | Verdict::Other => {}
                 }
             }
         }
@@ -300,7 +312,7 @@ impl Person {
 
 impl Holder {
     fn new(track: &Track) -> Self {
-        Self { track: track.id, place: track.place(), gone: 0, gone_seconds: 0.0, before: None }
+        Self { track: track.id, place: track.place(), gone: 0, gone_seconds: 0.0, before: None, waiting: Vec::new() }
     }
 
     /// True when the name is to be had again: gone for long, and not to be known again by looks either.
@@ -313,19 +325,12 @@ impl Holder {
         track.age <= self.gone + OVERLAP && track.age.saturating_sub(track.looks.waited) <= YOUNG
     }
 
-    /// How far a track is from where the holder was last seen, or was when it began, in heights; `None` beyond reach or of
-    /// another size.
+    /// How far a track is from where the holder was last seen, in heights; `None` beyond reach or of another size.
     fn distance(&self, track: &Track) -> Option<f64> {
-        // One whose looks were waited for has walked on meanwhile.
-        let places = [Some(track.place()), track.looks.born];
-        places.into_iter().flatten().filter_map(|place| self.distance_from(&place, track)).reduce(f64::min)
-    }
-
-    fn distance_from(&self, place: &CentredBox, track: &Track) -> Option<f64> {
+        let place = track.place();
         let scale = place.h / self.place.h;
         let distance = (place.cx - self.place.cx).hypot(place.cy - self.place.cy) / self.place.h;
-        let gone = (self.gone_seconds - track.looks.waited_seconds).max(0.0);
-        let reach = (REACH.0 + REACH.1 * gone).min(GREATEST_REACH);
+        let reach = (REACH.0 + REACH.1 * self.gone_seconds).min(GREATEST_REACH);
         ((SCALE.recip()..=SCALE).contains(&scale) && distance <= reach).then_some(distance)
     }
 }
