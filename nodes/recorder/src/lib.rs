@@ -13,12 +13,15 @@
 //!   input has files of its own, so the order of rows never depends on which of two cameras was faster.
 //! - **A recorder that is made anew within a run** goes on where the files end; another run begins them anew.
 //!
+//! `recorded.json` says of each stream up to which frame all tables are whole: where `sideline run --start-at` goes on.
+//!
 //! A side input is recorded in the frame its messages name, when they come.
 #![forbid(unsafe_code)]
 
 mod dataset;
 mod lines;
 mod recording;
+mod whole;
 
 use std::path::PathBuf;
 
@@ -27,6 +30,7 @@ use sideline_api::{
 };
 
 use recording::{Options, Recording};
+use whole::Whole;
 
 /// Writes every table wired to it as Parquet and JSON Lines.
 #[derive(Clone, Debug, Config)]
@@ -52,6 +56,10 @@ const RESERVED: [&str; 3] = ["timing", "run", "export"];
 pub struct Recorder {
     /// One for each wired input, in their order.
     recordings: Vec<Recording>,
+    whole: Whole,
+    row_group: u64,
+    /// Frames since the row groups were last cut.
+    frames: u64,
     /// The first failure: it comes back at the end, whatever `on_error` made of it.
     failed: Option<Error>,
 }
@@ -79,7 +87,6 @@ impl Operator for Recorder {
         let options = Options {
             parquet: config.parquet,
             lines: config.jsonl,
-            row_group: config.row_group,
             flush_after: if resources.mode == Mode::Live { 0 } else { 1_000_000_000 },
         };
         let recordings = resources
@@ -90,27 +97,22 @@ impl Operator for Recorder {
                 Recording::open(&folder, &resources.run, input, options)
             })
             .collect::<Result<_>>()?;
-        Ok(Self { recordings, failed: None })
+        Ok(Self { recordings, whole: Whole::new(&folder)?, row_group: config.row_group, frames: 0, failed: None })
     }
 
-    fn process(&mut self, _: &Context, input: &Inputs, (): &mut (), _: &mut Outputs) -> Result<()> {
-        let mut outcome = Ok(());
-        for (recording, (port, aligned)) in self.recordings.iter_mut().zip(input.all()) {
-            for message in aligned.into_iter().chain(input.side(&port.name)) {
-                // A failure of one input leaves the others whole.
-                let recorded = recording.record(message);
-                outcome = outcome.and(recorded);
-            }
-        }
-        if let Err(error) = &outcome {
-            self.failed.get_or_insert_with(|| error.clone());
-        }
-        outcome
+    fn process(&mut self, cx: &Context, input: &Inputs, (): &mut (), _: &mut Outputs) -> Result<()> {
+        let recorded = self.record(input).and_then(|()| {
+            self.whole.recorded(cx.header);
+            self.frames += 1;
+            if self.frames < self.row_group { Ok(()) } else { self.cut() }
+        });
+        self.noting(recorded)
     }
 
-    // What came on side inputs since the last frame.
-    fn stream_ended(&mut self, cx: &Context, input: &Inputs, (): &mut (), out: &mut Outputs) -> Result<()> {
-        self.process(cx, input, &mut (), out)
+    // Closing messages, and what came on side inputs since the last frame.
+    fn stream_ended(&mut self, _: &Context, input: &Inputs, (): &mut (), _: &mut Outputs) -> Result<()> {
+        let recorded = self.record(input);
+        self.noting(recorded)
     }
 
     fn close(&mut self) -> Result<()> {
@@ -119,6 +121,35 @@ impl Operator for Recorder {
         for recording in self.recordings.drain(..) {
             let closed = recording.close();
             outcome = outcome.and(closed);
+        }
+        outcome.and_then(|()| self.whole.write())
+    }
+}
+
+impl Recorder {
+    fn record(&mut self, input: &Inputs) -> Result<()> {
+        let mut outcome = Ok(());
+        for (recording, (port, aligned)) in self.recordings.iter_mut().zip(input.all()) {
+            for message in aligned.into_iter().chain(input.side(&port.name)) {
+                // A failure of one input leaves the others whole.
+                let recorded = recording.record(message);
+                outcome = outcome.and(recorded);
+            }
+        }
+        outcome
+    }
+
+    /// Ends the row groups of all tables at the same frame.
+    fn cut(&mut self) -> Result<()> {
+        self.frames = 0;
+        self.recordings.iter_mut().try_for_each(Recording::cut)?;
+        // After a failure there is a hole, and no later frame is whole.
+        if self.failed.is_none() { self.whole.write() } else { Ok(()) }
+    }
+
+    fn noting(&mut self, outcome: Result<()>) -> Result<()> {
+        if let Err(error) = &outcome {
+            self.failed.get_or_insert_with(|| error.clone());
         }
         outcome
     }

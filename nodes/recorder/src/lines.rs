@@ -94,7 +94,8 @@ impl Lines {
         self.flush()
     }
 
-    fn flush(&mut self) -> Result<()> {
+    /// Writes what waits.
+    pub fn flush(&mut self) -> Result<()> {
         if !self.waiting.is_empty() {
             self.file.write_all(&self.waiting).map_err(|cause| failed(&self.path, cause))?;
             self.waiting.clear();

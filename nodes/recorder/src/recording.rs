@@ -27,8 +27,6 @@ pub struct Options {
     pub parquet: bool,
     /// Whether JSON Lines are written.
     pub lines: bool,
-    /// Frames in a row group.
-    pub row_group: u64,
     /// Media time after which JSON Lines are handed to the system, ns.
     pub flush_after: i64,
 }
@@ -44,8 +42,6 @@ pub struct Recording {
     rows: Option<Sheet>,
     /// Until the first skip.
     skipped: Option<Sheet>,
-    /// Messages since the row groups were last cut.
-    frames: u64,
     /// Held locked: no two recorders write the same files.
     _mark: File,
 }
@@ -65,7 +61,6 @@ impl Recording {
             resumes,
             rows: None,
             skipped: None,
-            frames: 0,
             _mark: mark,
         };
         if !resumes {
@@ -94,16 +89,17 @@ impl Recording {
                     self.name
                 )));
             }
-            Body::End => return Ok(()),
-        }
-        self.frames += 1;
-        if self.frames == self.options.row_group {
-            self.frames = 0;
-            for sheet in self.rows.iter_mut().chain(&mut self.skipped) {
-                sheet.cut()?;
-            }
+            Body::End => {}
         }
         Ok(())
+    }
+
+    /// Ends the row groups: what came so far survives a kill.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn cut(&mut self) -> Result<()> {
+        self.rows.iter_mut().chain(&mut self.skipped).try_for_each(Sheet::cut)
     }
 
     fn rows(&mut self, header: &Header, rows: &StructArray) -> Result<()> {
@@ -227,6 +223,7 @@ impl Sheet {
     }
 
     fn cut(&mut self) -> Result<()> {
+        self.lines.as_mut().map_or(Ok(()), Lines::flush)?;
         self.dataset.as_mut().map_or(Ok(()), Dataset::cut)
     }
 
