@@ -56,7 +56,8 @@ const RESERVED: [&str; 3] = ["timing", "run", "export"];
 pub struct Recorder {
     /// One for each wired input, in their order.
     recordings: Vec<Recording>,
-    whole: Whole,
+    /// None once a frame may be missing: after a failure, and so when it was made anew.
+    whole: Option<Whole>,
     row_group: u64,
     /// Frames since the row groups were last cut.
     frames: u64,
@@ -89,7 +90,7 @@ impl Operator for Recorder {
             lines: config.jsonl,
             flush_after: if resources.mode == Mode::Live { 0 } else { 1_000_000_000 },
         };
-        let recordings = resources
+        let recordings: Vec<Recording> = resources
             .inputs
             .iter()
             .map(|input| {
@@ -97,12 +98,16 @@ impl Operator for Recorder {
                 Recording::open(&folder, &resources.run, input, options)
             })
             .collect::<Result<_>>()?;
-        Ok(Self { recordings, whole: Whole::new(&folder)?, row_group: config.row_group, frames: 0, failed: None })
+        let anew = recordings.iter().any(Recording::resumes);
+        let whole = if anew { None } else { Some(Whole::new(&folder)?) };
+        Ok(Self { recordings, whole, row_group: config.row_group, frames: 0, failed: None })
     }
 
     fn process(&mut self, cx: &Context, input: &Inputs, (): &mut (), _: &mut Outputs) -> Result<()> {
         let recorded = self.record(input).and_then(|()| {
-            self.whole.recorded(cx.header);
+            if let Some(whole) = &mut self.whole {
+                whole.recorded(cx.header);
+            }
             self.frames += 1;
             if self.frames < self.row_group { Ok(()) } else { self.cut() }
         });
@@ -122,7 +127,7 @@ impl Operator for Recorder {
             let closed = recording.close();
             outcome = outcome.and(closed);
         }
-        outcome.and_then(|()| self.whole.write())
+        outcome.and_then(|()| self.note_whole())
     }
 }
 
@@ -143,12 +148,16 @@ impl Recorder {
     fn cut(&mut self) -> Result<()> {
         self.frames = 0;
         self.recordings.iter_mut().try_for_each(Recording::cut)?;
-        // After a failure there is a hole, and no later frame is whole.
-        if self.failed.is_none() { self.whole.write() } else { Ok(()) }
+        self.note_whole()
+    }
+
+    fn note_whole(&self) -> Result<()> {
+        self.whole.as_ref().map_or(Ok(()), Whole::write)
     }
 
     fn noting(&mut self, outcome: Result<()>) -> Result<()> {
         if let Err(error) = &outcome {
+            self.whole = None;
             self.failed.get_or_insert_with(|| error.clone());
         }
         outcome

@@ -74,6 +74,11 @@ impl Recording {
         Ok(recording)
     }
 
+    /// True when it goes on with files that this run wrote before.
+    pub fn resumes(&self) -> bool {
+        self.resumes
+    }
+
     /// Records one message.
     ///
     /// # Errors

@@ -169,7 +169,7 @@ fn the_same_rows_make_the_same_bytes() {
     let first = make("first");
     assert_eq!(
         first.keys().collect::<Vec<_>>(),
-        ["poses.jsonl", "poses.parquet", "poses.skipped.jsonl", "poses.skipped.parquet"]
+        ["poses.jsonl", "poses.parquet", "poses.skipped.jsonl", "poses.skipped.parquet", "recorded.json"]
     );
     assert_eq!(first, make("second"));
 }
@@ -184,6 +184,13 @@ fn after_a_kill_everything_to_the_last_row_group_is_read() {
     let whole: Vec<_> = sent.iter().filter(|row| row.0 < 8).cloned().collect();
     same(&rows::<Pose>(&folder.path().join("poses.parquet")), &whole);
     assert_eq!(lines(&folder.path().join("poses.jsonl")).len(), sent.len(), "in live mode: every frame");
+    assert_eq!(last_whole(folder.path()), 7, "the last of the second row group");
+}
+
+/// The last frame that is whole in all tables.
+fn last_whole(folder: &Path) -> u64 {
+    let text = fs::read_to_string(folder.join("recorded.json")).unwrap();
+    serde_json::from_str::<Value>(&text).unwrap()["streams"]["test"]["frame"].as_u64().unwrap()
 }
 
 #[test]
@@ -204,6 +211,7 @@ fn made_anew_in_a_run_it_goes_on() {
     }
     same(&rows::<Pose>(&folder.path().join("poses.parquet")), &sent);
     assert_eq!(lines(&folder.path().join("poses.jsonl")).len(), sent.len());
+    assert_eq!(last_whole(folder.path()), 2, "the frame at which it failed may be missing");
 }
 
 #[test]

@@ -132,6 +132,9 @@ pub struct Run {
     /// The folder of this run, or of those of all inputs; by default a new one in the flow's SIDELINE_RUN_DIR (`runs`).
     #[arg(long)]
     pub output: Option<PathBuf>,
+    /// Go on after the last whole frame of another run of this flow, given by its folder; operators begin with new state.
+    #[arg(long, value_name = "RUN")]
+    pub start_at: Option<PathBuf>,
     /// End after so many frames of each stream.
     #[arg(long)]
     pub frames: Option<u64>,

@@ -16,6 +16,7 @@ mod progress;
 mod record;
 mod recorded;
 mod run;
+mod start_at;
 mod stop;
 mod timing;
 

@@ -114,7 +114,7 @@ impl Outcome {
 pub fn run(options: &Run, inputs: Vec<String>, registry: &Registry) -> Result<u8> {
     let mut prepared = vec![];
     for input in &inputs {
-        prepared.push(run::prepare(options, Some(input), registry)?);
+        prepared.push(run::prepare(options, Some(input), None, registry)?);
     }
     let mut outer = None;
     let mut outcomes: Vec<Outcome> = vec![];
@@ -131,7 +131,7 @@ pub fn run(options: &Run, inputs: Vec<String>, registry: &Registry) -> Result<u8
             if options.progress == Show::Json {
                 progress::say(&format!("{}\n", json!({"input": outcome.input, "folder": outcome.folder})));
             }
-            let started = run::Started { name: &name, folder: &outcome.folder, stop: Some(&stop) };
+            let started = run::Started { name: &name, folder: &outcome.folder, stop: Some(&stop), continued: None };
             outcome.result = Some(run::embedded(&flow, registry, models, &started, options.limit(), options.progress));
         }
         if !options.json {

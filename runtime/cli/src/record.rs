@@ -26,6 +26,8 @@ pub struct Start<'a> {
     pub nodes: &'a [FlowNode],
     /// Where models run.
     pub device: Device,
+    /// The run that this one goes on from.
+    pub continues: Option<Value>,
 }
 
 /// Writes `run.json`.
@@ -56,6 +58,7 @@ pub fn write_start(folder: &Path, start: &Start<'_>, models: &Models) -> Result<
         "flow": start.flow,
         "processes": start.processes,
         "device": start.device,
+        "continues": start.continues,
         "versions": versions(),
         "nodes": nodes,
     });

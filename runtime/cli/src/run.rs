@@ -16,6 +16,7 @@ use crate::{
     control, house, many,
     progress::{self, Show},
     record,
+    start_at::Continued,
     stop::Stop,
     timing::TimingFile,
 };
@@ -41,19 +42,31 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
         )));
     }
     if let Some(inputs) = many::inputs(&options.input)? {
+        if options.start_at.is_some() {
+            return Err(Error::config("--start-at goes on with one run: give one `--input`, the same as that run's"));
+        }
         return many::run(options, inputs, registry);
     }
-    let (flow, models) = prepare(options, options.input.first().map(String::as_str), registry)?;
+    let continued = options.start_at.as_deref().map(Continued::read).transpose()?;
+    let input = options.input.first().map(String::as_str);
+    let (flow, models) = prepare(options, input, continued.as_ref(), registry)?;
     warn(&flow);
     let name = run_name();
     let folder = folder(options, &flow, &name);
-    let started = Started { name: &name, folder: &folder, stop: None };
+    if let Some(continued) = &continued {
+        continued.check(&flow, &folder, registry)?;
+        eprintln!("{}", continued.text());
+    }
+    let started = Started { name: &name, folder: &folder, stop: None, continued: continued.as_ref() };
     let report = embedded(&flow, registry, models, &started, options.limit(), options.progress)?;
     if options.json {
         let text = serde_json::to_string_pretty(&report).or_fail(Failure::Output, || "the report")?;
         progress::say(&(text + "\n"));
     } else {
         progress::say(&format!("{}results: {}\n", report.table(), folder.display()));
+    }
+    if let Some(continued) = continued {
+        continued.something_was_left(&report)?;
     }
     match &report.failure {
         Some(failure) => Err(failure.clone()),
@@ -65,10 +78,19 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
 ///
 /// # Errors
 /// Whatever keeps it from starting.
-pub fn prepare(options: &Run, input: Option<&str>, registry: &Registry) -> Result<(Flow, Models)> {
+pub fn prepare(
+    options: &Run,
+    input: Option<&str>,
+    continued: Option<&Continued>,
+    registry: &Registry,
+) -> Result<(Flow, Models)> {
     let path = Path::new(&options.what);
     let mut overrides = overrides(path, &options.set, options.mode.map(Into::into));
     overrides.input = input.map(Into::into);
+    if let Some(continued) = continued {
+        // Before what the user says: a `--set` of one's own is the stronger.
+        overrides.set.splice(0..0, continued.starts(registry));
+    }
     overrides.device = options.device.map(Into::into);
     let mut shown = None;
     if let Some(port) = options.preview {
@@ -188,6 +210,8 @@ pub struct Started<'a> {
     pub folder: &'a Path,
     /// The signals of the process, where they end more than this run.
     pub stop: Option<&'a Stop>,
+    /// The run it goes on from.
+    pub continued: Option<&'a Continued>,
 }
 
 /// Runs a whole flow here.
@@ -199,7 +223,7 @@ pub fn embedded(
     limit: Limit,
     show: Show,
 ) -> Result<Report> {
-    let Started { name: run, folder, stop } = *started;
+    let Started { name: run, folder, stop, continued } = *started;
     let plan = flow.plan_embedded().map_err(|problems| {
         let mut error = join(&problems, Failure::Config);
         if !on_path("dora") {
@@ -219,10 +243,12 @@ pub fn embedded(
         processes: vec![process.into()],
         nodes: &flow.nodes,
         device: flow.device,
+        continues: continued.map(Continued::json),
     };
     record::write_start(folder, &start, &models)?;
     let timing = TimingFile::create(&folder.join("timing.parquet"), plan.nodes.iter().map(|n| n.id.clone()).collect())?;
-    let engine = engine_options(flow, run, folder, models, limit, &timing);
+    let mut engine = engine_options(flow, run, folder, models, limit, &timing);
+    engine.after = continued.map(|continued| continued.after.clone()).unwrap_or_default();
     let running = match sideline_engine::start(plan, registry, engine, None) {
         Ok(running) => Arc::new(running),
         Err(error) => {
@@ -273,6 +299,7 @@ fn engine_options(flow: &Flow, run: &str, folder: &Path, models: Models, limit: 
         models: Arc::new(models),
         clock: Arc::new(WallClock),
         limit,
+        after: Default::default(),
         start_deadline: flow.start,
         timing: Some(timing.sender()),
     }
@@ -308,7 +335,14 @@ fn as_node(registry: &Registry) -> Result<u8> {
     if plan.nodes.iter().any(|n| n.is_source && n.source == 0) {
         let ours = flow.processes.iter().filter(|process| process.kind != ProcessKind::Foreign);
         let processes: Vec<String> = ours.map(|process| process.id.clone()).collect();
-        let start = record::Start { run: &run, flow: &plan.flow, processes, nodes: &flow.nodes, device: flow.device };
+        let start = record::Start {
+            run: &run,
+            flow: &plan.flow,
+            processes,
+            nodes: &flow.nodes,
+            device: flow.device,
+            continues: None,
+        };
         record::write_start(&folder, &start, &models)?;
     }
     let timings = folder.join("timing");

@@ -9,6 +9,7 @@
 //! one. Frames enter it fairly (see [`Offers`]), so that every stream moves as long as the window does.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -28,6 +29,15 @@ pub struct Limit {
     pub frames: Option<u64>,
     /// Media time after the first frame of each stream.
     pub duration: Option<Duration>,
+}
+
+/// The last frame of a stream that an earlier run has: this run goes on after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct After {
+    /// Its number.
+    pub frame: u64,
+    /// Its media time, ns: frames up to it are passed over.
+    pub pts: i64,
 }
 
 /// See the [module](self).
@@ -114,6 +124,12 @@ impl Gate {
     /// The source's outputs: rows of carried tables are not forgotten with their frame.
     pub fn carrying(self, outputs: &[OutputPort]) -> Self {
         self.lock().offers.carry(outputs);
+        self
+    }
+
+    /// Streams, by their names, that go on after a frame of another run.
+    pub fn after(self, after: BTreeMap<String, After>) -> Self {
+        self.lock().offers.go_on(after);
         self
     }
 

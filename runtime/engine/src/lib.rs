@@ -14,12 +14,12 @@ mod shared;
 mod start;
 pub mod status;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use crossbeam_channel::Sender;
 use sideline_api::{Device, Message, Result, clock::Clock, models::Models};
 
-use gate::Limit;
+use gate::{After, Limit};
 
 pub use change::Change;
 pub use running::{Progress, Running};
@@ -55,6 +55,9 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Ends the run on purpose.
     pub limit: Limit,
+    /// Streams, by their names, that go on after a frame of an earlier run: their numbers follow on, and their operators
+    /// begin with new state.
+    pub after: BTreeMap<String, After>,
     /// How long operators may take to be made.
     pub start_deadline: Duration,
     /// Where timing rows go.

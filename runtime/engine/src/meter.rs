@@ -37,6 +37,8 @@ pub struct Meter {
     pub first_error: Option<String>,
     /// Frames that must have been handled, as its streams' ends say.
     pub expected: Option<u64>,
+    /// Frames of streams that an earlier run handled: they are in its books.
+    pub before: BTreeMap<String, u64>,
     /// Side messages forgotten.
     pub side_forgotten: u64,
     /// CPU time of the calls that were measured.
@@ -84,8 +86,9 @@ pub struct Quantiles {
     pub max: f64,
 }
 
-impl Default for Meter {
-    fn default() -> Self {
+impl Meter {
+    /// Nothing is counted yet. `before`: frames of streams that an earlier run handled.
+    pub fn new(before: BTreeMap<String, u64>) -> Self {
         Meter {
             received: 0,
             inputs: vec![],
@@ -96,6 +99,7 @@ impl Default for Meter {
             panics: 0,
             first_error: None,
             expected: None,
+            before,
             side_forgotten: 0,
             cpu: Duration::ZERO,
             cpu_samples: 0,
@@ -107,9 +111,7 @@ impl Default for Meter {
             ended: None,
         }
     }
-}
 
-impl Meter {
     /// Counts one frame, or takes the number of frames from the end of a stream. `latency` is the time since its
     /// capture, nanoseconds.
     pub fn ran(&mut self, ran: &Ran<'_>, latency: i64) {
@@ -125,7 +127,8 @@ impl Meter {
         if ran.outcome == Outcome::Ended {
             // A closing message is one more than the stream had frames.
             let closing = *last == Some(header.frame);
-            *self.expected.get_or_insert(0) += header.frame + u64::from(closing);
+            let before = self.before.get(&*header.stream).copied().unwrap_or(0);
+            *self.expected.get_or_insert(0) += header.frame + u64::from(closing) - before;
             return;
         }
         *last = Some(header.frame);

@@ -4,13 +4,13 @@
 //! many frames takes nothing from one that brings few. In `complete` mode the readers take turns, one frame each, and a
 //! reader whose turn it is is waited for: the order of frames, and so every table, does not depend on who is faster.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use sideline_api::{
     Body, Captured, Closing, Error, Header, Mode, OutputPort, Payload, PortType, Result, StreamName, table,
 };
 
-use crate::gate::Limit;
+use crate::gate::{After, Limit};
 
 /// Frames a reader may decode ahead in `complete` mode, so that decoding and processing overlap.
 const AHEAD: usize = 2;
@@ -19,6 +19,8 @@ const AHEAD: usize = 2;
 pub(crate) struct Offers {
     mode: Mode,
     limit: Limit,
+    /// Where streams go on that another run began.
+    after: BTreeMap<String, After>,
     waiting: VecDeque<Offer>,
     readers: Vec<Reader>,
     streams: Vec<Stream>,
@@ -52,6 +54,8 @@ struct Stream {
     last_pts: i64,
     captured: i64,
     counts: StreamCounts,
+    /// The last frame of another run that this one goes on from.
+    after: Option<After>,
     /// It has come to the limit.
     over: bool,
 }
@@ -72,6 +76,7 @@ impl Offers {
         Offers {
             mode,
             limit,
+            after: BTreeMap::new(),
             waiting: VecDeque::new(),
             readers: vec![],
             streams: vec![],
@@ -87,12 +92,26 @@ impl Offers {
         self.carried = (0..outputs.len()).filter(|i| carried(&outputs[*i])).collect();
     }
 
+    /// The streams go on after these frames of another run.
+    pub fn go_on(&mut self, after: BTreeMap<String, After>) {
+        self.after = after;
+    }
+
     /// The source has these readers; the names of their streams where they are known.
     pub fn open(&mut self, names: Vec<Option<StreamName>>) {
         for (reader, name) in names.into_iter().enumerate() {
             self.readers.push(Reader::default());
-            self.streams.extend(name.map(|name| Stream::new(name, reader)));
+            if let Some(name) = name {
+                self.begin(name, reader);
+            }
         }
+    }
+
+    /// A stream is seen for the first time; its number.
+    fn begin(&mut self, name: StreamName, reader: usize) -> usize {
+        let after = self.after.get(&*name).copied();
+        self.streams.push(Stream::new(name, reader, after));
+        self.streams.len() - 1
     }
 
     /// True when a reader must wait before it offers another frame.
@@ -110,11 +129,12 @@ impl Offers {
     pub fn push(&mut self, reader: usize, mut captured: Captured) {
         let stream = match self.streams.iter().position(|stream| stream.name == captured.stream) {
             Some(stream) => stream,
-            None => {
-                self.streams.push(Stream::new(captured.stream.clone(), reader));
-                self.streams.len() - 1
-            }
+            None => self.begin(captured.stream.clone(), reader),
         };
+        if self.streams[stream].after.is_some_and(|after| captured.pts <= after.pts) {
+            // The run before has it, and its books count it.
+            return;
+        }
         let counts = &mut self.streams[stream].counts;
         counts.decoded += 1;
         // A stream that has a frame waiting keeps its place with the newer one: it has waited since then.
@@ -167,7 +187,7 @@ impl Offers {
             let header = Header {
                 stream: stream.name.clone(),
                 session: captured.session,
-                frame: stream.counts.admitted,
+                frame: stream.frames(),
                 pts,
                 captured: captured.captured,
                 forgotten: stream.counts.forgotten,
@@ -236,7 +256,7 @@ impl Offers {
     /// The headers of the streams' ends; `name` is the stream's when there was none.
     pub fn ends(&self, name: &StreamName) -> Vec<Header> {
         if self.streams.is_empty() {
-            return vec![Stream::new(name.clone(), 0).end()];
+            return vec![Stream::new(name.clone(), 0, self.after.get(&**name).copied()).end()];
         }
         self.in_order().map(Stream::end).collect()
     }
@@ -271,7 +291,7 @@ fn carry_over(carried: &[usize], older: &Captured, newer: &mut Captured) {
 }
 
 impl Stream {
-    fn new(name: StreamName, reader: usize) -> Self {
+    fn new(name: StreamName, reader: usize, after: Option<After>) -> Self {
         Stream {
             name,
             reader,
@@ -280,15 +300,21 @@ impl Stream {
             last_pts: 0,
             captured: 0,
             counts: StreamCounts::default(),
+            after,
             over: false,
         }
+    }
+
+    /// Number of its next frame.
+    fn frames(&self) -> u64 {
+        self.after.map_or(0, |after| after.frame + 1) + self.counts.admitted
     }
 
     fn end(&self) -> Header {
         Header {
             stream: self.name.clone(),
             session: self.session,
-            frame: self.counts.admitted,
+            frame: self.frames(),
             pts: self.last_pts,
             captured: self.captured,
             forgotten: self.counts.forgotten,
@@ -398,5 +424,23 @@ mod tests {
             push(&mut offers, 0, ms);
             assert_eq!(next(&mut offers).map(|frame| frame.2), Some(5));
         }
+    }
+
+    #[test]
+    fn a_stream_goes_on_after_the_last_frame_of_another_run() {
+        let mut offers = Offers::new(Mode::Complete, Limit { frames: Some(2), duration: None });
+        offers.go_on(BTreeMap::from([("left".into(), After { frame: 7, pts: 30_000_000 })]));
+        offers.open(NAMES.map(|name| Some(name.into())).to_vec());
+        for ms in [20, 30, 40] {
+            push(&mut offers, 0, ms);
+            push(&mut offers, 1, ms);
+        }
+        assert_eq!(next(&mut offers), named(0, 8, 40), "what the other run has is passed over");
+        assert_eq!(next(&mut offers), named(1, 0, 20), "another stream begins as ever");
+        assert_eq!(counts(&offers)[0], (1, 1, 0), "its frames are in the other run's books");
+        push(&mut offers, 0, 50);
+        assert_eq!(next(&mut offers), named(0, 9, 50), "a limit counts the frames of this run");
+        let ends: Vec<u64> = offers.ends(&"left".into()).iter().map(|header| header.frame).collect();
+        assert_eq!(ends[0], 10, "the end names the number of frames of both");
     }
 }

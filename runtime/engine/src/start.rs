@@ -1,6 +1,7 @@
 //! The start of a run: threads, inboxes and routes are made of a plan, and every operator on its own thread.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +18,7 @@ use sideline_graph::plan::{Plan, PlanNode, Producer};
 
 use crate::{
     Border, Options, Running,
-    gate::{Gate, Limit},
+    gate::Gate,
     lane::{Admitted, Lane, Slot},
     meter::{self, Meter},
     shared::{Busy, GateOf, LeafOf, LocalLeaves, Post, Shared, SideQueue, Target, TimeBase, Window},
@@ -37,7 +38,9 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
     let places = places(&plan);
     let keys = plan.nodes.iter().map(|node| Ok(registry.get(&node.operator)?.keys.clone())).collect::<Result<_>>()?;
     let (inboxes, receivers) = inboxes(&plan);
-    let gates = gates(&plan, options.limit, &stop);
+    let gates = gates(&plan, &options, &stop);
+    let before: BTreeMap<String, u64> =
+        options.after.iter().map(|(stream, after)| (stream.clone(), after.frame + 1)).collect();
     let (leaves, local_leaves) = leaves(&plan, &gates);
     let shared = Arc::new(Shared {
         inboxes,
@@ -45,7 +48,7 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
         border,
         local_leaves: local_leaves.into_iter().map(Mutex::new).collect(),
         names: plan.nodes.iter().map(|node| node.id.clone()).collect(),
-        meters: plan.nodes.iter().map(|_| Mutex::new(Meter::default())).collect(),
+        meters: plan.nodes.iter().map(|_| Mutex::new(Meter::new(before.clone()))).collect(),
         timed: options.timing.is_some(),
         busy: (0..plan.lanes).map(|_| Busy::default()).collect(),
         timing: Mutex::new(options.timing.clone()),
@@ -325,15 +328,16 @@ fn inboxes(plan: &Plan) -> (Vec<Sender<Post>>, Vec<Receiver<Post>>) {
     room.into_iter().map(bounded).unzip()
 }
 
-fn gates(plan: &Plan, limit: Limit, stop: &Arc<AtomicBool>) -> Vec<GateOf> {
+fn gates(plan: &Plan, options: &Options, stop: &Arc<AtomicBool>) -> Vec<GateOf> {
     let sources = plan.nodes.iter().enumerate().filter(|(_, node)| node.is_source);
     sources
         .map(|(i, node)| {
             let remote = plan.remote_leaves.iter().filter(|leaf| leaf.sources.contains(&node.source));
             let leaves = local_leaves(plan, node.source).map(|n| n.id.clone());
             let leaves = leaves.chain(remote.map(|leaf| leaf.node.clone())).collect();
+            let gate = Gate::new(&node.id, plan.mode, plan.window, options.limit, stop.clone(), leaves);
             GateOf {
-                gate: Gate::new(&node.id, plan.mode, plan.window, limit, stop.clone(), leaves).carrying(&node.outputs),
+                gate: gate.carrying(&node.outputs).after(options.after.clone()),
                 lane: node.lane,
                 node: i,
                 source: node.source,

@@ -323,6 +323,7 @@ fn options(run: &str, limit: Limit) -> Options {
         models: Arc::new(Models::default()),
         clock: Arc::new(WallClock),
         limit,
+        after: Default::default(),
         start_deadline: Duration::from_millis(500),
         timing: None,
     }

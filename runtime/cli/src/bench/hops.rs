@@ -206,6 +206,7 @@ fn chain(length: usize, threads: bool, every_us: u64) -> Result<Vec<Vec<Instant>
         models: Arc::new(Models::default()),
         clock: Arc::new(WallClock),
         limit: Limit::default(),
+        after: Default::default(),
         start_deadline: Duration::from_secs(10),
         timing: None,
     };
