@@ -26,7 +26,7 @@ pub struct Options {
     /// The video; by default the demo's clip, lengthened, at 720p and at 1080p.
     #[arg(long)]
     input: Option<PathBuf>,
-    /// The flow.
+    /// The flow; by default dataflows/fight.yml, and beside the peer tests/peers/fight.yml, which does no more than it.
     #[arg(long)]
     flow: Option<PathBuf>,
     /// Only this, and what else is named: each stage, live, beside its budget.
@@ -84,6 +84,8 @@ fn all(options: &Options, folder: &Path) -> Result<Fights> {
     let models = house::models(options.flow.as_deref().unwrap_or(Path::new(".")));
     let flow = options.flow.clone().unwrap_or_else(|| models.home().join("dataflows/fight.yml"));
     let setting = Setting::new(&flow, models.home(), folder, options.frames)?;
+    let equal = options.flow.clone().unwrap_or_else(|| models.home().join("tests/peers/fight.yml"));
+    let beside_peer = Setting::new(&equal, models.home(), folder, options.frames)?;
     let clips = match &options.input {
         Some(input) => vec![Clip::open(input)?],
         None => Clip::of_the_demo(&models, folder, options.frames)?,
@@ -105,11 +107,11 @@ fn all(options: &Options, folder: &Path) -> Result<Fights> {
     }
     if let Some(python) = python.as_ref().filter(|_| options.peer || all) {
         said("the peer");
-        fights.peer = clips.iter().map(|clip| peer::compare(&setting, python, clip)).collect::<Result<_>>()?;
+        fights.peer = clips.iter().map(|clip| peer::compare(&beside_peer, python, clip)).collect::<Result<_>>()?;
     }
     if curve || all {
         said("latency against the offered rate");
-        let curve = curve::run(&setting, python.as_ref(), clip)?;
+        let curve = curve::run(&beside_peer, python.as_ref(), clip)?;
         if let Some(path) = &options.plot {
             std::fs::write(path, plot::picture(&curve)).or_fail(Failure::Output, || path.display().to_string())?;
         }
