@@ -55,7 +55,7 @@ fn sideline(bench: &Bench, arguments: &[&str]) -> Ended {
     finish(bench.command(support::SIDELINE).env("XDG_RUNTIME_DIR", bench.path()).args(arguments))
 }
 
-/// Starts `sideline run` and waits until it has recorded something. With a preview its address is read.
+/// Starts `sideline run` and waits until it has recorded something and can be asked. With a preview its address is read.
 fn start(bench: &Bench, arguments: &[&str]) -> On {
     let output = arguments.windows(2).find(|pair| pair[0] == "--output").unwrap()[1];
     let mut command = bench.command(support::SIDELINE);
@@ -70,7 +70,9 @@ fn start(bench: &Bench, arguments: &[&str]) -> On {
     }
     let table = bench.path().join(output).join("counts.jsonl");
     let until = Instant::now() + PATIENCE;
-    while !std::fs::metadata(&table).is_ok_and(|file| file.len() > 0) {
+    let recorded = || std::fs::metadata(&table).is_ok_and(|file| file.len() > 0);
+    let asked = || bench.path().join("sideline").read_dir().is_ok_and(|mut sockets| sockets.next().is_some());
+    while !(recorded() && asked()) {
         assert!(Instant::now() < until, "the run did not begin");
         std::thread::yield_now();
     }

@@ -115,7 +115,7 @@ class BlazePose:
             return onnxruntime.InferenceSession(str(folder / f"{name}.onnx"), options, providers=["CPUExecutionProvider"])
 
         self.detector = load("blazepose_detector")
-        self.landmarks = load(f"blazepose_{model}")
+        self.landmarks = load(f"blazepose_{model}_n")
         self.anchors = anchors()
         self.settings = settings
         self.regions: list[Region] = []

@@ -14,6 +14,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::kalman::CentredBox;
+use crate::portrait::Portrait;
 use crate::track::Track;
 
 /// How a detected person looks in this frame.
@@ -31,15 +32,6 @@ pub struct View {
 const GOOD: f32 = 0.5;
 /// Good views of an open body before it is compared.
 const VIEWS: u32 = 3;
-/// Seconds over which a portrait forgets.
-const MEMORY: f32 = 10.0;
-/// Views after which a portrait knows how alike its views are.
-const SETTLED: u32 = 5;
-/// How alike views of one person are taken to be at least, and their spread: the few first ones are all of one moment.
-const USUAL: f32 = 0.97;
-const SPREAD: f32 = 0.02;
-/// Spreads below the usual likeness at which a view is still the same person.
-const STILL_SAME: f32 = 4.0;
 /// How much more alike another portrait has to be than a track's own before they are exchanged.
 const CLEARLY: f32 = 0.04;
 /// How much less alike than the least somebody has to be, who is where another was lost, to be a stranger.
@@ -55,73 +47,12 @@ const GAP: u32 = 2;
 /// Seconds for which an open body waits for the others it was entangled with, a name for a new one to be looked at, and
 /// somebody hidden counts as still behind the one who is seen there.
 const PATIENCE: f32 = 1.0;
-/// Share of a portrait that a view has to show, to be compared with it.
-const ENOUGH: f32 = 0.6;
 /// Seconds for which a new track may have been there before the one it takes over from was seen for the last time.
 const TOGETHER: f32 = 0.2;
 /// How much looks count against overlap while boxes are matched.
 const WEIGHT: f64 = 2.0;
 /// Stands for what must not be chosen.
 const NEVER: f64 = -1e3;
-
-/// How one looks, and how alike the views of it were.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Portrait {
-    /// Mean of the views; empty without any. Not of unit length.
-    mean: Vec<f32>,
-    pieces: u16,
-    views: u32,
-    /// Mean likeness of a view to the mean before it, and mean distance from that.
-    usual: f32,
-    spread: f32,
-}
-
-impl Portrait {
-    fn add(&mut self, vector: &[f32], pieces: u16, seconds: f32) {
-        if self.mean.len() != vector.len() || self.pieces != pieces {
-            // The first view, or another method since a restart.
-            *self = Self { mean: vector.to_vec(), pieces, views: 1, usual: USUAL, spread: SPREAD };
-            return;
-        }
-        let likeness = self.likeness(vector);
-        let share = (1.0 / (self.views as f32 + 1.0)).max(seconds / MEMORY).min(1.0);
-        self.spread += share * ((likeness - self.usual).abs() - self.spread);
-        self.usual += share * (likeness - self.usual);
-        // A unit vector of few pieces has larger values in them: it is made as long as the mean is in the same ones.
-        let common = common(&self.mean, vector, pieces);
-        let scale = if common.of_b > 0.0 { (common.of_a / common.of_b).sqrt() } else { 1.0 };
-        let size = piece(vector.len(), pieces);
-        for (mean, seen) in self.mean.chunks_mut(size).zip(vector.chunks(size)) {
-            if !zeros(seen) {
-                let share = if zeros(mean) { 1.0 } else { share };
-                mean.iter_mut().zip(seen).for_each(|(mean, value)| *mean += share * (scale * value - *mean));
-            }
-        }
-        self.views += 1;
-    }
-
-    /// Cosine over the pieces that both have seen, -1 to 1; 0 when that is not much.
-    fn likeness(&self, vector: &[f32]) -> f32 {
-        let Common { product, of_a, of_b, share } = common(&self.mean, vector, self.pieces);
-        if share < ENOUGH { 0.0 } else { product / (of_a * of_b).sqrt().max(1e-9) }
-    }
-
-    /// Likeness of a view or a mean of views, over the least at which it is still the same person.
-    fn fits(&self, vector: &[f32]) -> f32 {
-        let (usual, spread) =
-            if self.views < SETTLED { (self.usual.min(USUAL), SPREAD) } else { (self.usual, self.spread) };
-        self.likeness(vector) - (usual - STILL_SAME * spread.max(SPREAD / 2.0)).min(USUAL - SPREAD)
-    }
-
-    fn known(&self) -> bool {
-        self.views > 0
-    }
-
-    /// True when a vector can be compared with it: both are there, and of one method.
-    fn comparable(&self, vector: &[f32]) -> bool {
-        self.known() && self.mean.len() == vector.len()
-    }
-}
 
 /// What a track knows of its own looks; part of its state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -479,38 +410,6 @@ fn entangled(tracks: &[Track], index: usize) -> bool {
                     one.confirmed && one.looks.hidden < PATIENCE && (behind(&one.place()) || behind(&one.last_place))
                 }
         })
-}
-
-/// Of two vectors, over the pieces that neither has as zeros.
-struct Common {
-    product: f32,
-    /// Squared lengths.
-    of_a: f32,
-    of_b: f32,
-    /// How much of the length of the first they are.
-    share: f32,
-}
-
-fn common(a: &[f32], b: &[f32], pieces: u16) -> Common {
-    let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-    let mut common = Common { product: 0.0, of_a: 0.0, of_b: 0.0, share: 0.0 };
-    let size = piece(a.len(), pieces);
-    for (a, b) in a.chunks(size).zip(b.chunks(size)).filter(|(a, b)| !zeros(a) && !zeros(b)) {
-        common.product += product(a, b);
-        common.of_a += product(a, a);
-        common.of_b += product(b, b);
-    }
-    common.share = (common.of_a / product(a, a).max(1e-9)).sqrt();
-    common
-}
-
-/// Length of a piece.
-fn piece(length: usize, pieces: u16) -> usize {
-    (length / usize::from(pieces).max(1)).max(1)
-}
-
-fn zeros(piece: &[f32]) -> bool {
-    piece.iter().all(|value| *value == 0.0)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod border;
 mod camera;
 mod fighters;
 mod kalman;
+mod portrait;
 mod track;
 
 pub use appearance::View;
