@@ -17,26 +17,7 @@ use support::{
 
 /// `SOURCE` -> counter -> recorder.
 fn count(source: &str) -> String {
-    format!(
-        "nodes:
-  - id: capture
-    path: sideline
-    args: run capture
-    env: {{SOURCE: '{source}', SIZE: 320x240}}
-    inputs: {{done_recorder: recorder/done}}
-    outputs: [frames]
-  - id: counter
-    path: sideline
-    args: run counter
-    inputs: {{frames: capture/frames}}
-    outputs: [counts]
-  - id: recorder
-    path: sideline
-    args: run recorder
-    inputs: {{counts: counter/counts}}
-    outputs: [done]
-"
-    )
+    support::count(&format!("SOURCE: '{source}', SIZE: 320x240"))
 }
 
 /// Five small pictures -> pose -> recorder.
@@ -103,6 +84,21 @@ fn test_clip(bench: &Bench, index: Index) -> Option<Vec<u8>> {
     Some(std::fs::read(path).unwrap())
 }
 
+/// Slips in the flow of [`count`]: what is right, what stands there instead, line and column of the one error, its words.
+fn told_at_its_place(slips: &[(&str, &str, &str, &str)]) {
+    for (right, wrong, place, words) in slips {
+        let bench = Bench::new();
+        let flow = count("clip.mp4");
+        assert!(flow.contains(right));
+        let ended = run_flow(&bench, &flow.replacen(right, wrong, 1));
+        assert_eq!(ended.code, 1, "{wrong}: {}", ended.text);
+        let begins = format!("flow.yml:{place}: error: ");
+        let told = ended.text.lines().filter(|line| line.starts_with(&begins) && line.contains(words)).count();
+        assert_eq!(told, 1, "{wrong}: {}", ended.text);
+        assert!(!bench.path().join("out").exists(), "{wrong}: nothing ran");
+    }
+}
+
 #[test]
 fn what_is_no_video_is_said_to_be_none() {
     for (source, code, words) in [
@@ -136,7 +132,7 @@ fn sound_without_a_picture_is_said_to_be_that() {
 
 #[test]
 fn sources_that_cannot_be_meant_are_told_with_their_place() {
-    for (right, wrong, place, words) in [
+    told_at_its_place(&[
         ("clip.mp4", "rtsp://camera.example/1", "5:11", "is an address; capture reads local files, folders of images"),
         ("SOURCE: 'clip.mp4'", "SOURCES: '[a.mp4, b.mp4]', SOURCE: c.mp4", "5:11", "give exactly one of the two"),
         ("SOURCE: 'clip.mp4', ", "", "2:5", "key `source`: must be given, or `sources`"),
@@ -149,17 +145,7 @@ fn sources_that_cannot_be_meant_are_told_with_their_place() {
         ("SOURCE: 'clip.mp4'", "SOURCES: a.mp4", "5:11", "write one as text: `\"[a, b]\"`"),
         ("SOURCE: 'clip.mp4'", "SOURCES: [a.mp4, b.mp4]", "5:11", "write a list as text: SOURCES: \"[a.mp4, b.mp4]\""),
         ("SOURCE: 'clip.mp4'", "SOURCE: /dev/video250, LOOP: true", "5:34", "is a camera, which shows what is now"),
-    ] {
-        let bench = Bench::new();
-        let flow = count("clip.mp4");
-        assert!(flow.contains(right));
-        let ended = run_flow(&bench, &flow.replacen(right, wrong, 1));
-        assert_eq!(ended.code, 1, "{wrong}: {}", ended.text);
-        let begins = format!("flow.yml:{place}: error: ");
-        let told = ended.text.lines().filter(|line| line.starts_with(&begins) && line.contains(words)).count();
-        assert_eq!(told, 1, "{wrong}: {}", ended.text);
-        assert!(!bench.path().join("out").exists(), "{wrong}: nothing ran");
-    }
+    ]);
 }
 
 #[test]
@@ -300,7 +286,7 @@ fn a_gpu_that_is_not_there_is_an_error_for_who_asks_for_it() {
 
 #[test]
 fn a_slip_in_a_flow_is_told_with_its_place() {
-    for (right, wrong, place, words) in [
+    told_at_its_place(&[
         ("run counter", "run countr", "10:5", "did you mean `counter`?"),
         ("frames: capture/frames", "frame: capture/frames", "11:14", "did you mean `frames`?"),
         ("frames: capture/frames", "frames: capture/frame", "11:14", "did you mean `frames`?"),
@@ -311,17 +297,7 @@ fn a_slip_in_a_flow_is_told_with_its_place() {
         ("{SOURCE: ", "{FPS: 0, SOURCE: ", "5:11", "out of range"),
         ("run counter", "run motion", "11:14", "there is no such input"),
         ("frames: capture/frames", "frames: counter/counts", "11:14", "takes frame"),
-    ] {
-        let bench = Bench::new();
-        let flow = count("clip.mp4");
-        assert!(flow.contains(right));
-        let ended = run_flow(&bench, &flow.replacen(right, wrong, 1));
-        assert_eq!(ended.code, 1, "{wrong}: {}", ended.text);
-        let begins = format!("flow.yml:{place}: error: ");
-        let told = ended.text.lines().filter(|line| line.starts_with(&begins) && line.contains(words)).count();
-        assert_eq!(told, 1, "{wrong}: {}", ended.text);
-        assert!(!bench.path().join("out").exists(), "{wrong}: nothing ran");
-    }
+    ]);
 }
 
 #[test]

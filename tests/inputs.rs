@@ -9,31 +9,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{Bench, Ended, SIDELINE, finish, json, json_text, models, repository, rows, tool, wait};
-
-/// Capture as `env` says -> counter -> recorder.
-fn count(env: &str) -> String {
-    format!(
-        "nodes:
-  - id: capture
-    path: sideline
-    args: run capture
-    env: {{{env}}}
-    inputs: {{done_recorder: recorder/done}}
-    outputs: [frames]
-  - id: counter
-    path: sideline
-    args: run counter
-    inputs: {{frames: capture/frames}}
-    outputs: [counts]
-  - id: recorder
-    path: sideline
-    args: run recorder
-    inputs: {{counts: counter/counts}}
-    outputs: [done]
-"
-    )
-}
+use support::{Bench, Ended, SIDELINE, count, finish, json, json_text, models, repository, rows, tool, wait};
 
 /// A clip of a test picture, `frames` long; false without the tool `ffmpeg`.
 fn clip(bench: &Bench, name: &str, picture: &str, frames: u32) -> bool {

@@ -2,35 +2,10 @@
 
 mod support;
 
-use support::{Bench, json};
+use support::{Bench, json, rehearsed};
 
 fn flow(source: &str, middle: &str) -> String {
-    format!(
-        "nodes:
-  - id: synthetic
-    path: sideline
-    args: run synthetic
-    env: {{FRAMES: 120, WIDTH: 64, HEIGHT: 48{source}}}
-    inputs: {{done_recorder: recorder/done}}
-    outputs: [frames]
-  - id: middle
-    path: sideline
-    args: run rehearse
-    env: {{SIDELINE_STRIDE: 1{middle}}}
-    inputs: {{frames: synthetic/frames}}
-    outputs: [frames]
-  - id: counter
-    path: sideline
-    args: run counter
-    inputs: {{frames: middle/frames}}
-    outputs: [counts]
-  - id: recorder
-    path: sideline
-    args: run recorder
-    inputs: {{counts: counter/counts}}
-    outputs: [done]
-"
-    )
+    rehearsed(&format!("FRAMES: 120, WIDTH: 64, HEIGHT: 48{source}"), &format!("SIDELINE_STRIDE: 1{middle}"))
 }
 
 #[test]

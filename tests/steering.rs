@@ -11,38 +11,14 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{Bench, Ended, finish, json, json_text, wait};
+use support::{Bench, Ended, finish, json, json_text, rehearsed, wait};
 
 /// How long a run may take to get where a test wants it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An endless flow in real time: synthetic -> middle -> counter -> recorder.
 fn flow(more: &str) -> String {
-    format!(
-        "nodes:
-  - id: synthetic
-    path: sideline
-    args: run synthetic
-    env: {{FRAMES: 0, WIDTH: 64, HEIGHT: 48, FPS: 100, PACE: true}}
-    inputs: {{done_recorder: recorder/done}}
-    outputs: [frames]
-  - id: middle
-    path: sideline
-    args: run rehearse
-    inputs: {{frames: synthetic/frames}}
-    outputs: [frames]
-  - id: counter
-    path: sideline
-    args: run counter
-    inputs: {{frames: middle/frames}}
-    outputs: [counts]
-  - id: recorder
-    path: sideline
-    args: run recorder
-    inputs: {{counts: counter/counts}}
-    outputs: [done]
-{more}"
-    )
+    rehearsed("FRAMES: 0, WIDTH: 64, HEIGHT: 48, FPS: 100, PACE: true", "SIDELINE_STRIDE: 1") + more
 }
 
 /// A run under way. Its sockets lie in its bench's own folder, so that tests do not see one another's.

@@ -169,6 +169,60 @@ pub fn working_directory(pid: u32) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/{pid}/cwd")).ok()
 }
 
+/// Capture as `env` says -> counter -> recorder.
+pub fn count(env: &str) -> String {
+    format!(
+        "nodes:
+  - id: capture
+    path: sideline
+    args: run capture
+    env: {{{env}}}
+    inputs: {{done_recorder: recorder/done}}
+    outputs: [frames]
+  - id: counter
+    path: sideline
+    args: run counter
+    inputs: {{frames: capture/frames}}
+    outputs: [counts]
+  - id: recorder
+    path: sideline
+    args: run recorder
+    inputs: {{counts: counter/counts}}
+    outputs: [done]
+"
+    )
+}
+
+/// Synthetic frames as `source` says -> rehearse as `middle` says -> counter -> recorder.
+pub fn rehearsed(source: &str, middle: &str) -> String {
+    format!(
+        "nodes:
+  - id: synthetic
+    path: sideline
+    args: run synthetic
+    env: {{{source}}}
+    inputs: {{done_recorder: recorder/done}}
+    outputs: [frames]
+  - id: middle
+    path: sideline
+    args: run rehearse
+    env: {{{middle}}}
+    inputs: {{frames: synthetic/frames}}
+    outputs: [frames]
+  - id: counter
+    path: sideline
+    args: run counter
+    inputs: {{frames: middle/frames}}
+    outputs: [counts]
+  - id: recorder
+    path: sideline
+    args: run recorder
+    inputs: {{counts: counter/counts}}
+    outputs: [done]
+"
+    )
+}
+
 /// True when FFmpeg's tool (`ffmpeg`, `ffprobe`) is there; says a word when it is not.
 pub fn tool(name: &str) -> bool {
     let found = Command::new(name).arg("-version").output().is_ok_and(|output| output.status.success());

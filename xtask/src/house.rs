@@ -25,7 +25,8 @@ impl House {
     /// # Errors
     /// When this program does not stand in a build folder, or the logs' folder cannot be made.
     pub fn find() -> Result<Self> {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+        // Asked of cargo now, not when this was built: two clones may share a build folder.
+        let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
         let root = manifest.parent().filter(|root| root.join("Cargo.toml").is_file()).ok_or_else(|| {
             Error::new(format!("{} is not there any more: start this as `cargo xtask`", manifest.display()))
         })?;

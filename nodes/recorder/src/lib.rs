@@ -21,9 +21,9 @@
 mod dataset;
 mod lines;
 mod recording;
-mod whole;
+pub mod whole;
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use sideline_api::{
     Config, Context, Error, Inputs, Mode, Operator, Outputs, PortType, Resources, Result, Spec, WiredInput,
@@ -59,8 +59,8 @@ pub struct Recorder {
     /// None once a frame may be missing: after a failure, and so when it was made anew.
     whole: Option<Whole>,
     row_group: u64,
-    /// Frames since the row groups were last cut.
-    frames: u64,
+    /// By stream, the frames since its row groups were last cut: where one of two sources is ahead does not matter.
+    frames: BTreeMap<Arc<str>, u64>,
     /// The first failure: it comes back at the end, whatever `on_error` made of it.
     failed: Option<Error>,
 }
@@ -100,7 +100,7 @@ impl Operator for Recorder {
             .collect::<Result<_>>()?;
         let anew = recordings.iter().any(Recording::resumes);
         let whole = if anew { None } else { Some(Whole::new(&folder)?) };
-        Ok(Self { recordings, whole, row_group: config.row_group, frames: 0, failed: None })
+        Ok(Self { recordings, whole, row_group: config.row_group, frames: BTreeMap::new(), failed: None })
     }
 
     fn process(&mut self, cx: &Context, input: &Inputs, (): &mut (), _: &mut Outputs) -> Result<()> {
@@ -108,8 +108,9 @@ impl Operator for Recorder {
             if let Some(whole) = &mut self.whole {
                 whole.recorded(cx.header);
             }
-            self.frames += 1;
-            if self.frames < self.row_group { Ok(()) } else { self.cut() }
+            let frames = self.frames.entry(cx.header.stream.clone()).or_default();
+            *frames += 1;
+            if *frames < self.row_group { Ok(()) } else { self.cut(&cx.header.stream, input) }
         });
         self.noting(recorded)
     }
@@ -127,7 +128,7 @@ impl Operator for Recorder {
             let closed = recording.close();
             outcome = outcome.and(closed);
         }
-        outcome.and_then(|()| self.note_whole())
+        outcome.and_then(|()| self.whole.as_mut().map_or(Ok(()), Whole::close))
     }
 }
 
@@ -144,15 +145,15 @@ impl Recorder {
         outcome
     }
 
-    /// Ends the row groups of all tables at the same frame.
-    fn cut(&mut self) -> Result<()> {
-        self.frames = 0;
-        self.recordings.iter_mut().try_for_each(Recording::cut)?;
-        self.note_whole()
-    }
-
-    fn note_whole(&self) -> Result<()> {
-        self.whole.as_ref().map_or(Ok(()), Whole::write)
+    /// Ends the row groups of all tables of this stream at the same frame.
+    fn cut(&mut self, stream: &str, input: &Inputs) -> Result<()> {
+        self.frames.remove(stream);
+        for (recording, (_, aligned)) in self.recordings.iter_mut().zip(input.all()) {
+            if aligned.is_some() {
+                recording.cut()?;
+            }
+        }
+        self.whole.as_mut().map_or(Ok(()), |whole| whole.write(stream))
     }
 
     fn noting(&mut self, outcome: Result<()>) -> Result<()> {

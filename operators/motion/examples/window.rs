@@ -13,6 +13,7 @@ use sideline_api::{
     tables::{JOINTS, Motion, Pose},
     testing::{Harness, Setup},
 };
+use sideline_eval::Random;
 use sideline_motion::MotionOperator;
 
 const WRIST: usize = 15;
@@ -33,22 +34,6 @@ fn strike(t: f64) -> [f64; 3] {
     std::array::from_fn(|i| out[i] + back[i])
 }
 
-/// Gaussian noise from a fixed seed (SplitMix64, sum of twelve).
-struct Noise(u64);
-
-impl Noise {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
-    }
-}
-
 /// A body with a torso of one metre, so that values are metres, its left wrist at `x`.
 fn pose(track: u32, x: f64) -> Pose {
     let mut world = [[0.5, -0.5, 0.0]; JOINTS];
@@ -65,18 +50,18 @@ fn pose(track: u32, x: f64) -> Pose {
 
 /// Root mean square errors of velocity and acceleration.
 fn errors(fps: f64, window: f64, sigma: f64) -> Result<(f64, f64)> {
-    let mut noise = Noise(7);
+    let mut random = Random::new(7);
     let (mut v, mut a, mut n) = (0.0, 0.0, 0.0);
     for _ in 0..100 {
         let mut values = Values::new();
         values.set("window", window, Origin::CommandLine);
         let mut motion =
             Harness::<MotionOperator>::with(values, Setup { interval: (1e9 / fps) as i64, ..Setup::default() })?;
-        let shift = noise.uniform() / fps;
+        let shift = random.share() / fps;
         for i in 0..(1.2 * fps) as usize {
             let t = i as f64 / fps - 0.5 + shift;
             let [place, velocity, acceleration] = strike(t);
-            motion.push("poses", &[pose(1, place + sigma * noise.normal())])?;
+            motion.push("poses", &[pose(1, place + sigma * random.normal())])?;
             let row: Motion = motion.expect("motion").remove(0);
             if (-0.1..0.6).contains(&t) {
                 v += (f64::from(row.velocity[WRIST][0]) - velocity).powi(2);

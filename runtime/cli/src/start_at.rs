@@ -8,11 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 use sideline_api::{Error, Failure, OrFail, Registry, Result};
 use sideline_engine::{gate::After, meter::Report};
 use sideline_graph::Flow;
+use sideline_recorder::whole::{self, Recorded};
 
 /// Keys of a source that say which frames it makes: with others the numbers would mean other frames.
 const IDENTITY: [&str; 5] = ["source", "sources", "stream", "fps", "loop"];
@@ -33,11 +33,6 @@ pub struct Continued {
     nodes: Vec<Value>,
 }
 
-#[derive(Deserialize)]
-struct Recorded {
-    streams: BTreeMap<String, After>,
-}
-
 impl Continued {
     /// Reads how far a run came.
     ///
@@ -56,6 +51,10 @@ impl Continued {
                 std::fs::read_to_string(&path).or_fail(Failure::Input, || format!("--start-at: {}", path.display()))?;
             let Recorded { streams } =
                 serde_json::from_str(&text).or_fail(Failure::Input, || format!("--start-at: {}", path.display()))?;
+            let streams: BTreeMap<String, After> = streams
+                .into_iter()
+                .map(|(stream, last)| (stream, After { frame: last.frame, pts: last.pts }))
+                .collect();
             after = Some(match after {
                 None => streams,
                 Some(before) => least(before, &streams),
@@ -182,7 +181,7 @@ fn recorded_files(folder: &Path) -> Result<Vec<PathBuf>> {
             let path = entry.or_fail(Failure::Input, || folder.display().to_string())?.path();
             if path.is_dir() && path.extension().is_none() {
                 folders.push(path);
-            } else if path.file_name().is_some_and(|name| name == "recorded.json") {
+            } else if path.file_name().is_some_and(|name| name == whole::FILE) {
                 found.push(path);
             }
         }

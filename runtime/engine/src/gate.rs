@@ -32,7 +32,7 @@ pub struct Limit {
 }
 
 /// The last frame of a stream that an earlier run has: this run goes on after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct After {
     /// Its number.
     pub frame: u64,

@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 
 use crate::motchallenge::{Detection, Frames, Labelled, Rect};
+use crate::random::Random;
 
 /// The detector that is played. Shares are 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
@@ -118,14 +119,14 @@ impl Noise {
     pub fn detect(&self, sequence: &str, truth: &Frames<Labelled>, size: (f64, f64), rate: f64) -> Frames<Detection> {
         let step = 1.0 / rate;
         let mut objects = BTreeMap::new();
-        let mut clutter = Clutter::new(Random::new(self.seed, sequence, CLUTTER), truth);
+        let mut clutter = Clutter::new(Random::of(self.seed, sequence, CLUTTER), truth);
         let mut frames = Vec::with_capacity(truth.len());
         for boxes in truth {
             let mut seen = Vec::with_capacity(boxes.len() + 2);
             for (index, labelled) in boxes.iter().enumerate() {
                 let object = objects
                     .entry(labelled.id)
-                    .or_insert_with(|| Object::new(Random::new(self.seed, sequence, labelled.id)));
+                    .or_insert_with(|| Object::new(Random::of(self.seed, sequence, labelled.id)));
                 seen.extend(object.seen(self, &labelled.rect, hidden(boxes, index), step));
             }
             clutter.add(self, size, step, &mut seen);
@@ -260,40 +261,6 @@ impl Clutter {
         let (w, h) = self.sizes[place.min(self.sizes.len() - 1)];
         let (cx, cy) = (self.random.share() * width, self.random.share() * height);
         Rect { x: cx - w / 2.0, y: cy - h / 2.0, w, h }
-    }
-}
-
-/// SplitMix64 (Steele et al. 2014).
-struct Random(u64);
-
-impl Random {
-    /// A stream for one thing of one sequence (FNV-1a over all three).
-    fn new(seed: u64, sequence: &str, thing: i64) -> Self {
-        let bytes = seed.to_le_bytes().into_iter().chain(sequence.bytes()).chain(thing.to_le_bytes());
-        Self(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)))
-    }
-
-    /// Evenly 0 to 1.
-    fn share(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// Mean 0, standard deviation 1: twelve shares less six, which every machine adds up alike.
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.share()).sum::<f64>() - 6.0
-    }
-
-    /// A count with this mean, each further one as likely as the one before (geometric): mostly none, at times several.
-    fn count(&mut self, mean: f64) -> usize {
-        let mut count = 0;
-        while self.share() < mean / (1.0 + mean) {
-            count += 1;
-        }
-        count
     }
 }
 

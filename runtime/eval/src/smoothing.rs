@@ -11,6 +11,8 @@
 
 use serde::Serialize;
 
+use crate::random::Random;
+
 /// A strike's length, torso lengths: 0.55 m with a torso of half a metre.
 pub const LENGTH: f64 = 1.1;
 /// Standard deviation of the noise, torso lengths: that of BlazePose's joints in metres on people who stand.
@@ -46,8 +48,8 @@ pub struct Smoothing {
 
 /// Measures a filter at this many frames a second.
 pub fn smoothing(filter: &Filter, fps: f64) -> Smoothing {
-    let mut noise = Noise(11);
-    let rest: Vec<f64> = (0..(REST * fps) as usize).map(|_| NOISE * noise.heavy_tailed()).collect();
+    let mut random = Random::new(11);
+    let rest: Vec<f64> = (0..(REST * fps) as usize).map(|_| NOISE * heavy_tailed(&mut random)).collect();
     let settled = (SETTLE * fps) as usize;
     let jitter = steps(&filter(&rest, fps)[settled..]) / steps(&rest[settled..]);
     let (mut lags, mut losses, mut squares, mut samples) = (vec![], 0.0, 0.0, 0.0);
@@ -55,10 +57,10 @@ pub fn smoothing(filter: &Filter, fps: f64) -> Smoothing {
         let mut lag = 0.0;
         for _ in 0..TIMES {
             // Strikes do not wait for the camera's shutter.
-            let begin = BEFORE + noise.uniform() / fps;
+            let begin = BEFORE + random.share() / fps;
             let course = |t: f64| strike(t - begin, out, back);
             let times: Vec<f64> = (0..((begin + out + back + 0.3) * fps) as usize).map(|i| i as f64 / fps).collect();
-            let seen: Vec<f64> = times.iter().map(|t| course(*t) + NOISE * noise.heavy_tailed()).collect();
+            let seen: Vec<f64> = times.iter().map(|t| course(*t) + NOISE * heavy_tailed(&mut random)).collect();
             let found = filter(&seen, fps);
             let struck = || times.iter().zip(&found).filter(|(t, _)| (begin..begin + out + back + 0.1).contains(*t));
             lag += nearest_shift(|shift| struck().map(|(t, x)| (x - course(t - shift)).powi(2)).sum());
@@ -164,29 +166,10 @@ fn nearest_shift(error: impl Fn(f64) -> f64) -> f64 {
     fine.map(|shift| (error(shift), shift)).min_by(|a, b| a.0.total_cmp(&b.0)).map_or(0.0, |best| best.1)
 }
 
-/// Random numbers from a fixed seed: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
-struct Noise(u64);
-
-impl Noise {
-    /// 0 to 1.
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Standard normal, as a sum of twelve.
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
-    }
-
-    /// Variance 1, one sample of twenty from a distribution three times as wide: the outliers of a pose model.
-    fn heavy_tailed(&mut self) -> f64 {
-        let wide = if self.uniform() < 0.05 { 3.0 } else { 1.0 };
-        wide * self.normal() / (0.95_f64 + 0.05 * 9.0).sqrt()
-    }
+/// Variance 1, one sample of twenty from a distribution three times as wide: the outliers of a pose model.
+fn heavy_tailed(random: &mut Random) -> f64 {
+    let wide = if random.share() < 0.05 { 3.0 } else { 1.0 };
+    wide * random.normal() / (0.95_f64 + 0.05 * 9.0).sqrt()
 }
 
 #[cfg(test)]

@@ -1,0 +1,40 @@
+//! Random numbers that are the same on every machine: what is made from a seed can be made again.
+
+/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
+pub struct Random(u64);
+
+impl Random {
+    /// The numbers of a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Numbers for one thing of one sequence (FNV-1a over all three).
+    pub fn of(seed: u64, sequence: &str, thing: i64) -> Self {
+        let bytes = seed.to_le_bytes().into_iter().chain(sequence.bytes()).chain(thing.to_le_bytes());
+        Self(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)))
+    }
+
+    /// Evenly 0 to 1.
+    pub fn share(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Mean 0, standard deviation 1: twelve shares less six, which every machine adds up alike.
+    pub fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.share()).sum::<f64>() - 6.0
+    }
+
+    /// A count with this mean, each further one as likely as the one before (geometric): mostly none, at times several.
+    pub fn count(&mut self, mean: f64) -> usize {
+        let mut count = 0;
+        while self.share() < mean / (1.0 + mean) {
+            count += 1;
+        }
+        count
+    }
+}
