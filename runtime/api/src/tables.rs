@@ -157,6 +157,74 @@ table! {
 }
 
 table! {
+    /// What a model makes of the last moments of a track.
+    pub struct Scores in "scores" {
+        /// Identity of the track.
+        pub track: u32,
+        /// `fighter_1`, `fighter_2` or empty.
+        pub fighter: String,
+        /// Name of the model, from its file; `fusion` for all of them together.
+        pub model: String,
+        /// What the probabilities are of, in their order: names separated by spaces, from the model's file.
+        pub labels: String,
+        /// Probability of each label, together 1; empty where nothing was judged.
+        pub probabilities: Vec<f32>,
+        /// Why nothing was judged: `short`, the track is younger than the model's window; `unseen`, too few of its joints were seen; `unscored`, no model gave an opinion; else empty.
+        pub unjudged: String,
+    }
+}
+
+table! {
+    /// A strike or another move. It is known some frames after it happened, and names its own frames.
+    pub struct Move in "moves" {
+        /// Name of the move in all recordings: a UUID of version 5.
+        pub id: String,
+        /// Identity of the track.
+        pub track: u32,
+        /// `fighter_1`, `fighter_2` or empty.
+        pub fighter: String,
+        /// What it was, or `unsure`.
+        pub label: String,
+        /// Frame in which it began.
+        pub start: u64,
+        /// Frame in which the limb was fastest.
+        pub peak: u64,
+        /// Frame in which it was over.
+        pub end: u64,
+        /// What moved: `left_hand`, `right_hand`, `left_foot`, `right_foot`, `head`, ...
+        pub limb: String,
+        /// Probability that the most likely label is right, 0..1.
+        pub confidence: f32,
+        /// How fast the limb was at most, torso lengths per second beside the hips.
+        pub speed: f32,
+        /// What the probabilities are of: names separated by spaces.
+        pub labels: String,
+        /// Probability of each label, together 1.
+        pub probabilities: Vec<f32>,
+        /// Models that were asked: names separated by spaces.
+        pub models: String,
+        /// What each of them counted for, together 1.
+        pub weights: Vec<f32>,
+    }
+}
+
+table! {
+    /// A sentence about what happened.
+    pub struct Commentary in "commentary" {
+        /// At most 200 characters.
+        pub text: String,
+        /// Whom it is about: `fighter_1`, `fighter_2`, or empty where it is both.
+        pub fighter: String,
+        /// The newest move that it is about, by its `id`; empty where it is about none.
+        pub move_id: String,
+        /// Frame that it is about.
+        pub at: u64,
+        /// `low`, `medium`, `high` or `knockout`.
+        pub excitement: String,
+    }
+}
+
+table! {
     /// A running number, for the first operator and for tests of the runtime.
     pub struct Count in "counts" {
         /// Frames of this stream so far.
