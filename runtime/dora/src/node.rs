@@ -22,6 +22,8 @@ const END_GRACE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(20);
 /// The output by which leaves tell the source how far they are.
 const DONE: &str = "done";
+/// Its parameter: by source, how many frames are finished.
+const FINISHED: &str = "sl_finished";
 
 /// A connection to the daemon.
 pub struct Node {
@@ -32,6 +34,8 @@ pub struct Node {
 struct Outputs {
     node: Mutex<DoraNode>,
     names: Vec<DataId>,
+    /// By source, the frames that this process has finished.
+    finished: Mutex<Vec<i64>>,
 }
 
 impl Outputs {
@@ -59,11 +63,15 @@ impl Border for Outputs {
     }
 
     fn done(&self, source: usize, count: u64) -> Result<()> {
-        let mut parameters = MetadataParameters::default();
-        // The highest frame finished; the greatest number of all once the leaf has closed.
-        let frame = if count == CLOSED { i64::MAX } else { count as i64 - 1 };
-        parameters.insert("sl_frame".into(), Parameter::Integer(frame));
-        parameters.insert("sl_source".into(), Parameter::Integer(source as i64));
+        // Every message says how far all sources are: dora's queues keep the newest ten, and a fast source's would push
+        // out the last one about a slow source. Held until it is sent, so that none overtakes a newer one.
+        let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
+        if finished.len() <= source {
+            finished.resize(source + 1, 0);
+        }
+        // The greatest number of all once the leaf has closed.
+        finished[source] = if count == CLOSED { i64::MAX } else { count as i64 };
+        let parameters = MetadataParameters::from([(FINISHED.to_owned(), Parameter::ListInt(finished.clone()))]);
         self.node()
             .send_output(DataId::from(DONE.to_owned()), parameters, nothing())
             .map_err(|e| Error::other(format!("output `{DONE}` could not be sent: {e}")))
@@ -149,6 +157,7 @@ impl Node {
         let outputs = Arc::new(Outputs {
             node: Mutex::new(node),
             names: plan.border_outputs.iter().map(|output| DataId::from(output.name.clone())).collect(),
+            finished: Mutex::default(),
         });
         let border: Arc<dyn Border> = outputs.clone();
         let running = Arc::new(sideline_engine::start(plan, registry, options, Some(border))?);
@@ -236,15 +245,15 @@ impl<'a> Host<'a> {
     fn input(&mut self, id: &str, parameters: &MetadataParameters, data: &arrow_array::ArrayRef) -> Result<()> {
         let plan = self.running.plan();
         if let Some(leaf) = plan.remote_leaves.iter().position(|leaf| leaf.input == id) {
-            let (Some(Parameter::Integer(source)), Some(Parameter::Integer(frame))) =
-                (parameters.get("sl_source"), parameters.get("sl_frame"))
-            else {
-                return Err(Error::other(
-                    "a `done` message carries no `sl_frame` and `sl_source`: it comes from a node that is not ours",
-                ));
+            let Some(Parameter::ListInt(finished)) = parameters.get(FINISHED) else {
+                return Err(Error::other(format!(
+                    "a `done` message carries no `{FINISHED}`: it comes from a node that is not ours"
+                )));
             };
-            let count = if *frame == i64::MAX { CLOSED } else { (*frame + 1) as u64 };
-            self.running.leaf_finished(leaf, *source as usize, count);
+            for (source, count) in finished.iter().enumerate() {
+                let count = if *count == i64::MAX { CLOSED } else { *count as u64 };
+                self.running.leaf_finished(leaf, source, count);
+            }
             return Ok(());
         }
         // Several operators of a fused module may read one input: each has its own border entry.
