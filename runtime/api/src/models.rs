@@ -10,6 +10,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Failure, OrFail, Result, config::did_you_mean};
 
+/// The `registry` of files that are committed beside models.yml, as our own weights are: nothing is fetched for them.
+pub const REPOSITORY: &str = "repository";
+
 /// One model or clip of models.yml.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct ModelEntry {
@@ -18,10 +21,13 @@ pub struct ModelEntry {
     /// What it does.
     #[serde(default)]
     pub about: String,
-    /// Package it comes from.
+    /// Where it comes from: `npm`, `pypi`, or [`REPOSITORY`].
+    #[serde(default)]
+    pub registry: String,
+    /// Package it comes from; empty for a file of the repository.
     #[serde(default)]
     pub package: String,
-    /// Version of the package.
+    /// Version of the package, or of our own weights.
     #[serde(default)]
     pub version: String,
     /// File, relative to the folder that holds `models/`.
@@ -31,6 +37,17 @@ pub struct ModelEntry {
     /// Licence of the weights.
     #[serde(default)]
     pub licence: String,
+}
+
+impl ModelEntry {
+    /// What puts the file in place where it is missing or changed: the end of a message.
+    pub fn mend(&self) -> String {
+        if self.registry == REPOSITORY {
+            format!("it is part of the repository: `git checkout -- {}` brings it back", self.path.display())
+        } else {
+            format!("run `sideline models fetch {}`", self.name)
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -97,8 +114,9 @@ impl Models {
         let path = self.home.join(&entry.path);
         if !path.is_file() {
             return Err(Error::model(format!(
-                "model `{name}` is not installed ({} is missing): run `sideline models fetch {name}`",
-                path.display()
+                "model `{name}` is not installed ({} is missing): {}",
+                path.display(),
+                entry.mend()
             )));
         }
         Ok((path, entry))
@@ -113,9 +131,10 @@ impl Models {
         let found = sha256(&path)?;
         if found != entry.sha256 {
             return Err(Error::model(format!(
-                "model `{name}`: {} has SHA-256 {found}, models.yml says {}: delete it and run `sideline models fetch {name}`",
+                "model `{name}`: {} has SHA-256 {found}, models.yml says {}: delete it, then {}",
                 path.display(),
-                entry.sha256
+                entry.sha256,
+                entry.mend()
             )));
         }
         Ok(path)
@@ -138,4 +157,29 @@ pub fn sha256(path: &Path) -> Result<String> {
         hash.update(&block[..n]);
     }
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_the_repository_is_mended_from_there_and_any_other_is_fetched() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("models")).unwrap();
+        let catalogue = "models:\n\
+            - {name: ours, registry: repository, path: models/ours.onnx, sha256: 00}\n\
+            - {name: theirs, registry: npm, path: models/theirs.onnx, sha256: 00}\n";
+        std::fs::write(folder.path().join("models/models.yml"), catalogue).unwrap();
+        let models = Models::open(folder.path()).unwrap();
+        let wrong = |name: &str| models.verified(name).unwrap_err().message;
+        for state in ["is not installed", "has SHA-256"] {
+            let (ours, theirs) = (wrong("ours"), wrong("theirs"));
+            assert!(ours.contains(state) && ours.contains("`git checkout -- models/ours.onnx`"), "{ours}");
+            assert!(theirs.contains(state) && theirs.contains("`sideline models fetch theirs`"), "{theirs}");
+            for name in ["ours", "theirs"] {
+                std::fs::write(folder.path().join(format!("models/{name}.onnx")), b"another").unwrap();
+            }
+        }
+    }
 }

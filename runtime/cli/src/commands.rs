@@ -221,9 +221,9 @@ pub fn models(command: &Models) -> Result<u8> {
             for m in models.models().iter().chain(models.clips()) {
                 let path = home.join(&m.path);
                 let state = match sha256(&path) {
-                    Ok(found) if found == m.sha256 => "ok",
-                    Ok(_) => "CHANGED: delete it and fetch it again",
-                    Err(_) => "missing: `sideline models fetch`",
+                    Ok(found) if found == m.sha256 => "ok".to_owned(),
+                    Ok(_) => format!("CHANGED: delete it, then {}", m.mend()),
+                    Err(_) => format!("missing: {}", m.mend()),
                 };
                 wrong += usize::from(state != "ok");
                 if *json {
@@ -246,7 +246,7 @@ fn installed(models: &sideline_api::models::Models, home: &Path, names: &[String
     all.filter(|m| names.is_empty() || names.contains(&m.name))
         .map(|m| {
             json!({
-                "name": m.name, "about": m.about, "package": m.package, "version": m.version, "path": m.path,
+                "name": m.name, "about": m.about, "registry": m.registry, "package": m.package, "version": m.version, "path": m.path,
                 "sha256": m.sha256, "licence": m.licence, "installed": home.join(&m.path).is_file(),
             })
         })
