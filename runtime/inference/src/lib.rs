@@ -15,4 +15,4 @@ pub mod sample;
 mod session;
 
 pub use sample::{Filter, Layout, Region, Sampler, Sampling};
-pub use session::{Outputs, Session};
+pub use session::{Outputs, Session, Tensor};

@@ -17,7 +17,37 @@ use crate::{device, environment};
 pub struct Session {
     session: ort::session::Session,
     name: String,
+    /// The end of a message that says what is wrong with the model.
+    mend: String,
     device: &'static str,
+}
+
+/// What a model says of an input or output of its own; printed as `name` type [shape].
+#[derive(Clone, Copy)]
+pub struct Tensor<'s>(&'s Outlet);
+
+impl<'s> Tensor<'s> {
+    /// Its name.
+    pub fn name(&self) -> &'s str {
+        self.0.name()
+    }
+
+    /// Its shape, -1 for what the model leaves open; `None` where it is not f32.
+    pub fn shape(&self) -> Option<&'s [i64]> {
+        match self.0.dtype() {
+            ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } => Some(shape),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Tensor<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.dtype() {
+            ValueType::Tensor { ty, shape, .. } => write!(f, "`{}` {ty} {:?}", self.name(), &shape[..]),
+            other => write!(f, "`{}` {other}", self.name()),
+        }
+    }
 }
 
 impl Session {
@@ -28,7 +58,9 @@ impl Session {
     /// cannot be used (exit code 5).
     pub fn load(resources: &Resources, model: &str) -> Result<Self> {
         // Errors name what `sideline models fetch` takes; the file may be called otherwise.
-        Self::named(model, &resources.model(model)?, resources.device, resources.models.home())
+        let path = resources.model(model)?;
+        let mend = format!("; {}", resources.models.present(model)?.1.mend());
+        Self::named(model, &path, mend, resources.device, resources.models.home())
     }
 
     /// Loads a model file. `home` is the folder that holds `models/` and perhaps `.venv/`.
@@ -37,10 +69,10 @@ impl Session {
     /// As [`Self::load`].
     pub fn from_file(path: &Path, device: Device, home: &Path) -> Result<Self> {
         let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy();
-        Self::named(&name, path, device, home)
+        Self::named(&name, path, format!("; the file is {}", path.display()), device, home)
     }
 
-    fn named(name: &str, path: &Path, device: Device, home: &Path) -> Result<Self> {
+    fn named(name: &str, path: &Path, mend: String, device: Device, home: &Path) -> Result<Self> {
         if !path.is_file() {
             return Err(Error::model(format!("model file {} is missing", path.display())));
         }
@@ -50,11 +82,12 @@ impl Session {
                 return Err(Error::gpu(format!("model {name}: there is no device to try")));
             };
             match Self::open(path, name, *candidate, home) {
+                Ok(session) => return Ok(Self { mend, ..session }),
                 // A GPU may fail when its provider is made, or only when the model is put on it.
                 Err(error) if error.failure == Failure::Gpu && candidates.peek().is_some() => {
                     tracing::info!(model = %name, reason = %error, "the GPU cannot be used, the CPU is");
                 }
-                result => return result,
+                Err(error) => return Err(error),
             }
         }
     }
@@ -70,7 +103,7 @@ impl Session {
             Error::new(failure, format!("model file {} cannot be loaded on {device}: {cause}{mend}", path.display()))
         })?;
         tracing::info!(model = %name, device, "model loaded");
-        Ok(Self { session, name: name.to_owned(), device })
+        Ok(Self { session, name: name.to_owned(), mend: String::new(), device })
     }
 
     /// Where it runs: `cpu`, `cuda` or `tensorrt`.
@@ -83,9 +116,23 @@ impl Session {
         &self.name
     }
 
-    /// Names of the outputs, in order.
-    pub fn outputs(&self) -> impl Iterator<Item = &str> {
-        self.session.outputs().iter().map(Outlet::name)
+    /// The inputs, in order.
+    pub fn inputs(&self) -> impl Iterator<Item = Tensor<'_>> {
+        self.session.inputs().iter().map(Tensor)
+    }
+
+    /// The outputs, in order.
+    pub fn outputs(&self) -> impl Iterator<Item = Tensor<'_>> {
+        self.session.outputs().iter().map(Tensor)
+    }
+
+    /// What the file says of itself under a key of its `metadata_props`; `None` where it says nothing.
+    ///
+    /// # Errors
+    /// When ONNX Runtime cannot read the file's metadata.
+    pub fn metadata(&self, key: &str) -> Result<Option<String>> {
+        let metadata = self.session.metadata().or_fail(Failure::Model, || format!("model `{}`", self.name))?;
+        Ok(metadata.custom(key))
     }
 
     /// Checks that the model has exactly these inputs, in this order, f32, of these shapes. A dimension that the model
@@ -94,11 +141,11 @@ impl Session {
     /// # Errors
     /// Names what the model has instead.
     pub fn expect_inputs(&self, expected: &[(&str, &[i64])]) -> Result<()> {
-        let inputs = self.session.inputs();
-        if inputs.len() != expected.len() {
-            return Err(self.unlike(format!("{} inputs expected, it has {}", expected.len(), list(inputs))));
+        let count = self.session.inputs().len();
+        if count != expected.len() {
+            return Err(self.unlike(format!("{} inputs expected, it has {}", expected.len(), list(self.inputs()))));
         }
-        for (input, (name, shape)) in inputs.iter().zip(expected) {
+        for (input, (name, shape)) in self.inputs().zip(expected) {
             self.expect("input", input, name, shape)?;
         }
         Ok(())
@@ -109,31 +156,25 @@ impl Session {
     /// # Errors
     /// Names what the model has instead.
     pub fn expect_output(&self, name: &str, shape: &[i64]) -> Result<()> {
-        let outputs = self.session.outputs();
-        match outputs.iter().find(|output| output.name() == name) {
+        match self.outputs().find(|output| output.name() == name) {
             Some(output) => self.expect("output", output, name, shape),
-            None => Err(self.unlike(format!("an output `{name}` is expected, it has {}", list(outputs)))),
+            None => Err(self.unlike(format!("an output `{name}` is expected, it has {}", list(self.outputs())))),
         }
     }
 
-    fn expect(&self, what: &str, outlet: &Outlet, name: &str, shape: &[i64]) -> Result<()> {
-        let fits = match outlet.dtype() {
-            ValueType::Tensor { ty: TensorElementType::Float32, shape: has, .. } => {
-                has.len() == shape.len() && has.iter().zip(shape).all(|(has, want)| *has == -1 || has == want)
-            }
-            _ => false,
-        };
-        if outlet.name() == name && fits {
+    fn expect(&self, what: &str, tensor: Tensor, name: &str, shape: &[i64]) -> Result<()> {
+        let fits = tensor.shape().is_some_and(|has| {
+            has.len() == shape.len() && has.iter().zip(shape).all(|(has, want)| *has == -1 || has == want)
+        });
+        if tensor.name() == name && fits {
             return Ok(());
         }
-        Err(self.unlike(format!("{what} `{name}` f32 {shape:?} expected, it has {}", describe(outlet))))
+        Err(self.unlike(format!("{what} `{name}` f32 {shape:?} expected, it has {tensor}")))
     }
 
-    fn unlike(&self, message: String) -> Error {
-        Error::model(format!(
-            "model `{}` is not what it should be: {message}; run `sideline models fetch {}`",
-            self.name, self.name
-        ))
+    /// The error of a model that loads and is another than its user needs; `message` says what was expected and what it has.
+    pub fn unlike(&self, message: impl std::fmt::Display) -> Error {
+        Error::model(format!("model `{}` is not what it should be: {message}{}", self.name, self.mend))
     }
 
     /// Runs the model. `inputs` are (shape, values) in the model's order; the memory is read where it lies.
@@ -209,14 +250,7 @@ fn configure(builder: ort::Result<SessionBuilder>) -> Result<SessionBuilder, Str
         .map_err(text)
 }
 
-fn list(outlets: &[Outlet]) -> String {
-    let all: Vec<String> = outlets.iter().map(describe).collect();
-    all.join(", ")
-}
-
-fn describe(outlet: &Outlet) -> String {
-    match outlet.dtype() {
-        ValueType::Tensor { ty, shape, .. } => format!("`{}` {ty} {:?}", outlet.name(), &shape[..]),
-        other => format!("`{}` {other}", outlet.name()),
-    }
+/// Tensors as a message lists them.
+fn list<'s>(tensors: impl Iterator<Item = Tensor<'s>>) -> String {
+    tensors.map(|tensor| tensor.to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -39,6 +39,9 @@ fn a_model_runs_on_borrowed_memory() {
     let mut session = load(TWICE, Device::Cpu).unwrap();
     session.expect_inputs(&[("a", &[1, 4])]).unwrap();
     session.expect_output("b", &[1, 4]).unwrap();
+    let shapes = session.inputs().chain(session.outputs()).map(|tensor| (tensor.name(), tensor.shape()));
+    assert_eq!(shapes.collect::<Vec<_>>(), [("a", Some([1, 4].as_slice())), ("b", Some([1, 4].as_slice()))]);
+    assert_eq!(session.metadata("author").unwrap(), None);
     assert_eq!((session.device(), session.name()), ("cpu", "twice"));
     for start in [1.0, 5.0] {
         let values = [start, 2.0, 3.0, 4.0];
@@ -67,7 +70,7 @@ fn a_model_of_another_shape_is_named_with_what_it_has() {
         assert_eq!(error.failure, Failure::Model);
         assert!(error.message.contains("model `twice` is not what it should be"), "{error}");
         assert!(error.message.contains("f32 [1, 4]"), "what it has is missing: {error}");
-        assert!(error.message.contains("sideline models fetch twice"), "{error}");
+        assert!(error.message.contains("twice.onnx"), "the file is not named: {error}");
     }
 }
 
