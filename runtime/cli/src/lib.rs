@@ -44,7 +44,10 @@ pub fn registry() -> Registry {
         .operator::<sideline_render::Render>()
         .operator::<sideline_preview::Preview>();
     #[cfg(feature = "onnx")]
-    let registry = registry.operator::<sideline_pose::Pose>().operator::<sideline_reid::Reid>();
+    let registry = registry
+        .operator::<sideline_pose::Pose>()
+        .operator::<sideline_reid::Reid>()
+        .operator::<sideline_sequence::Sequence>();
     registry
 }
 
