@@ -5,7 +5,7 @@
 //! [`Sort`] and [`ByteTrack`] are there to be compared with. [`score`] compares two lists that are already there. Figures
 //! are percentages; counts of several sequences are pooled before a ratio is taken, as the official tools do.
 //!
-//! [`smoothing`] says what a filter of joints does to jitter and to strikes.
+//! [`bout`] makes fights in which every move is known. [`smoothing`] says what a filter of joints does to jitter and to strikes.
 //!
 //! The figures equal those of `motmetrics` 1.4 (CLEAR, IDF1; IoU distance at most 0.5) and `trackeval` 1.3 (HOTA); the
 //! tests hold them against a result file whose figures are published.
@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod assignment;
+pub mod bout;
 mod byte_track;
 mod clear;
 mod driver;

@@ -1,6 +1,7 @@
 //! Random numbers that are the same on every machine: what is made from a seed can be made again.
 
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
+#[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
@@ -22,6 +23,16 @@ impl Random {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Evenly from `least` to `most`.
+    pub fn between(&mut self, least: f64, most: f64) -> f64 {
+        least + (most - least) * self.share()
+    }
+
+    /// A whole number from 0 to below `count`.
+    pub fn below(&mut self, count: usize) -> usize {
+        ((self.share() * count as f64) as usize).min(count.saturating_sub(1))
     }
 
     /// Mean 0, standard deviation 1: twelve shares less six, which every machine adds up alike.
