@@ -10,8 +10,9 @@
 //! `unjudged` why there are none: `short`, the track is younger than the window; `unseen`, too little of the joints that
 //! the model needs is known in it. What a model gives that is no set of probabilities is an error, not a row.
 //!
-//! **Jumps.** A joint faster than `max_speed` was misread: it counts as not seen in that frame. Where that is most joints at
-//! once the track is on another body now: its past is not that body's and is forgotten.
+//! **Jumps.** A joint faster than `max_speed` was misread: it counts as not seen in that frame. Where most joints at once are
+//! faster than half of it, no body moved so: the track is on another one, or its left and right were exchanged. What came
+//! before does not belong to what follows, and the track begins anew.
 //!
 //! All tracks of a frame go through the model in one run; frames are never held back to fill a batch.
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use sideline_api::{
     Config, Context, Error, Failure, Inputs, Operator, Outputs, PortType, Reason, Resources, Result, Spec,
+    models::sha256,
     tables::{Interaction, Motion, Scores},
 };
 use sideline_inference::Session;
@@ -51,7 +53,8 @@ pub struct SequenceConfig {
     #[config(default = 0.5, live, range(0, 60))]
     pub forget: f64,
     /// Speed beside the hips above which a joint was misread, torso lengths per second; the fastest fists and feet reach
-    /// about 30. Higher lets more misreadings through to the model; lower cuts off fast strikes.
+    /// about 30. Most joints at half of it are a jump, and the track begins anew. Higher lets more misreadings through to
+    /// the model; lower cuts off fast strikes.
     #[config(default = 60.0, live, range(1, 10_000))]
     pub max_speed: f32,
     /// Least share of a window's values, of the joints that the model needs most, that must be known. Higher judges
@@ -100,6 +103,7 @@ impl Operator for Sequence {
             Some(file) => {
                 let path: PathBuf =
                     resources.find(file).map_err(|missing| Error { failure: Failure::Model, ..missing })?;
+                tracing::info!(file = %path.display(), sha256 = sha256(&path)?, "a model of one's own");
                 Session::from_file(&path, resources.device, resources.models.home())?
             }
             None => Session::load(resources, &config.model)?,

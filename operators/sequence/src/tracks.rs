@@ -28,7 +28,7 @@ pub struct Limits {
     pub max_gap: i64,
     /// Time after which an unseen track begins anew, ns.
     pub forget: i64,
-    /// Speed above which a joint was misread, torso lengths per second.
+    /// Speed above which a joint was misread, torso lengths per second; most joints at half of it are a jump.
     pub max_speed: f32,
 }
 
@@ -188,15 +188,15 @@ impl Tracks {
     }
 }
 
-/// The values of a row without joints that were misread; `None` where that is most of those that are known.
+/// The values of a row without joints that were misread; `None` where most of those that are known jumped.
 fn plausible(row: &Motion, max_speed: f32) -> Option<Vec<f32>> {
     let mut values = vec![f32::NAN; MOTION];
-    let (mut known, mut misread) = (0, 0);
+    let (mut known, mut jumped) = (0, 0);
     for (joint, (velocity, acceleration)) in row.velocity.iter().zip(&row.acceleration).enumerate() {
         let speed = velocity.iter().map(|v| v * v).sum::<f32>().sqrt();
         known += usize::from(!speed.is_nan());
+        jumped += usize::from(speed > max_speed / 2.0);
         if speed > max_speed {
-            misread += 1;
             continue;
         }
         let finite = |value: &f32| if value.is_finite() { *value } else { f32::NAN };
@@ -205,7 +205,7 @@ fn plausible(row: &Motion, max_speed: f32) -> Option<Vec<f32>> {
             values[HALF + 3 * joint + axis] = finite(&acceleration[axis]);
         }
     }
-    (2 * misread <= known).then_some(values)
+    (2 * jumped <= known).then_some(values)
 }
 
 /// A moment of a window and what lies about it.
