@@ -11,14 +11,16 @@
 //! the model needs is known in it. What a model gives that is no set of probabilities is an error, not a row.
 //!
 //! **Jumps.** A joint faster than `max_speed` was misread: it counts as not seen in that frame. Where most joints at once are
-//! faster than half of it, no body moved so: the track is on another one, or its left and right were exchanged. What came
-//! before does not belong to what follows, and the track begins anew.
+//! faster than half of it, no body moved so. Either the pose model exchanged left and right, which shows in that they go
+//! opposite ways: nothing counts as seen in that frame. Or the track is on another body: its past is not that body's, and it
+//! begins anew.
 //!
 //! All tracks of a frame go through the model in one run; frames are never held back to fill a batch.
 #![forbid(unsafe_code)]
 
 mod model;
 mod pairs;
+mod reading;
 pub mod tracks;
 
 use std::path::{Path, PathBuf};
@@ -53,7 +55,7 @@ pub struct SequenceConfig {
     #[config(default = 0.5, live, range(0, 60))]
     pub forget: f64,
     /// Speed beside the hips above which a joint was misread, torso lengths per second; the fastest fists and feet reach
-    /// about 30. Most joints at half of it are a jump, and the track begins anew. Higher lets more misreadings through to
+    /// about 30. Most joints at half of it are no body's motion. Higher lets more misreadings through to
     /// the model; lower cuts off fast strikes.
     #[config(default = 60.0, live, range(1, 10_000))]
     pub max_speed: f32,

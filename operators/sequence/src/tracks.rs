@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use sideline_api::tables::{JOINTS, Motion};
 
+use crate::reading::Reading;
+
 /// Values of a moment: velocity of 33 joints by x, y, z, then acceleration.
-pub const MOTION: usize = 2 * HALF;
-const HALF: usize = 3 * JOINTS;
+pub const MOTION: usize = 2 * 3 * JOINTS;
 /// Values of how two stand to each other.
 pub const INTERACTION: usize = 6;
 
@@ -67,7 +68,7 @@ pub struct Counts {
     pub short: u64,
     /// Windows of which too little was known.
     pub unseen: u64,
-    /// Frames in which most joints of a track jumped.
+    /// Frames in which a track was on another body all at once.
     pub jumps: u64,
 }
 
@@ -119,10 +120,14 @@ impl Tracks {
     /// Takes in how a track moves, and how it stands to another.
     pub fn see(&mut self, row: &Motion, other: Option<[f32; INTERACTION]>, now: i64, limits: &Limits) {
         let track = self.tracks.entry(row.track).or_default();
-        let Some(motion) = plausible(row, limits.max_speed) else {
-            track.samples.clear();
-            self.counts.jumps += 1;
-            return;
+        let motion = match Reading::of(row, limits.max_speed) {
+            Reading::Body(motion) => motion,
+            Reading::Exchanged => vec![f32::NAN; MOTION],
+            Reading::Jump => {
+                track.samples.clear();
+                self.counts.jumps += 1;
+                return;
+            }
         };
         // Some sources repeat a stamp: what came later counts.
         track.samples.pop_back_if(|sample| sample.pts > now - APART);
@@ -186,26 +191,6 @@ impl Tracks {
     pub fn counts(&self) -> Counts {
         self.counts
     }
-}
-
-/// The values of a row without joints that were misread; `None` where most of those that are known jumped.
-fn plausible(row: &Motion, max_speed: f32) -> Option<Vec<f32>> {
-    let mut values = vec![f32::NAN; MOTION];
-    let (mut known, mut jumped) = (0, 0);
-    for (joint, (velocity, acceleration)) in row.velocity.iter().zip(&row.acceleration).enumerate() {
-        let speed = velocity.iter().map(|v| v * v).sum::<f32>().sqrt();
-        known += usize::from(!speed.is_nan());
-        jumped += usize::from(speed > max_speed / 2.0);
-        if speed > max_speed {
-            continue;
-        }
-        let finite = |value: &f32| if value.is_finite() { *value } else { f32::NAN };
-        for axis in 0..3 {
-            values[3 * joint + axis] = finite(&velocity[axis]);
-            values[HALF + 3 * joint + axis] = finite(&acceleration[axis]);
-        }
-    }
-    (2 * jumped <= known).then_some(values)
 }
 
 /// A moment of a window and what lies about it.

@@ -227,8 +227,13 @@ fn a_misread_joint_is_unseen_and_a_body_that_jumps_begins_anew() {
         assert_eq!(run.see(&[moving(1, 1.0)])[0].unjudged, "short");
     }
     assert_eq!(run.see(&[moving(1, 1.0)])[0].unjudged, "");
+    // Left and right change places: what follows is the same body.
+    let mut exchanged = moving(1, 40.0);
+    exchanged.velocity.iter_mut().step_by(2).for_each(|velocity| velocity[0] = -36.0);
+    near(shown(&run.see(&[exchanged])[0])[0], f64::from(UNSEEN));
+    assert_eq!(run.see(&[moving(1, 1.0)])[0].unjudged, "");
     let counts = run.harness.driver().state("test").unwrap().counts();
-    assert_eq!((counts.judged, counts.short, counts.unseen, counts.jumps), (15, 59, 0, 1));
+    assert_eq!((counts.judged, counts.short, counts.unseen, counts.jumps), (17, 59, 0, 1));
 }
 
 #[test]
