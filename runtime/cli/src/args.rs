@@ -279,6 +279,8 @@ pub enum Eval {
     /// `gt/gt.txt`: misses alone and in bursts, more of them and lower scores where people hide each other, boxes that
     /// tremble, false boxes that flicker or stay.
     Tracker(EvalTracker),
+    /// Recordings of known moves, as the product sees them: 30 frames a second through the operator `motion`.
+    Moves(EvalMoves),
     /// The smoothing of joints: jitter at rest and lag in strikes of known course, beside other filters.
     Smoothing {
         /// A run whose poses were recorded with `perception.smooth.enabled=false`: their jitter before and after.
@@ -313,6 +315,19 @@ pub struct EvalTracker {
     /// of the box), score (0.08), flickers a frame (0.3), ghosts a second (0.1), ghost_seconds (1.5), suppression (IoU 0.7).
     #[arg(long, value_name = "KEY=VALUE")]
     pub noise: Vec<String>,
+}
+
+/// Options of `eval moves`.
+#[derive(Debug, Args)]
+pub struct EvalMoves {
+    /// A folder of recordings, at any depth: Vicon Physical Action, MSR Action3D, boxing bouts.
+    pub dir: PathBuf,
+    /// Write every frame with its motion and label to this Parquet file, for training.
+    #[arg(long, value_name = "FILE")]
+    pub export: PathBuf,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Where the boxes of `eval tracker` come from.

@@ -9,7 +9,7 @@
 
 mod flatten;
 mod join;
-mod write;
+pub mod write;
 
 use std::path::{Path, PathBuf};
 

@@ -5,7 +5,8 @@
 //! [`Sort`] and [`ByteTrack`] are there to be compared with. [`score`] compares two lists that are already there. Figures
 //! are percentages; counts of several sequences are pooled before a ratio is taken, as the official tools do.
 //!
-//! [`bout`] makes fights in which every move is known. [`smoothing`] says what a filter of joints does to jitter and to strikes.
+//! [`moves`] reads recordings of people whose moves are known, [`bout`] makes fights in which every move is known.
+//! [`smoothing`] says what a filter of joints does to jitter and to strikes.
 //!
 //! The figures equal those of `motmetrics` 1.4 (CLEAR, IDF1; IoU distance at most 0.5) and `trackeval` 1.3 (HOTA); the
 //! tests hold them against a result file whose figures are published.
@@ -20,6 +21,7 @@ mod driver;
 mod hota;
 mod identity;
 mod motchallenge;
+pub mod moves;
 mod noise;
 mod random;
 pub mod smoothing;
