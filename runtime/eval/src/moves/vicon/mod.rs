@@ -89,9 +89,10 @@ pub fn read(files: &[PathBuf], library: &mut Library) -> bool {
         people.entry(person).or_default().push(Raw { path, class, labels, lines });
     }
     for (person, mut raws) in people {
-        forget_stretched(&mut raws);
-        let height = trunk::height(&raws);
+        // With all markers, also those that are mistaken for each other: the more of them leap, the surer is the leap.
         let clocks = clock::clocks(&raws);
+        let height = trunk::height(&raws);
+        forget_stretched(&mut raws);
         let mut names: BTreeMap<String, usize> = BTreeMap::new();
         for (raw, times) in raws.iter().zip(clocks) {
             let samples: Vec<Sample> =
