@@ -24,6 +24,7 @@ pub mod table;
 pub mod tables;
 #[path = "harness.rs"]
 pub mod testing;
+pub mod yaml;
 
 pub use config::{Config, Values};
 pub use context::{Context, Device, Inputs, Mode, Outputs, Resources, SourceContext, find_file};

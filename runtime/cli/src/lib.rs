@@ -37,6 +37,7 @@ pub fn registry() -> Registry {
         .operator::<sideline_smooth::Smooth>()
         .operator::<sideline_motion::MotionOperator>()
         .operator::<sideline_interaction::InteractionOperator>()
+        .operator::<sideline_commentary::CommentaryOperator>()
         .operator::<sideline_recorder::Recorder>();
     #[cfg(feature = "media")]
     let registry = registry

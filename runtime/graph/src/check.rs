@@ -3,13 +3,16 @@
 
 use std::{path::Component, rc::Rc};
 
-use sideline_api::{PortType, Registry, Spec, config::did_you_mean};
+use sideline_api::{
+    PortType, Registry, Spec,
+    config::did_you_mean,
+    yaml::{Kind, Yaml},
+};
 
 use crate::{
     Diagnostic, Severity,
     files::{File, Files, What, Written, source_of},
     type_urn,
-    yaml::{Kind, Yaml},
 };
 
 /// Checks all names of all files.

@@ -7,12 +7,12 @@ use std::{
     rc::Rc,
 };
 
-use sideline_api::Registry;
-
-use crate::{
-    Diagnostic, Place,
+use sideline_api::{
+    Registry,
     yaml::{Kind, Yaml},
 };
+
+use crate::{Diagnostic, Place};
 
 /// Modules in modules in modules: as deep as dora goes.
 const DEEPEST: usize = 8;

@@ -25,7 +25,6 @@ mod reader;
 mod settings;
 mod types;
 mod wiring;
-mod yaml;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use flow::{Flow, FlowInput, FlowNode, Module, Overrides, Process, ProcessKind, Sender};

@@ -1,5 +1,7 @@
-//! YAML with places: the tree that tells line and column of every node, key and input. Values come from dora's own
-//! reading of the same text, so that both always agree; this tree only says where they stand.
+//! YAML with places: a tree that knows line and column of every key and value, for errors that name them.
+//!
+//! Flows are read twice: their values come from dora's own reading of the same text, so that both always agree, and this
+//! tree says where they stand. An operator that has a file of its own reads it with this alone.
 
 use std::collections::HashMap;
 
@@ -7,7 +9,7 @@ use saphyr_parser::{Event, Parser, Span};
 
 /// A part of a YAML text.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Yaml {
+pub struct Yaml {
     /// Line, from 1.
     pub line: usize,
     /// Column, from 1.
@@ -16,10 +18,14 @@ pub(crate) struct Yaml {
     pub kind: Kind,
 }
 
+/// What stands at a place.
 #[derive(Clone, Debug)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// Text, a number, a truth value: as it is written.
     Scalar(String),
+    /// A list.
     List(Vec<Yaml>),
+    /// Keys and their values, in the order of the file.
     Map(Vec<(Yaml, Yaml)>),
 }
 
@@ -30,14 +36,21 @@ impl Default for Kind {
 }
 
 /// What a text has wrong as YAML.
-pub(crate) struct Broken {
+#[derive(Debug)]
+pub struct Broken {
+    /// Line, from 1.
     pub line: usize,
+    /// Column, from 1.
     pub column: usize,
+    /// What is wrong.
     pub message: String,
 }
 
 impl Yaml {
-    /// The first document of a text.
+    /// The first document of a text; aliases stand for what they name.
+    ///
+    /// # Errors
+    /// Where it is no YAML, or a key stands twice in one map.
     pub fn parse(text: &str) -> Result<Yaml, Broken> {
         let mut builder = Builder::default();
         let mut parser = Parser::new_from_str(text);
@@ -55,6 +68,7 @@ impl Yaml {
         Ok(builder.done.unwrap_or_default())
     }
 
+    /// Text, where it is no list and no map.
     pub fn scalar(&self) -> Option<&str> {
         match &self.kind {
             Kind::Scalar(text) => Some(text),
@@ -62,6 +76,7 @@ impl Yaml {
         }
     }
 
+    /// The items of a list; none where it is something else.
     pub fn list(&self) -> &[Yaml] {
         match &self.kind {
             Kind::List(items) => items,
@@ -69,6 +84,7 @@ impl Yaml {
         }
     }
 
+    /// Keys and values of a map; none where it is something else.
     pub fn map(&self) -> &[(Yaml, Yaml)] {
         match &self.kind {
             Kind::Map(pairs) => pairs,
@@ -76,6 +92,7 @@ impl Yaml {
         }
     }
 
+    /// True for a map.
     pub fn is_map(&self) -> bool {
         matches!(self.kind, Kind::Map(_))
     }
@@ -85,6 +102,7 @@ impl Yaml {
         self.map().iter().find(|(k, _)| k.scalar() == Some(key)).map(|(k, v)| (k, v))
     }
 
+    /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&Yaml> {
         self.entry(key).map(|(_, value)| value)
     }
