@@ -38,6 +38,7 @@ pub fn registry() -> Registry {
         .operator::<sideline_motion::MotionOperator>()
         .operator::<sideline_interaction::InteractionOperator>()
         .operator::<sideline_commentary::CommentaryOperator>()
+        .operator::<sideline_speech::Speech>()
         .operator::<sideline_recorder::Recorder>();
     #[cfg(feature = "media")]
     let registry = registry
