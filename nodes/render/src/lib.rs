@@ -6,12 +6,20 @@
 //! Where poses, tracks or motion are skipped, the frame is drawn without them. The sound of the input `audio` goes into the
 //! file at its own time, so a frame that is left out does not move it; a stream without sound gives a file without.
 //!
+//! With `speech` wired each file has a sound track: the sentences at their times, and the clip's own sound under them, which
+//! is quieter while somebody speaks. Moves are known some frames after they happened: from then on they stand at who made
+//! them for a second. The last sentence of `commentary` stands below as a caption. In a live flow write
+//! `queue_policy: drop_oldest` at `speech`, so that no frame waits for a voice.
+//!
 //! The drawn frames are also the output `overlay`, for who wants to see them while the run is on.
 #![forbid(unsafe_code)]
 
+pub mod callouts;
 pub mod canvas;
+pub mod mixer;
 pub mod overlay;
 pub mod picture;
+mod sound;
 pub mod text;
 mod videos;
 
@@ -20,13 +28,15 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use sideline_api::{
     Config, Context, Encoding, Error, Frame, Inputs, Mode, Operator, Outputs, PortType, Resources, Result, Spec,
-    tables::{Audio, Motion, Pose, Track},
+    tables::{Audio, Commentary, Motion, Move, Pose, Track},
 };
 use sideline_media::encode::{EncodeOptions, Quality};
 
 use crate::{
+    callouts::Callouts,
     canvas::Canvas,
     overlay::{Look, Overlay, Scene},
+    sound::{Sound, rows},
     text::Text,
     videos::{Picture, Videos},
 };
@@ -68,6 +78,15 @@ pub struct RenderConfig {
     /// Writes fighters' names and track numbers at the boxes, with a bar for the speed where motion is wired.
     #[config(default = true, live)]
     pub labels: bool,
+    /// Writes moves at who made them for a second, with the models' confidence, where `moves` is wired.
+    #[config(default = true, live)]
+    pub moves: bool,
+    /// Writes the last sentence below, where `commentary` is wired.
+    #[config(default = true, live)]
+    pub captions: bool,
+    /// Decibels by which the clip's own sound is quieter while somebody speaks, where `speech` is wired. Higher is quieter; 0 leaves it as it is.
+    #[config(default = 12.0, live, range(0.0, 60.0))]
+    pub duck: f32,
     /// Writes a line into the upper left corner: frames a second, latency and drops when live, else frame number and time.
     #[config(default = true, live)]
     pub stats: bool,
@@ -91,9 +110,16 @@ pub struct RenderConfig {
     pub gop: u32,
 }
 
-/// What is remembered of a stream: for the frame rate shown in `live` mode.
+/// What is remembered of a stream.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Pace {
+pub struct Shown {
+    pace: Pace,
+    callouts: Callouts,
+}
+
+/// For the frame rate shown in `live` mode.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Pace {
     /// When the last frame was drawn, nanoseconds since 1970.
     last: Option<i64>,
     /// Smoothed time between frames, nanoseconds.
@@ -104,6 +130,7 @@ pub struct Pace {
 pub struct Render {
     config: RenderConfig,
     videos: Videos,
+    sound: Sound,
     text: Text,
     /// The picture that is drawn on; kept to spare an allocation per frame.
     picture: Vec<u8>,
@@ -113,7 +140,7 @@ pub struct Render {
 
 impl Operator for Render {
     type Config = RenderConfig;
-    type State = Pace;
+    type State = Shown;
 
     fn spec() -> Spec {
         Spec::operator("render")
@@ -122,7 +149,10 @@ impl Operator for Render {
             .optional("poses", PortType::table::<Pose>())
             .optional("tracks", PortType::table::<Track>())
             .optional("motion", PortType::table::<Motion>())
+            .optional("moves", PortType::table::<Move>())
+            .optional("commentary", PortType::table::<Commentary>())
             .optional("audio", PortType::table::<Audio>())
+            .optional("speech", PortType::table::<Audio>())
             .output("overlay", PortType::Frame)
     }
 
@@ -138,24 +168,32 @@ impl Operator for Render {
         };
         let videos = Videos::new(&config.output, &resources.run_dir, &resources.run, options)?;
         let shown = resources.outputs.iter().any(|output| output == "overlay");
-        Ok(Self { config, videos, text: Text::new()?, picture: vec![], shown })
+        let sound = Sound::new(resources.inputs.iter().any(|input| input.name == "speech"));
+        Ok(Self { config, videos, sound, text: Text::new()?, picture: vec![], shown })
     }
 
-    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut Pace, out: &mut Outputs) -> Result<()> {
+    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut Shown, out: &mut Outputs) -> Result<()> {
         let frame = input.frame("frames")?;
         let scene = Scene { poses: input.rows("poses")?, tracks: input.rows("tracks")?, motion: input.rows("motion")? };
         picture::to_i420(frame, &mut self.picture)?;
-        let stats = self.config.stats.then(|| stats(cx, state));
+        let stats = self.config.stats.then(|| stats(cx, &mut state.pace));
         let mut canvas = Canvas::new(&mut self.picture, frame.width(), frame.height())
             .ok_or_else(|| Error::other("the picture is shorter than its size says"))?;
-        let RenderConfig { skeletons, boxes, labels, visibility, .. } = self.config;
-        Overlay::new(&mut canvas, &mut self.text, frame.color()).draw(
-            &scene,
-            &Look { skeletons, boxes, labels, visibility },
-            stats.as_deref(),
-        );
+        let RenderConfig { skeletons, boxes, labels, visibility, moves, captions, duck, .. } = self.config;
+        let now = cx.header.pts;
+        state.callouts.call(now, &rows(input, "moves")?);
+        state.callouts.caption(now, &rows(input, "commentary")?);
+        let mut overlay = Overlay::new(&mut canvas, &mut self.text, frame.color());
+        overlay.draw(&scene, &Look { skeletons, boxes, labels, visibility }, stats.as_deref());
+        if moves {
+            overlay.moves(&state.callouts, &overlay::people(&scene));
+        }
+        if captions {
+            overlay.caption(&state.callouts);
+        }
         let size = (frame.width(), frame.height());
-        let sound = input.rows("audio")?.unwrap_or_default();
+        let cut = self.videos.cuts(&cx.header.stream, size);
+        let sound = self.sound.until(&cx.header.stream, now, cut, input, duck)?;
         let picture = Picture { i420: &self.picture, size, color: frame.color() };
         self.videos.write(&cx.header.stream, cx.header.pts, picture, &sound)?;
         if self.shown {
@@ -171,9 +209,9 @@ impl Operator for Render {
         Ok(())
     }
 
-    fn stream_ended(&mut self, cx: &Context, input: &Inputs, _: &mut Pace, _: &mut Outputs) -> Result<()> {
+    fn stream_ended(&mut self, cx: &Context, input: &Inputs, _: &mut Shown, _: &mut Outputs) -> Result<()> {
         // What is heard behind the last frame.
-        let sound = input.rows("audio")?.unwrap_or_default();
+        let sound = self.sound.rest(&cx.header.stream, input, self.config.duck)?;
         self.videos.write_sound(&cx.header.stream, &sound)?;
         self.videos.end(&cx.header.stream)
     }

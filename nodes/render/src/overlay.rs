@@ -39,14 +39,14 @@ pub struct Scene {
 
 /// Whose colours somebody has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
+pub(crate) enum Side {
     First,
     Second,
     Other,
 }
 
 impl Side {
-    fn of(fighter: &str) -> Self {
+    pub(crate) fn of(fighter: &str) -> Self {
         match fighter {
             "fighter_1" => Side::First,
             "fighter_2" => Side::Second,
@@ -63,7 +63,7 @@ impl Side {
         }
     }
 
-    fn frame(self) -> Rgb {
+    pub(crate) fn frame(self) -> Rgb {
         match self {
             Side::First => Rgb(240, 52, 58),
             Side::Second => Rgb(52, 122, 255),
@@ -127,16 +127,17 @@ const HANDS: std::ops::RangeInclusive<usize> = 17..=22;
 /// A norm of velocities (torso lengths a second, over 33 joints) that fills the bar: about a hard punch.
 const FULL_BAR: f32 = 50.0;
 
-struct Person {
-    track: u32,
-    side: Side,
-    rect: [f32; 4],
+/// Somebody whose box is known.
+pub(crate) struct Person {
+    pub track: u32,
+    pub side: Side,
+    pub rect: [f32; 4],
     /// Fainter for a predicted box.
     alpha: f32,
 }
 
 /// The people whose boxes are drawn: of tracks, else of poses. A track that is still tentative may vanish again.
-fn people(scene: &Scene) -> Vec<Person> {
+pub(crate) fn people(scene: &Scene) -> Vec<Person> {
     let mut people: Vec<Person> = match (&scene.tracks, &scene.poses) {
         (Some(tracks), _) => tracks
             .iter()
@@ -167,11 +168,11 @@ fn people(scene: &Scene) -> Vec<Person> {
 
 /// Draws onto one picture.
 pub struct Overlay<'a, 'b> {
-    canvas: &'a mut Canvas<'b>,
-    text: &'a mut Text,
+    pub(crate) canvas: &'a mut Canvas<'b>,
+    pub(crate) text: &'a mut Text,
     color: Color,
     /// 1 at 720 lines.
-    scale: f32,
+    pub(crate) scale: f32,
     /// Plates so far: labels keep out of each other's way.
     plates: Vec<[f32; 4]>,
 }
@@ -184,7 +185,7 @@ impl<'a, 'b> Overlay<'a, 'b> {
         Self { canvas, text, color, scale, plates: vec![] }
     }
 
-    fn ink(&self, rgb: Rgb) -> Ink {
+    pub(crate) fn ink(&self, rgb: Rgb) -> Ink {
         Ink::new(rgb, self.color)
     }
 
@@ -284,7 +285,7 @@ impl<'a, 'b> Overlay<'a, 'b> {
         }
     }
 
-    fn size(&self, at_720: f32) -> u16 {
+    pub(crate) fn size(&self, at_720: f32) -> u16 {
         (at_720 * self.scale).round().max(9.0) as u16
     }
 
@@ -336,7 +337,7 @@ impl<'a, 'b> Overlay<'a, 'b> {
 
     /// A place for a plate of `[x, y, width, height]`: there, or at `inside` when that is above the picture; moved into the
     /// picture, then past other plates: upwards while there is room. `None` when the picture is too small for it.
-    fn place(&mut self, [x, y, wide, tall]: [f32; 4], inside: f32) -> Option<[f32; 4]> {
+    pub(crate) fn place(&mut self, [x, y, wide, tall]: [f32; 4], inside: f32) -> Option<[f32; 4]> {
         let (width, height) = self.canvas.size();
         let margin = (3.0 * self.scale).round();
         if wide + 2.0 * margin > width || tall + 2.0 * margin > height {

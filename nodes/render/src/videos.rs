@@ -68,6 +68,11 @@ impl Videos {
         Ok(videos)
     }
 
+    /// True where a picture of this size ends the stream's file and begins another.
+    pub fn cuts(&self, stream: &str, size: (u32, u32)) -> bool {
+        self.open.iter().any(|(name, encoder)| **name == *stream && encoder.size() != size)
+    }
+
     /// Writes a frame of a stream, and the sound since the frame before. Where the sound's format changes a new file begins,
     /// as where the pictures' size does.
     ///

@@ -431,7 +431,7 @@ fn it_says_what_it_is() {
     let required: Vec<_> = spec.inputs.iter().filter(|port| port.required).map(|port| port.name).collect();
     assert_eq!(required, ["frames"]);
     let live: Vec<_> = RenderConfig::keys().into_iter().filter(|key| key.live).map(|key| key.name).collect();
-    assert_eq!(live, ["skeletons", "boxes", "labels", "stats", "visibility"]);
+    assert_eq!(live, ["skeletons", "boxes", "labels", "moves", "captions", "duck", "stats", "visibility"]);
 }
 
 #[test]

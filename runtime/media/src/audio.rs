@@ -22,13 +22,13 @@ pub struct SoundFormat {
 
 impl SoundFormat {
     /// Number of the sample that is heard at a time in nanoseconds.
-    pub(crate) fn sample(self, ns: i64) -> i64 {
+    pub fn sample(self, ns: i64) -> i64 {
         let (value, unit) = (i128::from(ns) * i128::from(self.rate), 1_000_000_000);
         (value + unit / 2).div_euclid(unit).clamp(i64::MIN.into(), i64::MAX.into()) as i64
     }
 
     /// The time in nanoseconds of a sample.
-    pub(crate) fn ns(self, sample: i64) -> i64 {
+    pub fn ns(self, sample: i64) -> i64 {
         let (value, unit) = (i128::from(sample) * 1_000_000_000, i128::from(self.rate.max(1)));
         (value + unit / 2).div_euclid(unit) as i64
     }

@@ -13,12 +13,14 @@ mod info;
 pub mod jpeg;
 mod open;
 mod picture;
+mod resample;
 mod scale;
 
 pub use audio::{RATES, Sound, SoundFormat};
 pub use decode::{DecodeOptions, Decoded, Decoder, Losses, Threads};
 pub use images::{Image, Images, Picture};
 pub use info::MediaInfo;
+pub use resample::resample;
 pub use scale::{Size, scale};
 
 /// The version of FFmpeg's codec library that is linked: `59.37.100`.

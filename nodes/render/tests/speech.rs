@@ -1,0 +1,303 @@
+//! Speech in the sound of the video, and what is called out in its pictures, read back from what was written.
+
+use std::{f64::consts::TAU, path::Path, sync::Arc};
+
+use sideline_api::{
+    Alignment, Body, Color, Encoding, Frame, Message, Mode, Payload, Runnable, Table, Values,
+    config::Origin,
+    tables::{Audio, Commentary, Move, Track},
+    testing::{Harness, Setup},
+};
+use sideline_media::{DecodeOptions, Decoder};
+use sideline_render::Render;
+
+const RATE: u32 = 48_000;
+const INTERVAL: i64 = 1_000_000_000 / 30;
+/// Hz of the clip's own sound, and of what is spoken.
+const CLIP: f64 = 300.0;
+const SPEECH: f64 = 1_500.0;
+
+fn grey(width: u32, height: u32) -> Frame {
+    let bytes = vec![128u8; (width * height * 3 / 2) as usize];
+    Frame::from_packed(width, height, Encoding::I420, Color::assumed(height), bytes).unwrap()
+}
+
+fn values(more: &[(&str, serde_json::Value)]) -> Values {
+    let mut values = Values::new();
+    values.set("preset", "ultrafast", Origin::CommandLine);
+    more.iter().for_each(|(key, value)| values.set(*key, value.clone(), Origin::CommandLine));
+    values
+}
+
+fn render(
+    folder: &Path,
+    inputs: &[(&'static str, Alignment)],
+    mode: Mode,
+    more: &[(&str, serde_json::Value)],
+) -> Harness<Render> {
+    let setup = Setup { mode, run_dir: folder.into(), inputs: Some(inputs.to_vec()), ..Setup::default() };
+    Harness::with(values(more), setup).unwrap()
+}
+
+fn tone(hertz: f64, rate: u32, from: u64, samples: u64, level: f64) -> Vec<f32> {
+    let at = |i: u64| (level * (TAU * hertz * i as f64 / f64::from(rate)).sin()) as f32;
+    (from..from + samples).map(at).collect()
+}
+
+/// What is heard of the clip since the frame before.
+fn clip(frame: u64) -> Vec<Audio> {
+    let (from, to) = ((frame as i64 - 1).max(0) * INTERVAL, frame as i64 * INTERVAL);
+    let number = |ns: i64| (i128::from(ns) * i128::from(RATE) / 1_000_000_000) as u64;
+    let samples = tone(CLIP, RATE, number(from), number(to) - number(from), 0.4);
+    vec![Audio { start: from, rate: RATE, channels: 1, samples }]
+}
+
+/// A sentence of some length, at the rate of espeak-ng.
+fn sentence(start: f64, seconds: f64) -> Audio {
+    let samples = tone(SPEECH, 22_050, 0, (seconds * 22_050.0) as u64, 0.4);
+    Audio { start: (start * 1e9) as i64, rate: 22_050, channels: 1, samples }
+}
+
+/// The first channel of a file's sound from its first picture on, and its rate.
+fn heard(path: &Path) -> (Vec<f32>, f64) {
+    let mut decoder = Decoder::open(path, DecodeOptions { audio: true, ..Default::default() }).unwrap();
+    let mut runs = vec![];
+    while let Some(decoded) = decoder.next().unwrap() {
+        runs.extend(decoder.sound_until(decoded.pts_ns));
+    }
+    runs.extend(decoder.sound_until(i64::MAX));
+    let format = decoder.sound_format().unwrap();
+    let rate = f64::from(format.rate);
+    let mut all = vec![];
+    for run in &runs {
+        all.resize(((run.start_ns as f64 * 1e-9 * rate).round() as usize).max(all.len()), 0.0);
+        all.extend(run.samples.iter().step_by(usize::from(format.channels)));
+    }
+    (all, rate)
+}
+
+/// How loud a tone is around a time (Goertzel over 40 ms), 0.4 where it is as it was made.
+fn level((sound, rate): &(Vec<f32>, f64), hertz: f64, time: f64) -> f64 {
+    let (from, n) = (((time - 0.02) * rate) as usize, (0.04 * rate) as usize);
+    let Some(part) = sound.get(from..from + n) else { return 0.0 };
+    let (mut re, mut im) = (0.0, 0.0);
+    for (i, sample) in part.iter().enumerate() {
+        let (sin, cos) = (TAU * hertz * i as f64 / rate).sin_cos();
+        re += f64::from(*sample) * cos;
+        im += f64::from(*sample) * sin;
+    }
+    2.0 * re.hypot(im) / n as f64
+}
+
+/// The time at which speech begins, and ends: half as loud as it is.
+fn spoken(sound: &(Vec<f32>, f64)) -> (f64, f64) {
+    let times = (20..sound.0.len() as u64 * 1000 / sound.1 as u64).map(|ms| ms as f64 * 1e-3);
+    let loud: Vec<f64> = times.filter(|time| level(sound, SPEECH, *time) > 0.2).collect();
+    (loud[0], *loud.last().unwrap())
+}
+
+fn decibels(ratio: f64) -> f64 {
+    20.0 * ratio.log10()
+}
+
+#[test]
+fn the_clip_is_quieter_while_somebody_speaks_at_his_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let inputs = ["frames", "audio", "speech"].map(|name| (name, Alignment::Source(0)));
+    let mut render = render(folder.path(), &inputs, Mode::Complete, &[]);
+    for frame in 0..150 {
+        render.push_frame("frames", grey(64, 48)).unwrap();
+        render.push("audio", &clip(frame)).unwrap();
+        let said = if frame == 60 { vec![sentence(2.0, 1.0)] } else { vec![] };
+        render.push("speech", &said).unwrap();
+    }
+    render.end().unwrap();
+    render.close().unwrap();
+    let sound = heard(&folder.path().join("overlay.mp4"));
+    let (begin, end) = spoken(&sound);
+    assert!((begin - 2.0).abs() < 1.0 / 30.0 && (end - 3.0).abs() < 1.0 / 30.0, "{begin} s to {end} s");
+    let before = level(&sound, CLIP, 1.5);
+    assert!((before - 0.4).abs() < 0.04, "{before}");
+    for time in [2.1, 2.5, 2.9] {
+        let ducked = decibels(level(&sound, CLIP, time) / before);
+        assert!((ducked + 12.0).abs() < 1.5, "{time} s: {ducked} dB");
+    }
+    for time in [1.9, 3.4, 4.5] {
+        let back = decibels(level(&sound, CLIP, time) / before);
+        assert!(back.abs() < 1.0, "{time} s: {back} dB");
+    }
+    assert!((sound.0.len() as f64 / sound.1 - 149.0 / 30.0).abs() < 0.03, "as long as the clip");
+}
+
+#[test]
+fn a_clip_without_sound_has_the_speech_alone_also_behind_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let inputs = ["frames", "audio", "speech"].map(|name| (name, Alignment::Source(0)));
+    let mut render = render(folder.path(), &inputs, Mode::Complete, &[]);
+    for _ in 0..60 {
+        render.push_frame("frames", grey(64, 48)).unwrap();
+        render.push::<Audio>("audio", &[]).unwrap();
+        render.push::<Audio>("speech", &[]).unwrap();
+    }
+    // The closing message: begun before the end, and heard behind it.
+    let rows = Audio::encode(&[sentence(1.8, 0.7)]);
+    render.push_at("speech", 60, Body::Data(Payload::Table(Arc::new(rows)))).unwrap();
+    for input in ["frames", "audio", "speech"] {
+        render.push_at(input, 60, Body::End).unwrap();
+    }
+    render.close().unwrap();
+    let sound = heard(&folder.path().join("overlay.mp4"));
+    let (begin, end) = spoken(&sound);
+    assert!((begin - 1.8).abs() < 1.0 / 30.0 && (end - 2.5).abs() < 1.0 / 30.0, "{begin} s to {end} s");
+}
+
+#[test]
+fn speech_that_comes_late_over_a_side_input_still_begins_at_its_time_or_as_soon_as_it_can() {
+    for (known, want) in [(0.3, 1.0), (1.5, 2.0)] {
+        let folder = tempfile::tempdir().unwrap();
+        let inputs = [
+            ("frames", Alignment::Source(0)),
+            ("audio", Alignment::Source(0)),
+            ("speech", Alignment::Side { queue: 10 }),
+        ];
+        let mut render = render(folder.path(), &inputs, Mode::Live, &[]);
+        for frame in 0..120 {
+            // It is meant for 1 s.
+            if frame == 30 + (known * 30.0) as u64 {
+                let rows = Audio::encode(&[sentence(1.0, 0.5)]);
+                let message =
+                    Message { header: render.header(30), n: 0, body: Body::Data(Payload::Table(Arc::new(rows))) };
+                render.driver_mut().accept(2, message, std::time::Instant::now(), &mut Nobody).unwrap();
+            }
+            render.push_frame("frames", grey(64, 48)).unwrap();
+            render.push("audio", &clip(frame)).unwrap();
+        }
+        for input in ["frames", "audio"] {
+            render.push_at(input, 120, Body::End).unwrap();
+        }
+        render.close().unwrap();
+        let (begin, end) = spoken(&heard(&folder.path().join("overlay.mp4")));
+        assert!((begin - want).abs() < 0.05 && (end - begin - 0.5).abs() < 0.03, "{known}: {begin} s to {end} s");
+    }
+}
+
+/// Takes what nobody waits for.
+struct Nobody;
+
+impl sideline_api::driver::Outlet for Nobody {
+    fn send(&mut self, _: usize, _: Message) {}
+    fn ran(&mut self, _: sideline_api::driver::Ran<'_>) {}
+}
+
+#[test]
+fn where_a_new_file_begins_all_that_was_heard_is_in_the_old_one_and_a_word_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let inputs = ["frames", "audio", "speech"].map(|name| (name, Alignment::Source(0)));
+    let mut render = render(folder.path(), &inputs, Mode::Complete, &[]);
+    for frame in 0..90 {
+        let width = if frame < 45 { 64 } else { 32 };
+        render.push_frame("frames", grey(width, 48)).unwrap();
+        render.push("audio", &clip(frame)).unwrap();
+        let said = if frame == 30 { vec![sentence(1.0, 1.0)] } else { vec![] };
+        render.push("speech", &said).unwrap();
+    }
+    render.end().unwrap();
+    render.close().unwrap();
+    let first = heard(&folder.path().join("overlay.mp4"));
+    let (begin, end) = spoken(&first);
+    assert!((begin - 1.0).abs() < 0.04 && (end - 1.5).abs() < 0.04, "{begin} s to {end} s");
+    let second = heard(&folder.path().join("overlay-2.mp4"));
+    let (_, end) = spoken(&second);
+    assert!((end - 0.5).abs() < 0.04, "{end} s");
+}
+
+fn track() -> Track {
+    let fighter = "fighter_1".into();
+    Track {
+        track: 1,
+        fighter,
+        state: "tracked".into(),
+        x1: 250.0,
+        y1: 150.0,
+        x2: 390.0,
+        y2: 330.0,
+        score: 0.9,
+        class: 0,
+        age: 9,
+    }
+}
+
+fn jab() -> Move {
+    Move {
+        id: "x".into(),
+        track: 1,
+        fighter: "fighter_1".into(),
+        label: "front_kick".into(),
+        start: 0,
+        peak: 1,
+        end: 2,
+        limb: "left_foot".into(),
+        confidence: 0.87,
+        speed: 9.0,
+        labels: String::new(),
+        probabilities: vec![],
+        models: String::new(),
+        weights: vec![],
+    }
+}
+
+fn said() -> Commentary {
+    Commentary {
+        text: "Red lands a front kick, and that is a sentence long enough for two lines of this picture.".into(),
+        fighter: "fighter_1".into(),
+        move_id: "x".into(),
+        at: 1,
+        excitement: "high".into(),
+    }
+}
+
+/// Frames in which pixels of a part of the picture are drawn on, of 150; the move and the sentence come with frame 30.
+fn drawn(more: &[(&str, serde_json::Value)], part: [usize; 4]) -> Vec<u64> {
+    let folder = tempfile::tempdir().unwrap();
+    let inputs = ["frames", "tracks", "moves", "commentary"].map(|name| (name, Alignment::Source(0)));
+    let off = ["boxes", "labels", "stats"].map(|key| (key, false.into()));
+    let more: Vec<(&str, serde_json::Value)> = off.into_iter().chain(more.iter().cloned()).collect();
+    let mut render = render(folder.path(), &inputs, Mode::Complete, &more);
+    let mut frames = vec![];
+    for frame in 0..150 {
+        render.push_frame("frames", grey(640, 360)).unwrap();
+        render.push("tracks", &[track()]).unwrap();
+        let (moves, sentences) = if frame == 30 { (vec![jab()], vec![said()]) } else { (vec![], vec![]) };
+        render.push("moves", &moves).unwrap();
+        render.push("commentary", &sentences).unwrap();
+        let shown = render.expect_frame("overlay");
+        let (luma, stride) = shown.plane(0);
+        let [x1, y1, x2, y2] = part;
+        if (y1..y2).any(|y| luma[y * stride + x1..y * stride + x2].iter().any(|pixel| *pixel != 128)) {
+            frames.push(frame);
+        }
+    }
+    render.end().unwrap();
+    render.close().unwrap();
+    frames
+}
+
+/// Above the track's box, and where captions stand.
+const ABOVE: [usize; 4] = [200, 100, 440, 150];
+const BELOW: [usize; 4] = [20, 270, 620, 350];
+
+#[test]
+fn a_move_stands_at_its_fighter_for_a_second_and_the_sentence_below() {
+    let frames = drawn(&[], ABOVE);
+    assert_eq!((frames.first(), frames.len()), (Some(&30), 31), "{frames:?}");
+    let frames = drawn(&[], BELOW);
+    // 1.5 s, and 50 ms for each of 91 letters: beyond the last frame.
+    assert_eq!((frames.first(), frames.last()), (Some(&30), Some(&149)), "{frames:?}");
+}
+
+#[test]
+fn moves_and_captions_can_be_switched_off() {
+    assert!(drawn(&[("moves", false.into())], ABOVE).is_empty());
+    assert!(drawn(&[("captions", false.into())], BELOW).is_empty());
+    assert!(!drawn(&[("captions", false.into())], ABOVE).is_empty());
+}
