@@ -13,6 +13,8 @@
 //!   input has files of its own, so the order of rows never depends on which of two cameras was faster.
 //! - **A recorder that is made anew within a run** goes on where the files end; another run begins them anew.
 //!
+//! An input of sound becomes `speech.wav` in place of a table, on the time line of the pictures: see [`wave`].
+//!
 //! `recorded.json` says of each stream up to which frame all tables are whole: where `sideline run --start-at` goes on.
 //!
 //! A side input is recorded in the frame its messages name, when they come.
@@ -21,6 +23,7 @@
 mod dataset;
 mod lines;
 mod recording;
+pub mod wave;
 pub mod whole;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
@@ -32,7 +35,7 @@ use sideline_api::{
 use recording::{Options, Recording};
 use whole::Whole;
 
-/// Writes every table wired to it as Parquet and JSON Lines.
+/// Writes every table wired to it as Parquet and JSON Lines, and sound as WAV.
 #[derive(Clone, Debug, Config)]
 pub struct RecorderConfig {
     /// Whether Parquet is written.

@@ -18,6 +18,7 @@ use sideline_api::{
 use crate::{
     dataset::{Dataset, failed},
     lines::Lines,
+    wave::{Waves, is_sound},
 };
 
 /// How inputs are recorded: the recorder's configuration and mode.
@@ -40,6 +41,8 @@ pub struct Recording {
     resumes: bool,
     /// Until the first row, where the type of the input is not known before.
     rows: Option<Sheet>,
+    /// Instead of rows, for sound.
+    waves: Option<Waves>,
     /// Until the first skip.
     skipped: Option<Sheet>,
     /// Held locked: no two recorders write the same files.
@@ -60,6 +63,7 @@ impl Recording {
             options,
             resumes,
             rows: None,
+            waves: None,
             skipped: None,
             _mark: mark,
         };
@@ -67,9 +71,10 @@ impl Recording {
             for name in [input.name.clone(), skipped_name(&input.name)] {
                 Sheet::remove(folder, &name)?;
             }
+            Waves::remove(folder, &input.name)?;
         }
         if let PortType::Table(table) = input.ty {
-            recording.rows = Some(recording.sheet(&input.name, &(table.fields)())?);
+            recording.begin(&(table.fields)())?;
         }
         Ok(recording)
     }
@@ -107,13 +112,24 @@ impl Recording {
         self.rows.iter_mut().chain(&mut self.skipped).try_for_each(Sheet::cut)
     }
 
-    fn rows(&mut self, header: &Header, rows: &StructArray) -> Result<()> {
-        if self.rows.is_none() {
-            self.rows = Some(self.sheet(&self.name, rows.fields())?);
+    /// Opens the files for rows of these columns.
+    fn begin(&mut self, fields: &Fields) -> Result<()> {
+        if is_sound(fields) {
+            self.waves = Some(Waves::open(&self.folder, &self.name, self.resumes)?);
+        } else {
+            self.rows = Some(self.sheet(&self.name, fields)?);
         }
-        match &mut self.rows {
-            Some(sheet) => sheet.write(header, rows.len(), rows.columns()),
-            None => Ok(()),
+        Ok(())
+    }
+
+    fn rows(&mut self, header: &Header, rows: &StructArray) -> Result<()> {
+        if self.rows.is_none() && self.waves.is_none() {
+            self.begin(rows.fields())?;
+        }
+        match (&mut self.rows, &mut self.waves) {
+            (Some(sheet), _) => sheet.write(header, rows.len(), rows.columns()),
+            (None, Some(waves)) => waves.write(header, rows),
+            (None, None) => Ok(()),
         }
     }
 
