@@ -12,8 +12,9 @@ use crate::{
 /// How many steps [`run`] shows.
 pub const STEPS: usize = 3;
 
-/// Debian packages that building and running need: FFmpeg's libraries, what bindgen reads their headers with, and tools.
-const PACKAGES: [&str; 12] = [
+/// Debian packages that building and running need: FFmpeg's libraries, what bindgen reads their headers with, tools, and the
+/// voice of `speech`.
+const PACKAGES: [&str; 13] = [
     "ffmpeg",
     "libavcodec-dev",
     "libavformat-dev",
@@ -26,6 +27,7 @@ const PACKAGES: [&str; 12] = [
     "clang",
     "pkg-config",
     "cmake",
+    "espeak-ng",
 ];
 
 /// The oldest Python that the pinned packages run on.
