@@ -18,16 +18,14 @@
 //! All tracks of a frame go through the model in one run; frames are never held back to fill a batch.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 mod model;
 mod pairs;
 mod reading;
 pub mod tracks;
 
-use std::path::{Path, PathBuf};
-
 use sideline_api::{
-    Config, Context, Error, Failure, Inputs, Operator, Outputs, PortType, Reason, Resources, Result, Spec,
-    models::sha256,
+    Config, Context, Inputs, Operator, Outputs, PortType, Reason, Resources, Result, Spec,
     tables::{Interaction, Motion, Scores},
 };
 use sideline_inference::Session;
@@ -65,14 +63,6 @@ pub struct SequenceConfig {
     pub known: f32,
 }
 
-impl SequenceConfig {
-    /// The model's file, where the key names one and not a model of models.yml.
-    fn file(&self) -> Option<&Path> {
-        let path = Path::new(&self.model);
-        (path.components().count() > 1 || path.extension().is_some_and(|ending| ending == "onnx")).then_some(path)
-    }
-}
-
 /// See the documentation of the [crate].
 pub struct Sequence {
     config: SequenceConfig,
@@ -97,20 +87,11 @@ impl Operator for Sequence {
     }
 
     fn models(config: &SequenceConfig) -> Vec<String> {
-        if config.file().is_some() { vec![] } else { vec![config.model.clone()] }
+        vec![config.model.clone()]
     }
 
     fn new(config: SequenceConfig, resources: &Resources) -> Result<Self> {
-        let session = match config.file() {
-            Some(file) => {
-                let path: PathBuf =
-                    resources.find(file).map_err(|missing| Error { failure: Failure::Model, ..missing })?;
-                tracing::info!(file = %path.display(), sha256 = sha256(&path)?, "a model of one's own");
-                Session::from_file(&path, resources.device, resources.models.home())?
-            }
-            None => Session::load(resources, &config.model)?,
-        };
-        let classifier = Classifier::new(session)?;
+        let classifier = Classifier::new(Session::load(resources, &config.model)?)?;
         if classifier.takes_interaction() && resources.inputs.iter().all(|input| input.name != "interaction") {
             let (node, model) = (&resources.node, classifier.name());
             tracing::info!(node, model, "`interaction` is not wired: the model judges without it");
@@ -124,15 +105,12 @@ impl Operator for Sequence {
             true => input.rows::<Interaction>("interaction")?.unwrap_or_default(),
             false => vec![],
         };
-        let limits = self.limits();
-        tracks.forget(cx.header.pts, &limits);
-        for row in &rows {
-            tracks.see(row, pairs::of(row.track, &pairs), cx.header.pts, &limits);
-        }
+        let now = cx.header.pts;
+        self.take_in(&rows, &pairs, tracks, now);
         if !tracks.due(self.config.stride) {
             return out.skip("opinions", Reason::Stride);
         }
-        let opinions = self.judge(&rows, tracks, cx.header.pts, &limits)?;
+        let opinions = self.judge(&rows, tracks, now)?;
         out.rows("opinions", &opinions)
     }
 
@@ -167,33 +145,42 @@ impl Sequence {
         }
     }
 
-    /// A row for each row of motion; the windows of all go through the model together.
-    fn judge(&mut self, rows: &[Motion], tracks: &mut Tracks, now: i64, limits: &Limits) -> Result<Vec<Scores>> {
-        self.motion.clear();
-        self.interaction.clear();
-        let mut asked = Vec::new();
-        let mut opinions = Vec::with_capacity(rows.len());
+    /// Remembers how the tracks of a frame move.
+    fn take_in(&self, rows: &[Motion], pairs: &[Interaction], tracks: &mut Tracks, now: i64) {
+        let limits = self.limits();
+        tracks.forget(now, &limits);
         for row in rows {
-            let unjudged = self.window(row.track, tracks, now, limits);
+            tracks.see(row, pairs::of(row.track, pairs), now, &limits);
+        }
+    }
+
+    /// A row for each row of motion; the windows of all go through the model together.
+    fn judge(&mut self, rows: &[Motion], tracks: &mut Tracks, now: i64) -> Result<Vec<Scores>> {
+        let unjudged = self.windows(rows, tracks, now);
+        let asked: Vec<usize> = (0..rows.len()).filter(|at| unjudged[*at].is_none()).collect();
+        let track = |window: usize| rows[asked[window]].track;
+        let given = self.classifier.classify(asked.len(), &self.motion, &self.interaction, track)?;
+        let mut given = given.into_iter();
+        let opinions = rows.iter().zip(unjudged).map(|(row, unjudged)| {
             tracks.count(unjudged);
-            if unjudged.is_none() {
-                asked.push(opinions.len());
-            }
-            opinions.push(Scores {
+            Scores {
                 track: row.track,
                 fighter: row.fighter.clone(),
                 model: self.classifier.name().to_owned(),
                 labels: self.classifier.labels().to_owned(),
-                probabilities: vec![],
+                probabilities: if unjudged.is_none() { given.next().unwrap_or_default() } else { vec![] },
                 unjudged: unjudged.map_or_else(String::new, |why| why.name().to_owned()),
-            });
-        }
-        let track = |window: usize| opinions[asked[window]].track;
-        let given = self.classifier.classify(asked.len(), &self.motion, &self.interaction, track)?;
-        for (at, probabilities) in asked.into_iter().zip(given) {
-            opinions[at].probabilities = probabilities;
-        }
-        Ok(opinions)
+            }
+        });
+        Ok(opinions.collect())
+    }
+
+    /// Draws the window of each row, one behind the other; says of each why it has none.
+    fn windows(&mut self, rows: &[Motion], tracks: &Tracks, now: i64) -> Vec<Option<Unjudged>> {
+        let limits = self.limits();
+        self.motion.clear();
+        self.interaction.clear();
+        rows.iter().map(|row| self.window(row.track, tracks, now, &limits)).collect()
     }
 
     /// Puts a track's window behind those that are there; else says why there is none.

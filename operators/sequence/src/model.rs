@@ -111,6 +111,11 @@ impl Classifier {
         }
     }
 
+    /// Where it runs: `cpu`, `cuda` or `tensorrt`.
+    pub fn device(&self) -> &'static str {
+        self.session.device()
+    }
+
     /// Its own name for itself.
     pub fn name(&self) -> &str {
         &self.name

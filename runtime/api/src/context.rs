@@ -12,9 +12,9 @@ use std::{
 use arrow_array::StructArray;
 
 use crate::{
-    Body, Error, Frame, Header, Message, Payload, Reason, Result, Table, WiredInput,
+    Body, Error, Failure, Frame, Header, Message, Payload, Reason, Result, Table, WiredInput,
     clock::Clock,
-    models::Models,
+    models::{Models, own_file},
     port::{OutputPort, PortType},
 };
 
@@ -77,12 +77,16 @@ impl Resources {
         find_file(path.as_ref(), &self.search)
     }
 
-    /// The file of a model, its checksum verified.
+    /// The file of a model: of models.yml by its name, its checksum verified, or one's own by its path
+    /// ([`models::own_file`](crate::models::own_file)).
     ///
     /// # Errors
     /// When it is unknown, missing or changed.
-    pub fn model(&self, name: &str) -> Result<PathBuf> {
-        self.models.verified(name)
+    pub fn model(&self, model: &str) -> Result<PathBuf> {
+        match own_file(model) {
+            Some(path) => self.find(path).map_err(|missing| Error { failure: Failure::Model, ..missing }),
+            None => self.models.verified(model),
+        }
     }
 }
 

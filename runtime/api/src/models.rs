@@ -50,6 +50,14 @@ impl ModelEntry {
     }
 }
 
+/// The path of a model of one's own, where that is what a configuration names: it ends in `.onnx`, or has a folder before
+/// it. `None` for a name of models.yml.
+pub fn own_file(model: &str) -> Option<&Path> {
+    let path = Path::new(model);
+    let is_file = path.extension().is_some_and(|ending| ending == "onnx") || path.components().count() > 1;
+    is_file.then_some(path)
+}
+
 #[derive(Deserialize)]
 struct Catalogue {
     models: Vec<ModelEntry>,
@@ -162,6 +170,16 @@ pub fn sha256(path: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_told_from_names() {
+        for path in ["own.onnx", "folder/own", "../own.onnx", "/own.onnx"] {
+            assert_eq!(own_file(path), Some(Path::new(path)));
+        }
+        for name in ["lstm", "blazepose_lite", "v1.2"] {
+            assert_eq!(own_file(name), None);
+        }
+    }
 
     #[test]
     fn a_file_of_the_repository_is_mended_from_there_and_any_other_is_fetched() {

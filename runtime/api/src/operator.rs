@@ -26,7 +26,8 @@ pub trait Operator: Send + Sized + 'static {
     /// Name, ports and table types.
     fn spec() -> Spec;
 
-    /// The models a configuration needs, by their names in models.yml: `check` looks for them before a start.
+    /// The models a configuration needs, by their names in models.yml or the paths of one's own files: `check` looks for them
+    /// before a start, and `run.json` tells their checksums.
     fn models(_config: &Self::Config) -> Vec<String> {
         vec![]
     }

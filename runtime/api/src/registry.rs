@@ -70,7 +70,7 @@ pub struct Entry {
     pub check: fn(&Values) -> Vec<Problem>,
     /// Every key with its value, for a configuration without problems.
     pub resolve: fn(&Values) -> Vec<(&'static str, serde_json::Value)>,
-    /// Names of the models a configuration needs.
+    /// The models a configuration needs: names of models.yml, or paths of one's own files.
     pub models: fn(&Values) -> Vec<String>,
     /// For sources: whether it ends by itself.
     pub finite: fn(&Values) -> bool,

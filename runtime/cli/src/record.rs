@@ -7,7 +7,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sideline_api::{Device, Error, Failure, OrFail, Result, models::Models};
+use sideline_api::{
+    Device, Error, Failure, OrFail, Result, find_file,
+    models::{Models, own_file, sha256},
+};
 use sideline_engine::{
     Change,
     meter::{Report, Status},
@@ -48,8 +51,16 @@ pub fn write_start(folder: &Path, start: &Start<'_>, models: &Models) -> Result<
         let used: Vec<Value> = node
             .models
             .iter()
-            .filter_map(|name| models.models().iter().find(|model| model.name == *name))
-            .map(|model| json!({"name": model.name, "version": model.version, "sha256": model.sha256}))
+            .filter_map(|name| match own_file(name) {
+                Some(path) => {
+                    let path = find_file(path, &node.search).ok()?;
+                    Some(json!({"name": name, "version": "", "sha256": sha256(&path).ok()?}))
+                }
+                None => {
+                    let model = models.models().iter().find(|model| model.name == *name)?;
+                    Some(json!({"name": model.name, "version": model.version, "sha256": model.sha256}))
+                }
+            })
             .collect();
         nodes.push(json!({"id": node.id, "operator": node.operator, "config": config, "models": used}));
     }

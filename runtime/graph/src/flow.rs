@@ -9,7 +9,10 @@ use std::{
 use dora_core::descriptor::Descriptor;
 use serde_json::Value;
 use sideline_api::{
-    Alignment, Device, Mode, OnError, PortType, Registry, Spec, Values, config::did_you_mean, models::Models,
+    Alignment, Device, Mode, OnError, PortType, Registry, Spec, Values,
+    config::did_you_mean,
+    find_file,
+    models::{Models, own_file},
 };
 
 use crate::{
@@ -159,7 +162,7 @@ pub struct FlowNode {
     pub leaf: bool,
     /// True for what only reads side inputs: it runs when something comes, and no window waits for it.
     pub outside: bool,
-    /// Names of the models it needs.
+    /// The models it needs: names of models.yml, or paths of one's own files.
     pub models: Vec<String>,
     /// Where it looks for files.
     pub search: Vec<PathBuf>,
@@ -341,7 +344,10 @@ impl Flow {
     pub fn check_models(&self, models: &Models) -> Vec<Diagnostic> {
         let missing = self.nodes.iter().flat_map(|node| {
             node.models.iter().filter_map(|name| {
-                let e = models.present(name).err()?;
+                let e = match own_file(name) {
+                    Some(path) => find_file(path, &node.search).err()?,
+                    None => models.present(name).err()?,
+                };
                 Some(Diagnostic::error(node.place.clone(), Some(&node.id), e.message))
             })
         });

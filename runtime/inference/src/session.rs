@@ -9,7 +9,7 @@ use ort::{
     },
     value::{Outlet, TensorElementType, TensorRef, ValueType},
 };
-use sideline_api::{Device, Error, Failure, OrFail, Resources, Result};
+use sideline_api::{Device, Error, Failure, OrFail, Resources, Result, models::own_file};
 
 use crate::{device, environment};
 
@@ -51,16 +51,19 @@ impl std::fmt::Display for Tensor<'_> {
 }
 
 impl Session {
-    /// Loads a model of models.yml, its checksum verified, on the device of the run.
+    /// Loads a model on the device of the run: of models.yml by its name, its checksum verified, or one's own by its path.
     ///
     /// # Errors
     /// When the model is unknown, missing, changed or broken, ONNX Runtime is not found (exit code 2), or the device
     /// cannot be used (exit code 5).
     pub fn load(resources: &Resources, model: &str) -> Result<Self> {
+        let (path, home) = (resources.model(model)?, resources.models.home());
+        if own_file(model).is_some() {
+            return Self::from_file(&path, resources.device, home);
+        }
         // Errors name what `sideline models fetch` takes; the file may be called otherwise.
-        let path = resources.model(model)?;
         let mend = format!("; {}", resources.models.present(model)?.1.mend());
-        Self::named(model, &path, mend, resources.device, resources.models.home())
+        Self::named(model, &path, mend, resources.device, home)
     }
 
     /// Loads a model file. `home` is the folder that holds `models/` and perhaps `.venv/`.
