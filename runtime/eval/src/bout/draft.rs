@@ -19,7 +19,10 @@ pub struct Draft<'a> {
     pub random: Random,
     pub guard: &'a Posture,
     pub pulses: Vec<Pulse>,
+    /// Both hands strike.
+    pub both: bool,
     pub time: f64,
+    longer: f64,
     pub go: f64,
     pub there: f64,
     pub back: f64,
@@ -27,12 +30,13 @@ pub struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// Makes a move whose way out takes `time` seconds.
-    pub fn make(kind: &Kind, random: Random, guard: &'a Posture, time: f64) -> Move {
-        let mut draft = Self { random, guard, pulses: vec![], time, go: 0.0, there: 0.0, back: 0.0, end: 0.0 };
+    /// Makes a move whose way out takes `time` seconds, and whose preparation takes `longer` than usual, a factor.
+    pub fn make(kind: &Kind, random: Random, guard: &'a Posture, time: f64, longer: f64) -> Move {
+        let mut draft =
+            Self { random, guard, pulses: vec![], both: false, time, longer, go: 0.0, there: 0.0, back: 0.0, end: 0.0 };
         let limb = (kind.make)(&mut draft);
         let out = [draft.go + 0.1 * time, draft.there];
-        Move { label: kind.label, limb, pulses: draft.pulses, out, end: draft.end }
+        Move { label: kind.label, limb, both: draft.both, pulses: draft.pulses, out, end: draft.end }
     }
 
     pub fn between(&mut self, least: f64, most: f64) -> f64 {
@@ -48,7 +52,7 @@ impl<'a> Draft<'a> {
         // The hips may go a quarter of the way's time before the limb.
         // From hanging hands all is further.
         let hanging = self.guard.get(Channel::Hand(Lead, Up)) < -0.2;
-        let prepare = self.random.between(prepare[0], prepare[1]) * if hanging { 1.6 } else { 1.0 };
+        let prepare = self.random.between(prepare[0], prepare[1]) * if hanging { 1.6 } else { 1.0 } * self.longer;
         self.go = (0.25 * self.time).max(prepare);
         self.there = self.go + self.time;
         self.back = self.there + self.random.between(stay[0], stay[1]);

@@ -25,7 +25,7 @@ use sideline_api::tables::Pose;
 use self::{
     camera::{Camera, Eye},
     fighter::{Fighter, Ground},
-    moves::Move,
+    moves::{Limb, Move},
     posture::Side,
     space::{length, minus},
     strikes::MOVES,
@@ -197,18 +197,26 @@ impl Bout {
 /// Looks for the moment at which a move's limb was fastest on its way out, among all else that the body did.
 fn strike(number: usize, fighter: &Fighter, ground: &Ground, begin: f64, made: &Move, rate: f64) -> Strike {
     let step = 1.0 / 480.0;
-    let place = |time: f64| made.limb.place(&fighter.body(time, ground));
-    let speed = |time: f64| length(minus(place(time + step), place(time - step))) / (2.0 * step) * fighter.stature;
     let count = ((made.out[1] - made.out[0]) / step) as usize;
-    let times = (0..=count).map(|i| begin + made.out[0] + i as f64 * step);
-    let (peak, speed) = times.map(|time| (time, speed(time))).fold((begin, 0.0), |a, b| if b.1 > a.1 { b } else { a });
+    let fastest = |limb: Limb| {
+        let place = |time: f64| limb.place(&fighter.body(time, ground));
+        let speed = |time: f64| length(minus(place(time + step), place(time - step))) / (2.0 * step) * fighter.stature;
+        let times = (0..=count).map(|i| begin + made.out[0] + i as f64 * step);
+        times.map(|time| (time, speed(time))).fold((begin, 0.0), |a, b| if b.1 > a.1 { b } else { a })
+    };
+    let limbs = match made.limb {
+        Limb::Hand(side) if made.both => vec![made.limb, Limb::Hand(side.other())],
+        limb => vec![limb],
+    };
+    let measured = limbs.into_iter().map(|limb| (limb, fastest(limb)));
+    let (limb, (peak, speed)) = measured.fold((made.limb, (begin, 0.0)), |a, b| if b.1.1 > a.1.1 { b } else { a });
     let left = if fighter.southpaw { Side::Rear } else { Side::Lead };
     let (start, end) = (begin, begin + made.end);
     let frame = |time: f64| (time * rate).round().max(0.0) as u64;
     Strike {
         fighter: number,
         label: made.label,
-        limb: made.limb.name(left),
+        limb: limb.name(left),
         start,
         peak,
         end,

@@ -62,6 +62,8 @@ pub struct Move {
     pub label: &'static str,
     /// What it strikes with.
     pub limb: Limb,
+    /// Both hands strike: the faster one counts.
+    pub both: bool,
     /// What it does to the body.
     pub pulses: Vec<Pulse>,
     /// When the limb is on its way out.
@@ -100,11 +102,13 @@ pub fn draw(number: usize, random: &mut Random, guard: &Posture, stature: f64, v
     let [slow, fast] = kind.speed;
     let speed = random.between(slow, fast) * vigour / stature;
     let seed = Random::new((random.share() * 1e15) as u64);
-    let mut time = 0.2;
-    let mut made = Draft::make(kind, seed.clone(), guard, time);
+    let (mut time, mut longer) = (0.2, 1.0);
+    let mut made = Draft::make(kind, seed.clone(), guard, time, longer);
     for _ in 0..3 {
-        time = (time * fastest(&made, guard) / speed).clamp(0.08, 0.6);
-        made = Draft::make(kind, seed.clone(), guard, time);
+        time = (time * fastest(&made, guard, made.out) / speed).clamp(0.08, 0.42);
+        // Nobody winds up nearly as fast as they strike.
+        longer *= (fastest(&made, guard, [0.0, made.out[0]]) / (0.55 * speed)).clamp(1.0, 3.0);
+        made = Draft::make(kind, seed.clone(), guard, time, longer);
     }
     made
 }
@@ -116,8 +120,8 @@ pub fn draw_feint(random: &mut Random, guard: &Posture, stature: f64) -> Move {
     draw(number, random, guard, stature, 0.85).feint(part, slower)
 }
 
-/// The greatest speed of a move's limb on its way out, statures per second, made on the spot.
-fn fastest(made: &Move, guard: &Posture) -> f64 {
+/// The greatest speed of a move's limb from one time to another, statures per second, made on the spot.
+fn fastest(made: &Move, guard: &Posture, [from, to]: [f64; 2]) -> f64 {
     let feet = stance(0.1);
     let step = 1.0 / 240.0;
     let at = |time: f64| {
@@ -125,8 +129,8 @@ fn fastest(made: &Move, guard: &Posture) -> f64 {
         made.bend(&mut posture, time);
         made.limb.place(&joints(&posture, feet))
     };
-    let count = ((made.out[1] - made.out[0]) / step).ceil() as usize;
-    let places: Vec<Point> = (0..=count).map(|i| at(made.out[0] + i as f64 * step)).collect();
+    let count = ((to - from) / step).ceil() as usize;
+    let places: Vec<Point> = (0..=count).map(|i| at(from + i as f64 * step)).collect();
     places.windows(2).map(|pair| length(minus(pair[1], pair[0])) / step).fold(0.1, f64::max)
 }
 

@@ -195,6 +195,7 @@ impl Draft<'_> {
     }
 
     fn push(&mut self) -> Limb {
+        self.both = true;
         self.timed([0.1, 0.25], [0.1, 0.45], [1.2, 2.0]);
         let turned = -self.bladed() * self.between(0.7, 1.0);
         self.turn(turned);
@@ -310,6 +311,7 @@ impl Draft<'_> {
     }
 
     fn clinch(&mut self) -> Limb {
+        self.both = true;
         self.timed([0.06, 0.15], [0.8, 2.0], [1.5, 2.5]);
         self.end = self.end.max(self.back + 0.35);
         let turned = -self.bladed() * self.between(0.6, 1.0);
