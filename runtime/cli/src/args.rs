@@ -320,11 +320,14 @@ pub struct EvalTracker {
 /// Options of `eval moves`.
 #[derive(Debug, Args)]
 pub struct EvalMoves {
-    /// A folder of recordings, at any depth: Vicon Physical Action, MSR Action3D, boxing bouts.
-    pub dir: PathBuf,
+    /// A folder of recordings, at any depth: Vicon Physical Action, MSR Action3D, SBU Kinect Interaction, boxing bouts.
+    pub dir: Option<PathBuf>,
     /// Write every frame with its motion and label to this Parquet file, for training.
     #[arg(long, value_name = "FILE")]
     pub export: PathBuf,
+    /// Add so many generated bouts of thirty seconds; of seeds 1, 2, ...
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub generate: u64,
     /// Print as JSON.
     #[arg(long)]
     pub json: bool,

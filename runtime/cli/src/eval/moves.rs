@@ -5,68 +5,69 @@ mod export;
 use sideline_api::{
     Error, Result, Values,
     driver::read_config,
-    tables::{JOINTS, Motion, Pose},
+    tables::{Interaction, Motion},
 };
-use sideline_eval::moves::{Joints, Library, RATE, Recording, read_all};
+use sideline_eval::moves::{Fault, Library, RATE, Recording, read_all};
+use sideline_interaction::{InteractionConfig, Pairs};
 use sideline_motion::{MotionConfig, Person};
 
 use crate::args::EvalMoves;
 
-/// Faulty files of which each has a line of its own in a report; of more only the number is told.
-const FAULTS_TOLD: usize = 8;
-
 /// Reads what is below the folder and does what is asked for.
 pub fn run(options: &EvalMoves) -> Result<u8> {
-    let library = read_all(&options.dir).map_err(|error| Error::input(error.to_string()))?;
+    let library = match &options.dir {
+        Some(dir) => read_all(dir).map_err(|error| Error::input(error.to_string()))?,
+        None if options.generate == 0 => {
+            return Err(Error::config("nothing to read: name a folder of recordings, or `--generate N` for bouts"));
+        }
+        None => Library::default(),
+    };
     tell_faults(&library);
-    export::run(&library, &options.export, options.json)?;
+    export::run(&library, options.generate, &options.export, options.json)?;
     Ok(0)
 }
 
-/// Says on standard error what could not be read.
+/// Says on standard error what could not be read: each problem once, with the first place where it is.
 fn tell_faults(library: &Library) {
-    for fault in library.faults.iter().take(FAULTS_TOLD) {
-        eprintln!("{fault}");
+    let mut problems: Vec<(&Fault, usize)> = vec![];
+    for fault in &library.faults {
+        match problems.iter_mut().find(|(first, _)| first.problem == fault.problem) {
+            Some((_, files)) => *files += 1,
+            None => problems.push((fault, 1)),
+        }
     }
-    if library.faults.len() > FAULTS_TOLD {
-        eprintln!("and {} more files with faults", library.faults.len() - FAULTS_TOLD);
+    for (fault, files) in problems {
+        let others = if files > 1 { format!(" (and in {} more files)", files - 1) } else { String::new() };
+        eprintln!("{fault}{others}");
     }
 }
 
-/// The motion of each frame of a recording, by the product's own operator with its own defaults.
-fn motion(recording: &Recording) -> Result<Vec<Motion>> {
-    let config: MotionConfig = read_config(&Values::new(), "motion")?;
-    let mut person = Person::default();
-    let frames = recording.frames.iter().enumerate();
-    Ok(frames.map(|(at, joints)| person.see(&pose(joints, recording.hips_are_origin), pts(at), &config)).collect())
+/// What the operators `motion` and `interaction` say of a recording: for each frame a row of motion for each person, in
+/// their order, and one of interaction where there are two.
+struct Seen {
+    motion: Vec<Vec<Motion>>,
+    interaction: Vec<Vec<Interaction>>,
+}
+
+impl Seen {
+    /// By the product's own operators, with their own defaults.
+    fn of(recording: &Recording) -> Result<Self> {
+        let motion: MotionConfig = read_config(&Values::new(), "motion")?;
+        let interaction: InteractionConfig = read_config(&Values::new(), "interaction")?;
+        let mut people = vec![Person::default(); recording.people.len()];
+        let mut pairs = Pairs::default();
+        let mut seen = Self { motion: vec![], interaction: vec![] };
+        for (frame, poses) in recording.frames.iter().enumerate() {
+            let now = pts(frame);
+            seen.motion
+                .push(poses.iter().zip(&mut people).map(|(pose, person)| person.see(pose, now, &motion)).collect());
+            seen.interaction.push(pairs.see(poses, now, &interaction));
+        }
+        Ok(seen)
+    }
 }
 
 /// Media time of a frame, ns.
 fn pts(frame: usize) -> i64 {
     (frame as f64 * 1e9 / RATE).round() as i64
-}
-
-/// Joints as a pose model would have told them: what is NaN is there and hidden.
-fn pose(joints: &Joints, hips_are_origin: bool) -> Pose {
-    let mut world = *joints;
-    if hips_are_origin && joints.iter().any(|joint| joint[0].is_finite()) {
-        sideline_api::body::HIPS.into_iter().for_each(|hip| world[hip] = [0.0; 3]);
-    }
-    let seen = |joint: usize| if joints[joint][0].is_finite() { 1.0 } else { 0.0 };
-    Pose {
-        track: 1,
-        fighter: "fighter_1".into(),
-        x1: 0.0,
-        y1: 0.0,
-        x2: 0.0,
-        y2: 0.0,
-        score: 1.0,
-        model: "recorded".into(),
-        aspect: 1.0,
-        joints: std::array::from_fn::<_, JOINTS, _>(|joint| {
-            let [x, y, z] = world[joint];
-            [x, y, z, seen(joint)]
-        }),
-        world,
-    }
 }

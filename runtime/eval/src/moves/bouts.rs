@@ -13,9 +13,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Broken, Joints, Kind, Library, RATE, Recording, Sample, Set, Span, UNSEEN, numbers, resample, text};
+use super::{
+    Broken, Joints, Kind, Labels, Library, Person, RATE, Recorded, Recording, Sample, Set, Span, UNSEEN, numbers,
+    resample, text,
+};
 
-static SET: Set = Set { name: "bouts", kind: Kind::Real, licence: "research" };
+static SET: Set = Set { name: "bouts", kind: Kind::Real, licence: "research", step: 3 };
 
 const COLUMNS: usize = 595;
 /// Frames of a window, and those that it shares with the next.
@@ -29,7 +32,7 @@ const FRAME: usize = 98;
 const TO_OURS: [usize; 17] = [0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28];
 
 /// The moves that a label may be, by its number.
-const LABELS: [&[&str]; 4] = [&["idle"], &["jab", "cross"], &["hook"], &["uppercut"]];
+const LABELS: [Labels; 4] = [&["idle"], &["jab", "cross"], &["hook"], &["uppercut"]];
 
 /// Windows that follow each other.
 struct Track {
@@ -59,19 +62,27 @@ pub fn read(files: &[PathBuf], library: &mut Library) -> bool {
     found
 }
 
-fn recording(name: String, person: &str, track: &Track) -> Recording {
-    let seconds = |frame: usize| frame as f64 / RATE;
-    let samples: Vec<Sample> =
-        track.frames.iter().enumerate().map(|(at, joints)| Sample { seconds: seconds(at), joints: *joints }).collect();
-    let frames = resample(&samples);
+fn recording(name: String, bout: &str, track: &Track) -> Recording {
+    let samples: Vec<Sample> = track
+        .frames
+        .iter()
+        .enumerate()
+        .map(|(frame, joints)| Sample { seconds: frame as f64 / RATE, joints: *joints })
+        .collect();
+    let joints = resample(&samples);
     let mut spans: Vec<Span> = vec![];
-    for (frame, label) in track.labels.iter().enumerate().take(frames.len()) {
-        match spans.last_mut() {
-            Some(span) if span.labels == LABELS[*label] => span.end = frame + 1,
-            _ => spans.push(Span { start: frame, end: frame + 1, labels: LABELS[*label].to_vec(), strike: None }),
+    for (frame, label) in track.labels.iter().enumerate().take(joints.len()).filter(|(_, label)| **label > 0) {
+        match spans.last_mut().filter(|span| span.end == frame && span.labels == LABELS[*label]) {
+            Some(span) => span.end = frame + 1,
+            None => spans.push(Span { start: frame, end: frame + 1, labels: LABELS[*label], peak: None }),
         }
     }
-    Recording { set: &SET, person: person.to_owned(), name, frames, spans, hips_are_origin: false }
+    // The windows were laid over the strikes: their middle is the best guess of the peak.
+    spans.iter_mut().for_each(|span| span.peak = Some((span.start + span.end) / 2));
+    // Two fight; which of them a track is the file does not tell, and it may be the referee.
+    let subjects = [1, 2].map(|number| format!("{bout}-{number}")).to_vec();
+    let person = Person { name: bout.to_owned(), spans, otherwise: LABELS[0] };
+    Recording::of(&SET, name, subjects, vec![Recorded { person, joints, hips_are_origin: false }])
 }
 
 /// One row.

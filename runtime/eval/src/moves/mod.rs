@@ -6,33 +6,37 @@
 //! |---|---|---|---|
 //! | `vicon` | `subN/{aggressive,normal}/CLASS.txt` | nine markers of one person, one class a file | staged |
 //! | `msr` | `aAA_sSS_eEE_skeleton.txt` | twenty Kinect joints of one person, one action a file | staged |
+//! | `sbu` | `sAAsBB/CLASS/NNN/skeleton_pos.txt` | fifteen Kinect joints of two people, one class a file | staged |
 //! | `bouts` | `*.csv` of 595 columns | seventeen joints in the picture, windows of six frames of boxing matches | real |
+//! | `synthetic` | none: [`synthetic`] | [`crate::bout`] | synthetic |
 //!
-//! What was recorded becomes joints in the product's own order, metres where the layout knows them, at 30 frames a second
+//! What was recorded becomes poses as the product has them, metres where the layout knows them, at 30 frames a second
 //! ([`Recording::frames`]); what was not seen is NaN. Labels are names of moves; a class in which the data do not tell
 //! some of them apart is met by each of them. Broken lines are counted and named ([`Library::faults`]); a file of which
 //! nothing can be read is a fault too. Only a folder without any such file is an error.
 
 mod bouts;
+mod generated;
 mod msr;
 mod resample;
+mod sbu;
 mod vicon;
 
 use std::path::{Path, PathBuf};
 
-pub use resample::{RATE, Sample, resample};
+use sideline_api::{
+    body::{HIPS, SHOULDERS},
+    tables::{JOINTS, Pose},
+};
 
-/// Number of joints: MediaPipe's BlazePose topology, as in the product's tables.
-pub const JOINTS: usize = 33;
+pub use generated::synthetic;
+pub use resample::RATE;
+use resample::{Sample, resample};
+
 /// x to the right, y down, z away from the camera, of each joint; NaN where not seen.
-pub type Joints = [[f32; 3]; JOINTS];
+type Joints = [[f32; 3]; JOINTS];
 /// No joint seen.
-pub const UNSEEN: Joints = [[f32::NAN; 3]; JOINTS];
-
-/// The shoulders, left and right.
-const SHOULDERS: [usize; 2] = [11, 12];
-/// The hips, left and right.
-const HIPS: [usize; 2] = [23, 24];
+const UNSEEN: Joints = [[f32::NAN; 3]; JOINTS];
 
 /// Why no recordings could be read.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +52,7 @@ pub enum MovesError {
     /// No file of a known layout below a folder.
     #[error(
         "{}: no recordings at any depth. Looked for: subN/{{aggressive,normal}}/CLASS.txt (Vicon Physical Action), \
-         aAA_sSS_eEE_skeleton.txt (MSR Action3D), *.csv of 595 columns (boxing bouts). Unpack archives first, as in \
+         aAA_sSS_eEE_skeleton.txt (MSR Action3D), sAAsBB/CLASS/NNN/skeleton_pos.txt (SBU Kinect Interaction), *.csv of 595 columns (boxing bouts). Unpack archives first, as in \
          `tar xf FILE.tar.xz`, `unxz FILE.csv.xz`",
         .path.display()
     )]
@@ -91,7 +95,13 @@ pub struct Set {
     pub kind: Kind,
     /// `open`: weights made from it may be given away. `research`: it may test, not train, what is shipped.
     pub licence: &'static str,
+    /// Frames from one window that is judged to the next: half a second; where recordings are shorter than two windows, the
+    /// step of the data's own.
+    pub step: u32,
 }
+
+/// Names of moves, any of which is right; none where the data have a class that none of our labels means.
+pub type Labels = &'static [&'static str];
 
 /// A stretch of a recording in which one thing was done.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,34 +110,113 @@ pub struct Span {
     pub start: usize,
     /// The frame after its last.
     pub end: usize,
-    /// Names of moves, any of which is right; empty where the data have a class that none of our labels means.
-    pub labels: Vec<&'static str>,
-    /// First frame, fastest frame and last frame of the strike, where they are known.
-    pub strike: Option<[usize; 3]>,
+    /// What it was.
+    pub labels: Labels,
+    /// The frame in which it was fastest, where it is one move and not a repetition of it.
+    pub peak: Option<usize>,
 }
 
-/// One person in one recording.
+/// Somebody in a recording.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// Who it is: a name within the set.
+    pub name: String,
+    /// What they did, in order of its beginning.
+    pub spans: Vec<Span>,
+    /// What they did where no span is.
+    pub otherwise: Labels,
+}
+
+impl Person {
+    /// What was done in a frame: of several spans the one whose peak is nearest.
+    #[must_use]
+    pub fn span(&self, frame: usize) -> Option<&Span> {
+        let there = self.spans.iter().filter(|span| (span.start..span.end).contains(&frame));
+        there.min_by_key(|span| span.peak.map_or(0, |peak| peak.abs_diff(frame)))
+    }
+
+    /// What was done in a frame.
+    #[must_use]
+    pub fn labels(&self, frame: usize) -> Labels {
+        self.span(frame).map_or(self.otherwise, |span| span.labels)
+    }
+
+    /// What a window is about: the move whose peak is nearest to `focus` frames before its end, among those whose peak is in
+    /// it; else what was done at that frame.
+    #[must_use]
+    pub fn about(&self, window: std::ops::RangeInclusive<usize>, focus: usize) -> Labels {
+        let at = window.end().saturating_sub(focus);
+        let peaks = self.spans.iter().filter_map(|span| Some((span.peak?, span)));
+        let nearest = peaks.filter(|(peak, _)| window.contains(peak)).min_by_key(|(peak, _)| peak.abs_diff(at));
+        match nearest {
+            Some((_, span)) => span.labels,
+            None => {
+                let whole = self.spans.iter().find(|span| span.peak.is_none() && (span.start..span.end).contains(&at));
+                whole.map_or(self.otherwise, |span| span.labels)
+            }
+        }
+    }
+}
+
+/// One or two people over some time.
 #[derive(Clone, Debug)]
 pub struct Recording {
     /// Which set it is of.
     pub set: &'static Set,
-    /// Who moves: a name within the set.
-    pub person: String,
     /// The recording's name within the set: no two are alike.
     pub name: String,
-    /// Joints of each frame, [`RATE`] frames a second.
-    pub frames: Vec<Joints>,
-    /// What was done, in order and without overlap; between spans nothing is known.
-    pub spans: Vec<Span>,
+    /// Who took part, known or not which of `people` they are.
+    pub subjects: Vec<String>,
+    /// Track 1, perhaps track 2.
+    pub people: Vec<Person>,
+    /// Poses of each frame, [`RATE`] frames a second, of all people in order.
+    pub frames: Vec<Vec<Pose>>,
+}
+
+/// What a layout tells of one person.
+struct Recorded {
+    person: Person,
+    joints: Vec<Joints>,
     /// Joints are given from the middle of the hips: that is known also where the hips themselves were not seen.
-    pub hips_are_origin: bool,
+    hips_are_origin: bool,
 }
 
 impl Recording {
-    /// What was done in a frame; none where it is not known.
-    #[must_use]
-    pub fn span(&self, frame: usize) -> Option<&Span> {
-        self.spans.iter().find(|span| (span.start..span.end).contains(&frame))
+    /// Of people who were recorded equally long.
+    fn of(set: &'static Set, name: String, subjects: Vec<String>, recorded: Vec<Recorded>) -> Self {
+        let length = recorded.iter().map(|one| one.joints.len()).min().unwrap_or_default();
+        let frames = (0..length).map(|frame| {
+            let poses = recorded.iter().enumerate();
+            poses.map(|(at, one)| pose(at as u32 + 1, &one.joints[frame], one.hips_are_origin)).collect()
+        });
+        let frames = frames.collect();
+        Self { set, name, subjects, people: recorded.into_iter().map(|one| one.person).collect(), frames }
+    }
+}
+
+/// Joints as a pose model would tell them: what is NaN is there and hidden. Unlike a camera's, picture and world have one
+/// unit.
+fn pose(track: u32, joints: &Joints, hips_are_origin: bool) -> Pose {
+    let mut world = *joints;
+    if hips_are_origin && joints.iter().any(|joint| joint[0].is_finite()) {
+        HIPS.into_iter().for_each(|hip| world[hip] = [0.0; 3]);
+    }
+    let seen = |joint: usize| if joints[joint][0].is_finite() { 1.0 } else { 0.0 };
+    Pose {
+        track,
+        fighter: format!("fighter_{track}"),
+        x1: f32::NAN,
+        y1: f32::NAN,
+        x2: f32::NAN,
+        y2: f32::NAN,
+        score: 1.0,
+        model: "recorded".into(),
+        aspect: 1.0,
+        joints: std::array::from_fn(|joint| {
+            let [x, y, z] = world[joint];
+            [x, y, z, seen(joint)]
+        }),
+        world,
     }
 }
 
@@ -159,7 +248,7 @@ impl std::fmt::Display for Fault {
 /// What was found below a folder.
 #[derive(Debug, Default)]
 pub struct Library {
-    /// The recordings, by set, person and name.
+    /// The recordings, by set and name.
     pub recordings: Vec<Recording>,
     /// Lines and files that could not be used, in the order of their files.
     pub faults: Vec<Fault>,
@@ -176,11 +265,12 @@ pub fn read_all(dir: &Path) -> Result<Library, MovesError> {
     list(dir, &mut files)?;
     files.sort();
     let mut library = Library::default();
-    let found = [vicon::read(&files, &mut library), msr::read(&files, &mut library), bouts::read(&files, &mut library)];
-    if found.iter().all(|found| !found) {
+    let read = [vicon::read, msr::read, sbu::read, bouts::read];
+    let found: Vec<bool> = read.iter().map(|read| read(&files, &mut library)).collect();
+    if !found.contains(&true) {
         return Err(MovesError::Nothing { path: dir.to_owned() });
     }
-    library.recordings.sort_by(|a, b| (a.set.name, &a.person, &a.name).cmp(&(b.set.name, &b.person, &b.name)));
+    library.recordings.sort_by(|a, b| (a.set.name, &a.name).cmp(&(b.set.name, &b.name)));
     library.faults.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(library)
 }
@@ -232,8 +322,13 @@ impl Broken {
     }
 }
 
-/// Whole-file trouble.
+/// Whole-file trouble: it says more than the broken lines of the file do.
 fn unusable(path: &Path, problem: String, library: &mut Library) {
+    if let Some(lines) = library.faults.pop_if(|last| last.path == path) {
+        let problem = format!("{problem} ({} lines: {})", lines.lines, lines.problem);
+        library.faults.push(Fault { path: path.to_owned(), line: 0, lines: 0, problem });
+        return;
+    }
     library.faults.push(Fault { path: path.to_owned(), line: 0, lines: 0, problem });
 }
 

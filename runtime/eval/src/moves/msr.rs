@@ -12,9 +12,12 @@
 
 use std::path::PathBuf;
 
-use super::{Broken, Kind, Library, Recording, Sample, Set, Span, UNSEEN, numbers, resample, text, unusable};
+use super::{
+    Broken, Kind, Labels, Library, Person, Recorded, Recording, Sample, Set, Span, UNSEEN, numbers, resample, text,
+    unusable,
+};
 
-static SET: Set = Set { name: "msr", kind: Kind::Staged, licence: "research" };
+static SET: Set = Set { name: "msr", kind: Kind::Staged, licence: "research", step: 15 };
 
 /// Joints a frame.
 const COUNT: usize = 20;
@@ -51,7 +54,7 @@ const TO_OURS: [Option<usize>; COUNT] = [
 ];
 
 /// The twenty actions, in order of their numbers, and the moves that they may be.
-const ACTIONS: [(&str, &[&str]); 20] = [
+const ACTIONS: [(&str, Labels); 20] = [
     ("high arm wave", &[]),
     ("horizontal arm wave", &[]),
     ("hammer", &["hammer_fist"]),
@@ -89,20 +92,16 @@ pub fn read(files: &[PathBuf], library: &mut Library) -> bool {
             continue;
         }
         let Some(text) = text(path, library) else { continue };
-        let frames = resample(&samples(&text, path, library));
-        if frames.is_empty() {
+        let joints = resample(&samples(&text, path, library));
+        if joints.is_empty() {
             unusable(path, format!("no frame of {COUNT} joints, a line of `x y z confidence` each"), library);
             continue;
         }
-        let spans = vec![Span { start: 0, end: frames.len(), labels: labels.to_vec(), strike: None }];
-        library.recordings.push(Recording {
-            set: &SET,
-            person: format!("s{subject:02}"),
-            name: stem,
-            frames,
-            spans,
-            hips_are_origin: false,
-        });
+        let spans = vec![Span { start: 0, end: joints.len(), labels, peak: None }];
+        let person = Person { name: format!("s{subject:02}"), spans, otherwise: &[] };
+        let subjects = vec![person.name.clone()];
+        let recorded = vec![Recorded { person, joints, hips_are_origin: false }];
+        library.recordings.push(Recording::of(&SET, stem, subjects, recorded));
     }
     found
 }

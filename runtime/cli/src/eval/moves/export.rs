@@ -1,19 +1,28 @@
-//! `--export`: every frame of every recording as a row of a Parquet file, for training.
+//! `--export`: every frame of every person of every recording as a row of a Parquet file, for training.
 //!
 //! Columns: `set`, `kind` (staged, synthetic, real), `licence` (`open`: weights made from it may be given away;
 //! `research`: not), `person`, `recording`, `frame` (from 0, 30 a second), `label` (names of moves, any of which is right,
-//! joined by `|`; empty where it is not known what was done), `strike_start`, `strike_peak`, `strike_end` (frames of the
-//! strike that the frame is part of; -1 where there is none or it is not known), `motion` (198 values: velocity, then
+//! joined by `|`; empty where it is not known what was done), `strike_start`, `strike_peak`, `strike_end` (first, fastest and
+//! last frame of the move that the frame is part of; -1 where there is none or it is not known), `motion` (198 values: velocity, then
 //! acceleration, x y z of each joint) and `interaction` (distance, closing speed, facing of this person and of the other,
-//! reach of this person and of the other). What is not known is NaN.
+//! reach of this person and of the other). What is not known is NaN. Rows of a person follow each other.
+//!
+//! Generated bouts are written without a pose model's errors, as the recordings are without them; whoever trains adds them.
 
-use std::{collections::BTreeMap, collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, Int32Array, RecordBatch, StringArray, UInt32Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use serde::Serialize;
-use sideline_api::{Failure, OrFail, Result, tables::Motion};
-use sideline_eval::moves::{Library, Recording, Set};
+use sideline_api::{Failure, OrFail, Result, tables::Interaction};
+use sideline_eval::moves::{Library, Recording, Set, Span, synthetic};
+
+use super::Seen;
 
 use crate::{args::Format, commands::print_json, export::write::to_file};
 
@@ -39,37 +48,48 @@ struct Summary<'a> {
 struct Written {
     kind: &'static str,
     licence: &'static str,
-    persons: usize,
+    /// Their number, in JSON.
+    #[serde(serialize_with = "number")]
+    persons: BTreeSet<String>,
     recordings: usize,
     rows: usize,
 }
 
+fn number<S: serde::Serializer>(persons: &BTreeSet<String>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_u64(persons.len() as u64)
+}
+
+impl Written {
+    fn of(set: &Set) -> Self {
+        Self { kind: set.kind.name(), licence: set.licence, persons: BTreeSet::new(), recordings: 0, rows: 0 }
+    }
+
+    fn count(&mut self, recording: &Recording) {
+        self.persons.extend(recording.subjects.iter().cloned());
+        self.recordings += 1;
+        self.rows += recording.people.len() * recording.frames.len();
+    }
+}
+
 /// Writes the file and says what is in it.
-pub fn run(library: &Library, output: &Path, json: bool) -> Result<()> {
+pub fn run(library: &Library, generate: u64, output: &Path, json: bool) -> Result<()> {
     // A draft beside it: a file of this name is always whole.
     let mut draft = output.as_os_str().to_owned();
     draft.push(".part");
     let draft = Path::new(&draft);
     let mut sink = to_file(Format::Parquet, draft, schema())?;
-    let mut sets: BTreeMap<&'static str, (&'static Set, BTreeSet<&str>, usize, usize)> = BTreeMap::new();
-    for recording in &library.recordings {
-        let rows = super::motion(recording)?;
-        sink.rows(&batch(recording, &rows)?)?;
-        let (_, persons, recordings, count) =
-            sets.entry(recording.set.name).or_insert((recording.set, BTreeSet::new(), 0, 0));
-        persons.insert(&recording.person);
-        *recordings += 1;
-        *count += rows.len();
+    let mut sets: BTreeMap<&'static str, Written> = BTreeMap::new();
+    // Made one at a time: a thousand bouts need no more memory than one.
+    let generated = (1..=generate).map(|seed| Cow::Owned(synthetic(seed, false)));
+    for recording in library.recordings.iter().map(Cow::Borrowed).chain(generated) {
+        let seen = Seen::of(&recording)?;
+        for person in 0..recording.people.len() {
+            sink.rows(&batch(&recording, person, &seen)?)?;
+        }
+        sets.entry(recording.set.name).or_insert_with(|| Written::of(recording.set)).count(&recording);
     }
     sink.finish()?;
     std::fs::rename(draft, output).or_fail(Failure::Output, || output.display().to_string())?;
-    let sets: BTreeMap<&'static str, Written> = sets
-        .into_iter()
-        .map(|(name, (set, persons, recordings, rows))| {
-            let (kind, licence, persons) = (set.kind.name(), set.licence, persons.len());
-            (name, Written { kind, licence, persons, recordings, rows })
-        })
-        .collect();
     let rows = sets.values().map(|written| written.rows).sum();
     let summary = Summary { output, rows, sets, unmapped: &library.unmapped, faults: library.faults.len() };
     if json {
@@ -77,6 +97,7 @@ pub fn run(library: &Library, output: &Path, json: bool) -> Result<()> {
     }
     println!("{}: {rows} rows, a frame of a person each", output.display());
     for (name, Written { kind, licence, persons, recordings, rows }) in &summary.sets {
+        let persons = persons.len();
         println!("{name:<10} {kind:<9} {licence:<8} {persons:>3} persons {recordings:>5} recordings {rows:>7} rows");
     }
     if !library.unmapped.is_empty() {
@@ -109,17 +130,20 @@ fn item() -> Arc<Field> {
     Arc::new(Field::new("item", DataType::Float32, false))
 }
 
-/// The rows of a recording.
-fn batch(recording: &Recording, motion: &[Motion]) -> Result<RecordBatch> {
-    let frames = motion.len();
+/// The rows of one person of a recording.
+fn batch(recording: &Recording, number: usize, seen: &Seen) -> Result<RecordBatch> {
+    let frames = seen.motion.len();
+    let person = &recording.people[number];
     let same = |text: &str| Arc::new(StringArray::from_iter_values((0..frames).map(|_| text))) as ArrayRef;
-    let label = |frame: usize| recording.span(frame).map_or_else(String::new, |span| span.labels.join("|"));
-    let strike = |part: usize| -> ArrayRef {
-        let at =
-            |frame: usize| recording.span(frame).and_then(|span| span.strike).map_or(-1, |frames| frames[part] as i32);
-        Arc::new(Int32Array::from_iter_values((0..frames).map(at)))
+    let labels = (0..frames).map(|frame| person.labels(frame).join("|"));
+    let of_move = |part: fn(&Span) -> Option<usize>| -> ArrayRef {
+        let at = |frame: usize| person.span(frame).filter(|span| span.peak.is_some()).and_then(part);
+        Arc::new(Int32Array::from_iter_values((0..frames).map(|frame| at(frame).map_or(-1, |at| at as i32))))
     };
-    let values = motion.iter().flat_map(|row| row.velocity.iter().chain(&row.acceleration).flatten().copied());
+    let rows = || seen.motion.iter().map(|rows| &rows[number]);
+    let motion = rows().flat_map(|row| row.velocity.iter().chain(&row.acceleration).flatten().copied());
+    let track = number as u32 + 1;
+    let interaction = seen.interaction.iter().flat_map(|rows| side(rows, track));
     let list = |length: usize, values: Float32Array| -> Result<ArrayRef> {
         let list = FixedSizeListArray::try_new(item(), length as i32, Arc::new(values), None);
         Ok(Arc::new(list.or_fail(Failure::Other, || "rows of an export")?))
@@ -128,15 +152,26 @@ fn batch(recording: &Recording, motion: &[Motion]) -> Result<RecordBatch> {
         same(recording.set.name),
         same(recording.set.kind.name()),
         same(recording.set.licence),
-        same(&recording.person),
+        same(&person.name),
         same(&recording.name),
         Arc::new(UInt32Array::from_iter_values(0..frames as u32)),
-        Arc::new(StringArray::from_iter_values((0..frames).map(label))),
-        strike(0),
-        strike(1),
-        strike(2),
-        list(MOTION, Float32Array::from_iter_values(values))?,
-        list(INTERACTION, Float32Array::from_value(f32::NAN, frames * INTERACTION))?,
+        Arc::new(StringArray::from_iter_values(labels)),
+        of_move(|span| Some(span.start)),
+        of_move(|span| span.peak),
+        of_move(|span| span.end.checked_sub(1)),
+        list(MOTION, Float32Array::from_iter_values(motion))?,
+        list(INTERACTION, Float32Array::from_iter_values(interaction))?,
     ];
     RecordBatch::try_new(schema(), columns).or_fail(Failure::Other, || "rows of an export")
+}
+
+/// A frame's interaction from one's own side; NaN where there is none.
+fn side(rows: &[Interaction], track: u32) -> [f32; INTERACTION] {
+    let of = |row: &Interaction| {
+        let (a, b) = ([row.facing_a, row.facing_b], [row.reach_a, row.reach_b]);
+        let [facing, reach] = [a, b].map(|[a, b]| if row.track_a == track { [a, b] } else { [b, a] });
+        [row.distance, row.closing_speed, facing[0], facing[1], reach[0], reach[1]]
+    };
+    let mine = rows.iter().find(|row| [row.track_a, row.track_b].contains(&track));
+    mine.map_or([f32::NAN; INTERACTION], of)
 }

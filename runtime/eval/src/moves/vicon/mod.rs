@@ -14,9 +14,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Broken, Kind, Library, Recording, Sample, Set, Span, UNSEEN, numbers, resample, text, unusable};
+use super::{
+    Broken, Kind, Labels, Library, Person, Recorded, Recording, Sample, Set, Span, UNSEEN, numbers, resample, text,
+    unusable,
+};
 
-static SET: Set = Set { name: "vicon", kind: Kind::Staged, licence: "open" };
+static SET: Set = Set { name: "vicon", kind: Kind::Staged, licence: "open", step: 15 };
 
 /// Markers, in the order of the columns.
 const MARKERS: usize = 9;
@@ -34,7 +37,7 @@ const STRETCH: f64 = 0.16;
 type Markers = [[f64; 3]; MARKERS];
 
 /// The classes, and the moves that they may be.
-const CLASSES: [(&str, &[&str]); 20] = [
+const CLASSES: [(&str, Labels); 20] = [
     ("elbowing", &["elbow"]),
     ("frontkicking", &["front_kick"]),
     ("hamering", &["hammer_fist"]),
@@ -61,7 +64,7 @@ const CLASSES: [(&str, &[&str]); 20] = [
 struct Raw<'a> {
     path: &'a Path,
     class: String,
-    labels: &'static [&'static str],
+    labels: Labels,
     lines: Vec<Markers>,
 }
 
@@ -97,8 +100,8 @@ pub fn read(files: &[PathBuf], library: &mut Library) -> bool {
         for (raw, times) in raws.iter().zip(clocks) {
             let samples: Vec<Sample> =
                 times.iter().map(|(seconds, line)| sample(*seconds, &raw.lines[*line])).collect();
-            let frames = trunk::show(resample(&samples), height);
-            if frames.iter().flatten().all(|joint| joint[0].is_nan()) {
+            let joints = trunk::show(resample(&samples), height);
+            if joints.iter().flatten().all(|joint| joint[0].is_nan()) {
                 unusable(raw.path, "head and knees are never seen together: nothing to measure from".into(), library);
                 continue;
             }
@@ -106,15 +109,11 @@ pub fn read(files: &[PathBuf], library: &mut Library) -> bool {
             let again = names.entry(raw.class.clone()).and_modify(|count| *count += 1).or_insert(1);
             let name =
                 format!("{person}/{}{}", raw.class, if *again > 1 { format!("-{again}") } else { String::new() });
-            let spans = vec![Span { start: 0, end: frames.len(), labels: raw.labels.to_vec(), strike: None }];
-            library.recordings.push(Recording {
-                set: &SET,
-                person: person.clone(),
-                name,
-                frames,
-                spans,
-                hips_are_origin: true,
-            });
+            let spans = vec![Span { start: 0, end: joints.len(), labels: raw.labels, peak: None }];
+            let person = Person { name: person.clone(), spans, otherwise: &[] };
+            let subjects = vec![person.name.clone()];
+            let recorded = vec![Recorded { person, joints, hips_are_origin: true }];
+            library.recordings.push(Recording::of(&SET, name, subjects, recorded));
         }
     }
     found
