@@ -81,7 +81,7 @@ pub fn read(files: &[PathBuf], library: &mut Library) -> bool {
         let Some(text) = text(path, library) else { continue };
         let people = samples(&text, path, library).map(|samples| resample(&samples));
         if people[0].is_empty() {
-            unusable(path, format!("no line of two people: a number, and x y z of 15 joints of each"), library);
+            unusable(path, "no line of two people: a number, and x y z of 15 joints of each".into(), library);
             continue;
         }
         let actor = actor(&people, *limbs);
