@@ -59,6 +59,8 @@ struct Seen {
 pub struct Strike {
     /// Name of the row.
     pub id: String,
+    /// Identity of who made it.
+    track: u32,
     /// `fighter_1`, `fighter_2` or empty.
     pub fighter: String,
     /// What it was; `None` where the models are not sure.
@@ -86,6 +88,11 @@ impl Strike {
     fn strikes(&self) -> bool {
         Vocabulary::is_strike(&self.kind)
     }
+
+    /// True when both were made by the same one: a name lasts, a track of nobody's name is all that is known.
+    fn by_same(&self, other: &Strike) -> bool {
+        self.fighter == other.fighter && (!self.fighter.is_empty() || self.track == other.track)
+    }
 }
 
 /// Something to say.
@@ -112,6 +119,7 @@ pub enum What {
     Flurry,
     Exchange,
     Quiet,
+    Alone,
 }
 
 impl Topic {
@@ -126,6 +134,7 @@ impl Topic {
             (What::Combination, _) => Occasion::Combination,
             (What::Flurry, _) => Occasion::Flurry,
             (What::Exchange, _) => Occasion::Exchange,
+            (What::Alone, _) => Occasion::Alone,
             (What::Quiet, _) | (_, None) => Occasion::Quiet,
         }
     }
@@ -133,10 +142,14 @@ impl Topic {
     /// Whom it is about; empty where it is both.
     pub fn fighter(&self) -> &str {
         match (self.what, &self.newest) {
-            (What::Exchange | What::Quiet, _) | (_, None) => "",
+            (What::Exchange | What::Quiet | What::Alone, _) | (_, None) => "",
             (_, Some(strike)) => &strike.fighter,
         }
     }
+}
+
+fn side(fighter: &str) -> Option<usize> {
+    ["fighter_1", "fighter_2"].iter().position(|known| *known == fighter)
 }
 
 /// The last seconds of one stream. Bounded: frames, moves and speeds each have a greatest number.
@@ -145,8 +158,10 @@ pub struct Bout {
     frames: VecDeque<Seen>,
     strikes: VecDeque<Strike>,
     speeds: VecDeque<f32>,
-    /// Media time of the first frame, the last move or the last sentence about nothing: quiet is counted from here.
+    /// Media time of the last move or the last sentence about nothing, or when both were seen: quiet is counted from here.
     busy: Option<i64>,
+    /// Fighters that are known to be there.
+    there: [bool; 2],
 }
 
 impl Bout {
@@ -162,7 +177,10 @@ impl Bout {
         let known = |value: f32| value.is_finite().then_some(value);
         let pair = pairs.iter().find(|pair| !pair.fighter_a.is_empty() && !pair.fighter_b.is_empty());
         let reach = pair.map_or([None; 2], |pair| [known(pair.reach_a), known(pair.reach_b)]);
-        self.busy.get_or_insert(pts);
+        if pair.is_some() {
+            self.there = [true; 2];
+            self.busy.get_or_insert(pts);
+        }
         self.frames.push_back(Seen { frame, pts, reach });
         if self.frames.len() > FRAMES {
             self.frames.pop_front();
@@ -179,8 +197,12 @@ impl Bout {
                 continue;
             }
             self.busy = Some(pts);
+            if let Some(side) = side(&row.fighter) {
+                self.there[side] = true;
+            }
             let strike = Strike {
                 id: row.id.clone(),
+                track: row.track,
                 fighter: row.fighter.clone(),
                 limb: row.limb.clone(),
                 at: row.peak,
@@ -224,11 +246,7 @@ impl Bout {
 
     /// Whether a fighter's hand or foot reached the other between two frames; `None` where nothing is known or it is close.
     fn reached(&self, fighter: &str, start: u64, end: u64) -> Option<bool> {
-        let side = match fighter {
-            "fighter_1" => 0,
-            "fighter_2" => 1,
-            _ => return None,
-        };
+        let side = side(fighter)?;
         let within = self.frames.iter().filter(|seen| (start..=end).contains(&seen.frame));
         let nearest = within.filter_map(|seen| seen.reach[side]).reduce(f32::min)?;
         if nearest <= LANDED { Some(true) } else { (nearest >= SHORT).then_some(false) }
@@ -247,7 +265,7 @@ impl Bout {
                 newest: None,
                 labels: vec![],
                 count: 0,
-                what: What::Quiet,
+                what: if self.both() { What::Quiet } else { What::Alone },
                 excitement: Excitement::Low,
             })
         })
@@ -259,16 +277,15 @@ impl Bout {
         let combination = (config.combination * 1e9) as i64;
         let strikes = || self.strikes.iter().filter(|other| other.strikes());
         let chain: Vec<&Strike> = match strike.strikes() {
-            true => strikes().filter(|other| other.fighter == strike.fighter && within(other, combination)).collect(),
+            true => strikes().filter(|other| other.by_same(strike) && within(other, combination)).collect(),
             false => vec![strike],
         };
         let around: Vec<&Strike> = strikes().filter(|other| within(other, EXCHANGE_WITHIN)).collect();
-        let by_him = around.iter().filter(|other| other.fighter == strike.fighter).count();
+        let by_him = around.iter().filter(|other| other.by_same(strike)).count();
         let both = by_him >= 2 && around.len() - by_him >= 2 && around.len() >= EXCHANGE;
         // What goes on is told when it is over, or long enough.
-        let goes_on = strikes().any(|other| {
-            other.fighter == strike.fighter && other.pts > strike.pts && other.pts - strike.pts <= combination
-        });
+        let goes_on = strikes()
+            .any(|other| other.by_same(strike) && other.pts > strike.pts && other.pts - strike.pts <= combination);
         let waits = chain.len() > 1 && chain.len() < FLURRY && now - strike.came < SETTLED;
         if strike.strikes() && (goes_on || waits) {
             return None;
@@ -295,6 +312,11 @@ impl Bout {
         Some((topic, heat))
     }
 
+    /// True when both fighters are known to be there.
+    pub fn both(&self) -> bool {
+        self.there == [true; 2]
+    }
+
     /// This was said: what it was about is not said again.
     pub fn told(&mut self, topic: &Topic, now: i64) {
         let Some(newest) = &topic.newest else {
@@ -302,7 +324,7 @@ impl Bout {
             return;
         };
         for strike in &mut self.strikes {
-            let same = topic.what == What::Exchange || strike.fighter == newest.fighter;
+            let same = topic.what == What::Exchange || strike.by_same(newest);
             strike.told |= same && strike.pts <= newest.pts;
         }
     }

@@ -14,6 +14,8 @@
 //! among the others is by chance that depends on node, stream and frame alone. With `interaction` wired, a strike that came
 //! within reach of the other, or did not, has phrases of its own.
 //!
+//! Phrases that name the other one are taken only once both fighters were seen: who trains alone has no opponent.
+//!
 //! A move that the models are not sure of is never named: it has phrases of its own, or by `unsure: false` none.
 #![forbid(unsafe_code)]
 
@@ -108,7 +110,10 @@ impl Operator for CommentaryOperator {
         }
         let Some(topic) = memory.bout.topic(now, &self.config) else { return Ok(()) };
         memory.bout.told(&topic, now);
-        let Some(text) = memory.phrasing.sentence(&topic, &self.vocabulary, cx.seed(), now) else { return Ok(()) };
+        let named = topic.newest.as_ref().is_none_or(|strike| !strike.fighter.is_empty());
+        let both = named && memory.bout.both();
+        let text = memory.phrasing.sentence(&topic, both, &self.vocabulary, cx.seed(), now);
+        let Some(text) = text else { return Ok(()) };
         let row = Commentary {
             text,
             fighter: topic.fighter().into(),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bout::Topic,
-    template::{LONGEST, Template, Words},
+    template::{Gap, LONGEST, Template, Words},
     vocabulary::{LISTED, Vocabulary},
 };
 
@@ -32,13 +32,21 @@ impl Phrasing {
     }
 
     /// A sentence about the topic, of a phrase that was not heard lately: of its level, else of the nearest that has one.
-    /// `None` where all were: then silence is better.
-    pub fn sentence(&mut self, topic: &Topic, vocabulary: &Vocabulary, seed: u64, now: i64) -> Option<String> {
+    /// `both`: there is another one to name. `None` where all were heard: then silence is better.
+    pub fn sentence(
+        &mut self,
+        topic: &Topic,
+        both: bool,
+        vocabulary: &Vocabulary,
+        seed: u64,
+        now: i64,
+    ) -> Option<String> {
         let words = words(topic, vocabulary);
         for level in topic.excitement.from_here() {
             let phrases = vocabulary.phrases(topic.occasion(), level);
             let fresh: Vec<(&Template, String)> = phrases
                 .iter()
+                .filter(|phrase| both || !phrase.has(Gap::Whom))
                 .filter(|phrase| self.lately.iter().all(|(known, _)| *known != phrase.text))
                 .map(|phrase| (phrase, phrase.fill(&words)))
                 .filter(|(_, text)| {

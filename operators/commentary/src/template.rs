@@ -101,7 +101,8 @@ impl Template {
             if !allowed.contains(gap) {
                 let here = Gap::ALL.iter().filter(|(_, gap)| allowed.contains(gap)).map(|(name, _)| *name);
                 let here: Vec<&str> = here.collect();
-                return Err(format!("`{text}`: `{{{name}}}` is not known here; there are {}", here.join(", ")));
+                let here = if here.is_empty() { "no gaps".into() } else { here.join(", ") };
+                return Err(format!("`{text}`: `{{{name}}}` is not known here; there are {here}"));
             }
             parts.push(Part::Gap(*gap));
             rest = &rest[end + 1..];
@@ -109,6 +110,11 @@ impl Template {
         parts.push(Part::Text(rest.into()));
         parts.retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
         Ok(Self { text, parts })
+    }
+
+    /// True when it has this gap.
+    pub fn has(&self, gap: Gap) -> bool {
+        self.parts.contains(&Part::Gap(gap))
     }
 
     /// Characters of the longest sentence it can make, where `longest` says how long each gap can be.

@@ -51,8 +51,10 @@ pub enum Occasion<'a> {
     Flurry,
     /// Strikes of both.
     Exchange,
-    /// Nothing has happened for a while.
+    /// Nothing has happened for a while, between two.
     Quiet,
+    /// The same, where only one is known to be there.
+    Alone,
 }
 
 /// Whether a strike came within reach of the other.
@@ -65,12 +67,13 @@ pub enum Reach {
 }
 
 /// Occasions that are not about one move of a kind, and the gaps of their phrases.
-const OCCASIONS: [(&str, &[Gap]); 5] = [
+const OCCASIONS: [(&str, &[Gap]); 6] = [
     ("unsure", &[Gap::Who, Gap::Whom, Gap::Limb]),
     ("combination", &[Gap::Who, Gap::Whom, Gap::Moves, Gap::Count]),
     ("flurry", &[Gap::Who, Gap::Whom, Gap::Count]),
     ("exchange", &[Gap::Who, Gap::Whom, Gap::Count]),
     ("quiet", &[Gap::Who, Gap::Whom]),
+    ("quiet_alone", &[]),
 ];
 const OF_A_MOVE: &[Gap] = &[Gap::Who, Gap::Whom, Gap::Move, Gap::AMove, Gap::Limb];
 /// What the phrases of a kind are called where the strike landed or fell short: `strike_landed`.
@@ -166,6 +169,7 @@ impl Vocabulary {
             Occasion::Flurry => self.phrases.get("flurry"),
             Occasion::Exchange => self.phrases.get("exchange"),
             Occasion::Quiet => self.phrases.get("quiet"),
+            Occasion::Alone => self.phrases.get("quiet_alone"),
         };
         section.and_then(|levels| levels.get(&level)).map_or(&[], Vec::as_slice)
     }
@@ -239,7 +243,7 @@ impl Reader<'_> {
             }
         }
         if tree.get("someone").is_none() {
-            self.vocabulary.someone = "somebody".into();
+            self.vocabulary.someone = "the fighter".into();
         }
         // Last: how long a sentence can be depends on the words.
         match tree.entry("phrases") {

@@ -59,6 +59,23 @@ fn run<const N: usize>(
     told
 }
 
+/// Two fighters of whom the reach of the first is known.
+fn pair(reach_a: f32) -> Interaction {
+    let nan = f32::NAN;
+    Interaction {
+        track_a: 1,
+        fighter_a: "fighter_1".into(),
+        track_b: 2,
+        fighter_b: "fighter_2".into(),
+        distance: 2.0,
+        closing_speed: nan,
+        facing_a: nan,
+        facing_b: nan,
+        reach_a,
+        reach_b: nan,
+    }
+}
+
 fn texts(told: &[Told]) -> Vec<&str> {
     told.iter().map(|(_, row)| row.text.as_str()).collect()
 }
@@ -157,21 +174,6 @@ fn a_move_that_is_not_certain_is_not_named() {
 
 #[test]
 fn reach_tells_what_landed_from_what_fell_short() {
-    let pair = |reach_a: f32| {
-        let nan = f32::NAN;
-        Interaction {
-            track_a: 1,
-            fighter_a: "fighter_1".into(),
-            track_b: 2,
-            fighter_b: "fighter_2".into(),
-            distance: 2.0,
-            closing_speed: nan,
-            facing_a: nan,
-            facing_b: nan,
-            reach_a,
-            reach_b: nan,
-        }
-    };
     let yaml =
         r#"{phrases: {strike: {low: ["neither"]}, strike_landed: {low: ["landed"]}, strike_short: {low: ["short"]}}}"#;
     let folder = tempfile::tempdir().unwrap();
@@ -218,11 +220,24 @@ fn phrases_not_only_sentences_are_kept_apart() {
 
 #[test]
 fn a_quiet_spell_is_told_and_told_again() {
-    let told = run([("quiet", 2.into())], 30 * 9, &[], &[]);
+    let told = run([("quiet", 2.into())], 30 * 9, &[], &[pair(f32::NAN)]);
     let frames: Vec<u64> = told.iter().map(|(frame, _)| *frame).collect();
     // Two seconds are 60 frames and a few nanoseconds.
     assert_eq!(frames, [61, 122, 183, 244]);
     assert!(told.iter().all(|(_, row)| row.move_id.is_empty() && row.excitement == "low"));
+}
+
+#[test]
+fn who_trains_alone_has_no_opponent() {
+    let moves: Vec<Move> = brawl(60).into_iter().map(|row| Move { fighter: String::new(), ..row }).collect();
+    let told = run([("quiet", 2.into())], 65 * 30, &moves, &[]);
+    assert!(told.len() > 20);
+    for (_, row) in &told {
+        let words = row.text.to_lowercase();
+        let of_two = ["red", "blue", "both", "they", "each other", "neither"];
+        assert!(!words.split(|c: char| !c.is_alphabetic()).any(|word| of_two.contains(&word)), "{words}");
+    }
+    assert_eq!(run([("quiet", 2.into())], 600, &[], &[]), [], "nobody has done anything yet");
 }
 
 #[test]
@@ -268,7 +283,7 @@ fn the_moves_that_come_with_the_end_are_told() {
 fn a_label_without_words_is_called_by_its_name() {
     let told = run([], 60, &[strike("", "spinning_back_fist", 20)], &[]);
     assert!(told[0].1.text.contains("spinning back fist"), "{told:?}");
-    assert!(told[0].1.text.to_lowercase().contains("somebody"), "who has no name: {told:?}");
+    assert!(told[0].1.text.to_lowercase().contains("the fighter"), "who has no name: {told:?}");
 }
 
 #[test]
