@@ -98,8 +98,12 @@ impl Overlay<'_, '_> {
         else {
             return;
         };
-        let ground = self.ink(person.side.frame());
-        self.canvas.plate([px, py, pr, pb], 4.0 * s, ground.faded(0.9));
+        // White is hard to read on the grey of who has no name.
+        let ground = match person.side {
+            Side::Other => self.ink(Rgb(12, 14, 18)).faded(0.72),
+            side => self.ink(side.frame()).faded(0.9),
+        };
+        self.canvas.plate([px, py, pr, pb], 4.0 * s, ground);
         let ink = self.ink(Rgb(255, 255, 255));
         let baseline = py + 0.8 * pad + Text::cap_height(size);
         self.text.draw(self.canvas, px + pad, baseline, text, size, ink);

@@ -337,6 +337,6 @@ fn heat(strike: &Strike, chain: usize, pace: usize) -> f32 {
         Some(false) => 0.6,
         _ => 1.0,
     };
-    let together = 0.15 * chain.saturating_sub(1) as f32 + 0.05 * pace.saturating_sub(chain) as f32;
+    let together = 0.12 * chain.saturating_sub(1) as f32 + 0.04 * pace.saturating_sub(chain) as f32;
     certain * reached + together
 }

@@ -128,7 +128,7 @@ impl Template {
             .sum()
     }
 
-    /// The sentence, beginning with a capital letter.
+    /// The text, each sentence of it beginning with a capital letter.
     pub fn fill(&self, words: &Words) -> String {
         let mut sentence = String::new();
         for part in &self.parts {
@@ -144,13 +144,27 @@ impl Template {
                 Part::Gap(Gap::Count) => _ = write!(sentence, "{}", words.count),
             }
         }
-        let mut letters = sentence.chars();
-        match letters.next() {
-            // Only where the capital is one character too: `ß` would make the sentence longer.
-            Some(first) if first.to_uppercase().count() == 1 => first.to_uppercase().chain(letters).collect(),
-            _ => sentence,
-        }
+        capitals(&sentence)
     }
+}
+
+/// The text with a capital at the beginning of each sentence.
+fn capitals(text: &str) -> String {
+    let (mut begins, mut ended) = (true, false);
+    let mut capitals = String::with_capacity(text.len());
+    for letter in text.chars() {
+        begins |= ended && letter == ' ';
+        if begins && letter.is_alphabetic() {
+            // Only where the capital is one character too: `ß` would make the sentence longer.
+            let capital = letter.to_uppercase();
+            if capital.len() == 1 { capitals.extend(capital) } else { capitals.push(letter) }
+        } else {
+            capitals.push(letter);
+        }
+        begins &= letter == ' ';
+        ended = matches!(letter, '.' | '!' | '?');
+    }
+    capitals
 }
 
 #[cfg(test)]
@@ -167,6 +181,7 @@ mod tests {
         let template = parse("{who} lands {count},\n  { count }!").unwrap();
         assert_eq!(template.fill(&words), "Red lands 3, 3!");
         assert_eq!(template.longest(|gap| if gap == Gap::Who { 10 } else { 2 }), 10 + 7 + 2 + 2 + 2 + 1);
+        assert_eq!(parse("{count} in a row! {who}... {who}").unwrap().fill(&words), "3 in a row! Red... Red");
     }
 
     #[test]
@@ -174,7 +189,7 @@ mod tests {
         for (text, told) in [
             ("{who lands", "does not close it"),
             ("who} lands", "closes a brace that is not open"),
-            ("{whoo} lands", "did you mean `who`?"),
+            ("{coun} lands", "did you mean `count`?"),
             ("{moves}", "is not known here; there are who, count"),
             ("  ", "is empty"),
         ] {
