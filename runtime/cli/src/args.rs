@@ -279,7 +279,11 @@ pub enum Eval {
     /// `gt/gt.txt`: misses alone and in bursts, more of them and lower scores where people hide each other, boxes that
     /// tremble, false boxes that flicker or stay.
     Tracker(EvalTracker),
-    /// Recordings of known moves, as the product sees them: 30 frames a second through the operator `motion`.
+    /// The models of moves on recordings of known moves: accuracy, macro-F1, confusion, calibration of each set.
+    ///
+    /// Every recording is brought to 30 frames a second and goes through the operators of a flow: motion, interaction, the
+    /// models, fusion. A window is judged every half second. Sets are staged (people were asked to show a move), synthetic
+    /// or real; what a model was trained on is said beside its figures.
     Moves(EvalMoves),
     /// The smoothing of joints: jitter at rest and lag in strikes of known course, beside other filters.
     Smoothing {
@@ -322,15 +326,21 @@ pub struct EvalTracker {
 pub struct EvalMoves {
     /// A folder of recordings, at any depth: Vicon Physical Action, MSR Action3D, SBU Kinect Interaction, boxing bouts.
     pub dir: Option<PathBuf>,
-    /// Write every frame with its motion and label to this Parquet file, for training.
-    #[arg(long, value_name = "FILE")]
-    pub export: PathBuf,
-    /// Add so many generated bouts of thirty seconds; of seeds 1, 2, ...
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub generate: u64,
     /// Print as JSON.
     #[arg(long)]
     pub json: bool,
+    /// Draw the confusion tables into this SVG file.
+    #[arg(long, value_name = "FILE")]
+    pub picture: Option<PathBuf>,
+    /// Judge by the ONNX files and the fusion.yml of this folder; by default by those of models.yml.
+    #[arg(long, value_name = "FOLDER")]
+    pub models: Option<PathBuf>,
+    /// Add so many generated bouts of thirty seconds: to judge, of seeds that no export holds; to export, of seeds 1, 2, ...
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub generate: u64,
+    /// Judge nothing: write every frame with its motion and label to this Parquet file, for training.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["picture", "models"])]
+    pub export: Option<PathBuf>,
 }
 
 /// Where the boxes of `eval tracker` come from.

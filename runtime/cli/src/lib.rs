@@ -100,7 +100,7 @@ fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
         Command::Completions { shell } => completions::print(*shell),
         Command::Models { command } => commands::models(command),
         Command::Eval { command: Eval::Tracker(options) } => eval::tracker(options),
-        Command::Eval { command: Eval::Moves(options) } => eval::moves::run(options),
+        Command::Eval { command: Eval::Moves(options) } => eval::moves::run(options, registry),
         Command::Eval { command: Eval::Smoothing { run, json, set } } => {
             eval::smoothing::run(run.as_deref(), *json, set)
         }

@@ -1,20 +1,28 @@
-//! `sideline eval moves`: recordings of known moves, as the product sees them.
+//! `sideline eval moves`: recordings of known moves, as the product sees them, and what its models make of them.
+//!
+//! Everything goes through the operators of a flow, made from the registry and driven as a run drives them.
 
 mod export;
+mod judges;
+mod picture;
+mod report;
+mod stage;
 
-use sideline_api::{
-    Error, Result, Values,
-    driver::read_config,
-    tables::{Interaction, Motion},
-};
-use sideline_eval::moves::{Fault, Library, RATE, Recording, read_all};
-use sideline_interaction::{InteractionConfig, Pairs};
-use sideline_motion::{MotionConfig, Person};
+use std::collections::BTreeMap;
 
-use crate::args::EvalMoves;
+use sideline_api::{Error, Failure, OrFail, Registry, Result};
+use sideline_eval::moves::{Fault, Library, Recording, read_all, synthetic};
+
+use crate::{args::EvalMoves, commands::print_json};
+use judges::Judges;
+use report::{Report, judge};
+use stage::Workshop;
+
+/// Generated bouts are of the seeds behind this one where they test: none that an export for training may hold.
+const TEST_SEEDS: u64 = 1_000_000;
 
 /// Reads what is below the folder and does what is asked for.
-pub fn run(options: &EvalMoves) -> Result<u8> {
+pub fn run(options: &EvalMoves, registry: &Registry) -> Result<u8> {
     let library = match &options.dir {
         Some(dir) => read_all(dir).map_err(|error| Error::input(error.to_string()))?,
         None if options.generate == 0 => {
@@ -23,8 +31,40 @@ pub fn run(options: &EvalMoves) -> Result<u8> {
         None => Library::default(),
     };
     tell_faults(&library);
-    export::run(&library, options.generate, &options.export, options.json)?;
+    let workshop = Workshop::new(registry);
+    if let Some(file) = &options.export {
+        export::run(&workshop, &library, options.generate, file, options.json)?;
+        return Ok(0);
+    }
+    let report = report(&workshop, &library, options)?;
+    if let Some(path) = &options.picture {
+        std::fs::write(path, picture::draw(&report)).or_fail(Failure::Output, || path.display().to_string())?;
+    }
+    if options.json {
+        print_json(&report)?;
+    } else {
+        print!("{report}");
+    }
     Ok(0)
+}
+
+/// What the models make of each set.
+fn report(workshop: &Workshop, library: &Library, options: &EvalMoves) -> Result<Report> {
+    let mut judges = Judges::new(workshop, options.models.as_deref(), true)?;
+    let mut deaf = Judges::new(workshop, options.models.as_deref(), false)?;
+    let generated: Vec<Recording> =
+        (1..=options.generate).map(|seed| synthetic(TEST_SEEDS.saturating_add(seed), true)).collect();
+    let mut sets: BTreeMap<&'static str, Vec<&Recording>> = BTreeMap::new();
+    for recording in library.recordings.iter().chain(&generated) {
+        sets.entry(recording.set.name).or_default().push(recording);
+    }
+    let mut reports = BTreeMap::new();
+    for (name, recordings) in sets {
+        if let Some(report) = judge(&recordings, &mut judges, Some(&mut deaf))? {
+            reports.insert(name, report);
+        }
+    }
+    Ok(Report(reports))
 }
 
 /// Says on standard error what could not be read: each problem once, with the first place where it is.
@@ -40,34 +80,4 @@ fn tell_faults(library: &Library) {
         let others = if files > 1 { format!(" (and in {} more files)", files - 1) } else { String::new() };
         eprintln!("{fault}{others}");
     }
-}
-
-/// What the operators `motion` and `interaction` say of a recording: for each frame a row of motion for each person, in
-/// their order, and one of interaction where there are two.
-struct Seen {
-    motion: Vec<Vec<Motion>>,
-    interaction: Vec<Vec<Interaction>>,
-}
-
-impl Seen {
-    /// By the product's own operators, with their own defaults.
-    fn of(recording: &Recording) -> Result<Self> {
-        let motion: MotionConfig = read_config(&Values::new(), "motion")?;
-        let interaction: InteractionConfig = read_config(&Values::new(), "interaction")?;
-        let mut people = vec![Person::default(); recording.people.len()];
-        let mut pairs = Pairs::default();
-        let mut seen = Self { motion: vec![], interaction: vec![] };
-        for (frame, poses) in recording.frames.iter().enumerate() {
-            let now = pts(frame);
-            seen.motion
-                .push(poses.iter().zip(&mut people).map(|(pose, person)| person.see(pose, now, &motion)).collect());
-            seen.interaction.push(pairs.see(poses, now, &interaction));
-        }
-        Ok(seen)
-    }
-}
-
-/// Media time of a frame, ns.
-fn pts(frame: usize) -> i64 {
-    (frame as f64 * 1e9 / RATE).round() as i64
 }

@@ -20,6 +20,7 @@ mod generated;
 mod msr;
 mod resample;
 mod sbu;
+pub mod score;
 mod vicon;
 
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ use sideline_api::{
 pub use generated::synthetic;
 pub use resample::RATE;
 use resample::{Sample, resample};
+pub use vicon::baseline as vicon_baseline;
 
 /// x to the right, y down, z away from the camera, of each joint; NaN where not seen.
 type Joints = [[f32; 3]; JOINTS];
@@ -182,6 +184,12 @@ struct Recorded {
 }
 
 impl Recording {
+    /// Whether every move of everybody is known by its peak.
+    #[must_use]
+    pub fn knows_every_move(&self) -> bool {
+        self.set.kind == Kind::Synthetic
+    }
+
     /// Of people who were recorded equally long.
     fn of(set: &'static Set, name: String, subjects: Vec<String>, recorded: Vec<Recorded>) -> Self {
         let length = recorded.iter().map(|one| one.joints.len()).min().unwrap_or_default();
@@ -325,7 +333,7 @@ impl Broken {
 /// Whole-file trouble: it says more than the broken lines of the file do.
 fn unusable(path: &Path, problem: String, library: &mut Library) {
     if let Some(lines) = library.faults.pop_if(|last| last.path == path) {
-        let problem = format!("{problem} ({} lines: {})", lines.lines, lines.problem);
+        let problem = format!("{problem} (the first: {})", lines.problem);
         library.faults.push(Fault { path: path.to_owned(), line: 0, lines: 0, problem });
         return;
     }

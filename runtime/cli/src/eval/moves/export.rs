@@ -22,7 +22,10 @@ use serde::Serialize;
 use sideline_api::{Failure, OrFail, Result, tables::Interaction};
 use sideline_eval::moves::{Library, Recording, Set, Span, synthetic};
 
-use super::Seen;
+use super::{
+    judges::{Heard, Judges},
+    stage::Workshop,
+};
 
 use crate::{args::Format, commands::print_json, export::write::to_file};
 
@@ -72,7 +75,8 @@ impl Written {
 }
 
 /// Writes the file and says what is in it.
-pub fn run(library: &Library, generate: u64, output: &Path, json: bool) -> Result<()> {
+pub fn run(workshop: &Workshop, library: &Library, generate: u64, output: &Path, json: bool) -> Result<()> {
+    let mut operators = Judges::none(workshop)?;
     // A draft beside it: a file of this name is always whole.
     let mut draft = output.as_os_str().to_owned();
     draft.push(".part");
@@ -82,7 +86,7 @@ pub fn run(library: &Library, generate: u64, output: &Path, json: bool) -> Resul
     // Made one at a time: a thousand bouts need no more memory than one.
     let generated = (1..=generate).map(|seed| Cow::Owned(synthetic(seed, false)));
     for recording in library.recordings.iter().map(Cow::Borrowed).chain(generated) {
-        let seen = Seen::of(&recording)?;
+        let seen = operators.hear(&recording, 1)?;
         for person in 0..recording.people.len() {
             sink.rows(&batch(&recording, person, &seen)?)?;
         }
@@ -131,7 +135,7 @@ fn item() -> Arc<Field> {
 }
 
 /// The rows of one person of a recording.
-fn batch(recording: &Recording, number: usize, seen: &Seen) -> Result<RecordBatch> {
+fn batch(recording: &Recording, number: usize, seen: &Heard) -> Result<RecordBatch> {
     let frames = seen.motion.len();
     let person = &recording.people[number];
     let same = |text: &str| Arc::new(StringArray::from_iter_values((0..frames).map(|_| text))) as ArrayRef;
