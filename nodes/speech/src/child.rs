@@ -28,16 +28,54 @@ pub enum Failed {
 }
 
 /// A running child and what it starts itself; killed when this is dropped before it ended.
-struct Group(Child);
+pub struct Group(Child);
 
-impl Drop for Group {
-    fn drop(&mut self) {
+impl Group {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// `Missing` or `Start`.
+    pub fn start(mut command: Command) -> Result<Self, Failed> {
+        // A group of its own: Ctrl-C at the terminal ends the run in order, not the sentence at hand.
+        command.process_group(0).spawn().map(Group).map_err(|cause| match cause.kind() {
+            io::ErrorKind::NotFound => Failed::Missing,
+            _ => Failed::Start(cause),
+        })
+    }
+
+    /// The child, for its pipes.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.0
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// `Late` when it has not by then.
+    pub fn wait(&mut self, until: Instant) -> Result<ExitStatus, Failed> {
+        loop {
+            match self.0.try_wait().map_err(Failed::Start)? {
+                Some(status) => return Ok(status),
+                None if Instant::now() >= until => return Err(Failed::Late),
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+
+    /// Ends it, if it has not.
+    pub fn kill(&mut self) {
         if !matches!(self.0.try_wait(), Ok(Some(_))) {
             let group = rustix::process::Pid::from_child(&self.0);
             // It may have ended between the two lines: then there is nobody to kill.
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
             let _ = self.0.wait();
         }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
@@ -52,38 +90,21 @@ pub fn run<A: AsRef<OsStr>>(
     deadline: Duration,
 ) -> Result<Vec<u8>, Failed> {
     let until = Instant::now() + deadline;
-    let child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        // A group of its own: Ctrl-C at the terminal ends the run in order, not the sentence at hand.
-        .process_group(0)
-        .spawn()
-        .map_err(|cause| match cause.kind() {
-            io::ErrorKind::NotFound => Failed::Missing,
-            _ => Failed::Start(cause),
-        })?;
-    let mut group = Group(child);
-    let (out, err) = (group.0.stdout.take(), group.0.stderr.take());
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut group = Group::start(command)?;
+    let (out, err) = (group.child().stdout.take(), group.child().stderr.take());
     let (heard, hear) = mpsc::channel();
     std::thread::spawn(move || _ = heard.send(read(out, MOST)));
     let (complained, complaint) = mpsc::channel();
     std::thread::spawn(move || _ = complained.send(read(err, COMPLAINTS)));
-    if let Some(mut stdin) = group.0.stdin.take() {
+    if let Some(mut stdin) = group.child().stdin.take() {
         // A sentence fits the pipe, so this does not wait. A child that does not read it tells by its status.
         let _ = stdin.write_all(input.as_bytes());
     }
     let left = || until.saturating_duration_since(Instant::now());
     let bytes = hear.recv_timeout(left()).map_err(|_| Failed::Late)?;
-    let status = loop {
-        match group.0.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if left().is_zero() => return Err(Failed::Late),
-            Ok(None) => std::thread::sleep(Duration::from_millis(1)),
-            Err(cause) => return Err(Failed::Start(cause)),
-        }
-    };
+    let status = group.wait(until)?;
     if status.success() {
         return Ok(bytes);
     }

@@ -5,12 +5,13 @@
 //! the most exciting is taken, of two as exciting the newer one; what is older than that, and what would begin later than
 //! `patience` after its moment, is left out and counted.
 //!
-//! Each sentence is a run of another program, with a deadline, in a process group of its own, and gives the same samples
-//! each time. In a live flow give the input `queue_policy: drop_oldest`: then no frame ever waits for a voice. In
+//! Another program speaks, with a deadline, in a process group of its own: espeak-ng is run for each sentence, Piper, which
+//! takes seconds to load a voice, once. The same sentence gives the same samples each time. In a live flow give the input `queue_policy: drop_oldest`: then no frame ever waits for a voice. In
 //! `complete` mode that input is aligned as any other, and the sound is the same in every run.
 #![forbid(unsafe_code)]
 
 mod child;
+mod piper;
 pub mod voice;
 pub mod wav;
 
@@ -94,7 +95,8 @@ impl Operator for Speech {
     }
 
     fn process(&mut self, cx: &Context, input: &Inputs, spoken: &mut Spoken, out: &mut Outputs) -> Result<()> {
-        let Some(voice) = &self.voice else { return Ok(()) };
+        let patience = self.patience();
+        let Some(voice) = &mut self.voice else { return Ok(()) };
         spoken.take(cx.header.pts, input.rows("commentary")?.unwrap_or_default());
         for message in input.side("commentary") {
             if let Body::Data(Payload::Table(rows)) = &message.body {
@@ -105,7 +107,7 @@ impl Operator for Speech {
         if spoken.free.is_some_and(|free| free > now) {
             return Ok(());
         }
-        spoken.speak(voice, now, self.patience(), out)
+        spoken.speak(voice, now, patience, out)
     }
 
     fn reconfigure(&mut self, config: &SpeechConfig) -> Result<()> {
@@ -114,10 +116,11 @@ impl Operator for Speech {
     }
 
     fn stream_ended(&mut self, cx: &Context, _: &Inputs, spoken: &mut Spoken, out: &mut Outputs) -> Result<()> {
-        let Some(voice) = &self.voice else { return Ok(()) };
+        let patience = self.patience();
+        let Some(voice) = &mut self.voice else { return Ok(()) };
         // The last word may be heard behind the last frame.
         let free = spoken.free.map_or(cx.header.pts, |free| free.max(cx.header.pts));
-        spoken.speak(voice, free, self.patience(), out)?;
+        spoken.speak(voice, free, patience, out)?;
         spoken.left_out += spoken.waiting.len() as u64;
         spoken.waiting.clear();
         let (node, stream) = (cx.node, &*cx.header.stream);
@@ -147,7 +150,7 @@ impl Spoken {
     }
 
     /// Speaks the best sentence that waits, from `now` on.
-    fn speak(&mut self, voice: &Voice, now: i64, patience: i64, out: &mut Outputs) -> Result<()> {
+    fn speak(&mut self, voice: &mut Voice, now: i64, patience: i64, out: &mut Outputs) -> Result<()> {
         let before = self.waiting.len();
         self.waiting.retain(|sentence| now - sentence.came <= patience);
         let waiting = self.waiting.iter().enumerate();

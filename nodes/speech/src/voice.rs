@@ -1,7 +1,7 @@
 //! The voices: espeak-ng, Piper, or none.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,6 +12,7 @@ use sideline_api::{Error, Failure, Resources, Result};
 use crate::{
     SpeechConfig,
     child::{self, Failed},
+    piper::Piper,
     wav::{self, Sound},
 };
 
@@ -54,16 +55,14 @@ const PIPER_SPEED: f64 = 175.0;
 const SILENCE: f32 = 0.001;
 
 /// What speaks.
-#[derive(Clone, Debug)]
 enum Engine {
-    /// espeak-ng, with the name of one of its voices.
+    /// espeak-ng, with the name of one of its voices: a run for each sentence.
     Espeak(String),
-    /// Piper, with the file of a voice.
-    Piper(PathBuf),
+    /// Piper, with the file of a voice and a folder of its own: started with the first sentence.
+    Piper { model: PathBuf, folder: PathBuf, running: Option<Piper> },
 }
 
 /// A voice that was tried and speaks.
-#[derive(Clone, Debug)]
 pub struct Voice {
     engine: Engine,
     program: OsString,
@@ -77,28 +76,25 @@ impl Voice {
     /// # Errors
     /// `Config` when its program is not installed, or does not know the voice: with the mend.
     pub fn new(config: &SpeechConfig, resources: &Resources) -> Result<Option<Self>> {
-        let named = |program: &str| match config.program.as_os_str() {
-            given if given.is_empty() => OsString::from(program),
-            given => given.to_owned(),
-        };
-        let (engine, program) = match config.voice.trim() {
+        let (engine, usual) = match config.voice.trim() {
             "none" => return Ok(None),
             "" => return Err(Error::config("key `voice` is empty: name one of `espeak-ng --voices`, or `none`")),
             name => match name.strip_prefix("piper:") {
                 Some(model) => {
                     let model = resources.find(model).map_err(|error| {
-                        Error::config(format!(
-                            "key `voice`: the Piper voice {}; get one as .onnx with its .onnx.json",
-                            error.message
-                        ))
+                        let text = format!("the Piper voice {}; get one as .onnx with its .onnx.json", error.message);
+                        Error::config(format!("key `voice`: {text}"))
                     })?;
-                    (Engine::Piper(model), named("piper"))
+                    let folder = resources.run_dir.join(format!(".{}.sentences", resources.node));
+                    (Engine::Piper { model, folder, running: None }, "piper")
                 }
-                None => (Engine::Espeak(name.into()), named("espeak-ng")),
+                None => (Engine::Espeak(name.into()), "espeak-ng"),
             },
         };
+        let given = config.program.as_os_str();
+        let program = if given.is_empty() { usual.into() } else { given.to_owned() };
         let deadline = Duration::from_secs_f64(config.deadline);
-        let voice = Voice { engine, program, speed: config.speed, deadline };
+        let mut voice = Voice { engine, program, speed: config.speed, deadline };
         voice.say("Ready", Excitement::Low).map_err(|error| Error { failure: Failure::Config, ..error })?;
         Ok(Some(voice))
     }
@@ -107,63 +103,64 @@ impl Voice {
     ///
     /// # Errors
     /// When the program fails, is late, or does not write a WAV.
-    pub fn say(&self, text: &str, excitement: Excitement) -> Result<Sound> {
-        let (faster, pitch, peak) = excitement.manner();
-        let speed = f64::from(self.speed) * faster;
-        let arguments: Vec<OsString> = match &self.engine {
-            Engine::Espeak(name) => {
-                // -z: no pause at the end. Text comes by standard input, so none of it can be taken for an option.
-                let speed = (speed.round() as u32).clamp(80, 450);
-                let words =
-                    ["-v", name, "-s", &speed.to_string(), "-p", &pitch.to_string(), "-z", "--stdin", "--stdout"];
-                words.map(OsString::from).to_vec()
-            }
-            Engine::Piper(model) => {
-                // Its noise makes every reading another one; without it the same sentence sounds the same.
-                let length = (PIPER_SPEED / speed).to_string();
-                let words = ["--length-scale", &length, "--noise-scale", "0", "--noise-w-scale", "0", "-m"];
-                let mut arguments = words.map(OsString::from).to_vec();
-                arguments.extend([model.into(), "-f".into(), "-".into()]);
-                arguments
-            }
-        };
-        let bytes = child::run(&self.program, &arguments, &format!("{text}\n"), self.deadline)
-            .map_err(|failed| self.failed(failed))?;
+    pub fn say(&mut self, text: &str, excitement: Excitement) -> Result<Sound> {
+        let bytes = self.wav(text, excitement).map_err(|failed| self.told(failed))?;
         let sound = wav::read(&bytes)
             .ok_or_else(|| Error::other(format!("{}: wrote no WAV of 16-bit samples", self.shown())))?;
-        Ok(trimmed(sound, peak))
+        Ok(trimmed(sound, excitement.manner().2))
+    }
+
+    fn wav(&mut self, text: &str, excitement: Excitement) -> Result<Vec<u8>, Failed> {
+        let (faster, pitch, _) = excitement.manner();
+        match &mut self.engine {
+            Engine::Espeak(name) => {
+                let speed = ((f64::from(self.speed) * faster).round() as u32).clamp(80, 450).to_string();
+                // -z: no pause at the end. Text comes by standard input, so none of it can be taken for an option.
+                let words = ["-v", name, "-s", &speed, "-p", &pitch.to_string(), "-z", "--stdin", "--stdout"];
+                child::run(&self.program, &words, &format!("{text}\n"), self.deadline)
+            }
+            Engine::Piper { model, folder, running } => {
+                let piper = match running {
+                    Some(piper) => piper,
+                    none => {
+                        // Its speed is chosen when it starts: exciting sentences are louder alone.
+                        let length = PIPER_SPEED / f64::from(self.speed);
+                        none.insert(Piper::start(&self.program, model, length, folder.clone(), self.deadline)?)
+                    }
+                };
+                piper.say(text)
+            }
+        }
     }
 
     fn shown(&self) -> String {
         format!("key `voice`: {}", Path::new(&self.program).display())
     }
 
-    fn failed(&self, failed: Failed) -> Error {
+    /// What went wrong, and the mend.
+    fn told(&self, failed: Failed) -> Error {
         let shown = self.shown();
-        let install = match self.engine {
-            Engine::Espeak(_) => "apt-get install espeak-ng",
-            Engine::Piper(_) => "pip install piper-tts",
-        };
-        match failed {
-            Failed::Missing if self.program == OsStr::new("espeak-ng") || self.program == OsStr::new("piper") => {
-                Error::other(format!("{shown} is not installed: `{install}`, or set `voice` to `none`"))
+        let (usual, install, doubt) = match &self.engine {
+            Engine::Espeak(name) => {
+                ("espeak-ng", "apt-get install espeak-ng", format!("is `{name}` one of `espeak-ng --voices`?"))
             }
-            Failed::Missing => Error::other(format!("key `program`: there is no program {}", self.program.display())),
-            Failed::Start(cause) => Error::other(format!("{shown}: cannot be started: {cause}")),
-            Failed::Late => Error::other(format!(
+            Engine::Piper { model, .. } => {
+                let doubt = format!("is {} a Piper voice, with its .json beside it?", model.display());
+                ("piper", "pip install piper-tts", doubt)
+            }
+        };
+        Error::other(match failed {
+            Failed::Missing if self.program == usual => {
+                format!("{shown} is not installed: `{install}`, or set `voice` to `none`")
+            }
+            Failed::Missing => format!("key `program`: there is no program {}", self.program.display()),
+            Failed::Start(cause) => format!("{shown}: cannot be run: {cause}"),
+            Failed::Late => format!(
                 "{shown}: said nothing within {} s and was ended; raise `deadline`, or set `voice` to `none`",
                 self.deadline.as_secs_f64()
-            )),
-            Failed::Exit(status, complaint) => {
-                let mend = match &self.engine {
-                    Engine::Espeak(name) => format!("; is `{name}` one of `espeak-ng --voices`?"),
-                    Engine::Piper(model) => {
-                        format!("; is {} a Piper voice, with its .json beside it?", model.display())
-                    }
-                };
-                Error::other(format!("{shown}: {status}: {complaint}{mend}"))
-            }
-        }
+            ),
+            Failed::Exit(status, complaint) => format!("{shown}: {status}: {complaint}; {doubt}"),
+        })
     }
 }
 

@@ -203,16 +203,49 @@ fn exciting_sentences_are_faster_and_louder() {
     assert_eq!(speeds, ["100", "125"]);
 }
 
+/// A program that works as Piper does, in the words of one of its versions.
+fn piper(voice: &Voice, told: &str) {
+    voice.script(&format!(
+        "echo \"$@\" >> {0}/arguments\nwhile read line; do\n  echo \"$line\" >> {0}/said\n  cp {0}/sound.wav $8/1.wav\n  {told}\ndone",
+        voice.folder.path().display()
+    ));
+}
+
 #[test]
-fn piper_is_asked_in_its_own_way() {
+fn piper_is_started_once_and_asked_for_each_sentence() {
+    // As the present version tells it, and as the one before.
+    for told in ["echo \"INFO:__main__:Wrote $8/1.wav\" >&2", "echo \"$8/1.wav\""] {
+        let voice = Voice::new();
+        let run_dir = tempfile::tempdir().unwrap();
+        piper(&voice, told);
+        fs::write(voice.path("joe.onnx"), "a model").unwrap();
+        let name = format!("piper:{}", voice.path("joe.onnx").display());
+        let setup = Setup { run_dir: run_dir.path().into(), ..Setup::default() };
+        let values = voice.values([("voice", name.into()), ("speed", 350.into())]);
+        let mut h = Harness::<Speech>::with(values, setup).unwrap();
+        let come = [(0, "Red lands a jab.", "low"), (60, "Blue\nanswers.", "high")];
+        assert_eq!(starts(&speak(&mut h, 120, &come).unwrap()).len(), 2);
+        let arguments = fs::read_to_string(voice.path("arguments")).unwrap();
+        assert_eq!(arguments.lines().count(), 1, "{arguments}");
+        assert!(arguments.starts_with("--length_scale 0.5 --noise_scale 0 --noise_w 0 --output_dir "), "{arguments}");
+        assert_eq!(voice.said(), ["Red lands a jab.", "Blue answers."]);
+        h.close().unwrap();
+        drop(h);
+        assert_eq!(fs::read_dir(run_dir.path()).unwrap().count(), 0, "nothing of it is left");
+    }
+}
+
+#[test]
+fn a_piper_that_ends_tells_why() {
     let voice = Voice::new();
     fs::write(voice.path("joe.onnx"), "a model").unwrap();
-    let name = format!("piper:{}", voice.path("joe.onnx").display());
-    let mut h = Harness::<Speech>::new(voice.values([("voice", name.into()), ("speed", 350.into())])).unwrap();
-    assert_eq!(speak(&mut h, 60, &[(0, "Red lands a jab.", "low")]).unwrap().len(), 1);
-    let arguments = fs::read_to_string(voice.path("arguments")).unwrap();
-    assert!(arguments.contains("--length-scale 0.5 --noise-scale 0 --noise-w-scale 0 -m"), "{arguments}");
-    assert_eq!(voice.said(), ["Red lands a jab."]);
+    let name = || format!("piper:{}", voice.path("joe.onnx").display());
+    voice.script("echo 'ValueError: no config' >&2; exit 1");
+    let told = refused(voice.values([("voice", name().into())]));
+    assert!(told.contains("exit status: 1: ValueError: no config; is ") && told.contains(".json beside it"), "{told}");
+    voice.script("sleep 1000");
+    let told = refused(voice.values([("voice", name().into()), ("deadline", 0.3.into())]));
+    assert!(told.contains("said nothing within 0.3 s"), "{told}");
 }
 
 #[test]
