@@ -40,7 +40,7 @@ pub struct SpeechConfig {
     /// Seconds that a sentence may begin after its moment. Higher says more, of things that are further past.
     #[config(default = 2.0, live, range(0, 60))]
     pub patience: f64,
-    /// Seconds after which a voice that does not answer is ended. It must be less than SIDELINE_STALL_S, 10 s.
+    /// Seconds after which a voice that does not answer is ended; Piper may take five times as long for its first word. Less than SIDELINE_STALL_S, 10 s.
     #[config(default = 6.0, range(0.1, 60))]
     pub deadline: f64,
 }

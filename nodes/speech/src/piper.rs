@@ -23,7 +23,6 @@ pub struct Piper {
     lines: Receiver<String>,
     /// Where it writes; ours alone.
     folder: PathBuf,
-    deadline: Duration,
 }
 
 /// Lines of a complaint that are kept.
@@ -36,13 +35,7 @@ impl Piper {
     ///
     /// # Errors
     /// When it cannot be started; a voice that cannot be read shows with the first sentence.
-    pub fn start(
-        program: &OsStr,
-        model: &Path,
-        length: f64,
-        folder: PathBuf,
-        deadline: Duration,
-    ) -> Result<Self, Failed> {
+    pub fn start(program: &OsStr, model: &Path, length: f64, folder: PathBuf) -> Result<Self, Failed> {
         fs::create_dir_all(&folder).map_err(Failed::Start)?;
         // Its noise makes every reading another one; without it the same sentence sounds the same.
         let words = ["--length_scale", &length.to_string(), "--noise_scale", "0", "--noise_w", "0", "--output_dir"];
@@ -55,15 +48,15 @@ impl Piper {
         tell(group.child().stdout.take(), said.clone());
         tell(group.child().stderr.take(), said);
         let stdin = group.child().stdin.take();
-        Ok(Self { group, stdin, lines, folder, deadline })
+        Ok(Self { group, stdin, lines, folder })
     }
 
     /// Speaks a sentence; the bytes of a WAV.
     ///
     /// # Errors
     /// When it has ended, or takes too long.
-    pub fn say(&mut self, text: &str) -> Result<Vec<u8>, Failed> {
-        let until = Instant::now() + self.deadline;
+    pub fn say(&mut self, text: &str, deadline: Duration) -> Result<Vec<u8>, Failed> {
+        let until = Instant::now() + deadline;
         // One line, whatever is in it.
         let line = text.split_whitespace().collect::<Vec<_>>().join(" ") + "\n";
         if let Some(stdin) = &mut self.stdin {

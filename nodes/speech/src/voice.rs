@@ -51,6 +51,8 @@ impl Excitement {
 
 /// Words a minute at which Piper's voices speak by themselves, about.
 const PIPER_SPEED: f64 = 175.0;
+/// How much longer the first word of a Piper voice may take, which is loaded for it.
+const LOADING: u32 = 5;
 /// Samples quieter than this at both ends are no speech.
 const SILENCE: f32 = 0.001;
 
@@ -94,9 +96,11 @@ impl Voice {
         let given = config.program.as_os_str();
         let program = if given.is_empty() { usual.into() } else { given.to_owned() };
         let deadline = Duration::from_secs_f64(config.deadline);
-        let mut voice = Voice { engine, program, speed: config.speed, deadline };
+        // The first word waits until a voice is loaded.
+        let patient = if usual == "piper" { LOADING * deadline } else { deadline };
+        let mut voice = Voice { engine, program, speed: config.speed, deadline: patient };
         voice.say("Ready", Excitement::Low).map_err(|error| Error { failure: Failure::Config, ..error })?;
-        Ok(Some(voice))
+        Ok(Some(Voice { deadline, ..voice }))
     }
 
     /// Speaks a sentence. The same sentence gives the same samples.
@@ -125,10 +129,10 @@ impl Voice {
                     none => {
                         // Its speed is chosen when it starts: exciting sentences are louder alone.
                         let length = PIPER_SPEED / f64::from(self.speed);
-                        none.insert(Piper::start(&self.program, model, length, folder.clone(), self.deadline)?)
+                        none.insert(Piper::start(&self.program, model, length, folder.clone())?)
                     }
                 };
-                piper.say(text)
+                piper.say(text, self.deadline)
             }
         }
     }
