@@ -1,6 +1,6 @@
 //! A model of moves: what its file must hold, and the asking of it.
 
-use sideline_api::{Error, Result, tables::JOINTS};
+use sideline_api::{Error, Failure, Result, tables::JOINTS};
 use sideline_inference::Session;
 
 use crate::tracks::{INTERACTION, MOTION};
@@ -65,25 +65,7 @@ impl Classifier {
         if let Some(twice) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
             return Err(session.unlike(format!("its metadata `sideline.labels` names `{}` twice", twice.1)));
         }
-        let Some(output) = session.outputs().find(|output| output.name() == "probabilities") else {
-            let has: Vec<String> = session.outputs().map(|output| output.to_string()).collect();
-            return Err(session.unlike(format!("an output `probabilities` is expected, it has {}", has.join(", "))));
-        };
-        let width = names.len();
-        match output.shape() {
-            Some([_, count]) if *count == width as i64 || *count == -1 => {}
-            Some([_, count]) => {
-                return Err(session.unlike(format!(
-                    "its metadata `sideline.labels` names {width} labels ({}) and its output `probabilities` has {count}",
-                    names.join(" ")
-                )));
-            }
-            _ => {
-                return Err(
-                    session.unlike(format!("output `probabilities` f32 [-1, {width}] expected, it has {output}"))
-                );
-            }
-        }
+        check_output(&session, &names)?;
         let labels = names.join(" ");
         let [rate] = said.numbers("sideline.rate", "samples a second of its window", RATES)?[..] else {
             return Err(session.unlike("its metadata `sideline.rate` must be one number, samples a second"));
@@ -92,6 +74,7 @@ impl Classifier {
             said.numbers("sideline.joints", "numbers of the joints it needs most", 0.0..=JOINTS as f64 - 1.0)?;
         let joints = joints.into_iter().map(|joint| joint as usize).collect();
         let name = said.list("sideline.model", "its name")?.join(" ");
+        let width = names.len();
         let mut classifier = Self { session, name, labels, width, length, rate, joints, interaction };
         classifier.try_out()?;
         Ok(classifier)
@@ -105,6 +88,7 @@ impl Classifier {
         let interaction = if self.interaction.is_some() { &alone[..] } else { &[] };
         match self.classify(2, &motion, interaction, |window| window as u32 + 1) {
             Ok(_) => Ok(()),
+            Err(cause) if cause.failure == Failure::Gpu => Err(cause),
             Err(cause) => Err(self.session.unlike(format!(
                 "asked about two windows, of somebody still and of somebody unseen (NaN), it failed: {cause}"
             ))),
@@ -214,6 +198,23 @@ fn length(session: &Session) -> Result<usize> {
     match input.shape() {
         Some([-1, length, width]) if LENGTHS.contains(length) && *width == MOTION as i64 => Ok(*length as usize),
         _ => Err(session.unlike(format!("{wanted}; it has {input}"))),
+    }
+}
+
+/// That there is an output `probabilities`, of a value for each label.
+fn check_output(session: &Session, labels: &[String]) -> Result<()> {
+    let width = labels.len() as i64;
+    let Some(output) = session.outputs().find(|output| output.name() == "probabilities") else {
+        let has: Vec<String> = session.outputs().map(|output| output.to_string()).collect();
+        return Err(session.unlike(format!("an output `probabilities` is expected, it has {}", has.join(", "))));
+    };
+    match output.shape() {
+        Some([_, count]) if *count == width || *count == -1 => Ok(()),
+        Some([_, count]) => Err(session.unlike(format!(
+            "its metadata `sideline.labels` names {width} labels ({}) and its output `probabilities` has {count}",
+            labels.join(" ")
+        ))),
+        _ => Err(session.unlike(format!("output `probabilities` f32 [-1, {width}] expected, it has {output}"))),
     }
 }
 
