@@ -388,6 +388,12 @@ pub enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// From motion to moves: three models and fusion for two fighters on one core; beside the bare models.
+    Moves {
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// fight.yml: each stage beside its budget, all of it beside plain Python, latency against the offered rate.
     Fight(crate::bench::fight::Options),
 }

@@ -3,6 +3,7 @@
 mod dora;
 pub mod fight;
 pub mod hops;
+pub mod moves;
 pub mod pose;
 pub mod preprocess;
 pub mod tracker;
@@ -45,6 +46,12 @@ pub struct Spread {
 }
 
 impl Spread {
+    /// Of nanoseconds, in milliseconds. The order of `times` is lost.
+    pub fn ms(times: &mut [u64]) -> Self {
+        let Spread { p50, p99 } = Self::us(times);
+        Spread { p50: p50 * 1e-3, p99: p99 * 1e-3 }
+    }
+
     /// Of nanoseconds, in microseconds. The order of `times` is lost.
     pub fn us(times: &mut [u64]) -> Self {
         times.sort_unstable();

@@ -16,6 +16,7 @@ mod progress;
 mod record;
 mod recorded;
 mod run;
+mod stage;
 mod start_at;
 mod stop;
 mod timing;
@@ -109,6 +110,7 @@ fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
             Bench::Preprocess { json } => bench::print(&bench::preprocess::run()?, *json),
             Bench::Pose { json } => bench::print(&bench::pose::run()?, *json),
             Bench::Tracker { json } => bench::print(&bench::tracker::run()?, *json),
+            Bench::Moves { json } => bench::print(&bench::moves::run(registry)?, *json),
             Bench::Fight(options) => bench::print(&bench::fight::run(options)?, options.json),
         },
     }

@@ -6,14 +6,13 @@ mod export;
 mod judges;
 mod picture;
 mod report;
-mod stage;
 
 use std::collections::BTreeMap;
 
 use sideline_api::{Error, Failure, OrFail, Registry, Result};
 use sideline_eval::moves::{Fault, Library, Recording, read_all, synthetic};
 
-use crate::{args::EvalMoves, commands::print_json};
+use crate::{args::EvalMoves, commands::print_json, stage};
 use judges::Judges;
 use report::{Report, judge};
 use stage::Workshop;

@@ -91,7 +91,7 @@ impl Stage {
             let port = port.ok_or_else(|| Error::config(format!("`{operator}` has no input `{name}`")))?;
             wired.push(WiredInput {
                 name: (*name).into(),
-                from: format!("eval/{name}"),
+                from: format!("stage/{name}"),
                 ty: port.ty,
                 required: port.required,
                 hold: port.hold,
