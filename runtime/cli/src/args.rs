@@ -332,7 +332,7 @@ pub struct EvalMoves {
     /// Draw the confusion tables into this SVG file.
     #[arg(long, value_name = "FILE")]
     pub picture: Option<PathBuf>,
-    /// Judge by the ONNX files and the fusion.yml of this folder; by default by those of models.yml.
+    /// Judge by the ONNX files of this folder, and by its fusion.yml if there is one; by default by those of models.yml.
     #[arg(long, value_name = "FOLDER")]
     pub models: Option<PathBuf>,
     /// Add so many generated bouts of thirty seconds: to judge, of seeds that no export holds; to export, of seeds 1, 2, ...

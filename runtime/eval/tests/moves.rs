@@ -49,7 +49,7 @@ fn markers_become_poses_and_what_has_no_marker_is_never_seen_to_move() {
     write(root.path(), "deep/er/sub9/normal/Waving.txt", &vicon(400));
     let library = read(root.path());
     assert_eq!(library.faults, []);
-    assert_eq!(library.unmapped["vicon: Waving"], 1);
+    assert_eq!(library.left_out["vicon: Waving"], 1);
     let [pushing, standing] = library.recordings.as_slice() else { panic!("{:?}", library.recordings) };
     assert_eq!((pushing.set.name, pushing.set.kind, pushing.set.licence), ("vicon", Kind::Staged, "open"));
     assert_eq!((pushing.name.as_str(), pushing.people[0].name.as_str()), ("sub9/Pushing", "sub9"));
@@ -118,7 +118,7 @@ fn a_kinects_three_axes_have_one_unit() {
     write(root.path(), "x/a01_s03_e02_skeleton.txt", &frame.repeat(15));
     let library = read(root.path());
     let [boxing] = library.recordings.as_slice() else { panic!("{:?}", library.recordings) };
-    assert_eq!(library.unmapped["msr: high arm wave"], 1);
+    assert_eq!(library.left_out["msr: high arm wave"], 1);
     assert_eq!(boxing.people[0].labels(0), ["jab", "cross", "hook"]);
     assert_eq!(boxing.frames.len(), 29, "15 frames a second became 30");
     let world = &boxing.frames[5][0].world;
@@ -193,7 +193,7 @@ fn two_people_are_one_recording_and_one_of_them_acts() {
     write(root.path(), "set/s02s05/09/001/skeleton_pos.txt", &text);
     let library = read(root.path());
     let [recording] = library.recordings.as_slice() else { panic!("{:?}", library.recordings) };
-    assert_eq!((library.unmapped["sbu: hugging"], library.faults.len()), (1, 1));
+    assert_eq!((library.left_out["sbu: hugging"], library.faults.len()), (1, 1));
     assert_eq!(recording.subjects, ["s02", "s05"]);
     assert_eq!(recording.people[0].labels(5), ["idle"]);
     assert_eq!(recording.people[1].labels(5), ["jab", "cross", "hook", "uppercut"]);

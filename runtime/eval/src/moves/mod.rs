@@ -260,8 +260,9 @@ pub struct Library {
     pub recordings: Vec<Recording>,
     /// Lines and files that could not be used, in the order of their files.
     pub faults: Vec<Fault>,
-    /// Classes of the data that none of our labels means, and how many recordings of each were left out.
-    pub unmapped: std::collections::BTreeMap<String, usize>,
+    /// What was left out, and how many recordings or files of it: classes that none of our labels means, files of the same
+    /// data in forms that are of no use here.
+    pub left_out: std::collections::BTreeMap<String, usize>,
 }
 
 /// Reads every recording at any depth below `dir`.
@@ -273,6 +274,7 @@ pub fn read_all(dir: &Path) -> Result<Library, MovesError> {
     list(dir, &mut files)?;
     files.sort();
     let mut library = Library::default();
+    of_no_use(&files, &mut library);
     let read = [vicon::read, msr::read, sbu::read, bouts::read];
     let found: Vec<bool> = read.iter().map(|read| read(&files, &mut library)).collect();
     if !found.contains(&true) {
@@ -296,6 +298,19 @@ fn list(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), MovesError> {
         }
     }
     Ok(())
+}
+
+/// Names what comes with these data and cannot be used, so that nobody thinks it was.
+fn of_no_use(files: &[PathBuf], library: &mut Library) {
+    for path in files {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let why = match &*name {
+            "boxing_stills.json" => "boxing_stills.json: single poses, no motion",
+            "skeleton_A.mat" | "skeleton_B.mat" => "skeleton_A.mat, skeleton_B.mat: skeleton_pos.txt is read instead",
+            _ => continue,
+        };
+        *library.left_out.entry(why.to_owned()).or_default() += 1;
+    }
 }
 
 /// A file's text; what is not UTF-8 in it becomes a broken line. None, and a fault, where it cannot be read.

@@ -8,8 +8,8 @@ pub const RATE: f64 = 30.0;
 const BRIDGE: f64 = 0.25;
 /// Part of a frame that is averaged, as an open shutter does.
 const SHUTTER: f64 = 0.6;
-/// Points of which the average is made.
-const POINTS: i32 = 5;
+/// Points on either side of which, with the one between, the average is made.
+const POINTS: i32 = 2;
 
 /// Joints at one time.
 #[derive(Clone, Debug)]
@@ -50,18 +50,22 @@ pub fn resample(samples: &[Sample]) -> Vec<Joints> {
     joints
 }
 
-/// The mean over the shutter's time, of the points that are known.
+/// The mean over the shutter's time. Before and after the time the same points count: at the edge of what is known the mean
+/// must not lean to one side.
 fn shutter(seen: &[(f64, [f32; 3])], time: f64) -> [f32; 3] {
-    let (mut sum, mut count) = ([0.0; 3], 0.0);
-    for point in 0..POINTS {
-        let offset = f64::from(2 * point - (POINTS - 1)) / f64::from(2 * POINTS);
-        let place = cubic(seen, time + offset * SHUTTER / RATE);
-        if place[0].is_finite() {
-            sum.iter_mut().zip(place).for_each(|(sum, value)| *sum += value);
-            count += 1.0;
+    let mut sum = cubic(seen, time);
+    let mut count = 1.0;
+    for point in 1..=POINTS {
+        let offset = f64::from(point) / f64::from(2 * POINTS + 1) * SHUTTER / RATE;
+        let (before, after) = (cubic(seen, time - offset), cubic(seen, time + offset));
+        if before[0].is_finite() && after[0].is_finite() {
+            for axis in 0..3 {
+                sum[axis] += before[axis] + after[axis];
+            }
+            count += 2.0;
         }
     }
-    if count > 0.0 { sum.map(|sum| sum / count) } else { [f32::NAN; 3] }
+    sum.map(|sum| sum / count)
 }
 
 /// The place at a time; `seen` begins at most a few samples before it.

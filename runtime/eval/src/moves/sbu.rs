@@ -75,7 +75,7 @@ pub fn read(files: &[PathBuf], library: &mut Library) -> bool {
             continue;
         };
         if labels.is_empty() {
-            *library.unmapped.entry(format!("sbu: {name}")).or_default() += 1;
+            *library.left_out.entry(format!("sbu: {name}")).or_default() += 1;
             continue;
         }
         let Some(text) = text(path, library) else { continue };

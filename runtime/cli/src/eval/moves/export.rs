@@ -40,8 +40,8 @@ struct Summary<'a> {
     output: &'a Path,
     rows: usize,
     sets: BTreeMap<&'static str, Written>,
-    /// Classes that none of our labels means, and how many recordings of each were left out.
-    unmapped: &'a BTreeMap<String, usize>,
+    /// What was left out, and how many recordings or files of it.
+    left_out: &'a BTreeMap<String, usize>,
     /// Files of which something could not be read.
     faults: usize,
 }
@@ -95,7 +95,7 @@ pub fn run(workshop: &Workshop, library: &Library, generate: u64, output: &Path,
     sink.finish()?;
     std::fs::rename(draft, output).or_fail(Failure::Output, || output.display().to_string())?;
     let rows = sets.values().map(|written| written.rows).sum();
-    let summary = Summary { output, rows, sets, unmapped: &library.unmapped, faults: library.faults.len() };
+    let summary = Summary { output, rows, sets, left_out: &library.left_out, faults: library.faults.len() };
     if json {
         return print_json(&summary);
     }
@@ -104,9 +104,9 @@ pub fn run(workshop: &Workshop, library: &Library, generate: u64, output: &Path,
         let persons = persons.len();
         println!("{name:<10} {kind:<9} {licence:<8} {persons:>3} persons {recordings:>5} recordings {rows:>7} rows");
     }
-    if !library.unmapped.is_empty() {
-        let left: Vec<String> = library.unmapped.iter().map(|(class, count)| format!("{class} ({count})")).collect();
-        println!("recordings of what none of the labels means, left out: {}", left.join(", "));
+    if !library.left_out.is_empty() {
+        let left: Vec<String> = library.left_out.iter().map(|(class, count)| format!("{class} ({count})")).collect();
+        println!("left out: {}", left.join(", "));
     }
     Ok(())
 }

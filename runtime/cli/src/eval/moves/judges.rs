@@ -76,7 +76,7 @@ impl Judges {
         })
     }
 
-    /// The models of a folder, or those of models.yml, and what fuses them. Without `interaction` nobody is told how two
+    /// The models of a folder, and what fuses them if its fusion.yml is there; or those of models.yml, and what fuses them. Without `interaction` nobody is told how two
     /// stand to each other.
     ///
     /// # Errors
@@ -93,9 +93,12 @@ impl Judges {
         if workshop.knows(FUSION) {
             let names = judges.models.iter().map(|(about, _)| about.name.as_str());
             let inputs: Vec<&str> = inputs.iter().copied().chain(names).collect();
-            let weights = folder.map(|folder| folder.join("fusion.yml")).map(|path| ("weights", text(&path).into()));
-            let keys: Vec<_> = weights.into_iter().collect();
-            judges.fusion = Some(Stage::new(workshop, FUSION, FUSION, &inputs, &keys)?);
+            let weights = folder.map(|folder| folder.join("fusion.yml"));
+            let keys: Vec<_> = weights.iter().map(|path| ("weights", text(path).into())).collect();
+            // Models of one's own may be judged alone.
+            if weights.is_none_or(|path| path.is_file()) {
+                judges.fusion = Some(Stage::new(workshop, FUSION, FUSION, &inputs, &keys)?);
+            }
         }
         Ok(judges)
     }

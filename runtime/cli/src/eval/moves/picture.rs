@@ -33,7 +33,8 @@ pub fn draw(report: &Report) -> String {
     let mut body = String::new();
     let (mut y, mut right) = (MARGIN, 0.0_f64);
     for (name, set) in &report.0 {
-        let title = format!("{name}: {:.1} % of {} windows right", 100.0 * set.figures.accuracy, set.figures.windows);
+        let (right_ones, windows) = (100.0 * set.figures.accuracy, set.figures.windows);
+        let title = format!("{name} ({}), {}: {right_ones:.1} % of {windows} windows right", set.kind, set.judge);
         let (width, height) = table(&mut body, &title, &set.figures, y);
         y += height + MARGIN;
         right = right.max(width);

@@ -21,9 +21,9 @@ const WITHIN: f64 = 0.1;
 /// What is said of a set; the figures of the last judge, which is the fusion where there is one, stand at the top.
 #[derive(Serialize)]
 pub struct SetReport {
-    kind: &'static str,
+    pub kind: &'static str,
     /// Whose figures stand here.
-    judge: String,
+    pub judge: String,
     #[serde(flatten)]
     pub figures: Figures,
     persons: usize,
