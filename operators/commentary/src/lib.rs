@@ -9,8 +9,8 @@
 //! where the models are less certain or the strike fell short, and more for each strike of a combination and for a high
 //! pace. Three steps make the four levels low, medium, high and knockout. A level is about the words, not a verdict.
 //!
-//! **Which words.** Phrases, words and names lie in a vocabulary file, `dataflows/vocabulary.yml`, which a user can
-//! replace. A phrase is not taken again within eight sentences; where all of an occasion were, nothing is said. The choice
+//! **Which words.** Phrases, words and names lie in a vocabulary, `dataflows/vocabulary.yml`; a user's file says what is
+//! otherwise. A phrase is not taken again within eight sentences; where all of an occasion were, nothing is said. The choice
 //! among the others is by chance that depends on node, stream and frame alone. With `interaction` wired, a strike that came
 //! within reach of the other, or did not, has phrases of its own.
 //!
@@ -38,7 +38,7 @@ use crate::{bout::Bout, phrasing::Phrasing, vocabulary::Vocabulary};
 /// Says in sentences what the fighters do.
 #[derive(Clone, Debug, PartialEq, Config)]
 pub struct CommentaryConfig {
-    /// The vocabulary file: names, words and phrases. Empty: the built-in one, dataflows/vocabulary.yml, which is the one to copy.
+    /// A file with names, words and phrases of one's own: what it does not say stays as in dataflows/vocabulary.yml. Empty: all of it.
     #[config(default = "")]
     pub vocabulary: PathBuf,
     /// Most sentences in any second. Higher says more, of which less can be spoken; 0 says nothing.

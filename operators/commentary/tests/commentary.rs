@@ -322,19 +322,39 @@ phrase: 1
         ("words.yml:14:5", "no level `loud`"),
         ("words.yml:16:3", "did you mean `strike_landed`?"),
         ("words.yml:18:1", "did you mean `phrases`?"),
-        ("words.yml:6:1", "no phrases for moves of the kind `hold`"),
     ] {
         assert!(told.get(place).is_some_and(|told| told.contains(part)), "{place} {part}: {told:#?}");
     }
-    assert_eq!(told.len(), 11, "{told:#?}");
+    assert_eq!(told.len(), 10, "{told:#?}");
+}
+
+#[test]
+fn a_vocabulary_says_what_is_otherwise_and_the_rest_stays() {
+    let vocabulary =
+        Vocabulary::parse("names: {fighter_1: Ana}\nmoves: {jab: poke, lift: {kind: hold}}\n", "words.yml").unwrap();
+    assert_eq!([vocabulary.name("fighter_1"), vocabulary.name("fighter_2")], ["Ana", "Blue"]);
+    assert_eq!([vocabulary.said("jab").one, vocabulary.said("hook").one], ["poke", "a hook"]);
+    assert_eq!((vocabulary.said("lift").kind.as_str(), vocabulary.said("lift").name.as_str()), ("hold", "lift"));
+    // What does not go together with what stayed.
+    let told = |text: &str| Vocabulary::parse(text, "words.yml").unwrap_err().message;
+    let error = told("moves:\n  tap: {kind: signal}\n");
+    assert!(
+        error.contains("words.yml:1:1: error: there are no phrases for moves of the kind `signal`: add `signal:`"),
+        "{error}"
+    );
+    let error = told(&format!("names: {{fighter_1: {}}}\n", "Maximiliana ".repeat(15)));
+    assert!(
+        error.contains("with these words `") && error.contains("200 are allowed: shorten the longest names"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_vocabulary_that_is_no_yaml_or_not_there_is_told_before_the_first_frame() {
     let error = Vocabulary::parse("phrases: {a: [\n", "words.yml").unwrap_err();
     assert!(error.message.starts_with("words.yml:") && error.failure.exit_code() == 1, "{error}");
-    let error = Vocabulary::parse("", "words.yml").unwrap_err();
-    assert!(error.message.contains("a vocabulary has `phrases:`"), "{error}");
+    let error = Vocabulary::parse("words", "words.yml").unwrap_err();
+    assert!(error.message.contains("words.yml:1:1: error: a vocabulary is a map"), "{error}");
     let error = Harness::<CommentaryOperator>::new([("vocabulary", "nowhere.yml")]).err().unwrap();
     assert!(error.message.contains("key `vocabulary`") && error.failure.exit_code() == 1, "{error}");
 }
