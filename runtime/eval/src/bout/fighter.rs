@@ -177,7 +177,11 @@ impl Fighter {
         let feet = [0, 1].map(|foot| {
             let ([x, z, yaw], lift) = self.foot(foot, time);
             let [l, _, f] = times(back.of(minus([x, 0.0, z], at)), 1.0 / self.stature);
-            Foot { ankle: [mirror * l, ANKLE + lift, f], yaw: mirror * (yaw - heading) }
+            let (from, to) = ([mirror * l, f], stance(0.1)[foot].ankle);
+            // In the air a foot goes with the body, wherever it stood.
+            let air = self.moves.iter().map(|(begin, made)| made.in_air(foot, time - begin)).fold(0.0, f64::max);
+            let [l, f] = [from[0] + air * (to[0] - from[0]), from[1] + air * (to[2] - from[1])];
+            Foot { ankle: [l, ANKLE + lift, f], yaw: mirror * (yaw - heading) }
         });
         joints(&self.posture(time), feet)
     }

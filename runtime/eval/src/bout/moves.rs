@@ -7,7 +7,7 @@ use super::{
     body::{ANKLE, Foot, joints},
     draft::Draft,
     posture::{Posture, Pulse, Side},
-    space::{Point, length, minus, plus, times},
+    space::{Point, length, minimum_jerk, minus, plus, times},
     strikes::MOVES,
 };
 use crate::Random;
@@ -83,6 +83,18 @@ impl Move {
     /// True when a foot leaves its place on the ground.
     pub fn lifts(&self) -> bool {
         matches!(self.limb, Limb::Foot(_) | Limb::Knee(_))
+    }
+
+    /// How far it has a foot (0 the lead's) leave its stand for the air, 0 to 1, at a time from its begin.
+    pub fn in_air(&self, foot: usize, time: f64) -> f64 {
+        match self.limb {
+            Limb::Foot(side) | Limb::Knee(side) if side as usize == foot => {
+                let [go, there] = self.out;
+                let way = |from: f64, to: f64| minimum_jerk((time - from) / (to - from));
+                way(go, there) - way(self.end - 0.7 * (self.end - there), self.end)
+            }
+            _ => 0.0,
+        }
     }
 
     /// A feint of it: a part of the way, slower, and back.

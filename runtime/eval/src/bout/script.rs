@@ -108,7 +108,7 @@ fn combination(setting: &Setting, fighter: &mut Fighter, first: usize, count: us
             // One limb can strike while another returns, but not the same, and nobody kicks from a kick.
             let apart = made.limb != last.limb && !made.lifts() && !last.lifts() && last.end - last.out[1] < 0.6;
             begin = if apart {
-                (at + last.out[1] + random.between(0.0, 0.16) - made.out[0]).max(at + 0.5 * last.out[1])
+                (at + last.out[1] + random.between(0.06, 0.24) - made.out[0]).max(at + 0.5 * last.out[1])
             } else {
                 at + last.end + random.between(0.0, 0.2)
             };
