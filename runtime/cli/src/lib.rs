@@ -40,6 +40,7 @@ pub fn registry() -> Registry {
         .operator::<sideline_interaction::InteractionOperator>()
         .operator::<sideline_commentary::CommentaryOperator>()
         .operator::<sideline_speech::Speech>()
+        .operator::<sideline_fusion::Fusion>()
         .operator::<sideline_recorder::Recorder>();
     #[cfg(feature = "media")]
     let registry = registry
