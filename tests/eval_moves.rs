@@ -114,8 +114,7 @@ fn what_is_missing_is_said_with_the_mend() {
     let bench = Bench::new();
     std::fs::create_dir(bench.path().join("empty")).unwrap();
     for (arguments, code, expected) in [
-        (&["eval", "moves"][..], 1, "--generate N"),
-        (&["eval", "moves", "empty"], 3, "no recordings at any depth. Looked for: subN/"),
+        (&["eval", "moves", "empty"][..], 3, "no recordings at any depth. Looked for: subN/"),
         (&["eval", "moves", "nowhere"], 3, "nowhere"),
         (&["eval", "moves", "--generate", "1", "--models", "empty"], 2, "no file that ends in .onnx"),
         (&["eval", "moves", "--generate", "1", "--export", "no/such/folder.parquet"], 4, "no/such/folder.parquet"),

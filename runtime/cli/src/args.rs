@@ -335,9 +335,10 @@ pub struct EvalMoves {
     /// Judge by the ONNX files of this folder, and by its fusion.yml if there is one; by default by those of models.yml.
     #[arg(long, value_name = "FOLDER")]
     pub models: Option<PathBuf>,
-    /// Add so many generated bouts of thirty seconds: to judge, of seeds that no export holds; to export, of seeds 1, 2, ...
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub generate: u64,
+    /// Add so many generated bouts of thirty seconds; by default none, or ten where no folder is named. Those that are judged
+    /// are of seeds that no export holds; those that are exported of 1, 2, ...
+    #[arg(long, value_name = "N")]
+    pub generate: Option<u64>,
     /// Judge nothing: write every frame with its motion and label to this Parquet file, for training.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["picture", "models"])]
     pub export: Option<PathBuf>,

@@ -7,7 +7,7 @@ mod judges;
 mod picture;
 mod report;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use sideline_api::{Error, Failure, OrFail, Registry, Result};
 use sideline_eval::moves::{Fault, Library, Recording, read_all, synthetic};
@@ -20,22 +20,23 @@ use stage::Workshop;
 /// Generated bouts are of the seeds behind this one where they test: none that an export for training may hold.
 const TEST_SEEDS: u64 = 1_000_000;
 
+/// Bouts where no folder is named and nobody says how many.
+const GENERATED: u64 = 10;
+
 /// Reads what is below the folder and does what is asked for.
 pub fn run(options: &EvalMoves, registry: &Registry) -> Result<u8> {
     let library = match &options.dir {
         Some(dir) => read_all(dir).map_err(|error| Error::input(error.to_string()))?,
-        None if options.generate == 0 => {
-            return Err(Error::config("nothing to read: name a folder of recordings, or `--generate N` for bouts"));
-        }
         None => Library::default(),
     };
     tell_faults(&library);
+    let generate = options.generate.unwrap_or(if options.dir.is_some() { 0 } else { GENERATED });
     let workshop = Workshop::new(registry);
     if let Some(file) = &options.export {
-        export::run(&workshop, &library, options.generate, file, options.json)?;
+        export::run(&workshop, &library, generate, file, options.json)?;
         return Ok(0);
     }
-    let report = report(&workshop, &library, options)?;
+    let report = report(&workshop, &library, generate, options.models.as_deref())?;
     if let Some(path) = &options.picture {
         std::fs::write(path, picture::draw(&report)).or_fail(Failure::Output, || path.display().to_string())?;
     }
@@ -43,16 +44,17 @@ pub fn run(options: &EvalMoves, registry: &Registry) -> Result<u8> {
         print_json(&report)?;
     } else {
         print!("{report}");
+        tell_left_out(&library);
     }
     Ok(0)
 }
 
 /// What the models make of each set.
-fn report(workshop: &Workshop, library: &Library, options: &EvalMoves) -> Result<Report> {
-    let mut judges = Judges::new(workshop, options.models.as_deref(), true)?;
-    let mut deaf = Judges::new(workshop, options.models.as_deref(), false)?;
+fn report(workshop: &Workshop, library: &Library, generate: u64, models: Option<&Path>) -> Result<Report> {
+    let mut judges = Judges::new(workshop, models, true)?;
+    let mut deaf = Judges::new(workshop, models, false)?;
     let generated: Vec<Recording> =
-        (1..=options.generate).map(|seed| synthetic(TEST_SEEDS.saturating_add(seed), true)).collect();
+        (1..=generate).map(|seed| synthetic(TEST_SEEDS.saturating_add(seed), true)).collect();
     let mut sets: BTreeMap<&'static str, Vec<&Recording>> = BTreeMap::new();
     for recording in library.recordings.iter().chain(&generated) {
         sets.entry(recording.set.name).or_default().push(recording);
@@ -64,6 +66,14 @@ fn report(workshop: &Workshop, library: &Library, options: &EvalMoves) -> Result
         }
     }
     Ok(Report(reports))
+}
+
+/// Says what there was beside the recordings.
+fn tell_left_out(library: &Library) {
+    let left: Vec<String> = library.left_out.iter().map(|(what, count)| format!("{what} ({count})")).collect();
+    if !left.is_empty() {
+        println!("\nleft out: {}", left.join("; "));
+    }
 }
 
 /// Says on standard error what could not be read: each problem once, with the first place where it is.

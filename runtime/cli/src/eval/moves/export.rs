@@ -104,10 +104,7 @@ pub fn run(workshop: &Workshop, library: &Library, generate: u64, output: &Path,
         let persons = persons.len();
         println!("{name:<10} {kind:<9} {licence:<8} {persons:>3} persons {recordings:>5} recordings {rows:>7} rows");
     }
-    if !library.left_out.is_empty() {
-        let left: Vec<String> = library.left_out.iter().map(|(class, count)| format!("{class} ({count})")).collect();
-        println!("left out: {}", left.join(", "));
-    }
+    super::tell_left_out(library);
     Ok(())
 }
 

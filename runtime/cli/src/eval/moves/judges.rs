@@ -123,6 +123,11 @@ impl Judges {
         self.models().map(|about| about.name.clone()).chain(fusion).collect()
     }
 
+    /// Whether moves are told, and not windows alone judged.
+    pub fn tell_moves(&self) -> bool {
+        self.fusion.is_some()
+    }
+
     /// Longest window and its focus.
     pub fn window(&self) -> (usize, usize) {
         self.models().map(|about| (about.window, about.focus)).max().unwrap_or((RATE as usize, 0))

@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 use sideline_api::Result;
 use sideline_eval::moves::{
-    RATE, Recording,
+    Kind, RATE, Recording,
     score::{Answer, Figures, Rows, Told, rows, score},
     vicon_baseline,
 };
@@ -28,7 +28,8 @@ pub struct SetReport {
     pub figures: Figures,
     persons: usize,
     recordings: usize,
-    /// Judges whose training saw this set: their figures here say nothing of people they have not seen.
+    /// Judges whose training saw this set: their figures here say nothing of people they have not seen. Of generated bouts
+    /// it saw others.
     trained_on_it: Vec<String>,
     /// The figures of every judge.
     judges: BTreeMap<String, Figures>,
@@ -61,7 +62,7 @@ struct Answers {
 /// Lets the judges hear the recordings of one set. `deaf` are the same judges without interaction, for sets of two people.
 pub fn judge(recordings: &[&Recording], judges: &mut Judges, deaf: Option<&mut Judges>) -> Result<Option<SetReport>> {
     let Some(set) = recordings.first().map(|recording| recording.set) else { return Ok(None) };
-    let answers = answers(recordings, judges)?;
+    let answers = answers(recordings, judges, true)?;
     let labels: Vec<&str> = answers.labels.iter().map(String::as_str).collect();
     let names = judges.names();
     let figures: Vec<Figures> = answers.of.iter().map(|of| score(of, &labels, None)).collect();
@@ -69,7 +70,7 @@ pub fn judge(recordings: &[&Recording], judges: &mut Judges, deaf: Option<&mut J
     let persons: BTreeSet<&String> = recordings.iter().flat_map(|recording| &recording.subjects).collect();
     let two = recordings.iter().any(|recording| recording.people.len() > 1);
     let without_interaction = match deaf.filter(|_| two) {
-        Some(deaf) => self::answers(recordings, deaf)?.of.last().map(|of| score(of, &labels, None)),
+        Some(deaf) => self::answers(recordings, deaf, false)?.of.last().map(|of| score(of, &labels, None)),
         None => None,
     };
     let eight: Vec<&str> = {
@@ -92,13 +93,13 @@ pub fn judge(recordings: &[&Recording], judges: &mut Judges, deaf: Option<&mut J
     }))
 }
 
-fn answers(recordings: &[&Recording], judges: &mut Judges) -> Result<Answers> {
+fn answers(recordings: &[&Recording], judges: &mut Judges, rows: bool) -> Result<Answers> {
     let (window, focus) = judges.window();
     let count = judges.names().len();
     let mut answers = Answers { of: vec![vec![]; count], baseline: vec![], labels: vec![], rows: Rows::default() };
     for recording in recordings {
         // Rows are told of every frame; windows are judged as far apart as everywhere.
-        let every = recording.knows_every_move();
+        let every = rows && judges.tell_moves() && recording.knows_every_move();
         let heard = judges.hear(recording, if every { 1 } else { recording.set.step })?;
         for opinion in
             heard.opinions.iter().filter(|opinion| !every || opinion.frame % recording.set.step as usize == 0)
@@ -155,6 +156,9 @@ impl fmt::Display for Report {
             write!(out, "{name}, {}: {} persons, {} recordings", set.kind, set.persons, set.recordings)?;
             match set.trained_on_it.as_slice() {
                 [] => writeln!(out)?,
+                models if set.kind == Kind::Synthetic.name() => {
+                    writeln!(out, "; other bouts of the generator were in the training of {}", models.join(", "))?
+                }
                 models => writeln!(out, "; NOT held out, in the training of {}", models.join(", "))?,
             }
             set.fmt(out)?;

@@ -10,6 +10,9 @@
 //! - with others frames follow each other at 200 a second for 4 or 16 of them, and then a stretch is missing. There all
 //!   markers leap at once. How long the stretch was follows from how far they leapt and how fast they were before and
 //!   after, all markers together; where that says nothing, it is taken to be as long as the others of the file.
+//!
+//! So told, the heads of the seven people of the published half fall at 8.6, 9.8, 10.5, 11.0, 12.2, 13.1 and 15.8 m/s^2 in
+//! their jumps (medians of 4 to 13 arcs): times are right to about a sixth, for one person to a quarter.
 
 use super::{MARKERS, Markers, Raw, distance, median};
 
