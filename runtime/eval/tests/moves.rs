@@ -45,7 +45,7 @@ fn vicon(lines: usize) -> String {
 fn markers_become_poses_and_what_has_no_marker_is_never_seen_to_move() {
     let root = tempfile::tempdir().unwrap();
     write(root.path(), "deep/er/sub9/aggressive/Pushing.txt", &vicon(400));
-    write(root.path(), "deep/er/sub9/normal/Standing.txt", &vicon(400));
+    write(root.path(), "deep/er/Sub9/Normal/txt/Standing.txt", &vicon(400));
     write(root.path(), "deep/er/sub9/normal/Waving.txt", &vicon(400));
     let library = read(root.path());
     assert_eq!(library.faults, []);

@@ -131,14 +131,14 @@ pub fn read(files: &[PathBuf], library: &mut Library) -> bool {
     found
 }
 
-/// Person and class of a file, by the names of its folders.
+/// Person and class of a file, by the names of its folders. Some copies have a folder `txt` between, and capitals.
 fn place(path: &Path) -> Option<(String, String)> {
     let class = path.file_name()?.to_str()?.strip_suffix(".txt")?;
-    let manner = path.parent()?;
-    let person = manner.parent()?.file_name()?.to_str()?;
-    let manner = manner.file_name()?.to_str()?;
+    let folders = path.ancestors().skip(1).map_while(|folder| folder.file_name()?.to_str()).map(str::to_lowercase);
+    let mut folders = folders.filter(|name| name != "txt");
+    let (manner, person) = (folders.next()?, folders.next()?);
     let numbered = person.strip_prefix("sub").is_some_and(|number| number.parse::<u32>().is_ok());
-    (numbered && ["aggressive", "normal"].contains(&manner)).then(|| (person.to_owned(), class.to_owned()))
+    (numbered && ["aggressive", "normal"].contains(&manner.as_str())).then(|| (person, class.to_owned()))
 }
 
 fn lines(text: &str, path: &Path, library: &mut Library) -> Vec<Markers> {
