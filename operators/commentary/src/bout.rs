@@ -35,6 +35,8 @@ const SHORT: f32 = 0.6;
 const SECOND: i64 = 1_000_000_000;
 /// A move that was known for longer is old news.
 const FRESH: i64 = 12 * SECOND / 10;
+/// What the models are not sure of is told where nothing else was for this long.
+const UNSURE_AFTER: i64 = 3 * SECOND / 2;
 /// Without another strike for this long a combination is over.
 const SETTLED: i64 = 45 * SECOND / 100;
 /// Strikes that make a flurry.
@@ -85,8 +87,9 @@ pub struct Strike {
 }
 
 impl Strike {
+    /// True for what combinations are made of: what the models are not sure of may be no strike at all.
     fn strikes(&self) -> bool {
-        Vocabulary::is_strike(&self.kind)
+        self.label.is_some() && Vocabulary::is_strike(&self.kind)
     }
 
     /// True when both were made by the same one: a name lasts, a track of nobody's name is all that is known.
@@ -162,6 +165,8 @@ pub struct Bout {
     busy: Option<i64>,
     /// Fighters that are known to be there.
     there: [bool; 2],
+    /// Media time of the last sentence, ns.
+    last: Option<i64>,
 }
 
 impl Bout {
@@ -290,13 +295,15 @@ impl Bout {
         if strike.strikes() && (goes_on || waits) {
             return None;
         }
-        let named = chain.iter().all(|other| other.label.is_some());
+        let silent = self.last.is_none_or(|last| now - last >= UNSURE_AFTER);
+        if strike.label.is_none() && !silent {
+            return None;
+        }
         let what = match chain.len() {
             _ if !strike.strikes() => What::Move,
             n if n >= FLURRY => What::Flurry,
             _ if both => What::Exchange,
-            n if n >= 2 && named => What::Combination,
-            n if n >= 3 => What::Flurry,
+            n if n >= 2 => What::Combination,
             _ => What::Move,
         };
         let about = if what == What::Exchange { &around } else { &chain };
@@ -307,7 +314,11 @@ impl Bout {
             labels: about.iter().filter_map(|other| other.label.clone()).collect(),
             count: about.len(),
             what,
-            excitement: Excitement::of(heat),
+            // What is not certain is not cheered.
+            excitement: match strike.label {
+                Some(_) => Excitement::of(heat),
+                None => Excitement::of(heat).min(Excitement::Medium),
+            },
         };
         Some((topic, heat))
     }
@@ -319,6 +330,7 @@ impl Bout {
 
     /// This was said: what it was about is not said again.
     pub fn told(&mut self, topic: &Topic, now: i64) {
+        self.last = Some(now);
         let Some(newest) = &topic.newest else {
             self.busy = Some(now);
             return;

@@ -16,7 +16,8 @@
 //!
 //! Phrases that name the other one are taken only once both fighters were seen: who trains alone has no opponent.
 //!
-//! A move that the models are not sure of is never named: it has phrases of its own, or by `unsure: false` none.
+//! A move that the models are not sure of is never named and is part of no combination: it has phrases of its own, for moments
+//! in which there is nothing else to tell, or by `unsure: false` none.
 #![forbid(unsafe_code)]
 
 mod bout;
@@ -54,7 +55,7 @@ pub struct CommentaryConfig {
     #[config(default = 6.0, live, range(0, 3_600))]
     pub quiet: f64,
     /// Speed of a hard strike, torso lengths a second, until the bout has shown what is hard. Higher begins calmer.
-    #[config(default = 12.0, live, range(0.1, 1_000))]
+    #[config(default = 18.0, live, range(0.1, 1_000))]
     pub hard: f32,
 }
 
