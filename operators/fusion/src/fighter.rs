@@ -195,8 +195,9 @@ impl Fighter {
         let gate = frame.config.gate.unwrap_or(weights.gate);
         let sure = strike.fused.is_some() && p[best] >= gate;
         let (peak, speed) = (strike.peak, strike.speed);
-        if sure {
-            let zone = self.judged.iter().rfind(|judged| judged.pts <= peak.pts).map_or(usize::MAX, |j| j.zone);
+        // A first move may peak before the first opinion: nobody knows at what distance.
+        let then = self.judged.iter().rfind(|judged| judged.pts <= peak.pts).map(|judged| judged.zone);
+        if let Some(zone) = then.filter(|_| sure) {
             self.trust.learn(weights, &p, zone);
         }
         let asked: Vec<usize> = (0..shares.len()).filter(|model| self.trust.asked[*model]).collect();
