@@ -105,8 +105,22 @@ fn figures_are_of_each_set_and_say_what_was_trained_on() {
     let picture = std::fs::read_to_string(bench.path().join("tables.svg")).unwrap();
     assert!(picture.starts_with("<svg") && picture.contains("vicon"), "{picture}");
 
+    // Somebody who was not in the training has figures of their own.
+    std::fs::create_dir_all(bench.path().join("data/sub8/aggressive")).unwrap();
+    bench.write("data/sub8/aggressive/Punching.txt", &markers(1.0));
+    let ended = bench.sideline(&["eval", "moves", "data", "--models", "own", "--json"]);
+    let said = printed(&ended.text);
+    assert_eq!((&said["vicon"]["persons"], &said["vicon"]["trained_persons"]), (&2.into(), &1.into()), "{said}");
+    assert_eq!((&said["vicon"]["windows"], &said["vicon"]["held_out"]["windows"]), (&9.into(), &3.into()), "{said}");
+    assert_eq!(said["vicon"]["held_out"]["accuracy"], 1.0, "{said}");
+    std::fs::remove_dir_all(bench.path().join("data/sub8")).unwrap();
+
     let ended = bench.sideline(&["eval", "moves", "data", "--models", "own"]);
-    assert!(ended.text.contains("vicon, staged: 1 persons, 2 recordings; NOT held out"), "{}", ended.text);
+    assert!(
+        ended.text.contains("vicon, staged: 1 persons, 2 recordings; NOT held out, 1 of 1 persons"),
+        "{}",
+        ended.text
+    );
 }
 
 #[test]

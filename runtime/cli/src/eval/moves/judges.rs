@@ -23,8 +23,30 @@ pub struct About {
     pub window: usize,
     /// Frames before the window's end at which what it judges is fastest.
     pub focus: usize,
-    /// What it was trained on: words such as `vicon:1-7`.
+    /// What it was trained on: words such as `vicon:1-7`, `msr:1,3,5` or `synthetic`.
     pub trained_on: String,
+}
+
+impl About {
+    /// Whether somebody of a set was in its training. Who has no number there counts as if they were: in doubt a figure is
+    /// not one of people that the model has not seen.
+    pub fn has_seen(&self, set: &str, person: &str) -> bool {
+        let number = person.trim_start_matches(|letter: char| !letter.is_ascii_digit()).parse::<u32>().ok();
+        self.trained_on.split_whitespace().any(|word| match word.split_once(':') {
+            None => word == set,
+            Some((name, _)) if name != set => false,
+            Some((_, numbers)) => number.is_none_or(|number| numbers.split(',').any(|part| within(part, number))),
+        })
+    }
+}
+
+/// Whether `3` or `1-7` holds a number; what is neither holds all.
+fn within(part: &str, number: u32) -> bool {
+    let (first, last) = part.split_once('-').unwrap_or((part, part));
+    match (first.trim().parse::<u32>(), last.trim().parse::<u32>()) {
+        (Ok(first), Ok(last)) => (first..=last).contains(&number),
+        _ => true,
+    }
 }
 
 /// See the [module](self).
@@ -263,4 +285,20 @@ fn about(workshop: &Workshop, model: &str) -> Result<About> {
         focus: frames(number("sideline.focus")?.unwrap_or_default()),
         trained_on: said("sideline.trained_on")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_in_the_training_is_read_from_the_models_own_words() {
+        let about = |words: &str| About { name: "a".into(), window: 30, focus: 9, trained_on: words.into() };
+        let model = about("vicon:1-5,7 synthetic");
+        let seen = |set, person| model.has_seen(set, person);
+        assert!(seen("vicon", "sub1") && seen("vicon", "sub7") && seen("synthetic", "12-1"));
+        assert!(!seen("vicon", "sub6") && !seen("vicon", "sub10") && !seen("msr", "s01"));
+        assert!(seen("vicon", "somebody"), "in doubt it has");
+        assert!(about("vicon:all").has_seen("vicon", "sub9") && !about("").has_seen("vicon", "sub9"));
+    }
 }

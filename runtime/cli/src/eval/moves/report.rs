@@ -31,6 +31,11 @@ pub struct SetReport {
     /// Judges whose training saw this set: their figures here say nothing of people they have not seen. Of generated bouts
     /// it saw others.
     trained_on_it: Vec<String>,
+    /// People who were in the training of any of them.
+    trained_persons: usize,
+    /// Where some people were in it and others not: the figures of the same judge on those others alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_out: Option<Figures>,
     /// The figures of every judge.
     judges: BTreeMap<String, Figures>,
     /// Vicon: the eight classes of a published way to split it, the judge choosing among their labels.
@@ -55,6 +60,8 @@ struct Answers {
     of: Vec<Vec<Answer>>,
     /// For the last judge, those about the recordings of the baseline.
     baseline: Vec<Answer>,
+    /// For the last judge, those about people whom no model has seen in training.
+    held_out: Vec<Answer>,
     labels: Vec<String>,
     rows: Rows,
 }
@@ -77,8 +84,9 @@ pub fn judge(recordings: &[&Recording], judges: &mut Judges, deaf: Option<&mut J
         let truths = answers.baseline.iter().flat_map(|answer| answer.truth);
         truths.copied().collect::<BTreeSet<_>>().into_iter().collect()
     };
-    let of_set =
-        |about: &&About| about.trained_on.split_whitespace().any(|word| word.split(':').next() == Some(set.name));
+    let of_set = |about: &&About| persons.iter().any(|person| about.has_seen(set.name, person));
+    let trained = persons.iter().filter(|person| judges.models().any(|about| about.has_seen(set.name, person))).count();
+    let mixed = trained > 0 && !answers.held_out.is_empty();
     Ok(Some(SetReport {
         kind: set.kind.name(),
         judge: judge.clone(),
@@ -87,6 +95,8 @@ pub fn judge(recordings: &[&Recording], judges: &mut Judges, deaf: Option<&mut J
         recordings: recordings.len(),
         trained_on_it: judges.models().filter(of_set).map(|about| about.name.clone()).collect(),
         eight_classes: (!eight.is_empty()).then(|| score(&answers.baseline, &labels, Some(&eight))),
+        trained_persons: trained,
+        held_out: mixed.then(|| score(&answers.held_out, &labels, None)),
         judges: names.iter().cloned().zip(figures).collect(),
         without_interaction,
         rows: (answers.rows.made > 0).then_some(answers.rows),
@@ -96,7 +106,8 @@ pub fn judge(recordings: &[&Recording], judges: &mut Judges, deaf: Option<&mut J
 fn answers(recordings: &[&Recording], judges: &mut Judges, rows: bool) -> Result<Answers> {
     let (window, focus) = judges.window();
     let count = judges.names().len();
-    let mut answers = Answers { of: vec![vec![]; count], baseline: vec![], labels: vec![], rows: Rows::default() };
+    let mut answers =
+        Answers { of: vec![vec![]; count], baseline: vec![], held_out: vec![], labels: vec![], rows: Rows::default() };
     for recording in recordings {
         // Rows are told of every frame; windows are judged as far apart as everywhere.
         let every = rows && judges.tell_moves() && recording.knows_every_move();
@@ -116,6 +127,9 @@ fn answers(recordings: &[&Recording], judges: &mut Judges, rows: bool) -> Result
             if opinion.judge + 1 == count && vicon_baseline(recording) {
                 answers.baseline.push(answer.clone());
             }
+            if opinion.judge + 1 == count && !seen(judges, recording) {
+                answers.held_out.push(answer.clone());
+            }
             answers.of[opinion.judge].push(answer);
         }
         if every {
@@ -123,6 +137,12 @@ fn answers(recordings: &[&Recording], judges: &mut Judges, rows: bool) -> Result
         }
     }
     Ok(answers)
+}
+
+/// Whether any model has seen somebody of a recording in training.
+fn seen(judges: &Judges, recording: &Recording) -> bool {
+    let known = |about: &About| recording.subjects.iter().any(|person| about.has_seen(recording.set.name, person));
+    judges.models().any(known)
 }
 
 /// How well the rows tell the moves of a recording, those left out that were over before a window was whole.
@@ -159,7 +179,14 @@ impl fmt::Display for Report {
                 models if set.kind == Kind::Synthetic.name() => {
                     writeln!(out, "; other bouts of the generator were in the training of {}", models.join(", "))?
                 }
-                models => writeln!(out, "; NOT held out, in the training of {}", models.join(", "))?,
+                models => {
+                    let (seen, all) = (set.trained_persons, set.persons);
+                    writeln!(
+                        out,
+                        "; NOT held out, {seen} of {all} persons were in the training of {}",
+                        models.join(", ")
+                    )?
+                }
             }
             set.fmt(out)?;
         }
@@ -181,6 +208,9 @@ impl fmt::Display for SetReport {
         };
         for (name, figures) in &self.judges {
             line(out, name, figures)?;
+        }
+        if let Some(figures) = &self.held_out {
+            line(out, &format!("{}, persons not in the training", self.judge), figures)?;
         }
         if let Some(figures) = &self.without_interaction {
             line(out, &format!("{} without interaction", self.judge), figures)?;
