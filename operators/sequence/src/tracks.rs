@@ -25,6 +25,8 @@ pub struct Limits {
     pub length: usize,
     /// Samples a second.
     pub rate: f64,
+    /// Share of the window that a track must be old, 0..1.
+    pub history: f64,
     /// Longest hole that is bridged, ns.
     pub max_gap: i64,
     /// Time after which an unseen track begins anew, ns.
@@ -148,7 +150,7 @@ impl Tracks {
     }
 
     /// Appends a track's window that ends at `now`: `length` x [`MOTION`], and `length` x [`INTERACTION`] where that is asked
-    /// for. False, and nothing appended, where its past is shorter.
+    /// for. What lies before its past is NaN; false, and nothing appended, where that is more than `history` allows.
     pub fn window(
         &self,
         track: u32,
@@ -158,7 +160,8 @@ impl Tracks {
         mut interaction: Option<&mut Vec<f32>>,
     ) -> bool {
         let Some(samples) = self.tracks.get(&track).map(|track| &track.samples) else { return false };
-        if samples.front().is_none_or(|first| first.pts > limits.moment(now, 0) + ROUNDING) {
+        let missing = ((1.0 - limits.history) * (limits.length - 1) as f64).round() as usize;
+        if samples.front().is_none_or(|first| first.pts > limits.moment(now, missing) + ROUNDING) {
             return false;
         }
         let mut next = 0;
@@ -251,7 +254,7 @@ mod tests {
     use super::*;
 
     const LIMITS: Limits =
-        Limits { length: 30, rate: 30.0, max_gap: 200_000_000, forget: 500_000_000, max_speed: 60.0 };
+        Limits { length: 30, rate: 30.0, history: 1.0, max_gap: 200_000_000, forget: 500_000_000, max_speed: 60.0 };
     const FRAME: f64 = 1e9 / 30.0;
 
     fn moving(velocity: f32) -> Motion {

@@ -96,6 +96,24 @@ fn the_window_is_the_last_second_whatever_the_frame_rate() {
 }
 
 #[test]
+fn newcomers_are_judged_sooner_by_a_part_of_the_window_where_that_is_asked_for() {
+    if !runtime() {
+        return;
+    }
+    let mut run = Run::with(&Model::new(30), 30.0, [("history", 0.75)].into());
+    for frame in 0..40 {
+        let row = run.see(&[moving(1, 1.0)]).remove(0);
+        // 22 of the 29 steps of a window.
+        assert_eq!(row.unjudged.is_empty(), frame >= 22, "{frame}");
+        if frame >= 22 {
+            let [last, first, _] = shown(&row);
+            near(last, 1.0);
+            near(first, if frame < 29 { f64::from(UNSEEN) } else { 1.0 });
+        }
+    }
+}
+
+#[test]
 fn sixty_frames_a_second_give_what_thirty_give() {
     if !runtime() {
         return;
