@@ -63,9 +63,10 @@ pub struct SequenceConfig {
     /// the model; lower cuts off fast strikes.
     #[config(default = 60.0, live, range(1, 10_000))]
     pub max_speed: f32,
-    /// Least share of a window's values, of the joints that the model needs most, that must be known. Higher judges
-    /// fewer and surer windows; 0 judges all, also one of which nothing was seen.
-    #[config(default = 0.5, live, range(0, 1))]
+    /// Least share of a window's values, of the joints that the model needs most, that must be known. With 0.3, head and one
+    /// arm in view are enough: somebody filmed from the hips up is judged. Higher judges fewer and surer windows; 0 judges
+    /// all, also one of which nothing was seen.
+    #[config(default = 0.3, live, range(0, 1))]
     pub known: f32,
 }
 

@@ -206,8 +206,8 @@ fn a_window_of_which_too_little_is_known_is_unseen() {
         }
         assert_eq!(last, expected, "{joints:?}");
     }
-    // With one of the two gone, a further frame without both is too much.
-    let mut run = Run::new(&Model::new(30), 30.0);
+    // With one of the two gone, a further frame without both is too much where half is asked for.
+    let mut run = Run::with(&Model::new(30), 30.0, [("known", 0.5)].into());
     for _ in 0..29 {
         run.see(&[blind(&[15])]);
     }
