@@ -305,7 +305,9 @@ fn sixty_frames(clip: &Path) {
     let count = |key: &str| source[key].as_u64().unwrap();
     assert_eq!((count("admitted"), count("decoded")), (60, 60 + count("forgotten")), "{source}");
     for node in result["nodes"].as_array().unwrap() {
-        assert_eq!((&node["processed"], &node["errors"]), (&60.into(), &0.into()), "{node}");
+        // A closing message is one more: moves that were pending at the end.
+        let processed = node["processed"].as_u64().unwrap();
+        assert!((60..=61).contains(&processed) && node["errors"] == 0, "{node}");
     }
     let seen: BTreeSet<u64> = rows(run.join("poses.jsonl")).iter().map(|row| row["frame"].as_u64().unwrap()).collect();
     assert!(seen.len() >= 54, "somebody is seen on {} of 60 frames", seen.len());

@@ -65,6 +65,8 @@ pub struct Spoken {
     waiting: VecDeque<Sentence>,
     /// Media time from which the voice is free, ns.
     free: Option<i64>,
+    /// Number and media time of the last message, ns.
+    last: Option<(u64, i64)>,
     /// Sentences that were spoken.
     pub said: u64,
     /// Sentences that were left out: too late, or older than another that was spoken.
@@ -104,10 +106,15 @@ impl Operator for Speech {
             }
         }
         let now = cx.header.pts;
-        if spoken.free.is_some_and(|free| free > now) {
-            return Ok(());
+        let last = spoken.last.replace((cx.header.frame, now));
+        match spoken.free {
+            // A closing message comes with the time of the last frame. It is the last chance: then the word waits, not we.
+            Some(free) if free > now && last.is_some_and(|(_, before)| before == now) => {
+                spoken.speak(voice, free, patience, out)
+            }
+            Some(free) if free > now => Ok(()),
+            _ => spoken.speak(voice, now, patience, out),
         }
-        spoken.speak(voice, now, patience, out)
     }
 
     fn reconfigure(&mut self, config: &SpeechConfig) -> Result<()> {
@@ -118,9 +125,12 @@ impl Operator for Speech {
     fn stream_ended(&mut self, cx: &Context, _: &Inputs, spoken: &mut Spoken, out: &mut Outputs) -> Result<()> {
         let patience = self.patience();
         let Some(voice) = &mut self.voice else { return Ok(()) };
-        // The last word may be heard behind the last frame.
-        let free = spoken.free.map_or(cx.header.pts, |free| free.max(cx.header.pts));
-        spoken.speak(voice, free, patience, out)?;
+        // The last word may be heard behind the last frame. There is one closing message for each output: where one came in,
+        // ours went out with it.
+        if spoken.last.is_none_or(|(frame, _)| frame < cx.header.frame) {
+            let free = spoken.free.map_or(cx.header.pts, |free| free.max(cx.header.pts));
+            spoken.speak(voice, free, patience, out)?;
+        }
         spoken.left_out += spoken.waiting.len() as u64;
         spoken.waiting.clear();
         let (node, stream) = (cx.node, &*cx.header.stream);

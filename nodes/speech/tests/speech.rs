@@ -8,7 +8,7 @@ use std::{
 };
 
 use sideline_api::{
-    Alignment, Body, Failure, Mode, OnError, Payload, Result, Table, Values,
+    Alignment, Body, Failure, Header, Message, Mode, OnError, Payload, Result, Table, Values,
     config::Origin,
     driver::Outcome,
     tables::{Audio, Commentary},
@@ -179,6 +179,29 @@ fn the_last_sentence_is_heard_behind_the_last_frame() {
     let heard = speak(&mut h, 30, &[(10, "First.", "low"), (29, "The bell!", "low")]).unwrap();
     assert_eq!(voice.said(), ["First.", "The bell!"]);
     assert!(heard[1].start >= heard[0].start + SECOND);
+}
+
+#[test]
+fn what_comes_with_the_end_is_said_in_one_closing_message() {
+    let voice = Voice::new();
+    let mut h = Harness::<Speech>::new(voice.values([])).unwrap();
+    for frame in 0..30 {
+        let rows = if frame == 20 { vec![sentence("First.", "low")] } else { vec![] };
+        h.push("commentary", &rows).unwrap();
+    }
+    // As the engine closes a stream: the number of frames, at the time of the last one.
+    let last = h.header(29);
+    let header = Header { frame: 30, ..last };
+    let rows = Commentary::encode(&[sentence("The bell!", "high")]);
+    for (n, body) in [(30, Body::Data(Payload::Table(std::sync::Arc::new(rows)))), (31, Body::End)] {
+        h.accept("commentary", Message { header: header.clone(), n, body }).unwrap();
+    }
+    assert_eq!(voice.said(), ["First.", "The bell!"]);
+    let mut closing = 0;
+    while let Some(message) = h.next_message("speech") {
+        closing += usize::from(message.header.frame == 30 && !matches!(message.body, Body::End));
+    }
+    assert_eq!(closing, 1);
 }
 
 #[test]

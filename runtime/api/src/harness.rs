@@ -194,6 +194,15 @@ impl<O: Operator> Harness<O> {
         self.driver.accept(port, message, Instant::now(), &mut self.received)
     }
 
+    /// Sends a message as it is.
+    ///
+    /// # Errors
+    /// As [`Self::push_body`].
+    pub fn accept(&mut self, input: &str, message: Message) -> Result<()> {
+        let port = self.port(input);
+        self.driver.accept(port, message, Instant::now(), &mut self.received)
+    }
+
     /// Leaves out a message of an input: the next one will show a gap.
     pub fn lose(&mut self, input: &str) {
         let port = self.port(input);
