@@ -23,6 +23,8 @@ const MODELS: [&str; 3] = ["lstm", "transformer", "tcn"];
 /// Length of a played model's window, s, and from the peak that it is about to its end.
 const WINDOW: f64 = 1.0;
 const FOCUS: f64 = 0.3;
+/// Share of the time in which each is wrong.
+const WRONG: f64 = 0.05;
 
 fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -177,7 +179,7 @@ fn over(seeds: std::ops::Range<u64>, rate: f64, noise: PoseNoise) -> Tally {
     let mut tally = Tally::default();
     for seed in seeds {
         let bout = Bout::generate(&Setting { seed, rate, noise, ..Setting::default() });
-        tally.add(&bout, &run(&bout, rate, &mut played(seed, 0.1), Values::new()).moves, rate);
+        tally.add(&bout, &run(&bout, rate, &mut played(seed, WRONG), Values::new()).moves, rate);
     }
     tally
 }
@@ -203,7 +205,7 @@ fn moves_are_found_where_they_are_at_any_frame_rate() {
 fn without_noise_nearly_nothing_is_missed_or_invented() {
     let tally = over(301..311, 30.0, PoseNoise::NONE);
     let [recall, precision, named] = tally.figures();
-    assert!(recall > 0.93 && precision > 0.93 && named > 0.94, "{tally:?}");
+    assert!(recall > 0.94 && precision > 0.95 && named > 0.96, "{tally:?}");
 }
 
 /// Straights and hooks in quick succession by one who trains alone.
@@ -223,7 +225,7 @@ fn each_strike_of_a_combination_has_one_row() {
     let mut tally = Tally::default();
     for seed in 1..5 {
         let bout = combinations(seed);
-        let moves = run(&bout, 30.0, &mut played(seed, 0.1), Values::new()).moves;
+        let moves = run(&bout, 30.0, &mut played(seed, WRONG), Values::new()).moves;
         tally.add(&bout, &moves, 30.0);
         let mut last: BTreeMap<&str, u64> = BTreeMap::new();
         for row in &moves {
@@ -268,7 +270,7 @@ fn weight(row: &Move, model: &str) -> f32 {
 #[test]
 fn a_missing_model_leaves_its_weight_to_the_others() {
     let bout = Bout::generate(&Setting { seed: 7, ..Setting::default() });
-    let mut two: Vec<Played> = played(7, 0.1).into_iter().filter(|model| model.name != "transformer").collect();
+    let mut two: Vec<Played> = played(7, WRONG).into_iter().filter(|model| model.name != "transformer").collect();
     let found = run(&bout, 30.0, &mut two, Values::new());
     let mut tally = Tally::default();
     tally.add(&bout, &found.moves, 30.0);
@@ -295,7 +297,7 @@ fn without_any_opinion_moves_are_unsure_and_scores_say_so() {
 #[test]
 fn a_bout_gives_the_same_rows_again_and_ids_of_their_own() {
     let bout = Bout::generate(&Setting { seed: 9, seconds: 15.0, ..Setting::default() });
-    let rows = || run(&bout, 30.0, &mut played(9, 0.1), Values::new()).moves;
+    let rows = || run(&bout, 30.0, &mut played(9, WRONG), Values::new()).moves;
     let moves = rows();
     assert_eq!(moves, rows());
     let ids: BTreeSet<&str> = moves.iter().map(|row| row.id.as_str()).collect();

@@ -96,8 +96,16 @@ impl Fighter {
 
     /// The moves that are known by now, by their peaks. At the `last` frame of a fighter nothing is waited for.
     pub fn moves(&mut self, track: u32, frame: &Frame, last: bool) -> Vec<Move> {
-        let judged_by = |burst: &Burst| frame.at.pts - burst.peak.pts - frame.weights.focus;
         let now = frame.at;
+        let due = |burst: &Burst| {
+            let late = (now.pts - burst.peak.pts - frame.weights.focus) as f64 * 1e-9 - SPREAD;
+            burst.fate == Fate::Open && (last || (late >= 0.0 && (burst.over || late > WAIT)))
+        };
+        self.forget(now);
+        let current = || self.watches.iter().filter_map(Watch::current);
+        if !self.bursts.iter().chain(current()).any(due) {
+            return vec![];
+        }
         // What is still under way takes part in the comparison, with what is known of it.
         let mut all: Vec<Burst> = self.bursts.iter().cloned().collect();
         all.extend(self.watches.iter().filter_map(|watch| watch.current().cloned()));
@@ -105,9 +113,7 @@ impl Fighter {
         let strikes = self.strikes(&all, frame, last);
         let mut rows = vec![];
         for (i, burst) in all.iter().enumerate() {
-            let late = judged_by(burst) as f64 * 1e-9 - SPREAD;
-            let due = last || (late >= 0.0 && (burst.over || late > WAIT));
-            if burst.fate != Fate::Open || !due {
+            if !due(burst) {
                 continue;
             }
             let row = strikes[i].as_ref().map(|strike| self.row(burst, strike, frame, track));
@@ -115,12 +121,16 @@ impl Fighter {
             rows.extend(row);
             self.decide(burst, fate);
         }
+        rows
+    }
+
+    /// Lets go of what no comparison needs again.
+    fn forget(&mut self, now: Moment) {
         let old = |pts: i64| (now.pts - pts) as f64 * 1e-9 > MEMORY;
         self.bursts.retain(|burst| !old(burst.end.pts));
         while self.judged.front().is_some_and(|judged| old(judged.pts)) {
             self.judged.pop_front();
         }
-        rows
     }
 
     /// Writes down what became of a burst.
@@ -156,6 +166,10 @@ impl Fighter {
                 }
                 // The rest of an arm may be fast while what the label is about is not.
                 let is_move = is_move && strike.strength >= 1.0;
+                // Where the models are sure of a move that this limb cannot have made, it goes with that one.
+                let gate = frame.config.gate.unwrap_or(frame.weights.gate);
+                let anothers = strike.judged[self::best(&strike.judged, frame.weights)] >= gate && p[best] < gate;
+                let is_move = is_move && !anothers;
                 strike.strength *= share;
                 strike.fused = Some(fused);
                 if !is_move && burst.fate != Fate::Move {
@@ -242,4 +256,79 @@ fn limb(burst: &Burst, label: Option<usize>, weights: &Weights) -> Limb {
 fn id((stream, session): (&str, u32), track: u32, peak: Moment, speed: f32) -> String {
     let what = format!("sideline move {stream} {session} {track} {} {} {:08x}", peak.frame, peak.pts, speed.to_bits());
     Uuid::new_v5(&Uuid::NAMESPACE_OID, what.as_bytes()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use sideline_api::{Config, Values, serde_json, tables::JOINTS};
+
+    use super::*;
+
+    fn weights() -> Weights {
+        Weights::read(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/moves/fusion.yml")))
+            .unwrap()
+    }
+
+    /// Hands that strike in turn, twice a second, and models that say `jab` and know that it was.
+    fn see(fighter: &mut Fighter, frame: u64, weights: &Weights, config: &FusionConfig) -> Vec<Move> {
+        let mut velocity = [[0.0; 3]; JOINTS];
+        let speed = match frame % 15 {
+            phase @ 2..=6 => 14.0 - 4.0 * (phase as f32 - 4.0).abs(),
+            phase @ 8..=13 => -8.0 + 2.0 * (phase as f32 - 10.0).abs(),
+            _ => 0.0,
+        };
+        for joint in [15, 17, 19, 21] {
+            velocity[joint + (frame / 15 % 2) as usize] = [0.0, 0.0, -speed];
+        }
+        let (name, angles) = ("fighter_1".to_owned(), [0.0; 20]);
+        let acceleration = [[0.0; 3]; JOINTS];
+        let motion =
+            Motion { track: 1, fighter: name, velocity, acceleration, joint_angles: angles, velocity_norm: 0.0 };
+        let at = Moment { frame, pts: frame as i64 * 33_333_333 };
+        let frame = Frame { at, stream: ("test", 0), weights, config };
+        let mut jab = vec![0.01; weights.labels.len()];
+        let label = weights.labels.iter().position(|label| label == "jab").unwrap();
+        jab[label] = 1.01 - 0.01 * jab.len() as f64;
+        let opinions: Vec<_> = (0..weights.models.len()).map(|model| (model, jab.clone())).collect();
+        fighter.see(&frame, &motion, &opinions, 2.0);
+        fighter.moves(1, &frame, false)
+    }
+
+    #[test]
+    fn a_fighter_restored_from_a_snapshot_goes_on_as_before() {
+        let (weights, config) = (weights(), FusionConfig::from_values(&Values::new()).unwrap());
+        // In the middle of a strike, with others pending.
+        for cut in [150, 154, 157, 161] {
+            let mut fighter = Fighter::default();
+            let mut restored = None;
+            let mut rows = [vec![], vec![]];
+            for frame in 0..400 {
+                if frame == cut {
+                    let text = serde_json::to_string(&fighter).unwrap();
+                    restored = Some(serde_json::from_str::<Fighter>(&text).unwrap());
+                }
+                let row = see(&mut fighter, frame, &weights, &config);
+                if let Some(restored) = &mut restored {
+                    rows[0].extend(row);
+                    rows[1].extend(see(restored, frame, &weights, &config));
+                }
+            }
+            let [one, other] = rows;
+            assert!(one.len() > 10 && one.iter().all(|row| row.label == "jab"), "{one:?}");
+            assert_eq!(one, other);
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_does_not_grow() {
+        let (weights, config) = (weights(), FusionConfig::from_values(&Values::new()).unwrap());
+        let mut fighter = Fighter::default();
+        let mut sizes = vec![];
+        for frame in 0..3_000 {
+            see(&mut fighter, frame, &weights, &config);
+            sizes.push((fighter.judged.len(), fighter.bursts.len()));
+        }
+        let most = |sizes: &[(usize, usize)]| sizes.iter().copied().fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
+        assert_eq!(most(&sizes[300..1_000]), most(&sizes[2_000..]));
+    }
 }

@@ -18,6 +18,8 @@ const PREPARING: f32 = 0.7;
 const PAUSE: f64 = 0.15;
 /// A way back is at most so much faster than the way out.
 const BACK: f32 = 1.3;
+/// The same after what was no strike, such as a hand that went with the other's: what comes back faster is one.
+const FOLLOWED: f32 = 0.9;
 /// Longest that a limb stays out before it comes back, s.
 const STAYS: f64 = 2.5;
 /// Windows know of moves as far back as this: a much weaker burst within it is judged by the stronger one's move, s.
@@ -78,7 +80,8 @@ pub fn outwards(all: &[Burst], least: impl Fn(Chain) -> f32, refractory: f64, tr
             let returns = out.is_some_and(|(last, returned)| {
                 let away = !returned && burst.start.since(all[last].end) <= STAYS;
                 let goes_on = back.is_some_and(|back| burst.start.since(back) <= PAUSE);
-                (away || goes_on) && burst.along(&all[last]) < -0.2 && burst.speed <= BACK * all[last].speed
+                let most = if all[last].fate == Fate::Nothing { FOLLOWED } else { BACK };
+                (away || goes_on) && burst.along(&all[last]) < -0.2 && burst.speed <= most * all[last].speed
             });
             if burst.fate != Fate::Move && returns {
                 if let Some((last, returned)) = &mut out {
