@@ -139,8 +139,10 @@ fn a_fight_is_one_table_by_track_with_joints_by_name() {
     let ended = bench.sideline(&run);
     assert_eq!(ended.code, 0, "{}", ended.text);
     export(&bench, &["--format", "json"]);
-    let found = read_json(&bench.path().join("out/export.json"));
+    let mut found = read_json(&bench.path().join("out/export.json"));
     let key = |row: &Value| (row["frame"].as_u64().unwrap(), row["track"].as_u64().unwrap());
+    // Moves that were pending at the end come behind the last frame.
+    found.retain(|row| key(row).0 < 30);
     let by_key = |table: &str| -> BTreeMap<(u64, u64), Value> {
         rows(bench.path().join(format!("out/{table}.jsonl"))).into_iter().map(|row| (key(&row), row)).collect()
     };
