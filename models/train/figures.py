@@ -15,7 +15,7 @@ def figures(probabilities, allowed, sets, labels):
         eight = [label in EIGHT for label in labels]
         inside = mine & (allowed[:, eight].sum(1) > 0)
         if name == "vicon" and inside.any():
-            # Only these are asked for, and so only these can be the answer: the punches count as one.
+            # Only these are asked for, and so only these can be the answer.
             punch = [label in ("cross", "hook", "uppercut") for label in labels]
             kept = probabilities[inside] * (np.array(eight) | np.array(punch))
             found["vicon8"] = one(kept / kept.sum(1, keepdims=True), allowed[inside])
@@ -23,18 +23,26 @@ def figures(probabilities, allowed, sets, labels):
 
 
 def one(probabilities, allowed):
-    best = probabilities.argmax(1)
-    right = allowed[np.arange(len(best)), best] > 0
-    # A truth of several labels is a class of its own; an answer among them is that class.
-    truths = sorted({row.tobytes() for row in allowed})
-    groups = [np.frombuffer(row, allowed.dtype) > 0 for row in truths]
-    f1 = []
-    for group in groups:
-        true = (allowed > 0) @ group.astype(float) == group.sum()
-        said = group[best]
-        f1.append(2 * (true & said & right).sum() / max(1, true.sum() + said.sum()))
+    """Classes are what the truth can be: one label, or several that the data do not tell apart. The answer is the class whose
+    labels are likeliest together; a label of no class stands for itself."""
+    allowed = allowed > 0
+    classes = sorted({tuple(row) for row in allowed}, reverse=True)
+    classes += [tuple(np.eye(allowed.shape[1], dtype=bool)[at]) for at in np.flatnonzero(~np.any(classes, 0))]
+    classes = np.array(classes)
+    # A label that two classes hold counts for the truth's own, else for the first.
+    first = classes & (np.cumsum(classes, 0) == 1)
+    truth = np.array([np.flatnonzero((classes == row).all(1))[0] for row in allowed])
+    shares = probabilities @ first.T
+    for at, row in enumerate(truth):
+        shared = classes[row] & ~first[row]
+        shares[at, row] += probabilities[at, shared].sum()
+        shares[at] -= (probabilities[at] * shared) @ np.where(np.arange(len(classes))[:, None] == row, False, first).T
+    best = shares.argmax(1)
+    right = best == truth
+    f1 = [2 * (right & (truth == row)).sum() / max(1, (truth == row).sum() + (best == row).sum()) for row in sorted(set(truth))]
+    confidence = shares.max(1) / shares.sum(1)
     return {"windows": len(best), "accuracy": round(float(right.mean()), 4), "macro_f1": round(float(np.mean(f1)), 4),
-            "ece": round(ece(probabilities.max(1), right), 4)}
+            "ece": round(ece(confidence, right), 4)}
 
 
 def ece(confidence, right, bins=15):

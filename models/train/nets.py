@@ -25,6 +25,7 @@ def squash(x):
 class Prepared(nn.Module):
     """Rows of motion, [N, T, 198] and [N, T, 6], to features [N, T, `width`] that do not depend on where the camera stands.
 
+    - Motion is taken about a centre of head and knees: who has markers, and no hips, then moves as a pose model's people do.
     - Velocities and accelerations are turned about the vertical so that the window's fastest way lies along x: the
       principal axis of all horizontal velocities, its sign that of the fastest.
     - Paths, the velocities' sums, say how far a limb went; a sum has less noise than what it is the sum of.

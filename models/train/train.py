@@ -110,14 +110,15 @@ def judge(net, recordings, where, longest):
     return torch.cat(logits)
 
 
-def temperature(logits, allowed):
+def temperature(logits, allowed, weights):
     """The temperature under which the held-out truth is likeliest (Guo et al., 2017, section 4.2)."""
     tried = torch.exp(torch.linspace(-1.0, 1.5, 51))
-    costs = [float(partial_loss(logits / t, allowed, 0.0)) for t in tried]
+    likely = [torch.logsumexp(torch.log_softmax(logits / t, -1).masked_fill(allowed == 0, -1e9), -1) for t in tried]
+    costs = [-float((torch.from_numpy(weights) * one).sum()) for one in likely]
     return round(float(tried[int(np.argmin(costs))]), 3)
 
 
-def evidence(probabilities, allowed):
+def evidence(probabilities, allowed, weights):
     """By model and label, the share of the held-out evidence: how likely a model holds the truth where it is this label.
 
     The geometric mean of the truth's probability, of all models together 1 (Hoeting et al., 1999, equation 3, by class).
@@ -125,9 +126,9 @@ def evidence(probabilities, allowed):
     shares = []
     for model in probabilities:
         right = np.log(np.maximum((model * allowed).sum(1), 1e-4))
-        of = allowed / allowed.sum(1, keepdims=True)
+        of = allowed / allowed.sum(1, keepdims=True) * weights[:, None]
         # A little of the mean over all labels: some labels have few windows.
-        per = (right @ of + 20 * right.mean()) / (of.sum(0) + 20)
+        per = (right @ of + 0.01 * (right @ weights)) / (of.sum(0) + 0.01)
         shares.append(np.exp(per))
     shares = np.array(shares)
     return shares / shares.sum(0)
@@ -139,15 +140,15 @@ def fuse(probabilities, shares, heat=1.0):
     return mixed / mixed.sum(1, keepdims=True)
 
 
-def gate(fused, allowed):
-    """The confidence from which a judgement is more often right than wrong, among held-out windows of like confidence."""
+def gate(fused, allowed, weights):
+    """The least confidence of which, among held-out windows about as sure, more judgements are right than wrong."""
     confidence = fused.max(1)
     right = allowed[np.arange(len(fused)), fused.argmax(1)] > 0
     for low in np.arange(0.2, 0.8, 0.05):
         near = (confidence >= low) & (confidence < low + 0.1)
-        if near.sum() >= 10 and right[near].mean() >= 0.5:
+        if near.sum() >= 10 and np.average(right[near], weights=weights[near]) >= 0.5:
             return round(float(low), 2)
-    return 0.5
+    return 0.8
 
 
 def export(net, heat, labels, settings, path, card):
@@ -253,11 +254,13 @@ def main():
     truth = np.array([truth for _, truth in rows])
     sets = np.array([name for name, _ in rows])
     logits = {kind: torch.cat(parts) for kind, parts in held.items()}
-    heats = {kind: temperature(of, torch.from_numpy(truth)) for kind, of in logits.items()}
+    # Each set counts as much as another, however many windows it has.
+    weights = np.array([1 / (sets == name).sum() / len(set(sets)) for name in sets])
+    heats = {kind: temperature(of, torch.from_numpy(truth), weights) for kind, of in logits.items()}
     probabilities = [torch.softmax(logits[kind] / heats[kind], 1).numpy() for kind in KINDS]
-    shares = evidence(probabilities, truth)
+    shares = evidence(probabilities, truth, weights)
     mixed = fuse(probabilities, shares)
-    heat = temperature(torch.log(torch.from_numpy(mixed)), torch.from_numpy(truth))
+    heat = temperature(torch.log(torch.from_numpy(mixed)), torch.from_numpy(truth), weights)
     fused = fuse(probabilities, shares, heat)
     print("\nheld out, each by networks that did not see the person:")
     report = {name: figures.figures(of, truth, sets, labels) for name, of in zip([*KINDS, "fusion"], [*probabilities, fused])}
@@ -273,10 +276,10 @@ def main():
         worst = export(net, heats[kind], labels, settings, path, card)
         register(path)
         print(f"{time.time() - begun:6.0f} s  {path}: {path.stat().st_size / 1e6:.1f} MB, within {worst:.1e} of PyTorch")
-    weights = {
+    facts = {
         "labels": labels,
         "idle": settings["idle"],
-        "gate": gate(fused, truth),
+        "gate": gate(fused, truth, weights),
         "temperature": heat,
         "focus": round(settings["focus"] / data.RATE, 3),
         "limbs": settings["limbs"],
@@ -284,8 +287,9 @@ def main():
     }
     (options.out / "fusion.yml").write_text(
         "# How much each model's opinion counts, by label: its share of the evidence on people that it had not seen.\n"
-        "# Written by models/train/train.py.\n" + yaml.safe_dump(weights, sort_keys=False, default_flow_style=None, width=120))
+        "# Written by models/train/train.py.\n" + yaml.safe_dump(facts, sort_keys=False, default_flow_style=None, width=120))
     (options.out / "held_out.json").write_text(json.dumps(report, indent=1) + "\n")
+    np.savez_compressed(options.out / "held_out.npz", truth=truth, sets=sets, **{kind: of.numpy() for kind, of in logits.items()})
 
 
 if __name__ == "__main__":

@@ -27,6 +27,10 @@ const ECHO: f64 = 0.75;
 
 /// Same label, other limb: much weaker is below this share.
 const ECHOES: f64 = 0.65;
+/// So long a window may still speak of a move that is over, s: what is weaker than this share of it and has its label is
+/// a step or a feint. The shipped models' windows are up to two seconds long.
+const LINGERS: f64 = 1.7;
+const LINGERING: f64 = 0.75;
 /// Longest time from a way of preparation that pauses to the strike, s.
 const FORTH: f64 = 0.35;
 /// Same label, same limb, another way: weaker is below this share.
@@ -169,7 +173,8 @@ pub fn apart(all: &[Burst], strikes: &mut [Option<Strike>], weights: &Weights) {
                 true => ratio < BACKWARDS && off > -FORTH && burst.along(struck) < 0.5,
                 false => ratio < ECHOES || !fits(label, i) || off.abs() < BOTH,
             });
-            off.abs() < TOGETHER || (weak && off.abs() < BESIDE) || (echo && off.abs() < ECHO)
+            let lingers = same.is_some() && ratio < LINGERING && (0.0..LINGERS).contains(&off);
+            off.abs() < TOGETHER || (weak && off.abs() < BESIDE) || (echo && off.abs() < ECHO) || lingers
         };
         if all[i].fate != Fate::Move && kept.iter().any(takes) {
             strikes[i] = None;

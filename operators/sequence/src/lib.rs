@@ -47,7 +47,7 @@ pub struct SequenceConfig {
     pub stride: u32,
     /// Least share of the model's window that a track must be old; the window before its first frame is NaN. 1 judges whole
     /// windows; lower judges newcomers sooner and less well: with 0.75, models of the shipped kinds gave 0 to 6 more wrong
-    /// answers in a hundred, and no more false alarms.
+    /// answers in a hundred windows of what they were trained on.
     #[config(default = 1.0, live, range(0.1, 1))]
     pub history: f64,
     /// Longest time between two frames of a track, seconds, that a straight line bridges. Higher guesses over longer holes;

@@ -1,8 +1,9 @@
 //! How good answers about windows are: accuracy, F1 of each class, confusion, calibration.
 //!
 //! **Classes** are what a set's truth can be: `push`, or `jab|cross|hook` where the data do not tell these apart. Any of
-//! its labels meets such a truth, and an answer counts as an answer of the class that holds it: the truth's own where
-//! that does, else the first that does; one that no class of the set holds stands for itself. So macro-F1, the plain mean of
+//! its labels meets such a truth, and a label counts for the class that holds it: the truth's own where that does, else the
+//! first that does; one that no class of the set holds stands for itself. The answer is the class whose labels are likeliest
+//! together. So macro-F1, the plain mean of
 //! the classes' F1, asks of nobody what the data cannot tell.
 //!
 //! **Calibration**: an answer's confidence is the sum of the probabilities of its class's labels. The expected calibration
@@ -70,17 +71,24 @@ pub fn score(answers: &[Answer], labels: &[&str], only: Option<&[&str]>) -> Figu
     for answer in answers.iter().filter(|answer| !answer.probabilities.is_empty()) {
         let allowed = |label: &str| only.is_none_or(|only| only.contains(&label));
         let given = || labels.iter().zip(&answer.probabilities).filter(|(label, _)| allowed(label));
-        let Some((said, _)) = given().max_by(|a, b| a.1.total_cmp(b.1)) else { continue };
-        let class = class(said, answer.truth, &truths);
-        let whole: f64 = given().map(|(_, share)| f64::from(*share)).sum();
-        let members = given().filter(|(label, _)| class.map_or(*label == said, |class| class.contains(*label)));
-        let confidence = members.map(|(_, share)| f64::from(*share)).sum::<f64>() / whole;
+        // Of the classes, and of labels that no class holds, the likeliest: what the data cannot tell apart is added up.
+        let mut shares: Vec<(Option<Labels>, &str, f64)> = vec![];
+        for (label, share) in given() {
+            let class = class(label, answer.truth, &truths);
+            match shares.iter_mut().find(|(known, _, _)| class.is_some() && *known == class) {
+                Some((_, _, sum)) => *sum += f64::from(*share),
+                None => shares.push((class, label, f64::from(*share))),
+            }
+        }
+        let whole: f64 = shares.iter().map(|(_, _, share)| share).sum();
+        let Some((class, said, share)) = shares.into_iter().max_by(|a, b| a.2.total_cmp(&b.2)) else { continue };
+        let confidence = share / whole;
         let met = class == Some(answer.truth);
         let bin = &mut bins[((confidence * BINS as f64) as usize).min(BINS - 1)];
         *bin = (bin.0 + confidence, bin.1 + f64::from(u8::from(met)), bin.2 + 1);
         windows += 1;
         right += usize::from(met);
-        let column = class.map_or_else(|| (*said).to_owned(), |class| class.join("|"));
+        let column = class.map_or_else(|| said.to_owned(), |class| class.join("|"));
         *confusion.entry(answer.truth.join("|")).or_default().entry(column).or_default() += 1;
     }
     let classes: BTreeMap<String, Class> =
