@@ -137,8 +137,8 @@ fn a_run_that_was_killed_goes_on() {
         .unwrap();
     let whole = bench.path().join("killed/recorded.json");
     let until = Instant::now() + Duration::from_secs(60);
-    // Both streams hang at their frame 27: 54 frames, of which 50 are in complete files.
-    while !std::fs::read_to_string(&whole).is_ok_and(|text| text.contains("\"frame\":24,")) {
+    // Both streams hang at their frame 27. A group ends with the tenth frame of either since the last: at 9 and 8, then at 18.
+    while !std::fs::read_to_string(&whole).is_ok_and(|text| text.contains("\"frame\":18,")) {
         assert!(Instant::now() < until && killed.try_wait().unwrap().is_none(), "it ended, or never came so far");
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -62,10 +62,19 @@ pub struct Recorder {
     /// None once a frame may be missing: after a failure, and so when it was made anew.
     whole: Option<Whole>,
     row_group: u64,
-    /// By stream, the frames since its row groups were last cut: where one of two sources is ahead does not matter.
-    frames: BTreeMap<Arc<str>, u64>,
+    /// By stream, what came since its row groups were last cut: where one of two sources is ahead does not matter.
+    streams: BTreeMap<Arc<str>, Came>,
     /// The first failure: it comes back at the end, whatever `on_error` made of it.
     failed: Option<Error>,
+}
+
+/// What came of a stream.
+#[derive(Default)]
+struct Came {
+    /// Frames since the row groups were last cut.
+    frames: u64,
+    /// For each input whether it has frames of this stream.
+    inputs: Vec<bool>,
 }
 
 impl Operator for Recorder {
@@ -103,7 +112,7 @@ impl Operator for Recorder {
             .collect::<Result<_>>()?;
         let anew = recordings.iter().any(Recording::resumes);
         let whole = if anew { None } else { Some(Whole::new(&folder)?) };
-        Ok(Self { recordings, whole, row_group: config.row_group, frames: BTreeMap::new(), failed: None })
+        Ok(Self { recordings, whole, row_group: config.row_group, streams: BTreeMap::new(), failed: None })
     }
 
     fn process(&mut self, cx: &Context, input: &Inputs, (): &mut (), _: &mut Outputs) -> Result<()> {
@@ -111,9 +120,15 @@ impl Operator for Recorder {
             if let Some(whole) = &mut self.whole {
                 whole.recorded(cx.header);
             }
-            let frames = self.frames.entry(cx.header.stream.clone()).or_default();
-            *frames += 1;
-            if *frames < self.row_group { Ok(()) } else { self.cut(&cx.header.stream, input) }
+            let came = self.streams.entry(cx.header.stream.clone()).or_default();
+            came.frames += 1;
+            came.inputs.resize(self.recordings.len(), false);
+            came.inputs.iter_mut().zip(input.all()).for_each(|(has, (_, aligned))| *has |= aligned.is_some());
+            if came.frames < self.row_group {
+                return Ok(());
+            }
+            let inputs = came.inputs.clone();
+            self.cut(&inputs)
         });
         self.noting(recorded)
     }
@@ -148,15 +163,19 @@ impl Recorder {
         outcome
     }
 
-    /// Ends the row groups of all tables of this stream at the same frame.
-    fn cut(&mut self, stream: &str, input: &Inputs) -> Result<()> {
-        self.frames.remove(stream);
-        for (recording, (_, aligned)) in self.recordings.iter_mut().zip(input.all()) {
-            if aligned.is_some() {
-                recording.cut()?;
+    /// Ends the row groups of these inputs at the same frame. Streams that have no others are whole up to here.
+    fn cut(&mut self, inputs: &[bool]) -> Result<()> {
+        for (recording, _) in self.recordings.iter_mut().zip(inputs).filter(|(_, chosen)| **chosen) {
+            recording.cut()?;
+        }
+        let mut whole = vec![];
+        for (stream, came) in &mut self.streams {
+            if came.inputs.iter().zip(inputs).all(|(has, cut)| !has || *cut) {
+                came.frames = 0;
+                whole.push(&**stream);
             }
         }
-        self.whole.as_mut().map_or(Ok(()), |whole| whole.write(stream))
+        self.whole.as_mut().map_or(Ok(()), |file| file.write(&whole))
     }
 
     fn noting(&mut self, outcome: Result<()>) -> Result<()> {

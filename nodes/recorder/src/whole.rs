@@ -56,13 +56,15 @@ impl Whole {
         self.seen.insert(header.stream.to_string(), Frame { frame: header.frame, pts: header.pts });
     }
 
-    /// All that was recorded of this stream so far is in complete files.
+    /// All that was recorded of these streams so far is in complete files.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write(&mut self, stream: &str) -> Result<()> {
-        if let Some(frame) = self.seen.get(stream) {
-            self.recorded.streams.insert(stream.into(), *frame);
+    pub fn write(&mut self, streams: &[&str]) -> Result<()> {
+        for stream in streams {
+            if let Some(frame) = self.seen.get(*stream) {
+                self.recorded.streams.insert((*stream).into(), *frame);
+            }
         }
         self.save()
     }
