@@ -15,7 +15,7 @@ use sideline_graph::{
 use stubs::{Folder, registry, repository};
 
 fn fight() -> String {
-    std::fs::read_to_string(repository("dataflows/fight.yml")).unwrap()
+    std::fs::read_to_string(repository("runtime/graph/tests/flows/fight.yml")).unwrap()
 }
 
 /// The operators of the module.
@@ -71,14 +71,13 @@ fn values(node: &PlanNode) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_flows_of_the_repository_have_nothing_wrong() {
-    for name in ["count.yml", "fight.yml"] {
-        let flow = Flow::read(&repository("dataflows").join(name), &registry(), &Overrides::default()).unwrap();
-        assert_eq!(flow.diagnostics, [], "{name}");
-        flow.plan_embedded().unwrap();
-        for process in &flow.processes {
-            flow.plan_for_node(&process.id).unwrap();
-        }
+fn the_smallest_flow_of_the_repository_has_nothing_wrong() {
+    // The others need the real operators: tests/check.rs reads them.
+    let flow = Flow::read(&repository("dataflows/count.yml"), &registry(), &Overrides::default()).unwrap();
+    assert_eq!(flow.diagnostics, []);
+    flow.plan_embedded().unwrap();
+    for process in &flow.processes {
+        flow.plan_for_node(&process.id).unwrap();
     }
 }
 
