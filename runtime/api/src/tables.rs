@@ -2,7 +2,11 @@
 //!
 //! No table holds a wall-clock or measured value: a run in `complete` mode gives the same bytes again.
 
+mod football;
+
 use crate::table;
+
+pub use football::*;
 
 table! {
     /// An object that a detector saw in this frame.
