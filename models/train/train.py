@@ -237,11 +237,11 @@ def main():
     print(f"{time.time() - begun:6.0f} s  {len(pool.where)} windows made")
     held = {kind: [] for kind in KINDS}
     rows = []
+    windows = data.windows(open_ones, int(data.RATE / 2), pool.longest)
     for number, person in enumerate(persons):
         mine = set(others[number :: len(persons)])
         kept = np.array([r.person != person if r.set == HELD_OUT else r.name not in mine for r in open_ones])
-        where = data.windows(open_ones, int(data.RATE / 2), pool.longest)
-        where = where[~kept[where[:, 0]]]
+        where = windows[~kept[windows[:, 0]]]
         truth = data.truths(open_ones, where, labels, pool.longest, settings["focus"])
         where, truth = where[truth.any(1)], truth[truth.any(1)]
         sets = [open_ones[at].set for at, _ in where]

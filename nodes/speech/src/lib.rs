@@ -19,11 +19,11 @@ use std::{collections::VecDeque, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{
-    Body, Config, Context, Inputs, Operator, Outputs, Payload, PortType, Resources, Result, Spec, Table,
+    Body, Config, Context, Excitement, Inputs, Operator, Outputs, Payload, PortType, Resources, Result, Spec, Table,
     tables::{Audio, Commentary},
 };
 
-use crate::voice::{Excitement, Voice};
+use crate::voice::Voice;
 
 /// Speaks the commentary.
 #[derive(Clone, Debug, PartialEq, Config)]
@@ -149,7 +149,7 @@ impl Spoken {
     fn take(&mut self, came: i64, rows: Vec<Commentary>) {
         let sentences = rows.into_iter().filter(|row| !row.text.trim().is_empty());
         self.waiting.extend(sentences.map(|row| Sentence {
-            excitement: Excitement::of(&row.excitement),
+            excitement: Excitement::named(&row.excitement),
             text: row.text,
             came,
         }));

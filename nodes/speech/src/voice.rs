@@ -6,8 +6,7 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
-use sideline_api::{Error, Failure, Resources, Result};
+use sideline_api::{Error, Excitement, Failure, Resources, Result};
 
 use crate::{
     SpeechConfig,
@@ -16,36 +15,13 @@ use crate::{
     wav::{self, Sound},
 };
 
-/// How exciting a sentence is: the words of the table `commentary`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub enum Excitement {
-    #[default]
-    Low,
-    Medium,
-    High,
-    Knockout,
-}
-
-impl Excitement {
-    /// By its name in the table.
-    pub fn of(name: &str) -> Self {
-        match name {
-            "medium" => Excitement::Medium,
-            "high" => Excitement::High,
-            "knockout" => Excitement::Knockout,
-            _ => Excitement::Low,
-        }
-    }
-
-    /// How much faster, at which pitch (espeak's 0..99) and how loud (peak) it is spoken.
-    fn manner(self) -> (f64, u32, f32) {
-        match self {
-            Excitement::Low => (1.0, 45, 0.55),
-            Excitement::Medium => (1.08, 50, 0.62),
-            Excitement::High => (1.18, 60, 0.7),
-            Excitement::Knockout => (1.25, 70, 0.8),
-        }
+/// How much faster, at which pitch (espeak's 0..99) and how loud (peak) a sentence is spoken.
+fn manner(excitement: Excitement) -> (f64, u32, f32) {
+    match excitement {
+        Excitement::Low => (1.0, 45, 0.55),
+        Excitement::Medium => (1.08, 50, 0.62),
+        Excitement::High => (1.18, 60, 0.7),
+        Excitement::Knockout => (1.25, 70, 0.8),
     }
 }
 
@@ -111,11 +87,11 @@ impl Voice {
         let bytes = self.wav(text, excitement).map_err(|failed| self.told(failed))?;
         let sound = wav::read(&bytes)
             .ok_or_else(|| Error::other(format!("{}: wrote no WAV of 16-bit samples", self.shown())))?;
-        Ok(trimmed(sound, excitement.manner().2))
+        Ok(trimmed(sound, manner(excitement).2))
     }
 
     fn wav(&mut self, text: &str, excitement: Excitement) -> Result<Vec<u8>, Failed> {
-        let (faster, pitch, _) = excitement.manner();
+        let (faster, pitch, _) = manner(excitement);
         match &mut self.engine {
             Engine::Espeak(name) => {
                 let speed = ((f64::from(self.speed) * faster).round() as u32).clamp(80, 450).to_string();

@@ -3,21 +3,16 @@
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
-use sideline_api::tables::{Interaction, Move};
+use sideline_api::{
+    Excitement,
+    tables::{Interaction, Move},
+};
 
 use crate::{
     CommentaryConfig,
-    excitement::Excitement,
+    excitement::of_heat,
     vocabulary::{Occasion, Reach, Vocabulary},
 };
-
-/// The label of a move that the models are not sure of.
-const UNSURE: &str = "unsure";
-
-/// True for the label of a move that the models are not sure of.
-pub fn is_unsure(label: &str) -> bool {
-    label == UNSURE
-}
 
 /// Frames whose time and reach are remembered: moves are known within a second or two of their peak.
 const FRAMES: usize = 256;
@@ -193,7 +188,7 @@ impl Bout {
         let mut moves: Vec<&Move> = moves.iter().collect();
         moves.sort_by_key(|row| row.peak);
         for row in moves {
-            let label = (!is_unsure(&row.label)).then(|| row.label.clone());
+            let label = (row.label != Move::UNSURE).then(|| row.label.clone());
             if label.is_none() && !config.unsure {
                 continue;
             }
@@ -316,8 +311,8 @@ impl Bout {
             what,
             // What is not certain is not cheered.
             excitement: match strike.label {
-                Some(_) => Excitement::of(heat),
-                None => Excitement::of(heat).min(Excitement::Medium),
+                Some(_) => of_heat(heat),
+                None => of_heat(heat).min(Excitement::Medium),
             },
         };
         Some((topic, heat))

@@ -134,7 +134,7 @@ impl Operator for CommentaryOperator {
 impl CommentaryOperator {
     /// A label without words is spoken by its own name; who wrote the vocabulary hears of it once.
     fn tell_unknown(&mut self, cx: &Context, moves: &[Move]) {
-        for label in moves.iter().map(|row| row.label.as_str()).filter(|label| !bout::is_unsure(label)) {
+        for label in moves.iter().map(|row| row.label.as_str()).filter(|label| *label != Move::UNSURE) {
             let known = self.vocabulary.known(label).is_some() || self.unknown.contains(label);
             if !known && self.unknown.len() < UNKNOWN {
                 self.unknown.insert(label.into());

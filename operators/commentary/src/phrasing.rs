@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bout::Topic,
+    excitement::nearest_to,
     template::{Gap, LONGEST, Template, Words},
     vocabulary::{LISTED, Vocabulary},
 };
@@ -42,7 +43,7 @@ impl Phrasing {
         now: i64,
     ) -> Option<String> {
         let words = words(topic, vocabulary);
-        for level in topic.excitement.from_here() {
+        for level in nearest_to(topic.excitement) {
             let phrases = vocabulary.phrases(topic.occasion(), level);
             let fresh: Vec<(&Template, String)> = phrases
                 .iter()

@@ -5,12 +5,9 @@ mod reader;
 
 use std::{collections::BTreeMap, path::Path};
 
-use sideline_api::{Error, Failure, OrFail, Result};
+use sideline_api::{Error, Excitement, Failure, OrFail, Result};
 
-use crate::{
-    excitement::Excitement,
-    template::{Gap, Template},
-};
+use crate::template::{Gap, Template};
 
 /// The vocabulary that is used where no other is named.
 const BUILT_IN: &str = include_str!("../../../dataflows/vocabulary.yml");

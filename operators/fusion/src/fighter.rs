@@ -142,9 +142,7 @@ impl Fighter {
         }
         self.watches.iter_mut().for_each(|watch| watch.settle(burst, fate));
     }
-}
 
-impl Fighter {
     /// For each burst the strike that it is, if it is one of its own.
     fn strikes(&self, all: &[Burst], frame: &Frame, last: bool) -> Vec<Option<Strike>> {
         let mut strikes =
@@ -219,7 +217,7 @@ impl Fighter {
             id: id(frame.stream, track, peak, speed),
             track,
             fighter: self.name.clone(),
-            label: if sure { weights.labels[best].clone() } else { UNSURE.into() },
+            label: if sure { weights.labels[best].clone() } else { Move::UNSURE.into() },
             start: strike.start.frame.min(peak.frame),
             peak: peak.frame,
             end: strike.end.frame.max(peak.frame),
@@ -233,9 +231,6 @@ impl Fighter {
         }
     }
 }
-
-/// The label of a move that no label is sure for.
-const UNSURE: &str = "unsure";
 
 /// The most likely label that is a move.
 fn best(p: &[f64], weights: &Weights) -> usize {

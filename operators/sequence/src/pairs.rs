@@ -2,17 +2,12 @@
 
 use sideline_api::tables::Interaction;
 
-use crate::tracks::INTERACTION;
-
 /// Distance, closing speed, facing of this track and of the other, reach of this track and of the other; the nearest other
 /// where there are several. `None` where there is no other.
-pub fn of(track: u32, rows: &[Interaction]) -> Option<[f32; INTERACTION]> {
-    let ours = rows.iter().filter(|row| row.track_a == track || row.track_b == track);
+pub fn of(track: u32, rows: &[Interaction]) -> Option<[f32; Interaction::VALUES]> {
+    let ours = rows.iter().filter_map(|row| row.seen_by(track));
     // A distance that is not known comes last.
-    let row = ours.min_by(|one, other| one.distance.abs().total_cmp(&other.distance.abs()))?;
-    let (facing, reach) = ([row.facing_a, row.facing_b], [row.reach_a, row.reach_b]);
-    let (own, other) = if row.track_a == track { (0, 1) } else { (1, 0) };
-    Some([row.distance, row.closing_speed, facing[own], facing[other], reach[own], reach[other]])
+    ours.min_by(|one, other| one[0].abs().total_cmp(&other[0].abs()))
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
-use sideline_api::tables::{JOINTS, Motion};
+use sideline_api::tables::{Interaction, Motion};
 
 use crate::reading::Reading;
 
 /// Values of a moment: velocity of 33 joints by x, y, z, then acceleration.
-pub const MOTION: usize = 2 * 3 * JOINTS;
+pub const MOTION: usize = Motion::VALUES;
 /// Values of how two stand to each other.
-pub const INTERACTION: usize = 6;
+pub const INTERACTION: usize = Interaction::VALUES;
 
 /// Containers that count in milliseconds round a frame's time, and the window's moments lie on no such grid: a sample as near
 /// as this is at that moment, ns.
@@ -251,6 +251,8 @@ mod unknown {
 
 #[cfg(test)]
 mod tests {
+    use sideline_api::tables::JOINTS;
+
     use super::*;
 
     const LIMITS: Limits =

@@ -228,6 +228,33 @@ table! {
     }
 }
 
+impl Motion {
+    /// Numbers that models take of a row: velocity, then acceleration, of every joint.
+    pub const VALUES: usize = 2 * 3 * JOINTS;
+}
+
+impl Interaction {
+    /// Numbers that models take of a row.
+    pub const VALUES: usize = 6;
+
+    /// The row as one of the two sees it: distance, closing speed, own facing, the other's, own reach, the other's. `None`
+    /// for anybody else.
+    pub fn seen_by(&self, track: u32) -> Option<[f32; Self::VALUES]> {
+        let (facing, reach) = ([self.facing_a, self.facing_b], [self.reach_a, self.reach_b]);
+        let (own, other) = match track {
+            _ if track == self.track_a => (0, 1),
+            _ if track == self.track_b => (1, 0),
+            _ => return None,
+        };
+        Some([self.distance, self.closing_speed, facing[own], facing[other], reach[own], reach[other]])
+    }
+}
+
+impl Move {
+    /// The label of a move that no label is sure for.
+    pub const UNSURE: &str = "unsure";
+}
+
 table! {
     /// A running number, for the first operator and for tests of the runtime.
     pub struct Count in "counts" {

@@ -14,6 +14,9 @@ use sideline_api::{
 
 use crate::house;
 
+/// The models that judge moves in dataflows/modules/moves.yml, by their names in models.yml.
+pub const MOVE_MODELS: [&str; 3] = ["lstm", "transformer", "tcn"];
+
 /// What operators are made with.
 pub struct Workshop<'a> {
     registry: &'a Registry,
@@ -152,15 +155,23 @@ impl Stage {
         self.received.0[at].pop_front()
     }
 
+    /// The next message of an output, which must be there.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn said(&mut self, output: &str) -> Result<Body> {
+        self.next(output).ok_or_else(|| Error::other(format!("`{}` sent nothing on `{output}`", self.node)))
+    }
+
     /// The rows of the next message of an output; none where it was skipped.
     ///
     /// # Errors
     /// There is no message, or it is not of this table.
     pub fn next_rows<T: Table>(&mut self, output: &str) -> Result<Option<Vec<T>>> {
-        match self.next(output) {
-            Some(Body::Data(Payload::Table(table))) => T::decode(&table).map(Some),
-            Some(Body::Skipped(_)) => Ok(None),
-            _ => Err(Error::other(format!("`{}` sent nothing on `{output}`", self.node))),
+        match self.said(output)? {
+            Body::Data(Payload::Table(table)) => T::decode(&table).map(Some),
+            Body::Skipped(_) => Ok(None),
+            other => Err(Error::other(format!("`{}` sent {} on `{output}`, not rows", self.node, other.kind()))),
         }
     }
 

@@ -1,15 +1,13 @@
 //! Reads a vocabulary file, and gathers all that is wrong with it, each with its place.
 
 use sideline_api::{
+    Excitement,
     config::did_you_mean,
     yaml::{Kind, Yaml},
 };
 
 use super::{LANDED, Levels, OCCASIONS, OF_A_MOVE, SHORT, STRIKE, Said, Vocabulary, spaced};
-use crate::{
-    excitement::Excitement,
-    template::{Gap, LONGEST, Template},
-};
+use crate::template::{Gap, LONGEST, Template};
 
 /// What a text makes of a vocabulary.
 ///

@@ -4,7 +4,7 @@ use serde::Serialize;
 use sideline_api::{Registry, Result};
 #[cfg(feature = "onnx")]
 use {
-    crate::stage::{Stage, Workshop},
+    crate::stage::{MOVE_MODELS as MODELS, Stage, Workshop},
     sideline_api::{
         Body, Error, Header, Payload, Table,
         tables::{Interaction, Motion},
@@ -14,10 +14,6 @@ use {
 };
 
 use super::Spread;
-
-/// The models of dataflows/modules/moves.yml, by their names in models.yml.
-#[cfg(feature = "onnx")]
-const MODELS: [&str; 3] = ["lstm", "transformer", "tcn"];
 
 /// What three models and fusion may take for two fighters, milliseconds a frame.
 const BUDGET_MS: f64 = 5.0;
@@ -85,7 +81,7 @@ pub fn run(registry: &Registry) -> Result<MovesCost> {
             Header { stream: "bench".into(), session: 0, frame: frame as u64, pts, captured: pts, forgotten: 0 };
         motion.rows("poses", &header, poses)?;
         interaction.rows("poses", &header, poses)?;
-        let (moving, standing) = (said(&mut motion, "motion")?, said(&mut interaction, "interaction")?);
+        let (moving, standing) = (motion.said("motion")?, interaction.said("interaction")?);
         let (rows, pairs) = (rows::<Motion>(&moving)?, rows::<Interaction>(&standing)?);
         let (mut all, mut judged, mut opinions) = (0, true, Vec::new());
         for ((operator, bare, [operators, together, apart]), model) in models.iter_mut().zip(MODELS) {
@@ -94,7 +90,7 @@ pub fn run(registry: &Registry) -> Result<MovesCost> {
             operator.send("interaction", &header, standing.clone())?;
             let took = spent() - began;
             all += took;
-            opinions.push((model, said(operator, "opinions")?));
+            opinions.push((model, operator.said("opinions")?));
             judged &= bare.see(&rows, &pairs, pts) == setting.fighters;
             if judged {
                 operators.push(took);
@@ -110,7 +106,7 @@ pub fn run(registry: &Registry) -> Result<MovesCost> {
             fusion.send(input, &header, body)?;
         }
         let took = spent() - began;
-        said(&mut fusion, "scores")?;
+        fusion.said("scores")?;
         if judged {
             fusions.push(took);
             alls.push(all + took);
@@ -145,12 +141,6 @@ pub fn run(registry: &Registry) -> Result<MovesCost> {
 fn spent() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
-/// What an operator sent about the frame.
-#[cfg(feature = "onnx")]
-fn said(stage: &mut Stage, output: &str) -> Result<Body> {
-    stage.next(output).ok_or_else(|| Error::other(format!("nothing was sent on `{output}`")))
 }
 
 /// The rows of a message.

@@ -19,7 +19,10 @@ use std::{
 use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, Int32Array, RecordBatch, StringArray, UInt32Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use serde::Serialize;
-use sideline_api::{Failure, OrFail, Result, tables::Interaction};
+use sideline_api::{
+    Failure, OrFail, Result,
+    tables::{Interaction, Motion},
+};
 use sideline_eval::moves::{Library, Recording, Set, Span, synthetic};
 
 use super::{
@@ -28,11 +31,6 @@ use super::{
 };
 
 use crate::{args::Format, commands::print_json, export::write::to_file};
-
-/// Values of a row of motion: velocity, then acceleration, of 33 joints.
-const MOTION: usize = 198;
-/// Values of a row of interaction.
-const INTERACTION: usize = 6;
 
 /// What was written.
 #[derive(Serialize)]
@@ -121,8 +119,8 @@ fn schema() -> SchemaRef {
         ("strike_start", DataType::Int32),
         ("strike_peak", DataType::Int32),
         ("strike_end", DataType::Int32),
-        ("motion", list(MOTION)),
-        ("interaction", list(INTERACTION)),
+        ("motion", list(Motion::VALUES)),
+        ("interaction", list(Interaction::VALUES)),
     ];
     Arc::new(Schema::new(columns.map(|(name, kind)| Field::new(name, kind, false)).to_vec()))
 }
@@ -144,7 +142,10 @@ fn batch(recording: &Recording, number: usize, seen: &Heard) -> Result<RecordBat
     let rows = || seen.motion.iter().map(|rows| &rows[number]);
     let motion = rows().flat_map(|row| row.velocity.iter().chain(&row.acceleration).flatten().copied());
     let track = number as u32 + 1;
-    let interaction = seen.interaction.iter().flat_map(|rows| side(rows, track));
+    // NaN where there is no other.
+    let of_frame = |rows: &Vec<Interaction>| rows.iter().find_map(|row| row.seen_by(track));
+    let interaction =
+        seen.interaction.iter().flat_map(|rows| of_frame(rows).unwrap_or([f32::NAN; Interaction::VALUES]));
     let list = |length: usize, values: Float32Array| -> Result<ArrayRef> {
         let list = FixedSizeListArray::try_new(item(), length as i32, Arc::new(values), None);
         Ok(Arc::new(list.or_fail(Failure::Other, || "rows of an export")?))
@@ -160,19 +161,8 @@ fn batch(recording: &Recording, number: usize, seen: &Heard) -> Result<RecordBat
         of_move(|span| Some(span.start)),
         of_move(|span| span.peak),
         of_move(|span| span.end.checked_sub(1)),
-        list(MOTION, Float32Array::from_iter_values(motion))?,
-        list(INTERACTION, Float32Array::from_iter_values(interaction))?,
+        list(Motion::VALUES, Float32Array::from_iter_values(motion))?,
+        list(Interaction::VALUES, Float32Array::from_iter_values(interaction))?,
     ];
     RecordBatch::try_new(schema(), columns).or_fail(Failure::Other, || "rows of an export")
-}
-
-/// A frame's interaction from one's own side; NaN where there is none.
-fn side(rows: &[Interaction], track: u32) -> [f32; INTERACTION] {
-    let of = |row: &Interaction| {
-        let (a, b) = ([row.facing_a, row.facing_b], [row.reach_a, row.reach_b]);
-        let [facing, reach] = [a, b].map(|[a, b]| if row.track_a == track { [a, b] } else { [b, a] });
-        [row.distance, row.closing_speed, facing[0], facing[1], reach[0], reach[1]]
-    };
-    let mine = rows.iter().find(|row| [row.track_a, row.track_b].contains(&track));
-    mine.map_or([f32::NAN; INTERACTION], of)
 }

@@ -8,10 +8,8 @@ use sideline_api::{
 };
 use sideline_eval::moves::{RATE, Recording};
 
-use super::stage::{Stage, Workshop};
+use super::stage::{MOVE_MODELS, Stage, Workshop};
 
-/// Names of the models of models.yml that judge where none are named.
-const MODELS: [&str; 3] = ["lstm", "transformer", "tcn"];
 /// How the opinion of all of them is called.
 pub const FUSION: &str = "fusion";
 
@@ -187,7 +185,7 @@ impl Judges {
         for (number, (about, stage)) in self.models.iter_mut().enumerate() {
             stage.rows("motion", &header, &motion)?;
             stage.rows("interaction", &header, &interaction)?;
-            let body = stage.next("opinions").ok_or_else(|| Error::other("a model said nothing of a frame"))?;
+            let body = stage.said("opinions")?;
             if let Body::Data(Payload::Table(table)) = &body {
                 judged = true;
                 let whole = frame + 1 >= window;
@@ -248,7 +246,7 @@ fn header(recording: &Recording, frame: usize) -> Header {
 
 /// As the key `model` names them: every ONNX file of a folder, or those of models.yml.
 fn models(folder: Option<&Path>) -> Result<Vec<String>> {
-    let Some(folder) = folder else { return Ok(MODELS.map(Into::into).to_vec()) };
+    let Some(folder) = folder else { return Ok(MOVE_MODELS.map(Into::into).to_vec()) };
     let entries = std::fs::read_dir(folder).or_fail(Failure::Model, || folder.display().to_string())?;
     let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.retain(|path| path.extension().is_some_and(|ending| ending == "onnx"));
