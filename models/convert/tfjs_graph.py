@@ -20,6 +20,10 @@ _PACKED = {"float16": np.float16}
 _CONVOLUTIONS = ("Conv2D", "_FusedConv2D")
 _DEPTHWISE = ("DepthwiseConv2dNative", "FusedDepthwiseConv2dNative")
 _ACTIVATIONS = {(): "NONE", ("Relu",): "RELU", ("Relu6",): "RELU6"}
+# What is done to each element alone, or to two that lie at one place: TensorFlow's name -> TensorFlow Lite's.
+_UNARY = {"Relu": "RELU", "Relu6": "RELU6", "Sigmoid": "LOGISTIC"}
+_BINARY = {"Add": "ADD", "AddV2": "ADD", "BiasAdd": "ADD", "Mul": "MUL"}
+_OTHERS = ("ConcatV2", "Identity", "Mean", "ResizeBilinear")
 
 
 def read_graph(path: Path, begin: dict, keep: dict[str, str]) -> Graph:
@@ -111,11 +115,28 @@ class _Reader:
         attributes = node.get("attr", {})
         if kind in _CONVOLUTIONS + _DEPTHWISE:
             kind, inputs, options, shape = self._convolution(node, sources, attributes)
-        elif kind in ("AddV2", "Add", "BiasAdd"):
+        elif (swished := self._hard_swish(node)) is not None:
+            kind, inputs, options, shape = "HARD_SWISH", [swished], {}, self.tensors[swished].shape
+        elif kind in _BINARY:
             shapes = [self.tensors[source].shape for source in sources]
-            kind, inputs, options, shape = "ADD", sources, {"activation": "NONE"}, np.broadcast_shapes(*shapes)
-        elif kind == "Sigmoid":
-            kind, inputs, options, shape = "LOGISTIC", sources, {}, self.tensors[sources[0]].shape
+            kind, inputs, options, shape = _BINARY[kind], sources, {"activation": "NONE"}, np.broadcast_shapes(*shapes)
+        elif kind in _UNARY:
+            kind, inputs, options, shape = _UNARY[kind], sources, {}, self.tensors[sources[0]].shape
+        elif kind == "Identity":
+            self.number[name] = sources[0]
+            return
+        elif kind == "Mean":
+            shape = self.tensors[sources[0]].shape
+            axes = sorted(int(axis) % len(shape) for axis in self._constant(sources[1], name).reshape(-1))
+            if len(shape) != 4 or axes != [1, 2] or not attributes.get("keep_dims", {}).get("b", False):
+                raise UnsupportedModel(f"node {name!r}: only the mean over rows and columns of images is supported, their dimensions kept")
+            kind, inputs, options, shape = "MEAN", sources[:1], {}, (shape[0], 1, 1, shape[3])
+        elif kind == "ConcatV2":
+            inputs, axis = sources[:-1], int(self._constant(sources[-1], name))
+            shapes = [self.tensors[source].shape for source in inputs]
+            joined = sum(shape[axis] for shape in shapes)
+            kind, options = "CONCATENATION", {"axis": axis, "activation": "NONE"}
+            shape = [joined if i == axis % len(shapes[0]) else size for i, size in enumerate(shapes[0])]
         elif kind == "ResizeBilinear":
             options = {key: attributes.get(key, {}).get("b", False) for key in ("align_corners", "half_pixel_centers")}
             size = self._constant(sources[1], name)
@@ -124,10 +145,34 @@ class _Reader:
         else:
             raise UnsupportedModel(
                 f"operator {kind} (node {name!r}) is not supported, nor is an input before the node where reading begins; "
-                f"supported: {', '.join(sorted((*_CONVOLUTIONS, *_DEPTHWISE, 'Add', 'AddV2', 'BiasAdd', 'ResizeBilinear', 'Sigmoid')))}"
+                f"supported: {', '.join(sorted((*_CONVOLUTIONS, *_DEPTHWISE, *_UNARY, *_BINARY, *_OTHERS)))}"
             )
         self.number[name] = self.add(Tensor(name, tuple(shape), np.dtype(np.float32)))
         self.operators.append(Operator(kind, inputs, [self.number[name]], options))
+
+    def _hard_swish(self, node: dict) -> int | None:
+        """The x of a product x/6 * relu6(x + 3), which is one operator elsewhere, in either order; else None."""
+
+        def factors(name: str, op: str) -> tuple[float, str] | None:
+            """The constant and the other input of a node of two."""
+            if self.nodes[name]["op"] != op:
+                return None
+            for constant, other in (_inputs(self.nodes[name]), reversed(_inputs(self.nodes[name]))):
+                data = self.tensors[self.number[constant]].data
+                if data is not None and data.size == 1:
+                    return float(data.reshape(())), other
+            return None
+
+        if node["op"] != "Mul":
+            return None
+        for part, clipped in (_inputs(node), reversed(_inputs(node))):
+            if self.nodes[clipped]["op"] != "Relu6":
+                continue
+            sixth, shifted = factors(part, "Mul"), factors(_inputs(self.nodes[clipped])[0], "Add")
+            # A sixth is stored in 16 bits.
+            if sixth and shifted and abs(sixth[0] - 1 / 6) < 1e-4 and shifted[0] == 3 and sixth[1] == shifted[1]:
+                return self.number[sixth[1]]
+        return None
 
     def _convolution(self, node: dict, sources: list[int], attributes: dict) -> tuple:
         """A convolution with what is fused to it. TensorFlow's kernels are [height, width, in, out]; depthwise [.., in, 1]."""

@@ -125,6 +125,14 @@ class _Emitter:
                 self.nchw[tensor] = self.node("Transpose", [self.nhwc[tensor]], perm=NHWC_TO_NCHW)
         return self.nchw[tensor]
 
+    def broadcast_nchw(self, tensor: int) -> str:
+        """As `as_nchw`; a constant of fewer dimensions gets those that broadcasting adds before its own."""
+        rank = len(self.shape(tensor))
+        if rank < 4 and tensor in self.constants and tensor not in self.nchw:
+            value = _as_float32(self.constants[tensor])
+            self.nchw[tensor] = self.initializer(value.reshape((1,) * (4 - rank) + value.shape).transpose(NHWC_TO_NCHW))
+        return self.as_nchw(tensor)
+
     def activated(self, value: str, activation: str) -> str:
         if activation == "NONE":
             return value
@@ -166,11 +174,13 @@ class _Emitter:
         return helper.make_tensor_value_info(self.graph.tensors[tensor].name, TensorProto.FLOAT, shape)
 
 
-def _add(emitter: _Emitter, op: Operator) -> None:
-    images = all(len(emitter.shape(tensor)) == 4 for tensor in op.inputs)
-    layout, known = (emitter.as_nchw, emitter.nchw) if images else (emitter.as_nhwc, emitter.nhwc)
-    total = emitter.node("Add", [layout(tensor) for tensor in op.inputs])
-    known[op.outputs[0]] = emitter.activated(total, op.options["activation"])
+def _binary(emitter: _Emitter, op: Operator) -> None:
+    """What is done to two tensors element by element; a constant may have fewer dimensions."""
+    images = all(len(emitter.shape(tensor)) == 4 or tensor in emitter.constants for tensor in op.inputs)
+    images = images and len(emitter.shape(op.outputs[0])) == 4
+    layout, known = (emitter.broadcast_nchw, emitter.nchw) if images else (emitter.as_nhwc, emitter.nhwc)
+    result = emitter.node("Add" if op.kind == "ADD" else "Mul", [layout(tensor) for tensor in op.inputs])
+    known[op.outputs[0]] = emitter.activated(result, op.options["activation"])
 
 
 def _concatenation(emitter: _Emitter, op: Operator) -> None:
@@ -227,10 +237,27 @@ def _depth_to_space(emitter: _Emitter, op: Operator) -> None:
     )
 
 
-def _logistic(emitter: _Emitter, op: Operator) -> None:
+def _unary(emitter: _Emitter, op: Operator) -> None:
     source, result = op.inputs[0], op.outputs[0]
     known = emitter.nchw if source in emitter.nchw else emitter.nhwc  # element by element: either layout will do
-    known[result] = emitter.node("Sigmoid", [known[source]])
+    if op.kind == "LOGISTIC":
+        known[result] = emitter.node("Sigmoid", [known[source]])
+    else:
+        known[result] = emitter.activated(known[source], op.kind)
+
+
+def _mean(emitter: _Emitter, op: Operator) -> None:
+    """Over rows and columns, whose dimensions stay."""
+    emitter.nchw[op.outputs[0]] = emitter.node("GlobalAveragePool", [emitter.as_nchw(op.inputs[0])])
+
+
+def _hard_swish(emitter: _Emitter, op: Operator) -> None:
+    source, result = op.inputs[0], op.outputs[0]
+    known = emitter.nchw if source in emitter.nchw else emitter.nhwc
+    # ONNX has an operator of that name from opset 14 on. So written, ONNX Runtime keeps its own layout from one convolution
+    # to the next.
+    gate = emitter.node("HardSigmoid", [known[source]], alpha=1 / 6, beta=0.5)
+    known[result] = emitter.node("Mul", [known[source], gate])
 
 
 def _max_pool(emitter: _Emitter, op: Operator) -> None:
@@ -284,16 +311,21 @@ def _resize_bilinear(emitter: _Emitter, op: Operator) -> None:
 
 
 HANDLERS = {
-    "ADD": _add,
+    "ADD": _binary,
     "CONCATENATION": _concatenation,
     "CONV_2D": _convolution,
     "DENSIFY": _densify,
     "DEPTH_TO_SPACE": _depth_to_space,
     "DEPTHWISE_CONV_2D": _convolution,
     "DEQUANTIZE": _dequantize,
-    "LOGISTIC": _logistic,
+    "HARD_SWISH": _hard_swish,
+    "LOGISTIC": _unary,
     "MAX_POOL_2D": _max_pool,
+    "MEAN": _mean,
+    "MUL": _binary,
     "PAD": _pad,
+    "RELU": _unary,
+    "RELU6": _unary,
     "RESHAPE": _reshape,
     "RESIZE_BILINEAR": _resize_bilinear,
 }
