@@ -397,16 +397,16 @@ fn a_killed_run_leaves_tables_and_a_video_that_can_be_read_and_is_not_taken_for_
     path: sideline
     args: run synthetic
     env: {{FRAMES: {frames}, WIDTH: 320, HEIGHT: 240, FPS: 100, PACE: true}}
-    inputs: {{done_render: render/done, done_recorder: recorder/done}}
+    inputs: {{done_encode: encode/done, done_recorder: recorder/done}}
     outputs: [frames]
   - id: counter
     path: sideline
     args: run counter
     inputs: {{frames: synthetic/frames}}
     outputs: [counts]
-  - id: render
+  - id: encode
     path: sideline
-    args: run render
+    args: run encode
     inputs: {{frames: synthetic/frames}}
     outputs: [done]
   - id: recorder

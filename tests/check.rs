@@ -6,7 +6,7 @@ use support::{Bench, json_text, models, repository};
 
 #[test]
 fn the_shipped_flows_have_nothing_wrong_and_their_plan_is_printed() {
-    for (flow, threads, processes) in [("count.yml", 3, 3), ("fight.yml", 9, 7)] {
+    for (flow, threads, processes) in [("count.yml", 3, 3), ("fight.yml", 10, 8)] {
         if flow == "fight.yml" && !models() {
             continue;
         }

@@ -102,7 +102,7 @@ fn one_process_dora_and_an_expanded_module_give_the_same_rows() {
     let fused = run_by_dora(&bench, "fused");
     let expanded = run_by_dora(&bench, "expanded");
     let processes = |run: &Path| json(run.join("run.json"))["processes"].as_array().unwrap().len();
-    assert_eq!((processes(&here), processes(&fused), processes(&expanded)), (1, 7, 12));
+    assert_eq!((processes(&here), processes(&fused), processes(&expanded)), (1, 8, 13));
     assert_same_rows(&here, &fused);
     assert_same_rows(&here, &expanded);
     assert_same_rows(&here, &run_here(&bench, "expanded", "expanded_here", &[]));
@@ -258,9 +258,9 @@ fn live_frames_are_forgotten_and_their_sound_is_not() {
         )
     };
     let flow = [
-        node("capture", "capture", "SOURCE: tone.mp4", "done_render: render/done", "frames, audio"),
+        node("capture", "capture", "SOURCE: tone.mp4", "done_encode: encode/done", "frames, audio"),
         node("slow", "rehearse", "WORK_MS: 120", "frames: capture/frames", "frames"),
-        node("render", "render", "PRESET: ultrafast", "frames: slow/frames, audio: capture/audio", "done"),
+        node("encode", "encode", "PRESET: ultrafast", "frames: slow/frames, audio: capture/audio", "done"),
     ];
     bench.write("flow.yml", &format!("nodes:\n{}", flow.concat()));
     let ended = bench.sideline(&["run", "flow.yml", "--mode", "live", "--output", "out"]);

@@ -65,7 +65,7 @@ nodes:
     path: sideline
     args: run synthetic
     env: { FRAMES: 150, WIDTH: 320, HEIGHT: 240 }
-    inputs: { done_render: render/done, done_recorder: recorder/done }
+    inputs: { done_encode: encode/done, done_recorder: recorder/done }
     outputs: [frames]
   - id: blows
     path: sideline
@@ -85,11 +85,17 @@ nodes:
   - id: render
     path: sideline
     args: run render
-    env: { PRESET: ultrafast }
     inputs:
       frames: camera/frames
       moves: blows/moves
       commentary: commentary/commentary
+    outputs: [overlay]
+  - id: encode
+    path: sideline
+    args: run encode
+    env: { PRESET: ultrafast }
+    inputs:
+      frames: render/overlay
       speech: { source: speech/speech, queue_policy: drop_oldest, queue_size: 300 }
     outputs: [done]
   - id: recorder

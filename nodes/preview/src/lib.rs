@@ -11,7 +11,7 @@
 //!     outputs: [done]      # read by the source, as `done_preview`, where the flow runs in `complete` mode
 //! ```
 //!
-//! (with `overlay` among the outputs of `render`). What `process` does is put the newest frame where viewers find it. A JPEG
+//! What `process` does is put the newest frame where viewers find it. A JPEG
 //! is made of it on the server's own thread, once for all who watch, and only while somebody does.
 //!
 //! | address | gives |

@@ -192,7 +192,7 @@ fn check(input: &WiredInput) -> Result<()> {
     let WiredInput { name, from, ty, .. } = input;
     if *ty == PortType::Frame {
         return Err(Error::config(format!(
-            "input `{name}`: {from} sends frames, the recorder writes tables; wire frames to `render`"
+            "input `{name}`: {from} sends frames, the recorder writes tables; wire frames to `encode`"
         )));
     }
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')) {

@@ -95,7 +95,7 @@ impl Recording {
             Body::Skipped(reason) => self.skip(header, reason)?,
             Body::Data(Payload::Frame(_)) => {
                 return Err(Error::config(format!(
-                    "input `{}`: a frame came, the recorder writes tables; wire frames to `render`",
+                    "input `{}`: a frame came, the recorder writes tables; wire frames to `encode`",
                     self.name
                 )));
             }

@@ -1,6 +1,6 @@
 //! Sound as WAV files, 16-bit PCM, on the time line of the pictures.
 //!
-//! `speech.wav` begins with the first frame of its stream, as the video of `render` does, and has silence where there is no
+//! `speech.wav` begins with the first frame of its stream, as the video of `encode` does, and has silence where there is no
 //! sound. A further stream has a file of its own, `speech.NAME.wav`; where the format changes, or a file would be larger than
 //! WAV allows, another one begins, `speech.2.wav`. Which stream a file is of, and which media time it begins at, stands in
 //! its `bext` chunk (Broadcast Wave, EBU Tech 3285): description, and time reference in samples. The sizes in the header are

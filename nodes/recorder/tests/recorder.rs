@@ -332,7 +332,7 @@ fn what_cannot_be_recorded_is_refused_before_it_begins() {
     let fine = resources(folder.path(), PortType::table::<Pose>());
 
     let error = refused(Values::new(), &resources(folder.path(), PortType::Frame));
-    assert!(error.failure == Failure::Config && error.message.contains("wire frames to `render`"), "{error}");
+    assert!(error.failure == Failure::Config && error.message.contains("wire frames to `encode`"), "{error}");
     let error = refused(Values::new(), &resources(folder.path(), PortType::table::<Clash>()));
     assert!(error.message.contains("has a column `frame`"), "{error}");
     let error = refused([("parquet", false), ("jsonl", false)].into(), &fine);
@@ -357,7 +357,7 @@ fn a_frame_on_an_input_of_any_type_is_refused_when_it_comes() {
     let mut poses = recorder(folder.path(), Values::new(), Mode::Complete, POSES).unwrap();
     let frame = Frame::from_packed(2, 2, Encoding::Rgb8, Color::assumed(2), vec![0; 12]).unwrap();
     let error = poses.push_frame("poses", frame).unwrap_err();
-    assert!(error.message.contains("wire frames to `render`"), "{error}");
+    assert!(error.message.contains("wire frames to `encode`"), "{error}");
 }
 
 #[test]

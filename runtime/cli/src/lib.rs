@@ -46,6 +46,7 @@ pub fn registry() -> Registry {
     let registry = registry
         .source::<sideline_capture::Capture>()
         .operator::<sideline_render::Render>()
+        .operator::<sideline_encode::Encode>()
         .operator::<sideline_preview::Preview>();
     #[cfg(feature = "onnx")]
     let registry = registry

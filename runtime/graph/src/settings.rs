@@ -228,7 +228,16 @@ impl<'a> Settings<'a> {
                 Origin::CommandLine => Place::default(),
                 Origin::Default | Origin::Live => written.place(),
             };
-            let text = format!("key `{}`: {}", problem.key, problem.message);
+            let mut text = format!("key `{}`: {}", problem.key, problem.message);
+            // Written at the wrong node: whose key it is helps more than the name that is most like it.
+            if !known(&problem.key) {
+                let have = |other: &&Entry| other.keys.iter().any(|key| key.name == problem.key);
+                let names: Vec<String> =
+                    self.registry.iter().filter(have).map(|other| format!("`{}`", other.spec.name)).collect();
+                if !names.is_empty() {
+                    text = format!("key `{}`: there is no such key; it is one of {}", problem.key, names.join(", "));
+                }
+            }
             found.push(Diagnostic::error(place, Some(&written.id), text));
         }
         settings

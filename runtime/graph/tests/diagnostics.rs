@@ -104,6 +104,10 @@ const MISTAKES: &[(&str, &str)] = &[
         "flow.yml:11:11: error: node `a`: key `peopel`: there is no such key; did you mean `people`?",
     ),
     (
+        "  - id: a\n    path: sideline\n    args: run counter\n    env: {PEOPLE: 3}\n    inputs: {frames: capture/frames}\n",
+        "flow.yml:11:11: error: node `a`: key `people`: there is no such key; it is one of `pose`",
+    ),
+    (
         "  - id: a\n    path: sideline\n    args: run pose\n    env: {PEOPLE: 30}\n    inputs: {frames: capture/frames}\n",
         "flow.yml:11:11: error: node `a`: key `people`: 30 is out of range, 1 to 10 is allowed",
     ),

@@ -84,8 +84,8 @@ fn the_smallest_flow_of_the_repository_has_nothing_wrong() {
 #[test]
 fn a_fused_module_and_an_expanded_one_give_the_same_graph() {
     let (fused, expanded) = (read(&fight()), read(&expanded()));
-    assert_eq!(fused.processes.len(), 4);
-    assert_eq!(expanded.processes.len(), 9);
+    assert_eq!(fused.processes.len(), 5);
+    assert_eq!(expanded.processes.len(), 10);
     let (fused, expanded) = (fused.plan_embedded().unwrap(), expanded.plan_embedded().unwrap());
     assert_eq!(
         ids(&fused),
@@ -98,6 +98,7 @@ fn a_fused_module_and_an_expanded_one_give_the_same_graph() {
             "perception.motion",
             "perception.interaction",
             "render",
+            "encode",
             "recorder"
         ]
     );
@@ -109,8 +110,8 @@ fn a_fused_module_and_an_expanded_one_give_the_same_graph() {
         assert_eq!((a.lane, a.source, a.leaf, &a.outputs), (b.lane, b.source, b.leaf, &b.outputs), "{}", a.id);
         assert_eq!(values(a), values(b), "{}", a.id);
     }
-    assert_eq!(leaves(&fused), ["render", "recorder"]);
-    assert_eq!(lanes(&fused), [vec!["capture"], PERCEPTION.to_vec(), vec!["render"], vec!["recorder"],]);
+    assert_eq!(leaves(&fused), ["encode", "recorder"]);
+    assert_eq!(lanes(&fused), [vec!["capture"], PERCEPTION.to_vec(), vec!["render"], vec!["encode"], vec!["recorder"]]);
     assert_eq!(
         values(node(&fused, "perception.tracker")),
         [("fighters".to_owned(), "2".to_owned()), ("warm_up".to_owned(), "0.3".to_owned())]
@@ -129,7 +130,7 @@ fn each_process_has_its_part_of_the_plan() {
     let outputs: Vec<&str> = capture.border_outputs.iter().map(|output| output.name.as_str()).collect();
     assert_eq!(outputs, ["audio", "frames"], "one output for both who read it");
     let waits: Vec<_> = capture.remote_leaves.iter().map(|leaf| (leaf.input.as_str(), leaf.node.as_str())).collect();
-    assert_eq!(waits, [("done_render", "render"), ("done_recorder", "recorder")]);
+    assert_eq!(waits, [("done_encode", "encode"), ("done_recorder", "recorder")]);
     assert!(!capture.sends_done);
 
     let perception = flow.plan_for_node("perception").unwrap();
@@ -155,12 +156,14 @@ fn each_process_has_its_part_of_the_plan() {
     assert!(!perception.sends_done && perception.remote_leaves.is_empty());
 
     let render = flow.plan_for_node("render").unwrap();
-    assert!(render.sends_done && node(&render, "render").leaf);
+    assert!(!render.sends_done && !node(&render, "render").leaf);
     assert_eq!(
         render.border_inputs.iter().map(|b| b.from.as_str()).collect::<Vec<_>>(),
-        ["capture/frames", "perception/smoothed_poses", "perception/tracks", "perception/motion", "capture/audio"]
+        ["capture/frames", "perception/smoothed_poses", "perception/tracks", "perception/motion"]
     );
     assert_eq!(node(&render, "render").inputs[1].producer, Producer::Border(1));
+    let encode = flow.plan_for_node("encode").unwrap();
+    assert!(encode.sends_done && node(&encode, "encode").leaf);
     assert_eq!(
         flow.plan_for_node("rendr").unwrap_err()[0].message,
         "there is no node `rendr` of ours; did you mean `render`?"
@@ -452,7 +455,7 @@ fn what_check_prints_fits_a_terminal_and_shows_the_other_form() {
         assert!(long.is_empty(), "{long:?}");
         assert!(printed.contains(other), "{printed}");
         assert!(printed.contains("  perception.pose, perception.reid, perception.tracker,"), "{printed}");
-        assert!(printed.contains("render and recorder are done with it"), "{printed}");
+        assert!(printed.contains("encode and recorder are done with it"), "{printed}");
     }
 }
 

@@ -8,6 +8,7 @@ mod audio;
 mod decode;
 pub mod device;
 pub mod encode;
+mod i420;
 mod images;
 mod info;
 pub mod jpeg;
@@ -18,6 +19,7 @@ mod scale;
 
 pub use audio::{RATES, Sound, SoundFormat};
 pub use decode::{DecodeOptions, Decoded, Decoder, Losses, Threads};
+pub use i420::to_i420;
 pub use images::{Image, Images, Picture};
 pub use info::MediaInfo;
 pub use resample::resample;

@@ -101,6 +101,8 @@ operators! {
     Move, NoKeys, Spec::operator("motion").required("poses", table::<Pose>()).output("motion", table::<Motion>());
     Render, NoKeys, Spec::operator("render").heavy().required("frames", PortType::Frame)
         .optional("poses", table::<Pose>()).optional("tracks", table::<Track>()).optional("motion", table::<Motion>())
+        .output("overlay", PortType::Frame);
+    Encode, NoKeys, Spec::operator("encode").heavy().required("frames", PortType::Frame)
         .optional("audio", table::<Audio>());
     Recorder, NoKeys, Spec::operator("recorder").heavy().any_inputs(PortType::Any);
     Commentary, NoKeys, Spec::operator("commentary").heavy().optional("tracks", table::<Track>())
@@ -174,6 +176,7 @@ pub fn registry() -> Registry {
         .operator::<Move>()
         .operator::<Two>()
         .operator::<Render>()
+        .operator::<Encode>()
         .operator::<Recorder>()
         .operator::<Commentary>()
         .operator::<Fuse>()

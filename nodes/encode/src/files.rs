@@ -8,28 +8,19 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use sideline_api::{Color, Error, Failure, OrFail, Result, StreamName, tables::Audio};
+use sideline_api::{Error, Failure, OrFail, Result, StreamName, tables::Audio};
 use sideline_media::{
     SoundFormat,
     encode::{self, EncodeOptions, Encoder},
 };
 
+use crate::writer::{Picture, Writer};
+
 /// Files that this process wrote: it does not write them a second time, whichever node asks, also after a restart.
 static WRITTEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// A picture to be written.
-#[derive(Clone, Copy)]
-pub struct Picture<'a> {
-    /// Packed I420.
-    pub i420: &'a [u8],
-    /// Width and height in pixels.
-    pub size: (u32, u32),
-    /// Meaning of the pixel values.
-    pub color: Color,
-}
-
-/// The open videos of one node.
-pub struct Videos {
+/// The open files of one node.
+pub struct Files {
     /// As configured, in the run folder.
     base: PathBuf,
     /// True for a file of the run folder, unless an earlier run left it there: what this run wrote is not overwritten.
@@ -41,7 +32,7 @@ pub struct Videos {
     open: Vec<(StreamName, Encoder)>,
 }
 
-impl Videos {
+impl Files {
     /// Takes the name of the first file.
     ///
     /// # Errors
@@ -56,96 +47,16 @@ impl Videos {
         }
         encode::available()?;
         let base = run_dir.join(output);
-        let mut videos = Self { base, keep: output.is_relative(), options, reserved: None, first: None, open: vec![] };
+        let mut files = Self { base, keep: output.is_relative(), options, reserved: None, first: None, open: vec![] };
         // Folders within the run folder are ours to make; elsewhere a missing one is more likely a slip of the pen.
-        if videos.keep
-            && let Some(folder) = videos.base.parent()
+        if files.keep
+            && let Some(folder) = files.base.parent()
         {
             std::fs::create_dir_all(folder).or_fail(Failure::Output, || format!("folder {}", folder.display()))?;
-            videos.keep = !of_earlier_run(&videos.base, run)?;
+            files.keep = !of_earlier_run(&files.base, run)?;
         }
-        videos.reserved = Some(videos.claim("")?);
-        Ok(videos)
-    }
-
-    /// True where a picture of this size ends the stream's file and begins another.
-    pub fn cuts(&self, stream: &str, size: (u32, u32)) -> bool {
-        self.open.iter().any(|(name, encoder)| **name == *stream && encoder.size() != size)
-    }
-
-    /// Writes a frame of a stream, and the sound since the frame before. Where the sound's format changes a new file begins,
-    /// as where the pictures' size does.
-    ///
-    /// # Errors
-    /// As [`Encoder::create`], [`Encoder::write`] and [`Encoder::write_sound`].
-    pub fn write(&mut self, stream: &StreamName, pts: i64, picture: Picture, sound: &[Audio]) -> Result<()> {
-        let Picture { i420, size, color } = picture;
-        let open = self.open.iter().position(|(name, _)| name == stream);
-        let heard = open.and_then(|i| self.open[i].1.sound());
-        // Frames without rows say nothing of the sound: there may be more.
-        let format = sound.last().map(|row| SoundFormat { rate: row.rate, channels: row.channels }).or(heard);
-        if let Some(i) = open
-            && (self.open[i].1.size() != size || format != heard)
-        {
-            // It was heard before this frame, so with the pictures of that file.
-            self.write_sound(stream, sound)?;
-            finish(self.open.swap_remove(i))?;
-        }
-        let at = match self.open.iter().position(|(name, _)| name == stream) {
-            Some(at) => at,
-            None => {
-                let first = &*self.first.get_or_insert_with(|| stream.clone()) == stream;
-                let path = match self.reserved.take_if(|_| first) {
-                    Some(path) => path,
-                    None if first => self.claim("")?,
-                    None => self.claim(&format!("-{}", file_name(stream)))?,
-                };
-                let options = EncodeOptions { color: Some(color), sound: format, ..self.options.clone() };
-                let encoder = Encoder::create(&path, size.0, size.1, options).inspect_err(|_| {
-                    // No frame is in it. Left there, a full disk would gather one such file for every restart.
-                    let _ = std::fs::remove_file(&path);
-                })?;
-                self.open.push((stream.clone(), encoder));
-                self.open.len() - 1
-            }
-        };
-        self.open[at].1.write(i420, pts)?;
-        self.write_sound(stream, sound)
-    }
-
-    /// Writes sound of a stream into its open file, as far as it is of the file's format.
-    ///
-    /// # Errors
-    /// As [`Encoder::write_sound`].
-    pub fn write_sound(&mut self, stream: &str, sound: &[Audio]) -> Result<()> {
-        let Some((_, encoder)) = self.open.iter_mut().find(|(name, _)| **name == *stream) else { return Ok(()) };
-        let format = encoder.sound();
-        let fits = |row: &&Audio| format == Some(SoundFormat { rate: row.rate, channels: row.channels });
-        sound.iter().filter(fits).try_for_each(|row| encoder.write_sound(row.start, &row.samples))
-    }
-
-    /// Ends the file of a stream, if it has one.
-    ///
-    /// # Errors
-    /// As [`Encoder::finish`].
-    pub fn end(&mut self, stream: &str) -> Result<()> {
-        match self.open.iter().position(|(name, _)| &**name == stream) {
-            Some(i) => finish(self.open.swap_remove(i)),
-            None => Ok(()),
-        }
-    }
-
-    /// Ends every file; each is tried, the first failure is told.
-    ///
-    /// # Errors
-    /// As [`Encoder::finish`].
-    pub fn close(&mut self) -> Result<()> {
-        let ends: Vec<Result<()>> = self.open.drain(..).map(finish).collect();
-        // A name that no frame was written under: an empty file would only puzzle.
-        if let Some(path) = self.reserved.take() {
-            let _ = std::fs::remove_file(path);
-        }
-        ends.into_iter().collect()
+        files.reserved = Some(files.claim("")?);
+        Ok(files)
     }
 
     /// Makes the file `NAME`+`suffix`, or with `-2`, `-3`, ... after it, where that must not be overwritten.
@@ -177,6 +88,70 @@ impl Videos {
             }
         }
         Err(Error::output(format!("{}: every number is taken", self.base.display())))
+    }
+}
+
+impl Writer for Files {
+    fn cuts(&self, stream: &str, size: (u32, u32)) -> bool {
+        self.open.iter().any(|(name, encoder)| **name == *stream && encoder.size() != size)
+    }
+
+    fn write(&mut self, stream: &StreamName, pts: i64, picture: Picture, sound: &[Audio]) -> Result<()> {
+        let Picture { planes, size, color } = picture;
+        let open = self.open.iter().position(|(name, _)| name == stream);
+        let heard = open.and_then(|i| self.open[i].1.sound());
+        // Frames without rows say nothing of the sound: there may be more.
+        let format = sound.last().map(|row| SoundFormat { rate: row.rate, channels: row.channels }).or(heard);
+        if let Some(i) = open
+            && (self.open[i].1.size() != size || format != heard)
+        {
+            // It was heard before this frame, so with the pictures of that file.
+            self.write_sound(stream, sound)?;
+            finish(self.open.swap_remove(i))?;
+        }
+        let at = match self.open.iter().position(|(name, _)| name == stream) {
+            Some(at) => at,
+            None => {
+                let first = &*self.first.get_or_insert_with(|| stream.clone()) == stream;
+                let path = match self.reserved.take_if(|_| first) {
+                    Some(path) => path,
+                    None if first => self.claim("")?,
+                    None => self.claim(&format!("-{}", file_name(stream)))?,
+                };
+                let options = EncodeOptions { color: Some(color), sound: format, ..self.options.clone() };
+                let encoder = Encoder::create(&path, size.0, size.1, options).inspect_err(|_| {
+                    // No frame is in it. Left there, a full disk would gather one such file for every restart.
+                    let _ = std::fs::remove_file(&path);
+                })?;
+                self.open.push((stream.clone(), encoder));
+                self.open.len() - 1
+            }
+        };
+        self.open[at].1.write_planes(planes, pts)?;
+        self.write_sound(stream, sound)
+    }
+
+    fn write_sound(&mut self, stream: &str, sound: &[Audio]) -> Result<()> {
+        let Some((_, encoder)) = self.open.iter_mut().find(|(name, _)| **name == *stream) else { return Ok(()) };
+        let format = encoder.sound();
+        let fits = |row: &&Audio| format == Some(SoundFormat { rate: row.rate, channels: row.channels });
+        sound.iter().filter(fits).try_for_each(|row| encoder.write_sound(row.start, &row.samples))
+    }
+
+    fn end(&mut self, stream: &str) -> Result<()> {
+        match self.open.iter().position(|(name, _)| &**name == stream) {
+            Some(i) => finish(self.open.swap_remove(i)),
+            None => Ok(()),
+        }
+    }
+
+    fn close(&mut self) -> Result<()> {
+        let ends: Vec<Result<()>> = self.open.drain(..).map(finish).collect();
+        // A name that no frame was written under: an empty file would only puzzle.
+        if let Some(path) = self.reserved.take() {
+            let _ = std::fs::remove_file(path);
+        }
+        ends.into_iter().collect()
     }
 }
 
@@ -214,11 +189,14 @@ fn file_name(stream: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sideline_api::Color;
+
     use super::*;
 
-    fn write(videos: &mut Videos, stream: &str, pts: i64) {
-        let picture = Picture { i420: &[128; 16 * 16 * 3 / 2], size: (16, 16), color: Color::assumed(16) };
-        videos.write(&stream.into(), pts, picture, &[]).unwrap();
+    fn write(files: &mut Files, stream: &str, pts: i64) {
+        let planes = [(&[128; 256][..], 16), (&[128; 64][..], 8), (&[128; 64][..], 8)];
+        let picture = Picture { planes, size: (16, 16), color: Color::assumed(16) };
+        files.write(&stream.into(), pts, picture, &[]).unwrap();
     }
 
     fn names(folder: &Path) -> Vec<String> {
@@ -232,16 +210,15 @@ mod tests {
     #[test]
     fn each_stream_has_its_file_and_the_first_the_plain_name() {
         let folder = tempfile::tempdir().unwrap();
-        let mut videos =
-            Videos::new("ring/fight.mp4".as_ref(), folder.path(), "run", EncodeOptions::default()).unwrap();
+        let mut files = Files::new("ring/fight.mp4".as_ref(), folder.path(), "run", EncodeOptions::default()).unwrap();
         for i in 0..3 {
-            write(&mut videos, "left", i);
-            write(&mut videos, "rtmp://a/b", i);
+            write(&mut files, "left", i);
+            write(&mut files, "rtmp://a/b", i);
         }
-        videos.end("left").unwrap();
-        videos.end("never seen").unwrap();
-        write(&mut videos, "2", 0);
-        videos.close().unwrap();
+        files.end("left").unwrap();
+        files.end("never seen").unwrap();
+        write(&mut files, "2", 0);
+        files.close().unwrap();
         let ring = folder.path().join("ring");
         assert_eq!(names(&ring), ["fight-2.mp4", "fight-rtmp___a_b.mp4", "fight.mp4"]);
         assert!(names(&ring).iter().all(|name| ring.join(name).metadata().unwrap().len() > 500));
@@ -250,9 +227,9 @@ mod tests {
     #[test]
     fn a_file_that_could_not_be_begun_is_taken_away() {
         let folder = tempfile::tempdir().unwrap();
-        let mut videos = Videos::new("x.mp4".as_ref(), folder.path(), "run", EncodeOptions::default()).unwrap();
-        let picture = Picture { i420: &[], size: (20_000, 4), color: Color::assumed(4) };
-        let error = videos.write(&"a".into(), 0, picture, &[]).unwrap_err();
+        let mut files = Files::new("x.mp4".as_ref(), folder.path(), "run", EncodeOptions::default()).unwrap();
+        let picture = Picture { planes: [(&[], 20_000); 3], size: (20_000, 4), color: Color::assumed(4) };
+        let error = files.write(&"a".into(), 0, picture, &[]).unwrap_err();
         assert!(error.failure == Failure::Output && error.message.contains("20000x4"), "{error}");
         assert!(names(folder.path()).is_empty());
     }
@@ -263,9 +240,9 @@ mod tests {
         let output = other.path().join("out.mp4");
         std::fs::write(&output, "of yesterday").unwrap();
         for _ in 0..2 {
-            let mut videos = Videos::new(&output, run.path(), "run", EncodeOptions::default()).unwrap();
-            write(&mut videos, "a", 0);
-            videos.close().unwrap();
+            let mut files = Files::new(&output, run.path(), "run", EncodeOptions::default()).unwrap();
+            write(&mut files, "a", 0);
+            files.close().unwrap();
         }
         assert_eq!(names(other.path()), ["out-2.mp4", "out.mp4"]);
         assert!(output.metadata().unwrap().len() > 500);

@@ -1,4 +1,4 @@
-//! Any decoded frame as packed I420 bytes that may be drawn on.
+//! Any decoded frame as packed I420 bytes.
 
 use sideline_api::{Encoding, Error, Frame, Matrix, Result};
 use yuv::{BufferStoreMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix};
@@ -54,7 +54,7 @@ pub fn to_i420(frame: &Frame, into: &mut Vec<u8>) -> Result<()> {
                 .map_err(|e| Error::other(format!("{} to i420: {e}", frame.encoding().name())))?;
         }
         Encoding::Jpeg => {
-            return Err(Error::input("a jpeg frame cannot be drawn on; let the source send decoded frames (i420)"));
+            return Err(Error::input("a jpeg frame is no picture yet; let the source send decoded frames (i420)"));
         }
     }
     Ok(())

@@ -1,15 +1,15 @@
-//! Speech in the sound of the video, and what is called out in its pictures, read back from what was written.
+//! Speech in the sound of the video, read back from what was written.
 
 use std::{f64::consts::TAU, path::Path, sync::Arc};
 
 use sideline_api::{
     Alignment, Body, Color, Encoding, Frame, Message, Mode, Payload, Runnable, Table, Values,
     config::Origin,
-    tables::{Audio, Commentary, Move, Track},
+    tables::Audio,
     testing::{Harness, Setup},
 };
+use sideline_encode::Encode;
 use sideline_media::{DecodeOptions, Decoder};
-use sideline_render::Render;
 
 const RATE: u32 = 48_000;
 const INTERVAL: i64 = 1_000_000_000 / 30;
@@ -22,21 +22,11 @@ fn grey(width: u32, height: u32) -> Frame {
     Frame::from_packed(width, height, Encoding::I420, Color::assumed(height), bytes).unwrap()
 }
 
-fn values(more: &[(&str, serde_json::Value)]) -> Values {
+fn encode(folder: &Path, inputs: &[(&'static str, Alignment)], mode: Mode) -> Harness<Encode> {
     let mut values = Values::new();
     values.set("preset", "ultrafast", Origin::CommandLine);
-    more.iter().for_each(|(key, value)| values.set(*key, value.clone(), Origin::CommandLine));
-    values
-}
-
-fn render(
-    folder: &Path,
-    inputs: &[(&'static str, Alignment)],
-    mode: Mode,
-    more: &[(&str, serde_json::Value)],
-) -> Harness<Render> {
     let setup = Setup { mode, run_dir: folder.into(), inputs: Some(inputs.to_vec()), ..Setup::default() };
-    Harness::with(values(more), setup).unwrap()
+    Harness::with(values, setup).unwrap()
 }
 
 fn tone(hertz: f64, rate: u32, from: u64, samples: u64, level: f64) -> Vec<f32> {
@@ -104,15 +94,15 @@ fn decibels(ratio: f64) -> f64 {
 fn the_clip_is_quieter_while_somebody_speaks_at_his_time() {
     let folder = tempfile::tempdir().unwrap();
     let inputs = ["frames", "audio", "speech"].map(|name| (name, Alignment::Source(0)));
-    let mut render = render(folder.path(), &inputs, Mode::Complete, &[]);
+    let mut encode = encode(folder.path(), &inputs, Mode::Complete);
     for frame in 0..150 {
-        render.push_frame("frames", grey(64, 48)).unwrap();
-        render.push("audio", &clip(frame)).unwrap();
+        encode.push_frame("frames", grey(64, 48)).unwrap();
+        encode.push("audio", &clip(frame)).unwrap();
         let said = if frame == 60 { vec![sentence(2.0, 1.0)] } else { vec![] };
-        render.push("speech", &said).unwrap();
+        encode.push("speech", &said).unwrap();
     }
-    render.end().unwrap();
-    render.close().unwrap();
+    encode.end().unwrap();
+    encode.close().unwrap();
     let sound = heard(&folder.path().join("overlay.mp4"));
     let (begin, end) = spoken(&sound);
     assert!((begin - 2.0).abs() < 1.0 / 30.0 && (end - 3.0).abs() < 1.0 / 30.0, "{begin} s to {end} s");
@@ -133,19 +123,19 @@ fn the_clip_is_quieter_while_somebody_speaks_at_his_time() {
 fn a_clip_without_sound_has_the_speech_alone_also_behind_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let inputs = ["frames", "audio", "speech"].map(|name| (name, Alignment::Source(0)));
-    let mut render = render(folder.path(), &inputs, Mode::Complete, &[]);
+    let mut encode = encode(folder.path(), &inputs, Mode::Complete);
     for _ in 0..60 {
-        render.push_frame("frames", grey(64, 48)).unwrap();
-        render.push::<Audio>("audio", &[]).unwrap();
-        render.push::<Audio>("speech", &[]).unwrap();
+        encode.push_frame("frames", grey(64, 48)).unwrap();
+        encode.push::<Audio>("audio", &[]).unwrap();
+        encode.push::<Audio>("speech", &[]).unwrap();
     }
     // The closing message: begun before the end, and heard behind it.
     let rows = Audio::encode(&[sentence(1.8, 0.7)]);
-    render.push_at("speech", 60, Body::Data(Payload::Table(Arc::new(rows)))).unwrap();
+    encode.push_at("speech", 60, Body::Data(Payload::Table(Arc::new(rows)))).unwrap();
     for input in ["frames", "audio", "speech"] {
-        render.push_at(input, 60, Body::End).unwrap();
+        encode.push_at(input, 60, Body::End).unwrap();
     }
-    render.close().unwrap();
+    encode.close().unwrap();
     let sound = heard(&folder.path().join("overlay.mp4"));
     let (begin, end) = spoken(&sound);
     assert!((begin - 1.8).abs() < 1.0 / 30.0 && (end - 2.5).abs() < 1.0 / 30.0, "{begin} s to {end} s");
@@ -160,22 +150,22 @@ fn speech_that_comes_late_over_a_side_input_still_begins_at_its_time_or_as_soon_
             ("audio", Alignment::Source(0)),
             ("speech", Alignment::Side { queue: 10 }),
         ];
-        let mut render = render(folder.path(), &inputs, Mode::Live, &[]);
+        let mut encode = encode(folder.path(), &inputs, Mode::Live);
         for frame in 0..120 {
             // It is meant for 1 s.
             if frame == 30 + (known * 30.0) as u64 {
                 let rows = Audio::encode(&[sentence(1.0, 0.5)]);
                 let message =
-                    Message { header: render.header(30), n: 0, body: Body::Data(Payload::Table(Arc::new(rows))) };
-                render.driver_mut().accept(2, message, std::time::Instant::now(), &mut Nobody).unwrap();
+                    Message { header: encode.header(30), n: 0, body: Body::Data(Payload::Table(Arc::new(rows))) };
+                encode.driver_mut().accept(2, message, std::time::Instant::now(), &mut Nobody).unwrap();
             }
-            render.push_frame("frames", grey(64, 48)).unwrap();
-            render.push("audio", &clip(frame)).unwrap();
+            encode.push_frame("frames", grey(64, 48)).unwrap();
+            encode.push("audio", &clip(frame)).unwrap();
         }
         for input in ["frames", "audio"] {
-            render.push_at(input, 120, Body::End).unwrap();
+            encode.push_at(input, 120, Body::End).unwrap();
         }
-        render.close().unwrap();
+        encode.close().unwrap();
         let (begin, end) = spoken(&heard(&folder.path().join("overlay.mp4")));
         assert!((begin - want).abs() < 0.05 && (end - begin - 0.5).abs() < 0.03, "{known}: {begin} s to {end} s");
     }
@@ -193,111 +183,20 @@ impl sideline_api::driver::Outlet for Nobody {
 fn where_a_new_file_begins_all_that_was_heard_is_in_the_old_one_and_a_word_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let inputs = ["frames", "audio", "speech"].map(|name| (name, Alignment::Source(0)));
-    let mut render = render(folder.path(), &inputs, Mode::Complete, &[]);
+    let mut encode = encode(folder.path(), &inputs, Mode::Complete);
     for frame in 0..90 {
         let width = if frame < 45 { 64 } else { 32 };
-        render.push_frame("frames", grey(width, 48)).unwrap();
-        render.push("audio", &clip(frame)).unwrap();
+        encode.push_frame("frames", grey(width, 48)).unwrap();
+        encode.push("audio", &clip(frame)).unwrap();
         let said = if frame == 30 { vec![sentence(1.0, 1.0)] } else { vec![] };
-        render.push("speech", &said).unwrap();
+        encode.push("speech", &said).unwrap();
     }
-    render.end().unwrap();
-    render.close().unwrap();
+    encode.end().unwrap();
+    encode.close().unwrap();
     let first = heard(&folder.path().join("overlay.mp4"));
     let (begin, end) = spoken(&first);
     assert!((begin - 1.0).abs() < 0.04 && (end - 1.5).abs() < 0.04, "{begin} s to {end} s");
     let second = heard(&folder.path().join("overlay-2.mp4"));
     let (_, end) = spoken(&second);
     assert!((end - 0.5).abs() < 0.04, "{end} s");
-}
-
-fn track() -> Track {
-    let fighter = "fighter_1".into();
-    Track {
-        track: 1,
-        fighter,
-        state: "tracked".into(),
-        x1: 250.0,
-        y1: 150.0,
-        x2: 390.0,
-        y2: 330.0,
-        score: 0.9,
-        class: 0,
-        age: 9,
-    }
-}
-
-fn jab() -> Move {
-    Move {
-        id: "x".into(),
-        track: 1,
-        fighter: "fighter_1".into(),
-        label: "front_kick".into(),
-        start: 0,
-        peak: 1,
-        end: 2,
-        limb: "left_foot".into(),
-        confidence: 0.87,
-        speed: 9.0,
-        labels: String::new(),
-        probabilities: vec![],
-        models: String::new(),
-        weights: vec![],
-    }
-}
-
-fn said() -> Commentary {
-    Commentary {
-        text: "Red lands a front kick, and that is a sentence long enough for two lines of this picture.".into(),
-        fighter: "fighter_1".into(),
-        move_id: "x".into(),
-        at: 1,
-        excitement: "high".into(),
-    }
-}
-
-/// Frames in which pixels of a part of the picture are drawn on, of 150; the move and the sentence come with frame 30.
-fn drawn(more: &[(&str, serde_json::Value)], part: [usize; 4]) -> Vec<u64> {
-    let folder = tempfile::tempdir().unwrap();
-    let inputs = ["frames", "tracks", "moves", "commentary"].map(|name| (name, Alignment::Source(0)));
-    let off = ["boxes", "labels", "stats"].map(|key| (key, false.into()));
-    let more: Vec<(&str, serde_json::Value)> = off.into_iter().chain(more.iter().cloned()).collect();
-    let mut render = render(folder.path(), &inputs, Mode::Complete, &more);
-    let mut frames = vec![];
-    for frame in 0..150 {
-        render.push_frame("frames", grey(640, 360)).unwrap();
-        render.push("tracks", &[track()]).unwrap();
-        let (moves, sentences) = if frame == 30 { (vec![jab()], vec![said()]) } else { (vec![], vec![]) };
-        render.push("moves", &moves).unwrap();
-        render.push("commentary", &sentences).unwrap();
-        let shown = render.expect_frame("overlay");
-        let (luma, stride) = shown.plane(0);
-        let [x1, y1, x2, y2] = part;
-        if (y1..y2).any(|y| luma[y * stride + x1..y * stride + x2].iter().any(|pixel| *pixel != 128)) {
-            frames.push(frame);
-        }
-    }
-    render.end().unwrap();
-    render.close().unwrap();
-    frames
-}
-
-/// Above the track's box, and where captions stand.
-const ABOVE: [usize; 4] = [200, 100, 440, 150];
-const BELOW: [usize; 4] = [20, 270, 620, 350];
-
-#[test]
-fn a_move_stands_at_its_fighter_for_a_second_and_the_sentence_below() {
-    let frames = drawn(&[], ABOVE);
-    assert_eq!((frames.first(), frames.len()), (Some(&30), 31), "{frames:?}");
-    let frames = drawn(&[], BELOW);
-    // 1.5 s, and 50 ms for each of 91 letters: beyond the last frame.
-    assert_eq!((frames.first(), frames.last()), (Some(&30), Some(&149)), "{frames:?}");
-}
-
-#[test]
-fn moves_and_captions_can_be_switched_off() {
-    assert!(drawn(&[("moves", false.into())], ABOVE).is_empty());
-    assert!(drawn(&[("captions", false.into())], BELOW).is_empty());
-    assert!(!drawn(&[("captions", false.into())], ABOVE).is_empty());
 }

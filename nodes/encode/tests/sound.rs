@@ -1,4 +1,4 @@
-//! The sound that render puts beside its pictures, read back with the decoder.
+//! The sound that encode puts beside its pictures, read back with the decoder.
 
 use std::path::Path;
 
@@ -7,8 +7,8 @@ use sideline_api::{
     tables::Audio,
     testing::{Harness, Setup},
 };
+use sideline_encode::Encode;
 use sideline_media::{DecodeOptions, Decoder};
-use sideline_render::Render;
 
 const RATE: u32 = 48_000;
 const INTERVAL: i64 = 1_000_000_000 / 30;
@@ -18,7 +18,7 @@ fn grey(width: u32, height: u32) -> Frame {
     Frame::from_packed(width, height, Encoding::I420, Color::assumed(height), bytes).unwrap()
 }
 
-fn render(folder: &Path, setup: Setup) -> Harness<Render> {
+fn encode(folder: &Path, setup: Setup) -> Harness<Encode> {
     let inputs = ["frames", "audio"].map(|name| (name, Alignment::Source(0))).to_vec();
     let mut values = Values::new();
     values.set("preset", "ultrafast", sideline_api::config::Origin::CommandLine);
@@ -64,18 +64,18 @@ fn near(found: &[f64], want: &[f64]) -> bool {
 #[test]
 fn sound_is_in_the_video_at_its_time_to_the_very_end() {
     let folder = tempfile::tempdir().unwrap();
-    let mut render = render(folder.path(), Setup::default());
+    let mut encode = encode(folder.path(), Setup::default());
     for frame in 0..75 {
-        render.push_frame("frames", grey(64, 48)).unwrap();
-        render.push("audio", &sound(frame)).unwrap();
+        encode.push_frame("frames", grey(64, 48)).unwrap();
+        encode.push("audio", &sound(frame)).unwrap();
     }
     // Behind the last frame, as the source's closing message.
     let rest = Audio { start: 74 * INTERVAL, rate: RATE, channels: 1, samples: vec![0.0; RATE as usize / 2] };
-    render.push_at("audio", 75, Body::Data(Payload::Table(std::sync::Arc::new(Audio::encode(&[rest]))))).unwrap();
+    encode.push_at("audio", 75, Body::Data(Payload::Table(std::sync::Arc::new(Audio::encode(&[rest]))))).unwrap();
     for input in ["frames", "audio"] {
-        render.push_at(input, 75, Body::End).unwrap();
+        encode.push_at(input, 75, Body::End).unwrap();
     }
-    render.close().unwrap();
+    encode.close().unwrap();
     let (length, beeps) = heard(&folder.path().join("overlay.mp4")).unwrap();
     assert!((length - (74.0 / 30.0 + 0.5)).abs() < 0.025, "{length} s");
     assert!(near(&beeps, &[0.0, 1.0, 2.0]), "{beeps:?}");
@@ -85,16 +85,16 @@ fn sound_is_in_the_video_at_its_time_to_the_very_end() {
 fn frames_that_are_skipped_or_left_out_by_a_stride_do_not_move_or_tear_it() {
     for stride in [1, 4] {
         let folder = tempfile::tempdir().unwrap();
-        let mut render = render(folder.path(), Setup { stride, ..Setup::default() });
+        let mut encode = encode(folder.path(), Setup { stride, ..Setup::default() });
         for frame in 0..75 {
             match frame % 7 {
-                3 | 4 => render.skip("frames", Reason::Damaged).unwrap(),
-                _ => render.push_frame("frames", grey(64, 48)).unwrap(),
+                3 | 4 => encode.skip("frames", Reason::Damaged).unwrap(),
+                _ => encode.push_frame("frames", grey(64, 48)).unwrap(),
             }
-            render.push("audio", &sound(frame)).unwrap();
+            encode.push("audio", &sound(frame)).unwrap();
         }
-        render.end().unwrap();
-        render.close().unwrap();
+        encode.end().unwrap();
+        encode.close().unwrap();
         let (length, beeps) = heard(&folder.path().join("overlay.mp4")).unwrap();
         assert!((length - 74.0 / 30.0).abs() < 0.025, "stride {stride}: {length} s");
         assert!(near(&beeps, &[0.0, 1.0, 2.0]), "stride {stride}: {beeps:?}");
@@ -104,29 +104,29 @@ fn frames_that_are_skipped_or_left_out_by_a_stride_do_not_move_or_tear_it() {
 #[test]
 fn a_silent_stream_gives_a_file_without_sound() {
     let folder = tempfile::tempdir().unwrap();
-    let mut render = render(folder.path(), Setup::default());
+    let mut encode = encode(folder.path(), Setup::default());
     for _ in 0..5 {
-        render.push_frame("frames", grey(64, 48)).unwrap();
-        render.push::<Audio>("audio", &[]).unwrap();
+        encode.push_frame("frames", grey(64, 48)).unwrap();
+        encode.push::<Audio>("audio", &[]).unwrap();
     }
-    render.end().unwrap();
-    render.close().unwrap();
+    encode.end().unwrap();
+    encode.close().unwrap();
     assert_eq!(heard(&folder.path().join("overlay.mp4")), None);
 }
 
 #[test]
 fn another_size_of_the_pictures_or_another_sound_begins_another_file_and_the_sound_is_split_there() {
     let folder = tempfile::tempdir().unwrap();
-    let mut render = render(folder.path(), Setup::default());
+    let mut encode = encode(folder.path(), Setup::default());
     for frame in 0..90 {
         let (width, height) = if frame < 40 { (64, 48) } else { (32, 48) };
-        render.push_frame("frames", grey(width, height)).unwrap();
+        encode.push_frame("frames", grey(width, height)).unwrap();
         let rate = if frame > 70 { 24_000 } else { RATE };
         let rows: Vec<Audio> = sound(frame).into_iter().map(|row| Audio { rate, ..row }).collect();
-        render.push("audio", &rows).unwrap();
+        encode.push("audio", &rows).unwrap();
     }
-    render.end().unwrap();
-    render.close().unwrap();
+    encode.end().unwrap();
+    encode.close().unwrap();
     let file = |name: &str| heard(&folder.path().join(name)).unwrap();
     let (first, beeps) = file("overlay.mp4");
     assert!((first - 40.0 / 30.0).abs() < 0.025 && near(&beeps, &[0.0, 1.0]), "{first} s, {beeps:?}");
@@ -141,18 +141,18 @@ fn another_size_of_the_pictures_or_another_sound_begins_another_file_and_the_sou
 fn after_a_restart_the_sound_goes_on_in_the_new_file() {
     let folder = tempfile::tempdir().unwrap();
     let setup = Setup { mode: Mode::Live, on_error: OnError::Restart, ..Setup::default() };
-    let mut render = render(folder.path(), setup);
+    let mut encode = encode(folder.path(), setup);
     for frame in 0..60 {
         let picture = match frame {
-            // Nobody can draw on this: an error, after which the driver makes the operator anew.
+            // Nobody can encode this: an error, after which the driver makes the operator anew.
             20 => Frame::from_packed(8, 8, Encoding::Jpeg, Color::assumed(8), vec![0u8; 9]).unwrap(),
             _ => grey(64, 48),
         };
-        render.push_frame("frames", picture).unwrap();
-        render.push("audio", &sound(frame)).unwrap();
+        encode.push_frame("frames", picture).unwrap();
+        encode.push("audio", &sound(frame)).unwrap();
     }
-    render.end().unwrap();
-    render.close().unwrap();
+    encode.end().unwrap();
+    encode.close().unwrap();
     let (_, beeps) = heard(&folder.path().join("overlay-2.mp4")).unwrap();
     assert!(near(&beeps, &[1.0 - 21.0 / 30.0]), "{beeps:?}");
 }

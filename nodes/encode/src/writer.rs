@@ -1,0 +1,55 @@
+//! Where a video goes: what can be done with such a place, and which one the key `output` names.
+
+use sideline_api::{Color, Resources, Result, StreamName, tables::Audio};
+use sideline_media::encode::EncodeOptions;
+
+use crate::files::Files;
+
+/// A picture to be written.
+#[derive(Clone, Copy)]
+pub struct Picture<'a> {
+    /// Y, U and V, each with the distance between its rows in bytes.
+    pub planes: [(&'a [u8], usize); 3],
+    /// Width and height in pixels.
+    pub size: (u32, u32),
+    /// Meaning of the pixel values.
+    pub color: Color,
+}
+
+/// Takes the pictures and the sound of any number of streams.
+pub trait Writer: Send {
+    /// True where a picture of this size ends what was written of the stream, and begins anew.
+    fn cuts(&self, stream: &str, size: (u32, u32)) -> bool;
+
+    /// Writes a picture of a stream, to be shown at `pts` nanoseconds, and the sound since the picture before.
+    ///
+    /// # Errors
+    /// `Output` when it cannot be written there; `Other` when time goes back.
+    fn write(&mut self, stream: &StreamName, pts: i64, picture: Picture, sound: &[Audio]) -> Result<()>;
+
+    /// Writes sound of a stream that a picture of it was written of before; of another one it is nobody's.
+    ///
+    /// # Errors
+    /// `Output` when it cannot be written there.
+    fn write_sound(&mut self, stream: &str, sound: &[Audio]) -> Result<()>;
+
+    /// Ends what was written of a stream, if there is anything.
+    ///
+    /// # Errors
+    /// `Output` when the rest cannot be written.
+    fn end(&mut self, stream: &str) -> Result<()>;
+
+    /// Ends every stream; each is tried, the first failure is told.
+    ///
+    /// # Errors
+    /// `Output` when the rest cannot be written.
+    fn close(&mut self) -> Result<()>;
+}
+
+/// Opens the place that the key `output` names.
+///
+/// # Errors
+/// `Config` for what cannot be written; `Output` when it cannot be written to, or H.264 cannot be encoded here.
+pub fn open(output: &str, resources: &Resources, options: EncodeOptions) -> Result<Box<dyn Writer>> {
+    Ok(Box::new(Files::new(output.as_ref(), &resources.run_dir, &resources.run, options)?))
+}
