@@ -101,6 +101,26 @@ class OtherOperators(unittest.TestCase):
             graph = graph_of("CONCATENATION", [a, b], joined.shape, {"axis": axis, "activation": "NONE"})
             np.testing.assert_array_equal(run(graph, in_0=random(*a), in_1=random(*b)), joined)
 
+    def test_products_with_images_vectors_and_numbers(self):
+        image = random(1, 2, 3, 4)
+        for other in (random(1, 1, 1, 4), random(4), np.float32(0.5).reshape(())):
+            graph = graph_of("MUL", [image.shape, np.asarray(other)], image.shape, {"activation": "RELU6"})
+            np.testing.assert_allclose(run(graph, in_0=image), np.clip(image * other, 0, 6), atol=1e-6)
+
+    def test_mean_over_rows_and_columns(self):
+        image = random(1, 5, 3, 4)
+        graph = graph_of("MEAN", [image.shape], (1, 1, 1, 4), {})
+        np.testing.assert_allclose(run(graph, in_0=image), image.mean(axis=(1, 2), keepdims=True), atol=1e-6)
+
+    def test_what_is_done_to_each_element(self):
+        image = 5 * random(1, 2, 3, 4)
+        for kind, expected in (
+            ("RELU", np.maximum(image, 0)),
+            ("RELU6", np.clip(image, 0, 6)),
+            ("HARD_SWISH", image * np.clip(image + 3, 0, 6) / 6),
+        ):
+            np.testing.assert_allclose(run(graph_of(kind, [image.shape], image.shape, {}), in_0=image), expected, atol=1e-5)
+
     def test_pad_of_rows_columns_and_channels(self):
         amounts = np.array([[0, 0], [1, 2], [0, 3], [0, 4]], np.int32)
         image = random(1, 2, 3, 4)
@@ -262,6 +282,43 @@ class TensorFlowJs(unittest.TestCase):
         np.testing.assert_allclose(raw, expected, atol=1e-5)
         # Enlarged twice, the first sample lies a quarter before the first pixel's middle: that pixel itself.
         np.testing.assert_allclose(score[:, 0, 0], 1 / (1 + np.exp(-expected[:, 0, 0])), atol=1e-5)
+
+    def test_mean_concatenation_and_hard_swish_are_read(self):
+        sixth, three = np.float16(1 / 6).reshape(()), np.float32(3).reshape(())
+
+        def swished(nodes):
+            """In place of the sigmoid: a hard swish, beside its mean, one after the other along the channels."""
+            constants = [{"name": name, "op": "Const"} for name in ("sixth", "three", "axes", "axis")]
+            return [node for node in nodes if node["name"] != "sigmoid"] + constants + [
+                {"name": "part", "op": "Mul", "input": ["sixth", "up"]},
+                {"name": "shifted", "op": "Add", "input": ["up", "three"]},
+                {"name": "clipped", "op": "Relu6", "input": ["shifted"]},
+                {"name": "swish", "op": "Mul", "input": ["part", "clipped"]},
+                {"name": "mean", "op": "Mean", "input": ["swish", "axes"], "attr": {"keep_dims": {"b": True}}},
+                {"name": "scaled", "op": "Mul", "input": ["swish", "mean"]},
+                {"name": "joined", "op": "ConcatV2", "input": ["swish", "scaled", "axis"]},
+                {"name": "sigmoid", "op": "Identity", "input": ["joined"]},
+            ]
+
+        with tempfile.TemporaryDirectory() as temporary:
+            path = self.model(Path(temporary), swished)
+            content = json.loads(path.read_text())
+            more = {"sixth": sixth, "three": three, "axes": np.array([1, 2], np.int32), "axis": np.array(3, np.int32)}
+            weights = content["weightsManifest"][0]["weights"]
+            for name, value in more.items():
+                packed = {"quantization": {"dtype": "float16"}} if value.dtype == np.float16 else {}
+                weights.append({"name": name, "shape": list(value.shape), "dtype": "int32" if value.dtype == np.int32 else "float32"} | packed)
+            with open(path.parent / "w.bin", "ab") as file:
+                file.write(b"".join(value.tobytes() for value in more.values()))
+            path.write_text(json.dumps(content))
+            graph = tfjs_graph.read_graph(path, self.BEGIN, {"all": "sigmoid", "raw": "up"})
+        self.assertIn("HARD_SWISH", [operator.kind for operator in graph.operators])
+        model = convert(graph, batch=True)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        joined, raw = session.run(["all", "raw"], {"image": 3 * random(2, 4, 4, 2)})
+        expected = raw * np.clip(raw + 3, 0, 6) / 6
+        scaled = expected * expected.mean(axis=(1, 2), keepdims=True)
+        np.testing.assert_allclose(joined, np.concatenate([expected, scaled], axis=3), atol=1e-4)
 
     def test_what_is_not_supported_or_not_there_is_named(self):
         def softmax(nodes):

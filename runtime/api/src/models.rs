@@ -37,6 +37,12 @@ pub struct ModelEntry {
     /// Licence of the weights.
     #[serde(default)]
     pub licence: String,
+    /// Of a detector: which decoder of the operator `detect` reads what it gives; else empty.
+    #[serde(default)]
+    pub decoder: String,
+    /// Of a detector: what its classes are called, in their order, or the one word `coco` or `coco91`; else empty.
+    #[serde(default)]
+    pub labels: Vec<String>,
 }
 
 impl ModelEntry {

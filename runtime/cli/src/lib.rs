@@ -51,6 +51,7 @@ pub fn registry() -> Registry {
     #[cfg(feature = "onnx")]
     let registry = registry
         .operator::<sideline_pose::Pose>()
+        .operator::<sideline_detect::Detect>()
         .operator::<sideline_reid::Reid>()
         .operator::<sideline_sequence::Sequence>();
     registry

@@ -1,0 +1,68 @@
+//! What `sideline bench detect` measures: a look at a 1080p frame beside the bare runs of the model in it.
+
+use sideline_api::{Color, Encoding, Frame, Matrix, Resources, Result};
+
+use crate::{
+    config::{DetectConfig, Grid},
+    decode::Wanted,
+    model::Model,
+    tiles::{View, merge, tiles},
+};
+
+/// A 1920 x 1080 picture (I420, BT.709, video range) of slopes and grain: a model takes as long for it as for a match.
+///
+/// # Errors
+/// None that is known: the picture is as large as it says.
+pub fn picture() -> Result<Frame> {
+    let (width, height) = (1920, 1080);
+    let slope = |at: usize| (at % 400).abs_diff(200) / 2;
+    let value = |i: usize| (40 + slope(i % width) + slope(i / width) / 2 + (i * i) % 11) as u8;
+    let bytes: Vec<u8> = (0..width * height * 3 / 2).map(value).collect();
+    let color = Color { matrix: Matrix::Bt709, full_range: false };
+    Frame::from_packed(width as u32, height as u32, Encoding::I420, color, bytes)
+}
+
+/// A detector and the frame it looks at.
+pub struct Looks {
+    model: Model,
+    config: DetectConfig,
+    frame: Frame,
+}
+
+impl Looks {
+    /// Loads the model of a configuration.
+    ///
+    /// # Errors
+    /// When it is missing, broken or another model.
+    pub fn new(config: DetectConfig, resources: &Resources) -> Result<Self> {
+        Ok(Self { model: Model::load(&config, resources)?, config, frame: picture()? })
+    }
+
+    /// Where the model runs: `cpu`, `cuda` or `tensorrt`.
+    pub fn device(&self) -> &'static str {
+        self.model.device()
+    }
+
+    /// The model alone, once.
+    ///
+    /// # Errors
+    /// When the run fails.
+    pub fn bare(&mut self) -> Result<()> {
+        self.model.bare()
+    }
+
+    /// From planes to rows; how many there are.
+    ///
+    /// # Errors
+    /// When a run fails.
+    pub fn look(&mut self, grid: Grid) -> Result<usize> {
+        let picture = (self.frame.width() as f32, self.frame.height() as f32);
+        let (size, squeeze) = (self.model.kind().size, self.model.squeezes());
+        let parts = tiles(grid, self.config.overlap, picture.0, picture.1);
+        let views: Vec<View> = parts.into_iter().map(|tile| View::new(tile, size, squeeze, picture)).collect();
+        let all = vec![true; self.model.kind().classes];
+        let wanted = Wanted { least: self.config.confidence, classes: &all };
+        let pieces = self.model.look(&self.frame, &views, self.config.batch as usize, &wanted)?;
+        Ok(merge(pieces, self.config.nms).len())
+    }
+}

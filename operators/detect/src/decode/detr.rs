@@ -1,0 +1,69 @@
+//! DETR's heirs whose classes are told apart by sigmoids (Deformable DETR, Zhu et al. 2021, section 4; RF-DETR): a box and
+//! logits for each query, and nothing to suppress.
+
+use super::{Found, Misfit, Output, Wanted, part, shapes, sigmoid, surest};
+
+/// The two outputs: which is which.
+pub(super) struct Heads {
+    boxes: usize,
+    logits: usize,
+    pub(super) classes: usize,
+}
+
+/// Boxes [N, queries, 4] and logits [N, queries, classes], in either order.
+pub(super) fn outputs(shapes: &[&[i64]]) -> Result<Heads, Misfit> {
+    let &[&[_, queries, first], &[_, other, second]] = shapes else {
+        return Err("are not two of three dimensions".into());
+    };
+    if queries != other {
+        return Err(format!("have {queries} and {other} queries"));
+    }
+    match (first, second) {
+        (4, _) => Ok(Heads { boxes: 0, logits: 1, classes: second as usize }),
+        (_, 4) => Ok(Heads { boxes: 1, logits: 0, classes: first as usize }),
+        _ => Err("have none with 4 values a query".into()),
+    }
+}
+
+/// Boxes are middle and size, 0 to 1 of the picture.
+pub(super) fn decode(
+    given: &[Output],
+    picture: usize,
+    (width, height): (usize, usize),
+    wanted: &Wanted,
+) -> Result<Vec<Found>, Misfit> {
+    let heads = outputs(&shapes(given))?;
+    let boxes = part(&given[heads.boxes], picture).chunks_exact(4);
+    let logits = part(&given[heads.logits], picture).chunks_exact(heads.classes.max(1));
+    let (width, height) = (width as f32, height as f32);
+    let found = boxes.zip(logits).filter_map(|(place, logits)| {
+        let (class, logit) = surest(logits.iter().copied())?;
+        let score = sigmoid(logit);
+        (score >= wanted.least && wanted.classes.get(class) == Some(&true)).then(|| {
+            let (x, y, across, down) = (place[0], place[1], place[2] / 2.0, place[3] / 2.0);
+            let corners = [(x - across) * width, (y - down) * height, (x + across) * width, (y + down) * height];
+            Found { corners, score, class: class as u16 }
+        })
+    });
+    Ok(found.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_become_boxes() {
+        let boxes = [0.5, 0.25, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1];
+        let logits = [-4.0, 0.0, -3.0, -2.0, -2.0, -2.0];
+        let (b, l) = ([1, 2, 4], [1, 2, 3]);
+        let given =
+            [Output { name: "labels", shape: &l, values: &logits }, Output { name: "dets", shape: &b, values: &boxes }];
+        let found = decode(&given, 0, (100, 200), &Wanted { least: 0.25, classes: &[true; 3] }).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].score, found[0].class), (0.5, 1));
+        for (has, want) in found[0].corners.iter().zip([40.0, 40.0, 60.0, 60.0]) {
+            assert!((has - want).abs() < 1e-4, "{found:?}");
+        }
+    }
+}
