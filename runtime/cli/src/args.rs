@@ -285,6 +285,11 @@ pub enum Eval {
     /// models, fusion. A window is judged every half second. Sets are staged (people were asked to show a move), synthetic
     /// or real; what a model was trained on is said beside its figures.
     Moves(EvalMoves),
+    /// Football on matches in which everything is known: the ball, and the camera that follows it.
+    ///
+    /// Reads SoccerTrack's CSV files. Boxes in are the true ones with seeded noise: 30 % of the ball's are missing, alone and
+    /// in bursts, it trembles, and false balls flicker or stay, most of them at players' feet.
+    Football(EvalFootball),
     /// The smoothing of joints: jitter at rest and lag in strikes of known course, beside other filters.
     Smoothing {
         /// A run whose poses were recorded with `perception.smooth.enabled=false`: their jitter before and after.
@@ -317,6 +322,29 @@ pub struct EvalTracker {
     pub seed: u64,
     /// Set a number of the noise: miss (0.02), hidden_miss (0.8), fades a second (0.1), fade_seconds (0.3), jitter (0.04
     /// of the box), score (0.08), flickers a frame (0.3), ghosts a second (0.1), ghost_seconds (1.5), suppression (IoU 0.7).
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub noise: Vec<String>,
+}
+
+/// Options of `eval football`.
+#[derive(Debug, Args)]
+pub struct EvalFootball {
+    /// A folder of SoccerTrack's CSV files, or one of them: boxes (bb_left, ...), and places in metres (x, y).
+    pub dir: PathBuf,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Which noise: the same seed makes the same boxes, everywhere.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Draw the noise so many times, with this seed and the following, and judge all of them together.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub rounds: u64,
+    /// Set a key of an operator: `ball.gate=4`.
+    #[arg(long = "set", value_name = "OPERATOR.KEY=VALUE", value_parser = setting)]
+    pub set: Vec<Setting>,
+    /// Set a number of the ball's noise: miss (0.3), bursts (0.5 of the misses), burst_seconds (0.15), jitter (0.15 of the
+    /// ball), score (0.5), false_score (0.35), flickers a frame (0.5), ghosts a second (0.3), ghost_seconds (1.5).
     #[arg(long, value_name = "KEY=VALUE")]
     pub noise: Vec<String>,
 }

@@ -35,6 +35,7 @@ pub fn registry() -> Registry {
         .operator::<sideline_counter::Counter>()
         .operator::<sideline_rehearse::Rehearse>()
         .operator::<sideline_tracker::Tracker>()
+        .operator::<sideline_ball::BallOperator>()
         .operator::<sideline_smooth::Smooth>()
         .operator::<sideline_motion::MotionOperator>()
         .operator::<sideline_interaction::InteractionOperator>()
@@ -105,6 +106,7 @@ fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
         Command::Models { command } => commands::models(command),
         Command::Eval { command: Eval::Tracker(options) } => eval::tracker(options),
         Command::Eval { command: Eval::Moves(options) } => eval::moves::run(options, registry),
+        Command::Eval { command: Eval::Football(options) } => eval::football::run(options, registry),
         Command::Eval { command: Eval::Smoothing { run, json, set } } => {
             eval::smoothing::run(run.as_deref(), *json, set)
         }

@@ -6,6 +6,7 @@
 //! are percentages; counts of several sequences are pooled before a ratio is taken, as the official tools do.
 //!
 //! [`moves`] reads recordings of people whose moves are known, [`bout`] makes fights in which every move is known.
+//! [`football`] reads matches in which the ball and everybody is known, and makes detections from them.
 //! [`smoothing`] says what a filter of joints does to jitter and to strikes.
 //!
 //! The figures equal those of `motmetrics` 1.4 (CLEAR, IDF1; IoU distance at most 0.5) and `trackeval` 1.3 (HOTA); the
@@ -18,6 +19,7 @@ pub mod bout;
 mod byte_track;
 mod clear;
 mod driver;
+pub mod football;
 mod hota;
 mod identity;
 mod motchallenge;

@@ -1,0 +1,56 @@
+//! The ball's part of `sideline eval football`.
+
+use std::collections::BTreeMap;
+
+use sideline_api::{Body, Result, tables::Ball};
+use sideline_eval::football::{
+    Seen,
+    ball::{Answer, BallFigures, nearest, plain_kalman},
+};
+
+use super::{
+    Making,
+    round::{Round, header, rows},
+};
+use crate::stage::Stage;
+
+/// COCO's number of a sports ball.
+const BALL: u16 = 32;
+
+/// Puts the boxes of a match through the operator `ball`.
+pub fn follow(seen: &Seen, picture: &Body, making: &Making) -> Result<Vec<Option<Answer>>> {
+    let mut stage = Stage::new(&making.workshop, "ball", "ball", &["frames", "balls"], &making.keys("ball"))?;
+    let mut answers = vec![];
+    for (frame, balls) in (0..).zip(&seen.balls) {
+        let header = header(frame);
+        stage.send("frames", &header, picture.clone())?;
+        stage.rows("balls", &header, &rows(balls, BALL))?;
+        let row = stage.next_rows::<Ball>("ball")?.unwrap_or_default().pop();
+        answers.push(row.map(|row| Answer { place: [row.x.into(), row.y.into()], lost: row.mode == "lost" }));
+    }
+    Ok(answers)
+}
+
+/// What plain ways make of the same boxes.
+pub fn peers(rounds: &[Round]) -> BTreeMap<&'static str, BallFigures> {
+    let of = |peer: fn(&Seen) -> Vec<Option<Answer>>| {
+        let answers: Vec<_> = rounds.iter().map(|round| (round.game, peer(&round.seen))).collect();
+        BallFigures::of(answers.iter().map(|(game, answers)| (*game, answers.as_slice())))
+    };
+    [("nearest", of(nearest)), ("kalman", of(plain_kalman))].into()
+}
+
+/// Prints what was measured.
+pub fn print(all: &BallFigures, matches: &BTreeMap<String, BallFigures>, peers: &BTreeMap<&'static str, BallFigures>) {
+    println!("\n{:<32} {:>16} {:>10} {:>10} {:>8}", "ball", "within 20 px, %", "known, %", "median, px", "95 %, px");
+    let row = |name: &str, figures: &BallFigures| {
+        let BallFigures { ball_within_20px, ball_coverage, median_px, p95_px, .. } = figures;
+        println!("{name:<32} {ball_within_20px:>16.1} {ball_coverage:>10.1} {median_px:>10.1} {p95_px:>8.1}");
+    };
+    if matches.len() > 1 {
+        matches.iter().for_each(|(name, figures)| row(name, figures));
+    }
+    row("operator `ball`", all);
+    row("nearest candidate", &peers["nearest"]);
+    row("plain Kalman filter", &peers["kalman"]);
+}

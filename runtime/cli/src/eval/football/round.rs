@@ -1,0 +1,70 @@
+//! One match, seen once by a detector that errs, through the operators.
+
+use std::sync::Arc;
+
+use sideline_api::{Body, Color, Encoding, Frame, Header, Payload, Result, tables::Detection};
+use sideline_eval::football::{Match, Noise, RATE, Seen, ball::Answer};
+
+use super::{Making, ball};
+
+/// What came of it.
+pub struct Round<'a> {
+    /// The match.
+    pub game: &'a Match,
+    /// What the detector saw.
+    pub seen: Seen,
+    /// What the operator `ball` says.
+    pub ball: Vec<Option<Answer>>,
+}
+
+impl<'a> Round<'a> {
+    /// Puts a match through the operators.
+    pub fn new(game: &'a Match, noise: &Noise, making: &Making) -> Result<Self> {
+        let seen = noise.detect(game, RATE);
+        let picture = picture(game)?;
+        let ball = ball::follow(&seen, &picture, making)?;
+        Ok(Self { game, seen, ball })
+    }
+
+    /// What was said of the ball, beside the match.
+    pub fn ours(&self) -> (&Match, &[Option<Answer>]) {
+        (self.game, &self.ball)
+    }
+}
+
+/// A black picture as large as the match's: operators ask how large it is.
+fn picture(game: &Match) -> Result<Body> {
+    let [width, height] = [game.size.0, game.size.1].map(|length| length as usize);
+    let bytes: usize = Encoding::I420.planes(width, height).iter().map(|(bytes, rows)| bytes * rows).sum();
+    let frame = Frame::from_packed(
+        width as u32,
+        height as u32,
+        Encoding::I420,
+        Color::assumed(height as u32),
+        vec![0u8; bytes],
+    )?;
+    Ok(Body::Data(Payload::Frame(Arc::new(frame))))
+}
+
+/// The header of a frame of a match.
+pub fn header(frame: u64) -> Header {
+    let pts = (frame as f64 * 1e9 / RATE).round() as i64;
+    Header { stream: "match".into(), session: 0, frame, pts, captured: pts, forgotten: 0 }
+}
+
+/// Boxes as a detector sends them.
+pub fn rows(boxes: &[sideline_eval::Detection], class: u16) -> Vec<Detection> {
+    let row = |seen: &sideline_eval::Detection| {
+        let rect = &seen.rect;
+        Detection {
+            x1: rect.x as f32,
+            y1: rect.y as f32,
+            x2: (rect.x + rect.w) as f32,
+            y2: (rect.y + rect.h) as f32,
+            score: seen.score as f32,
+            class,
+            refined: false,
+        }
+    };
+    boxes.iter().map(row).collect()
+}
