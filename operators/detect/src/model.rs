@@ -42,11 +42,12 @@ impl Kind {
                 shapes.push(given.tensor(name)?.0.to_vec());
             }
         }
-        let shapes: Vec<&[i64]> = shapes.iter().map(Vec::as_slice).collect();
-        let said: Vec<String> = names.iter().zip(&shapes).map(|(name, shape)| format!("`{name}` {shape:?}")).collect();
+        let outputs: Vec<Output> =
+            names.iter().zip(&shapes).map(|(name, shape)| Output { name, shape, values: &[] }).collect();
+        let said: Vec<String> = outputs.iter().map(ToString::to_string).collect();
         let said = said.join(", ");
         let fitting: Vec<Decoder> =
-            Decoder::ALL.into_iter().filter(|decoder| decoder.classes(&shapes, size).is_ok()).collect();
+            Decoder::ALL.into_iter().filter(|decoder| decoder.classes(&outputs, size).is_ok()).collect();
         let decoder = match (wanted, &fitting[..]) {
             (Some(decoder), _) => decoder,
             (None, [decoder]) => *decoder,
@@ -54,7 +55,7 @@ impl Kind {
                 let all: Vec<String> =
                     Decoder::ALL.iter().map(|decoder| format!("{}: {}", decoder.name(), decoder.reads())).collect();
                 // An export of the most frequent kind has a mend of its own.
-                let hint = match Decoder::Yolov8.classes(&shapes, size) {
+                let hint = match Decoder::Yolov8.classes(&outputs, size) {
                     Err(misfit) if misfit.contains("export") => format!(". They {misfit}"),
                     _ => String::new(),
                 };
@@ -68,7 +69,7 @@ impl Kind {
                 );
             }
         };
-        let classes = decoder.classes(&shapes, size).map_err(|misfit| {
+        let classes = decoder.classes(&outputs, size).map_err(|misfit| {
             let mend = match &fitting[..] {
                 [] => "no other decoder reads them either".to_owned(),
                 others => format!(
@@ -86,6 +87,25 @@ impl Kind {
             return Err(session.unlike(format!("its outputs {said} hold {classes} classes")));
         }
         Ok(Self { decoder, classes, size, layout, several })
+    }
+}
+
+impl Kind {
+    /// Checks that there is a name for each class.
+    ///
+    /// # Errors
+    /// When there are more or fewer names than classes.
+    pub fn check_labels(&self, model: &str, labels: &[String]) -> Result<()> {
+        if labels.len() == self.classes {
+            return Ok(());
+        }
+        Err(Error::config(format!(
+            "model `{model}` has {} classes, and {} names were given for them: `{}` is the first, `{}` the last",
+            self.classes,
+            labels.len(),
+            labels.first().map_or("", String::as_str),
+            labels.last().map_or("", String::as_str)
+        )))
     }
 }
 
@@ -155,16 +175,7 @@ impl Model {
                 ))
             })?,
         };
-        if labels.len() != kind.classes {
-            return Err(Error::config(format!(
-                "model `{}` has {} classes, and {} names were given for them: `{}` is the first, `{}` the last",
-                session.name(),
-                kind.classes,
-                labels.len(),
-                labels.first().map_or("", String::as_str),
-                labels.last().map_or("", String::as_str)
-            )));
-        }
+        kind.check_labels(session.name(), &labels)?;
         let look = kind.decoder.look();
         let sampler = Sampler::new(Sampling {
             width: kind.size.0,
@@ -240,7 +251,7 @@ impl Model {
             let outputs = tensors.collect::<Result<Vec<_>>>()?;
             for (i, view) in views.iter().enumerate() {
                 let found = self.kind.decoder.decode(&outputs, i, self.kind.size, wanted).map_err(|misfit| {
-                    let said: Vec<String> = outputs.iter().map(|o| format!("`{}` {:?}", o.name, o.shape)).collect();
+                    let said: Vec<String> = outputs.iter().map(ToString::to_string).collect();
                     Error::model(format!(
                         "the model's outputs changed while it ran, they {misfit}: {}",
                         said.join(", ")

@@ -156,7 +156,7 @@ fn names_of_classes_are_asked_for_counted_and_checked() {
     assert!(message.contains("neither `coco` nor `coco91`") && message.contains("cocoo: no such file"), "{message}");
     let (failure, message) = refusal([("model", file(folder, "named.onnx")), ("classes", json!(["refere"]))]);
     assert_eq!(failure, Failure::Config);
-    assert_eq!(message, "`classes`: the model has no class `refere`; did you mean `referee`?");
+    assert!(message.ends_with("`classes`: the model has no class `refere`; did you mean `referee`?"), "{message}");
     // An output that is read and would be empty for ever; one that nobody reads is no matter.
     let without = || [("model", file(folder, "named.onnx")), ("ball", json!([]))];
     let (_, message) = refusal(without());

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{Error, Failure, OrFail, Result, config::did_you_mean};
@@ -13,15 +13,20 @@ use crate::{Error, Failure, OrFail, Result, config::did_you_mean};
 /// The `registry` of files that are committed beside models.yml, as our own weights are: nothing is fetched for them.
 pub const REPOSITORY: &str = "repository";
 
+/// The `registry` of models that a user registered on this machine.
+pub const OWN: &str = "own";
+/// Where those are listed, relative to the folder that holds `models/`: beside models.yml, which is the repository's.
+const OWN_CATALOGUE: &str = "models/own/models.yml";
+
 /// One model or clip of models.yml.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct ModelEntry {
     /// Name that configurations use.
     pub name: String,
     /// What it does.
     #[serde(default)]
     pub about: String,
-    /// Where it comes from: `npm`, `pypi`, or [`REPOSITORY`].
+    /// Where it comes from: `npm`, `pypi`, `debian`, [`REPOSITORY`] or [`OWN`].
     #[serde(default)]
     pub registry: String,
     /// Package it comes from; empty for a file of the repository.
@@ -50,6 +55,8 @@ impl ModelEntry {
     pub fn mend(&self) -> String {
         if self.registry == REPOSITORY {
             format!("it is part of the repository: `git checkout -- {}` brings it back", self.path.display())
+        } else if self.registry == OWN {
+            format!("register it again: `sideline models add FILE --name {}`", self.name)
         } else {
             format!("run `sideline models fetch {}`", self.name)
         }
@@ -64,11 +71,24 @@ pub fn own_file(model: &str) -> Option<&Path> {
     is_file.then_some(path)
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 struct Catalogue {
     models: Vec<ModelEntry>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     clips: Vec<ModelEntry>,
+}
+
+impl Catalogue {
+    fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).or_fail(Failure::Model, || path.display().to_string())?;
+        serde_yaml::from_str(&text).or_fail(Failure::Model, || path.display().to_string())
+    }
+
+    /// The models registered in a house; none where none ever was.
+    fn own(home: &Path) -> Result<Self> {
+        let path = home.join(OWN_CATALOGUE);
+        if path.is_file() { Self::read(&path) } else { Ok(Self::default()) }
+    }
 }
 
 /// The catalogue of models and where their files lie.
@@ -80,16 +100,47 @@ pub struct Models {
 }
 
 impl Models {
-    /// Reads `models/models.yml` in the house of Sideline.
+    /// Reads `models/models.yml` in the house of Sideline, and what was registered there beside it.
     ///
     /// # Errors
-    /// When the file cannot be read or is not a catalogue.
+    /// When a file cannot be read or is not a catalogue.
     pub fn open(home: impl Into<PathBuf>) -> Result<Self> {
         let home = home.into();
-        let path = home.join("models/models.yml");
-        let text = std::fs::read_to_string(&path).or_fail(Failure::Model, || path.display().to_string())?;
-        let read: Catalogue = serde_yaml::from_str(&text).or_fail(Failure::Model, || path.display().to_string())?;
-        Ok(Self { home, models: read.models, clips: read.clips })
+        let Catalogue { mut models, clips } = Catalogue::read(&home.join("models/models.yml"))?;
+        models.extend(Catalogue::own(&home)?.models);
+        Ok(Self { home, models, clips })
+    }
+
+    /// Registers a model under `entry.name`, in the place of one that was registered under it before: its file is copied into
+    /// the house, its checksum kept. `entry` says the rest of what is known of it. Gives the entry as it is listed now.
+    ///
+    /// # Errors
+    /// When the name is no plain word or one of models.yml, or the house cannot be written.
+    pub fn register(&mut self, file: &Path, entry: ModelEntry) -> Result<ModelEntry> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        let name = entry.name.clone();
+        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) || own_file(&name).is_some() {
+            return Err(Error::config(format!(
+                "`{name}` is no name for a model: letters, digits, `_`, `-` and `.` make one, and it does not end in .onnx; \
+                 give one with `--name`"
+            )));
+        }
+        if self.models.iter().any(|model| model.name == name && model.registry != OWN) {
+            return Err(Error::config(format!("models.yml has a model `{name}`: give another name with `--name`")));
+        }
+        let path = PathBuf::from(format!("models/own/{name}.onnx"));
+        let entry = ModelEntry { registry: OWN.into(), path: path.clone(), sha256: sha256(file)?, ..entry };
+        let mut own = Catalogue::own(&self.home)?;
+        own.models.retain(|model| model.name != name);
+        own.models.push(entry.clone());
+        let text = serde_yaml::to_string(&own).or_fail(Failure::Model, || OWN_CATALOGUE.to_owned())?;
+        let folder = self.home.join("models/own");
+        std::fs::create_dir_all(&folder).or_fail(Failure::Output, || folder.display().to_string())?;
+        put(&self.home.join(path), |part| std::fs::copy(file, part).map(drop))?;
+        put(&self.home.join(OWN_CATALOGUE), |part| std::fs::write(part, &text))?;
+        self.models.retain(|model| model.name != name);
+        self.models.push(entry.clone());
+        Ok(entry)
     }
 
     /// The folder that holds `models/`.
@@ -155,6 +206,18 @@ impl Models {
     }
 }
 
+/// Writes a file so that it is at every moment the old one, the new one, or not there.
+fn put(file: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+    let part = file.with_extension(format!("{}.part", std::process::id()));
+    let put = write(&part).and_then(|()| std::fs::rename(&part, file));
+    if put.is_err() {
+        let _ = std::fs::remove_file(&part);
+    }
+    put.or_fail(Failure::Output, || {
+        format!("{}: the folder must be writable, or set SIDELINE_HOME to a copy of it that is", file.display())
+    })
+}
+
 /// SHA-256 of a file, in hexadecimal.
 ///
 /// # Errors
@@ -204,6 +267,41 @@ mod tests {
             for name in ["ours", "theirs"] {
                 std::fs::write(folder.path().join(format!("models/{name}.onnx")), b"another").unwrap();
             }
+        }
+    }
+
+    #[test]
+    fn a_registered_model_is_listed_beside_the_others_with_its_checksum() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("models")).unwrap();
+        let catalogue = "models:\n- {name: theirs, registry: npm, path: models/theirs.onnx, sha256: 00}\n";
+        std::fs::write(folder.path().join("models/models.yml"), catalogue).unwrap();
+        let file = folder.path().join("exported.onnx");
+        let add = |bytes: &[u8], name: &str| {
+            std::fs::write(&file, bytes).unwrap();
+            let entry = ModelEntry { name: name.into(), decoder: "yolov8".into(), ..ModelEntry::default() };
+            Models::open(folder.path()).unwrap().register(&file, entry)
+        };
+        let entry = add(b"weights", "mine").unwrap();
+        std::fs::remove_file(&file).unwrap();
+        let models = Models::open(folder.path()).unwrap();
+        assert_eq!(models.models().iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["theirs", "mine"]);
+        assert_eq!(models.present("mine").unwrap().1, &entry);
+        assert_eq!(std::fs::read(models.verified("mine").unwrap()).unwrap(), b"weights");
+        // models.yml is not ours to write.
+        assert_eq!(std::fs::read_to_string(folder.path().join("models/models.yml")).unwrap(), catalogue);
+        // Again: the new one counts. Changed behind our back: the checksum tells.
+        add(b"better weights", "mine").unwrap();
+        let models = Models::open(folder.path()).unwrap();
+        assert_eq!(models.models().len(), 2);
+        let path = models.verified("mine").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"better weights");
+        std::fs::write(path, b"other weights").unwrap();
+        let changed = models.verified("mine").unwrap_err().message;
+        assert!(changed.contains("`sideline models add FILE --name mine`"), "{changed}");
+        for (name, said) in [("theirs", "models.yml has a model `theirs`"), ("a/b", "no name"), ("x.onnx", "no name")] {
+            let refused = add(b"weights", name).unwrap_err().message;
+            assert!(refused.contains(said), "{refused}");
         }
     }
 }

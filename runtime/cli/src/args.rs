@@ -91,7 +91,7 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Fetch, list or verify models.
+    /// Fetch, list or verify models; register one's own.
     Models {
         /// What to do with them.
         #[command(subcommand)]
@@ -256,7 +256,10 @@ pub enum Models {
         #[arg(long)]
         json: bool,
     },
-    /// List what models.yml knows.
+    /// Register a detector of one's own, in ONNX: its shape is checked, it is copied beside the others, and configurations
+    /// may name it.
+    Add(AddModel),
+    /// List what models.yml knows, and what was registered.
     List {
         /// Print as JSON.
         #[arg(long)]
@@ -268,6 +271,31 @@ pub enum Models {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Options of `models add`.
+#[derive(Debug, Args)]
+pub struct AddModel {
+    /// The ONNX file.
+    pub file: PathBuf,
+    /// How its outputs are read: centernet, yolox, yolov8, detr; by default as their shapes say.
+    #[arg(long)]
+    pub decoder: Option<String>,
+    /// What its classes are called: a file with one name a line, `coco` or `coco91`; by default as its metadata says.
+    #[arg(long, value_name = "FILE|coco|coco91")]
+    pub labels: Option<String>,
+    /// The name that configurations use; by default the file's. One registered before under it is replaced.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Its licence, for `models list`.
+    #[arg(long)]
+    pub licence: Option<String>,
+    /// Columns and rows at which it is tried, where it leaves them open.
+    #[arg(long, default_value_t = 640)]
+    pub size: usize,
+    /// Print what was registered as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Subcommands of `eval`.
@@ -290,6 +318,8 @@ pub enum Eval {
     /// Reads SoccerTrack's CSV files. Boxes in are the true ones with seeded noise: 30 % of the ball's are missing, alone and
     /// in bursts, it trembles, and false balls flicker or stay, most of them at players' feet.
     Football(EvalFootball),
+    /// What looking only every so many frames costs: tracks and ball of a clip beside those of a look at every frame.
+    Detect(EvalDetect),
     /// The smoothing of joints: jitter at rest and lag in strikes of known course, beside other filters.
     Smoothing {
         /// A run whose poses were recorded with `perception.smooth.enabled=false`: their jitter before and after.
@@ -301,6 +331,25 @@ pub enum Eval {
         #[arg(long = "set", value_name = "KEY=VALUE")]
         set: Vec<String>,
     },
+}
+
+/// Options of `eval detect`.
+#[derive(Debug, Args)]
+pub struct EvalDetect {
+    /// The clip.
+    pub clip: PathBuf,
+    /// Looks are compared from every second to every such frame.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(2..=30))]
+    pub most: u32,
+    /// At most so many frames of it.
+    #[arg(long)]
+    pub frames: Option<usize>,
+    /// Set a key of `detect`, `tracker` or `ball`: `detect.tiles=2x2`.
+    #[arg(long = "set", value_name = "NODE.KEY=VALUE", value_parser = setting)]
+    pub set: Vec<Setting>,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `eval tracker`.
@@ -404,6 +453,15 @@ pub enum Bench {
         /// Print as JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// A look at a 1080p frame, whole and in tiles; beside the bare runs of the model.
+    Detect {
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+        /// The model: of models.yml, registered, or a file.
+        #[arg(long, default_value = "centernet")]
+        model: String,
     },
     /// A person's joints by each landmark model; one crop a run beside several.
     Pose {

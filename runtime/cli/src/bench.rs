@@ -1,5 +1,6 @@
 //! `sideline bench`: what the parts cost, each beside a peer or a floor measured in the same run.
 
+pub mod detect;
 mod dora;
 pub mod fight;
 pub mod hops;

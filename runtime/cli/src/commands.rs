@@ -1,13 +1,13 @@
-//! The commands that look but do not run: check, list, inspect, result, models.
+//! The commands that look but do not run: check, list, inspect, result.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 use serde_json::{Value, json};
-use sideline_api::{Entry, Error, Failure, OrFail, Registry, Result, config::Origin, models::sha256};
+use sideline_api::{Entry, Failure, OrFail, Registry, Result, config::Origin};
 use sideline_graph::render_plan;
 
 use crate::{
-    args::{Mode, Models, Setting},
+    args::{Mode, Setting},
     house, record, run,
 };
 
@@ -173,82 +173,4 @@ pub fn result(folder: &Path, json: bool) -> Result<u8> {
         (None, None) => println!("done"),
     }
     Ok(merged.exit_code())
-}
-
-/// `sideline models`.
-pub fn models(command: &Models) -> Result<u8> {
-    let home = house::home(Path::new(".")).ok_or_else(|| {
-        Error::model("no models/models.yml from here upwards; run in the repository, or set SIDELINE_HOME to it")
-    })?;
-    let models = sideline_api::models::Models::open(&home)?;
-    match command {
-        Models::Fetch { names, json } => {
-            let python = [home.join(".venv/bin/python"), "python3".into()];
-            let python = python.iter().find(|p| p.is_file()).unwrap_or(&python[1]);
-            let mut fetch = Command::new(python);
-            fetch.arg(home.join("models/convert/fetch.py")).arg("--home").arg(&home);
-            if names.is_empty() {
-                fetch.arg("--all");
-            } else {
-                fetch.args(names);
-            }
-            if *json {
-                // Standard output is for the list alone.
-                fetch.stdout(std::io::stderr());
-            }
-            let status = fetch.status().or_fail(Failure::Model, || {
-                format!("{}: fetching needs Python 3; run `cargo xtask setup`", python.display())
-            })?;
-            if *json {
-                print_json(&installed(&models, &home, names))?;
-            }
-            Ok(if status.success() { 0 } else { Failure::Model.exit_code() })
-        }
-        Models::List { json } => {
-            if *json {
-                print_json(&installed(&models, &home, &[]))?;
-                return Ok(0);
-            }
-            for m in models.models().iter().chain(models.clips()) {
-                let there = if home.join(&m.path).is_file() { "installed" } else { "-" };
-                println!("{:<20} {there:<10} {:<12} {}", m.name, m.licence, m.about);
-            }
-            Ok(0)
-        }
-        Models::Verify { json } => {
-            let mut wrong = 0;
-            let mut list = vec![];
-            for m in models.models().iter().chain(models.clips()) {
-                let path = home.join(&m.path);
-                let state = match sha256(&path) {
-                    Ok(found) if found == m.sha256 => "ok".to_owned(),
-                    Ok(_) => format!("CHANGED: delete it, then {}", m.mend()),
-                    Err(_) => format!("missing: {}", m.mend()),
-                };
-                wrong += usize::from(state != "ok");
-                if *json {
-                    list.push(json!({"name": m.name, "path": m.path, "state": state}));
-                } else {
-                    println!("{:<20} {state}", m.name);
-                }
-            }
-            if *json {
-                print_json(&list)?;
-            }
-            Ok(if wrong == 0 { 0 } else { Failure::Model.exit_code() })
-        }
-    }
-}
-
-/// What models.yml knows, of these names or of all, and whether it is there.
-fn installed(models: &sideline_api::models::Models, home: &Path, names: &[String]) -> Vec<Value> {
-    let all = models.models().iter().chain(models.clips());
-    all.filter(|m| names.is_empty() || names.contains(&m.name))
-        .map(|m| {
-            json!({
-                "name": m.name, "about": m.about, "registry": m.registry, "package": m.package, "version": m.version, "path": m.path,
-                "sha256": m.sha256, "licence": m.licence, "installed": home.join(&m.path).is_file(),
-            })
-        })
-        .collect()
 }

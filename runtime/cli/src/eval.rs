@@ -1,5 +1,6 @@
 //! `sideline eval`: how good an operator is, against true answers.
 
+pub mod detect;
 pub mod football;
 pub mod moves;
 pub mod smoothing;

@@ -12,6 +12,7 @@ mod graph;
 mod house;
 mod logging;
 mod many;
+mod models;
 mod progress;
 mod record;
 mod recorded;
@@ -103,16 +104,18 @@ fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
         Command::Result { run, json } => commands::result(run, *json),
         Command::Export(options) => export::export(options),
         Command::Completions { shell } => completions::print(*shell),
-        Command::Models { command } => commands::models(command),
+        Command::Models { command } => models::run(command),
         Command::Eval { command: Eval::Tracker(options) } => eval::tracker(options),
         Command::Eval { command: Eval::Moves(options) } => eval::moves::run(options, registry),
         Command::Eval { command: Eval::Football(options) } => eval::football::run(options, registry),
+        Command::Eval { command: Eval::Detect(options) } => eval::detect::run(options, registry),
         Command::Eval { command: Eval::Smoothing { run, json, set } } => {
             eval::smoothing::run(run.as_deref(), *json, set)
         }
         Command::Bench { command } => match command {
             Bench::Hops { json } => bench::print(&bench::hops::run()?, *json),
             Bench::Preprocess { json } => bench::print(&bench::preprocess::run()?, *json),
+            Bench::Detect { json, model } => bench::print(&bench::detect::run(model)?, *json),
             Bench::Pose { json } => bench::print(&bench::pose::run()?, *json),
             Bench::Tracker { json } => bench::print(&bench::tracker::run()?, *json),
             Bench::Moves { json } => bench::print(&bench::moves::run(registry)?, *json),

@@ -10,15 +10,18 @@ pub(super) struct Heads {
     pub(super) classes: usize,
 }
 
-/// Boxes [N, queries, 4] and logits [N, queries, classes], in either order.
-pub(super) fn outputs(shapes: &[&[i64]]) -> Result<Heads, Misfit> {
-    let &[&[_, queries, first], &[_, other, second]] = shapes else {
+/// Boxes [N, queries, 4] and logits [N, queries, classes], in either order; where there are four classes, the names tell.
+pub(super) fn outputs(given: &[Output]) -> Result<Heads, Misfit> {
+    let &[&[_, queries, first], &[_, other, second]] = &shapes(given)[..] else {
         return Err("are not two of three dimensions".into());
     };
     if queries != other {
         return Err(format!("have {queries} and {other} queries"));
     }
+    // RF-DETR says `dets` and `labels`, others `pred_boxes` and `logits`.
+    let named_last = given[1].name.contains("box") || given[1].name.contains("det");
     match (first, second) {
+        (4, 4) if named_last => Ok(Heads { boxes: 1, logits: 0, classes: 4 }),
         (4, _) => Ok(Heads { boxes: 0, logits: 1, classes: second as usize }),
         (_, 4) => Ok(Heads { boxes: 1, logits: 0, classes: first as usize }),
         _ => Err("have none with 4 values a query".into()),
@@ -32,7 +35,7 @@ pub(super) fn decode(
     (width, height): (usize, usize),
     wanted: &Wanted,
 ) -> Result<Vec<Found>, Misfit> {
-    let heads = outputs(&shapes(given))?;
+    let heads = outputs(given)?;
     let boxes = part(&given[heads.boxes], picture).chunks_exact(4);
     let logits = part(&given[heads.logits], picture).chunks_exact(heads.classes.max(1));
     let (width, height) = (width as f32, height as f32);
@@ -65,5 +68,13 @@ mod tests {
         for (has, want) in found[0].corners.iter().zip([40.0, 40.0, 60.0, 60.0]) {
             assert!((has - want).abs() < 1e-4, "{found:?}");
         }
+    }
+
+    #[test]
+    fn of_four_classes_the_names_tell_which_are_boxes() {
+        let shape = [1, 300, 4];
+        let output = |name| Output { name, shape: &shape, values: &[] };
+        assert_eq!(outputs(&[output("labels"), output("dets")]).map(|heads| heads.boxes), Ok(1));
+        assert_eq!(outputs(&[output("dets"), output("labels")]).map(|heads| heads.boxes), Ok(0));
     }
 }

@@ -46,6 +46,12 @@ pub struct Output<'a> {
     pub values: &'a [f32],
 }
 
+impl std::fmt::Display for Output<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` {:?}", self.name, self.shape)
+    }
+}
+
 /// How a model wants to be shown a picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Look {
@@ -118,16 +124,17 @@ impl Decoder {
         }
     }
 
-    /// How many classes a model of this kind has, whose input of `size` (columns, rows) gave outputs of these shapes.
+    /// How many classes a model of this kind has, whose input of `size` (columns, rows) gave these outputs; their values are
+    /// not looked at.
     ///
     /// # Errors
     /// Why they do not fit, in words that follow "its outputs".
-    pub fn classes(self, shapes: &[&[i64]], size: (usize, usize)) -> Result<usize, Misfit> {
+    pub fn classes(self, outputs: &[Output], size: (usize, usize)) -> Result<usize, Misfit> {
         match self {
-            Decoder::Centernet => centernet::outputs(shapes, size).map(|heads| heads.classes),
-            Decoder::Yolox => yolox::classes(shapes, size),
-            Decoder::Yolov8 => yolov8::classes(shapes, size),
-            Decoder::Detr => detr::outputs(shapes).map(|heads| heads.classes),
+            Decoder::Centernet => centernet::outputs(&shapes(outputs), size).map(|heads| heads.classes),
+            Decoder::Yolox => yolox::classes(&shapes(outputs), size),
+            Decoder::Yolov8 => yolov8::classes(&shapes(outputs), size),
+            Decoder::Detr => detr::outputs(outputs).map(|heads| heads.classes),
         }
     }
 
@@ -216,7 +223,7 @@ mod tests {
     #[test]
     fn a_decoder_is_told_by_shapes_alone() {
         type Shapes<'a> = &'a [&'a [i64]];
-        let cases: [(Shapes, (usize, usize), Decoder, usize); 6] = [
+        let cases: [(Shapes<'static>, (usize, usize), Decoder, usize); 6] = [
             (&[&[1, 128, 128, 80], &[1, 128, 128, 4]], (512, 512), Decoder::Centernet, 80),
             (&[&[1, 3549, 85]], (416, 416), Decoder::Yolox, 80),
             (&[&[1, 84, 8400]], (640, 640), Decoder::Yolov8, 80),
@@ -225,18 +232,20 @@ mod tests {
             (&[&[1, 300, 4], &[1, 300, 91]], (560, 560), Decoder::Detr, 91),
             (&[&[1, 300, 91], &[1, 300, 4]], (560, 560), Decoder::Detr, 91),
         ];
+        let given = |shapes: Shapes<'static>| -> Vec<Output<'static>> {
+            shapes.iter().map(|shape| Output { name: "", shape, values: &[] }).collect()
+        };
         for (shapes, size, right, classes) in cases {
-            let fit: Vec<Decoder> = Decoder::ALL.into_iter().filter(|d| d.classes(shapes, size).is_ok()).collect();
+            let outputs = given(shapes);
+            let fit: Vec<Decoder> = Decoder::ALL.into_iter().filter(|d| d.classes(&outputs, size).is_ok()).collect();
             assert_eq!(fit, [right], "{shapes:?}");
-            assert_eq!(right.classes(shapes, size), Ok(classes));
+            assert_eq!(right.classes(&outputs, size), Ok(classes));
         }
-        for (shapes, size) in [
-            (&[&[1_i64, 8400, 84][..]][..], (416, 416)),
-            (&[&[1, 300, 6][..]], (640, 640)),
-            (&[&[1, 4][..]], (4, 4)),
-            (&[], (640, 640)),
-        ] {
-            assert!(Decoder::ALL.iter().all(|decoder| decoder.classes(shapes, size).is_err()), "{shapes:?}");
+        let none: [(Shapes<'static>, (usize, usize)); 4] =
+            [(&[&[1, 8400, 84]], (416, 416)), (&[&[1, 300, 6]], (640, 640)), (&[&[1, 4]], (4, 4)), (&[], (640, 640))];
+        for (shapes, size) in none {
+            let outputs = given(shapes);
+            assert!(Decoder::ALL.iter().all(|decoder| decoder.classes(&outputs, size).is_err()), "{shapes:?}");
         }
     }
 

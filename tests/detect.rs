@@ -1,0 +1,146 @@
+//! A detector of one's own: registered, listed, run by its name; and what is said of one that is none.
+#![cfg(all(feature = "media", feature = "onnx"))]
+
+mod support;
+
+use std::{path::Path, process::Command};
+
+use serde_json::Value;
+use support::{Bench, SIDELINE, finish, repository};
+
+/// A house of its own with a model of random weights beside it, in the shape of an Ultralytics export of four classes; or
+/// why there is none.
+fn house(bench: &Bench) -> Result<(), String> {
+    let python = repository().join(".venv/bin/python");
+    let imports = Command::new(&python).args(["-c", "import numpy, onnx, onnxruntime"]).output();
+    if !imports.is_ok_and(|output| output.status.success()) {
+        return Err(format!("numpy, onnx and onnxruntime in {} (run `cargo xtask setup`)", python.display()));
+    }
+    let script = repository().join("operators/detect/tests/shapes.py");
+    let made = Command::new(&python).arg(script).arg(bench.path()).output().map_err(|cause| cause.to_string())?;
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    bench.write("house/models/models.yml", "models: []\n");
+    // ONNX Runtime is looked for in the house.
+    std::os::unix::fs::symlink(repository().canonicalize().unwrap().join(".venv"), bench.path().join("house/.venv"))
+        .unwrap();
+    Ok(())
+}
+
+fn sideline(bench: &Bench, arguments: &[&str]) -> support::Ended {
+    finish(bench.command(SIDELINE).args(arguments).env("SIDELINE_HOME", bench.path().join("house")))
+}
+
+fn list(bench: &Bench) -> Vec<Value> {
+    let ended = sideline(bench, &["models", "list", "--json"]);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    let from = ended.text.find('[').unwrap();
+    serde_json::from_str(&ended.text[from..]).unwrap()
+}
+
+const FLOW: &str = "
+nodes:
+  - id: capture
+    path: sideline
+    args: run synthetic
+    env: {FRAMES: 6, WIDTH: 320, HEIGHT: 192}
+    inputs: {done_recorder: recorder/done}
+    outputs: [frames]
+  - id: detect
+    path: sideline
+    args: run detect
+    env: {MODEL: mine, EVERY: 2}
+    inputs: {frames: capture/frames}
+    outputs: [detections, people, balls]
+  - id: recorder
+    path: sideline
+    args: run recorder
+    inputs: {detections: detect/detections, people: detect/people, balls: detect/balls}
+    outputs: [done]
+";
+
+#[test]
+fn a_model_of_ones_own_is_registered_listed_verified_and_run_by_its_name() {
+    let bench = Bench::new();
+    if let Err(why) = house(&bench) {
+        return println!("skipped: {why}");
+    }
+    let added = sideline(&bench, &["models", "add", "named.onnx", "--name", "mine", "--licence", "MIT"]);
+    assert_eq!(added.code, 0, "{}", added.text);
+    assert!(added.text.contains("4 classes (player, goalkeeper, referee, ball), yolov8, 640x384"), "{}", added.text);
+    // It is a copy: what was given may go.
+    std::fs::remove_file(bench.path().join("named.onnx")).unwrap();
+    let listed = list(&bench);
+    assert_eq!(
+        (listed.len(), listed[0]["name"].as_str(), listed[0]["installed"].as_bool()),
+        (1, Some("mine"), Some(true))
+    );
+    let verified = sideline(&bench, &["models", "verify"]);
+    assert!(verified.code == 0 && verified.text.contains("mine"), "{}", verified.text);
+
+    bench.write("flow.yml", FLOW);
+    let checked = sideline(&bench, &["check", "flow.yml"]);
+    assert_eq!(checked.code, 0, "{}", checked.text);
+    let rows = |run: &str| {
+        let ended = sideline(&bench, &["run", "flow.yml", "--mode", "complete", "--output", run]);
+        assert_eq!(ended.code, 0, "{}", ended.text);
+        std::fs::read(bench.path().join(run).join("people.parquet")).unwrap()
+    };
+    assert_eq!(rows("first"), rows("second"), "two runs give the same bytes");
+
+    let file = bench.path().join("house/models/own/mine.onnx");
+    std::fs::write(&file, "something else").unwrap();
+    let changed = sideline(&bench, &["run", "flow.yml", "--output", "third"]);
+    assert_eq!(changed.code, 2, "{}", changed.text);
+    assert!(changed.text.contains("`sideline models add FILE --name mine`"), "{}", changed.text);
+}
+
+#[test]
+fn what_cannot_be_registered_is_said_with_its_mend_and_nothing_is_left_behind() {
+    let bench = Bench::new();
+    if let Err(why) = house(&bench) {
+        return println!("skipped: {why}");
+    }
+    bench.write("few.txt", "player\nball\n");
+    bench.write("broken.onnx", "no model at all");
+    let lstm = repository().join("models/moves/lstm.onnx").display().to_string();
+    let cases: [(&[&str], i32, &str); 8] = [
+        (&["yolov8.onnx", "--decoder", "yolox", "--labels", "coco"], 2, "choose the decoder yolov8"),
+        (&["chosen.onnx", "--labels", "coco"], 2, "export it with `nms=False`"),
+        (&["yolov8.onnx"], 1, "does not say what its 80 classes are called: give `--labels`"),
+        (&["yolov8.onnx", "--labels", "few.txt"], 1, "has 80 classes, and 2 names were given"),
+        (&["yolov8.onnx", "--labels", "coco", "--decoder", "yolov9"], 1, "no decoder `yolov9`; did you mean `yolov8`?"),
+        (&["broken.onnx", "--labels", "coco"], 2, "broken.onnx cannot be loaded"),
+        (&["missing.onnx"], 2, "missing.onnx is missing"),
+        (&[&lstm], 2, "one picture is expected as its input"),
+    ];
+    for (arguments, code, said) in cases {
+        let ended = sideline(&bench, &[&["models", "add"], arguments].concat());
+        assert_eq!(ended.code, code, "{arguments:?}: {}", ended.text);
+        assert!(ended.text.contains(said), "{arguments:?}: {}", ended.text);
+    }
+    assert!(list(&bench).is_empty());
+    assert!(!Path::new(&bench.path().join("house/models/own")).exists());
+}
+
+#[test]
+fn strides_are_held_against_a_look_at_every_frame() {
+    let clip = repository().join("models/clips/athletes.mp4");
+    if !clip.exists() || !repository().join("models/onnx/centernet.onnx").exists() {
+        return println!("skipped: athletes and centernet are not both fetched (run `cargo xtask setup`)");
+    }
+    let bench = Bench::new();
+    let clip = clip.display().to_string();
+    let arguments = ["eval", "detect", &clip, "--frames", "12", "--most", "3", "--json"];
+    let ended = finish(bench.command(SIDELINE).args(arguments));
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    let report: Value = serde_json::from_str(&ended.text[ended.text.find('{').unwrap()..]).unwrap();
+    assert_eq!(report["frames"], 12);
+    let strides = report["strides"].as_array().unwrap();
+    assert_eq!(strides.len(), 2);
+    for stride in strides {
+        let recall = stride["people_recall"].as_f64().unwrap();
+        assert!((60.0..=100.0).contains(&recall), "{stride}");
+    }
+    let refused = finish(bench.command(SIDELINE).args(["eval", "detect", &clip, "--set", "detect.every=2"]));
+    assert!(refused.code == 1 && refused.text.contains("--set detect.every"), "{}", refused.text);
+}
