@@ -18,8 +18,8 @@ Usage: cargo xtask COMMAND
   test [ARGS]               Set up, then all tests, Python's and Rust's. With
                             ARGS only `cargo test ARGS`.
   bench [WHAT] [ARGS]       Set up, build, and run `sideline bench WHAT ARGS`:
-                            hops, preprocess, pose, tracker, moves, fight, or
-                            all (default).
+                            hops, preprocess, pose, tracker, moves, film,
+                            fight, or all (default).
 
 Environment: CARGO_TARGET_DIR says where builds go (default: target). Logs of
 each step are in xtask-logs there. Exit code 0: done; 1: the message says what
@@ -28,7 +28,7 @@ failed and how to mend it; 130: stopped. `demo` and `bench` give the code of
 ";
 
 /// What `sideline bench` can measure.
-pub const BENCHES: [&str; 6] = ["hops", "preprocess", "pose", "tracker", "moves", "fight"];
+pub const BENCHES: [&str; 7] = ["hops", "preprocess", "pose", "tracker", "moves", "film", "fight"];
 
 /// A demo: a flow, and the clip it is run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,11 +6,13 @@
 use std::{error::Error, time::Instant};
 
 use sideline_api::{
-    Color,
+    Color, Config, Values,
     tables::{JOINTS, Motion, Pose, Track},
 };
 use sideline_render::{
+    RenderConfig, Show, Shown,
     canvas::Canvas,
+    lens::Lens,
     overlay::{Look, Overlay, Scene},
     text::Text,
 };
@@ -108,11 +110,12 @@ fn scene(size: (f32, f32)) -> Scene {
         pose(7, "", |x, y| (540.0 + 0.25 * x, 300.0 + 0.25 * y), size),
         pose(12, "", |x, y| (1150.0 + 0.3 * x, -60.0 + 0.3 * y), size),
     ];
-    let states = ["confirmed", "confirmed", "confirmed", "lost"];
+    let states = ["confirmed", "confirmed", "confirmed", "predicted"];
     Scene {
         tracks: Some(poses.iter().zip(states).map(|(pose, state)| track(pose, state)).collect()),
         motion: Some(vec![motion(1, 31.0), motion(3, 9.0)]),
         poses: Some(poses),
+        ..Scene::default()
     }
 }
 
@@ -127,20 +130,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     let scene = scene(size);
     let mut text = Text::new()?;
     let mut drawn = vec![];
-    for part in ["skeletons", "boxes", "labels", "all"] {
-        let on = |name| part == "all" || part == name;
-        let look = Look { skeletons: on("skeletons"), boxes: on("boxes"), labels: on("labels"), visibility: 0.5 };
-        let stats = on("labels").then_some("29.8 fps   38 ms   dropped 2");
+    let all = vec![Show::Skeletons, Show::Boxes, Show::Labels, Show::Stats];
+    let parts = all.iter().map(|part| vec![*part]).chain([all.clone()]);
+    for overlays in parts.collect::<Vec<_>>() {
+        let config =
+            RenderConfig { overlays, ..RenderConfig::from_values(&Values::new()).map_err(|e| e[0].to_string())? };
+        let look = Look { config: &config, lens: Lens::plain(width, height) };
+        let shown = Shown::default();
+        let stats = Some("29.8 fps   38 ms   dropped 2");
         let mut times = vec![];
         for _ in 0..200 {
             drawn.clone_from(&picture);
             let start = Instant::now();
             let mut canvas = Canvas::new(&mut drawn, width, height).ok_or("the picture is too short")?;
-            Overlay::new(&mut canvas, &mut text, Color::assumed(height)).draw(&scene, &look, stats);
+            Overlay::new(&mut canvas, &mut text, Color::assumed(height), look).draw(&scene, &shown, stats);
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
         times.sort_by(f64::total_cmp);
-        println!("draw {part} {width}x{height}: p50 {:.3} ms, p99 {:.3} ms", times[100], times[198]);
+        println!("draw {:?} {width}x{height}: p50 {:.3} ms, p99 {:.3} ms", config.overlays, times[100], times[198]);
     }
     if let Some(out) = args.get(4) {
         std::fs::write(out, &drawn)?;

@@ -1,61 +1,165 @@
 //! Draws what was found onto a copy of each frame; `encode` writes the drawn frames as a video, `preview` shows them.
 //!
-//! Where poses, tracks or motion are skipped, the frame is drawn without them. Moves are known some frames after they
-//! happened: from then on they stand at who made them for a second. The last sentence of `commentary` stands below as a
-//! caption.
+//! Each overlay is drawn where its inputs are wired, and left out of a frame for which they were skipped. Moves and events
+//! are known some frames after they happened: from then on they stand at who made them for a second. The last sentence of
+//! `commentary` stands below as a caption. The minimap needs places in metres.
+//!
+//! With `view` wired the frame is cropped to where the virtual camera looks and scaled to `width` x `height`; everything is
+//! drawn on that picture, as sharp as it can be. In a frame without a view the camera stands still; before the first one it
+//! shows the widest part. `follow: false` shows the whole frame instead, with the overlay `crop` where the camera looks.
+//! Without `view` the key `crop` says what is shown.
 #![forbid(unsafe_code)]
 
+mod ball;
 pub mod callouts;
 pub mod canvas;
+pub mod lens;
+mod minimap;
 pub mod overlay;
+mod people;
+mod scoreboard;
+mod shapes;
+mod skeleton;
+mod teams;
 pub mod text;
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{
     Body, Config, Context, Encoding, Error, Frame, Inputs, Mode, Operator, Outputs, Payload, PortType, Resources,
     Result, Spec, Table,
-    tables::{Commentary, Motion, Move, Pose, Track},
+    tables::{Ball, Commentary, Event, Motion, Move, Place, Pose, Possession, Team, Track, View},
 };
-use sideline_media::to_i420;
+use sideline_media::{Area, Cropper, to_i420};
 
 use crate::{
+    ball::Trail,
     callouts::Callouts,
     canvas::Canvas,
+    lens::Lens,
     overlay::{Look, Overlay, Scene},
+    scoreboard::Score,
+    teams::Teams,
     text::Text,
 };
 
-/// Draws skeletons, boxes, labels and statistics onto the frames.
+/// What can be drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Show {
+    /// Joints and limbs (`poses`).
+    Skeletons,
+    /// Boxes of tracks, or of poses where no tracks are wired.
+    Boxes,
+    /// Names and track numbers at the boxes, with a bar for the speed where `motion` is wired.
+    Labels,
+    /// A ring around the ball, dashed where its place is predicted (`ball`).
+    Ball,
+    /// The way the ball came within a second (`ball`).
+    Trail,
+    /// Boxes in the colours of the teams' jerseys; goalkeepers and referees by their titles (`teams`).
+    Teams,
+    /// Moves at who made them, with the models' confidence (`moves`).
+    Moves,
+    /// Events at who made them (`events`).
+    Events,
+    /// The last sentence, below (`commentary`).
+    Captions,
+    /// Possession, and passes where `events` is wired, in the middle above (`possession`).
+    Scoreboard,
+    /// The pitch from above in the lower right corner (`places`, in metres).
+    Minimap,
+    /// A line in the upper left corner: frames a second, latency and drops when live, else frame number and time.
+    Stats,
+    /// On the whole frame, what the virtual camera sees (`view`, with `follow: false`).
+    Crop,
+}
+
+/// All of them; what is not wired draws nothing.
+const ALL: [Show; 13] = [
+    Show::Skeletons,
+    Show::Boxes,
+    Show::Labels,
+    Show::Ball,
+    Show::Trail,
+    Show::Teams,
+    Show::Moves,
+    Show::Events,
+    Show::Captions,
+    Show::Scoreboard,
+    Show::Minimap,
+    Show::Stats,
+    Show::Crop,
+];
+
+/// Draws what was found onto the frames, and crops them to a virtual camera's view.
 #[derive(Clone, Debug, Config)]
+#[config(check = RenderConfig::check)]
 pub struct RenderConfig {
-    /// Draws joints and limbs.
-    #[config(default = true, live)]
-    pub skeletons: bool,
-    /// Draws the boxes of tracks, or of poses where no tracks are wired.
-    #[config(default = true, live)]
-    pub boxes: bool,
-    /// Writes fighters' names and track numbers at the boxes, with a bar for the speed where motion is wired.
-    #[config(default = true, live)]
-    pub labels: bool,
-    /// Writes moves at who made them for a second, with the models' confidence, where `moves` is wired.
-    #[config(default = true, live)]
-    pub moves: bool,
-    /// Writes the last sentence below, where `commentary` is wired.
-    #[config(default = true, live)]
-    pub captions: bool,
-    /// Writes a line into the upper left corner: frames a second, latency and drops when live, else frame number and time.
-    #[config(default = true, live)]
-    pub stats: bool,
+    /// What is drawn, where its inputs are wired: any of skeletons, boxes, labels, ball, trail, teams, moves, events, captions, scoreboard, minimap, stats, crop.
+    #[config(default = ALL.to_vec(), live)]
+    pub overlays: Vec<Show>,
     /// Joints less visible than this are not drawn. Higher hides guesses; lower shows hidden limbs.
     #[config(default = 0.5, live, range(0.0, 1.0))]
     pub visibility: f32,
+    /// Width of the drawn pictures in pixels, even; 0 is that of the frames or of `crop`, or follows from `height`. Smaller is cheaper to encode.
+    #[config(default = 0, range(0, 8192))]
+    pub width: u32,
+    /// Height of the drawn pictures in pixels, even; 0 is that of the frames or of `crop`, or follows from `width`.
+    #[config(default = 0, range(0, 8192))]
+    pub height: u32,
+    /// Where `view` is wired, crops to it; false shows the whole frame.
+    #[config(default = true, live)]
+    pub follow: bool,
+    /// Without `view`, the part of the frame that is shown: left, top, width, height in pixels. Empty shows all of it. Another size of the drawn pictures begins another file.
+    #[config(default = Vec::new(), live)]
+    pub crop: Vec<f32>,
+    /// Name of team_1 on the scoreboard.
+    #[config(default = "", live)]
+    pub home: String,
+    /// Name of team_2 on the scoreboard.
+    #[config(default = "", live)]
+    pub away: String,
+    /// Length and width of the pitch on the minimap, metres: those that the places were calibrated for.
+    #[config(default = overlay::PITCH.to_vec(), live)]
+    pub pitch: Vec<f32>,
+}
+
+impl RenderConfig {
+    fn check(&self) -> Vec<(&'static str, String)> {
+        let mut wrong = vec![];
+        let numbers = |list: &[f32]| list.iter().all(|number| number.is_finite() && *number >= 0.0);
+        let crop = match self.crop[..] {
+            [] => true,
+            [_, _, width, height] => numbers(&self.crop) && width >= 2.0 && height >= 2.0,
+            _ => false,
+        };
+        if !crop {
+            let text =
+                format!("{:?} is no part of a picture: write `\"[left, top, width, height]\"` in pixels", self.crop);
+            wrong.push(("crop", text));
+        }
+        if !(self.pitch.len() == 2 && numbers(&self.pitch) && self.pitch.iter().all(|side| *side >= 1.0)) {
+            wrong.push(("pitch", format!("{:?} is no pitch: write `\"[length, width]\"` in metres", self.pitch)));
+        }
+        for (key, side) in [("width", self.width), ("height", self.height)] {
+            if side % 2 == 1 {
+                wrong.push((key, format!("{side} is odd, and H.264 knows only even sizes: write {}", side + 1)));
+            }
+        }
+        wrong
+    }
 }
 
 /// What is remembered of a stream.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Shown {
     pace: Pace,
-    callouts: Callouts,
+    pub(crate) callouts: Callouts,
+    pub(crate) trail: Trail,
+    pub(crate) teams: Teams,
+    pub(crate) score: Score,
+    /// The part of the frame that the last view asked for: left, top, width, height.
+    part: Option<[f64; 4]>,
 }
 
 /// For the frame rate shown in `live` mode.
@@ -71,8 +175,11 @@ struct Pace {
 pub struct Render {
     config: RenderConfig,
     text: Text,
-    /// The picture that is drawn on; kept to spare an allocation per frame.
-    picture: Vec<u8>,
+    cropper: Cropper,
+    /// Somebody sends views.
+    viewed: bool,
+    /// It was said that places in pixels make no minimap.
+    said: bool,
 }
 
 impl Operator for Render {
@@ -88,6 +195,12 @@ impl Operator for Render {
             .optional("motion", PortType::table::<Motion>())
             .optional("moves", PortType::table::<Move>())
             .optional("commentary", PortType::table::<Commentary>())
+            .optional("ball", PortType::table::<Ball>())
+            .optional("teams", PortType::table::<Team>())
+            .optional("places", PortType::table::<Place>())
+            .optional("possession", PortType::table::<Possession>())
+            .optional("events", PortType::table::<Event>())
+            .optional("view", PortType::table::<View>())
             .output("overlay", PortType::Frame)
     }
 
@@ -99,36 +212,87 @@ impl Operator for Render {
                  a video",
             ));
         }
-        Ok(Self { config, text: Text::new()?, picture: vec![] })
+        let viewed = resources.inputs.iter().any(|input| input.name == "view");
+        Ok(Self { config, text: Text::new()?, cropper: Cropper::new(), viewed, said: false })
     }
 
-    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut Shown, out: &mut Outputs) -> Result<()> {
+    fn process(&mut self, cx: &Context, input: &Inputs, shown: &mut Shown, out: &mut Outputs) -> Result<()> {
         let frame = input.frame("frames")?;
-        let scene = Scene { poses: input.rows("poses")?, tracks: input.rows("tracks")?, motion: input.rows("motion")? };
-        to_i420(frame, &mut self.picture)?;
-        let stats = self.config.stats.then(|| stats(cx, &mut state.pace));
-        let mut canvas = Canvas::new(&mut self.picture, frame.width(), frame.height())
+        let view = input.rows::<View>("view")?.and_then(|rows| rows.into_iter().next_back());
+        let (area, size) = self.framing(frame, view.as_ref(), shown);
+        let source = (frame.width(), frame.height());
+        let mut picture = vec![];
+        if area == Area::whole(source.0, source.1) && size == source {
+            to_i420(frame, &mut picture)?;
+        } else {
+            self.cropper.crop(frame, area, size, &mut picture)?;
+        }
+        let scene = Scene {
+            poses: input.rows("poses")?,
+            tracks: input.rows("tracks")?,
+            motion: input.rows("motion")?,
+            ball: input.rows("ball")?.and_then(|rows| rows.into_iter().next_back()),
+            places: input.rows("places")?.unwrap_or_default(),
+            view: view.filter(|_| !self.config.follow),
+        };
+        self.remember(cx.header.pts, input, &scene, shown)?;
+        let shows = |what: Show| self.config.overlays.contains(&what);
+        let stats = shows(Show::Stats).then(|| stats(cx, &mut shown.pace));
+        if shows(Show::Minimap) && !self.said && scene.places.iter().any(|place| place.unit == "px") {
+            tracing::info!("no minimap: places are in pixels, for no pitch is calibrated");
+            self.said = true;
+        }
+        let mut canvas = Canvas::new(&mut picture, size.0, size.1)
             .ok_or_else(|| Error::other("the picture is shorter than its size says"))?;
-        let RenderConfig { skeletons, boxes, labels, visibility, moves, captions, .. } = self.config;
-        let now = cx.header.pts;
-        state.callouts.call(now, &rows(input, "moves")?);
-        state.callouts.caption(now, &rows(input, "commentary")?);
-        let mut overlay = Overlay::new(&mut canvas, &mut self.text, frame.color());
-        overlay.draw(&scene, &Look { skeletons, boxes, labels, visibility }, stats.as_deref());
-        if moves {
-            overlay.moves(&state.callouts, &overlay::people(&scene));
-        }
-        if captions {
-            overlay.caption(&state.callouts);
-        }
-        // The bytes go along without a copy; the next frame is drawn into new ones.
-        let picture = std::mem::take(&mut self.picture);
-        let drawn = Frame::from_packed(frame.width(), frame.height(), Encoding::I420, frame.color(), picture)?;
-        out.frame("overlay", drawn.into())
+        let look = Look { config: &self.config, lens: Lens::new(area, source, size) };
+        Overlay::new(&mut canvas, &mut self.text, frame.color(), look).draw(&scene, shown, stats.as_deref());
+        out.frame("overlay", Frame::from_packed(size.0, size.1, Encoding::I420, frame.color(), picture)?.into())
     }
 
     fn reconfigure(&mut self, config: &RenderConfig) -> Result<()> {
         self.config = config.clone();
+        Ok(())
+    }
+}
+
+impl Render {
+    /// Which part of the frame is shown, and how large.
+    fn framing(&self, frame: &Frame, view: Option<&View>, shown: &mut Shown) -> (Area, (u32, u32)) {
+        let source = (frame.width(), frame.height());
+        let (follows, config) = (self.viewed && self.config.follow, &self.config);
+        let crop = if self.viewed { &[][..] } else { &config.crop };
+        let mut size = lens::size_of((config.width, config.height), crop, source);
+        let whole = Area::whole(source.0, source.1);
+        if !follows && crop.is_empty() && size == source {
+            return (whole, size);
+        }
+        // What is scaled has an even size.
+        size = (size.0.next_multiple_of(2), size.1.next_multiple_of(2));
+        let area = if follows {
+            if let Some(area) = view.and_then(|view| lens::seen(view, source, size)) {
+                shown.part = Some([area.x, area.y, area.width, area.height]);
+            }
+            // The camera stands still where nothing tells it to move; it stays inside a frame that became smaller.
+            let last = shown.part.map(|[x, y, width, height]| [x + width / 2.0, y + height / 2.0, width, height]);
+            last.map(|part| lens::fitted(part, source, size))
+        } else {
+            lens::fixed(crop, source, size)
+        };
+        (area.unwrap_or_else(|| lens::widest(source, size)), size)
+    }
+
+    /// What lasts beyond this frame.
+    fn remember(&self, now: i64, input: &Inputs, scene: &Scene, shown: &mut Shown) -> Result<()> {
+        shown.callouts.call(now, &rows(input, "moves")?);
+        shown.callouts.caption(now, &rows(input, "commentary")?);
+        let events: Vec<Event> = rows(input, "events")?;
+        shown.callouts.happened(now, &events);
+        shown.score.count(&events);
+        shown.score.possession(&rows(input, "possession")?);
+        shown.trail.follow(now, scene.ball.as_ref());
+        if let Some(teams) = input.rows("teams")? {
+            shown.teams.learn(&teams);
+        }
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! What is called out in the pictures: moves at who made them, and sentences below.
 
+use serde_json::json;
 use sideline_api::{
-    Alignment, Color, Encoding, Frame, Values,
-    config::Origin,
+    Alignment, Color, Encoding, Frame,
     tables::{Commentary, Move, Track},
     testing::{Harness, Setup},
 };
@@ -59,15 +59,10 @@ fn said() -> Commentary {
 }
 
 /// Frames in which pixels of a part of the picture are drawn on, of 150; the move and the sentence come with frame 30.
-fn drawn(more: &[(&str, serde_json::Value)], part: [usize; 4]) -> Vec<u64> {
+fn drawn(overlays: &[&str], part: [usize; 4]) -> Vec<u64> {
     let inputs = ["frames", "tracks", "moves", "commentary"].map(|name| (name, Alignment::Source(0)));
-    let mut values = Values::new();
-    let off = ["boxes", "labels", "stats"].map(|key| (key, false.into()));
-    for (key, value) in off.iter().chain(more) {
-        values.set(*key, value.clone(), Origin::CommandLine);
-    }
     let setup = Setup { inputs: Some(inputs.to_vec()), ..Setup::default() };
-    let mut render = Harness::<Render>::with(values, setup).unwrap();
+    let mut render = Harness::<Render>::with([("overlays", json!(overlays))], setup).unwrap();
     let mut frames = vec![];
     for frame in 0..150 {
         render.push_frame("frames", grey(640, 360)).unwrap();
@@ -91,16 +86,16 @@ const BELOW: [usize; 4] = [20, 270, 620, 350];
 
 #[test]
 fn a_move_stands_at_its_fighter_for_a_second_and_the_sentence_below() {
-    let frames = drawn(&[], ABOVE);
+    let frames = drawn(&["moves", "captions"], ABOVE);
     assert_eq!((frames.first(), frames.len()), (Some(&30), 31), "{frames:?}");
-    let frames = drawn(&[], BELOW);
+    let frames = drawn(&["moves", "captions"], BELOW);
     // 1.5 s, and 50 ms for each of 91 letters: beyond the last frame.
     assert_eq!((frames.first(), frames.last()), (Some(&30), Some(&149)), "{frames:?}");
 }
 
 #[test]
 fn moves_and_captions_can_be_switched_off() {
-    assert!(drawn(&[("moves", false.into())], ABOVE).is_empty());
-    assert!(drawn(&[("captions", false.into())], BELOW).is_empty());
-    assert!(!drawn(&[("captions", false.into())], ABOVE).is_empty());
+    assert!(drawn(&["captions"], ABOVE).is_empty());
+    assert!(drawn(&["moves"], BELOW).is_empty());
+    assert!(!drawn(&["moves"], ABOVE).is_empty());
 }

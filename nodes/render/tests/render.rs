@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sideline_api::{
     Alignment, Color, Encoding, Failure, Frame, Mode, Operator, Reason,
-    config::{Config, Origin, Values},
+    config::{Config, Values},
     tables::{JOINTS, Motion, Pose, Track},
     testing::{Harness, Setup},
 };
@@ -45,16 +45,9 @@ fn track(state: &str, [x1, y1, x2, y2]: [f32; 4]) -> Track {
     Track { track: 1, fighter, state: state.into(), x1, y1, x2, y2, score: 0.9, class: 0, age: 9 }
 }
 
-/// Everything off but what the test turns on.
-fn values(more: &[(&str, Value)]) -> Values {
-    let mut values = Values::new();
-    for key in ["skeletons", "boxes", "labels", "stats"] {
-        values.set(key, false, Origin::CommandLine);
-    }
-    for (key, value) in more {
-        values.set(*key, value.clone(), Origin::CommandLine);
-    }
-    values
+/// Only these are drawn.
+fn only(overlays: &[&str]) -> Values {
+    Values::from([("overlays", json!(overlays))])
 }
 
 fn wired() -> Option<Vec<(&'static str, Alignment)>> {
@@ -121,7 +114,7 @@ impl Drawn {
 
 #[test]
 fn a_limb_is_drawn_where_it_is_in_the_fighters_colour() {
-    let mut bench = Bench::new(values(&[("skeletons", json!(true))]));
+    let mut bench = Bench::new(only(&["skeletons"]));
     let frames = ["fighter_1", "fighter_2", ""].map(|fighter| bench.draw(grey(SIZE.0, SIZE.1), &[arm(fighter)], &[]));
     for frame in &frames {
         assert!(frame.y(160, 120).abs_diff(90) > 20, "on the arm: {}", frame.y(160, 120));
@@ -137,7 +130,7 @@ fn a_limb_is_drawn_where_it_is_in_the_fighters_colour() {
 
 #[test]
 fn hidden_and_unknown_joints_are_not_drawn() {
-    let mut bench = Bench::new(values(&[("skeletons", json!(true))]));
+    let mut bench = Bench::new(only(&["skeletons"]));
     let mut hidden = arm("fighter_1");
     hidden.joints[13][3] = 0.3;
     hidden.joints[11] = [f32::NAN, 0.5, 0.0, 0.9];
@@ -146,7 +139,7 @@ fn hidden_and_unknown_joints_are_not_drawn() {
 
 #[test]
 fn boxes_beyond_the_picture_are_clipped_and_broken_ones_left_out() {
-    let mut bench = Bench::new(values(&[("boxes", json!(true)), ("labels", json!(true)), ("skeletons", json!(true))]));
+    let mut bench = Bench::new(only(&["boxes", "labels", "skeletons"]));
     let rects = [
         [-500.0, -500.0, 100.0, 120.0],
         [300.0, 200.0, 9000.0, 9000.0],
@@ -165,7 +158,7 @@ fn boxes_beyond_the_picture_are_clipped_and_broken_ones_left_out() {
 #[test]
 fn labels_stay_inside_the_picture_and_tentative_tracks_have_none() {
     let label = |state: &str, rect| {
-        let mut bench = Bench::new(values(&[("labels", json!(true))]));
+        let mut bench = Bench::new(only(&["labels"]));
         bench.draw(grey(SIZE.0, SIZE.1), &[], &[track(state, rect)]).drawn()
     };
     let whole = label("confirmed", [100.0, 100.0, 200.0, 200.0]);
@@ -180,7 +173,7 @@ fn labels_stay_inside_the_picture_and_tentative_tracks_have_none() {
 #[test]
 fn labels_of_people_who_overlap_are_both_to_be_read() {
     let drawn = |fighters: &[&str]| {
-        let mut bench = Bench::new(values(&[("labels", json!(true))]));
+        let mut bench = Bench::new(only(&["labels"]));
         let rect = [100.0, 100.0, 200.0, 200.0];
         let tracks: Vec<Track> =
             fighters.iter().map(|fighter| Track { fighter: (*fighter).into(), ..track("confirmed", rect) }).collect();
@@ -193,7 +186,7 @@ fn labels_of_people_who_overlap_are_both_to_be_read() {
 #[test]
 fn statistics_repeat_in_complete_mode_and_follow_the_clock_in_live_mode() {
     let run = |mode, step: i64| {
-        let mut bench = Bench::with(values(&[("stats", json!(true))]), Setup { mode, ..Setup::default() });
+        let mut bench = Bench::with(only(&["stats"]), Setup { mode, ..Setup::default() });
         let draw = |_| {
             bench.render.clock().advance(step);
             bench.skip_tables(grey(SIZE.0, SIZE.1));
@@ -207,7 +200,7 @@ fn statistics_repeat_in_complete_mode_and_follow_the_clock_in_live_mode() {
 
 #[test]
 fn frames_of_every_layout_are_drawn() {
-    let mut bench = Bench::new(values(&[("skeletons", json!(true))]));
+    let mut bench = Bench::new(only(&["skeletons"]));
     let (w, h) = SIZE;
     for (encoding, bytes) in [(Encoding::Nv12, w * h * 3 / 2), (Encoding::Rgb8, w * h * 3), (Encoding::Bgr8, w * h * 3)]
     {
@@ -221,11 +214,20 @@ fn frames_of_every_layout_are_drawn() {
 
 #[test]
 fn live_keys_change_the_next_frame() {
-    let mut bench = Bench::new(values(&[("skeletons", json!(true))]));
+    let mut bench = Bench::new(only(&["skeletons"]));
     let before = bench.draw(grey(SIZE.0, SIZE.1), &[arm("fighter_1")], &[]).drawn();
-    bench.render.set("skeletons", false).unwrap();
+    bench.render.set("overlays", "[boxes]").unwrap();
     let after = bench.draw(grey(SIZE.0, SIZE.1), &[arm("fighter_1")], &[]).drawn();
     assert!(before > 100 && after == 0, "{before} {after}");
+    let error = bench.render.set("overlays", "[bals]").unwrap_err();
+    assert!(
+        error.message.contains("`bals` is none of skeletons, boxes,") && error.message.contains("did you mean `ball`?"),
+        "{error}"
+    );
+    bench.render.set("overlays", "[skeletons]").unwrap();
+    assert!(bench.render.set("crop", "[1, 2]").is_err());
+    let kept = bench.draw(grey(SIZE.0, SIZE.1), &[arm("fighter_1")], &[]).drawn();
+    assert_eq!(kept, before, "what was refused changed nothing");
 }
 
 #[test]
@@ -235,12 +237,12 @@ fn it_says_what_it_is() {
     let required: Vec<_> = spec.inputs.iter().filter(|port| port.required).map(|port| port.name).collect();
     assert_eq!(required, ["frames"]);
     let live: Vec<_> = RenderConfig::keys().into_iter().filter(|key| key.live).map(|key| key.name).collect();
-    assert_eq!(live, ["skeletons", "boxes", "labels", "moves", "captions", "stats", "visibility"]);
+    assert_eq!(live, ["overlays", "visibility", "follow", "crop", "home", "away", "pitch"]);
 }
 
 #[test]
 fn a_frame_that_others_read_too_is_not_drawn_on() {
-    let mut bench = Bench::new(values(&[("boxes", json!(true))]));
+    let mut bench = Bench::new(only(&["boxes"]));
     let frame = grey(SIZE.0, SIZE.1);
     let drawn = bench.draw(frame.clone(), &[], &[track("confirmed", [100.0, 100.0, 200.0, 200.0])]);
     assert_eq!((drawn.0.width(), drawn.0.height(), drawn.0.encoding()), (SIZE.0, SIZE.1, Encoding::I420));
@@ -250,6 +252,6 @@ fn a_frame_that_others_read_too_is_not_drawn_on() {
 #[test]
 fn a_flow_in_which_nobody_reads_what_is_drawn_does_not_start() {
     let setup = Setup { read: Some(vec![]), inputs: wired(), ..Setup::default() };
-    let error = Harness::<Render>::with(values(&[]), setup).map(|_| ()).unwrap_err();
+    let error = Harness::<Render>::with(only(&[]), setup).map(|_| ()).unwrap_err();
     assert!(error.failure == Failure::Config && error.message.contains("`encode`"), "{error}");
 }

@@ -187,9 +187,9 @@ pub fn read_field<T: serde::de::DeserializeOwned>(
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             match serde_yaml::from_str(&text) {
                 Ok(read) => Some(read),
-                Err(cause) if serde_yaml::from_str::<Vec<Value>>(&text).is_ok() => {
-                    problem(format!("`{text}` is not a {}: {cause}", key.kind))
-                }
+                Err(cause) if serde_yaml::from_str::<Vec<Value>>(&text).is_ok() => problem(
+                    no_choice(&cause.to_string()).unwrap_or_else(|| format!("`{text}` is not a {}: {cause}", key.kind)),
+                ),
                 Err(_) => problem(format!("`{text}` is not a list ({}); write one as text: `\"[a, b]\"`", key.kind)),
             }
         }
@@ -199,24 +199,26 @@ pub fn read_field<T: serde::de::DeserializeOwned>(
                 .ok()
                 .or_else(|| problem(format!("`{value}` is not a {}: {cause}", key.kind))),
             // Text that holds a table or a number, as `--set` and `env:` must write them.
-            Value::String(ref text) => serde_yaml::from_str(text).ok().or_else(|| match choices(&cause.to_string()) {
-                Some(names) => {
-                    let all = names.join(", ");
-                    let near =
-                        nearest(text, names).map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
-                    problem(format!("`{text}` is none of {all}{near}"))
-                }
-                None => problem(format!("`{text}` is not a {}: {cause}", key.kind)),
+            Value::String(ref text) => serde_yaml::from_str(text).ok().or_else(|| {
+                let told = no_choice(&cause.to_string());
+                problem(told.unwrap_or_else(|| format!("`{text}` is not a {}: {cause}", key.kind)))
             }),
-            _ => problem(format!("`{value}` is not a {}: {cause}", key.kind)),
+            _ => {
+                let told = no_choice(&cause.to_string());
+                problem(told.unwrap_or_else(|| format!("`{value}` is not a {}: {cause}", key.kind)))
+            }
         },
     }
 }
 
-/// The names that serde lists when a word is none of an enumeration's.
-fn choices(cause: &str) -> Option<Vec<&str>> {
-    let (_, listed) = cause.strip_prefix("unknown variant ")?.split_once(", expected ")?;
-    Some(listed.split('`').skip(1).step_by(2).collect())
+/// What is wrong with a word that serde does not find among an enumeration's names, also within a list.
+fn no_choice(cause: &str) -> Option<String> {
+    let (_, told) = cause.split_once("unknown variant `")?;
+    let (word, listed) = told.split_once("`, expected ")?;
+    let names: Vec<&str> = listed.split('`').skip(1).step_by(2).collect();
+    let near =
+        nearest(word, names.iter().copied()).map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+    Some(format!("`{word}` is none of {}{near}", names.join(", ")))
 }
 
 /// Gives what a configuration's own check found its places. For the code that `#[derive(Config)]` writes.

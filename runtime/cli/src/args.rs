@@ -483,6 +483,8 @@ pub enum Bench {
     },
     /// fight.yml: each stage beside its budget, all of it beside plain Python, latency against the offered rate.
     Fight(crate::bench::fight::Options),
+    /// From frames to a video: drawn, cropped to a camera's view, encoded; beside the bare scaler and the bare encoder.
+    Film(crate::bench::film::Options),
 }
 
 /// `node.key=value`, as written on the command line.

@@ -3,6 +3,7 @@
 pub mod detect;
 mod dora;
 pub mod fight;
+pub mod film;
 pub mod hops;
 pub mod moves;
 pub mod pose;

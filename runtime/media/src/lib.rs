@@ -5,6 +5,7 @@
 //! silenced: what goes wrong comes back as an error, a count or a warning of ours.
 
 mod audio;
+mod crop;
 mod decode;
 pub mod device;
 pub mod encode;
@@ -18,6 +19,7 @@ mod resample;
 mod scale;
 
 pub use audio::{RATES, Sound, SoundFormat};
+pub use crop::{Area, Cropper};
 pub use decode::{DecodeOptions, Decoded, Decoder, Losses, Threads};
 pub use i420::to_i420;
 pub use images::{Image, Images, Picture};

@@ -3,7 +3,7 @@
 //!
 //! Every measurement is a process of its own, so that memory and processor time are those of that run alone.
 
-mod clip;
+pub(super) mod clip;
 mod curve;
 mod measure;
 mod peer;

@@ -1,0 +1,370 @@
+//! What is drawn of a match, and the picture that a virtual camera cuts out.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use sideline_api::{
+    Alignment, Color, Encoding, Frame, Reason, Values,
+    tables::{Ball, Event, Place, Possession, Team, Track, View},
+    testing::{Harness, Setup},
+};
+use sideline_render::Render;
+
+const SIZE: (u32, u32) = (1280, 720);
+const GROUND: u8 = 90;
+
+fn grey(width: u32, height: u32) -> Frame {
+    let (luma, chroma) = ((width * height) as usize, (width * height / 2) as usize);
+    let bytes = [vec![GROUND; luma], vec![128; chroma]].concat();
+    Frame::from_packed(width, height, Encoding::I420, Color::assumed(height), bytes).unwrap()
+}
+
+/// The node with these inputs beside the frames.
+fn render(inputs: &[&'static str], keys: &[(&str, Value)]) -> Harness<Render> {
+    let wired = ["frames"].iter().chain(inputs).map(|name| (*name, Alignment::Source(0))).collect();
+    let mut values = Values::new();
+    for (key, value) in keys {
+        values.set(*key, value.clone(), sideline_api::config::Origin::CommandLine);
+    }
+    Harness::with(values, Setup { inputs: Some(wired), ..Setup::default() }).unwrap()
+}
+
+fn only(overlays: &[&str]) -> (&'static str, Value) {
+    ("overlays", json!(overlays))
+}
+
+struct Drawn(Arc<Frame>);
+
+impl Drawn {
+    fn y(&self, x: usize, y: usize) -> u8 {
+        let (luma, stride) = self.0.plane(0);
+        luma[y * stride + x]
+    }
+
+    fn uv(&self, x: usize, y: usize) -> (u8, u8) {
+        let [u, v] = [1, 2].map(|i| {
+            let (plane, stride) = self.0.plane(i);
+            plane[y / 2 * stride + x / 2]
+        });
+        (u, v)
+    }
+
+    /// Pixels of a part of the picture that differ from the ground: left, top, right, bottom.
+    fn drawn(&self, [x1, y1, x2, y2]: [usize; 4]) -> usize {
+        (y1..y2).map(|y| (x1..x2).filter(|x| self.y(*x, y).abs_diff(GROUND) > 6).count()).sum()
+    }
+
+    fn all(&self) -> usize {
+        self.drawn([0, 0, self.0.width() as usize, self.0.height() as usize])
+    }
+}
+
+fn ball(x: f32, y: f32, measured: bool) -> Ball {
+    Ball {
+        x,
+        y,
+        vx: 0.0,
+        vy: 0.0,
+        ax: 0.0,
+        ay: 0.0,
+        radius: 8.0,
+        score: if measured { 0.7 } else { 0.0 },
+        measured,
+        missing: u32::from(!measured),
+        mode: "normal".into(),
+        spread: 2.0,
+    }
+}
+
+fn track(track: u32, state: &str, [x1, y1, x2, y2]: [f32; 4]) -> Track {
+    let fighter = String::new();
+    Track { track, fighter, state: state.into(), x1, y1, x2, y2, score: 0.9, class: 0, age: 9 }
+}
+
+fn team(track: u32, team: &str, role: &str, jersey: [f32; 3]) -> Team {
+    Team { track, team: team.into(), role: role.into(), confidence: 0.9, jersey }
+}
+
+fn place(track: u32, x: f32, y: f32, unit: &str) -> Place {
+    Place { track, x, y, unit: unit.into(), scale: 1.0, measured: true, inside: true }
+}
+
+fn view(x: f32, y: f32, width: f32, height: f32) -> View {
+    View { x, y, width, height, zoom: 2.0, follows: "ball".into() }
+}
+
+fn event(kind: &str, track: u32, complete: bool) -> Event {
+    Event {
+        id: "e".into(),
+        kind: kind.into(),
+        at: 0,
+        end: 1,
+        team: "team_1".into(),
+        track,
+        to: 0,
+        complete,
+        x: 0.0,
+        y: 0.0,
+        end_x: 0.0,
+        end_y: 0.0,
+        unit: "px".into(),
+        confidence: 0.9,
+    }
+}
+
+fn possession(team: &str, share_1: f32) -> Possession {
+    let state = if team.is_empty() { "loose" } else { "controlled" };
+    Possession { team: team.into(), track: 1, state: state.into(), distance: 1.0, share_1, share_2: 1.0 - share_1 }
+}
+
+#[test]
+fn a_ring_stands_around_the_ball_and_is_dashed_where_its_place_is_predicted() {
+    let mut render = render(&["ball"], &[only(&["ball"])]);
+    let mut draw = |rows: &[Ball]| {
+        render.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+        render.push("ball", rows).unwrap();
+        Drawn(render.expect_frame("overlay"))
+    };
+    let measured = draw(&[ball(400.0, 300.0, true)]);
+    // Its radius is one and a half of the ball's.
+    assert!(measured.y(412, 300).abs_diff(GROUND) > 60 && measured.y(400, 288).abs_diff(GROUND) > 60);
+    assert_eq!(measured.y(400, 300), GROUND, "the ball itself is seen");
+    assert_eq!(measured.all(), measured.drawn([380, 280, 420, 320]));
+    let predicted = draw(&[ball(400.0, 300.0, false)]);
+    let (whole, dashed) = (measured.all() as f32, predicted.all() as f32);
+    assert!(dashed > 0.35 * whole && dashed < 0.65 * whole, "{dashed} of {whole} px");
+    assert_eq!(draw(&[]).all(), 0);
+    let lost = Ball { mode: "lost".into(), ..ball(400.0, 300.0, false) };
+    assert_eq!(draw(&[lost]).all(), 0);
+    assert_eq!(draw(&[ball(f32::NAN, 300.0, true)]).all(), 0);
+}
+
+#[test]
+fn the_way_of_the_ball_is_seen_for_a_second() {
+    let mut render = render(&["ball"], &[only(&["trail"])]);
+    let mut seen = vec![];
+    for frame in 0..60 {
+        render.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+        let at = 100.0 + 20.0 * frame.min(20) as f32;
+        render.push("ball", &[ball(at, 300.0, true)]).unwrap();
+        let drawn = Drawn(render.expect_frame("overlay"));
+        seen.push((drawn.drawn([90, 290, 300, 310]), drawn.drawn([300, 290, 520, 310])));
+    }
+    assert!(seen[9].0 > 200 && seen[9].1 == 0, "{:?}", seen[9]);
+    assert!(seen[20].1 > seen[20].0, "it fades behind: {:?}", seen[20]);
+    assert_eq!(seen[55].0, 0, "after a second it is gone");
+}
+
+#[test]
+fn boxes_have_the_colours_of_the_jerseys_and_lost_tracks_have_none() {
+    let inputs = ["tracks", "teams"];
+    let box_of = |overlays: &[&str], state: &str, jersey: [f32; 3]| {
+        let mut render = render(&inputs, &[only(overlays)]);
+        render.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+        render.push("tracks", &[track(7, state, [200.0, 200.0, 280.0, 400.0])]).unwrap();
+        render.push("teams", &[team(7, "team_2", "player", jersey)]).unwrap();
+        Drawn(render.expect_frame("overlay"))
+    };
+    let red = box_of(&["boxes", "teams"], "confirmed", [180.0, 20.0, 30.0]);
+    let (u, v) = red.uv(200, 300);
+    assert!(v > 180 && u < 120, "{u}, {v}");
+    let blue = box_of(&["boxes", "teams"], "predicted", [20.0, 40.0, 180.0]);
+    let (u, v) = blue.uv(200, 300);
+    assert!(u > 140 && v < 128, "{u}, {v}");
+    let plain = box_of(&["boxes"], "confirmed", [180.0, 20.0, 30.0]);
+    let (u, v) = plain.uv(200, 300);
+    assert!(plain.all() > 500 && u.abs_diff(128) < 8 && v.abs_diff(128) < 8, "{u}, {v}");
+    assert_eq!(box_of(&["boxes", "teams"], "lost", [0.0; 3]).all(), 0);
+}
+
+#[test]
+fn colours_stay_while_teams_are_not_told() {
+    let mut render = render(&["tracks", "teams"], &[only(&["boxes", "teams"])]);
+    let mut colors = vec![];
+    for known in [true, false] {
+        render.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+        render.push("tracks", &[track(7, "confirmed", [200.0, 200.0, 280.0, 400.0])]).unwrap();
+        match known {
+            true => render.push("teams", &[team(7, "team_1", "player", [180.0, 20.0, 30.0])]).unwrap(),
+            false => render.skip("teams", Reason::Stride).unwrap(),
+        }
+        colors.push(Drawn(render.expect_frame("overlay")).uv(200, 300));
+    }
+    assert_eq!(colors[0], colors[1]);
+}
+
+/// A picture with a bright square of 40 px around a middle.
+fn marked(x: usize, y: usize) -> Frame {
+    let mut bytes = grey(1920, 1080).into_packed_mut();
+    for row in y - 20..y + 20 {
+        bytes[row * 1920 + x - 20..row * 1920 + x + 20].fill(220);
+    }
+    Frame::from_packed(1920, 1080, Encoding::I420, Color::assumed(1080), bytes).unwrap()
+}
+
+#[test]
+fn the_view_is_cut_out_and_what_is_drawn_is_drawn_there() {
+    let keys = [only(&["boxes"]), ("width", json!(1280)), ("height", json!(720))];
+    let mut render = render(&["tracks", "view"], &keys);
+    let boxes =
+        [track(1, "confirmed", [1270.0, 370.0, 1330.0, 430.0]), track(2, "confirmed", [10.0, 10.0, 60.0, 90.0])];
+    let mut draw = |view: Option<View>| {
+        render.push_frame("frames", marked(1300, 400)).unwrap();
+        render.push("tracks", &boxes).unwrap();
+        match view {
+            Some(view) => render.push("view", &[view]).unwrap(),
+            None => render.push::<View>("view", &[]).unwrap(),
+        }
+        Drawn(render.expect_frame("overlay"))
+    };
+    // Before anything is known the whole picture, two thirds as large.
+    let wide = draw(None);
+    assert_eq!((wide.0.width(), wide.0.height()), SIZE);
+    assert!(wide.y(866, 267) > 210 && wide.drawn([6, 6, 45, 64]) > 100);
+    // 960 x 540 around (1300, 400), a third larger.
+    let near = draw(Some(view(1300.0, 400.0, 960.0, 540.0)));
+    assert_eq!((near.0.width(), near.0.height()), SIZE);
+    assert!(near.y(640, 360) > 215 && near.y(640 - 24, 360 - 24) > 200 && near.y(640 - 30, 360).abs_diff(GROUND) < 6);
+    // The first box is 30 px around the square's middle; the second is not in the picture.
+    assert!(near.drawn([596, 340, 604, 380]) > 30, "its left edge at 600");
+    assert_eq!(near.all(), near.drawn([590, 310, 690, 410]));
+    let still = draw(None);
+    assert_eq!(still.0.plane(0).0, near.0.plane(0).0, "the camera stands still");
+    // Beyond the edge of the frame it stays inside; no place at all moves it no further.
+    let corner = draw(Some(view(1900.0, 20.0, 960.0, 540.0)));
+    assert!(corner.y((1300 - 960) * 4 / 3, 533) > 215);
+    let nowhere = draw(Some(view(f32::NAN, 20.0, 960.0, 540.0)));
+    assert_eq!(nowhere.0.plane(0).0, corner.0.plane(0).0);
+}
+
+#[test]
+fn a_view_moves_by_less_than_a_pixel() {
+    let keys = [only(&[]), ("width", json!(960)), ("height", json!(540))];
+    let mut render = render(&["view"], &keys);
+    let edge = |render: &mut Harness<Render>, x: f32| {
+        render.push_frame("frames", marked(1300, 400)).unwrap();
+        render.push("view", &[view(x, 400.0, 960.0, 540.0)]).unwrap();
+        let drawn = Drawn(render.expect_frame("overlay"));
+        // Where the square begins: by how much of its first pixels it covers.
+        (440..480).map(|x| (f32::from(drawn.y(x, 270)) - 90.0) / 130.0).sum::<f32>()
+    };
+    let (before, after) = (edge(&mut render, 1300.0), edge(&mut render, 1300.25));
+    assert!((after - before - 0.25).abs() < 0.05, "{before} {after}");
+}
+
+#[test]
+fn on_the_whole_frame_the_view_is_a_frame_and_following_can_be_switched() {
+    let mut render = render(&["view"], &[only(&["crop"]), ("follow", json!(false))]);
+    let mut draw = |follow: bool| {
+        render.set("follow", follow).unwrap();
+        render.push_frame("frames", grey(1920, 1080)).unwrap();
+        render.push("view", &[view(960.0, 540.0, 640.0, 360.0)]).unwrap();
+        Drawn(render.expect_frame("overlay"))
+    };
+    let whole = draw(false);
+    assert_eq!(whole.0.width(), 1920);
+    assert!(whole.drawn([636, 500, 646, 580]) > 80, "its left edge");
+    assert_eq!(whole.drawn([0, 0, 630, 1080]) + whole.drawn([660, 380, 1260, 640]), 0);
+    assert_eq!(draw(true).all(), 0, "nothing of it on the picture that it cuts out");
+}
+
+#[test]
+fn a_fixed_part_is_cut_out_where_no_view_is_wired() {
+    let mut render = render(&[], &[only(&[]), ("crop", json!("[1200, 300, 400, 200]"))]);
+    render.push_frame("frames", marked(1300, 400)).unwrap();
+    let part = Drawn(render.expect_frame("overlay"));
+    assert_eq!((part.0.width(), part.0.height()), (400, 200));
+    assert!(part.y(100, 100) == 220 && part.y(75, 100) == GROUND);
+    render.set("crop", "[]").unwrap();
+    render.push_frame("frames", marked(1300, 400)).unwrap();
+    assert_eq!(render.expect_frame("overlay").width(), 1920);
+}
+
+#[test]
+fn sizes_and_parts_that_cannot_be_are_refused_with_the_mend() {
+    for (key, value, words) in [
+        ("width", json!(641), "write 642"),
+        ("crop", json!("[1, 2, 3]"), "left, top, width, height"),
+        ("crop", json!("[0, 0, 0, 100]"), "no part of a picture"),
+        ("pitch", json!("[105]"), "metres"),
+        ("overlays", json!("[minmap]"), "did you mean `minimap`?"),
+    ] {
+        let error = Harness::<Render>::new([(key, value)]).map(|_| ()).unwrap_err();
+        assert!(error.message.contains(key) && error.message.contains(words), "{error}");
+    }
+}
+
+/// The middle above, where the scoreboard is.
+const ABOVE: [usize; 4] = [320, 8, 960, 70];
+
+#[test]
+fn the_scoreboard_shows_names_and_shares_and_counts_passes() {
+    let mut render = render(&["possession", "events"], &[only(&["scoreboard"])]);
+    let mut draw = |rows: &[Possession], events: &[Event]| {
+        render.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+        render.push("possession", rows).unwrap();
+        render.push("events", events).unwrap();
+        Drawn(render.expect_frame("overlay"))
+    };
+    assert_eq!(draw(&[], &[]).all(), 0, "nothing is known yet");
+    let first = draw(&[possession("team_1", 0.6)], &[]);
+    assert!(first.drawn(ABOVE) > 10_000 && first.drawn(ABOVE) == first.all());
+    let same = draw(&[], &[]);
+    assert_eq!(same.0.plane(0).0, first.0.plane(0).0, "a frame without an answer changes nothing");
+    let bytes = |drawn: &Drawn| drawn.0.plane(0).0.to_vec();
+    let counted = draw(&[possession("team_1", 0.6)], &[event("pass", 1, true), event("pass", 1, false)]);
+    assert_ne!(bytes(&counted), bytes(&first));
+    let shared = draw(&[possession("team_1", 0.2)], &[]);
+    assert_ne!(bytes(&shared), bytes(&counted));
+    // The bar is cut a fifth from its left end.
+    let (u, v) = shared.uv(640 + 20, 28);
+    let (left_u, left_v) = counted.uv(640 + 4, 28);
+    assert!((u, v) != (left_u, left_v), "{u} {v}");
+    render.set("home", "FC United").unwrap();
+    render.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+    render.push("possession", &[possession("team_1", 0.2)]).unwrap();
+    render.push::<Event>("events", &[]).unwrap();
+    assert_ne!(bytes(&Drawn(render.expect_frame("overlay"))), bytes(&shared));
+}
+
+#[test]
+fn the_minimap_shows_who_is_where_and_needs_metres() {
+    let map = |rows: &[Place]| {
+        let mut render = render(&["places"], &[only(&["minimap"])]);
+        render.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+        render.push("places", rows).unwrap();
+        Drawn(render.expect_frame("overlay"))
+    };
+    let corner = [940, 480, 1280, 720];
+    let middle = map(&[place(0, 52.5, 34.0, "m")]);
+    assert!(middle.drawn(corner) > 20_000 && middle.drawn(corner) == middle.all());
+    let beside = map(&[place(0, 20.0, 34.0, "m")]);
+    let differ = |x1: usize, x2: usize| (x1..x2).any(|x| (480..720).any(|y| middle.y(x, y) != beside.y(x, y)));
+    assert!(differ(960, 1100) && differ(1100, 1200) && !differ(1200, 1280), "the ball moved to the left");
+    assert_eq!(map(&[place(0, 640.0, 300.0, "px")]).all(), 0);
+    assert_eq!(map(&[]).all(), 0);
+    let far = map(&[place(0, 52.5, 34.0, "m"), place(4, 500.0, 34.0, "m"), place(5, f32::NAN, 0.0, "m")]);
+    assert_eq!(far.0.plane(0).0, middle.0.plane(0).0, "who is far off the pitch is left out");
+}
+
+#[test]
+fn an_event_stands_at_who_made_it_for_a_second_and_a_carry_is_not_called_out() {
+    let frames = |kind: &str, overlays: &[&str]| {
+        let mut render = render(&["tracks", "events"], &[only(overlays)]);
+        let mut frames = vec![];
+        for frame in 0..60 {
+            render.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+            render.push("tracks", &[track(7, "confirmed", [600.0, 300.0, 660.0, 440.0])]).unwrap();
+            let rows = if frame == 10 { vec![event(kind, 7, true)] } else { vec![] };
+            render.push("events", &rows).unwrap();
+            if Drawn(render.expect_frame("overlay")).drawn([560, 250, 700, 300]) > 100 {
+                frames.push(frame);
+            }
+        }
+        (frames.first().copied(), frames.len())
+    };
+    assert_eq!(frames("pass", &["events"]), (Some(10), 31));
+    assert_eq!(frames("throw_in", &["events", "moves"]), (Some(10), 31));
+    assert_eq!(frames("carry", &["events"]), (None, 0));
+    assert_eq!(frames("pass", &["moves"]), (None, 0));
+}
