@@ -41,6 +41,11 @@ pub fn registry() -> Registry {
         .operator::<sideline_motion::MotionOperator>()
         .operator::<sideline_interaction::InteractionOperator>()
         .operator::<sideline_commentary::CommentaryOperator>()
+        .operator::<sideline_match::Pitch>()
+        .operator::<sideline_match::PossessionOperator>()
+        .operator::<sideline_match::Events>()
+        .operator::<sideline_match::FormationOperator>()
+        .operator::<sideline_match::Stats>()
         .operator::<sideline_speech::Speech>()
         .operator::<sideline_fusion::Fusion>()
         .operator::<sideline_recorder::Recorder>();

@@ -107,7 +107,7 @@ table! {
 
 table! {
     /// What happened. It is known some frames later, and names its own frames.
-    pub struct Event in "events" {
+    pub struct Event in "events", carried {
         /// Name of the event in all recordings: a UUID of version 5.
         pub id: String,
         /// `pass`, `interception`, `loss`, `shot`, `carry`; with a pitch also `corner`, `throw_in`, `goal_kick`.
@@ -141,14 +141,14 @@ table! {
 
 table! {
     /// How a team stands.
-    pub struct Formation in "formation" {
+    pub struct Formation in "formation", carried {
         /// `team_1` or `team_2`.
         pub team: String,
         /// Number of the period, from 0; the closing message has every period's shape once more.
         pub period: u32,
         /// Players a line from the own goal on, without the goalkeeper: `4-4-2`; empty where too few were seen.
         pub shape: String,
-        /// Mean depth of each line, from the own goal on, in `unit`.
+        /// Mean depth of each line, in `unit`: from the own goal line on, or, where no pitch is known, from the rearmost line on.
         pub lines: Vec<f32>,
         /// Across the pitch from the outermost player to the other, in `unit`.
         pub width: f32,
