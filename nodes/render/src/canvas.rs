@@ -205,6 +205,19 @@ mod tests {
     }
 
     #[test]
+    fn a_ring_covers_its_area_and_dashes_half_of_it() {
+        let ink = Ink { yuv: [255, 128, 128], alpha: 1.0 };
+        let covered = |dashes: u32| -> f32 {
+            let bytes = draw(64, 64, |canvas| canvas.ring([31.7, 32.2], 20.0, 4.0, dashes, ink));
+            assert_eq!(bytes[32 * 64 + 32], GREY, "nothing in the middle");
+            bytes[..4096].iter().map(|y| f32::from(y - GREY) / 155.0).sum()
+        };
+        let (whole, dashed) = (covered(0), covered(6));
+        assert!((whole - 502.7).abs() < 4.0, "{whole} px, 2 pi r w is 502.7");
+        assert!((dashed - whole / 2.0).abs() < 12.0, "{dashed} of {whole} px");
+    }
+
+    #[test]
     fn a_rectangle_has_exact_edges() {
         let bytes = draw(8, 8, |canvas| canvas.rect([2.0, 2.5, 4.0, 6.0], white()));
         assert_eq!(bytes[2 * 8 + 2..2 * 8 + 5], [150, 150, GREY], "half a row");
@@ -220,6 +233,8 @@ mod tests {
                     canvas.line([x, y], [5.0, 5.0], 4.0, white());
                     canvas.line([5.0, y], [x, 5.0], 4.0, white());
                     canvas.disc([x, y], 3.0, white());
+                    canvas.ring([x, y], 5.0, 2.0, 4, white());
+                    canvas.ring([4.0, 4.0], x, y, 0, white());
                     canvas.rect([x, y, 8.0, 8.0], white());
                     canvas.rect([1.0, 1.0, x, y], white());
                     canvas.plate([x, 2.0, y, 6.0], 2.0, white());

@@ -238,6 +238,18 @@ fn the_view_is_cut_out_and_what_is_drawn_is_drawn_there() {
 }
 
 #[test]
+fn the_drawn_size_stays_when_the_frames_become_smaller() {
+    let keys = [only(&["crop", "stats"]), ("height", json!(360))];
+    let mut render = render(&["view"], &keys);
+    for (width, height, rows) in [(1920, 1080, vec![view(1800.0, 1000.0, 640.0, 360.0)]), (1280, 720, vec![])] {
+        render.push_frame("frames", grey(width, height)).unwrap();
+        render.push("view", &rows).unwrap();
+        let drawn = render.expect_frame("overlay");
+        assert_eq!((drawn.width(), drawn.height()), (640, 360), "of frames of {width}x{height}");
+    }
+}
+
+#[test]
 fn a_view_moves_by_less_than_a_pixel() {
     let keys = [only(&[]), ("width", json!(960)), ("height", json!(540))];
     let mut render = render(&["view"], &keys);
