@@ -70,7 +70,7 @@ fn what_is_wrong_is_told_with_its_place() {
         (&["empty"][..], 3, "empty: no CSV of boxes at any depth"),
         (&["nowhere"], 3, "nowhere: No such file"),
         (&["broken.csv"], 3, "broken.csv:11: frame 8 where 7 should follow"),
-        (&["game.csv", "--set", "bal.gate=3"], 1, "`bal` takes no part here; there are ball"),
+        (&["game.csv", "--set", "bal.gate=3"], 1, "`bal` takes no part here; there are ball, tracker, view"),
         (&["game.csv", "--set", "ball.gat=3"], 1, "key `gat`: there is no such key; did you mean `gate`?"),
         (&["game.csv", "--noise", "miss=2"], 1, "--noise: miss is \"2\"; it is a number from 0 to 1"),
     ] {
@@ -90,6 +90,9 @@ fn the_ball_of_a_real_match_is_followed() {
     let percent = |value: &Value| value["ball_within_20px"].as_f64().unwrap();
     assert!(percent(&said) >= 94.0, "{said}");
     assert!(said["ball_coverage"].as_f64().unwrap() >= 97.0, "{said}");
+    assert!(said["view_ball_inside"].as_f64().unwrap() >= 99.0, "{said}");
+    let jerk = |of: &Value| of["view_jerk"].as_f64().unwrap();
+    assert!(jerk(&said) < 0.5 * jerk(&said["view_peers"]["mean"]), "{said}");
     for peer in ["nearest", "kalman"] {
         assert!(percent(&said) > percent(&said["peers"][peer]) + 3.0, "{peer}: {said}");
     }

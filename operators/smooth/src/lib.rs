@@ -1,9 +1,9 @@
 //! `smooth`: poses with identities in, the same poses with steadier joints out.
 //!
-//! Every coordinate of every joint of a track has a One-Euro filter of its own (`one_euro`), for the joints in the picture
-//! and for those in metres. Speeds are counted in torso lengths per second, so the keys mean the same for a child near
-//! the camera, a heavyweight far from it, 720p and 4K; times are those of the media, so they mean the same at any frame
-//! rate and over skipped frames.
+//! Every coordinate of every joint of a track has a One-Euro filter of its own ([`sideline_api::one_euro`]), for the joints
+//! in the picture and for those in metres. Speeds are counted in torso lengths per second, so the keys mean the same for a
+//! child near the camera, a heavyweight far from it, 720p and 4K; times are those of the media, so they mean the same at
+//! any frame rate and over skipped frames.
 //!
 //! **Nothing is smeared.** A joint seen less surely than `visibility` passes as it is and its filter is forgotten: seen
 //! again, it begins at its new place. So does a track that was not seen for `max_gap`. People without an identity pass as
@@ -13,10 +13,8 @@
 //! defaults were chosen with it: on strikes of known course the lag is below a third of a frame.
 #![forbid(unsafe_code)]
 
-mod one_euro;
 mod person;
 
-pub use one_euro::{Cutoffs, OneEuro};
 pub use person::Person;
 
 use std::collections::BTreeMap;

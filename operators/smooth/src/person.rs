@@ -3,13 +3,11 @@
 use serde::{Deserialize, Serialize};
 use sideline_api::{
     body::{Scale, in_picture, torso},
+    one_euro::{Cutoffs, OneEuro},
     tables::{JOINTS, Pose},
 };
 
-use crate::{
-    SmoothConfig,
-    one_euro::{Cutoffs, OneEuro},
-};
+use crate::SmoothConfig;
 
 /// A track's filters.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -18,6 +18,7 @@ pub mod fit;
 mod frame;
 mod message;
 pub mod models;
+pub mod one_euro;
 mod operator;
 mod port;
 mod registry;

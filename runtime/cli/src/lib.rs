@@ -37,6 +37,7 @@ pub fn registry() -> Registry {
         .operator::<sideline_rehearse::Rehearse>()
         .operator::<sideline_tracker::Tracker>()
         .operator::<sideline_ball::BallOperator>()
+        .operator::<sideline_view::ViewOperator>()
         .operator::<sideline_smooth::Smooth>()
         .operator::<sideline_motion::MotionOperator>()
         .operator::<sideline_interaction::InteractionOperator>()

@@ -6,6 +6,7 @@
 
 mod ball;
 mod round;
+mod view;
 
 use std::collections::BTreeMap;
 
@@ -16,12 +17,15 @@ use sideline_eval::football::{Match, Noise, ball::BallFigures};
 
 use crate::{args::EvalFootball, commands::print_json, stage::Workshop};
 use round::Round;
+use view::ViewReport;
 
 /// Everything that was measured. As JSON, the figures of the operators stand at the top.
 #[derive(Serialize)]
 struct Report {
     #[serde(flatten)]
     ball: BallFigures,
+    #[serde(flatten)]
+    view: ViewReport,
     /// Of each match.
     matches: BTreeMap<String, BallFigures>,
     /// Plain ways of doing the same, on the same boxes.
@@ -44,7 +48,7 @@ impl Making<'_> {
 }
 
 /// Operators that take part.
-const OPERATORS: [&str; 1] = ["ball"];
+const OPERATORS: [&str; 3] = ["ball", "tracker", "view"];
 
 /// Reads what is below the folder, judges and prints.
 pub fn run(options: &EvalFootball, registry: &Registry) -> Result<u8> {
@@ -84,6 +88,7 @@ fn judge(matches: &[Match], noise: &Noise, rounds: u64, making: &Making) -> Resu
         ball: BallFigures::of(done.iter().map(Round::ours)),
         matches: matches.iter().map(|game| (game.name.clone(), of(&game.name))).collect(),
         peers: ball::peers(&done),
+        view: view::judge(&done),
         noise: *noise,
         rounds,
     })
@@ -97,4 +102,5 @@ fn print(report: &Report) {
         report.rounds
     );
     ball::print(&report.ball, &report.matches, &report.peers);
+    view::print(&report.view);
 }

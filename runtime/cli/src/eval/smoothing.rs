@@ -7,10 +7,11 @@ use sideline_api::{
     Error, Result, Table,
     body::{JOINT_NAMES, in_picture, torso},
     driver::read_config,
+    one_euro::{Cutoffs, OneEuro},
     tables::{JOINTS, Pose},
 };
 use sideline_eval::smoothing::{Smoothing, at_jitter, kalman, low_pass, moving_average, smoothing};
-use sideline_smooth::{Cutoffs, OneEuro, People, SmoothConfig, smooth};
+use sideline_smooth::{People, SmoothConfig, smooth};
 
 use crate::{commands::print_json, recorded};
 

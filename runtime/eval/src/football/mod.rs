@@ -7,7 +7,7 @@ pub mod ball;
 mod csv;
 mod noise;
 mod pair;
-//VIEW
+pub mod view;
 
 use std::path::{Path, PathBuf};
 

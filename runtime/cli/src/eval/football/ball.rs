@@ -18,17 +18,22 @@ use crate::stage::Stage;
 const BALL: u16 = 32;
 
 /// Puts the boxes of a match through the operator `ball`.
-pub fn follow(seen: &Seen, picture: &Body, making: &Making) -> Result<Vec<Option<Answer>>> {
+pub fn follow(seen: &Seen, picture: &Body, making: &Making) -> Result<Vec<Vec<Ball>>> {
     let mut stage = Stage::new(&making.workshop, "ball", "ball", &["frames", "balls"], &making.keys("ball"))?;
-    let mut answers = vec![];
+    let mut found = vec![];
     for (frame, balls) in (0..).zip(&seen.balls) {
         let header = header(frame);
         stage.send("frames", &header, picture.clone())?;
         stage.rows("balls", &header, &rows(balls, BALL))?;
-        let row = stage.next_rows::<Ball>("ball")?.unwrap_or_default().pop();
-        answers.push(row.map(|row| Answer { place: [row.x.into(), row.y.into()], lost: row.mode == "lost" }));
+        found.push(stage.next_rows::<Ball>("ball")?.unwrap_or_default());
     }
-    Ok(answers)
+    Ok(found)
+}
+
+/// Rows as they are judged.
+pub fn answers(balls: &[Vec<Ball>]) -> Vec<Option<Answer>> {
+    let answer = |row: &Ball| Answer { place: [row.x.into(), row.y.into()], lost: row.mode == "lost" };
+    balls.iter().map(|rows| rows.last().map(answer)).collect()
 }
 
 /// What plain ways make of the same boxes.

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use sideline_api::{Body, Color, Encoding, Frame, Header, Payload, Result, tables::Detection};
-use sideline_eval::football::{Match, Noise, RATE, Seen, ball::Answer};
+use sideline_api::{
+    Body, Color, Encoding, Frame, Header, Payload, Result,
+    tables::{Detection, Track},
+};
+use sideline_eval::football::{Match, Noise, RATE, Seen, ball::Answer, view::Crops};
 
-use super::{Making, ball};
+use super::{Making, ball, view};
+use crate::stage::Stage;
 
 /// What came of it.
 pub struct Round<'a> {
@@ -13,8 +17,10 @@ pub struct Round<'a> {
     pub game: &'a Match,
     /// What the detector saw.
     pub seen: Seen,
-    /// What the operator `ball` says.
-    pub ball: Vec<Option<Answer>>,
+    /// What the operator `ball` says of each frame.
+    pub answers: Vec<Option<Answer>>,
+    /// What the operator `view` shows.
+    pub crops: Crops,
 }
 
 impl<'a> Round<'a> {
@@ -22,14 +28,40 @@ impl<'a> Round<'a> {
     pub fn new(game: &'a Match, noise: &Noise, making: &Making) -> Result<Self> {
         let seen = noise.detect(game, RATE);
         let picture = picture(game)?;
-        let ball = ball::follow(&seen, &picture, making)?;
-        Ok(Self { game, seen, ball })
+        let balls = ball::follow(&seen, &picture, making)?;
+        let tracks = track(&seen, making)?;
+        let crops = view::follow(&balls, &tracks, &picture, making)?;
+        Ok(Self { game, seen, answers: ball::answers(&balls), crops })
     }
 
     /// What was said of the ball, beside the match.
     pub fn ours(&self) -> (&Match, &[Option<Answer>]) {
-        (self.game, &self.ball)
+        (self.game, &self.answers)
     }
+
+    /// Where the ball is said to be in each frame: before it is found, where it is found first.
+    pub fn places(&self) -> Vec<[f64; 2]> {
+        let mut last = self.answers.iter().flatten().next().map_or([0.0; 2], |answer| answer.place);
+        let place = |answer: &Option<Answer>| {
+            last = answer.map_or(last, |answer| answer.place);
+            last
+        };
+        self.answers.iter().map(place).collect()
+    }
+}
+
+/// COCO's number of a person.
+const PERSON: u16 = 0;
+
+/// Puts the people through the operator `tracker`.
+fn track(seen: &Seen, making: &Making) -> Result<Vec<Vec<Track>>> {
+    let mut stage = Stage::new(&making.workshop, "tracker", "tracker", &["detections"], &making.keys("tracker"))?;
+    let mut tracks = vec![];
+    for (frame, people) in (0..).zip(&seen.people) {
+        stage.rows("detections", &header(frame), &rows(people, PERSON))?;
+        tracks.push(stage.next_rows::<Track>("tracks")?.unwrap_or_default());
+    }
+    Ok(tracks)
 }
 
 /// A black picture as large as the match's: operators ask how large it is.

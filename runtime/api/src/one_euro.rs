@@ -1,8 +1,8 @@
 //! The One-Euro filter: a low-pass whose cutoff rises with speed (Casiez, Roussel and Vogel, CHI 2012).
 //!
-//! A joint that rests is held still by a low cutoff, one that moves fast is followed by a high one. As in the paper's
-//! algorithm 1, but that the speed is taken from the last filtered value to the new sample, not from sample to sample:
-//! what the filter lags behind makes it faster, so that it catches up within a frame or two.
+//! What rests is held still by a low cutoff, what moves fast is followed by a high one: joints, a virtual camera. As in the
+//! paper's algorithm 1, but that the speed is taken from the last filtered value to the new sample, not from sample to
+//! sample: what the filter lags behind makes it faster, so that it catches up within a frame or two.
 
 use serde::{Deserialize, Serialize};
 
