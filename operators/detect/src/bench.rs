@@ -26,6 +26,8 @@ pub fn picture() -> Result<Frame> {
 pub struct Looks {
     model: Model,
     config: DetectConfig,
+    /// People and balls; all classes where the model knows neither.
+    wanted: Vec<bool>,
     frame: Frame,
 }
 
@@ -35,7 +37,13 @@ impl Looks {
     /// # Errors
     /// When it is missing, broken or another model.
     pub fn new(config: DetectConfig, resources: &Resources) -> Result<Self> {
-        Ok(Self { model: Model::load(&config, resources)?, config, frame: picture()? })
+        let model = Model::load(&config, resources)?;
+        let chosen = |name: &String| config.people.contains(name) || config.ball.contains(name);
+        let mut wanted: Vec<bool> = model.labels().iter().map(chosen).collect();
+        if !wanted.contains(&true) {
+            wanted.fill(true);
+        }
+        Ok(Self { model, config, wanted, frame: picture()? })
     }
 
     /// Where the model runs: `cpu`, `cuda` or `tensorrt`.
@@ -60,8 +68,7 @@ impl Looks {
         let (size, squeeze) = (self.model.kind().size, self.model.squeezes());
         let parts = tiles(grid, self.config.overlap, picture.0, picture.1);
         let views: Vec<View> = parts.into_iter().map(|tile| View::new(tile, size, squeeze, picture)).collect();
-        let all = vec![true; self.model.kind().classes];
-        let wanted = Wanted { least: self.config.confidence, classes: &all };
+        let wanted = Wanted { least: self.config.confidence, classes: &self.wanted };
         let pieces = self.model.look(&self.frame, &views, self.config.batch as usize, &wanted)?;
         Ok(merge(pieces, self.config.nms).len())
     }

@@ -17,7 +17,7 @@ pub const BALL: [&str; 2] = ["sports ball", "ball"];
 pub struct DetectConfig {
     /// A model of models.yml, one that `sideline models add` registered, or the path of an ONNX file. `centernet` knows
     /// COCO's 80 classes and takes 40 ms a picture on one core; its scores are low (a player's is about 0.5), so a tracker
-    /// after it wants `high_score` 0.4 and `new_score` 0.45.
+    /// after it wants `high_score` 0.3 and `new_score` 0.35.
     #[config(default = "centernet")]
     pub model: String,
     /// How the model's outputs are read: `centernet`, `yolox`, `yolov8`, `detr`, or `auto`: as the model's entry says, or as

@@ -42,10 +42,11 @@ pub(super) fn decode(
     let (heatmap, sides) = (part(&given[heads.heatmap], picture), part(&given[heads.sides], picture));
     let Heads { rows, columns, classes, stride, .. } = heads;
     let at = |row: usize, column: usize, class: usize| heatmap[(row * columns + column) * classes + class];
+    let wanted_classes: Vec<usize> = (0..classes).filter(|class| wanted.classes.get(*class) == Some(&true)).collect();
     let mut found = Vec::new();
-    for class in (0..classes).filter(|class| wanted.classes.get(*class) == Some(&true)) {
-        for row in 0..rows {
-            for column in 0..columns {
+    for row in 0..rows {
+        for column in 0..columns {
+            for class in wanted_classes.iter().copied() {
                 let score = at(row, column, class);
                 if below(score, wanted.least) {
                     continue;
