@@ -7,6 +7,7 @@
 // The macros of this crate name it by this path, also inside it.
 extern crate self as sideline_api;
 
+pub mod address;
 pub mod body;
 pub mod clock;
 pub mod config;

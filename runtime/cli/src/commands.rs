@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sideline_api::{Entry, Failure, OrFail, Registry, Result, config::Origin};
+use sideline_api::{Entry, Failure, OrFail, Registry, Result, address::conceal, config::Origin};
 use sideline_graph::render_plan;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 
 /// Prints a value for programs.
 pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(value).or_fail(Failure::Output, || "standard output")?);
+    println!("{}", conceal(&serde_json::to_string_pretty(value).or_fail(Failure::Output, || "standard output")?));
     Ok(())
 }
 
@@ -42,7 +42,7 @@ pub fn check(flow: &Path, json: bool, set: &[Setting], mode: Option<Mode>, regis
         print_json(&list)?;
     } else {
         for problem in &problems {
-            println!("{problem}");
+            println!("{}", conceal(&problem.to_string()));
         }
         if let Some(read) = &read {
             print!("{}", render_plan(read));
@@ -116,7 +116,8 @@ pub fn inspect(what: &str, json: bool, registry: &Registry) -> Result<u8> {
     for (id, node) in &nodes {
         println!("{id} ({})", node["operator"].as_str().unwrap_or_default());
         for (key, value) in node["values"].as_object().into_iter().flatten() {
-            println!("  {key} = {}  ({})", value["value"], value["from"].as_str().unwrap_or_default());
+            let line = format!("  {key} = {}  ({})", value["value"], value["from"].as_str().unwrap_or_default());
+            println!("{}", conceal(&line));
         }
     }
     Ok(0)
@@ -168,7 +169,7 @@ pub fn result(folder: &Path, json: bool) -> Result<u8> {
         );
     }
     match (&merged.failure, merged.stopped_at_frame) {
-        (Some((process, error)), _) => println!("PARTIAL, by `{process}`: {error}"),
+        (Some((process, error)), _) => println!("PARTIAL, by `{process}`: {}", conceal(&error.message)),
         (None, Some(frame)) => println!("stopped at frame {frame}"),
         (None, None) => println!("done"),
     }

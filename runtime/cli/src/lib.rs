@@ -25,7 +25,7 @@ mod timing;
 use std::process::ExitCode;
 
 use clap::Parser;
-use sideline_api::{Registry, Result};
+use sideline_api::{Registry, Result, address};
 
 use args::{Bench, Cli, Command, Eval};
 
@@ -75,7 +75,7 @@ pub fn main(registry: Registry) -> ExitCode {
     if sideline_dora::transport::started_by_dora()
         && let Err(error) = sideline_dora::transport::ensure()
     {
-        eprintln!("error: {error}");
+        eprintln!("error: {}", address::conceal(&error.message));
         return error.failure.exit_code().into();
     }
     let cli = match Cli::try_parse() {
@@ -89,7 +89,7 @@ pub fn main(registry: Registry) -> ExitCode {
     match logging::start().and_then(|()| dispatch(&cli.command, &registry)) {
         Ok(code) => code.into(),
         Err(error) => {
-            for line in error.message.lines() {
+            for line in address::conceal(&error.message).lines() {
                 // What is wrong with a flow begins with its place, as compilers write it.
                 let mark = if line.contains(": error: ") { "" } else { "error: " };
                 eprintln!("{mark}{line}");

@@ -1,10 +1,16 @@
 //! Logs: one JSON object a line, to the file that LOG_FILE names or to standard error; LOG_LEVEL is error, warn (the
 //! default), info, debug or trace.
 
-use std::{fs::OpenOptions, sync::Mutex};
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+};
 
-use sideline_api::{Error, Failure, OrFail, Result};
-use tracing_subscriber::{EnvFilter, fmt::writer::BoxMakeWriter};
+use sideline_api::{Error, Failure, OrFail, Result, address::conceal};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{MakeWriter, writer::BoxMakeWriter},
+};
 
 /// Starts logging for the process.
 ///
@@ -32,9 +38,9 @@ pub fn start() -> Result<()> {
                 .append(true)
                 .open(&path)
                 .or_fail(Failure::Config, || format!("LOG_FILE={}", path.display()))?;
-            BoxMakeWriter::new(Mutex::new(file))
+            BoxMakeWriter::new(Concealing(Box::new(move || Ok(Box::new(file.try_clone()?) as Box<dyn Write>))))
         }
-        None => BoxMakeWriter::new(std::io::stderr),
+        None => BoxMakeWriter::new(Concealing(Box::new(|| Ok(Box::new(io::stderr()) as Box<dyn Write>)))),
     };
     tracing_subscriber::fmt()
         .json()
@@ -43,4 +49,63 @@ pub fn start() -> Result<()> {
         .with_writer(writer)
         .try_init()
         .or_fail(Failure::Config, || "logging")
+}
+
+/// Writes lines without the secrets of the addresses in them, whoever logged them.
+struct Concealing(Box<dyn Fn() -> io::Result<Box<dyn Write>> + Send + Sync>);
+
+impl<'a> MakeWriter<'a> for Concealing {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line { to: &self.0, bytes: vec![] }
+    }
+}
+
+/// One event; it is written when it is whole.
+struct Line<'a> {
+    to: &'a (dyn Fn() -> io::Result<Box<dyn Write>> + Send + Sync),
+    bytes: Vec<u8>,
+}
+
+impl Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let bytes = std::mem::take(&mut self.bytes);
+        // In one write: lines of several processes go to one file.
+        (self.to)()?.write_all(conceal(&String::from_utf8_lossy(&bytes)).as_bytes())
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        // A log that cannot be written is no reason to end a run.
+        let _ = self.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn a_line_is_written_whole_and_without_secrets() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = File::create(folder.path().join("log")).unwrap();
+        let log = Concealing(Box::new(move || Ok(Box::new(file.try_clone()?) as Box<dyn Write>)));
+        let mut line = log.make_writer();
+        for part in ["{\"source\":\"rtmp://u:pass", "word@h/live/key\"", "}\n"] {
+            line.write_all(part.as_bytes()).unwrap();
+        }
+        drop(line);
+        log.make_writer().write_all(b"{}\n").unwrap();
+        let text = std::fs::read_to_string(folder.path().join("log")).unwrap();
+        assert_eq!(text, "{\"source\":\"rtmp://***@h/live/***\"}\n{}\n");
+    }
 }

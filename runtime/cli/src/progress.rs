@@ -6,6 +6,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
+use sideline_api::address::conceal;
 use sideline_engine::{Progress, Running};
 
 /// How progress is shown.
@@ -43,10 +44,10 @@ pub fn follow(running: &Running, show: Show, frames: Option<u64>, over: impl Fn(
     }
 }
 
-/// Prints. Whether anybody still reads makes no difference to a run: `print!` would panic.
+/// Prints, without the secrets of addresses. Whether anybody still reads makes no difference to a run: `print!` would panic.
 pub fn say(text: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let _ = out.write_all(conceal(text).as_bytes()).and_then(|()| out.flush());
 }
 
 fn bar(frames: Option<u64>) -> ProgressBar {

@@ -8,7 +8,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sideline_api::{
-    Device, Error, Failure, OrFail, Result, find_file,
+    Device, Error, Failure, OrFail, Result,
+    address::conceal,
+    find_file,
     models::{Models, own_file, sha256},
 };
 use sideline_engine::{
@@ -157,11 +159,11 @@ fn write_process(folder: &Path, process: &str, value: Value) -> Result<()> {
     Ok(())
 }
 
-/// Whole or not at all, so that a reader never sees half a file.
+/// Whole or not at all, so that a reader never sees half a file; and without the secrets of addresses.
 fn write_json(path: &Path, value: &Value) -> Result<()> {
     let text = serde_json::to_string_pretty(value).or_fail(Failure::Output, || path.display().to_string())?;
     let part = path.with_extension(format!("part-{}", std::process::id()));
-    std::fs::write(&part, text + "\n").or_fail(Failure::Output, || part.display().to_string())?;
+    std::fs::write(&part, format!("{}\n", conceal(&text))).or_fail(Failure::Output, || part.display().to_string())?;
     std::fs::rename(&part, path).or_fail(Failure::Output, || path.display().to_string())
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
-use sideline_api::{Error, Failure, OrFail, Registry, Result, clock::WallClock, models::Models};
+use sideline_api::{Error, Failure, OrFail, Registry, Result, address::conceal, clock::WallClock, models::Models};
 use sideline_engine::{Change, Options, Running, gate::Limit, meter::Report};
 use sideline_graph::{Diagnostic, Flow, Overrides, ProcessKind};
 
@@ -110,7 +110,7 @@ pub fn prepare(
 /// Prints the warnings of a flow.
 pub fn warn(flow: &Flow) {
     for warning in flow.diagnostics.iter().filter(|p| !p.dora_only) {
-        eprintln!("{warning}");
+        eprintln!("{}", conceal(&warning.to_string()));
     }
 }
 
@@ -363,7 +363,7 @@ fn as_node(registry: &Registry) -> Result<u8> {
         finish(running, timing);
     }
     record::write_result(&folder, &id, &report)?;
-    eprint!("{}", report.table());
+    eprint!("{}", conceal(&report.table()));
     match &report.failure {
         Some(failure) => Err(failure.clone()),
         None => Ok(0),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use sideline_api::{Error, Failure, OrFail, Registry, Result};
+use sideline_api::{Error, Failure, OrFail, Registry, Result, address::conceal};
 use sideline_engine::{gate::After, meter::Report};
 use sideline_graph::Flow;
 use sideline_recorder::whole::{self, Recorded};
@@ -118,6 +118,8 @@ impl Continued {
             };
             for (key, now) in node.resolved.iter().filter(|(key, _)| IDENTITY.contains(key)) {
                 let before = &config[*key]["value"];
+                // run.json has no secrets of addresses.
+                let now = &serde_json::from_str(&conceal(&now.to_string())).unwrap_or_else(|_| now.clone());
                 if before != now {
                     return Err(Error::config(format!(
                         "--start-at: {} was made with `{key}` {before} of `{id}`, this would go on with {now}: its frames \
