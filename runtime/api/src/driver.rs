@@ -2,7 +2,7 @@
 //! The engine and the test harness both call it, so a test sees what a run does.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Instant,
@@ -122,6 +122,8 @@ pub trait Runnable: Send {
     fn closed(&mut self, port: usize, excused: bool) -> Result<bool>;
     /// Side messages forgotten because newer ones came.
     fn side_forgotten(&self) -> u64;
+    /// Counts of the operator's own, as it told them when it was closed.
+    fn counts(&self) -> BTreeMap<&'static str, u64>;
 }
 
 struct Port {
@@ -164,6 +166,8 @@ pub struct Driver<O: Operator> {
     side: Vec<Vec<Message>>,
     slots: Vec<Option<Body>>,
     side_forgotten: u64,
+    /// What the operator counted itself; told when it is closed, added up over restarts.
+    counts: BTreeMap<&'static str, u64>,
     /// Kind of the last error.
     failure: Failure,
 }
@@ -202,6 +206,7 @@ impl<O: Operator> Driver<O> {
             side: vec![vec![]; inputs],
             slots: vec![None; outputs],
             side_forgotten: 0,
+            counts: BTreeMap::new(),
             failure: Failure::Other,
             resources,
         })
@@ -491,9 +496,8 @@ impl<O: Operator> Driver<O> {
                     memory.session = None;
                 }
                 // The old one is closed first: two of a kind might fight for a file or a device.
-                if let Some(mut old) = self.operator.take() {
-                    let _ = catch_unwind(AssertUnwindSafe(move || old.close()));
-                }
+                // It has failed already, and that is told.
+                let _ = self.retire();
                 match make::<O>(&self.values, &self.resources) {
                     Ok(operator) => {
                         self.operator = Some(operator);
@@ -647,12 +651,7 @@ impl<O: Operator> Runnable for Driver<O> {
     }
 
     fn close(&mut self) -> Result<()> {
-        match self.operator.take() {
-            Some(mut operator) => catch_unwind(AssertUnwindSafe(move || operator.close()))
-                .unwrap_or_else(|_| Err(Error::other("panicked while closing")))
-                .map_err(|e| e.at(format!("node `{}`", self.resources.node))),
-            None => Ok(()),
-        }
+        self.retire()
     }
 
     fn closed(&mut self, port: usize, excused: bool) -> Result<bool> {
@@ -676,9 +675,28 @@ impl<O: Operator> Runnable for Driver<O> {
     fn side_forgotten(&self) -> u64 {
         self.side_forgotten
     }
+
+    fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.counts.clone()
+    }
 }
 
 impl<O: Operator> Driver<O> {
+    /// Closes the operator, and takes what it counted.
+    fn retire(&mut self) -> Result<()> {
+        let Some(mut operator) = self.operator.take() else { return Ok(()) };
+        let work = move || {
+            let closed = operator.close();
+            (closed, operator.counts())
+        };
+        let (closed, counts) = catch_unwind(AssertUnwindSafe(work))
+            .unwrap_or_else(|_| (Err(Error::other("panicked while closing")), vec![]));
+        for (name, count) in counts {
+            *self.counts.entry(name).or_default() += count;
+        }
+        closed.map_err(|e| e.at(format!("node `{}`", self.resources.node)))
+    }
+
     fn side_only(&self) -> bool {
         !self.resources.inputs.iter().any(|input| input.alignment.is_ordinary())
     }

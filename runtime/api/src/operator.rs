@@ -82,6 +82,11 @@ pub trait Operator: Send + Sized + 'static {
     fn close(&mut self) -> Result<()> {
         Ok(())
     }
+
+    /// Counts of its own for the report, by name: asked for once, after `close`.
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        vec![]
+    }
 }
 
 /// What makes the frames of one stream: a file, a camera, a generator. Runs on a thread of its own.
@@ -130,6 +135,11 @@ pub trait Source: Send + Sized + 'static {
     /// Rows that are left when no more frames come: asked for once after the last frame, also when `next` failed, but not
     /// when the run was stopped. They leave as closing messages.
     fn closing(&mut self) -> Vec<Closing> {
+        vec![]
+    }
+
+    /// Counts of its own for the report, by name, beside its stream's frames: asked for once, after `close`.
+    fn counts(&self) -> Vec<(&'static str, u64)> {
         vec![]
     }
 

@@ -23,6 +23,8 @@ pub trait RunnableSource: Send {
     fn next(&mut self, cx: &SourceContext) -> Result<Option<Captured>>;
     /// See [`Source::closing`].
     fn closing(&mut self) -> Vec<Closing>;
+    /// See [`Source::counts`].
+    fn counts(&self) -> Vec<(&'static str, u64)>;
     /// See [`Source::close`].
     ///
     /// # Errors
@@ -39,6 +41,9 @@ impl<S: Source> RunnableSource for S {
     }
     fn closing(&mut self) -> Vec<Closing> {
         Source::closing(self)
+    }
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Source::counts(self)
     }
     fn close(&mut self) -> Result<()> {
         Source::close(self)

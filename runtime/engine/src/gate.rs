@@ -161,6 +161,11 @@ impl Gate {
         self.lock().offers.closing(reader, closing);
     }
 
+    /// Counts of a reader's own, for the report; told before it is done.
+    pub fn counted(&self, reader: usize, counts: Vec<(&'static str, u64)>) {
+        self.lock().offers.counted(reader, counts);
+    }
+
     /// A reader is done.
     pub fn reader_ended(&self, reader: usize, how: Result<()>) {
         self.lock().offers.ended(reader, how);

@@ -171,6 +171,7 @@ impl Lane {
             if let Err(error) = slot.driver.close() {
                 shared.fail(error);
             }
+            shared.meter(slot.node).own = slot.driver.counts();
         }
         flush(shared, &mut timing);
     }
@@ -324,6 +325,7 @@ fn close(shared: &Shared, slot: &mut Slot, lane: usize, excused: bool, local: &m
     if let Err(error) = slot.driver.close() {
         shared.fail(error);
     }
+    shared.meter(slot.node).own = slot.driver.counts();
     shared.busy[lane].end();
     for targets in &slot.routes {
         shared.send(targets, What::Closed { excused }, Instant::now(), lane, local);

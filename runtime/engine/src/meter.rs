@@ -41,6 +41,8 @@ pub struct Meter {
     pub before: BTreeMap<String, u64>,
     /// Side messages forgotten.
     pub side_forgotten: u64,
+    /// What the operator counts itself, by name; told when it is closed.
+    pub own: BTreeMap<&'static str, u64>,
     /// CPU time of the calls that were measured.
     pub cpu: Duration,
     /// Number of the calls that were measured.
@@ -101,6 +103,7 @@ impl Meter {
             expected: None,
             before,
             side_forgotten: 0,
+            own: BTreeMap::new(),
             cpu: Duration::ZERO,
             cpu_samples: 0,
             last: vec![],
@@ -205,6 +208,7 @@ impl Meter {
             panics: self.panics,
             first_error: self.first_error.clone(),
             side_forgotten: self.side_forgotten,
+            own: self.own.clone(),
             fps: self.fps(),
             cpu_s: self.cpu.as_secs_f64() * scale,
             wait_ms: self.wait.quantiles(),
@@ -237,6 +241,8 @@ pub struct NodeReport {
     pub first_error: Option<String>,
     /// Side messages forgotten because newer ones came.
     pub side_forgotten: u64,
+    /// What the operator counts itself: for `encode` to a server the frames that were sent, and those that were dropped.
+    pub own: BTreeMap<&'static str, u64>,
     /// Frames a second.
     pub fps: f64,
     /// CPU seconds on the node's own thread (threads of an encoder are in the process's figure only).
@@ -277,11 +283,13 @@ pub struct StreamReport {
     pub admitted: u64,
     /// Frames that did not.
     pub forgotten: u64,
+    /// What its reader counts itself, beside these: for a stream on the network its sessions, failed tries, alerts.
+    pub own: BTreeMap<&'static str, u64>,
 }
 
 impl From<(StreamName, StreamCounts)> for StreamReport {
-    fn from((stream, StreamCounts { decoded, admitted, forgotten }): (StreamName, StreamCounts)) -> Self {
-        StreamReport { stream: stream.to_string(), decoded, admitted, forgotten }
+    fn from((stream, StreamCounts { decoded, admitted, forgotten, own }): (StreamName, StreamCounts)) -> Self {
+        StreamReport { stream: stream.to_string(), decoded, admitted, forgotten, own: own.into_iter().collect() }
     }
 }
 
@@ -344,6 +352,9 @@ impl Report {
                     of.stream, of.decoded, of.admitted, of.forgotten
                 );
             }
+            for of in source.streams.iter().filter(|of| !of.own.is_empty()) {
+                text += &format!("  {}: {}\n", of.stream, listed(&of.own));
+            }
         }
         if !self.nodes.is_empty() {
             text += &format!(
@@ -371,6 +382,9 @@ impl Report {
             if node.side_forgotten > 0 {
                 text += &format!("  {} side messages forgotten\n", node.side_forgotten);
             }
+            if !node.own.is_empty() {
+                text += &format!("  {}\n", listed(&node.own));
+            }
             if let Some(error) = &node.first_error {
                 text += &format!("  first error: {error}\n");
             }
@@ -388,6 +402,12 @@ impl Report {
         );
         text
     }
+}
+
+/// Counts and their names: `alerts 0, failed tries 2`.
+fn listed(counts: &BTreeMap<&'static str, u64>) -> String {
+    let listed: Vec<String> = counts.iter().map(|(name, n)| format!("{} {n}", name.replace('_', " "))).collect();
+    listed.join(", ")
 }
 
 fn clip(text: &str, width: usize) -> String {

@@ -44,6 +44,8 @@ struct Reader {
     ended: Option<Result<()>>,
     /// What it had left then.
     closing: Vec<Closing>,
+    /// What it counted itself.
+    counts: Vec<(&'static str, u64)>,
 }
 
 struct Stream {
@@ -61,7 +63,7 @@ struct Stream {
 }
 
 /// What a stream did, for the report.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamCounts {
     /// Frames its reader decoded.
     pub decoded: u64,
@@ -69,6 +71,8 @@ pub struct StreamCounts {
     pub admitted: u64,
     /// Frames that did not: newer ones came, or the run or the stream was to end.
     pub forgotten: u64,
+    /// What its reader counts itself, by name; told when it has ended.
+    pub own: Vec<(&'static str, u64)>,
 }
 
 impl Offers {
@@ -161,6 +165,13 @@ impl Offers {
         let left = self.readers.iter_mut().flat_map(|reader| std::mem::take(&mut reader.closing));
         let over = |name: &StreamName| self.streams.iter().any(|stream| stream.over && stream.name == *name);
         left.filter(|closing| !self.closed && !over(&closing.stream)).collect()
+    }
+
+    /// What a reader counted itself; told before it is done.
+    pub fn counted(&mut self, reader: usize, counts: Vec<(&'static str, u64)>) {
+        if let Some(reader) = self.readers.get_mut(reader) {
+            reader.counts = counts;
+        }
     }
 
     /// A reader is done.
@@ -263,7 +274,9 @@ impl Offers {
 
     /// The counts of each stream.
     pub fn counts(&self) -> Vec<(StreamName, StreamCounts)> {
-        self.in_order().map(|stream| (stream.name.clone(), stream.counts)).collect()
+        let own = |stream: &Stream| self.readers.get(stream.reader).map_or(vec![], |reader| reader.counts.clone());
+        let counts = |stream: &Stream| StreamCounts { own: own(stream), ..stream.counts.clone() };
+        self.in_order().map(|stream| (stream.name.clone(), counts(stream))).collect()
     }
 
     /// The streams in the order of their readers, whichever was the first to bring a frame.

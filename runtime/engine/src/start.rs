@@ -272,6 +272,8 @@ fn read(shared: &Shared, gate: usize, reader: usize, id: &str, source: &mut dyn 
         tracing::error!(target: "sideline::failure", message = %error);
     }
     shared.meter(of.node).cpu += meter::thread_cpu();
+    let counts = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| source.counts()));
+    of.gate.counted(reader, counts.unwrap_or_default());
     of.gate.reader_ended(reader, how);
     shared.wake(of.lane);
 }
