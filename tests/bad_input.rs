@@ -133,7 +133,14 @@ fn sound_without_a_picture_is_said_to_be_that() {
 #[test]
 fn sources_that_cannot_be_meant_are_told_with_their_place() {
     told_at_its_place(&[
-        ("clip.mp4", "rtsp://camera.example/1", "5:11", "is an address; capture reads local files, folders of images"),
+        (
+            "clip.mp4",
+            "rtsq://u:s3cret@camera.example/1",
+            "5:11",
+            "`rtsq://***@camera.example/1`: `rtsq://` is not known here; did you mean `rtsp`?",
+        ),
+        ("clip.mp4", "rtmp://camera.example", "5:11", "names no stream: write `rtmp://HOST/APP/NAME`"),
+        ("SOURCE: 'clip.mp4'", "SOURCE: 'rtsp://camera.example/1', LOOP: true", "5:46", "is read from where it is"),
         ("SOURCE: 'clip.mp4'", "SOURCES: '[a.mp4, b.mp4]', SOURCE: c.mp4", "5:11", "give exactly one of the two"),
         ("SOURCE: 'clip.mp4', ", "", "2:5", "key `source`: must be given, or `sources`"),
         (

@@ -1,34 +1,40 @@
-//! Capture: the source that reads video files, cameras and folders of images.
+//! Capture: the source that reads video files, cameras, folders of images and streams on the network.
 //!
 //! In `complete` mode it reads as fast as the graph takes frames. In `live` mode it plays files in real time: each
 //! packet is decoded when a live stream would have brought it, and no frame leaves before its due time. A camera is
-//! always live. Several sources are as many streams of one node: each is read, paced, and fails by itself.
+//! always live, and so is a stream on the network, which is connected to again when it breaks off (see `line`). Several sources are as many streams of one node: each is read, paced, and fails by itself.
 //!
 //! Its output `audio` is made where somebody reads it: with each frame the sound since the frame before, and after the last
 //! one what is heard behind it. Cameras and images have none.
 #![forbid(unsafe_code)]
 
+mod line;
 mod names;
+mod page;
 mod reader;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use sideline_api::{
     Body, Captured, Closing, Config, Error, Mode, Payload, PortType, Resources, Result, Source, SourceContext, Spec,
-    StreamName, Table, arrow::array::StructArray, tables::Audio,
+    StreamName, Table,
+    address::{self, is_address, shown},
+    arrow::array::StructArray,
+    tables::Audio,
 };
 use sideline_media::{Size, Threads, device::is_device};
 
+use line::Patience;
 use reader::{Reader, Reading};
 
-/// Decodes video files with their sound, cameras and folders of images; plays files in real time in live mode.
+/// Decodes video files with their sound, cameras, folders of images, and streams (RTMP, RTSP, HLS); plays files in real time in live mode.
 #[derive(Clone, Debug, Config)]
 #[config(check = CaptureConfig::check)]
 pub struct CaptureConfig {
-    /// The video file, the folder of images (`pictures/`), or the camera (`/dev/video0`). Files are looked for beside the flow, in the working directory, in the house of Sideline. Not an address.
+    /// The video file, the folder of images (`pictures/`), the camera (`/dev/video0`), or the address of a stream: `rtmp://`, `rtsp://`, `https://` (HLS, files, and pages that yt-dlp knows). Files are looked for beside the flow, in the working directory, in the house of Sideline.
     #[config(default = None, instead_of = "sources")]
     source: Option<String>,
-    /// Several of them instead, a stream each: `"[left.mp4, right.mp4]"`. A stream is named for its file, or as `NAME=PATH` says. All share one set of models.
+    /// Several of them instead, a stream each: `"[left.mp4, right.mp4]"`. A stream is named for its file or its host, or as `NAME=PATH` says. All share one set of models.
     #[config(default = None, instead_of = "source")]
     sources: Option<Vec<String>>,
     /// Name of the stream of `source` in every message and recording. Empty: the node's id. Another name keeps two cameras apart.
@@ -52,6 +58,18 @@ pub struct CaptureConfig {
     /// Decoder threads of each stream. Higher decodes faster with more memory (in live mode only files coded in slices gain); the default is one per core, at most 4, shared by the streams.
     #[config(default = None, range(1, 16))]
     threads: Option<usize>,
+    /// Milliseconds that a stream on the network may bring no picture, and that connecting to it may take. Higher bears worse networks; lower notices sooner that nothing comes. HLS, which brings a segment at a time, has four times as long.
+    #[config(default = 5_000, range(50, 600_000))]
+    timeout: u64,
+    /// Tries to reach a stream again that broke off or is not there yet. Higher waits longer for one that comes back; 0 ends the run at once. After the last one the run ends as partial.
+    #[config(default = 10, range(0, 1_000_000))]
+    tries: u32,
+    /// Milliseconds before the first of these tries; each further wait is twice as long, up to a minute, and up to a fifth shorter or longer by chance. Lower is back sooner and loads a struggling server more.
+    #[config(default = 1_000, range(1, 60_000))]
+    backoff: u64,
+    /// Failed tries in a row after which an alert is logged as an error and counted in the result. Higher stays quiet longer.
+    #[config(default = 5, range(1, 1_000_000))]
+    alert: u32,
 }
 
 impl CaptureConfig {
@@ -64,7 +82,8 @@ impl CaptureConfig {
                 vec![]
             }
             (None, None) => {
-                let text = "must be given, or `sources`: a video file, a folder of images or a camera (`/dev/video0`)";
+                let text = "must be given, or `sources`: a video file, a folder of images, a camera (`/dev/video0`) or \
+                            an address (`rtmp://...`)";
                 wrong.push(("source", text.into()));
                 vec![]
             }
@@ -84,16 +103,14 @@ impl CaptureConfig {
             }
         };
         for (key, source) in named {
-            if names::is_address(source) {
-                wrong.push((
-                    key,
-                    format!(
-                        "`{source}` is an address; capture reads local files, folders of images and cameras: record \
-                         the stream to a file first"
-                    ),
-                ));
-            } else if is_device(Path::new(source)) && (self.start.is_some() || self.r#loop) {
-                let other = if self.r#loop { "loop" } else { "start" };
+            if is_address(source) {
+                if let Err(text) = address::check(source, &address::SCHEMES) {
+                    wrong.push((key, text));
+                }
+                if let Some(other) = self.other_time() {
+                    wrong.push((other, format!("`{}` is read from where it is", shown(source))));
+                }
+            } else if let (Some(other), true) = (self.other_time(), is_device(Path::new(source))) {
                 wrong.push((other, format!("`{source}` is a camera, which shows what is now")));
             }
         }
@@ -106,6 +123,11 @@ impl CaptureConfig {
             wrong.push(("size", cause.message));
         }
         wrong
+    }
+
+    /// The key that asks for another time than now, if one does.
+    fn other_time(&self) -> Option<&'static str> {
+        self.r#loop.then_some("loop").or(self.start.map(|_| "start"))
     }
 
     /// Name of the stream and source of each.
@@ -160,7 +182,8 @@ impl Source for Capture {
     }
 
     fn finite(config: &CaptureConfig) -> bool {
-        !config.r#loop && !config.named("").iter().any(|(_, source)| is_device(Path::new(source)))
+        let lasts = |source: &str| is_address(source) || is_device(Path::new(source));
+        !config.r#loop && !config.named("").iter().any(|(_, source)| lasts(source))
     }
 
     fn new(config: CaptureConfig, resources: &Resources) -> Result<Self> {
@@ -181,7 +204,13 @@ impl Source for Capture {
             Mode::Complete => Threads::Frame(threads),
         };
         let audio = resources.outputs.iter().any(|output| output == AUDIO);
-        let reading = Reading { threads, size, fps: config.fps, audio };
+        let patience = Patience {
+            timeout: Duration::from_millis(config.timeout),
+            tries: config.tries,
+            backoff: Duration::from_millis(config.backoff),
+            alert: config.alert,
+        };
+        let reading = Reading { threads, size, fps: config.fps, audio, patience };
         let (mut opened, mut failed) = (vec![], vec![]);
         for (stream, source) in named {
             match Self::stream(stream, source, &config, reading, resources) {
@@ -224,6 +253,10 @@ impl Source for Capture {
         if rows.is_empty() { vec![] } else { vec![closing] }
     }
 
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        self.reader.counts()
+    }
+
     fn close(&mut self) -> Result<()> {
         self.reader.close(&self.source);
         Ok(())
@@ -238,13 +271,13 @@ impl Capture {
         reading: Reading,
         resources: &Resources,
     ) -> Result<Self> {
-        let mut reader = Reader::open(source, reading, resources)?;
+        let node = &resources.node;
+        let name = if config.sources.is_some() { format!("{node}-{stream}") } else { node.clone() };
+        let mut reader = Reader::open(source, &name, reading, resources)?;
         let start = config.start.map_or(0, nanoseconds);
         if start > 0 {
             reader.seek(start).map_err(|e| e.at("key `start`"))?;
         }
-        let node = &resources.node;
-        let name = if config.sources.is_some() { format!("{node}-{stream}") } else { node.clone() };
         reader.report(&name, source, resources)?;
         Ok(Self {
             source: source.into(),
@@ -265,16 +298,15 @@ impl Capture {
 
     /// The next frame of this pass; none at its end, and when the run is to end.
     fn read(&mut self, cx: &SourceContext) -> Result<Option<Captured>> {
-        let now = cx.clock.now();
-        let first = self.zero.is_none();
-        let zero = *self.zero.get_or_insert(now - self.start) + self.ahead;
-        if first {
-            self.reader.heed(cx);
+        if self.zero.is_none() && !self.reader.ready(cx)? {
+            return Ok(None);
         }
-        let paced = cx.mode == Mode::Live && !self.reader.is_camera();
+        let now = cx.clock.now();
+        let zero = *self.zero.get_or_insert(now - self.start) + self.ahead;
+        let paced = cx.mode == Mode::Live && !self.reader.is_live();
         // When the packet that completes the frame was read; a live stream brings each at its decoding time.
         let mut arrived = now;
-        let read = self.reader.next(&self.source, &mut self.warned, |decoding_time| {
+        let read = self.reader.next(cx, &self.source, &mut self.warned, |decoding_time| {
             if paced {
                 cx.pace(zero + decoding_time);
             }
@@ -293,7 +325,7 @@ impl Capture {
         let audio = Body::Data(Payload::Table(encoded(&self.sound(read.pts))));
         let pts = read.pts + self.ahead;
         self.last = Some(pts);
-        let (stream, session) = (self.stream.clone(), self.session);
+        let (stream, session) = (self.stream.clone(), self.session + read.session);
         Ok(Some(Captured { stream, session, pts, captured, outputs: vec![read.body, audio] }))
     }
 

@@ -2,9 +2,13 @@
 
 use std::path::Path;
 
-use sideline_api::StreamName;
+use sideline_api::{
+    StreamName,
+    address::{host, is_address, shown},
+};
 
-/// Name and source of each entry: `NAME=PATH`, or a path alone, whose name without folder and ending is the stream's.
+/// Name and source of each entry: `NAME=PATH`, or a path alone, whose name without folder and ending is the stream's. An
+/// address alone has the name of its host: the rest of it may be secret.
 ///
 /// # Errors
 /// When there is none, one is without a name, or two are of one name.
@@ -17,12 +21,14 @@ pub fn streams(sources: &[String]) -> Result<Vec<(StreamName, &str)>, String> {
         let (name, source) = match entry.split_once('=') {
             // Where a slash comes first, the sign is part of the path.
             Some((name, source)) if !name.contains('/') => (name.trim(), source.trim()),
+            _ if is_address(entry) => (host(entry).map_or("", |(host, _)| host), entry.as_str()),
             _ => (Path::new(entry).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default(), entry.as_str()),
         };
         if name.is_empty() || source.is_empty() {
-            return Err(format!("`{entry}` gives a stream no name: write `NAME=PATH`"));
+            return Err(format!("`{}` gives a stream no name: write `NAME=PATH`", shown(entry)));
         }
         if let Some((_, other)) = named.iter().find(|(other, _)| **other == *name) {
+            let (other, source) = (shown(other), shown(source));
             return Err(format!(
                 "`{other}` and `{source}` are both named `{name}`: name them yourself, as in `left={other}`"
             ));
@@ -30,13 +36,6 @@ pub fn streams(sources: &[String]) -> Result<Vec<(StreamName, &str)>, String> {
         named.push((name.into(), source));
     }
     Ok(named)
-}
-
-/// True for `rtsp://...` and its like.
-pub fn is_address(source: &str) -> bool {
-    source.split_once("://").is_some_and(|(scheme, _)| {
-        !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+.-".contains(c))
-    })
 }
 
 #[cfg(test)]
@@ -60,6 +59,13 @@ mod tests {
     fn two_of_one_name_are_told_apart_by_the_user() {
         let told = of(&["a/x.mp4", "b/x.mp4"]).unwrap_err();
         assert_eq!(told, "`a/x.mp4` and `b/x.mp4` are both named `x`: name them yourself, as in `left=a/x.mp4`");
+        let told = of(&["rtmp://cam.example/live/k3y", "rtsp://u:p@cam.example/2"]).unwrap_err();
+        assert_eq!(
+            told,
+            "`rtmp://cam.example/live/***` and `rtsp://***@cam.example/2` are both named `cam.example`: name them \
+             yourself, as in `left=rtmp://cam.example/live/***`"
+        );
+        assert_eq!(of(&["left=rtmp://h/live/x"]).unwrap(), [("left".into(), "rtmp://h/live/x".into())]);
         assert!(of(&["left=a/x.mp4", "b/x.mp4"]).is_ok());
         assert!(of(&[]).unwrap_err().contains("at least one"));
         assert!(of(&["=a.mp4"]).unwrap_err().contains("no name"));

@@ -1,12 +1,17 @@
-//! One open source: a video file, a camera or a folder of images, read alike.
+//! One open source: a video file, a camera, a folder of images or a stream on the network, read alike.
 
 use std::path::Path;
 
-use sideline_api::{Body, Error, Failure, Mode, OrFail, Payload, Reason, Resources, Result, SourceContext, serde_json};
+use sideline_api::{
+    Body, Error, Failure, Mode, OrFail, Payload, Reason, Resources, Result, SourceContext, address::is_address,
+    serde_json,
+};
 use sideline_media::{
     DecodeOptions, Decoder, Images, Picture, Size, Sound, SoundFormat, Threads,
     device::{Device, cameras, is_device},
 };
+
+use crate::line::{Line, Patience};
 
 /// Rate of a folder of images, unless another is asked for.
 const IMAGES_FPS: f64 = 30.0;
@@ -22,6 +27,8 @@ pub struct Reading {
     pub fps: Option<f64>,
     /// Whether its sound is decoded.
     pub audio: bool,
+    /// How a stream on the network is waited for.
+    pub patience: Patience,
 }
 
 /// What was read.
@@ -30,6 +37,8 @@ pub struct Read {
     pub body: Body,
     /// Media time, nanoseconds.
     pub pts: i64,
+    /// Number of the connection, from 0; of anything but a stream on the network 0.
+    pub session: u32,
 }
 
 /// See the [module](self).
@@ -37,6 +46,7 @@ pub enum Reader {
     Video(Decoder),
     Camera(Decoder),
     Images(Folder),
+    Line(Box<Line>),
 }
 
 /// A folder of images, and what was wrong with some.
@@ -48,13 +58,18 @@ pub struct Folder {
 }
 
 impl Reader {
-    /// Opens what `source` names.
+    /// Opens what `source` names; a stream on the network is connected to once the run has started. `name`: of the node, and
+    /// of the stream where it has several.
     ///
     /// # Errors
     /// When it is missing, or not what can be read.
-    pub fn open(source: &str, reading: Reading, resources: &Resources) -> Result<Self> {
-        let Reading { threads, size, fps, audio } = reading;
+    pub fn open(source: &str, name: &str, reading: Reading, resources: &Resources) -> Result<Self> {
+        let Reading { threads, size, fps, audio, patience } = reading;
         let options = DecodeOptions { threads, size, fps, audio: false };
+        if is_address(source) {
+            let options = DecodeOptions { audio, ..options };
+            return Line::new(source, name, options, patience, resources).map(|line| Reader::Line(line.into()));
+        }
         if is_device(Path::new(source)) {
             if resources.mode == Mode::Complete {
                 return Err(Error::config(format!(
@@ -80,6 +95,7 @@ impl Reader {
         match self {
             Reader::Video(decoder) | Reader::Camera(decoder) => decoder.seek(ns),
             Reader::Images(folder) => folder.images.seek(ns),
+            Reader::Line(_) => Err(Error::config("a stream on the network is read from where it is")),
         }
     }
 
@@ -88,19 +104,33 @@ impl Reader {
         match self {
             Reader::Video(decoder) | Reader::Camera(decoder) => decoder.interval(),
             Reader::Images(folder) => folder.images.interval(),
+            Reader::Line(line) => line.interval(),
         }
     }
 
     /// True when it shows what is now, whenever it is read.
-    pub fn is_camera(&self) -> bool {
-        matches!(self, Reader::Camera(_))
+    pub fn is_live(&self) -> bool {
+        match self {
+            Reader::Camera(_) => true,
+            Reader::Line(line) => line.is_live(),
+            Reader::Video(_) | Reader::Images(_) => false,
+        }
     }
 
-    /// A camera that is waited for is given up once the run is to end.
-    pub fn heed(&mut self, cx: &SourceContext) {
-        if let Reader::Camera(decoder) = self {
-            let cx = cx.clone();
-            decoder.stop_when(move || cx.stopping());
+    /// Before the first frame: a camera that is waited for is given up once the run is to end; a stream on the network is
+    /// connected to. False: the run is to end.
+    ///
+    /// # Errors
+    /// When the stream is not there.
+    pub fn ready(&mut self, cx: &SourceContext) -> Result<bool> {
+        match self {
+            Reader::Camera(decoder) => {
+                let cx = cx.clone();
+                decoder.stop_when(move || cx.stopping());
+                Ok(true)
+            }
+            Reader::Line(line) => line.ready(cx),
+            Reader::Video(_) | Reader::Images(_) => Ok(true),
         }
     }
 
@@ -108,10 +138,17 @@ impl Reader {
     ///
     /// # Errors
     /// When a picture cannot be converted.
-    pub fn next(&mut self, source: &str, warned: &mut bool, before: impl FnMut(i64)) -> Result<Option<Read>> {
+    pub fn next(
+        &mut self,
+        cx: &SourceContext,
+        source: &str,
+        warned: &mut bool,
+        before: impl FnMut(i64),
+    ) -> Result<Option<Read>> {
         let decoder = match self {
             Reader::Video(decoder) | Reader::Camera(decoder) => decoder,
             Reader::Images(folder) => return folder.next(source, before),
+            Reader::Line(line) => return line.next(cx, before),
         };
         let Some(decoded) = decoder.next_with(before)? else { return Ok(None) };
         if decoded.damaged && !std::mem::replace(warned, true) {
@@ -119,12 +156,16 @@ impl Reader {
             tracing::warn!(source, "it is damaged at {seconds:.3} s: parts of that frame are guessed");
         }
         let body = Body::Data(Payload::Frame(decoded.frame.into()));
-        Ok(Some(Read { body, pts: decoded.pts_ns }))
+        Ok(Some(Read { body, pts: decoded.pts_ns, session: 0 }))
     }
 
     /// The sound up to a media time that was not asked for before; none where there is no sound.
     pub fn sound(&mut self, until: i64) -> Option<(SoundFormat, Vec<Sound>)> {
-        let Reader::Video(decoder) = self else { return None };
+        let decoder = match self {
+            Reader::Video(decoder) => decoder,
+            Reader::Line(line) => return line.sound(until),
+            Reader::Camera(_) | Reader::Images(_) => return None,
+        };
         let format = decoder.sound_format()?;
         Some((format, decoder.sound_until(until)))
     }
@@ -140,13 +181,22 @@ impl Reader {
             Reader::Images(folder) if folder.shown == 0 && folder.damaged > 0 => {
                 Some(format!("none of its {} images could be read", folder.damaged))
             }
-            Reader::Images(_) => None,
+            // A stream on the network tells it when it breaks off.
+            Reader::Images(_) | Reader::Line(_) => None,
+        }
+    }
+
+    /// What is told of its connections, for a stream on the network.
+    pub fn counts(&self) -> Vec<(&'static str, u64)> {
+        match self {
+            Reader::Line(line) => line.counts().named(),
+            Reader::Video(_) | Reader::Camera(_) | Reader::Images(_) => vec![],
         }
     }
 
     /// Says what of it was damaged.
-    pub fn close(&self, source: &str) {
-        match self {
+    pub fn close(&mut self, source: &str) {
+        match &*self {
             Reader::Video(decoder) | Reader::Camera(decoder) => {
                 let losses = decoder.losses();
                 if losses.unheard > 0 {
@@ -164,14 +214,17 @@ impl Reader {
                         "parts of these frames were guessed: it is damaged"
                     );
                 }
-                if self.is_camera() && losses.undecodable > 0 {
+                if matches!(self, Reader::Camera(_)) && losses.undecodable > 0 {
                     tracing::warn!(source, packets = losses.undecodable, "could not be decoded");
                 }
             }
             Reader::Images(folder) if folder.damaged > 0 => {
                 tracing::warn!(source, damaged = folder.damaged, "so many images could not be read");
             }
-            Reader::Images(_) => {}
+            Reader::Images(_) | Reader::Line(_) => {}
+        }
+        if let Reader::Line(line) = self {
+            line.close();
         }
     }
 
@@ -193,6 +246,8 @@ impl Reader {
                 });
                 serde_json::json!({ "media": media })
             }
+            // Nothing is known before it is connected to.
+            Reader::Line(_) => return Ok(()),
         };
         let path = resources.run_dir.join(format!("media-{}.json", name.replace(['/', '\\'], "_")));
         let text = serde_json::to_string_pretty(&info).or_fail(Failure::Other, || "the media information")?;
@@ -226,7 +281,7 @@ impl Folder {
                 Body::Skipped(Reason::Other("size".into()))
             }
         };
-        Ok(Some(Read { body, pts: image.pts_ns }))
+        Ok(Some(Read { body, pts: image.pts_ns, session: 0 }))
     }
 }
 

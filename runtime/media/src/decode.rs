@@ -1,4 +1,4 @@
-//! The decoder of one file or device: frames in order of time, exact seeking, and an account of what was lost.
+//! The decoder of one file, device or stream on the network: frames in order of time, exact seeking, and an account of what was lost.
 
 use std::{
     collections::VecDeque,
@@ -8,14 +8,17 @@ use std::{
 
 use ff::{Packet, ffi, frame};
 use ffmpeg_next as ff;
-use sideline_api::{Error, Frame, Result};
+use sideline_api::{Error, Frame, Result, address};
 
 use crate::{
+    attached::Attached,
     audio::{Listener, Sound, SoundFormat},
     device::{self, Device},
     info::{MediaInfo, Times},
+    network::{self, Network, Unopened},
     open::{Opened, open},
     picture::Pictures,
+    repeats::Repeats,
     scale::Size,
 };
 
@@ -44,6 +47,9 @@ pub struct DecodeOptions {
 /// Packets of picture that are read before their time to find the sound beside an earlier one: five seconds at 30 frames
 /// a second. In files that keep picture and sound further apart than that, sound comes with a later frame.
 const AHEAD: usize = 150;
+
+/// How often a device without a picture is asked again.
+const LOOK: Duration = Duration::from_millis(1);
 
 impl Default for DecodeOptions {
     fn default() -> Self {
@@ -77,24 +83,10 @@ pub struct Losses {
     pub missing: Option<u64>,
 }
 
-/// How long a device may give no picture before it counts as gone.
-const SILENCE: Duration = Duration::from_secs(10);
-/// How often a device without a picture is asked again.
-const LOOK: Duration = Duration::from_millis(1);
-
-/// What is known of a device beyond a file's decoder.
-#[derive(Default)]
-struct Attached {
-    /// Asked while a picture is waited for.
-    stop: Option<Box<dyn Fn() -> bool + Send>>,
-    /// Why it gives no more pictures.
-    lost: Option<String>,
-}
-
 /// See the [module](self).
 pub struct Decoder {
     path: PathBuf,
-    /// For a device.
+    /// For a device, and for what is on the network.
     attached: Option<Attached>,
     options: DecodeOptions,
     info: MediaInfo,
@@ -149,13 +141,26 @@ impl Decoder {
         Self::over(PathBuf::from(&device.address), Some(Attached::default()), opened, options)
     }
 
+    /// Opens a stream on the network, or a file there: connects and waits until it is known what it brings.
+    ///
+    /// # Errors
+    /// Says of what kind the cause is, and whether another try may help. No secret of the address is told.
+    pub fn network(network: &Network, options: DecodeOptions) -> Result<Self, Unopened> {
+        let (opened, link) = network::open(network, &options)?;
+        let repeats = network.before.clone().unwrap_or_default();
+        let attached = Attached { link: Some(link), repeats, ..Attached::default() };
+        Self::over(PathBuf::from(address::shown(&network.name)), Some(attached), opened, options)
+            .map_err(|error| Unopened { refused: network::Refused::Away, error })
+    }
+
     fn over(path: PathBuf, attached: Option<Attached>, opened: Opened, options: DecodeOptions) -> Result<Self> {
         let stream = opened.input.stream(opened.stream).ok_or_else(|| Error::input("the video stream is gone"))?;
         let info = MediaInfo::read(&path.display().to_string(), &opened.input, &stream, &opened.decoder);
         let start = stream.start_time();
         // AVI holds decoding times alone: a first frame that others wait for has a later one than the stream's start.
-        // A device counts from when it was switched on: its first frame is the start.
-        let known = start != ffi::AV_NOPTS_VALUE && info.container != "avi" && attached.is_none();
+        // A device counts from when it was switched on, a stream from when it began: the first frame is the start here.
+        let live = attached.as_ref().is_some_and(Attached::is_live);
+        let known = start != ffi::AV_NOPTS_VALUE && info.container != "avi" && !live;
         let times = known.then_some(Times { start, num: info.time_base.0, den: info.time_base.1 });
         Ok(Self {
             pictures: Pictures::new(info.rotation, options.size),
@@ -205,7 +210,9 @@ impl Decoder {
         let Some(Times { start, num, den }) = self.times else { return vec![] };
         let zero = Times { start: 0, num, den }.ns(start);
         let until = zero.saturating_add(ns);
-        while self.ahead.len() < AHEAD && self.listener.as_ref().is_some_and(|it| !it.reaches(until)) && self.read() {}
+        // Nothing live is waited for: what is heard beside this frame and comes behind it leaves with a later one.
+        let most = if self.is_live() { 0 } else { AHEAD };
+        while self.ahead.len() < most && self.listener.as_ref().is_some_and(|it| !it.reaches(until)) && self.read() {}
         self.listener.as_mut().map_or(vec![], |it| it.take(zero + self.heard_from, until, zero))
     }
 
@@ -228,12 +235,15 @@ impl Decoder {
             if !std::mem::take(&mut self.pending) && !self.advance(&mut before_packet) {
                 return Ok(None);
             }
-            if !self.keeps() {
+            if self.is_again() || !self.keeps() {
                 continue;
             }
             let damaged = is_damaged(&self.frame);
             let picture = std::mem::replace(&mut self.frame, frame::Video::empty());
             let frame = self.pictures.frame(picture).map_err(|e| e.at(self.path.display()))?;
+            if let Some(attached) = &mut self.attached {
+                (attached.repeats.times, attached.repeats.last) = (self.times, self.pts);
+            }
             return Ok(Some(Decoded { frame, pts_ns: self.pts, damaged }));
         }
     }
@@ -244,6 +254,26 @@ impl Decoder {
         self.info.interval().max(limit)
     }
 
+    /// True for what shows what is now, whenever it is read: a device, or a stream without an end of its own.
+    pub fn is_live(&self) -> bool {
+        self.attached.as_ref().is_some_and(Attached::is_live)
+    }
+
+    /// What a stream on the network has brought, for the next connection to it.
+    pub fn repeats(&self) -> Option<&Repeats> {
+        self.attached.as_ref().filter(|attached| attached.link.is_some()).map(|attached| &attached.repeats)
+    }
+
+    /// True once it was seen that this connection goes on with what the one before brought: its media times are the same.
+    pub fn goes_on(&self) -> bool {
+        self.attached.as_ref().is_some_and(|attached| !attached.again.is_empty())
+    }
+
+    /// Frames left out because the connection before had brought them.
+    pub fn repeated(&self) -> u64 {
+        self.attached.as_ref().map_or(0, |attached| attached.repeated)
+    }
+
     /// A device that is waited for is given up when this says so; it is asked every millisecond.
     pub fn stop_when(&mut self, stop: impl Fn() -> bool + Send + 'static) {
         if let Some(attached) = &mut self.attached {
@@ -251,7 +281,7 @@ impl Decoder {
         }
     }
 
-    /// Why a device gives no more pictures; known at the end.
+    /// Why a device or a connection gives no more pictures; known at the end. None where it ended by itself.
     pub fn lost(&self) -> Option<&str> {
         self.attached.as_ref()?.lost.as_deref()
     }
@@ -266,7 +296,7 @@ impl Decoder {
     ///
     /// Counted where the file has an index of its frames; else estimated from its declared length.
     pub fn missing(&self) -> Option<u64> {
-        if !self.ended || self.attached.is_some() {
+        if !self.ended || self.is_live() {
             return None;
         }
         let missing = match self.info.frames {
@@ -316,18 +346,25 @@ impl Decoder {
         let start = if start == ffi::AV_NOPTS_VALUE { 0 } else { start };
         let missing = (start + length).saturating_mul(1000).saturating_sub(self.read_until.max(0));
         // Matroska's length is exact; others' (FLV's is written by hand) is not.
-        let rounding =
-            if input.format().name().contains("matroska") { self.info.interval() * 3 / 2 } else { 500_000_000 };
+        let rounding = match input.format().name() {
+            name if name.contains("matroska") => self.info.interval() * 3 / 2,
+            // The sum of its segments' lengths, each rounded.
+            "hls" => 5_000_000_000,
+            _ => 500_000_000,
+        };
         (missing > rounding).then_some(missing)
     }
 
     /// Goes to a media time: the next frame is the first whose `pts_ns` is not less.
     ///
     /// # Errors
-    /// When the file ends before, or it is a device.
+    /// When the file ends before, or it shows what is now.
     pub fn seek(&mut self, ns: i64) -> Result<()> {
-        if self.attached.is_some() {
-            return Err(Error::config(format!("{}: a camera shows what is now", self.path.display())));
+        if self.is_live() {
+            return Err(Error::config(format!("{}: shows what is now", self.path.display())));
+        }
+        if let Some(attached) = &self.attached {
+            attached.expect();
         }
         // A container's seek may land late (MPEG-TS) or not at all (raw streams): go back further, then to the start.
         if self.times.is_none() {
@@ -354,6 +391,13 @@ impl Decoder {
                 return self.forward_to(ns);
             }
             back = if back == 0 { 1_000_000_000 } else { back * 2 };
+        }
+        if self.attached.is_some() {
+            return Err(Error::input(format!(
+                "{}: its server cannot go to {:.3} s",
+                self.path.display(),
+                ns as f64 * 1e-9
+            )));
         }
         self.opened = open(&self.path, &self.options)?;
         self.restart();
@@ -435,21 +479,13 @@ impl Decoder {
         false
     }
 
-    /// After a packet of a device could not be read: true when it is to be asked again.
-    fn waits(&mut self, cause: ff::Error, since: Instant) -> bool {
-        let Some(attached) = &mut self.attached else { return false };
-        if cause != (ff::Error::Other { errno: ff::error::EAGAIN }) {
-            attached.lost = (cause != ff::Error::Eof).then(|| cause.to_string());
-            return false;
-        }
-        if attached.stop.as_ref().is_some_and(|stop| stop()) {
-            return false;
-        }
-        let silent = since.elapsed() > SILENCE;
-        if silent {
-            attached.lost = Some(format!("no picture came for {} s", SILENCE.as_secs()));
-        }
-        !silent
+    /// True for a frame that the connection before had brought.
+    fn is_again(&mut self) -> bool {
+        let Some(attached) = self.attached.as_mut().filter(|attached| !attached.again.is_empty()) else { return false };
+        let ticks = self.frame.timestamp().or(self.frame.pts());
+        let again = ticks.is_some_and(|ticks| attached.again.remove(&ticks));
+        attached.repeated += u64::from(again);
+        again
     }
 
     fn decoded(&mut self) {
@@ -457,10 +493,27 @@ impl Decoder {
         self.losses.damaged += u64::from(is_damaged(&self.frame));
         let after = self.pts + if self.losses.decoded == 1 { 0 } else { self.info.interval() };
         let pts = match self.frame.timestamp().or(self.frame.pts()) {
-            Some(ticks) => self.times_from(ticks).ns(ticks),
+            Some(ticks) => {
+                let pts = self.times_from(ticks).ns(ticks);
+                let anew = self.attached.as_mut().is_some_and(|attached| attached.frame(ticks, self.pts, pts));
+                if anew { self.set_anew(ticks, after) } else { pts }
+            }
             None => after,
         };
         self.pts = pts.max(self.pts);
+    }
+
+    /// The stream's clock was set anew: `ticks` is from now on what is shown at `after`, and so is the sound beside it.
+    fn set_anew(&mut self, ticks: i64, after: i64) -> i64 {
+        tracing::warn!(source = %self.path.display(), "its clock was set anew; times go on");
+        if let Some(times) = &mut self.times {
+            times.start += ticks - times.ticks(after);
+        }
+        if let Some(listener) = &mut self.listener {
+            listener.restart();
+        }
+        self.heard_from = after;
+        after
     }
 
     /// The stream's start, taken from its first frame where the file does not say.
@@ -471,6 +524,9 @@ impl Decoder {
 
     /// Gives the decoder the next packet of the stream, or tells it that there is none.
     fn feed(&mut self, before_packet: &mut dyn FnMut(i64)) {
+        if let Some(attached) = &self.attached {
+            attached.expect();
+        }
         while self.ahead.is_empty() && self.read() {}
         let Some(packet) = self.ahead.pop_front() else {
             self.draining = true;
@@ -499,7 +555,9 @@ impl Decoder {
         while !self.read_all {
             match packet.read(&mut self.opened.input) {
                 Ok(()) => break,
-                Err(cause) if self.waits(cause, since) => std::thread::sleep(LOOK),
+                Err(cause) if self.attached.as_mut().is_some_and(|it| it.waits(cause, since)) => {
+                    std::thread::sleep(LOOK)
+                }
                 // A stretch of noise: the demuxer finds its way behind it.
                 Err(ff::Error::InvalidData) if failures < 256 => failures += 1,
                 Err(cause) => {
@@ -523,6 +581,14 @@ impl Decoder {
         }
         if packet.stream() == self.opened.stream {
             self.last_read = self.last_read.max(packet.dts().unwrap_or(i64::MIN));
+            if let Some(attached) = &mut self.attached {
+                if attached.packet(&packet) && attached.is_live() && self.losses.decoded == 0 {
+                    // The same stream by the same clock: its times and its sound go on.
+                    (self.times, self.pts) = (attached.repeats.times, attached.repeats.last);
+                    self.heard_from = attached.repeats.last;
+                }
+                self.read_all = attached.lost.is_some();
+            }
             self.ahead.push_back(packet);
         } else if let Some(listener) = self.listener.as_mut().filter(|it| it.stream == packet.stream()) {
             listener.hear(&packet);
@@ -534,28 +600,4 @@ impl Decoder {
 fn is_damaged(frame: &frame::Video) -> bool {
     // SAFETY: the frame is a valid AVFrame. `is_corrupt` alone misses pictures that the decoder patched up.
     frame.is_corrupt() || unsafe { (*frame.as_ptr()).decode_error_flags } != 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_device_without_a_picture_is_waited_for_until_a_stop_and_not_for_ever() {
-        let graph = Device { format: "lavfi".into(), address: "testsrc2".into(), size: None, fps: None };
-        let Ok(mut device) = Decoder::device(&graph, DecodeOptions::default()) else {
-            return println!("skipped: this FFmpeg has no `lavfi`");
-        };
-        let (nothing, now) = (ff::Error::Other { errno: ff::error::EAGAIN }, Instant::now());
-        assert!(device.waits(nothing, now));
-        device.stop_when(|| true);
-        assert!(!device.waits(nothing, now) && device.lost().is_none(), "a stop is no failure");
-        device.stop_when(|| false);
-        if let Some(long_ago) = now.checked_sub(SILENCE * 2) {
-            assert!(!device.waits(nothing, long_ago));
-            assert_eq!(device.lost(), Some("no picture came for 10 s"));
-        }
-        assert!(!device.waits(ff::Error::Other { errno: ff::error::ENODEV }, now));
-        assert_eq!(device.lost(), Some("No such device"));
-    }
 }

@@ -1,4 +1,5 @@
-//! H.264, and AAC beside it, into a fragmented mp4 file: every frame keeps its time, and what is on the disk plays, whenever the run dies.
+//! H.264, and AAC beside it: into a fragmented mp4 file, HLS, or to an RTMP server. Every frame keeps its time, and what is on
+//! the disk plays, whenever the run dies.
 //!
 //! ```no_run
 //! # fn example(i420: &[u8]) -> sideline_api::Result<()> {
@@ -10,19 +11,27 @@
 //! # Ok(()) }
 //! ```
 
+mod broadcast;
+mod mux;
 mod sound;
+mod target;
+mod video;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use ffmpeg_next::{
-    self as ff, Dictionary, Rational, codec, color, encoder, format,
-    format::Pixel,
-    frame,
-    util::error::{EACCES, EINVAL, ENOENT, ENOSPC, EROFS},
+use ffmpeg_next as ff;
+use sideline_api::{Color, Error, Result};
+
+pub use self::{
+    broadcast::{Broadcast, BroadcastOptions, Sent},
+    target::{SCHEMES, Target},
+    video::{Codec, available},
 };
-use sideline_api::{Color, Error, Failure, Matrix, Result};
-
-use self::sound::SoundTrack;
+use self::{
+    mux::{Muxer, Patience, Tracks},
+    sound::SoundTrack,
+    video::{Refused, VideoTrack},
+};
 use crate::SoundFormat;
 
 /// Ticks a second of the files' clock: a multiple of 24000/1001, 30000/1001, 60000/1001, of the whole rates up to 60,
@@ -56,6 +65,10 @@ pub struct EncodeOptions {
     pub color: Option<Color>,
     /// Adds a sound track for [`Encoder::write_sound`].
     pub sound: Option<SoundFormat>,
+    /// Which encoder is used.
+    pub codec: Codec,
+    /// Every frame comes out as soon as it went in, and no second carries more than its share of bits: for live streams.
+    pub low_delay: bool,
 }
 
 impl Default for EncodeOptions {
@@ -68,6 +81,8 @@ impl Default for EncodeOptions {
             threads: 1,
             color: None,
             sound: None,
+            codec: Codec::X264,
+            low_delay: false,
         }
     }
 }
@@ -79,7 +94,7 @@ pub struct EncodeStats {
     pub frames: u64,
     /// Samples of sound written, of each channel, silence in gaps included.
     pub samples: u64,
-    /// Size of the file in bytes.
+    /// Size of the file in bytes; of HLS, of its playlist.
     pub bytes: u64,
 }
 
@@ -87,144 +102,131 @@ pub struct EncodeStats {
 pub const PRESETS: [&str; 10] =
     ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"];
 
-/// Writes one video. Dropped without [`Encoder::finish`], it ends the file as well as it can.
-pub struct Encoder {
-    path: PathBuf,
-    size: (usize, usize),
-    output: format::context::Output,
-    encoder: encoder::video::Encoder,
-    picture: frame::Video,
-    packet: ff::Packet,
-    sound: Option<SoundTrack>,
-    /// Ticks of the muxer, which may change the time base that it was given.
-    stream_ticks: Rational,
+/// The times of a video's frames in ticks.
+struct Clock {
     /// Time of the last frame, in nanoseconds and in ticks.
     last: Option<(i64, i64)>,
     /// Ticks between frames, by the hint.
     interval: i64,
+}
+
+impl Clock {
+    fn new(fps: f64) -> Self {
+        Self { last: None, interval: (f64::from(TICKS) / fps.clamp(1.0, 1000.0)) as i64 }
+    }
+
+    /// The tick of a time. Two frames of one tick are put one after the other: a file cannot hold them otherwise.
+    fn place(&self, pts: i64) -> Result<i64> {
+        let ticks = ((i128::from(pts) * i128::from(TICKS) + 500_000_000).div_euclid(1_000_000_000)) as i64;
+        match self.last {
+            Some((before, _)) if pts < before => Err(Error::other(format!(
+                "a frame at {:.6} s came after one at {:.6} s; times of a stream must not go back",
+                pts as f64 * 1e-9,
+                before as f64 * 1e-9
+            ))),
+            Some((_, last)) => Ok(ticks.max(last + 1)),
+            None => Ok(ticks),
+        }
+    }
+}
+
+/// The sound track that is asked for.
+fn sound_track(target: &Target, sound: Option<SoundFormat>) -> Result<Option<SoundTrack>> {
+    let made = sound.map(|sound| {
+        SoundTrack::new(sound).map_err(|cause| {
+            let SoundFormat { rate, channels } = sound;
+            let what = format!("no AAC of {channels} channels and {rate} samples a second can be written");
+            target.failure(&what, cause)
+        })
+    });
+    made.transpose()
+}
+
+fn tracks(video: &VideoTrack, sound: Option<&SoundTrack>) -> Tracks {
+    Tracks {
+        video: video.parameters(),
+        sound: sound.map(SoundTrack::parameters),
+        rate: sound.map_or(1, |sound| sound.format.rate),
+    }
+}
+
+/// Why a picture could not be written.
+fn refused(target: &Target, (w, h): (usize, usize), cause: Refused) -> Error {
+    match cause {
+        Refused::Plane(i, bytes) => {
+            Error::other(format!("{}: plane {i} of a {w}x{h} frame is too short: {bytes} bytes", target.shown()))
+        }
+        Refused::Ffmpeg(cause) => target.failure("a frame cannot be encoded", cause),
+    }
+}
+
+/// Writes one video to the disk. Dropped without [`Encoder::finish`], it ends the file as well as it can.
+pub struct Encoder {
+    target: Target,
+    video: VideoTrack,
+    sound: Option<SoundTrack>,
+    muxer: Muxer,
+    packet: ff::Packet,
+    clock: Clock,
     frames: u64,
     /// The trailer was written, or a failure made it pointless.
     closed: bool,
 }
 
 impl Encoder {
-    /// Opens a file for frames of `width` x `height` pixels; a file that is there is overwritten.
+    /// Opens an mp4 file for frames of `width` x `height` pixels; a file that is there is overwritten.
     ///
     /// H.264 with halved chroma knows only even sizes: of an odd one the last column or row is written twice.
     ///
     /// # Errors
-    /// `Output` when the file cannot be made, this FFmpeg has no libx264, or AAC cannot hold the sound; `Config` for a
-    /// preset that x264 does not know.
+    /// As [`Encoder::open`].
     pub fn create(path: impl AsRef<Path>, width: u32, height: u32, options: EncodeOptions) -> Result<Self> {
-        let path = path.as_ref();
-        let fail = |what: &str, cause| failure(path, what, cause);
-        let preset = options.preset.as_str();
-        if !PRESETS.contains(&preset) {
-            let hint = sideline_api::config::did_you_mean(preset, PRESETS);
-            return Err(Error::config(format!("x264 has no preset `{preset}`{hint}")));
-        }
-        if width == 0 || height == 0 || width > 16384 || height > 16384 {
-            return Err(Error::output(format!("{}: x264 cannot encode {width}x{height} pixels", path.display())));
-        }
-        let fps = options.fps.clamp(1.0, 1000.0);
-        let codec = libx264().map_err(|e| e.at(path.display()))?;
-        // FFmpeg would take `rtmp:...` for an address, and its binding panics at a NUL.
-        if path.as_os_str().as_encoded_bytes().contains(&0) {
-            return Err(Error::output(format!("{}: a path cannot contain a NUL byte", path.display())));
-        }
-        let mut address = std::ffi::OsString::from("file:");
-        address.push(path);
-        let mut output = format::output_as(&address, "mp4").map_err(|e| fail("cannot be opened", e))?;
+        Self::open(Target::File(path.as_ref().into()), width, height, options)
+    }
 
-        let mut settings = codec::context::Context::new_with_codec(codec)
-            .encoder()
-            .video()
-            .map_err(|e| fail("libx264 cannot be set up", e))?;
-        settings.set_width(width.next_multiple_of(2));
-        settings.set_height(height.next_multiple_of(2));
-        settings.set_format(Pixel::YUV420P);
-        settings.set_time_base(Rational(1, TICKS));
-        settings.set_frame_rate(Some(Rational::from(fps)));
-        settings.set_gop(options.gop.max(1));
-        // Without B-frames a frame's decoding time is its presentation time, so fragments need no shifted clock.
-        settings.set_max_b_frames(0);
-        settings.set_flags(codec::Flags::GLOBAL_HEADER | codec::Flags::BITEXACT);
-        if let Some(meaning) = options.color {
-            let (space, primaries, transfer) = match meaning.matrix {
-                Matrix::Bt601 => {
-                    (color::Space::SMPTE170M, color::Primaries::SMPTE170M, color::TransferCharacteristic::SMPTE170M)
-                }
-                Matrix::Bt709 => (color::Space::BT709, color::Primaries::BT709, color::TransferCharacteristic::BT709),
-            };
-            settings.set_colorspace(space);
-            settings.set_color_primaries(primaries);
-            settings.set_color_transfer_characteristic(transfer);
-            settings.set_color_range(if meaning.full_range { color::Range::JPEG } else { color::Range::MPEG });
+    /// Opens a file or HLS; to a server goes a [`Broadcast`], which outlives its connection.
+    ///
+    /// # Errors
+    /// `Output` when the file cannot be made, this FFmpeg has no libx264, or AAC cannot hold the sound; `Config` for a
+    /// preset that x264 does not know; `Gpu` where NVENC is asked for and cannot be used.
+    pub fn open(target: Target, width: u32, height: u32, options: EncodeOptions) -> Result<Self> {
+        if target.path().is_some_and(|path| path.as_os_str().as_encoded_bytes().contains(&0)) {
+            return Err(Error::output(format!("{}: a path cannot contain a NUL byte", target.shown())));
         }
-        let mut x264 = Dictionary::new();
-        x264.set("preset", preset);
-        x264.set("threads", &options.threads.to_string());
-        match options.quality {
-            Quality::Crf(crf) => x264.set("crf", &crf.clamp(0.0, 51.0).to_string()),
-            Quality::Bitrate(bits) => settings.set_bit_rate(bits),
-        }
-        let encoder = settings.open_with(x264).map_err(|e| fail("libx264 refuses these settings", e))?;
-
-        let mut stream = output.add_stream(codec).map_err(|e| fail("cannot be set up", e))?;
-        stream.set_parameters(&encoder);
-        stream.set_time_base(Rational(1, TICKS));
-        let sound = options.sound.map(|sound| {
-            SoundTrack::add(&mut output, sound).map_err(|cause| {
-                let SoundFormat { rate, channels } = sound;
-                fail(&format!("no AAC of {channels} channels and {rate} samples a second can be written"), cause)
-            })
-        });
-        let mut sound = sound.transpose()?;
-        let mut mp4 = Dictionary::new();
-        // A fragment ends at each key frame and after a second: a killed run loses no more than that and what x264
-        // holds. The first frame's time is kept, not moved to 0. `bitexact` leaves out versions.
-        mp4.set("movflags", "frag_keyframe+empty_moov+default_base_moof+frag_discont");
-        mp4.set("use_editlist", "0");
-        mp4.set("avoid_negative_ts", "make_non_negative");
-        mp4.set("frag_duration", "1000000");
-        mp4.set("flush_packets", "1");
-        mp4.set("fflags", "+bitexact");
-        // Packets of picture and sound are put in order; where one is silent for a second the other goes on without it.
-        mp4.set("max_interleave_delta", "1000000");
-        output.write_header_with(mp4).map_err(|e| fail("the header cannot be written", e))?;
-        if let Some(sound) = &mut sound {
-            sound.ticks = output.stream(1).map_or(sound.ticks, |stream| stream.time_base());
-        }
-        let stream_ticks = output.stream(0).map_or(Rational(1, TICKS), |stream| stream.time_base());
+        let video = VideoTrack::open(width, height, &options).map_err(|e| e.at(target.shown()))?;
+        let sound = sound_track(&target, options.sound)?;
+        let muxer = Muxer::open(&target, &tracks(&video, sound.as_ref()), Patience::new())?;
         Ok(Self {
-            path: path.to_owned(),
-            size: (width as usize, height as usize),
-            picture: frame::Video::new(Pixel::YUV420P, width.next_multiple_of(2), height.next_multiple_of(2)),
-            packet: ff::Packet::empty(),
+            target,
+            video,
             sound,
-            output,
-            encoder,
-            stream_ticks,
-            last: None,
-            interval: (f64::from(TICKS) / fps) as i64,
+            muxer,
+            packet: ff::Packet::empty(),
+            clock: Clock::new(options.fps),
             frames: 0,
             closed: false,
         })
     }
 
-    /// The file.
+    /// The file, or the playlist.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.target.path().unwrap_or(Path::new(""))
     }
 
     /// Width and height of the frames that [`Encoder::write`] takes.
     pub fn size(&self) -> (u32, u32) {
-        (self.size.0 as u32, self.size.1 as u32)
+        let (width, height) = self.video.size();
+        (width as u32, height as u32)
     }
 
     /// The sound that [`Encoder::write_sound`] takes.
     pub fn sound(&self) -> Option<SoundFormat> {
         self.sound.as_ref().map(|sound| sound.format)
+    }
+
+    /// From the next frame on another mean of bits a second; nothing changes where a constant quality was asked for.
+    pub fn set_bitrate(&mut self, bits: usize) {
+        self.video.set_bitrate(bits);
     }
 
     /// Writes sound: interleaved samples, of which the first is heard at `start` nanoseconds. To be called after the frames
@@ -235,7 +237,10 @@ impl Encoder {
     /// `Output` when the disk is full or gone.
     pub fn write_sound(&mut self, start: i64, samples: &[f32]) -> Result<()> {
         let Some(sound) = self.sound.as_mut().filter(|_| !self.closed) else { return Ok(()) };
-        sound.write(&mut self.output, start, samples).map_err(|cause| self.give_up("sound cannot be written", cause))
+        let muxer = &mut self.muxer;
+        sound
+            .write(&mut |packet| muxer.put(packet), start, samples)
+            .map_err(|cause| self.give_up("sound cannot be written", cause))
     }
 
     /// Writes a frame: packed I420 (Y, then U, then V, rows without padding), to be shown at `pts` nanoseconds.
@@ -243,13 +248,13 @@ impl Encoder {
     /// # Errors
     /// `Output` when the disk is full or gone; `Other` when the buffer is too short or time goes back.
     pub fn write(&mut self, i420: &[u8], pts: i64) -> Result<()> {
-        let (w, h) = self.size;
+        let (w, h) = self.video.size();
         let (cw, ch) = (w.div_ceil(2), h.div_ceil(2));
         let (luma, chroma) = (w * h, cw * ch);
         if i420.len() < luma + 2 * chroma {
             return Err(Error::other(format!(
                 "{}: a {w}x{h} I420 frame has {} bytes, {} were given",
-                self.path.display(),
+                self.target.shown(),
                 luma + 2 * chroma,
                 i420.len()
             )));
@@ -265,43 +270,16 @@ impl Encoder {
     /// As [`Encoder::write`].
     pub fn write_planes(&mut self, planes: [(&[u8], usize); 3], pts: i64) -> Result<()> {
         if self.closed {
-            return Err(Error::output(format!("{}: was closed after a failure", self.path.display())));
+            return Err(Error::output(format!("{}: was closed after a failure", self.target.shown())));
         }
-        let ticks = self.place(pts)?;
-        // SAFETY: `picture` owns a valid AVFrame with buffers; the call gives it buffers of its own where x264's wrapper
-        // still refers to the present ones, and leaves it unchanged when it fails.
-        let code = unsafe { ff::ffi::av_frame_make_writable(self.picture.as_mut_ptr()) };
-        if code < 0 {
-            return Err(failure(&self.path, "no memory for a frame", ff::Error::from(code)));
-        }
-        let (w, h) = self.size;
-        for (i, (from, from_stride)) in planes.into_iter().enumerate() {
-            let (row, rows) = if i == 0 { (w, h) } else { (w.div_ceil(2), h.div_ceil(2)) };
-            if from_stride < row || from.len() < (rows - 1) * from_stride + row {
-                return Err(Error::other(format!(
-                    "{}: plane {i} of a {w}x{h} frame is too short: {} bytes at stride {from_stride}",
-                    self.path.display(),
-                    from.len()
-                )));
+        let ticks = self.clock.place(pts).map_err(|e| e.at(self.target.shown()))?;
+        if let Err(cause) = self.video.send(planes, ticks, false) {
+            if matches!(cause, Refused::Ffmpeg(_)) {
+                self.abandon();
             }
-            let stride = self.picture.stride(i);
-            let to = self.picture.data_mut(i);
-            for (to, from) in to.chunks_mut(stride).zip(from.chunks(from_stride).take(rows)) {
-                to[..row].copy_from_slice(&from[..row]);
-                if i == 0 && w % 2 == 1 {
-                    to[row] = to[row - 1];
-                }
-            }
-            if i == 0 && h % 2 == 1 {
-                to.copy_within((h - 1) * stride..h * stride, h * stride);
-            }
+            return Err(refused(&self.target, self.video.size(), cause));
         }
-        self.picture.set_pts(Some(ticks));
-        self.picture.set_kind(ff::picture::Type::None);
-        if let Err(cause) = self.encoder.send_frame(&self.picture) {
-            return Err(self.give_up("a frame cannot be encoded", cause));
-        }
-        self.last = Some((pts, ticks));
+        self.clock.last = Some((pts, ticks));
         if let Some(sound) = &mut self.sound {
             sound.begin(pts);
         }
@@ -315,34 +293,18 @@ impl Encoder {
     /// `Output` when the rest cannot be written.
     pub fn finish(mut self) -> Result<EncodeStats> {
         self.close()?;
-        let bytes = std::fs::metadata(&self.path).map_or(0, |file| file.len());
+        let bytes = std::fs::metadata(self.path()).map_or(0, |file| file.len());
         let samples = self.sound.as_ref().map_or(0, |sound| sound.samples);
         Ok(EncodeStats { frames: self.frames, samples, bytes })
     }
 
-    /// The tick of a time. Two frames of one tick are put one after the other: a file cannot hold them otherwise.
-    fn place(&self, pts: i64) -> Result<i64> {
-        let ticks = ((i128::from(pts) * i128::from(TICKS) + 500_000_000).div_euclid(1_000_000_000)) as i64;
-        match self.last {
-            Some((before, _)) if pts < before => Err(Error::other(format!(
-                "{}: a frame at {:.6} s came after one at {:.6} s; times of a stream must not go back",
-                self.path.display(),
-                pts as f64 * 1e-9,
-                before as f64 * 1e-9
-            ))),
-            Some((_, last)) => Ok(ticks.max(last + 1)),
-            None => Ok(ticks),
-        }
-    }
-
-    /// Moves what x264 has ready into the file.
+    /// Moves what the encoder has ready into the file.
     fn drain(&mut self) -> Result<()> {
-        while self.encoder.receive_packet(&mut self.packet).is_ok() {
+        while self.video.receive(&mut self.packet) {
             self.packet.set_stream(0);
             // For the last frame alone: the others last until the next one.
-            self.packet.set_duration(self.interval);
-            self.packet.rescale_ts(Rational(1, TICKS), self.stream_ticks);
-            if let Err(cause) = self.packet.write_interleaved(&mut self.output) {
+            self.packet.set_duration(self.clock.interval);
+            if let Err(cause) = self.muxer.put(&mut self.packet) {
                 return Err(self.give_up("cannot be written", cause));
             }
         }
@@ -353,25 +315,30 @@ impl Encoder {
         if self.closed {
             return Ok(());
         }
+        let muxer = &mut self.muxer;
         if let Some(sound) = &mut self.sound
-            && let Err(cause) = sound.finish(&mut self.output)
+            && let Err(cause) = sound.finish(&mut |packet| muxer.put(packet))
         {
             return Err(self.give_up("the sound cannot be ended", cause));
         }
-        if let Err(cause) = self.encoder.send_eof() {
+        if let Err(cause) = self.video.finish() {
             return Err(self.give_up("x264 cannot be ended", cause));
         }
         self.drain()?;
         self.closed = true;
-        self.output.write_trailer().map_err(|cause| failure(&self.path, "the end cannot be written", cause))
+        self.muxer.finish().map_err(|cause| self.target.failure("the end cannot be written", cause))
     }
 
     /// After a failed write the file ends here; what is in it plays.
     fn give_up(&mut self, what: &str, cause: ff::Error) -> Error {
+        self.abandon();
+        self.target.failure(what, cause)
+    }
+
+    fn abandon(&mut self) {
         self.closed = true;
         // Frees what the muxer holds; it would fail again for the same cause.
-        let _ = self.output.write_trailer();
-        failure(&self.path, what, cause)
+        let _ = self.muxer.finish();
     }
 }
 
@@ -382,40 +349,11 @@ impl Drop for Encoder {
     }
 }
 
-/// Looks whether this FFmpeg can encode H.264.
-///
-/// # Errors
-/// `Output`, with what to install.
-pub fn available() -> Result<()> {
-    libx264().map(|_| ())
-}
-
-fn libx264() -> Result<ff::Codec> {
-    crate::open::start_ffmpeg();
-    encoder::find_by_name("libx264").ok_or_else(|| {
-        Error::output(
-            "this build of FFmpeg has no libx264; install one with it (Debian: libavcodec-extra or libavcodec59)",
-        )
-    })
-}
-
-/// An error with the file and the mend.
-fn failure(path: &Path, what: &str, cause: ff::Error) -> Error {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mend = match (cause, parent) {
-        (ff::Error::Other { errno: ENOENT }, Some(parent)) if !parent.is_dir() => {
-            format!("; there is no folder {}: make it, or write elsewhere", parent.display())
-        }
-        (ff::Error::Other { errno: ENOSPC }, _) => "; free some space, or write to another disk".into(),
-        (ff::Error::Other { errno: EACCES | EROFS }, _) => "; write to a folder that is yours".into(),
-        (ff::Error::Other { errno: EINVAL }, _) => "; look at preset, quality and size".into(),
-        _ => String::new(),
-    };
-    Error::new(Failure::Output, format!("{}: {what}: {cause}{mend}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
+    use ffmpeg_next::{codec, format, frame};
+    use sideline_api::Failure;
+
     use super::*;
 
     const SIZE: (u32, u32) = (160, 96);

@@ -1,9 +1,10 @@
-//! Video and sound in and out: files, cameras and folders of images; decode, seek, scale and encode, over the system's
+//! Video and sound in and out: files, cameras, folders of images, streams on the network; decode, seek, scale and encode, over the system's
 //! FFmpeg libraries.
 //!
 //! This crate and `runtime/inference` are the homes of `unsafe`; each block says why it holds. FFmpeg's own log is
 //! silenced: what goes wrong comes back as an error, a count or a warning of ours.
 
+mod attached;
 mod audio;
 mod crop;
 mod decode;
@@ -13,8 +14,10 @@ mod i420;
 mod images;
 mod info;
 pub mod jpeg;
+mod network;
 mod open;
 mod picture;
+mod repeats;
 mod resample;
 mod scale;
 
@@ -24,6 +27,8 @@ pub use decode::{DecodeOptions, Decoded, Decoder, Losses, Threads};
 pub use i420::to_i420;
 pub use images::{Image, Images, Picture};
 pub use info::MediaInfo;
+pub use network::{Network, Refused, Unopened};
+pub use repeats::Repeats;
 pub use resample::resample;
 pub use scale::{Size, scale};
 

@@ -1,25 +1,32 @@
-//! Opening a file: what is wrong with it is said in words a user can act on.
+//! Opening a file, and starting the decoder of whatever was opened: what is wrong with it is said in words a user can act on.
 
-use std::{fs::File, io::Read, path::Path, sync::Once};
+use std::{
+    fs::File,
+    io::Read,
+    path::Path,
+    sync::{Arc, Once},
+};
 
 use ff::{codec, format, media};
 use ffmpeg_next as ff;
 use sideline_api::{Error, Result};
 
-use crate::{DecodeOptions, Threads};
+use crate::{DecodeOptions, Threads, network::Watch};
 
 /// An open file and the decoder of its video stream.
 pub(crate) struct Opened {
     pub input: format::context::Input,
     pub stream: usize,
     pub decoder: codec::decoder::Video,
+    /// What the input asks while it waits, for one on the network: dropped behind it.
+    pub watch: Option<Arc<Watch>>,
 }
 
 /// Registers FFmpeg's parts and silences its log.
 pub(crate) fn start_ffmpeg() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // It fails only where FFmpeg was built without its network part, which nothing here needs.
+        // It registers what there is, and has nothing to tell.
         let _ = ff::init();
         ff::log::set_level(ff::log::Level::Quiet);
     });
@@ -95,7 +102,7 @@ pub(crate) fn set_up(
         }
         cause => fail(format!("the decoder for `{name}` cannot be started: {cause}")),
     })?;
-    Ok(Opened { input, stream: index, decoder })
+    Ok(Opened { input, stream: index, decoder, watch: None })
 }
 
 /// The video stream that FFmpeg finds best; a cover picture is none.

@@ -3,6 +3,12 @@
 use ff::{Dictionary, Packet, Rational, codec, encoder, format, frame};
 use ffmpeg_next as ff;
 
+/// Where packets go.
+pub(super) type Put<'a> = &'a mut dyn FnMut(&mut Packet) -> Result<(), ff::Error>;
+
+/// Number of the sound's track.
+pub(super) const TRACK: usize = 1;
+
 use crate::{RATES, SoundFormat};
 
 /// Bits a second for each channel.
@@ -12,13 +18,9 @@ const LONGEST_SILENCE: i64 = 60;
 /// Samples that are encoded at once, in a frame of AAC.
 const AAC_FRAME: usize = 1024;
 
-/// Writes samples into the second stream of an mp4 file.
+/// Encodes samples into the second track of a video.
 pub(super) struct SoundTrack {
     pub format: SoundFormat,
-    /// Index of its stream in the file.
-    stream: usize,
-    /// Unit of the file's stamps.
-    pub ticks: Rational,
     encoder: encoder::audio::Encoder,
     packet: Packet,
     /// Samples that do not fill a frame yet.
@@ -32,11 +34,11 @@ pub(super) struct SoundTrack {
 }
 
 impl SoundTrack {
-    /// Adds the stream to a file whose header is not written yet.
+    /// A track without a sample yet.
     ///
     /// # Errors
     /// When AAC cannot hold the format, or this FFmpeg has no encoder for it.
-    pub fn add(output: &mut format::context::Output, format: SoundFormat) -> Result<Self, ff::Error> {
+    pub fn new(format: SoundFormat) -> Result<Self, ff::Error> {
         if !RATES.contains(&format.rate) || !matches!(format.channels, 1 | 2) {
             return Err(ff::Error::Other { errno: ff::util::error::EINVAL });
         }
@@ -49,20 +51,12 @@ impl SoundTrack {
         settings.set_time_base(Rational(1, format.rate as i32));
         settings.set_flags(codec::Flags::GLOBAL_HEADER | codec::Flags::BITEXACT);
         let encoder = settings.open_with(Dictionary::new())?;
-        let mut stream = output.add_stream(codec)?;
-        stream.set_parameters(&encoder);
-        stream.set_time_base(Rational(1, format.rate as i32));
-        Ok(Self {
-            format,
-            stream: stream.index(),
-            ticks: Rational(1, format.rate as i32),
-            encoder,
-            packet: Packet::empty(),
-            pending: vec![],
-            origin: None,
-            next: 0,
-            samples: 0,
-        })
+        Ok(Self { format, encoder, packet: Packet::empty(), pending: vec![], origin: None, next: 0, samples: 0 })
+    }
+
+    /// What a container must know of it.
+    pub fn parameters(&self) -> codec::Parameters {
+        codec::Parameters::from(&self.encoder)
     }
 
     /// The first picture of the file is shown at this time: the sound begins with it.
@@ -78,12 +72,7 @@ impl SoundTrack {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write(
-        &mut self,
-        output: &mut format::context::Output,
-        start: i64,
-        samples: &[f32],
-    ) -> Result<(), ff::Error> {
+    pub fn write(&mut self, put: Put<'_>, start: i64, samples: &[f32]) -> Result<(), ff::Error> {
         let channels = usize::from(self.format.channels);
         if self.origin.is_none() {
             return Ok(());
@@ -93,7 +82,7 @@ impl SoundTrack {
         let mut samples = samples;
         // A stretch that begins within a millisecond of its due time follows on: times are rounded.
         if at - self.next > LONGEST_SILENCE * rate {
-            self.complete(output)?;
+            self.complete(put)?;
             self.next = at;
         } else if at - self.next > rate / 1000 {
             let silence = (at - self.next) as usize * channels;
@@ -105,40 +94,40 @@ impl SoundTrack {
         }
         self.pending.extend_from_slice(samples);
         self.next += (samples.len() / channels) as i64;
-        self.encode(output)
+        self.encode(put)
     }
 
     /// Ends the track.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn finish(&mut self, output: &mut format::context::Output) -> Result<(), ff::Error> {
+    pub fn finish(&mut self, put: Put<'_>) -> Result<(), ff::Error> {
         let rest = std::mem::take(&mut self.pending);
         if !rest.is_empty() {
             self.send(&rest, self.next - (rest.len() / usize::from(self.format.channels)) as i64)?;
         }
         self.encoder.send_eof()?;
-        self.drain(output)
+        self.drain(put)
     }
 
     /// Fills the frame at hand with silence.
-    fn complete(&mut self, output: &mut format::context::Output) -> Result<(), ff::Error> {
+    fn complete(&mut self, put: Put<'_>) -> Result<(), ff::Error> {
         let channels = usize::from(self.format.channels);
         let whole = self.pending.len().next_multiple_of(AAC_FRAME * channels);
         self.next += ((whole - self.pending.len()) / channels) as i64;
         self.pending.resize(whole, 0.0);
-        self.encode(output)
+        self.encode(put)
     }
 
     /// Encodes the whole frames of what is pending.
-    fn encode(&mut self, output: &mut format::context::Output) -> Result<(), ff::Error> {
+    fn encode(&mut self, put: Put<'_>) -> Result<(), ff::Error> {
         let channels = usize::from(self.format.channels);
         let pending = std::mem::take(&mut self.pending);
         let mut at = self.next - (pending.len() / channels) as i64;
         let (frames, rest) = pending.split_at(pending.len() - pending.len() % (AAC_FRAME * channels));
         for samples in frames.chunks_exact(AAC_FRAME * channels) {
             self.send(samples, at)?;
-            self.drain(output)?;
+            self.drain(put)?;
             at += AAC_FRAME as i64;
         }
         self.pending = rest.to_vec();
@@ -165,7 +154,7 @@ impl SoundTrack {
     }
 
     /// Moves what the encoder has ready into the file.
-    fn drain(&mut self, output: &mut format::context::Output) -> Result<(), ff::Error> {
+    fn drain(&mut self, put: Put<'_>) -> Result<(), ff::Error> {
         while self.encoder.receive_packet(&mut self.packet).is_ok() {
             // The encoder's first packet lies before the first sample: it only runs the decoder in. Kept, it would need an
             // edit list, which players heed differently in a file that is written as it goes, or it would move the sound
@@ -173,9 +162,8 @@ impl SoundTrack {
             if self.packet.pts().is_none_or(|pts| self.origin.is_none_or(|origin| pts < origin)) {
                 continue;
             }
-            self.packet.set_stream(self.stream);
-            self.packet.rescale_ts(Rational(1, self.format.rate as i32), self.ticks);
-            self.packet.write_interleaved(output)?;
+            self.packet.set_stream(TRACK);
+            put(&mut self.packet)?;
         }
         Ok(())
     }
