@@ -1,4 +1,4 @@
-//! One video file per stream, and another one where the size of the pictures changes.
+//! One video file (mp4, or HLS with its segments beside it) per stream, and another one where the size of the pictures changes.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +11,7 @@ use std::{
 use sideline_api::{Error, Failure, OrFail, Result, StreamName, tables::Audio};
 use sideline_media::{
     SoundFormat,
-    encode::{self, EncodeOptions, Encoder},
+    encode::{self, EncodeOptions, Encoder, Quality, Target},
 };
 
 use crate::writer::{Picture, Writer};
@@ -36,15 +36,8 @@ impl Files {
     /// Takes the name of the first file.
     ///
     /// # Errors
-    /// `Output` when the folder cannot be written, or H.264 cannot be encoded here; `Config` for another ending than mp4.
+    /// `Output` when the folder cannot be written, or H.264 cannot be encoded here.
     pub fn new(output: &Path, run_dir: &Path, run: &str, options: EncodeOptions) -> Result<Self> {
-        let ending = output.extension().map(|ending| ending.to_ascii_lowercase());
-        if ending.as_deref() != Some("mp4".as_ref()) {
-            return Err(Error::config(format!(
-                "key `output`: {} must end in .mp4, the only kind of file that is written",
-                output.display()
-            )));
-        }
         encode::available()?;
         let base = run_dir.join(output);
         let mut files = Self { base, keep: output.is_relative(), options, reserved: None, first: None, open: vec![] };
@@ -59,13 +52,18 @@ impl Files {
         Ok(files)
     }
 
+    fn is_hls(&self) -> bool {
+        self.base.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("m3u8"))
+    }
+
     /// Makes the file `NAME`+`suffix`, or with `-2`, `-3`, ... after it, where that must not be overwritten.
     fn claim(&self, suffix: &str) -> Result<PathBuf> {
         let stem = self.base.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let ending = if self.is_hls() { "m3u8" } else { "mp4" };
         let mut written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
         for number in 1.. {
             let number = if number == 1 { String::new() } else { format!("-{number}") };
-            let path = self.base.with_file_name(format!("{stem}{suffix}{number}.mp4"));
+            let path = self.base.with_file_name(format!("{stem}{suffix}{number}.{ending}"));
             let made = if self.keep || written.contains(&path) {
                 OpenOptions::new().write(true).create_new(true).open(&path)
             } else {
@@ -119,7 +117,8 @@ impl Writer for Files {
                     None => self.claim(&format!("-{}", file_name(stream)))?,
                 };
                 let options = EncodeOptions { color: Some(color), sound: format, ..self.options.clone() };
-                let encoder = Encoder::create(&path, size.0, size.1, options).inspect_err(|_| {
+                let target = if self.is_hls() { Target::Hls(path.clone()) } else { Target::File(path.clone()) };
+                let encoder = Encoder::open(target, size.0, size.1, options).inspect_err(|_| {
                     // No frame is in it. Left there, a full disk would gather one such file for every restart.
                     let _ = std::fs::remove_file(&path);
                 })?;
@@ -136,6 +135,14 @@ impl Writer for Files {
         let format = encoder.sound();
         let fits = |row: &&Audio| format == Some(SoundFormat { rate: row.rate, channels: row.channels });
         sound.iter().filter(fits).try_for_each(|row| encoder.write_sound(row.start, &row.samples))
+    }
+
+    fn set_bitrate(&mut self, bits: usize) {
+        self.options.quality = match self.options.quality {
+            Quality::Bitrate(_) => Quality::Bitrate(bits),
+            constant => constant,
+        };
+        self.open.iter_mut().for_each(|(_, encoder)| encoder.set_bitrate(bits));
     }
 
     fn end(&mut self, stream: &str) -> Result<()> {
@@ -167,7 +174,8 @@ fn of_earlier_run(base: &Path, run: &str) -> Result<bool> {
     if earlier {
         // Its further files, `NAME-2.mp4` and on, would pass for this run's.
         let stem = base.file_stem().unwrap_or_default().to_string_lossy();
-        let further = (2..).map(|number| base.with_file_name(format!("{stem}-{number}.mp4")));
+        let ending = base.extension().unwrap_or_default().to_string_lossy();
+        let further = (2..).map(|number| base.with_file_name(format!("{stem}-{number}.{ending}")));
         for path in further.take_while(|path| path.is_file()) {
             std::fs::remove_file(&path).or_fail(Failure::Output, || path.display().to_string())?;
         }
@@ -182,8 +190,8 @@ fn finish((stream, encoder): (StreamName, Encoder)) -> Result<()> {
     Ok(())
 }
 
-/// A stream's name as part of a file's name.
-fn file_name(stream: &str) -> String {
+/// A stream's name as part of a file's name or an address.
+pub fn file_name(stream: &str) -> String {
     stream.chars().map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect()
 }
 

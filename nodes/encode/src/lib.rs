@@ -1,4 +1,5 @@
-//! Writes frames as a video: H.264, and AAC beside it, in a fragmented mp4 that plays whenever the run dies.
+//! Writes frames as a video: H.264, and AAC beside it, in a fragmented mp4 that plays whenever the run dies; as HLS; or to an
+//! RTMP server, whose line may break and come back (see `server`).
 //!
 //! One file per stream: `overlay.mp4` for the first, `overlay-NAME.mp4` for the stream NAME after it. Where the size of a
 //! stream's pictures changes, a new file begins (`overlay-2.mp4`): scaled pictures would show pixels that the camera never
@@ -15,15 +16,18 @@
 
 mod files;
 pub mod mixer;
+mod server;
 mod sound;
 mod writer;
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{
     Config, Context, Encoding, Inputs, Operator, Outputs, PortType, Resources, Result, Spec, tables::Audio,
 };
 use sideline_media::{
-    encode::{EncodeOptions, Quality},
+    encode::{BroadcastOptions, Codec, EncodeOptions, Quality},
     to_i420,
 };
 
@@ -54,16 +58,26 @@ impl Preset {
     }
 }
 
-/// Writes frames and their sound as a video.
+/// Which encoder is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum EncoderName {
+    Auto,
+    X264,
+    Nvenc,
+}
+
+/// Writes frames and their sound as a video: a file, HLS, or to an RTMP server.
 #[derive(Clone, Debug, Config)]
 pub struct EncodeConfig {
-    /// The video file (mp4), in the run folder unless the path is absolute.
+    /// The video file (`x.mp4`) or HLS playlist (`x.m3u8`, its segments beside it), in the run folder unless the path is absolute; or the address of a server, `rtmp://HOST/APP/KEY` (rtmps). `{stream}` in an address stands for the stream's name.
     #[config(default = "overlay.mp4")]
     pub output: String,
     /// Decibels by which the clip's own sound is quieter while somebody speaks, where `speech` is wired. Higher is quieter; 0 leaves it as it is.
     #[config(default = 12.0, live, range(0.0, 60.0))]
     pub duck: f32,
-    /// x264's constant rate factor. Lower looks better and makes larger files: 18 looks like the source.
+    /// For a file: x264's constant rate factor. Lower looks better and makes larger files: 18 looks like the source.
     #[config(default = 23.0, range(0.0, 51.0))]
     pub crf: f32,
     /// x264's preset, ultrafast to veryslow. Slower ones make smaller files for more CPU.
@@ -78,6 +92,45 @@ pub struct EncodeConfig {
     /// Most frames between key frames. Fewer make seeking quicker and files larger.
     #[config(default = 60, range(1, 1000))]
     pub gop: u32,
+    /// The encoder: `nvenc` (fails where there is none), `x264`, or `auto`, which tries NVENC, takes x264 where it cannot be opened, and logs which it is.
+    #[config(default = EncoderName::Auto)]
+    pub encoder: EncoderName,
+    /// For HLS and a server: kilobits a second. Higher looks better and needs a better line.
+    #[config(default = 4_000, live, range(50, 200_000))]
+    pub bitrate: u32,
+    /// For a server: milliseconds that connecting, and each write, may take. Higher bears worse networks; lower notices sooner that the line is dead.
+    #[config(default = 5_000, range(50, 600_000))]
+    pub timeout: u64,
+    /// For a server: bytes of encoded video that may wait for the line. When they are full, frames are dropped and counted. Higher rides out longer hiccups and lets viewers fall further behind.
+    #[config(default = 4_096_000, range(10_000, 1_000_000_000))]
+    pub buffer: usize,
+    /// For a server: tries to connect again, in a row, before the node fails. Higher waits longer for a server that comes back; frames meanwhile are dropped and counted.
+    #[config(default = 10, range(0, 1_000_000))]
+    pub tries: u32,
+    /// For a server: milliseconds before the first of these tries; each further wait is twice as long, up to a minute.
+    #[config(default = 1_000, range(1, 60_000))]
+    pub backoff: u64,
+    /// For a server: failed tries in a row after which an alert is logged as an error and counted in the result.
+    #[config(default = 5, range(1, 1_000_000))]
+    pub alert: u32,
+}
+
+impl EncodeConfig {
+    fn line(&self) -> BroadcastOptions {
+        BroadcastOptions {
+            timeout: Duration::from_millis(self.timeout),
+            buffer: self.buffer,
+            tries: self.tries,
+            backoff: Duration::from_millis(self.backoff),
+            alert: self.alert,
+            patient: false,
+        }
+    }
+
+    /// Bits a second.
+    fn bits(&self) -> usize {
+        self.bitrate as usize * 1000
+    }
 }
 
 /// See the [crate](self).
@@ -110,8 +163,14 @@ impl Operator for Encode {
             threads: config.threads,
             color: None,
             sound: None,
+            codec: match config.encoder {
+                EncoderName::Auto => Codec::Auto,
+                EncoderName::X264 => Codec::X264,
+                EncoderName::Nvenc => Codec::Nvenc,
+            },
+            low_delay: false,
         };
-        let writer = writer::open(&config.output, resources, options)?;
+        let writer = writer::open(&config.output, resources, options, config.bits(), config.line())?;
         let sound = Sound::new(resources.inputs.iter().any(|input| input.name == "speech"));
         Ok(Self { config, writer, sound, converted: vec![] })
     }
@@ -134,6 +193,9 @@ impl Operator for Encode {
     }
 
     fn reconfigure(&mut self, config: &EncodeConfig) -> Result<()> {
+        if config.bitrate != self.config.bitrate {
+            self.writer.set_bitrate(config.bits());
+        }
         self.config = config.clone();
         Ok(())
     }
@@ -148,5 +210,9 @@ impl Operator for Encode {
 
     fn close(&mut self) -> Result<()> {
         self.writer.close()
+    }
+
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        self.writer.counts()
     }
 }

@@ -1,9 +1,9 @@
 //! Where a video goes: what can be done with such a place, and which one the key `output` names.
 
-use sideline_api::{Color, Resources, Result, StreamName, tables::Audio};
-use sideline_media::encode::EncodeOptions;
+use sideline_api::{Color, Mode, Resources, Result, StreamName, tables::Audio};
+use sideline_media::encode::{BroadcastOptions, EncodeOptions, Quality, Target};
 
-use crate::files::Files;
+use crate::{files::Files, server::Server};
 
 /// A picture to be written.
 #[derive(Clone, Copy)]
@@ -33,6 +33,14 @@ pub trait Writer: Send {
     /// `Output` when it cannot be written there.
     fn write_sound(&mut self, stream: &str, sound: &[Audio]) -> Result<()>;
 
+    /// From the next picture on another mean of bits a second, where that is what decides.
+    fn set_bitrate(&mut self, bits: usize);
+
+    /// What became of the frames, by name, for the report.
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        vec![]
+    }
+
     /// Ends what was written of a stream, if there is anything.
     ///
     /// # Errors
@@ -46,10 +54,25 @@ pub trait Writer: Send {
     fn close(&mut self) -> Result<()>;
 }
 
-/// Opens the place that the key `output` names.
+/// Opens the place that the key `output` names. `bitrate`: bits a second of what others follow while it is written.
 ///
 /// # Errors
 /// `Config` for what cannot be written; `Output` when it cannot be written to, or H.264 cannot be encoded here.
-pub fn open(output: &str, resources: &Resources, options: EncodeOptions) -> Result<Box<dyn Writer>> {
-    Ok(Box::new(Files::new(output.as_ref(), &resources.run_dir, &resources.run, options)?))
+pub fn open(
+    output: &str,
+    resources: &Resources,
+    options: EncodeOptions,
+    bitrate: usize,
+    line: BroadcastOptions,
+) -> Result<Box<dyn Writer>> {
+    let steady = EncodeOptions { quality: Quality::Bitrate(bitrate), ..options.clone() };
+    let files = |options| Files::new(output.as_ref(), &resources.run_dir, &resources.run, options);
+    Ok(match Target::of(output).map_err(|e| e.at("key `output`"))? {
+        Target::File(_) => Box::new(files(options)?),
+        Target::Hls(_) => Box::new(files(steady)?),
+        Target::Rtmp(address) => {
+            let line = BroadcastOptions { patient: resources.mode == Mode::Complete, ..line };
+            Box::new(Server::new(address, EncodeOptions { low_delay: true, ..steady }, line)?)
+        }
+    })
 }
