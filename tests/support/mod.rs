@@ -1,6 +1,8 @@
 //! What the tests of the whole system share: a folder with flows in it, and the programs that run them.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod streams;
+
 use std::{
     io::Read,
     path::{Path, PathBuf},

@@ -30,6 +30,17 @@ const PACKAGES: [&str; 13] = [
     "espeak-ng",
 ];
 
+/// Debian packages that only tests need: servers of streams.
+const TEST_PACKAGES: [&str; 7] = [
+    "nginx-light",
+    "libnginx-mod-rtmp",
+    "python3-gi",
+    "gir1.2-gst-rtsp-server-1.0",
+    "gstreamer1.0-tools",
+    "gstreamer1.0-plugins-good",
+    "gstreamer1.0-plugins-ugly",
+];
+
 /// The oldest Python that the pinned packages run on.
 const PYTHON: (u32, u32) = (3, 11);
 
@@ -72,7 +83,7 @@ pub fn command(house: &House) -> Result<u8> {
 /// # Errors
 /// What could not be had, and how to mend it.
 pub fn run(house: &House, progress: &mut Progress<'_>, python: Python) -> Result<()> {
-    system_packages(house, progress.step("system packages")?)?;
+    system_packages(house, progress.step("system packages")?, python)?;
     python_packages(house, progress.step("Python packages")?, python)?;
     let mut step = progress.step("models and clips")?;
     let mut fetch = house.command(house.venv("python"));
@@ -85,8 +96,11 @@ pub fn run(house: &House, progress: &mut Progress<'_>, python: Python) -> Result
     Ok(())
 }
 
-fn system_packages(house: &House, mut step: Step) -> Result<()> {
+fn system_packages(house: &House, mut step: Step, python: Python) -> Result<()> {
     let mut wanted: Vec<&str> = PACKAGES.to_vec();
+    if python == Python::Test {
+        wanted.extend(TEST_PACKAGES);
+    }
     if !succeeds("python3", &["-c", "import venv, ensurepip"]) {
         wanted.extend(["python3", "python3-venv"]);
     }
