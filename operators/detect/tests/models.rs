@@ -343,6 +343,25 @@ fn the_ball_is_followed_at_full_resolution_between_full_looks() {
 }
 
 #[test]
+fn a_real_yolox_finds_the_players_in_tiles() {
+    let frames = needed!(football(100, 1));
+    let model = root().join("../shared/data/models/yolox_nano_coco80_416.onnx");
+    if !model.exists() {
+        return println!("skipped: {} is missing", model.display());
+    }
+    let values: Values =
+        [("model", json!(model.display().to_string())), ("labels", "coco".into()), ("tiles", "3x2".into())].into();
+    let (people, balls) = rows(&mut harness(values).unwrap(), &frames[0]);
+    println!("{} people, {} balls", people.len(), balls.len());
+    assert!((8..=14).contains(&people.len()), "{people:?}");
+    // The packaged detector sees them in the same places.
+    let (others, _) = rows(&mut harness([("tiles", "3x2")]).unwrap(), &frames[0]);
+    let middle = |row: &Detection| [(row.x1 + row.x2) / 2.0, (row.y1 + row.y2) / 2.0];
+    let same = people.iter().filter(|row| near(&others, middle(row))).count();
+    assert!(same >= 8, "{same} of {} people are where the other model sees some", people.len());
+}
+
+#[test]
 fn athletes_are_people() {
     let frames = needed!(frames(&root().join("models/clips/athletes.mp4"), (544, 960), 10, 1));
     let (people, _) = rows(&mut harness(Values::new()).unwrap(), &frames[0]);
