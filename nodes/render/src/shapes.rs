@@ -8,6 +8,10 @@ pub trait Shape: Copy {
     fn row(&self, y: f32) -> (f32, f32);
     /// How much of the pixel around (x, y) is covered.
     fn coverage(&self, x: f32, y: f32) -> f32;
+    /// Between which middles of pixels all of the row through `y` are wholly covered; may be less, or nothing.
+    fn inside(&self, _y: f32) -> (f32, f32) {
+        (f32::INFINITY, f32::NEG_INFINITY)
+    }
     /// The shape on the chroma planes: sited as H.264 does by default, left in x, midway in y.
     fn halved(&self) -> Self;
 }
@@ -117,6 +121,11 @@ impl Shape for Plate {
         let dx = (x1 + self.radius - x).max(x - x2 + self.radius).max(0.0);
         let dy = (y1 + self.radius - y).max(y - y2 + self.radius).max(0.0);
         (self.radius + 0.5 - (dx * dx + dy * dy).sqrt()).clamp(0.0, 1.0)
+    }
+
+    fn inside(&self, y: f32) -> (f32, f32) {
+        let ([x1, y1, x2, y2], r) = (self.rect, self.radius);
+        if y - 0.5 < y1 || y + 0.5 > y2 { (f32::INFINITY, f32::NEG_INFINITY) } else { (x1 + r + 0.5, x2 - r - 0.5) }
     }
 
     fn halved(&self) -> Self {
