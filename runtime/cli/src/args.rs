@@ -84,7 +84,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Write the tables of a run as one flat table: a row for each stream, frame and track.
+    /// Write the tables of a run as one flat table, a row for each stream, frame and track; or a match's events as StatsBomb
+    /// or Wyscout write them.
     Export(Export),
     /// Print what a shell needs to complete commands: `sideline completions bash > /etc/bash_completion.d/sideline`.
     Completions {
@@ -166,10 +167,14 @@ pub struct Export {
     pub run: PathBuf,
     /// What is written.
     #[arg(long, default_value = "csv")]
-    pub format: Format,
-    /// The file to write, `-` for standard output; by default `export.FORMAT` in the run's folder.
+    pub format: ExportFormat,
+    /// The file to write, `-` for standard output; by default `export.FORMAT` in the run's folder, of a match's events
+    /// `statsbomb.json` and `statsbomb-lineups.json`, or `wyscout.json`.
     #[arg(long)]
     pub output: Option<PathBuf>,
+    /// Which stream's events; by default those of the first.
+    #[arg(long)]
+    pub stream: Option<String>,
     /// Which tables: `tracks,motion`. By default all whose rows have a track.
     #[arg(long, value_delimiter = ',')]
     pub tables: Vec<String>,
@@ -183,6 +188,53 @@ pub struct Export {
 
 /// Forms of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Comma-separated values, names in the first line.
+    Csv,
+    /// One array of objects, a row a line.
+    Json,
+    /// One Parquet file.
+    Parquet,
+    /// Events and lineups as StatsBomb's open data has them; needs a calibrated pitch.
+    Statsbomb,
+    /// Events, teams and players as Wyscout's files of version 3 have them; needs a calibrated pitch.
+    Wyscout,
+}
+
+impl ExportFormat {
+    /// A form of a flat table, or of a match's events.
+    pub fn kind(self) -> Result<Format, Provider> {
+        match self {
+            ExportFormat::Csv => Ok(Format::Csv),
+            ExportFormat::Json => Ok(Format::Json),
+            ExportFormat::Parquet => Ok(Format::Parquet),
+            ExportFormat::Statsbomb => Err(Provider::Statsbomb),
+            ExportFormat::Wyscout => Err(Provider::Wyscout),
+        }
+    }
+}
+
+/// Whose form a match's events are written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider {
+    /// StatsBomb.
+    Statsbomb,
+    /// Wyscout.
+    Wyscout,
+}
+
+impl Provider {
+    /// As files are named.
+    pub fn name(self) -> &'static str {
+        match self {
+            Provider::Statsbomb => "statsbomb",
+            Provider::Wyscout => "wyscout",
+        }
+    }
+}
+
+/// Forms of a flat table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Comma-separated values, names in the first line.
     Csv,

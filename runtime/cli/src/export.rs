@@ -5,10 +5,13 @@
 //! keeps its row, with the reason in `skipped`. Tables without tracks, such as `counts`, are exported one at a time: a row
 //! for a row. What is not known is empty in CSV and null in JSON; Parquet keeps NaN.
 //!
+//! The events of a match are also written as StatsBomb and Wyscout have them: see [`provider`].
+//!
 //! Rows are read and written some at a time, so a match of two hours needs no more memory than a clip.
 
 mod flatten;
 mod join;
+mod provider;
 pub mod write;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +41,19 @@ struct Summary {
 /// # Errors
 /// When the folder is no run, a table is unknown, or the file cannot be written or is there already.
 pub fn export(options: &args::Export) -> Result<u8> {
+    match options.format.kind() {
+        Ok(format) => flat(options, format),
+        Err(provider) => provider::export(options, provider),
+    }
+}
+
+/// Exports one flat table; the exit code.
+fn flat(options: &args::Export, format: args::Format) -> Result<u8> {
+    if options.stream.is_some() {
+        return Err(Error::config(
+            "`--stream` chooses the events of statsbomb and wyscout; a flat table holds all streams",
+        ));
+    }
     let tables = Tables::open(&options.run)?;
     let (chosen, mut left_out) = choose(&tables, &options.tables)?;
     let join = Join::new(&tables, &chosen)?;
@@ -47,13 +63,13 @@ pub fn export(options: &args::Export) -> Result<u8> {
     let to_stdout = options.output.as_deref() == Some(Path::new("-"));
     let output = match &options.output {
         Some(output) => output.clone(),
-        None => options.run.join(format!("export.{}", options.format.extension())),
+        None => options.run.join(format!("export.{}", format.extension())),
     };
     let columns = join.schema().fields().len();
     let rows = if to_stdout {
-        join.write(write::to_stdout(options.format, join.schema())?)?
+        join.write(write::to_stdout(format, join.schema())?)?
     } else {
-        to_file(&output, options, |draft| join.write(write::to_file(options.format, draft, join.schema())?))?
+        whole(&output, options.overwrite, |draft| join.write(write::to_file(format, draft, join.schema())?))?
     };
     let summary = Summary { output, rows, columns, tables: chosen, left_out, partial };
     if let (Some(why), false) = (&summary.partial, options.json) {
@@ -116,8 +132,8 @@ fn partial(run: &Path, join: &Join) -> Result<Option<String>> {
 }
 
 /// Writes a draft beside the file, which then takes its name: whole or not at all.
-fn to_file(output: &Path, options: &args::Export, write: impl FnOnce(&Path) -> Result<u64>) -> Result<u64> {
-    if output.exists() && !options.overwrite {
+fn whole<T>(output: &Path, overwrite: bool, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    if output.exists() && !overwrite {
         return Err(Error::output(format!(
             "{}: is there already; name another file with `--output`, or write over it with `--overwrite`",
             output.display()
@@ -125,9 +141,9 @@ fn to_file(output: &Path, options: &args::Export, write: impl FnOnce(&Path) -> R
     }
     let name = output.file_name().ok_or_else(|| Error::output(format!("{}: is not a file name", output.display())))?;
     let draft = output.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-    let written = write(&draft).and_then(|rows| {
+    let written = write(&draft).and_then(|written| {
         std::fs::rename(&draft, output).or_fail(Failure::Output, || output.display().to_string())?;
-        Ok(rows)
+        Ok(written)
     });
     if written.is_err() {
         let _ = std::fs::remove_file(&draft);

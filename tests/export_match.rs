@@ -1,0 +1,248 @@
+//! `sideline export --format statsbomb | wyscout`: what kloppy reads back is what happened.
+
+mod support;
+
+use std::{fs::File, path::Path, process::Command, sync::Arc};
+
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use parquet::arrow::ArrowWriter;
+use serde_json::{Value, json};
+use sideline_api::{
+    Table,
+    tables::{Event, Place, Possession},
+};
+use support::{Bench, Ended, json_text, repository};
+
+const LENGTH: f32 = 105.0;
+const WIDTH: f32 = 68.0;
+/// Frames of the match, 30 a second.
+const FRAMES: u64 = 300;
+
+/// Writes a table as the recorder does: rows with the frame of each.
+fn record<T: Table>(folder: &Path, rows: &[(u64, T)])
+where
+    T: Clone,
+{
+    let frames = || rows.iter().map(|(frame, _)| *frame);
+    let encoded = T::encode(&rows.iter().map(|(_, row)| row.clone()).collect::<Vec<_>>());
+    let mut columns: Vec<(String, ArrayRef)> = vec![
+        ("stream".into(), Arc::new(StringArray::from_iter_values(frames().map(|_| "match")))),
+        ("session".into(), Arc::new(UInt32Array::from_iter_values(frames().map(|_| 0)))),
+        ("frame".into(), Arc::new(UInt64Array::from_iter_values(frames()))),
+        ("pts".into(), Arc::new(Int64Array::from_iter_values(frames().map(|frame| frame as i64 * 33_333_333)))),
+    ];
+    columns.extend(encoded.fields().iter().map(|field| field.name().clone()).zip(encoded.columns().iter().cloned()));
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let file = File::create(folder.join(format!("{}.parquet", T::NAME))).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+/// An event of a team's player that begins at a frame; places are 0..1 along and across the pitch.
+fn event(kind: &str, at: u64, (team, track): (&str, u32), to: u32, from: [f32; 2], end: [f32; 2]) -> (u64, Event) {
+    let complete = to != 0 && (to < 20) == (team == "team_1");
+    let row = Event {
+        id: uuid(at),
+        kind: kind.into(),
+        at,
+        end: at + 15,
+        team: team.into(),
+        track,
+        to,
+        complete,
+        x: from[0] * LENGTH,
+        y: from[1] * WIDTH,
+        end_x: end[0] * LENGTH,
+        end_y: end[1] * WIDTH,
+        unit: "m".into(),
+        confidence: 0.9,
+    };
+    // It is known half a second later.
+    (at + 30, row)
+}
+
+fn uuid(at: u64) -> String {
+    format!("00000000-0000-5000-8000-{at:012}")
+}
+
+/// A run of ten seconds: team_1 (tracks 1 to 11, the first its goalkeeper) plays from left to right in a 4-4-2, team_2 (21 to 31) against it.
+fn run_of_a_match(bench: &Bench, pitch: Value) {
+    let folder = bench.path().join("out");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("run.json"), "{}").unwrap();
+    let player = |track: u32| {
+        let (team, first) = if track < 20 { ("team_1", 1) } else { ("team_2", 21) };
+        let role = if track == first { "goalkeeper" } else { "player" };
+        json!({"track": track, "team": team, "role": role, "seconds": 10.0})
+    };
+    let tracks = || (1..=11).chain(21..=31);
+    let shapes = |shape: &str| json!({"formations": [{"shape": shape}, {"shape": ""}, {"shape": shape}]});
+    let summary = json!({
+        "stream": "match", "pitch": pitch, "players": tracks().map(player).collect::<Vec<_>>(),
+        "teams": {"team_1": shapes("4-4-2"), "team_2": shapes("4-3-2")},
+    });
+    std::fs::write(folder.join("summary.json"), summary.to_string()).unwrap();
+    // Lines of one, four, four and two; each from the far touch line on, so the first of a line is on the left.
+    let stands = |number: u32| -> [f32; 2] {
+        match number {
+            0 => [0.03, 0.5],
+            1..=4 => [0.2, number as f32 * 0.2],
+            5..=8 => [0.4, (number - 4) as f32 * 0.2],
+            _ => [0.6, (number - 8) as f32 * 0.33],
+        }
+    };
+    let place = |track: u32| {
+        let [x, y] = if track < 20 { stands(track - 1) } else { stands(track - 21).map(|part| 1.0 - part) };
+        let (x, y) = (x * LENGTH, y * WIDTH);
+        Place { track, x, y, unit: "m".into(), scale: 1.0, measured: true, inside: true }
+    };
+    let frames = || 0..FRAMES;
+    record(&folder, &frames().flat_map(|frame| tracks().map(move |track| (frame, place(track)))).collect::<Vec<_>>());
+    let possession =
+        Possession { team: String::new(), track: 0, state: "loose".into(), distance: 1.0, share_1: 0.5, share_2: 0.5 };
+    record(&folder, &frames().map(|frame| (frame, possession.clone())).collect::<Vec<_>>());
+    let (one, two) = (("team_1", 7), ("team_2", 24));
+    record(
+        &folder,
+        &[
+            event("pass", 30, one, 9, [0.5, 0.25], [0.75, 0.5]),
+            event("pass", 60, ("team_1", 9), 24, [0.75, 0.5], [0.9, 0.5]),
+            event("interception", 75, two, 24, [0.9, 0.5], [0.9, 0.5]),
+            event("carry", 90, two, 24, [0.9, 0.5], [0.8, 0.5]),
+            event("loss", 120, two, 7, [0.8, 0.5], [0.8, 0.5]),
+            event("shot", 150, one, 0, [0.8, 0.5], [1.0, 0.5]),
+            event("corner", 210, one, 9, [1.0, 0.0], [0.9, 0.5]),
+            event("throw_in", 240, two, 25, [0.5, 1.0], [0.5, 0.75]),
+        ],
+    );
+}
+
+fn export(bench: &Bench, format: &str, more: &[&str]) -> Ended {
+    let arguments: Vec<&str> = ["export", "out", "--format", format].into_iter().chain(more.iter().copied()).collect();
+    bench.sideline(&arguments)
+}
+
+/// What kloppy makes of the files; `None` where it is not installed.
+fn read(bench: &Bench, arguments: &[&str]) -> Option<Value> {
+    let python = repository().join(".venv/bin/python");
+    let has = Command::new(&python).args(["-c", "import kloppy"]).output();
+    if !has.is_ok_and(|tried| tried.status.success()) {
+        eprintln!("skipped: kloppy is not installed; `cargo xtask test` installs it");
+        return None;
+    }
+    let mut command = Command::new(python);
+    command.arg(repository().join("tests/read_match.py")).args(arguments).current_dir(bench.path().join("out"));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// Of each event: kind, team, player, result.
+fn told(found: &Value) -> Vec<[String; 4]> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let events = found["events"].as_array().unwrap().iter();
+    events.map(|event| ["kind", "team", "player", "result"].map(|key| text(&event[key]))).collect()
+}
+
+fn near(found: &Value, expected: [f64; 2], within: f64) {
+    let of = |axis: usize| found[axis].as_f64().unwrap();
+    assert!(
+        (of(0) - expected[0]).abs() <= within && (of(1) - expected[1]).abs() <= within,
+        "{found} is not {expected:?}"
+    );
+}
+
+/// The event of a number, in the order they happened.
+fn of_frame(found: &Value, at: u64) -> &Value {
+    let events = found["events"].as_array().unwrap();
+    events.iter().find(|event| event["id"] == uuid(at).as_str()).unwrap_or_else(|| panic!("{found}"))
+}
+
+#[test]
+fn kloppy_reads_statsbombs_files_back() {
+    let bench = Bench::new();
+    run_of_a_match(&bench, json!({"length": LENGTH, "width": WIDTH}));
+    let ended = export(&bench, "statsbomb", &["--json"]);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    let written = json_text(&ended.text);
+    assert_eq!((&written["events"], &written["players"]), (&8.into(), &22.into()));
+    let notes = written["notes"].to_string();
+    assert!(notes.contains("team_2 stood 4-3-2, which the format does not know: 4-3-3 is written"), "{notes}");
+    let Some(found) = read(&bench, &["statsbomb", "statsbomb.json", "statsbomb-lineups.json"]) else { return };
+    let [home, away] = [&found["teams"][0], &found["teams"][1]];
+    assert_eq!(
+        (&home["name"], &home["ground"], &home["formation"]),
+        (&"team_1".into(), &"HOME".into(), &"4-4-2".into())
+    );
+    assert_eq!((&away["name"], &away["formation"]), (&"team_2".into(), &"4-3-3".into()));
+    for (track, position) in [("1", "Goalkeeper"), ("2", "LeftBack"), ("5", "RightBack"), ("10", "LeftForward")] {
+        assert_eq!(home["players"][track], position, "{home}");
+    }
+    // Each sees the pitch from its own goal: 120 x 80.
+    let pass = of_frame(&found, 30);
+    near(&pass["place"], [60.0, 20.0], 0.06);
+    near(&pass["end"], [90.0, 40.0], 0.06);
+    assert_eq!((&pass["result"], &pass["receiver"], &pass["seconds"]), (&"COMPLETE".into(), &"9".into(), &1.0.into()));
+    let carry = of_frame(&found, 90);
+    near(&carry["place"], [12.0, 40.0], 0.06);
+    near(&carry["end"], [24.0, 40.0], 0.06);
+    assert_eq!(of_frame(&found, 60)["result"], "INCOMPLETE");
+    assert_eq!(of_frame(&found, 75)["kind"], "INTERCEPTION");
+    assert_eq!(of_frame(&found, 150)["kind"], "SHOT");
+    assert_eq!(of_frame(&found, 210)["set_piece"][0], "CORNER_KICK");
+    assert_eq!(of_frame(&found, 240)["set_piece"][0], "THROW_IN");
+    assert_eq!(of_frame(&found, 120)["player"], "24");
+}
+
+#[test]
+fn kloppy_reads_wyscouts_file_back() {
+    let bench = Bench::new();
+    run_of_a_match(&bench, json!({"length": LENGTH, "width": WIDTH}));
+    let ended = export(&bench, "wyscout", &[]);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    assert!(ended.text.contains("wyscout.json: 8 events, 22 players"), "{}", ended.text);
+    let Some(found) = read(&bench, &["wyscout", "wyscout.json"]) else { return };
+    let expected = [
+        ["PASS", "team_1", "7", "COMPLETE"],
+        ["PASS", "team_1", "9", "INCOMPLETE"],
+        ["INTERCEPTION", "team_2", "24", "SUCCESS"],
+        ["CARRY", "team_2", "24", "COMPLETE"],
+        ["GENERIC", "team_2", "24", ""],
+        ["SHOT", "team_1", "7", "OFF_TARGET"],
+        ["PASS", "team_1", "7", "COMPLETE"],
+        ["PASS", "team_2", "24", "COMPLETE"],
+    ];
+    assert_eq!(told(&found), expected);
+    near(&of_frame(&found, 30)["place"], [50.0, 25.0], 0.06);
+    near(&of_frame(&found, 90)["place"], [10.0, 50.0], 0.06);
+    near(&of_frame(&found, 240)["end"], [50.0, 25.0], 0.06);
+    assert_eq!(found["teams"][0]["players"]["11"], "Striker", "{found}");
+    assert_eq!(found["teams"][1]["formation"], "4-3-3");
+}
+
+#[test]
+fn what_cannot_be_told_is_refused_with_the_mend() {
+    let bench = Bench::new();
+    run_of_a_match(&bench, Value::Null);
+    let ended = export(&bench, "statsbomb", &[]);
+    assert_eq!(ended.code, 1, "{}", ended.text);
+    assert!(ended.text.contains("its places are in pixels") && ended.text.contains("calibration"), "{}", ended.text);
+    let ended = export(&bench, "wyscout", &["--stream", "left"]);
+    assert!(ended.code == 3 && ended.text.contains("no stream `left`; there are match"), "{}", ended.text);
+    let ended = export(&bench, "csv", &["--stream", "match"]);
+    assert!(ended.code == 1 && ended.text.contains("a flat table holds all streams"), "{}", ended.text);
+    std::fs::remove_file(bench.path().join("out/summary.json")).unwrap();
+    let ended = export(&bench, "wyscout", &[]);
+    assert!(ended.code == 3 && ended.text.contains("no summary.json"), "{}", ended.text);
+}
+
+#[test]
+fn files_that_are_there_are_not_written_over_unasked() {
+    let bench = Bench::new();
+    run_of_a_match(&bench, json!({"length": LENGTH, "width": WIDTH}));
+    assert_eq!(export(&bench, "wyscout", &[]).code, 0);
+    let again = export(&bench, "wyscout", &[]);
+    assert!(again.code == 4 && again.text.contains("--overwrite"), "{}", again.text);
+    assert_eq!(export(&bench, "wyscout", &["--overwrite"]).code, 0);
+}
