@@ -144,6 +144,35 @@ fn a_live_key_changes_and_what_is_refused_says_why_and_leaves_the_old_value() {
 }
 
 #[test]
+fn what_is_drawn_and_shown_changes_while_the_video_is_written() {
+    let film =
+        "  - {id: render, path: sideline, args: run render, inputs: {frames: synthetic/frames}, outputs: [overlay]}
+  - {id: encode, path: sideline, args: run encode, inputs: {frames: render/overlay}, outputs: [done]}
+";
+    let bench = Bench::new();
+    bench.write("flow.yml", &flow(film));
+    let on = start(&bench, &["flow.yml", "--output", "out"]);
+    let set = sideline(&bench, &["set", "render.overlays=[boxs]"]);
+    assert!(set.code == 1 && set.text.contains("`boxs` is none of skeletons, boxes,"), "{}", set.text);
+    let set = sideline(&bench, &["set", "render.overlays=[boxes]", "render.crop=[8, 8, 32, 24]"]);
+    assert!(set.code == 0 && set.text.contains("render.overlays: [\"skeletons\",\"boxes\","), "{}", set.text);
+    // Pictures of another size begin another file.
+    let until = Instant::now() + PATIENCE;
+    while !bench.path().join("out/overlay-2.mp4").is_file() {
+        assert!(Instant::now() < until, "the video goes on as it was");
+        std::thread::yield_now();
+    }
+    assert_eq!(on.stop().code, 0);
+    if support::tool("ffprobe") {
+        for (file, size) in [("overlay.mp4", "64,48"), ("overlay-2.mp4", "32,24")] {
+            let entries = ["-v", "error", "-show_entries", "stream=width,height", "-of", "csv=p=0", file];
+            let probe = finish(bench.command("ffprobe").current_dir(bench.path().join("out")).args(entries));
+            assert_eq!(probe.text.trim(), size, "{file}");
+        }
+    }
+}
+
+#[test]
 fn of_several_runs_one_must_be_named_and_a_dead_one_is_passed_over() {
     let bench = Bench::new();
     bench.write("flow.yml", &flow(""));
