@@ -38,6 +38,14 @@ fn in_temporary_folder<T>(name: &str, work: impl FnOnce(&Path) -> Result<T>) -> 
     result
 }
 
+/// Processor time of this thread so far, milliseconds: what it costs, also where other work shares the core. A model on a CPU
+/// runs on the thread that asks it.
+#[cfg(feature = "onnx")]
+pub fn processor_ms() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 * 1e-6
+}
+
 /// Median and 99th percentile.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Spread {

@@ -1,8 +1,7 @@
 //! `sideline eval detect`: what looking only every so many frames costs.
 //!
-//! The detector looks at every frame of a clip once; then tracker and ball go through the clip again for each stride, with
-//! its looks alone, as they do in a run with that `every`. What they say is held against what they say with every look: it is
-//! not the truth, but what a stride can lose.
+//! Detector, tracker and ball go through a clip once for each stride, as they do in a run with that `every`. What they say is
+//! held against what they say with a look at every frame: it is not the truth, but what a stride can lose.
 
 use sideline_api::{Registry, Result};
 
@@ -22,19 +21,20 @@ pub fn run(_: &EvalDetect, _: &Registry) -> Result<u8> {
 
 #[cfg(all(feature = "media", feature = "onnx"))]
 mod with_models {
-    use std::{path::Path, time::Instant};
+    use std::path::Path;
 
     use serde::Serialize;
     use serde_json::Value;
     use sideline_api::{
-        Body, Error, Header, Payload, Reason, Table,
+        Body, Error, Header, Payload,
         config::did_you_mean,
-        tables::{Ball, Detection, Track},
+        tables::{Ball, Track},
     };
     use sideline_media::{DecodeOptions, Decoder};
 
     use super::{EvalDetect, Registry, Result};
     use crate::{
+        bench::processor_ms,
         commands::print_json,
         stage::{Stage, Workshop},
     };
@@ -53,8 +53,8 @@ mod with_models {
         clip: String,
         frames: usize,
         fps: f64,
-        /// Milliseconds of a look: median.
-        look_ms: f64,
+        /// Processor time of the detector with a look at every frame, milliseconds a frame.
+        ms: f64,
         /// Of those that a look at every frame gives: tracks a frame, percent of the frames with a ball.
         people: f64,
         ball_coverage: f64,
@@ -65,7 +65,7 @@ mod with_models {
     #[derive(Serialize)]
     struct Stride {
         every: u32,
-        /// Milliseconds a frame that looks take: `look_ms` / `every`.
+        /// Processor time of the detector, milliseconds a frame.
         ms: f64,
         people_recall: f64,
         people_precision: f64,
@@ -77,6 +77,23 @@ mod with_models {
     struct Said {
         people: Vec<[f32; 4]>,
         ball: Option<[f32; 2]>,
+    }
+
+    /// What a pass through the clip gave.
+    struct Pass {
+        said: Vec<Said>,
+        /// Processor time of the detector, all frames together.
+        detect_ms: f64,
+        fps: f64,
+        /// [`NEAR`] in this clip's pixels.
+        near: f32,
+    }
+
+    impl Pass {
+        /// Processor time of the detector, milliseconds a frame.
+        fn ms(&self) -> f64 {
+            self.detect_ms / self.said.len().max(1) as f64
+        }
     }
 
     /// See the [module](super).
@@ -98,42 +115,24 @@ mod with_models {
                 setting.node, setting.key
             )));
         }
-        let keys = keys("detect", options);
-        if let Some((key, _)) = keys.iter().find(|(key, _)| ["every", "follow"].contains(key)) {
-            let text = "here the detector looks at all of every frame; leave it out";
-            return Err(Error::config(format!("--set detect.{key}: {text}")));
+        if options.set.iter().any(|setting| (setting.node.as_str(), setting.key.as_str()) == ("detect", "every")) {
+            return Err(Error::config(
+                "--set detect.every: every stride up to `--most` is measured here; leave it out",
+            ));
         }
-        let mut detect = Stage::new(workshop, "detect", "detect", &["frames"], &keys)?;
-        let (mut looks, mut times, mut lines) = (Vec::new(), Vec::new(), 1080.0);
-        let fps = frames(&options.clip, options.frames, |header, frame| {
-            lines = frame.height() as f32;
-            let began = Instant::now();
-            detect.send("frames", header, Body::Data(Payload::Frame(frame)))?;
-            times.push(began.elapsed().as_secs_f64() * 1e3);
-            detect.said("detections")?;
-            let people: Vec<Detection> = detect.next_rows("people")?.unwrap_or_default();
-            looks.push((people, detect.next_rows::<Detection>("balls")?.unwrap_or_default()));
-            Ok(())
-        })?;
-        if looks.is_empty() {
+        let best = pass(workshop, options, 1)?;
+        let count = best.said.len();
+        if count == 0 {
             return Err(Error::input(format!("{}: no frames in it", options.clip.display())));
         }
-        times.sort_by(f64::total_cmp);
-        let look_ms = times[times.len() / 2];
-        let follow = |every| follow(workshop, options, &looks, every);
-        let best = follow(1)?;
-        let count = looks.len() as f64;
-        let strides = (2..=options.most).map(|every| {
-            let said = follow(every)?;
-            Ok(compare(&best, &said, every, look_ms, NEAR * lines / 1080.0))
-        });
+        let strides = (2..=options.most).map(|every| Ok(compare(&best, &pass(workshop, options, every)?, every)));
         Ok(Report {
             clip: options.clip.display().to_string(),
-            frames: looks.len(),
-            fps,
-            look_ms,
-            people: best.iter().map(|said| said.people.len()).sum::<usize>() as f64 / count,
-            ball_coverage: 100.0 * best.iter().filter(|said| said.ball.is_some()).count() as f64 / count,
+            frames: count,
+            fps: best.fps,
+            ms: best.ms(),
+            people: best.said.iter().map(|said| said.people.len()).sum::<usize>() as f64 / count as f64,
+            ball_coverage: percent(best.said.iter().filter(|said| said.ball.is_some()).count(), count),
             strides: strides.collect::<Result<_>>()?,
         })
     }
@@ -168,51 +167,45 @@ mod with_models {
         Ok(1e9 / decoder.interval().max(1) as f64)
     }
 
-    /// Tracker and ball through the clip, with every so many looks.
-    fn follow(
-        workshop: &Workshop,
-        options: &EvalDetect,
-        looks: &[(Vec<Detection>, Vec<Detection>)],
-        every: u32,
-    ) -> Result<Vec<Said>> {
+    /// The clip with a look at every so many frames.
+    fn pass(workshop: &Workshop, options: &EvalDetect, every: u32) -> Result<Pass> {
+        let mut wanted = keys("detect", options);
+        wanted.push(("every", every.into()));
+        let mut detect = Stage::new(workshop, "detect", "detect", &["frames"], &wanted)?;
         let mut tracker = Stage::new(workshop, "tracker", "tracker", &["detections"], &keys("tracker", options))?;
-        // A build without it says nothing of the ball.
-        let mut ball = match workshop.knows("ball") {
-            true => Some(Stage::new(workshop, "ball", "ball", &["frames", "balls"], &keys("ball", options))?),
-            false => None,
-        };
-        let mut said = Vec::new();
-        frames(&options.clip, options.frames, |header, frame| {
-            let Some((people, balls)) = looks.get(header.frame as usize) else { return Ok(()) };
-            let looked = header.frame.is_multiple_of(u64::from(every));
-            let body = |rows: &[Detection]| match looked {
-                true => Body::Data(Payload::Table(Detection::encode(rows).into())),
-                false => Body::Skipped(Reason::Stride),
-            };
-            tracker.send("detections", header, body(people))?;
+        let mut ball = Stage::new(workshop, "ball", "ball", &["frames", "balls"], &keys("ball", options))?;
+        let mut pass = Pass { said: Vec::new(), detect_ms: 0.0, fps: 0.0, near: NEAR };
+        pass.fps = frames(&options.clip, options.frames, |header, frame| {
+            pass.near = NEAR * frame.height() as f32 / 1080.0;
+            let frame = Body::Data(Payload::Frame(frame));
+            let began = processor_ms();
+            detect.send("frames", header, frame.clone())?;
+            pass.detect_ms += processor_ms() - began;
+            detect.said("detections")?;
+            tracker.send("detections", header, detect.said("people")?)?;
             let tracks: Vec<Track> = tracker.next_rows("tracks")?.unwrap_or_default();
             tracker.said("tracked_poses")?;
+            ball.send("frames", header, frame)?;
+            ball.send("balls", header, detect.said("balls")?)?;
+            let rows: Vec<Ball> = ball.next_rows("ball")?.unwrap_or_default();
+            ball.said("corrections")?;
             let there = tracks.iter().filter(|track| ["confirmed", "predicted"].contains(&track.state.as_str()));
-            let people = there.map(|track| [track.x1, track.y1, track.x2, track.y2]).collect();
-            let ball = match &mut ball {
-                None => None,
-                Some(ball) => {
-                    ball.send("frames", header, Body::Data(Payload::Frame(frame)))?;
-                    ball.send("balls", header, body(balls))?;
-                    ball.said("corrections")?;
-                    let rows: Vec<Ball> = ball.next_rows("ball")?.unwrap_or_default();
-                    rows.first().filter(|row| row.mode != "lost").map(|row| [row.x, row.y])
-                }
-            };
-            said.push(Said { people, ball });
+            pass.said.push(Said {
+                people: there.map(|track| [track.x1, track.y1, track.x2, track.y2]).collect(),
+                ball: rows.first().filter(|row| row.mode != "lost").map(|row| [row.x, row.y]),
+            });
             Ok(())
         })?;
-        Ok(said)
+        Ok(pass)
     }
 
-    fn compare(best: &[Said], said: &[Said], every: u32, look_ms: f64, near: f32) -> Stride {
+    fn percent(part: usize, of: usize) -> f64 {
+        if of == 0 { f64::NAN } else { 100.0 * part as f64 / of as f64 }
+    }
+
+    fn compare(best: &Pass, pass: &Pass, every: u32) -> Stride {
         let (mut matched, mut people, mut ours, mut balls, mut close, mut covered) = (0, 0, 0, 0, 0, 0);
-        for (best, said) in best.iter().zip(said) {
+        for (best, said) in best.said.iter().zip(&pass.said) {
             people += best.people.len();
             ours += said.people.len();
             let mut left = said.people.clone();
@@ -227,13 +220,12 @@ mod with_models {
             if let Some([x, y]) = best.ball {
                 balls += 1;
                 covered += usize::from(said.ball.is_some());
-                close += usize::from(said.ball.is_some_and(|[bx, by]| (bx - x).hypot(by - y) <= near));
+                close += usize::from(said.ball.is_some_and(|[bx, by]| (bx - x).hypot(by - y) <= pass.near));
             }
         }
-        let percent = |part: usize, of: usize| if of == 0 { f64::NAN } else { 100.0 * part as f64 / of as f64 };
         Stride {
             every,
-            ms: look_ms / f64::from(every),
+            ms: pass.ms(),
             people_recall: percent(matched, people),
             people_precision: percent(matched, ours),
             ball_within_20px: percent(close, balls),
@@ -251,8 +243,8 @@ mod with_models {
 
     fn print(report: &Report) {
         println!(
-            "{}: {} frames, {:.1} a second; a look takes {:.1} ms; {:.1} people a frame, a ball in {:.0} % of frames",
-            report.clip, report.frames, report.fps, report.look_ms, report.people, report.ball_coverage
+            "{}: {} frames, {:.1} a second; {:.1} ms of processor time a frame; {:.1} people, a ball in {:.0} % of frames",
+            report.clip, report.frames, report.fps, report.ms, report.people, report.ball_coverage
         );
         println!("Beside a look at every frame, percent:");
         println!(
@@ -279,10 +271,11 @@ mod with_models {
         #[test]
         fn people_are_matched_once_and_a_ball_counts_when_it_is_near() {
             let said = |people: &[[f32; 4]], ball| Said { people: people.to_vec(), ball };
+            let pass = |said| Pass { said, detect_ms: 30.0, fps: 30.0, near: 20.0 };
             let person = [0.0, 0.0, 10.0, 20.0];
             let best = [said(&[person, [50.0, 0.0, 60.0, 20.0]], Some([100.0, 100.0])), said(&[], Some([0.0, 0.0]))];
             let ours = [said(&[person, person], Some([100.0, 115.0])), said(&[person], None)];
-            let stride = compare(&best, &ours, 3, 45.0, 20.0);
+            let stride = compare(&pass(best.into()), &pass(ours.into()), 3);
             assert_eq!((stride.ms, stride.people_recall), (15.0, 50.0));
             assert!((stride.people_precision - 100.0 / 3.0).abs() < 1e-9);
             assert_eq!((stride.ball_within_20px, stride.ball_coverage), (50.0, 50.0));
