@@ -237,7 +237,10 @@ impl Follower {
         if !(gone && worth(rival) > 0.0 || better) {
             return;
         }
-        let far = from.is_some_and(|from| distance(rival.motion.place(), from) > config.jump);
+        // Farther from where it was last seen than it can have come since: one of the two was not the ball.
+        let far = trail
+            .and_then(|trail| trail.hits.back())
+            .is_some_and(|last| distance(rival.motion.place(), last.place) > config.jump * missing.max(1.0));
         if far && !gone {
             self.chaos = config.chaos_frames;
         }

@@ -91,7 +91,7 @@ pub struct BallConfig {
     /// Frames unseen after which it is lost. Higher foresees longer; lower looks elsewhere sooner.
     #[config(default = 10.0, live, range(1, 1_000))]
     pub lost_after: f64,
-    /// A ball found farther off than this while it was not lost has jumped, px: chaos.
+    /// Farthest that a ball comes in a frame, px: found farther off while it was not lost it has jumped, which is chaos.
     #[config(default = 120.0, live, range(1, 10_000))]
     pub jump: f64,
     /// Frames that chaos lasts.
