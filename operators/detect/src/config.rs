@@ -90,7 +90,8 @@ pub struct DetectConfig {
     #[config(default = 512.0, live, range(16, 10_000))]
     pub follow_size: f32,
     /// Every how many looks is a full one, while the ball is followed; while it is not known, every one is. Higher takes
-    /// less time with many tiles; lower sees people more often.
+    /// less time with many tiles; lower sees people more often, who are seen every `every` times `full_every` frames: with
+    /// `every` above 1 set 1 here where they matter. A full look sees the square as well, in one more run of the model.
     #[config(default = 3, live, range(1, 1_000))]
     pub full_every: u32,
 }
