@@ -161,12 +161,14 @@ fn wrong_values_are_refused_in_words() {
     let Some(folder) = clip() else { return };
     let file = ("source", json!("clip.mp4"));
     let cases = [
+        (vec![("source", json!("rtsp://camera/1"))], Failure::Config, "a live stream does not wait"),
+        (vec![("source", json!("gopher://camera/1"))], Failure::Config, "known are rtmp://, rtmps://, rtsp://"),
+        (vec![("source", json!("https:///a.mp4"))], Failure::Config, "names no host"),
         (
-            vec![("source", json!("rtsp://camera/1"))],
+            vec![("source", json!("rtmp://h/live/k3y")), ("start", json!(1))],
             Failure::Config,
-            "is an address; capture reads local files, folders",
+            "`rtmp://h/live/***` is read from where it is",
         ),
-        (vec![("source", json!("https://example.org/a.mp4"))], Failure::Config, "is an address"),
         (vec![("source", json!("none.mp4"))], Failure::Input, "no such file; looked for"),
         (vec![("source", json!("."))], Failure::Input, "holds no images; taken are .jpg"),
         (vec![], Failure::Config, "key `source`: must be given, or `sources`"),

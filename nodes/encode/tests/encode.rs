@@ -255,13 +255,13 @@ fn after_a_restart_a_new_file_goes_on_and_the_old_one_plays() {
 }
 
 #[test]
-fn it_says_what_it_is_and_only_the_sound_changes_while_it_runs() {
+fn it_says_what_it_is_and_only_ducking_and_bitrate_change_while_it_runs() {
     let spec = Encode::spec();
     assert_eq!((spec.name, spec.heavy, spec.outputs.len()), ("encode", true, 0));
     let required: Vec<_> = spec.inputs.iter().filter(|port| port.required).map(|port| port.name).collect();
     assert_eq!(required, ["frames"]);
     let live: Vec<_> = EncodeConfig::keys().into_iter().filter(|key| key.live).map(|key| key.name).collect();
-    assert_eq!(live, ["duck"]);
+    assert_eq!(live, ["duck", "bitrate"]);
     let mut bench = Bench::new();
     assert!(bench.encode.set("crf", 20).is_err(), "a file cannot change its quality half-way");
 }

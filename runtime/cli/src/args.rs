@@ -537,6 +537,8 @@ pub enum Bench {
     Fight(crate::bench::fight::Options),
     /// From frames to a video: drawn, cropped to a camera's view, encoded; beside the bare scaler and the bare encoder.
     Film(crate::bench::film::Options),
+    /// From glass to glass over a real RTMP server: capture and encode, beside plain FFmpeg relays in the same run.
+    Stream(crate::bench::stream::Options),
 }
 
 /// `node.key=value`, as written on the command line.

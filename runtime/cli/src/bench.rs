@@ -8,6 +8,7 @@ pub mod hops;
 pub mod moves;
 pub mod pose;
 pub mod preprocess;
+pub mod stream;
 pub mod tracker;
 
 use std::path::Path;

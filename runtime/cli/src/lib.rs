@@ -126,6 +126,7 @@ fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
             Bench::Tracker { json } => bench::print(&bench::tracker::run()?, *json),
             Bench::Moves { json } => bench::print(&bench::moves::run(registry)?, *json),
             Bench::Film(options) => bench::print(&bench::film::run(options)?, options.json),
+            Bench::Stream(options) => bench::print(&bench::stream::run(options)?, options.json),
             Bench::Fight(options) => bench::print(&bench::fight::run(options)?, options.json),
         },
     }
