@@ -107,13 +107,14 @@ pub fn shown(address: &str) -> String {
         text += HIDDEN;
         text += "@";
     }
-    // What stands for a port and is none may be half a password.
-    text += match port(authority) {
-        Some(port) if port.parse::<u16>().is_err() => &authority[..authority.len() - port.len() - 1],
-        _ => authority,
-    };
-    // `/app/key`; an app may have an instance of its own, `/app/instance/key`.
-    let key = path.trim_end_matches('/').rfind('/').filter(|at| *at > 0 && scheme.to_lowercase().starts_with("rtmp"));
+    // What stands for a port and is none may be half a password, and what follows its other half.
+    if let Some(port) = port(authority).filter(|port| port.parse::<u16>().is_err()) {
+        return text + &authority[..authority.len() - port.len() - 1] + "/" + HIDDEN;
+    }
+    text += authority;
+    // `/app/key`; an app may have an instance of its own, `/app/instance/key`. A scheme that is not known may be a slip of the pen.
+    let keyless = is_of(address, &["rtsp", "rtsps", "http", "https", "file"]);
+    let key = path.trim_end_matches('/').rfind('/').filter(|at| *at > 0 && !keyless);
     match key {
         Some(at) => {
             text += &path[..=at];
@@ -164,7 +165,7 @@ mod tests {
             ("rtsp://admin:pa/ss@10.0.0.7/1", "rtsp://***@10.0.0.7/1"),
             ("https://[::1]:8443/hls/a.m3u8?sig=abc&exp=1#t=3", "https://[::1]:8443/hls/a.m3u8?***"),
             ("rtmp://localhost/live", "rtmp://localhost/live"),
-            ("http://host:s3cret/x", "http://host/x"),
+            ("http://host:s3cret/x", "http://host/***"),
             ("RTMP://h/live/key/", "RTMP://h/live/***"),
             ("clips/a.mp4", "clips/a.mp4"),
             ("https://example.com/@name/live", "https://example.com/@name/live"),

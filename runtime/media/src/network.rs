@@ -241,7 +241,8 @@ fn connect(network: &Network, watch: &Arc<Watch>) -> Result<format::context::Inp
 /// What the failure to open means, in words.
 fn refusal(cause: ff::Error, watch: &Watch, network: &Network) -> (Refused, String) {
     use ff::util::error::{ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EPERM, EPROTONOSUPPORT, ETIMEDOUT};
-    let rtmp = address::is_of(&network.address, &["rtmp", "rtmps"]);
+    // Over the other protocols nothing but video comes: what is none is what is left of a broken line.
+    let http = address::is_of(&network.address, &["http", "https"]);
     let silent = || {
         let seconds = network.timeout.as_secs_f64();
         format!("brought no picture within {seconds} s: is anybody publishing? (`timeout` is how long it may take)")
@@ -265,7 +266,7 @@ fn refusal(cause: ff::Error, watch: &Watch, network: &Network) -> (Refused, Stri
         ff::Error::ProtocolNotFound | ff::Error::Other { errno: EPROTONOSUPPORT } => {
             (Refused::Denied, "this FFmpeg was built without its protocol".into())
         }
-        ff::Error::InvalidData | ff::Error::DemuxerNotFound if !rtmp => {
+        ff::Error::InvalidData | ff::Error::DemuxerNotFound if http => {
             (Refused::NoVideo, "is not a video that FFmpeg knows".into())
         }
         cause => (Refused::Away, format!("cannot be opened: {cause}")),
