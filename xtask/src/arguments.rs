@@ -28,7 +28,7 @@ failed and how to mend it; 130: stopped. `demo` and `bench` give the code of
 ";
 
 /// What `sideline bench` can measure.
-pub const BENCHES: [&str; 7] = ["hops", "preprocess", "pose", "tracker", "moves", "film", "fight"];
+pub const BENCHES: [&str; 8] = ["hops", "preprocess", "pose", "tracker", "match", "moves", "film", "fight"];
 
 /// A demo: a flow, and the clip it is run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,51 +2,59 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::sides::Scene;
+use crate::{calibration::Field, sides::Scene};
 
 /// Seconds after which what was seen counts a third: sides change at half-time.
 const MEMORY: f64 = 60.0;
 /// Seconds that must have been seen.
 const LEAST: f64 = 0.5;
-/// Mean lead of a team towards its end from which it counts as standing there, m.
-const LEAD: f64 = 2.0;
+/// Mean evidence, 1 at most, from which it is known.
+const SURE: f64 = 0.1;
+/// On a pitch: how far from the goal line somebody counts a third of one who stands on it, m.
+const GOAL: f32 = 12.0;
 
-/// How far team_1 stands to the left of team_2, on both ends of the play.
+/// How much speaks for team_1 at the left end and team_2 at the right one.
 ///
-/// The last man of a team stands nearer to its own goal than any opponent does, mostly its goalkeeper: so the two outermost
-/// players say more than the middles of two teams that stand among each other. Known goalkeepers decide alone.
+/// The outermost player at each end is mostly the goalkeeper of who defends it, and says more than the middles of two teams
+/// that stand among each other; on a pitch the more, the nearer to the goal. Known goalkeepers decide alone.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Direction {
-    lead: f64,
+    evidence: f64,
     seconds: f64,
 }
 
 impl Direction {
-    /// Takes in a frame that lasted `step` seconds.
-    pub fn see(&mut self, scene: &Scene, step: f64) {
-        let reach = |team: usize, goalkeepers: bool| {
-            let places = scene.players.iter().filter(|(_, side)| side.team == Some(team));
-            let chosen =
-                places.filter(|(_, side)| !goalkeepers || side.goalkeeper).map(|(place, _)| place.x / place.scale);
-            chosen.filter(|x| x.is_finite()).fold(None, |ends: Option<(f32, f32, u32)>, x| {
-                Some(ends.map_or((x, x, 1), |(low, high, n)| (low.min(x), high.max(x), n + 1)))
-            })
+    /// Takes in a frame that lasted `step` seconds; `field` where places are metres on it.
+    pub fn see(&mut self, scene: &Scene, field: Option<Field>, step: f64) {
+        let of_teams = |keepers: bool| {
+            let players = scene.players.iter().filter(move |(_, side)| side.goalkeeper || !keepers);
+            players.filter_map(|(place, side)| Some((place.x, side.team?)))
         };
-        let goalkeepers = (reach(0, true), reach(1, true));
-        let lead = match (goalkeepers, (reach(0, false), reach(1, false))) {
-            ((Some(one), Some(two)), _) => two.0 - one.0,
-            (_, (Some(one), Some(two))) if one.2 > 2 && two.2 > 2 => (two.0 - one.0 + two.1 - one.1) / 2.0,
-            _ => return,
-        };
+        let keepers: Vec<(f32, usize)> = of_teams(true).collect();
+        let all: Vec<(f32, usize)> = of_teams(false).collect();
+        let both = |people: &[(f32, usize)]| (0..2).all(|team| people.iter().any(|(_, own)| *own == team));
+        let people = if both(&keepers) { keepers } else { all };
+        if !both(&people) {
+            return;
+        }
+        let left = people.iter().min_by(|a, b| a.0.total_cmp(&b.0));
+        let right = people.iter().max_by(|a, b| a.0.total_cmp(&b.0));
+        let mut evidence = 0.0;
+        for (end, here) in [(left, 0), (right, 1)] {
+            let Some((x, team)) = end else { return };
+            let from_goal = field.map_or(0.0, |field| if here == 0 { *x } else { field.length - x });
+            let weight = f64::from((-from_goal.max(0.0) / GOAL).exp()) / 2.0;
+            evidence += if *team == here { weight } else { -weight };
+        }
         let keep = (-step / MEMORY).exp();
-        self.lead = self.lead * keep + f64::from(lead) * step;
+        self.evidence = self.evidence * keep + evidence * step;
         self.seconds = self.seconds * keep + step;
     }
 
     /// The team that defends the left end, once it is known.
     pub fn left(&self) -> Option<usize> {
-        let mean = self.lead / self.seconds;
-        (self.seconds >= LEAST && mean.abs() >= LEAD).then_some(usize::from(mean < 0.0))
+        let mean = self.evidence / self.seconds;
+        (self.seconds >= LEAST && mean.abs() >= SURE).then_some(usize::from(mean < 0.0))
     }
 
     /// +1 for a team that plays to the right, -1 to the left; `None` while that is not known.

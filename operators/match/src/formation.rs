@@ -65,6 +65,7 @@ struct Standing {
 struct Row {
     team: usize,
     period: u32,
+    plays: String,
     shape: String,
     lines: Vec<f32>,
     /// Width, depth, x, y.
@@ -105,7 +106,7 @@ impl Operator for FormationOperator {
             state.close(self.field);
             state.period = period;
         }
-        state.see(&places, now);
+        state.see(&places, self.field, now);
         if state.sent.is_none_or(|sent| now - sent >= self.config.every - 1e-6) {
             state.sent = Some(now);
             let rows: Vec<Formation> = state.rows(self.field).into_iter().map(|row| row.table(state.metric)).collect();
@@ -127,14 +128,14 @@ impl Operator for FormationOperator {
 }
 
 impl FormationState {
-    fn see(&mut self, places: &[Place], now: f64) {
+    fn see(&mut self, places: &[Place], pitch: Option<Field>, now: f64) {
         let scene = Scene::of(places, &self.sides);
         let step = (now - self.last).clamp(0.0, 1.0);
         self.last = now;
         if !scene.players.is_empty() {
             self.metric = scene.metric;
         }
-        self.direction.see(&scene, step);
+        self.direction.see(&scene, pitch.filter(|_| scene.metric), step);
         for (team, standing) in self.teams.iter_mut().enumerate() {
             let own = scene.players.iter().filter(|(place, side)| side.team == Some(team) && place.scale > 0.0);
             let all: Vec<&(&Place, _)> = own.collect();
@@ -212,6 +213,11 @@ impl Standing {
         Some(Row {
             team,
             period,
+            plays: match forth {
+                Some(forth) if forth > 0.0 => "right".into(),
+                Some(_) => "left".into(),
+                None => String::new(),
+            },
             shape: lines.as_ref().map_or_else(String::new, |found| {
                 found.lines.iter().map(|(n, _)| n.to_string()).collect::<Vec<_>>().join("-")
             }),
@@ -229,6 +235,7 @@ impl Row {
         Formation {
             team: TEAMS[self.team].into(),
             period: self.period,
+            plays: self.plays.clone(),
             shape: self.shape.clone(),
             lines: self.lines.clone(),
             width,

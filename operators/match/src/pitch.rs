@@ -1,7 +1,8 @@
 //! `pitch`: tracks and the ball in, where they are on the ground out.
 //!
-//! Somebody stands where the middle of the box's lower edge is; the ball lies at its lowest point, so one in the air is
-//! placed too far away. With a calibration places are metres; without, they stay pixels, and `scale` says how many of them a
+//! Somebody stands where the middle of the box's lower edge is; the ball lies at its lowest point. One in the air would be
+//! placed too far away; where it is seen in front of somebody's body it is taken to be there, in the hands or at the chest,
+//! not on the ground far behind. With a calibration places are metres; without, they stay pixels, and `scale` says how many of them a
 //! metre has there: people are taken to be 1.75 m tall, and their height in the picture to grow evenly from the horizon
 //! down, as it does for a camera that is held level. Who is `lost` has no place.
 
@@ -84,6 +85,17 @@ impl Heights {
     }
 }
 
+/// Where the ball is on the ground: below it, or at the feet of the nearest to the camera in front of whom it is seen.
+fn on_ground(ball: &Ball, tracks: &[Track]) -> Point {
+    let low = ball.y + ball.radius;
+    let before = |track: &&Track| {
+        let shown = track.state != "lost";
+        shown && (track.x1..=track.x2).contains(&ball.x) && (track.y1..track.y2).contains(&low)
+    };
+    let feet = tracks.iter().filter(before).map(|track| track.y2).fold(low, f32::max);
+    [ball.x.into(), feet.into()]
+}
+
 /// See the [module](self).
 pub struct Pitch {
     config: PitchConfig,
@@ -136,7 +148,7 @@ impl Operator for Pitch {
             (track.track, at, track.state != "predicted")
         });
         let ball = ball.iter().filter(|ball| ball.mode != "lost").take(1);
-        let ball = ball.map(|ball| (BALL, [f64::from(ball.x), f64::from(ball.y + ball.radius)], ball.measured));
+        let ball = ball.map(|ball| (BALL, on_ground(ball, &tracks), ball.measured));
         let rows: Vec<Place> = people
             .chain(ball)
             .filter_map(|(track, at, measured)| self.place(track, at, measured, homography.as_ref(), heights))

@@ -30,6 +30,18 @@ fn feet_and_ball_come_to_lie_where_they_are_in_metres() {
 }
 
 #[test]
+fn a_ball_in_the_hands_is_where_its_holder_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = calibration(folder.path()).display().to_string();
+    let mut pitch = pitch([("calibration", path)], &["tracks", "ball"]).unwrap();
+    pitch.push("tracks", &[stands(7, [30.0, 20.0])]).unwrap();
+    // A metre above the feet is a metre up the picture, which is a metre further away on the ground.
+    pitch.push("ball", &[lies([30.1, 19.0])]).unwrap();
+    let places: Vec<Place> = pitch.expect("places");
+    assert!((places[1].y - 20.0).abs() < 1e-3 && (places[1].x - 30.1).abs() < 1e-3, "{places:?}");
+}
+
+#[test]
 fn without_a_calibration_places_are_pixels_and_know_how_long_a_metre_is() {
     let mut pitch = pitch(Values::new(), &["tracks", "ball"]).unwrap();
     // Half as tall in the upper half of the picture as in the lower.

@@ -209,6 +209,7 @@ fn a_formation_is_told_of_each_team_and_period() {
         assert_eq!(order, [("team_1", 0), ("team_2", 0), ("team_1", 1), ("team_2", 1)]);
         for row in last {
             assert_eq!((row.shape.as_str(), row.players), ("4-4-2", 10), "{row:?}");
+            assert_eq!(row.plays, if row.team == "team_1" { "right" } else { "left" });
             let scale = if pitch { 1.0 } else { support::SCALE };
             let rear = if pitch { 24.5 } else { 0.0 };
             assert!((row.lines[0] - rear * scale).abs() < scale, "{row:?}");

@@ -6,7 +6,7 @@
 //! "Kernel-Based Object Tracking", 2003, section 3.2), averaged over the parts by their weights. A part that was not seen
 //! is all zeros.
 
-use sideline_api::{Encoding, Error, Frame, Matrix, Result};
+use sideline_api::{Frame, Pixels, Result};
 
 use crate::body::{PARTS, Sample, WEIGHTS};
 
@@ -71,75 +71,4 @@ fn count([y, u, v]: [f32; 3], bins: &mut [f32; BINS]) {
 fn between(place: f32, bins: usize) -> (usize, f32) {
     let place = place.clamp(0.0, bins as f32 - 1.0);
     (place as usize, place.fract())
-}
-
-/// Single pixels of a frame as lightness and chroma.
-struct Pixels<'a> {
-    planes: Planes<'a>,
-    width: usize,
-    height: usize,
-    /// Lightness is `(y - black) * luma`, chroma `(u - 128) * chroma`.
-    black: f32,
-    luma: f32,
-    chroma: f32,
-    /// Shares of red and blue in lightness.
-    red: f32,
-    blue: f32,
-}
-
-enum Planes<'a> {
-    /// Y, U, V; U and V `step` bytes apart.
-    Yuv { y: (&'a [u8], usize), u: (&'a [u8], usize), v: (&'a [u8], usize), step: usize },
-    /// Three bytes a pixel; places of red, green, blue.
-    Packed { data: (&'a [u8], usize), order: [usize; 3] },
-}
-
-impl<'a> Pixels<'a> {
-    fn of(frame: &'a Frame) -> Result<Self> {
-        let planes = match frame.encoding() {
-            Encoding::I420 => Planes::Yuv { y: frame.plane(0), u: frame.plane(1), v: frame.plane(2), step: 1 },
-            Encoding::Nv12 => {
-                let (data, stride) = frame.plane(1);
-                let v = data.get(1..).unwrap_or_default();
-                Planes::Yuv { y: frame.plane(0), u: (data, stride), v: (v, stride), step: 2 }
-            }
-            Encoding::Rgb8 => Planes::Packed { data: frame.plane(0), order: [0, 1, 2] },
-            Encoding::Bgr8 => Planes::Packed { data: frame.plane(0), order: [2, 1, 0] },
-            Encoding::Jpeg => {
-                return Err(Error::input("JPEG frames must be decoded before colours can be read from them"));
-            }
-        };
-        let (black, luma, chroma) = match frame.color().full_range {
-            true => (0.0, 1.0 / 255.0, 1.0 / 255.0),
-            false => (16.0, 1.0 / 219.0, 1.0 / 224.0),
-        };
-        let (red, blue) = match frame.color().matrix {
-            Matrix::Bt601 => (0.299, 0.114),
-            Matrix::Bt709 => (0.2126, 0.0722),
-        };
-        let (width, height) = (frame.width() as usize, frame.height() as usize);
-        Ok(Self { planes, width, height, black, luma, chroma, red, blue })
-    }
-
-    /// Lightness 0..1 and chroma -0.5..0.5 of the pixel that holds a point; of the nearest one outside the frame.
-    fn at(&self, [x, y]: [f32; 2]) -> [f32; 3] {
-        // A negative number becomes 0.
-        let x = (x as usize).min(self.width.saturating_sub(1));
-        let y = (y as usize).min(self.height.saturating_sub(1));
-        let byte = |(data, stride): (&[u8], usize), row: usize, column: usize| {
-            f32::from(data.get(row * stride + column).copied().unwrap_or(0))
-        };
-        match &self.planes {
-            Planes::Yuv { y: luma, u, v, step } => [
-                (byte(*luma, y, x) - self.black) * self.luma,
-                (byte(*u, y / 2, x / 2 * step) - 128.0) * self.chroma,
-                (byte(*v, y / 2, x / 2 * step) - 128.0) * self.chroma,
-            ],
-            Planes::Packed { data, order } => {
-                let [r, g, b] = order.map(|place| byte(*data, y, 3 * x + place) / 255.0);
-                let lightness = self.red * r + (1.0 - self.red - self.blue) * g + self.blue * b;
-                [lightness, 0.5 * (b - lightness) / (1.0 - self.blue), 0.5 * (r - lightness) / (1.0 - self.red)]
-            }
-        }
-    }
 }

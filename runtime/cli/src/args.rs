@@ -527,6 +527,12 @@ pub enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// Everything of a football match but the detector, for 22 players on one core; beside packing the same tables.
+    Match {
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// From motion to moves: three models and fusion for two fighters on one core; beside the bare models.
     Moves {
         /// Print as JSON.

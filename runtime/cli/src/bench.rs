@@ -4,6 +4,7 @@ pub mod detect;
 mod dora;
 pub mod fight;
 pub mod film;
+pub mod football;
 pub mod hops;
 pub mod moves;
 pub mod pose;

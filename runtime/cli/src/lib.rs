@@ -42,6 +42,7 @@ pub fn registry() -> Registry {
         .operator::<sideline_motion::MotionOperator>()
         .operator::<sideline_interaction::InteractionOperator>()
         .operator::<sideline_commentary::CommentaryOperator>()
+        .operator::<sideline_team::TeamOperator>()
         .operator::<sideline_match::Pitch>()
         .operator::<sideline_match::PossessionOperator>()
         .operator::<sideline_match::Events>()
@@ -124,6 +125,7 @@ fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
             Bench::Detect { json, model } => bench::print(&bench::detect::run(model)?, *json),
             Bench::Pose { json } => bench::print(&bench::pose::run()?, *json),
             Bench::Tracker { json } => bench::print(&bench::tracker::run()?, *json),
+            Bench::Match { json } => bench::print(&bench::football::run(registry)?, *json),
             Bench::Moves { json } => bench::print(&bench::moves::run(registry)?, *json),
             Bench::Film(options) => bench::print(&bench::film::run(options)?, options.json),
             Bench::Stream(options) => bench::print(&bench::stream::run(options)?, options.json),

@@ -148,7 +148,7 @@ impl EventsState {
         let scene = Scene::of(places, &self.sides);
         let step = (frame.at.seconds - self.last).clamp(0.0, 1.0);
         self.last = frame.at.seconds;
-        self.direction.see(&scene, step);
+        self.direction.see(&scene, frame.field.filter(|_| scene.metric), step);
         if let Some(ball) = scene.ball.filter(|ball| ball.measured) {
             self.path.push_back((frame.at.seconds, ball.x, ball.y));
         }

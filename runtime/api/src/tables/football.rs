@@ -146,6 +146,8 @@ table! {
         pub team: String,
         /// Number of the period, from 0; the closing message has every period's shape once more.
         pub period: u32,
+        /// Which way it plays: `right` or `left`; empty where that is not known.
+        pub plays: String,
         /// Players a line from the own goal on, without the goalkeeper: `4-4-2`; empty where too few were seen.
         pub shape: String,
         /// Mean depth of each line, in `unit`: from the own goal line on, or, where no pitch is known, from the rearmost line on.

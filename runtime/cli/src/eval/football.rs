@@ -5,6 +5,7 @@
 //! several times, and all rounds are judged together.
 
 mod ball;
+mod play;
 mod round;
 mod view;
 
@@ -16,6 +17,7 @@ use sideline_api::{Error, Registry, Result};
 use sideline_eval::football::{Match, Noise, ball::BallFigures};
 
 use crate::{args::EvalFootball, commands::print_json, stage::Workshop};
+use play::PlayFigures;
 use round::Round;
 use view::ViewReport;
 
@@ -26,6 +28,8 @@ struct Report {
     ball: BallFigures,
     #[serde(flatten)]
     view: ViewReport,
+    #[serde(flatten)]
+    play: PlayFigures,
     /// Of each match.
     matches: BTreeMap<String, BallFigures>,
     /// Plain ways of doing the same, on the same boxes.
@@ -48,7 +52,7 @@ impl Making<'_> {
 }
 
 /// Operators that take part.
-const OPERATORS: [&str; 3] = ["ball", "tracker", "view"];
+const OPERATORS: [&str; 7] = ["ball", "formation", "pitch", "possession", "team", "tracker", "view"];
 
 /// Reads what is below the folder, judges and prints.
 pub fn run(options: &EvalFootball, registry: &Registry) -> Result<u8> {
@@ -89,6 +93,7 @@ fn judge(matches: &[Match], noise: &Noise, rounds: u64, making: &Making) -> Resu
         matches: matches.iter().map(|game| (game.name.clone(), of(&game.name))).collect(),
         peers: ball::peers(&done),
         view: view::judge(&done),
+        play: PlayFigures::of(done.iter().map(|round| &round.play)),
         noise: *noise,
         rounds,
     })
@@ -103,4 +108,5 @@ fn print(report: &Report) {
     );
     ball::print(&report.ball, &report.matches, &report.peers);
     view::print(&report.view);
+    play::print(&report.play);
 }

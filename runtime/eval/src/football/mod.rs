@@ -7,6 +7,7 @@ pub mod ball;
 mod csv;
 mod noise;
 mod pair;
+pub mod play;
 pub mod view;
 
 use std::path::{Path, PathBuf};

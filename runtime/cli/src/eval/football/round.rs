@@ -6,9 +6,9 @@ use sideline_api::{
     Body, Color, Encoding, Frame, Header, Payload, Result,
     tables::{Detection, Track},
 };
-use sideline_eval::football::{Match, Noise, RATE, Seen, ball::Answer, view::Crops};
+use sideline_eval::football::{Match, Noise, RATE, Seen, ball::Answer, play::Counts, view::Crops};
 
-use super::{Making, ball, view};
+use super::{Making, ball, play, view};
 use crate::stage::Stage;
 
 /// What came of it.
@@ -21,6 +21,8 @@ pub struct Round<'a> {
     pub answers: Vec<Option<Answer>>,
     /// What the operator `view` shows.
     pub crops: Crops,
+    /// What the operators of the match say, beside the truth.
+    pub play: Counts,
 }
 
 impl<'a> Round<'a> {
@@ -31,7 +33,8 @@ impl<'a> Round<'a> {
         let balls = ball::follow(&seen, &picture, making)?;
         let tracks = track(&seen, making)?;
         let crops = view::follow(&balls, &tracks, &picture, making)?;
-        Ok(Self { game, seen, answers: ball::answers(&balls), crops })
+        let play = play::judge(game, &tracks, &balls, noise.seed, making)?;
+        Ok(Self { game, seen, answers: ball::answers(&balls), crops, play })
     }
 
     /// What was said of the ball, beside the match.

@@ -1,0 +1,170 @@
+//! football.yml on real footage: players, teams and what follows from them, the same rows again and over dora; and what goes
+//! wrong.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use sideline_api::{
+    Values,
+    tables::{Team, Track},
+    testing::{Harness, Setup},
+};
+use sideline_media::{DecodeOptions, Decoder};
+use sideline_team::TeamOperator;
+use support::{Bench, dora, finish, installed, json, nothing_stays, repository, rows, shared_data};
+
+/// Team purity on the labelled frames of the bib clip, at least.
+const PURITY: f64 = 0.97;
+
+/// Yellow bibs against blue, black and dark green, from above, with a moving camera: who wears a bib was said by hand in ten
+/// frames. The tracks are those of the flow, with the tracker's mistakes: some tracks go over to somebody else.
+#[test]
+fn jerseys_tell_bibs_from_everything_else() {
+    let Some(data) = shared_data() else { return };
+    let fixture: Value = json(repository().join("tests/fixtures/bibs.json"));
+    let mut clip = Decoder::open(data.join("clips/mafeuz_football4.mp4"), DecodeOptions::default()).unwrap();
+    let mut team =
+        Harness::<TeamOperator>::with(Values::new(), Setup { interval: 1_000_000_000 / 25, ..Setup::default() })
+            .unwrap();
+    let mut told: BTreeMap<(String, String), u32> = BTreeMap::new();
+    let mut wrong = vec![];
+    for (frame, boxes) in fixture["tracks"].as_array().unwrap().iter().enumerate() {
+        let Some(decoded) = clip.next().unwrap() else { panic!("the clip ends at frame {frame}") };
+        let tracks: Vec<Track> = boxes.as_array().unwrap().iter().map(track).collect();
+        team.push_frame("frames", decoded.frame).unwrap();
+        team.push("tracks", &tracks).unwrap();
+        let rows: Vec<Team> = team.expect("teams");
+        let Some(labels) = fixture["labels"].get(frame.to_string()) else { continue };
+        for (number, label) in labels.as_object().unwrap() {
+            let row = rows.iter().find(|row| row.track.to_string() == *number).unwrap();
+            *told.entry((label.as_str().unwrap().into(), row.team.clone())).or_default() += 1;
+            wrong.push((frame, number.clone(), label.as_str().unwrap().to_owned(), row.team.clone()));
+        }
+    }
+    let of = |label: &str, team: &str| f64::from(told.get(&(label.into(), team.into())).copied().unwrap_or(0));
+    let straight = of("bibs", "team_1") + of("others", "team_2");
+    let crossed = of("bibs", "team_2") + of("others", "team_1");
+    let bibs = if straight > crossed { "team_1" } else { "team_2" };
+    wrong.retain(|(_, _, label, team)| !team.is_empty() && (label == "bibs") != (team == bibs));
+    let purity = straight.max(crossed) / (straight + crossed);
+    assert!(straight + crossed >= 100.0, "too few have a team: {told:?}");
+    assert!(purity >= PURITY, "{purity}: {wrong:?}");
+    println!("team purity {purity:.3} of {} labelled boxes", straight + crossed);
+}
+
+/// Track, state, left, top, right, bottom.
+fn track(row: &Value) -> Track {
+    let side = |i: usize| row[i].as_f64().unwrap() as f32;
+    Track {
+        track: row[0].as_u64().unwrap() as u32,
+        fighter: String::new(),
+        state: row[1].as_str().unwrap().into(),
+        x1: side(2),
+        y1: side(3),
+        x2: side(4),
+        y2: side(5),
+        score: 0.5,
+        class: 0,
+        age: 1,
+    }
+}
+
+const TABLES: [&str; 8] = ["tracks", "ball", "teams", "places", "possession", "events", "formation", "stats"];
+
+/// The flow and a clip of a match; `None` where they are not there.
+fn clip() -> Option<(String, String)> {
+    let clip = shared_data()?.join("clips/zakery_soccer.mp4");
+    let flow = repository().join("dataflows/football.yml");
+    installed("centernet").then(|| (flow.display().to_string(), clip.display().to_string()))
+}
+
+#[test]
+fn a_clip_becomes_a_match_and_the_same_one_again() {
+    let Some((flow, clip)) = clip() else { return };
+    let bench = Bench::new();
+    for out in ["one", "two"] {
+        let run = ["run", &flow, "--input", &clip, "--frames", "60", "--device", "cpu", "--output", out];
+        let ended = bench.sideline(&run);
+        assert_eq!(ended.code, 0, "{}", ended.text);
+    }
+    for table in TABLES {
+        let [one, two] =
+            ["one", "two"].map(|out| std::fs::read(bench.path().join(out).join(format!("{table}.parquet"))).unwrap());
+        assert!(one == two, "{table} is not the same");
+    }
+    let summary = json(bench.path().join("one/summary.json"));
+    assert_eq!((&summary["frames"], &summary["unit"]), (&60.into(), &"px".into()), "{summary}");
+    let said = summary["unknown"].to_string();
+    assert!(said.contains("There is no calibration"), "{said}");
+    let seen: Vec<Value> = rows(bench.path().join("one/teams.jsonl"));
+    for team in ["team_1", "team_2"] {
+        assert!(seen.iter().filter(|row| row["team"] == team).count() > 100, "{team}");
+        assert!(bench.path().join(format!("one/heat_{team}.png")).is_file());
+    }
+    assert!(bench.path().join("one/overlay.mp4").is_file());
+    // Over dora, the same rows.
+    let Some(_lock) = dora() else { return };
+    let text = std::fs::read_to_string(&flow).unwrap().replace("models/clips/football.avi", &clip);
+    let text = text.replace("      SOURCE:", "      FRAMES: 60\n      SOURCE:");
+    let text = format!(
+        "{text}\nenv:\n  SIDELINE_MODE: complete\n  SIDELINE_DEVICE: cpu\n  SIDELINE_RUN_DIR: {}\n",
+        bench.path().join("runs").display()
+    );
+    bench.write(
+        "modules/football.yml",
+        &std::fs::read_to_string(repository().join("dataflows/modules/football.yml")).unwrap(),
+    );
+    bench.write("football.yml", &text);
+    let ended = finish(bench.command("dora").args(["run", "football.yml"]));
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    nothing_stays(&bench);
+    for table in TABLES {
+        let [one, over] =
+            [bench.path().join("one"), bench.last_run()].map(|out| rows(out.join(format!("{table}.jsonl"))));
+        assert!(one == over, "{table} is not the same over dora");
+    }
+}
+
+#[test]
+fn a_calibration_that_cannot_be_is_refused_before_the_start() {
+    let bench = Bench::new();
+    let flow = repository().join("dataflows/football.yml").display().to_string();
+    let clip = repository().join("models/clips/football.avi").display().to_string();
+    if !installed("centernet") || !installed("football") {
+        return;
+    }
+    for (points, words) in [
+        (
+            "[[0, 0], [105, 0], [105, 68]]",
+            "pitch.yml:1:1: error: there are 3 points, and a homography needs four or more: add 1",
+        ),
+        ("[[0, 0], [20, 0], [40, 0], [105, 68]]", "pitch.yml:1:1: error: too many of the 4 points lie on one line"),
+    ] {
+        let points: Vec<[f32; 2]> = serde_json::from_str(points).unwrap();
+        let lines =
+            points.iter().map(|[x, y]| format!("  - {{pixel: [{}, {}], pitch: [{x}, {y}]}}\n", x * 5.0, y * 5.0));
+        let path = bench.write("pitch.yml", &format!("points:\n{}", lines.collect::<String>()));
+        let key = format!("football.pitch.calibration={}", path.display());
+        let ended =
+            bench.sideline(&["run", &flow, "--input", &clip, "--frames", "5", "--set", &key, "--output", "out"]);
+        assert_eq!(ended.code, 1, "{}", ended.text);
+        assert!(ended.text.contains(words), "{}", ended.text);
+    }
+}
+
+#[test]
+fn a_clip_without_a_ball_says_so() {
+    if !installed("centernet") || !installed("football") {
+        return;
+    }
+    let bench = Bench::new();
+    let flow = repository().join("dataflows/football.yml").display().to_string();
+    let clip = repository().join("models/clips/football.avi").display().to_string();
+    let ended = bench.sideline(&["run", &flow, "--input", &clip, "--frames", "20", "--output", "out"]);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    let summary = json(bench.path().join("out/summary.json"));
+    assert!(summary["unknown"].to_string().contains("The ball was never seen"), "{summary}");
+    assert!(rows(bench.path().join("out/possession.jsonl")).iter().all(|row| row["state"] == "unknown"));
+}
