@@ -19,10 +19,7 @@ const WIDTH: f32 = 68.0;
 const FRAMES: u64 = 300;
 
 /// Writes a table as the recorder does: rows with the frame of each.
-fn record<T: Table>(folder: &Path, rows: &[(u64, T)])
-where
-    T: Clone,
-{
+fn record<T: Table + Clone>(folder: &Path, rows: &[(u64, T)]) {
     let frames = || rows.iter().map(|(frame, _)| *frame);
     let encoded = T::encode(&rows.iter().map(|(_, row)| row.clone()).collect::<Vec<_>>());
     let mut columns: Vec<(String, ArrayRef)> = vec![
