@@ -19,7 +19,7 @@ fn put_autocam(bench: &Bench, name: &str, clip: &Path, capture: &str, expanded: 
     };
     let clip = clip.canonicalize().unwrap();
     let source = format!("SOURCE: {}\n{capture}", clip.display());
-    let mut text = replace(&read("autocam.yml"), "SOURCE: models/clips/football.avi\n", &source);
+    let mut text = replace(&read("autocam.yml"), "SOURCE: models/clips/pedestrians.avi\n", &source);
     if expanded {
         text = replace(
             &text,

@@ -106,7 +106,7 @@ fn a_clip_becomes_a_match_and_the_same_one_again() {
     assert!(bench.path().join("one/overlay.mp4").is_file());
     // Over dora, the same rows.
     let Some(_lock) = dora() else { return };
-    let text = std::fs::read_to_string(&flow).unwrap().replace("models/clips/football.avi", &clip);
+    let text = std::fs::read_to_string(&flow).unwrap().replace("models/clips/pedestrians.avi", &clip);
     let text = text.replace("      SOURCE:", "      FRAMES: 60\n      SOURCE:");
     let text = format!(
         "{text}\nenv:\n  SIDELINE_MODE: complete\n  SIDELINE_DEVICE: cpu\n  SIDELINE_RUN_DIR: {}\n",
@@ -131,8 +131,8 @@ fn a_clip_becomes_a_match_and_the_same_one_again() {
 fn a_calibration_that_cannot_be_is_refused_before_the_start() {
     let bench = Bench::new();
     let flow = repository().join("dataflows/football.yml").display().to_string();
-    let clip = repository().join("models/clips/football.avi").display().to_string();
-    if !installed("centernet") || !installed("football") {
+    let clip = repository().join("models/clips/pedestrians.avi").display().to_string();
+    if !installed("centernet") || !installed("pedestrians") {
         return;
     }
     for (points, words) in [
@@ -156,12 +156,12 @@ fn a_calibration_that_cannot_be_is_refused_before_the_start() {
 
 #[test]
 fn a_clip_without_a_ball_says_so() {
-    if !installed("centernet") || !installed("football") {
+    if !installed("centernet") || !installed("pedestrians") {
         return;
     }
     let bench = Bench::new();
     let flow = repository().join("dataflows/football.yml").display().to_string();
-    let clip = repository().join("models/clips/football.avi").display().to_string();
+    let clip = repository().join("models/clips/pedestrians.avi").display().to_string();
     let ended = bench.sideline(&["run", &flow, "--input", &clip, "--frames", "20", "--output", "out"]);
     assert_eq!(ended.code, 0, "{}", ended.text);
     let summary = json(bench.path().join("out/summary.json"));

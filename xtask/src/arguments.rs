@@ -12,7 +12,9 @@ Usage: cargo xtask COMMAND
   demo [NAME]               Set up, build, and run a flow on its clip; then say
                             where video, tables and figures are. NAME is
                             fight (default): two athletes; sound: two walkers
-                            with a tone each second, which the video has too.
+                            with a tone each second, which the video has too;
+                            football: players, ball, teams, statistics;
+                            autocam: a crop that follows the ball.
     --dora                  One process per node, under a dora of its own.
     --frames N              End after N frames (not with --dora).
   test [ARGS]               Set up, then all tests, Python's and Rust's. With
@@ -44,7 +46,7 @@ pub struct Show {
 }
 
 /// Every demo; the first is run where none is named.
-pub const SHOWS: [Show; 2] = [
+pub const SHOWS: [Show; 4] = [
     Show { name: "fight", flow: "dataflows/fight.yml", clip: "models/clips/athletes.mp4", tone_over: None },
     Show {
         name: "sound",
@@ -52,6 +54,8 @@ pub const SHOWS: [Show; 2] = [
         clip: "models/clips/walker_tone.mp4",
         tone_over: Some("models/clips/walker.mp4"),
     },
+    Show { name: "football", flow: "dataflows/football.yml", clip: "models/clips/pedestrians.avi", tone_over: None },
+    Show { name: "autocam", flow: "dataflows/autocam.yml", clip: "models/clips/pedestrians.avi", tone_over: None },
 ];
 
 /// What to do.

@@ -8,7 +8,7 @@ use std::{
 use crate::house::House;
 
 /// Kinds of files of a run, in the order they are shown.
-const KINDS: [&str; 4] = ["overlay video", "tables", "figures", "how it ended"];
+const KINDS: [&str; 5] = ["video", "summary", "tables", "figures", "how it ended"];
 
 /// Prints the files of the run in `folder`, by kind.
 pub fn print(house: &House, folder: &Path) {
@@ -46,7 +46,9 @@ fn kind_of(inside: &Path) -> Option<&'static str> {
     match (inside.file_name()?.to_str()?, inside.extension()?.to_str()?) {
         ("run.json" | "timing.parquet", _) => Some("figures"),
         (_, "parquet" | "jsonl" | "csv") => Some("tables"),
-        (_, "mp4" | "mkv" | "webm") => Some("overlay video"),
+        (_, "mp4" | "mkv" | "webm") => Some("video"),
+        (_, "png") => Some("summary"),
+        (name, "json") if name.starts_with("summary") => Some("summary"),
         _ => None,
     }
 }
@@ -76,10 +78,20 @@ mod tests {
 
     #[test]
     fn files_are_listed_by_kind() {
-        let files =
-            ["overlay.mp4", "result/all.json", "run.json", "timing/capture.parquet", "tracks.parquet", "x.part"];
+        let files = [
+            "heat-team_1.png",
+            "overlay.mp4",
+            "result/all.json",
+            "run.json",
+            "summary.json",
+            "timing/capture.parquet",
+            "tracks.parquet",
+            "x.part",
+        ];
         let files: Vec<_> = files.iter().map(|name| (Path::new("/r").join(name), 2_000)).collect();
-        let expected = "  overlay video  overlay.mp4  (2 kB)
+        let expected = "  video          overlay.mp4  (2 kB)
+  summary        heat-team_1.png  (2 kB)
+                 summary.json  (2 kB)
   tables         tracks.parquet  (2 kB)
   figures        run.json  (2 kB)
                  timing/capture.parquet  (2 kB)

@@ -158,7 +158,7 @@ impl Match {
         let pitch = summary.pitch.ok_or_else(|| {
             Error::config(format!(
                 "{}: its places are in pixels, and the format counts from the goals; run it again with a calibration \
-                 file: `--set match.calibration=pitch.yml`",
+                 file: `--set football.calibration=pitch.yml`",
                 run.display()
             ))
         })?;
