@@ -207,7 +207,8 @@ mod tests {
             let text = std::fs::read_to_string(root.join(show.flow)).unwrap();
             let changed = with_clip(&text, show.clip).unwrap();
             assert!(changed.contains(&format!("SOURCE: {}\n", show.clip)), "{}", show.name);
-            assert_eq!(changed == text, show == SHOWS[0], "{}", show.name);
+            // Each flow names the clip of its demo, but for one that is made first.
+            assert_eq!(changed == text, show.tone_over.is_none(), "{}", show.name);
         }
         assert_eq!(with_clip("nodes: []", "x"), None);
     }
