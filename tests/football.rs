@@ -85,7 +85,7 @@ fn a_clip_becomes_a_match_and_the_same_one_again() {
     let Some((flow, clip)) = clip() else { return };
     let bench = Bench::new();
     for out in ["one", "two"] {
-        let run = ["run", &flow, "--input", &clip, "--frames", "60", "--device", "cpu", "--output", out];
+        let run = ["run", &flow, "--input", &clip, "--set", "capture.end=2.0", "--device", "cpu", "--output", out];
         let ended = bench.sideline(&run);
         assert_eq!(ended.code, 0, "{}", ended.text);
     }
@@ -107,7 +107,7 @@ fn a_clip_becomes_a_match_and_the_same_one_again() {
     // Over dora, the same rows.
     let Some(_lock) = dora() else { return };
     let text = std::fs::read_to_string(&flow).unwrap().replace("models/clips/pedestrians.avi", &clip);
-    let text = text.replace("      SOURCE:", "      FRAMES: 60\n      SOURCE:");
+    let text = text.replace("      SOURCE:", "      END: 2.0\n      SOURCE:");
     let text = format!(
         "{text}\nenv:\n  SIDELINE_MODE: complete\n  SIDELINE_DEVICE: cpu\n  SIDELINE_RUN_DIR: {}\n",
         bench.path().join("runs").display()
