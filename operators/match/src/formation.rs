@@ -28,7 +28,7 @@ pub struct FormationConfig {
     pub period: f64,
     /// Seconds between two rows of a team. Lower follows more closely and records more.
     #[config(default = 1.0, live, range(0.03, 600))]
-    pub every: f64,
+    pub interval: f64,
 }
 
 /// What is remembered of a stream.
@@ -107,7 +107,7 @@ impl Operator for FormationOperator {
             state.period = period;
         }
         state.see(&places, self.field, now);
-        if state.sent.is_none_or(|sent| now - sent >= self.config.every - 1e-6) {
+        if state.sent.is_none_or(|sent| now - sent >= self.config.interval - 1e-6) {
             state.sent = Some(now);
             let rows: Vec<Formation> = state.rows(self.field).into_iter().map(|row| row.table(state.metric)).collect();
             return out.rows("formation", &rows);

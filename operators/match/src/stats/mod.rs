@@ -40,7 +40,7 @@ pub struct StatsConfig {
     pub zones: Vec<f32>,
     /// Seconds between two rows. Lower follows more closely and records more.
     #[config(default = 1.0, live, range(0.03, 600))]
-    pub every: f64,
+    pub interval: f64,
     /// Whether heat maps are written at the end.
     #[config(default = true, live)]
     pub heat_maps: bool,
@@ -152,7 +152,7 @@ impl Operator for Stats {
         }
         state.events(&input.rows::<Event>("events")?.unwrap_or_default());
         state.shapes(input.rows::<Formation>("formation")?.unwrap_or_default());
-        if state.sent.is_none_or(|sent| now - sent >= self.config.every - 1e-6) {
+        if state.sent.is_none_or(|sent| now - sent >= self.config.interval - 1e-6) {
             state.sent = Some(now);
             return out.rows("stats", &state.rows(Some(now)));
         }
