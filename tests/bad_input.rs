@@ -139,7 +139,12 @@ fn sources_that_cannot_be_meant_are_told_with_their_place() {
             "5:11",
             "`rtsq://***@camera.example/1`: `rtsq://` is not known here; did you mean `rtsp`?",
         ),
-        ("clip.mp4", "rtmp://camera.example", "5:11", "names no stream: write `rtmp://HOST/APP/NAME`"),
+        (
+            "clip.mp4",
+            "rtmp://camera.example",
+            "5:11",
+            "names no stream: application and name must follow the host, `/APP/NAME`",
+        ),
         ("SOURCE: 'clip.mp4'", "SOURCE: 'rtsp://camera.example/1', LOOP: true", "5:46", "is read from where it is"),
         ("SOURCE: 'clip.mp4'", "SOURCES: '[a.mp4, b.mp4]', SOURCE: c.mp4", "5:11", "give exactly one of the two"),
         ("SOURCE: 'clip.mp4', ", "", "2:5", "key `source`: must be given, or `sources`"),

@@ -70,7 +70,7 @@ fn what_is_wrong_is_told_with_its_place() {
         (&["empty"][..], 3, "empty: no CSV of boxes at any depth"),
         (&["nowhere"], 3, "nowhere: No such file"),
         (&["broken.csv"], 3, "broken.csv:11: frame 8 where 7 should follow"),
-        (&["game.csv", "--set", "bal.gate=3"], 1, "`bal` takes no part here; there are ball, tracker, view"),
+        (&["game.csv", "--set", "bal.gate=3"], 1, "`bal` takes no part here; there are ball, formation, "),
         (&["game.csv", "--set", "ball.gat=3"], 1, "key `gat`: there is no such key; did you mean `gate`?"),
         (&["game.csv", "--noise", "miss=2"], 1, "--noise: miss is \"2\"; it is a number from 0 to 1"),
     ] {

@@ -108,7 +108,7 @@ fn what_cannot_be_exported_is_said_with_its_mend() {
         (vec!["export", "nowhere"], 3, "nowhere is not the folder of a run"),
         (vec!["export", "empty"], 3, "no table was recorded"),
         (vec!["export", "out", "--tables", "count"], 3, "no table `count` was recorded; did you mean `counts`?"),
-        (vec!["export", "out", "--format", "xml"], 1, "[possible values: csv, json, parquet]"),
+        (vec!["export", "out", "--format", "xml"], 1, "[possible values: csv, json, parquet, statsbomb, wyscout]"),
         (vec!["export", "out", "--format", "parquet", "--output", "-"], 1, "name a file with `--output`"),
         (vec!["export", "out", "--output", "no/such/folder.csv"], 4, "no/such"),
     ] {

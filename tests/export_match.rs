@@ -9,7 +9,7 @@ use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 use sideline_api::{
     Table,
-    tables::{Event, Place, Possession},
+    tables::{Event, Formation, Place, Possession},
 };
 use support::{Bench, Ended, json_text, repository};
 
@@ -99,6 +99,21 @@ fn run_of_a_match(bench: &Bench, pitch: Value) {
     let possession =
         Possession { team: String::new(), track: 0, state: "loose".into(), distance: 1.0, share_1: 0.5, share_2: 0.5 };
     record(&folder, &frames().map(|frame| (frame, possession.clone())).collect::<Vec<_>>());
+    let formation = |team: &str, plays: &str| Formation {
+        team: team.into(),
+        plays: plays.into(),
+        period: 0,
+        shape: "4-4-2".into(),
+        lines: vec![],
+        width: 40.0,
+        depth: 40.0,
+        x: 50.0,
+        y: 34.0,
+        players: 10,
+        unit: "m".into(),
+        confidence: 1.0,
+    };
+    record(&folder, &[(45, formation("team_1", "right")), (45, formation("team_2", "left"))]);
     let (one, two) = (("team_1", 7), ("team_2", 24));
     record(
         &folder,

@@ -82,7 +82,7 @@ pub fn check(address: &str, schemes: &[&str]) -> Result<(), String> {
     }
     let (_, authority, path, _) = split(rest);
     if host(address).is_none() {
-        return Err(format!("`{shown}` names no host: write `{scheme}://HOST/PATH`"));
+        return Err(format!("`{shown}` names no host: it stands behind `{scheme}://`"));
     }
     if let Some(port) = port(authority).filter(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
         // A number is no secret; anything else may be half a password.
@@ -92,7 +92,7 @@ pub fn check(address: &str, schemes: &[&str]) -> Result<(), String> {
         ));
     }
     if scheme.to_lowercase().starts_with("rtmp") && path.trim_matches('/').is_empty() {
-        return Err(format!("`{shown}` names no stream: write `{scheme}://HOST/APP/NAME`"));
+        return Err(format!("`{shown}` names no stream: application and name must follow the host, `/APP/NAME`"));
     }
     Ok(())
 }

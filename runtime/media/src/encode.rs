@@ -28,11 +28,11 @@ pub use self::{
     video::{Codec, available},
 };
 use self::{
-    mux::{Muxer, Patience, Tracks},
+    mux::{Muxer, Tracks},
     sound::SoundTrack,
     video::{Refused, VideoTrack},
 };
-use crate::SoundFormat;
+use crate::{SoundFormat, watch::Watch};
 
 /// Ticks a second of the files' clock: a multiple of 24000/1001, 30000/1001, 60000/1001, of the whole rates up to 60,
 /// of 120 and 240, and of the 90 kHz of RTP and MPEG-TS, so that a frame of any of them gets its time back exactly.
@@ -195,7 +195,7 @@ impl Encoder {
         }
         let video = VideoTrack::open(width, height, &options).map_err(|e| e.at(target.shown()))?;
         let sound = sound_track(&target, options.sound)?;
-        let muxer = Muxer::open(&target, &tracks(&video, sound.as_ref()), Patience::new())?;
+        let muxer = Muxer::open(&target, &tracks(&video, sound.as_ref()), Watch::new())?;
         Ok(Self {
             target,
             video,

@@ -20,6 +20,7 @@ mod picture;
 mod repeats;
 mod resample;
 mod scale;
+mod watch;
 
 pub use audio::{RATES, Sound, SoundFormat};
 pub use crop::{Area, Cropper};

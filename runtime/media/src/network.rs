@@ -2,14 +2,10 @@
 //! whether its time is up or the run is to end.
 
 use std::{
-    ffi::{CString, c_int, c_void},
+    ffi::CString,
     net::ToSocketAddrs,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc,
-    },
-    time::{Duration, Instant},
+    sync::{Arc, mpsc},
+    time::Duration,
 };
 
 use ff::{Dictionary, ffi, format};
@@ -22,6 +18,7 @@ use sideline_api::{
 use crate::{
     DecodeOptions, Repeats,
     open::{Opened, set_up, start_ffmpeg},
+    watch::Watch,
 };
 
 /// How much of a stream is looked at, in time, to learn what is in it. In less than 1.5 s a stream may show no picture yet.
@@ -70,42 +67,6 @@ pub struct Unopened {
     pub error: Error,
 }
 
-/// What FFmpeg asks while it waits. Shared with it by address, so it lives behind an `Arc` until the input is closed.
-pub(crate) struct Watch {
-    began: Instant,
-    /// Milliseconds after `began` at which patience ends.
-    until: AtomicU64,
-    stop: Arc<dyn Fn() -> bool + Send + Sync>,
-}
-
-impl Watch {
-    fn new(stop: Arc<dyn Fn() -> bool + Send + Sync>) -> Arc<Self> {
-        Arc::new(Self { began: Instant::now(), until: AtomicU64::new(0), stop })
-    }
-
-    /// From now on so long.
-    pub fn allow(&self, limit: Duration) {
-        self.until.store((self.began.elapsed() + limit).as_millis() as u64, Ordering::Relaxed);
-    }
-
-    /// True once the run is to end.
-    pub fn stopped(&self) -> bool {
-        (self.stop)()
-    }
-
-    /// True once patience has ended.
-    pub fn late(&self) -> bool {
-        self.began.elapsed().as_millis() as u64 > self.until.load(Ordering::Relaxed)
-    }
-}
-
-/// FFmpeg's question whether to give up: not 0 for yes.
-extern "C" fn interrupted(watch: *mut c_void) -> c_int {
-    // SAFETY: `open` gives FFmpeg the address of a `Watch` whose `Arc` is dropped after the input it watches.
-    let watch = unsafe { &*watch.cast_const().cast::<Watch>() };
-    (watch.late() || watch.stopped()).into()
-}
-
 /// The connection behind an open input.
 pub(crate) struct Link {
     pub watch: Arc<Watch>,
@@ -119,7 +80,7 @@ pub(crate) struct Link {
 impl Link {
     /// A connection to nothing.
     pub fn test(network: &Network) -> Self {
-        Link { watch: Watch::new(network.stop.clone()), limit: network.timeout, recorded: false }
+        Link { watch: Watch::heeding(network.stop.clone()), limit: network.timeout, recorded: false }
     }
 }
 
@@ -130,7 +91,7 @@ pub(crate) fn open(network: &Network, options: &DecodeOptions) -> Result<(Opened
     let told = |refused: Refused, what: String| Unopened { refused, error: Error::input(format!("{name}: {what}")) };
     address::check(&network.address, &address::SCHEMES)
         .map_err(|what| Unopened { refused: Refused::Denied, error: Error::config(what) })?;
-    let watch = Watch::new(network.stop.clone());
+    let watch = Watch::heeding(network.stop.clone());
     watch.allow(network.timeout);
     resolve(&network.address, &watch).map_err(|(refused, what)| told(refused, what))?;
     let input = connect(network, &watch).map_err(|cause| {
@@ -219,8 +180,7 @@ fn connect(network: &Network, watch: &Arc<Watch>) -> Result<format::context::Inp
         if context.is_null() {
             return Err(ff::Error::Other { errno: ff::error::ENOMEM });
         }
-        (*context).interrupt_callback =
-            ffi::AVIOInterruptCB { callback: Some(interrupted), opaque: Arc::as_ptr(watch).cast_mut().cast() };
+        (*context).interrupt_callback = watch.callback();
         let mut options = settings(network).disown();
         let opened = ffi::avformat_open_input(&mut context, address.as_ptr(), std::ptr::null(), &mut options);
         ffi::av_dict_free(&mut options);

@@ -11,7 +11,7 @@ use ff::{codec, format, media};
 use ffmpeg_next as ff;
 use sideline_api::{Error, Result};
 
-use crate::{DecodeOptions, Threads, network::Watch};
+use crate::{DecodeOptions, Threads, watch::Watch};
 
 /// An open file and the decoder of its video stream.
 pub(crate) struct Opened {

@@ -13,8 +13,8 @@ use std::{
 use ffmpeg_next as ff;
 use sideline_api::{Error, Failure, OrFail, Result};
 
-use super::{Clock, EncodeOptions, Muxer, Patience, SoundTrack, Target, VideoTrack, refused, sound_track, tracks};
-use crate::SoundFormat;
+use super::{Clock, EncodeOptions, Muxer, SoundTrack, Target, VideoTrack, refused, sound_track, tracks};
+use crate::{SoundFormat, watch::Watch};
 
 /// The longest wait between two tries to connect.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -256,10 +256,10 @@ struct Sender {
 impl Sender {
     fn run(mut self, tracks: &super::Tracks) {
         loop {
-            let patience = Patience::new();
-            patience.allow(self.options.timeout);
-            let broken = match Muxer::open(&self.target, tracks, patience.clone()) {
-                Ok(muxer) => match self.send(muxer, &patience) {
+            let watch = Watch::new();
+            watch.allow(self.options.timeout);
+            let broken = match Muxer::open(&self.target, tracks, watch.clone()) {
+                Ok(muxer) => match self.send(muxer, &watch) {
                     Ok(()) => return,
                     Err(error) => error,
                 },
@@ -272,7 +272,7 @@ impl Sender {
     }
 
     /// Sends until the end, or until the line breaks.
-    fn send(&mut self, mut muxer: Muxer, patience: &Patience) -> Result<()> {
+    fn send(&mut self, mut muxer: Muxer, watch: &Watch) -> Result<()> {
         {
             let mut state = self.shared.lock();
             (state.up, state.fresh) = (true, true);
@@ -294,14 +294,14 @@ impl Sender {
                 self.shared.changed.notify_all();
                 next
             };
-            patience.allow(self.options.timeout);
+            watch.allow(self.options.timeout);
             let Some(mut packet) = next else {
                 return muxer.finish().map_err(|cause| self.target.failure("the end cannot be sent", cause));
             };
             let is_frame = packet.stream() == 0;
             if let Err(cause) = muxer.put(&mut packet) {
                 // Nothing can be ended over a broken line; what FFmpeg holds is freed with it.
-                patience.allow(Duration::ZERO);
+                watch.allow(Duration::ZERO);
                 let mut state = self.shared.lock();
                 let waiting = state.queue.drain(..).filter(|packet| packet.stream() == 0).count() as u64;
                 state.sent.dropped += waiting + u64::from(is_frame);

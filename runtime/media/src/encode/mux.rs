@@ -1,19 +1,13 @@
 //! The container: packets of picture and sound in, bytes out to wherever the target is.
 
-use std::{
-    ffi::{CString, c_int, c_void},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{ffi::CString, sync::Arc};
 
 use ff::{Dictionary, Packet, Rational, codec, ffi, format};
 use ffmpeg_next as ff;
 use sideline_api::{Error, Result};
 
 use super::{TICKS, target::Target};
+use crate::watch::Watch;
 
 /// What a container must know of the tracks in it.
 pub(super) struct Tracks {
@@ -23,47 +17,20 @@ pub(super) struct Tracks {
     pub rate: u32,
 }
 
-/// Until when a write may wait.
-pub(super) struct Patience {
-    began: Instant,
-    until: AtomicU64,
-}
-
-impl Patience {
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self { began: Instant::now(), until: AtomicU64::new(u64::MAX) })
-    }
-
-    /// From now on so long.
-    pub fn allow(&self, limit: Duration) {
-        self.until.store((self.began.elapsed() + limit).as_millis() as u64, Ordering::Relaxed);
-    }
-
-    fn over(&self) -> bool {
-        self.began.elapsed().as_millis() as u64 > self.until.load(Ordering::Relaxed)
-    }
-}
-
-/// FFmpeg's question whether to give up: not 0 for yes.
-extern "C" fn interrupted(patience: *mut c_void) -> c_int {
-    // SAFETY: `Muxer::open` gives FFmpeg the address of a `Patience` whose `Arc` is dropped after the output.
-    unsafe { &*patience.cast_const().cast::<Patience>() }.over().into()
-}
-
 /// An open container. The output is dropped before what it asks.
 pub(super) struct Muxer {
     output: format::context::Output,
     /// Units of the packets that come, and of those that go, for each track.
     units: Vec<(Rational, Rational)>,
     direct: bool,
-    _patience: Arc<Patience>,
+    _watch: Arc<Watch>,
 }
 
 impl Muxer {
     /// Opens the target and writes the header.
-    pub fn open(target: &Target, tracks: &Tracks, patience: Arc<Patience>) -> Result<Self> {
+    pub fn open(target: &Target, tracks: &Tracks, watch: Arc<Watch>) -> Result<Self> {
         let fail = |what: &str, cause| target.failure(what, cause);
-        let mut output = open(target, &patience)?;
+        let mut output = open(target, &watch)?;
         let mut given = vec![Rational(1, TICKS)];
         given.extend(tracks.sound.as_ref().map(|_| Rational(1, tracks.rate as i32)));
         for (parameters, unit) in [Some(&tracks.video), tracks.sound.as_ref()].into_iter().flatten().zip(&given) {
@@ -78,7 +45,7 @@ impl Muxer {
             (*unit, output.stream(i).map_or(*unit, |stream| stream.time_base()))
         });
         let units = units.collect();
-        Ok(Self { output, units, direct: matches!(target, Target::Rtmp(_)), _patience: patience })
+        Ok(Self { output, units, direct: matches!(target, Target::Rtmp(_)), _watch: watch })
     }
 
     /// Writes a packet, its times in the unit of its track.
@@ -132,7 +99,7 @@ fn settings(target: &Target) -> Dictionary<'static> {
 }
 
 /// Connects to a server, or makes the file.
-fn open(target: &Target, patience: &Arc<Patience>) -> Result<format::context::Output> {
+fn open(target: &Target, watch: &Arc<Watch>) -> Result<format::context::Output> {
     crate::open::start_ffmpeg();
     let fail = |cause| target.failure("cannot be opened", cause);
     let name = |text: &[u8]| {
@@ -150,15 +117,14 @@ fn open(target: &Target, patience: &Arc<Patience>) -> Result<format::context::Ou
         options.set("tcp_nodelay", "1");
     }
     // SAFETY: the strings outlive the calls; the context is allocated here and owned by the `Output`, which closes `pb` and
-    // frees it; the dictionary is freed once. The patience is kept by whoever keeps the output.
+    // frees it; the dictionary is freed once. The watch is kept by whoever keeps the output.
     unsafe {
         let mut context = std::ptr::null_mut();
         let code = ffi::avformat_alloc_output_context2(&mut context, std::ptr::null(), kind.as_ptr(), address.as_ptr());
         if code < 0 {
             return Err(fail(code.into()));
         }
-        let callback =
-            ffi::AVIOInterruptCB { callback: Some(interrupted), opaque: Arc::as_ptr(patience).cast_mut().cast() };
+        let callback = watch.callback();
         (*context).interrupt_callback = callback;
         // HLS opens its files itself.
         if (*(*context).oformat).flags & ffi::AVFMT_NOFILE == 0 {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sideline_api::{
     Error, Failure, OrFail, Result, Table,
-    tables::{Event, Place},
+    tables::{Event, Formation, Place},
 };
 
 use crate::{
@@ -170,8 +170,16 @@ impl Match {
             .filter_map(|player| Some((player.track, TEAMS.iter().position(|team| *team == player.team)?)))
             .collect();
         let mut directions = Directions::default();
+        for_rows::<Formation>(&tables.named("formation")?, stream, |frame, rows| {
+            rows.iter().for_each(|row| directions.learn(clock.seconds(frame), row));
+        })?;
+        let size = [pitch.length, pitch.width];
         for_rows::<Place>(&tables.named("places")?, stream, |frame, rows| {
-            directions.see(clock.seconds(frame), &rows, &team_of);
+            for place in rows.iter().filter(|place| place.inside) {
+                if let Some(team) = team_of.get(&place.track) {
+                    directions.see(*team, clock.seconds(frame), place, size);
+                }
+            }
         })?;
         let mut notes = vec![
             "players go by the numbers of their tracks: somebody who was lost for long comes twice; shirt numbers are 0".into(),

@@ -89,12 +89,11 @@ impl Squad {
         mine.sort_by(|a, b| b.seconds.total_cmp(&a.seconds).then(a.track.cmp(&b.track)));
         let (keepers, others): (Vec<&Player>, Vec<&Player>) =
             mine.iter().copied().partition(|player| player.role == "goalkeeper");
-        let size = [pitch.length, pitch.width];
-        let middle = size.map(|side| f64::from(side) / 2.0);
+        let middle = [pitch.length, pitch.width].map(|side| f64::from(side) / 2.0);
         let mut outfield: Vec<(u32, [f64; 2])> = others
             .iter()
             .take(10)
-            .map(|player| (player.track, directions.mostly(team, player.track, size).unwrap_or(middle)))
+            .map(|player| (player.track, directions.mostly(player.track).unwrap_or(middle)))
             .collect();
         // The rearmost first, then line by line from left to right.
         outfield.sort_by(|a, b| a.1[0].total_cmp(&b.1[0]));
