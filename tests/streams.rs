@@ -286,7 +286,7 @@ s.get_mount_points().add_factory('/t',f); s.attach(None); GLib.MainLoop().run()
     let port = free_port();
     let start = || Running::start(Command::new("/usr/bin/python3").args(["-c", script, &port.to_string()]));
     let mut server = start();
-    let source = format!("SOURCE: 'rtsp://user:s3cret@127.0.0.1:{port}/t', TIMEOUT: 3000, BACKOFF: 100, TRIES: 20");
+    let source = format!("SOURCE: 'rtsp://user:s3cret@127.0.0.1:{port}/t', TIMEOUT: 3000, BACKOFF: 100, TRIES: 7");
     bench.write("flow.yml", &count(&source));
     let mut run = Run::start(&bench, &["flow.yml", "--output", "out"]);
     run.reaches(30);
@@ -298,7 +298,7 @@ s.get_mount_points().add_factory('/t',f); s.attach(None); GLib.MainLoop().run()
     server.end();
     let ended = run.wait();
     assert_eq!(ended.code, 3, "{}", ended.text);
-    assert!(ended.text.contains("did not come back in 20 more tries"), "{}", ended.text);
+    assert!(ended.text.contains("did not come back in 7 more tries"), "{}", ended.text);
     assert_eq!(json(bench.path().join("out/run.json"))["result"]["status"], "partial");
     assert!(stream(&bench)["own"]["alerts"].as_u64().unwrap() >= 1 && !ended.text.contains("s3cret"), "{}", ended.text);
     counted_once(&bench);

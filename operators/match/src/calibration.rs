@@ -315,7 +315,7 @@ mod tests {
             (
                 "pitch: [100, 0]",
                 "pitch: [1000, 0]",
-                "pitch.yml:4:34: error: [1000, 0] is far from a pitch of 100 x 68 m",
+                "pitch.yml:4:33: error: [1000, 0] is far from a pitch of 100 x 68 m",
             ),
             ("points:", "point:", "did you mean `points`?"),
         ] {

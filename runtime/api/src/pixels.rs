@@ -94,7 +94,7 @@ mod tests {
     fn a_colour_is_the_same_in_every_encoding() {
         let color = Color { matrix: Matrix::Bt709, full_range: false };
         // (200, 50, 30) in BT.709, video range.
-        let planes = [vec![83u8; 4], vec![107], vec![201]].concat();
+        let planes = [vec![85u8; 4], vec![104], vec![195]].concat();
         let yuv = Frame::from_packed(2, 2, Encoding::I420, color, planes).unwrap();
         let rgb = Frame::from_packed(2, 2, Encoding::Rgb8, color, [200u8, 50, 30].repeat(4)).unwrap();
         for frame in [yuv, rgb] {
