@@ -64,7 +64,7 @@ fn moment(seconds: f64) -> u64 {
 mod tests {
     use super::*;
 
-    const SIZE: [f32; 2] = [100.0, 60.0];
+    const SIZE: [f32; 2] = [128.0, 64.0];
 
     fn formation(team: &str, plays: &str) -> Formation {
         Formation {
@@ -101,9 +101,9 @@ mod tests {
         assert_eq!(directions.seen_by(1, 65.0, [0.25, 0.75]), [0.75, 0.25]);
         assert_eq!(directions.seen_by(0, 100.0, [0.25, 0.75]), [0.75, 0.25]);
         assert_eq!(directions.seen_by(1, 100.0, [0.25, 0.75]), [0.25, 0.75]);
-        directions.see(0, 20.0, &place(1, 20.0, 30.0), SIZE);
-        directions.see(0, 80.0, &place(1, 60.0, 20.0), SIZE);
-        assert_eq!(directions.mostly(1), Some([30.0, 35.0]));
+        directions.see(0, 20.0, &place(1, 32.0, 16.0), SIZE);
+        directions.see(0, 80.0, &place(1, 96.0, 40.0), SIZE);
+        assert_eq!(directions.mostly(1), Some([32.0, 20.0]));
         assert_eq!(directions.mostly(7), None);
     }
 }
