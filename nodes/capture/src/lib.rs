@@ -203,7 +203,7 @@ impl Source for Capture {
             Mode::Live => Threads::Slice(threads),
             Mode::Complete => Threads::Frame(threads),
         };
-        let audio = resources.outputs.iter().any(|output| output == AUDIO);
+        let audio = resources.is_read(AUDIO);
         let patience = Patience {
             timeout: Duration::from_millis(config.timeout),
             tries: config.tries,

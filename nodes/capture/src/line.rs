@@ -7,7 +7,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use sideline_api::{
-    Body, Error, Failure, Mode, OrFail, Payload, Resources, Result, SourceContext,
+    Body, Error, Failure, Mode, OrFail, Payload, Random, Resources, Result, SourceContext,
     address::{self, shown},
     serde_json,
 };
@@ -346,12 +346,7 @@ fn does_not_wait(address: &str) -> Error {
 
 /// A wait that is up to a fifth shorter or longer, so that not all who lost a server come back at the same moment.
 fn jittered(wait: Duration, now: i64) -> Duration {
-    // SplitMix64's finaliser over the time.
-    let mut z = (now as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    let share = ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64;
-    wait.mul_f64(0.8 + 0.4 * share)
+    wait.mul_f64(Random::new(now as u64).between(0.8, 1.2))
 }
 
 #[cfg(test)]

@@ -171,7 +171,7 @@ impl Operator for Encode {
             low_delay: false,
         };
         let writer = writer::open(&config.output, resources, options, config.bits(), config.line())?;
-        let sound = Sound::new(resources.inputs.iter().any(|input| input.name == "speech"));
+        let sound = Sound::new(resources.is_wired("speech"));
         Ok(Self { config, writer, sound, converted: vec![] })
     }
 

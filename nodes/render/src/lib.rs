@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use sideline_api::{
     Body, Config, Context, Encoding, Error, Frame, Inputs, Mode, Operator, Outputs, Payload, PortType, Resources,
     Result, Spec, Table,
-    tables::{Ball, Commentary, Event, Motion, Move, Place, Pose, Possession, Team, Track, View},
+    tables::{Ball, Commentary, Event, Motion, Move, PIXELS, Place, Pose, Possession, Team, Track, View},
 };
 use sideline_media::{Area, Cropper, to_i420};
 
@@ -206,13 +206,13 @@ impl Operator for Render {
 
     fn new(config: RenderConfig, resources: &Resources) -> Result<Self> {
         // Without a reader there is no video and no preview: that is never meant.
-        if !resources.outputs.iter().any(|output| output == "overlay") {
+        if !resources.is_read("overlay") {
             return Err(Error::config(
                 "nobody reads the output `overlay`; a node `encode` with `frames: NODE/overlay` among its `inputs` writes it as \
                  a video",
             ));
         }
-        let viewed = resources.inputs.iter().any(|input| input.name == "view");
+        let viewed = resources.is_wired("view");
         Ok(Self { config, text: Text::new()?, cropper: Cropper::new(), viewed, said: false })
     }
 
@@ -238,7 +238,7 @@ impl Operator for Render {
         self.remember(cx.header.pts, input, &scene, shown)?;
         let shows = |what: Show| self.config.overlays.contains(&what);
         let stats = shows(Show::Stats).then(|| stats(cx, &mut shown.pace));
-        if shows(Show::Minimap) && !self.said && scene.places.iter().any(|place| place.unit == "px") {
+        if shows(Show::Minimap) && !self.said && scene.places.iter().any(|place| place.unit == PIXELS) {
             tracing::info!("no minimap: places are in pixels, for no pitch is calibrated");
             self.said = true;
         }

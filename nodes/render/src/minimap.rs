@@ -1,6 +1,6 @@
 //! The pitch from above, with everybody and the ball, in the lower right corner.
 
-use sideline_api::tables::Place;
+use sideline_api::tables::{METRES, Place};
 
 use crate::{
     canvas::{Ink, Rgb},
@@ -19,7 +19,7 @@ const PENALTY_MARK: f32 = 11.0;
 impl Overlay<'_, '_> {
     /// Draws the places that are in metres; nothing where there are none.
     pub(crate) fn minimap(&mut self, places: &[Place], teams: &Teams) {
-        if !places.iter().any(|place| place.unit == "m") {
+        if !places.iter().any(|place| place.unit == METRES) {
             return;
         }
         let (width, height) = self.canvas.size();
@@ -39,7 +39,7 @@ impl Overlay<'_, '_> {
         self.pitch(at, [long, across], meter);
         let rim = self.ink(Rgb(8, 10, 14));
         let seen = |place: &&Place| {
-            place.unit == "m"
+            place.unit == METRES
                 && (-BESIDE..=long + BESIDE).contains(&place.x)
                 && (-BESIDE..=across + BESIDE).contains(&place.y)
         };

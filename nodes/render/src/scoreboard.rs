@@ -1,14 +1,9 @@
 //! The line above: names, possession and passes of both teams.
 
 use serde::{Deserialize, Serialize};
-use sideline_api::tables::{Event, Possession};
+use sideline_api::tables::{Event, Possession, Team};
 
-use crate::{
-    canvas::Rgb,
-    overlay::Overlay,
-    teams::{Teams, number},
-    text::Text,
-};
+use crate::{canvas::Rgb, overlay::Overlay, teams::Teams, text::Text};
 
 /// Longest name, letters.
 const LETTERS: usize = 16;
@@ -30,7 +25,7 @@ impl Score {
     /// Counts what happened since the last frame.
     pub fn count(&mut self, events: &[Event]) {
         for event in events.iter().filter(|event| event.kind == "pass") {
-            if let Some(team) = number(&event.team) {
+            if let Some(team) = Team::number(&event.team) {
                 self.passes[team].0 += u32::from(event.complete);
                 self.passes[team].1 += 1;
             }
@@ -44,7 +39,7 @@ impl Score {
         let first = percent(row.share_1);
         // Both are rounded to a hundred.
         self.shares = [first, first.map(|first| 100 - first)];
-        self.has = if row.state == "controlled" { number(&row.team) } else { None };
+        self.has = if row.state == "controlled" { Team::number(&row.team) } else { None };
         self.known = true;
     }
 }

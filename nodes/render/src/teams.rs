@@ -14,15 +14,6 @@ const JERSEYS: f32 = 500.0;
 /// Distance in RGB below which two teams cannot be told apart.
 const ALIKE: f32 = 90.0;
 
-/// Which of the two a name means.
-pub(crate) fn number(team: &str) -> Option<usize> {
-    match team {
-        "team_1" => Some(0),
-        "team_2" => Some(1),
-        _ => None,
-    }
-}
-
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Role {
     Player,
@@ -51,7 +42,7 @@ impl Teams {
     pub fn learn(&mut self, rows: &[Team]) {
         self.members.clear();
         for row in rows {
-            let (team, role) = match (row.role.as_str(), number(&row.team)) {
+            let (team, role) = match (row.role.as_str(), Team::number(&row.team)) {
                 ("referee", _) => (None, Role::Referee),
                 ("goalkeeper", team) => (team, Role::Goalkeeper),
                 (_, Some(team)) => (Some(team), Role::Player),

@@ -181,12 +181,12 @@ impl Operator for BallOperator {
     }
 
     fn new(config: BallConfig, resources: &Resources) -> Result<Self> {
-        if !resources.inputs.iter().any(|input| input.name == "balls") {
+        if !resources.is_wired("balls") {
             return Err(Error::config(
                 "nothing is wired to `balls`; wire a detector's balls to it: `balls: detect/balls`",
             ));
         }
-        Ok(Self { config, corrects: resources.outputs.iter().any(|output| output == "corrections") })
+        Ok(Self { config, corrects: resources.is_read("corrections") })
     }
 
     fn process(&mut self, cx: &Context, input: &Inputs, memory: &mut Memory, out: &mut Outputs) -> Result<()> {

@@ -4,6 +4,7 @@
 //! wide one. Their mean and covariance are what the rest of the operator sees.
 
 use serde::{Deserialize, Serialize};
+use sideline_api::Random;
 
 use crate::{
     motion::{Matrix, Motion, apply, transition},
@@ -23,11 +24,11 @@ pub struct Cloud {
 impl Cloud {
     /// As many particles around an estimate.
     pub fn around(motion: &Motion, count: usize, seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let spread = triangle(&motion.covariance);
         let particle = |_| {
             motion.axes.map(|mean| {
-                let normal = [(); 3].map(|()| random.normal());
+                let normal = [(); 3].map(|()| normal(&mut random));
                 let by = apply(&spread, &normal);
                 std::array::from_fn(|i| mean[i] + by[i])
             })
@@ -37,14 +38,14 @@ impl Cloud {
 
     /// Moves every particle on by some frames.
     pub fn predict(&mut self, frames: f64, noise: f64, seed: u64) {
-        let mut random = Random(seed ^ 0x5eed);
+        let mut random = Random::new(seed ^ 0x5eed);
         let step = transition(frames);
         let (push, kicked) = ((noise * frames).sqrt(), KICKED * frames);
         for particle in &mut self.particles {
             let kick = if random.share() < kicked { KICK_SPEED } else { 0.0 };
             for axis in particle {
-                axis[1] += kick * random.normal();
-                axis[2] += push * random.normal();
+                axis[1] += kick * normal(&mut random);
+                axis[2] += push * normal(&mut random);
                 *axis = apply(&step, axis);
             }
         }
@@ -65,7 +66,7 @@ impl Cloud {
             *self = Self::around(otherwise, count, seed);
             return;
         }
-        let mut random = Random(seed ^ 0xd4a3);
+        let mut random = Random::new(seed ^ 0xd4a3);
         let step = sum / count as f64;
         let (mut mark, mut passed, mut drawn) = (step * random.share(), 0.0, Vec::with_capacity(count));
         for (particle, weight) in self.particles.iter().zip(&weights) {
@@ -121,23 +122,9 @@ fn triangle(a: &Matrix) -> Matrix {
     l
 }
 
-/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) over the frame's seed.
-struct Random(u64);
-
-impl Random {
-    /// Evenly 0 to 1.
-    fn share(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// About normal, from four even numbers: sums are the same on every machine.
-    fn normal(&mut self) -> f64 {
-        ((0..4).map(|_| self.share()).sum::<f64>() - 2.0) * 3f64.sqrt()
-    }
+/// About normal, from four even numbers: sums are the same on every machine.
+fn normal(random: &mut Random) -> f64 {
+    ((0..4).map(|_| random.share()).sum::<f64>() - 2.0) * 3f64.sqrt()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What `sideline bench detect` measures: a look at a 1080p frame beside the bare runs of the model in it.
 
-use sideline_api::{Color, Encoding, Frame, Matrix, Resources, Result};
+use sideline_api::{Frame, Resources, Result};
+use sideline_inference::bench::picture;
 
 use crate::{
     config::{DetectConfig, Grid},
@@ -8,19 +9,6 @@ use crate::{
     model::Model,
     tiles::{View, merge, tiles},
 };
-
-/// A 1920 x 1080 picture (I420, BT.709, video range) of slopes and grain: a model takes as long for it as for a match.
-///
-/// # Errors
-/// None that is known: the picture is as large as it says.
-pub fn picture() -> Result<Frame> {
-    let (width, height) = (1920, 1080);
-    let slope = |at: usize| (at % 400).abs_diff(200) / 2;
-    let value = |i: usize| (40 + slope(i % width) + slope(i / width) / 2 + (i * i) % 11) as u8;
-    let bytes: Vec<u8> = (0..width * height * 3 / 2).map(value).collect();
-    let color = Color { matrix: Matrix::Bt709, full_range: false };
-    Frame::from_packed(width as u32, height as u32, Encoding::I420, color, bytes)
-}
 
 /// A detector and the frame it looks at.
 pub struct Looks {
@@ -43,7 +31,7 @@ impl Looks {
         if !wanted.contains(&true) {
             wanted.fill(true);
         }
-        Ok(Self { model, config, wanted, frame: picture()? })
+        Ok(Self { model, config, wanted, frame: picture(1920, 1080)? })
     }
 
     /// Where the model runs: `cpu`, `cuda` or `tensorrt`.

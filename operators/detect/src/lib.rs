@@ -93,7 +93,7 @@ impl Operator for Detect {
         let wanted = chosen("classes", &config.classes, &[])?.with(&people).with(&ball);
         for (output, key, classes) in [("people", "people", &people), ("balls", "ball", &ball)] {
             // An output that is read and can never hold a row is a mistake.
-            if classes.is_empty() && resources.outputs.iter().any(|read| read == output) {
+            if classes.is_empty() && resources.is_read(output) {
                 let named: Vec<&str> = labels.iter().map(String::as_str).filter(|label| !label.is_empty()).collect();
                 return Err(Error::config(format!(
                     "output `{output}` is read, and the model has no class of `{key}`; name one of {} there",

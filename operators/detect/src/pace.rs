@@ -1,18 +1,12 @@
 //! `every: auto`: how seldom a model must look to keep up with a live stream.
 //!
-//! What a look costs is measured and averaged, against the time between frames: forgotten frames count as frames, or being
-//! slow would look like a slow camera.
+//! What a look costs is measured and averaged, against the time between frames.
 
-use std::collections::BTreeMap;
+use sideline_api::{
+    StreamName,
+    rhythm::{Beat, COMFORTABLE, Rhythm, TOO_MUCH},
+};
 
-use sideline_api::StreamName;
-
-/// Looks take no more than this share of the time: the rest of the machine has work too.
-const COMFORTABLE: f64 = 0.6;
-/// Above this share the model looks more seldom. Far enough above `COMFORTABLE` that a choice lasts.
-const TOO_MUCH: f64 = 0.85;
-/// Seconds for which averages are taken.
-const MEMORY: f64 = 1.0;
 /// Seconds before a choice is changed for a rarer look, and for a more frequent one.
 const BEFORE_RARER: f64 = 1.0;
 const BEFORE_OFTEN: f64 = 3.0;
@@ -20,8 +14,6 @@ const BEFORE_OFTEN: f64 = 3.0;
 const MOST: u32 = 30;
 /// What is taken for the time between frames until it is known, seconds.
 const USUAL: f64 = 1.0 / 30.0;
-/// Of streams not heard of for longer (seconds) no time is kept free.
-const SILENT: f64 = 1.0;
 
 /// A frame that was handled.
 #[derive(Clone, Copy, Debug)]
@@ -53,21 +45,17 @@ pub struct Change {
 #[derive(Debug)]
 pub struct Pace {
     every: u32,
-    /// Of each stream the last frame's media time and forgotten frames, and when it was handled.
-    streams: BTreeMap<StreamName, (i64, u64, i64)>,
-    /// Averages, ns.
+    rhythm: Rhythm,
+    /// What a look takes on average, ns.
     look: f64,
-    interval: f64,
-    /// Seconds of averages so far, and since the last change.
-    known: f64,
+    /// Seconds since the last change.
     since: f64,
 }
 
 impl Pace {
     /// Begins with what fits a stream of thirty frames a second. `look_ns`: what a look took at the start.
     pub fn new(look_ns: f64) -> Self {
-        let mut pace =
-            Self { every: 1, streams: BTreeMap::new(), look: look_ns, interval: USUAL * 1e9, known: 0.0, since: 0.0 };
+        let mut pace = Self { every: 1, rhythm: Rhythm::new(USUAL * 1e9), look: look_ns, since: 0.0 };
         pace.every = pace.comfortable();
         pace
     }
@@ -79,39 +67,27 @@ impl Pace {
 
     /// Takes in a frame; says when the stride changes.
     pub fn took(&mut self, stream: &StreamName, work: Work) -> Option<Change> {
-        let before = self.streams.insert(stream.clone(), (work.pts, work.forgotten, work.now));
-        self.streams.retain(|_, (_, _, heard)| (work.now - *heard) as f64 <= SILENT * 1e9);
-        let (pts, forgotten, _) = before?;
-        let streams = self.streams.len().max(1) as f64;
-        let frames = 1 + work.forgotten.saturating_sub(forgotten);
-        let interval = (work.pts - pts) as f64 / frames as f64 / streams;
-        if interval <= 0.0 {
-            return None;
-        }
-        let seconds = ((work.pts - pts) as f64 * 1e-9 / streams).min(MEMORY);
-        self.known += seconds;
-        self.since += seconds;
-        // At first the mean of all there is, later a decaying one.
-        let share = (seconds / self.known.min(MEMORY)).min(1.0);
-        self.interval += share * (interval - self.interval);
+        let Work { pts, forgotten, now, .. } = work;
+        let step = self.rhythm.heard(stream, Beat { pts, forgotten, now })?;
+        self.since += step.seconds;
         if let Some(took) = work.took_ns {
-            let share = (share * f64::from(self.every)).min(1.0);
+            let share = (step.share * f64::from(self.every)).min(1.0);
             self.look += share * (took as f64 - self.look);
         }
         let to = self.comfortable();
-        let rarer = self.look / f64::from(self.every) > TOO_MUCH * self.interval;
+        let rarer = self.look / f64::from(self.every) > TOO_MUCH * self.rhythm.interval();
         let due =
             (to > self.every && rarer && self.since >= BEFORE_RARER) || (to < self.every && self.since >= BEFORE_OFTEN);
         due.then(|| {
             let from = std::mem::replace(&mut self.every, to);
             self.since = 0.0;
-            Change { from, to, took_ms: self.look * 1e-6, interval_ms: self.interval * 1e-6 }
+            Change { from, to, took_ms: self.look * 1e-6, interval_ms: self.rhythm.interval() * 1e-6 }
         })
     }
 
     /// The smallest stride at which looks take a comfortable share of the time.
     fn comfortable(&self) -> u32 {
-        (self.look / (COMFORTABLE * self.interval)).ceil().clamp(1.0, f64::from(MOST)) as u32
+        (self.look / (COMFORTABLE * self.rhythm.interval())).ceil().clamp(1.0, f64::from(MOST)) as u32
     }
 }
 

@@ -3,6 +3,7 @@
 //! A box that ends at the border of what a tile showed is cut: the tile beside it saw the rest. If that tile saw all of the
 //! thing, as it does where the overlap is large enough, the cut box goes; if both saw a part, the parts are joined.
 
+use sideline_api::boxes::iou;
 use sideline_inference::Region;
 
 use crate::{config::Grid, decode::Found};
@@ -122,12 +123,6 @@ impl Piece {
         (ax2.min(bx2) - ax1.max(bx1)).max(0.0) * (ay2.min(by2) - ay1.max(by1)).max(0.0)
     }
 
-    /// Intersection over union.
-    fn overlap(&self, other: &Self) -> f32 {
-        let shared = self.shared(other);
-        shared / (self.area() + other.area() - shared)
-    }
-
     /// True when both are parts of one thing that lies across the seam between their tiles.
     fn continues(&self, other: &Self) -> bool {
         let seam = |from: usize, to: usize| {
@@ -165,7 +160,7 @@ pub fn merge(mut pieces: Vec<Piece>, nms: f32) -> Vec<Piece> {
     for piece in pieces {
         let covered = |other: &Piece| {
             let beside = other.tile != piece.tile && !piece.whole() && piece.shared(other) > COVERED * piece.area();
-            other.class == piece.class && (beside || piece.overlap(other) > nms)
+            other.class == piece.class && (beside || iou(&piece.corners, &other.corners) > nms)
         };
         if kept.iter().any(covered) {
             continue;

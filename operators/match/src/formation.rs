@@ -7,14 +7,14 @@
 use serde::{Deserialize, Serialize};
 use sideline_api::{
     Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec,
-    tables::{Formation, Place, Team},
+    tables::{Formation, METRES, PIXELS, Place, Team},
 };
 
 use crate::{
     calibration::{Calibration, Field},
     direction::Direction,
     shape::{ROLES, Roles},
-    sides::{METRES, PIXELS, Scene, Sides, TEAMS},
+    sides::{Scene, Sides},
 };
 
 /// Says how each team stands: lines, width, depth.
@@ -233,7 +233,7 @@ impl Row {
     fn table(&self, metric: bool) -> Formation {
         let [width, depth, x, y] = self.place;
         Formation {
-            team: TEAMS[self.team].into(),
+            team: Team::NAMES[self.team].into(),
             period: self.period,
             plays: self.plays.clone(),
             shape: self.shape.clone(),

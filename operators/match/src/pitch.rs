@@ -11,13 +11,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use sideline_api::{
     Config, Context, Error, Inputs, Operator, Outputs, PortType, Resources, Result, Spec,
-    tables::{Ball, Place, Track},
+    tables::{Ball, METRES, PIXELS, Place, Track},
 };
 
 use crate::{
     calibration::Calibration,
     homography::{Homography, Point},
-    sides::{BALL, METRES, PIXELS},
+    sides::BALL,
 };
 
 /// Places people and the ball on the pitch, in metres where it is calibrated.
@@ -117,12 +117,11 @@ impl Operator for Pitch {
     }
 
     fn new(config: PitchConfig, resources: &Resources) -> Result<Self> {
-        let wired = |name: &str| resources.inputs.iter().any(|input| input.name == name);
-        if !wired("tracks") && !wired("ball") {
+        if !resources.is_wired("tracks") && !resources.is_wired("ball") {
             return Err(Error::config("neither `tracks` nor `ball` is wired: there is nothing to place"));
         }
         let calibration = Calibration::of_key(&config.calibration, resources)?;
-        if calibration.as_ref().is_some_and(|c| c.size.is_some()) && !wired("frames") {
+        if calibration.as_ref().is_some_and(|c| c.size.is_some()) && !resources.is_wired("frames") {
             return Err(Error::config(format!(
                 "{}: has a `size`, and how large this video is only `frames` tells: wire it, or measure the points in \
                  the video's own size and leave `size` out",

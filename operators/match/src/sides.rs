@@ -3,23 +3,16 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sideline_api::tables::{Place, Team};
+use sideline_api::tables::{METRES, Place, Team};
 
-/// Names of the teams in the tables.
-pub const TEAMS: [&str; 2] = ["team_1", "team_2"];
 /// Seconds for which an unseen track's side is kept.
 const MEMORY: f64 = 60.0;
 /// Track of the ball in `places`.
 pub const BALL: u32 = 0;
 
-/// Number of a team's name, from 0.
-pub fn team(name: &str) -> Option<usize> {
-    TEAMS.iter().position(|known| *known == name)
-}
-
 /// The name of a team, or none.
 pub fn name(team: Option<usize>) -> &'static str {
-    team.map_or("", |team| TEAMS[team])
+    team.map_or("", |team| Team::NAMES[team])
 }
 
 /// One track's side.
@@ -46,7 +39,7 @@ impl Sides {
             let (goalkeeper, referee) = (row.role == "goalkeeper", row.role == "referee");
             // What is not known in this frame stays as it was.
             if !row.team.is_empty() || !row.role.is_empty() {
-                *side = Side { team: team(&row.team), goalkeeper, referee, seen: now };
+                *side = Side { team: Team::number(&row.team), goalkeeper, referee, seen: now };
             }
         }
         for place in places {
@@ -90,11 +83,6 @@ impl<'a> Scene<'a> {
         }
     }
 }
-
-/// Metres on the pitch, and pixels of the source frame, as `unit` names them.
-pub const METRES: &str = "m";
-/// See [`METRES`].
-pub const PIXELS: &str = "px";
 
 /// From one point to another in metres, where a metre has `scale` units.
 pub fn metres(a: [f32; 2], b: [f32; 2], scale: f32) -> f32 {

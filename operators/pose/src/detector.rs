@@ -3,7 +3,7 @@
 //!
 //! It does not see people that are small in its 224 pixels: so it looks at the whole frame and at squares along it in turn.
 
-use sideline_api::{Frame, Resources, Result};
+use sideline_api::{Frame, Resources, Result, boxes::iou};
 use sideline_inference::{Filter, Region, Sampler, Sampling, Session};
 
 use crate::region::PersonRegion;
@@ -109,21 +109,11 @@ fn suppress(mut found: Vec<Detection>) -> Vec<Detection> {
     found.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut kept: Vec<Detection> = Vec::new();
     for candidate in found {
-        if kept.iter().all(|other| overlap(&candidate.corners, &other.corners) <= OVERLAP) {
+        if kept.iter().all(|other| iou(&candidate.corners, &other.corners) <= OVERLAP) {
             kept.push(candidate);
         }
     }
     kept
-}
-
-/// Intersection over union of two boxes x1 y1 x2 y2.
-pub fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
-    let width = a[2].min(b[2]) - a[0].max(b[0]);
-    let height = a[3].min(b[3]) - a[1].max(b[1]);
-    let shared = width.max(0.0) * height.max(0.0);
-    let area = |c: &[f32; 4]| (c[2] - c[0]) * (c[3] - c[1]);
-    let union = area(a) + area(b) - shared;
-    if union > 0.0 { shared / union } else { 0.0 }
 }
 
 pub(crate) fn sigmoid(logit: f32) -> f32 {
@@ -193,8 +183,8 @@ mod tests {
         let kept = suppress(vec![detection(0.6, 0.0), detection(0.9, 2.0), detection(0.7, 9.0), detection(0.8, 40.0)]);
         assert_eq!(kept.iter().map(|d| d.score).collect::<Vec<_>>(), [0.9, 0.8, 0.7]);
         // Boxes without area overlap nothing, and NaN does no harm.
-        assert_eq!(overlap(&[1.0; 4], &[1.0; 4]), 0.0);
-        assert_eq!(overlap(&[f32::NAN; 4], &[0.0, 0.0, 1.0, 1.0]), 0.0);
+        assert_eq!(iou(&[1.0; 4], &[1.0; 4]), 0.0);
+        assert_eq!(iou(&[f32::NAN; 4], &[0.0, 0.0, 1.0, 1.0]), 0.0);
     }
 
     #[test]

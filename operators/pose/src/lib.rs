@@ -18,7 +18,9 @@ pub mod region;
 pub use model::{Choice, Model};
 
 use serde::{Deserialize, Serialize};
-use sideline_api::{Config, Context, Frame, Inputs, Operator, Outputs, PortType, Resources, Result, Spec, tables};
+use sideline_api::{
+    Config, Context, Frame, Inputs, Operator, Outputs, PortType, Resources, Result, Spec, boxes::iou, tables,
+};
 
 use detector::Detector;
 use landmarks::Landmarks;
@@ -217,7 +219,7 @@ impl Pose {
         let corners = seen.corners(frame.width() as f32, frame.height() as f32);
         let known = |other: &Landmarks| {
             let theirs = other.corners(frame.width() as f32, frame.height() as f32);
-            detector::overlap(&corners, &theirs) > SAME_BOX || other.next.same_person(&seen.next)
+            iou(&corners, &theirs) > SAME_BOX || other.next.same_person(&seen.next)
         };
         if self.seen.iter().any(known) {
             return Ok(());

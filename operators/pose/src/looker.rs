@@ -63,7 +63,7 @@ impl Looker {
 
     /// Nanoseconds that each model takes for a person: the least of three runs after one to warm up.
     fn compare(&mut self) -> Result<Vec<(Model, f64)>> {
-        let frame = crate::bench::picture()?;
+        let frame = sideline_inference::bench::picture(1280, 720)?;
         let region = [PersonRegion { x: 640.0, y: 360.0, size: 500.0, rotation: 0.2 }];
         let clock = &self.clock;
         self.models

@@ -4,18 +4,13 @@
 //! about a second, against the time between frames. What another model would cost follows from how the models compared
 //! when they were all run once at the start: so the load of the machine counts for it as for the one that runs.
 
-use std::collections::BTreeMap;
-
-use sideline_api::StreamName;
+use sideline_api::{
+    StreamName,
+    rhythm::{Beat, COMFORTABLE, Rhythm, TOO_MUCH},
+};
 
 use crate::model::Model;
 
-/// A heavier model is taken when it would need no more than this share of the time between frames.
-const COMFORTABLE: f64 = 0.6;
-/// A lighter one is taken when the present one needs more. Far enough above `COMFORTABLE` that a choice lasts.
-const TOO_MUCH: f64 = 0.85;
-/// Seconds for which averages are taken.
-const MEMORY: f64 = 1.0;
 /// Seconds before a model that proved too heavy is left, and before a heavier one is tried.
 const BEFORE_DOWN: f64 = 1.0;
 const BEFORE_UP: f64 = 3.0;
@@ -23,8 +18,6 @@ const BEFORE_UP: f64 = 3.0;
 const LONGEST_WAIT: f64 = 60.0;
 /// With fewer people than this in a frame nothing shows what a heavier model would cost.
 const SOMEBODY: f64 = 0.5;
-/// Of streams not heard of for longer (seconds) no time is kept free.
-const SILENT: f64 = 1.0;
 
 /// What one frame took, and when.
 #[derive(Clone, Copy, Debug)]
@@ -66,14 +59,11 @@ pub struct Pace {
     /// Fastest first, with the nanoseconds that a person took at the start.
     models: Vec<(Model, f64)>,
     current: usize,
-    /// Of each stream the last frame's media time and forgotten frames, and when it was handled.
-    streams: BTreeMap<StreamName, (i64, u64, i64)>,
-    interval: f64,
+    rhythm: Rhythm,
     looks: f64,
     besides: f64,
     people: f64,
-    /// Seconds of averages so far, and since the last change.
-    known: f64,
+    /// Seconds since the last change.
     since: f64,
     /// Seconds before a heavier one is tried.
     wait: f64,
@@ -85,12 +75,10 @@ impl Pace {
         Self {
             models,
             current: 0,
-            streams: BTreeMap::new(),
-            interval: 0.0,
+            rhythm: Rhythm::new(0.0),
             looks: 0.0,
             besides: 0.0,
             people: 0.0,
-            known: 0.0,
             since: 0.0,
             wait: BEFORE_UP,
         }
@@ -103,27 +91,15 @@ impl Pace {
 
     /// Takes in what a frame took; says when another model is to run from the next one on.
     pub fn took(&mut self, stream: &StreamName, work: Work) -> Option<Change> {
-        let before = self.streams.insert(stream.clone(), (work.pts, work.forgotten, work.now));
-        self.streams.retain(|_, (_, _, heard)| (work.now - *heard) as f64 <= SILENT * 1e9);
-        let (pts, forgotten, _) = before?;
-        // A frame that was forgotten had its time too.
-        let frames = 1 + work.forgotten.saturating_sub(forgotten);
-        let interval = (work.pts - pts) as f64 / frames as f64 / self.streams.len().max(1) as f64;
-        if interval <= 0.0 {
-            return None;
-        }
-        let seconds = ((work.pts - pts) as f64 * 1e-9 / self.streams.len().max(1) as f64).min(MEMORY);
-        self.known += seconds;
-        self.since += seconds;
-        // At first the mean of all there is, later a decaying one.
-        let share = (seconds / self.known.min(MEMORY)).min(1.0);
+        let Work { pts, forgotten, now, .. } = work;
+        let step = self.rhythm.heard(stream, Beat { pts, forgotten, now })?;
+        self.since += step.seconds;
         for (mean, new) in [
-            (&mut self.interval, interval),
             (&mut self.looks, work.looks_ns as f64),
             (&mut self.besides, (work.all_ns - work.looks_ns) as f64),
             (&mut self.people, work.people as f64),
         ] {
-            *mean += share * (new - *mean);
+            *mean += step.share * (new - *mean);
         }
         self.choose()
     }
@@ -134,7 +110,7 @@ impl Pace {
             self.wait = BEFORE_UP;
         }
         let took = self.cost(self.current);
-        let to = if took > TOO_MUCH * self.interval && self.current > 0 && self.since >= BEFORE_DOWN {
+        let to = if took > TOO_MUCH * self.rhythm.interval() && self.current > 0 && self.since >= BEFORE_DOWN {
             self.wait = (2.0 * self.wait).min(LONGEST_WAIT);
             self.heaviest(..self.current, TOO_MUCH).unwrap_or(0)
         } else if self.people >= SOMEBODY && self.since >= self.wait {
@@ -147,7 +123,7 @@ impl Pace {
         let change = Change {
             from: self.models[self.current].0,
             to: self.models[to].0,
-            interval_ms: self.interval * ms,
+            interval_ms: self.rhythm.interval() * ms,
             took_ms: took * ms,
             will_take_ms: will_take * ms,
             people: self.people,
@@ -165,7 +141,7 @@ impl Pace {
 
     /// The heaviest of some models that needs no more than a share of the time between frames.
     fn heaviest(&self, of: impl std::ops::RangeBounds<usize>, share: f64) -> Option<usize> {
-        (0..self.models.len()).rev().find(|i| of.contains(i) && self.cost(*i) <= share * self.interval)
+        (0..self.models.len()).rev().find(|i| of.contains(i) && self.cost(*i) <= share * self.rhythm.interval())
     }
 }
 

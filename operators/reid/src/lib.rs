@@ -12,7 +12,7 @@ mod turns;
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{
-    Config, Context, Error, Frame, Inputs, Operator, Outputs, PortType, Resources, Result, Spec, tables,
+    Config, Context, Error, Frame, Inputs, Operator, Outputs, PortType, Resources, Result, Spec, boxes::iou, tables,
 };
 
 use body::{Body, PARTS, Sample};
@@ -78,8 +78,7 @@ impl Operator for Reid {
     }
 
     fn new(config: ReidConfig, resources: &Resources) -> Result<Self> {
-        let wired = |name: &str| resources.inputs.iter().any(|input| input.name == name);
-        let input = match (wired("poses"), wired("detections")) {
+        let input = match (resources.is_wired("poses"), resources.is_wired("detections")) {
             (true, false) => "poses",
             (false, true) => "detections",
             (false, false) => {
@@ -169,7 +168,7 @@ impl Reid {
         let near: Vec<&Body> = bodies
             .iter()
             .enumerate()
-            .filter(|(other, body)| *other != person && turns::overlap(&body.corners(), &[x1, y1, x2, y2]) > 0.0)
+            .filter(|(other, body)| *other != person && iou(&body.corners(), &[x1, y1, x2, y2]) > 0.0)
             .map(|(_, body)| body)
             .collect();
         self.samples.retain(|sample| {

@@ -4,6 +4,7 @@
 //! other for long, has one every so often. Who is half hidden waits: such a look would say little.
 
 use serde::{Deserialize, Serialize};
+use sideline_api::boxes::iou;
 
 use crate::{ReidConfig, body::Body};
 
@@ -36,11 +37,11 @@ impl Turns {
         let before = std::mem::take(&mut self.people);
         for (index, body) in bodies.iter().enumerate() {
             let corners = body.corners();
-            let overlaps = before.iter().map(|person| (overlap(&person.corners, &corners), person));
+            let overlaps = before.iter().map(|person| (iou(&person.corners, &corners), person));
             let known = overlaps.filter(|(overlap, _)| *overlap >= SAME).max_by(|a, b| a.0.total_cmp(&b.0));
             let (since, mut owed) =
                 known.map_or((u32::MAX, OWED), |(_, person)| (person.since.saturating_add(1), person.owed));
-            let near = |(other, body): (usize, &Body)| other != index && overlap(&body.corners(), &corners) > 0.0;
+            let near = |(other, body): (usize, &Body)| other != index && iou(&body.corners(), &corners) > 0.0;
             let near = bodies.iter().enumerate().any(near);
             if near {
                 owed = OWED;
@@ -62,14 +63,6 @@ impl Turns {
         }
         turn
     }
-}
-
-/// Intersection over union of two boxes; 0 where one is no box.
-pub fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
-    let shared = (a[2].min(b[2]) - a[0].max(b[0])).max(0.0) * (a[3].min(b[3]) - a[1].max(b[1])).max(0.0);
-    let area = |corners: &[f32; 4]| (corners[2] - corners[0]) * (corners[3] - corners[1]);
-    let union = area(a) + area(b) - shared;
-    if union > 0.0 { shared / union } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -117,7 +110,7 @@ mod tests {
     #[test]
     fn boxes_that_are_none_overlap_with_nothing() {
         let [sound, none] = [[0.0, 0.0, 10.0, 10.0], [f32::NAN, 0.0, 10.0, 10.0]];
-        assert_eq!(overlap(&sound, &sound), 1.0);
-        assert!(overlap(&sound, &none) <= 0.0 && overlap(&none, &none) <= 0.0);
+        assert_eq!(iou(&sound, &sound), 1.0);
+        assert!(iou(&sound, &none) <= 0.0 && iou(&none, &none) <= 0.0);
     }
 }

@@ -14,8 +14,6 @@ use crate::{
     colour::{Box, Lab, distance, ground, jersey, srgb},
 };
 
-/// Names of the teams.
-const NAMES: [&str; 2] = ["team_1", "team_2"];
 /// Seconds between two times of learning.
 const LEARN: f64 = 0.5;
 /// People who must have been seen before there are two teams.
@@ -197,7 +195,7 @@ impl Roster {
         let teams = self.teams;
         let Some(known) = self.tracks.get_mut(&track) else { return row("", "", 0.0) };
         let Some(teams) = teams else {
-            return if self.one { row(NAMES[0], "player", GUESS) } else { row("", "", 0.0) };
+            return if self.one { row(Team::NAMES[0], "player", GUESS) } else { row("", "", 0.0) };
         };
         // Each view by itself: a mean would go on speaking for whom the track has left.
         match shown.map(|colour| teams.of(colour)) {
@@ -212,11 +210,11 @@ impl Roster {
         let most = (0..3).max_by(|a, b| known.votes[*a].total_cmp(&known.votes[*b])).unwrap_or(2);
         let sure = known.votes[most] / all;
         if most < 2 {
-            return row(NAMES[most], "player", sure);
+            return row(Team::NAMES[most], "player", sure);
         }
         let end = (0..2).find(|end| known.ends[*end] >= OUTERMOST);
         match end.and_then(|end| self.defends(end)) {
-            Some(team) => row(NAMES[team], "goalkeeper", GUESS * sure),
+            Some(team) => row(Team::NAMES[team], "goalkeeper", GUESS * sure),
             None => row("", "referee", GUESS * sure),
         }
     }

@@ -1,5 +1,7 @@
 //! What `sideline bench tracker` feeds the tracker: a crowd that keeps crossing itself.
 
+use sideline_api::Random;
+
 use crate::Detection;
 
 /// Detections of `frames` frames at 30 a second, in which `n` people walk about a 1920 x 1080 picture and cross each other:
@@ -8,7 +10,7 @@ use crate::Detection;
 /// The same arguments give the same boxes, on every machine.
 #[must_use]
 pub fn crossing_crowd(n: usize, frames: usize) -> Vec<Vec<Detection>> {
-    let mut random = Random(0x5eed ^ n as u64);
+    let mut random = Random::new(0x5eed ^ n as u64);
     let people: Vec<[f64; 5]> = (0..n)
         .map(|_| {
             let height = 90.0 + 160.0 * random.share();
@@ -46,20 +48,6 @@ pub fn crossing_crowd(n: usize, frames: usize) -> Vec<Vec<Detection>> {
 fn bounced(way: f64, size: f64) -> f64 {
     let lap = way.rem_euclid(2.0 * size);
     lap.min(2.0 * size - lap)
-}
-
-/// SplitMix64 (Steele et al. 2014).
-struct Random(u64);
-
-impl Random {
-    /// 0 to 1.
-    fn share(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
 }
 
 #[cfg(test)]

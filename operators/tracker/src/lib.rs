@@ -133,8 +133,7 @@ impl Operator for Tracker {
     }
 
     fn new(config: TrackerConfig, resources: &Resources) -> Result<Self> {
-        let wired = |name: &str| resources.inputs.iter().any(|input| input.name == name);
-        let input = match (wired("detections"), wired("poses")) {
+        let input = match (resources.is_wired("detections"), resources.is_wired("poses")) {
             (true, false) => "detections",
             (false, true) => "poses",
             (false, false) => {

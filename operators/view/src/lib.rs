@@ -165,8 +165,7 @@ impl Operator for ViewOperator {
     }
 
     fn new(config: ViewConfig, resources: &Resources) -> Result<Self> {
-        let wired = |name: &str| resources.inputs.iter().any(|input| input.name == name);
-        if !wired("ball") && !wired("tracks") {
+        if !resources.is_wired("ball") && !resources.is_wired("tracks") {
             return Err(Error::config(
                 "there is nothing to follow; wire its input `ball` (`ball: ball/ball`), `tracks` (`tracks: tracker/tracks`) or both",
             ));

@@ -16,6 +16,7 @@ use crate::{
     clock::Clock,
     models::{Models, own_file},
     port::{OutputPort, PortType},
+    random::{STEP, mixed},
 };
 
 /// How a run treats frames that it has no time for.
@@ -75,6 +76,16 @@ impl Resources {
     /// Lists the places.
     pub fn find(&self, path: impl AsRef<Path>) -> Result<PathBuf> {
         find_file(path.as_ref(), &self.search)
+    }
+
+    /// True when something is wired to an input.
+    pub fn is_wired(&self, input: &str) -> bool {
+        self.inputs.iter().any(|wired| wired.name == input)
+    }
+
+    /// True when somebody reads an output.
+    pub fn is_read(&self, output: &str) -> bool {
+        self.outputs.iter().any(|read| read == output)
     }
 
     /// The file of a model: of models.yml by its name, its checksum verified, or one's own by its path
@@ -139,10 +150,7 @@ impl Context<'_> {
         for byte in self.node.bytes().chain(self.header.stream.bytes()) {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
-        let mut z = hash.wrapping_add(self.header.frame.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        mixed(hash.wrapping_add(self.header.frame.wrapping_mul(STEP)))
     }
 }
 

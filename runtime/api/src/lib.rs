@@ -9,6 +9,7 @@ extern crate self as sideline_api;
 
 pub mod address;
 pub mod body;
+pub mod boxes;
 pub mod clock;
 pub mod config;
 mod context;
@@ -23,7 +24,9 @@ pub mod one_euro;
 mod operator;
 mod pixels;
 mod port;
+mod random;
 mod registry;
+pub mod rhythm;
 pub mod table;
 pub mod tables;
 #[path = "harness.rs"]
@@ -40,6 +43,7 @@ pub use message::{Body, Header, Message, Payload, Reason, StreamName};
 pub use operator::{Captured, Closing, Operator, Source, State};
 pub use pixels::Pixels;
 pub use port::{Alignment, InputPort, OutputPort, PortType, Spec, WiredInput};
+pub use random::Random;
 pub use registry::{Entry, Make, Registry, RunnableSource};
 pub use serde_json;
 /// Derives [`config::Config`] for a struct.

@@ -44,8 +44,13 @@ fn in_temporary_folder<T>(name: &str, work: impl FnOnce(&Path) -> Result<T>) -> 
 /// runs on the thread that asks it.
 #[cfg(feature = "onnx")]
 pub fn processor_ms() -> f64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 * 1e-6
+    sideline_engine::meter::thread_cpu().as_secs_f64() * 1e3
+}
+
+/// The same in nanoseconds.
+#[cfg(any(feature = "onnx", feature = "media"))]
+pub fn processor_ns() -> u64 {
+    sideline_engine::meter::thread_cpu().as_nanos() as u64
 }
 
 /// Median and 99th percentile.

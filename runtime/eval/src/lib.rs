@@ -25,7 +25,6 @@ mod identity;
 mod motchallenge;
 pub mod moves;
 mod noise;
-mod random;
 pub mod smoothing;
 mod sort;
 
@@ -36,7 +35,7 @@ pub use hota::Hota;
 pub use identity::Identity;
 pub use motchallenge::{Boxes, Detection, EvalError, Frames, Labelled, Rect, Sequence, read_boxes, read_ground_truth};
 pub use noise::Noise;
-pub use random::Random;
+pub use sideline_api::Random;
 pub use sort::Sort;
 
 /// The least IoU at which CLEAR and IDF1 let a track box stand for an object.

@@ -69,6 +69,12 @@ pub struct Rect {
 }
 
 impl Rect {
+    /// Of its corners x1 y1 x2 y2.
+    #[must_use]
+    pub fn of_corners([x1, y1, x2, y2]: [f64; 4]) -> Self {
+        Self { x: x1, y: y1, w: x2 - x1, h: y2 - y1 }
+    }
+
     /// Intersection over union, 0 to 1; 0 where neither has an area.
     #[must_use]
     pub fn iou(&self, other: &Rect) -> f64 {

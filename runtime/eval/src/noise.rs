@@ -12,8 +12,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::Random;
 use crate::motchallenge::{Detection, Frames, Labelled, Rect};
-use crate::random::Random;
 
 /// The detector that is played. Shares are 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]

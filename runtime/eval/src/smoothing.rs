@@ -11,7 +11,7 @@
 
 use serde::Serialize;
 
-use crate::random::Random;
+use crate::Random;
 
 /// A strike's length, torso lengths: 0.55 m with a torso of half a metre.
 pub const LENGTH: f64 = 1.1;

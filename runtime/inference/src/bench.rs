@@ -9,6 +9,18 @@ use crate::{Region, Sampler, Sampling};
 /// Side of the tensor.
 pub const SIZE: usize = 256;
 
+/// A picture (I420, BT.709, video range) of slopes up and down, with some grain: a model takes as long for it as for people.
+///
+/// # Errors
+/// When a side is odd.
+pub fn picture(width: usize, height: usize) -> Result<Frame> {
+    let slope = |at: usize| (at % 400).abs_diff(200) / 2;
+    let value = |i: usize| (40 + slope(i % width) + slope(i / width) / 2 + (i * i) % 11) as u8;
+    let bytes: Vec<u8> = (0..width * height * 3 / 2).map(value).collect();
+    let color = Color { matrix: Matrix::Bt709, full_range: false };
+    Frame::from_packed(width as u32, height as u32, Encoding::I420, color, bytes)
+}
+
 /// The picture, the region and the buffers of one measurement.
 pub struct Preprocess {
     frame: Frame,
@@ -26,14 +38,9 @@ impl Preprocess {
     /// None that is known: the picture is as large as it says.
     pub fn new() -> Result<Self> {
         let (width, height) = (1920, 1080);
-        // Slopes up and down, with some grain.
-        let slope = |at: usize| (at % 400).abs_diff(200) / 2;
-        let value = |i: usize| (40 + slope(i % width) + slope(i / width) / 2 + (i * i) % 11) as u8;
-        let bytes: Vec<u8> = (0..width * height * 3 / 2).map(value).collect();
-        let color = Color { matrix: Matrix::Bt709, full_range: false };
         let sampler = Sampler::new(Sampling::square(SIZE, 0.0, 1.0));
         Ok(Self {
-            frame: Frame::from_packed(width as u32, height as u32, Encoding::I420, color, bytes)?,
+            frame: picture(width, height)?,
             region: Region::square(960.0, 540.0, 700.0, 0.3),
             tensor: vec![0.0; sampler.len()],
             sampler,

@@ -18,14 +18,14 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use sideline_api::{
     Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec,
-    tables::{Event, Place, Possession, Team},
+    tables::{Event, METRES, PIXELS, Place, Possession, Team},
 };
 use uuid::Uuid;
 
 use crate::{
     calibration::{Calibration, Field},
     direction::Direction,
-    sides::{METRES, PIXELS, Scene, Sides, name},
+    sides::{Scene, Sides, name},
 };
 
 use flight::Flight;

@@ -1,10 +1,10 @@
 //! A run of frames in which one player has the ball.
 
 use serde::{Deserialize, Serialize};
-use sideline_api::tables::{Event, Place};
+use sideline_api::tables::{Event, METRES, Place};
 
 use super::Frame;
-use crate::sides::{METRES, metres};
+use crate::sides::metres;
 
 /// A frame and its media time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -16,12 +16,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sideline_api::{
     Config, Context, Failure, Inputs, Operator, OrFail, Outputs, PortType, Resources, Result, Spec, StreamName,
-    tables::{Event, Formation, Place, Possession, Stat, Team},
+    tables::{Event, Formation, METRES, PIXELS, Place, Possession, Stat, Team},
 };
 
 use crate::{
     calibration::{Calibration, Field},
-    sides::{METRES, PIXELS, Scene, Sides, TEAMS, team},
+    sides::{Scene, Sides},
 };
 
 use heat::Heat;
@@ -186,7 +186,7 @@ impl Stats {
         let path = self.run_dir.join(format!("summary{name}.json"));
         let mut maps = BTreeMap::new();
         for (team, sum) in
-            TEAMS.iter().zip(&state.teams).filter(|(_, sum)| self.config.heat_maps && !sum.heat.is_empty())
+            Team::NAMES.iter().zip(&state.teams).filter(|(_, sum)| self.config.heat_maps && !sum.heat.is_empty())
         {
             let file = format!("heat_{team}{name}.png");
             let field = self.field.filter(|_| state.metric == Some(true));
@@ -238,7 +238,7 @@ impl StatsState {
     fn possession(&mut self, row: &Possession) {
         *self.states.entry(row.state.clone()).or_default() += 1;
         if row.state == "controlled" {
-            if let Some(team) = team(&row.team) {
+            if let Some(team) = Team::number(&row.team) {
                 self.teams[team].had_ball += 1;
             }
             if let Some(player) = self.players.get_mut(&row.track) {
@@ -250,7 +250,7 @@ impl StatsState {
     fn events(&mut self, rows: &[Event]) {
         for row in rows {
             let player = self.players.get_mut(&row.track).map(|player| &mut player.sum);
-            let own = team(&row.team).map(|team| &mut self.teams[team]);
+            let own = Team::number(&row.team).map(|team| &mut self.teams[team]);
             for sum in player.into_iter().chain(own) {
                 *sum.events.entry(row.kind.clone()).or_default() += 1;
                 match row.kind.as_str() {
@@ -277,7 +277,7 @@ impl StatsState {
 
     /// Teams, then the players seen lately; all players where `now` is none.
     fn rows(&self, now: Option<f64>) -> Vec<Stat> {
-        let teams = TEAMS.iter().zip(&self.teams).filter(|(_, sum)| sum.ways.seconds > 0.0);
+        let teams = Team::NAMES.iter().zip(&self.teams).filter(|(_, sum)| sum.ways.seconds > 0.0);
         let teams = teams.map(|(name, sum)| self.row(name, 0, sum));
         let lately = |player: &&Player| now.is_none_or(|now| now - player.walker.seen <= GONE);
         let players = self.players.iter().filter(|(_, player)| lately(player));

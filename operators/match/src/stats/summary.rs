@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sideline_api::tables::Formation;
+use sideline_api::tables::{Formation, METRES, PIXELS, Team};
 
 use super::{StatsConfig, StatsState, Sum};
-use crate::{
-    calibration::Field,
-    sides::{TEAMS, name},
-};
+use crate::{calibration::Field, sides::name};
 
 /// How a team stood in a period.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,7 +51,7 @@ pub fn text(
     let metric = state.metric == Some(true);
     let all = state.teams[0].had_ball + state.teams[1].had_ball;
     let mut teams = serde_json::Map::new();
-    for (team, sum) in TEAMS.iter().zip(&state.teams) {
+    for (team, sum) in Team::NAMES.iter().zip(&state.teams) {
         let mut told = figures(sum, all);
         told["events"] = json!(sum.events);
         told["heat_map"] = json!(heat_maps.get(*team));
@@ -84,7 +81,7 @@ pub fn text(
         "stream": stream,
         "frames": state.frames,
         "seconds": rounded(state.last - state.first.unwrap_or(state.last)),
-        "unit": state.metric.map(|metric| if metric { "m" } else { "px" }),
+        "unit": state.metric.map(|metric| if metric { METRES } else { PIXELS }),
         "pitch": field.filter(|_| metric).map(|field| json!({"length": field.length, "width": field.width})),
         "speed_zones": config.zones.iter().map(|bound| rounded((*bound).into())).collect::<Vec<_>>(),
         "ball": {"frames": state.with_ball},

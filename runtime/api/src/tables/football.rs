@@ -5,6 +5,11 @@
 
 use crate::table;
 
+/// What a `unit` is called that is metres on the pitch.
+pub const METRES: &str = "m";
+/// What a `unit` is called that is pixels of the source frame.
+pub const PIXELS: &str = "px";
+
 table! {
     /// Where the ball is: one row in every frame once it was found, none before.
     pub struct Ball in "ball" {
@@ -214,5 +219,15 @@ table! {
         pub zoom: f32,
         /// What it follows: `ball`, `players`, or `hold` where it sees neither.
         pub follows: String,
+    }
+}
+
+impl Team {
+    /// The two teams, as every table names them.
+    pub const NAMES: [&str; 2] = ["team_1", "team_2"];
+
+    /// Which of the two a name means, from 0.
+    pub fn number(name: &str) -> Option<usize> {
+        Self::NAMES.iter().position(|known| *known == name)
     }
 }

@@ -178,17 +178,17 @@ mod measured {
         let drawn_size = size.unwrap_or((frames[0].width(), frames[0].height()));
         let mut bare = encoder(&bare_file, drawn_size, "veryfast", 1)?;
         let (mut scales, mut renders, mut bares, mut encodes, mut films) = (vec![], vec![], vec![], vec![], vec![]);
-        let since = |began: u64| processor_time() - began;
+        let since = |began: u64| processor_ns() - began;
         for i in 0..count {
             let frame = there_and_back(frames, i);
-            let began = processor_time();
+            let began = processor_ns();
             match size {
                 Some((width, height)) => drop(scale(frame, Size::Exact { width, height })?),
                 None => drop(frame.clone().into_packed_mut()),
             }
             scales.push(since(began));
             let scene = Scene::of(i);
-            let began = processor_time();
+            let began = processor_ns();
             render.push_frame("frames", frame.clone())?;
             if size.is_some() {
                 render.push("view", &[scene.view()])?;
@@ -196,11 +196,11 @@ mod measured {
             scene.push(&mut render)?;
             let drawn = render.expect_frame("overlay");
             renders.push(since(began));
-            let began = processor_time();
+            let began = processor_ns();
             encode.push_frame("frames", Frame::clone(&drawn))?;
             encodes.push(since(began));
             films.push(renders[i as usize] + encodes[i as usize]);
-            let began = processor_time();
+            let began = processor_ns();
             write(&mut bare, &drawn, i)?;
             bares.push(since(began));
         }
@@ -212,12 +212,6 @@ mod measured {
             [scales, renders, bares, encodes, films].map(|mut times| Spread::ms(&mut times));
         let ratio = film_ms.p50 / (bare_scale_ms.p50 + bare_encode_ms.p50);
         Ok(Way { name, bare_scale_ms, render_ms, bare_encode_ms, encode_ms, film_ms, ratio })
-    }
-
-    /// Of this thread, nanoseconds.
-    fn processor_time() -> u64 {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
     }
 
     fn there_and_back(frames: &[Frame], i: u64) -> &Frame {

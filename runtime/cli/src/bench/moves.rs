@@ -85,27 +85,27 @@ pub fn run(registry: &Registry) -> Result<MovesCost> {
         let (rows, pairs) = (rows::<Motion>(&moving)?, rows::<Interaction>(&standing)?);
         let (mut all, mut judged, mut opinions) = (0, true, Vec::new());
         for ((operator, bare, [operators, together, apart]), model) in models.iter_mut().zip(MODELS) {
-            let began = spent();
+            let began = processor_ns();
             operator.send("motion", &header, moving.clone())?;
             operator.send("interaction", &header, standing.clone())?;
-            let took = spent() - began;
+            let took = processor_ns() - began;
             all += took;
             opinions.push((model, operator.said("opinions")?));
             judged &= bare.see(&rows, &pairs, pts) == setting.fighters;
             if judged {
                 operators.push(took);
                 for (times, one_run) in [(together, true), (apart, false)] {
-                    let began = spent();
+                    let began = processor_ns();
                     bare.ask(one_run)?;
-                    times.push(spent() - began);
+                    times.push(processor_ns() - began);
                 }
             }
         }
-        let began = spent();
+        let began = processor_ns();
         for (input, body) in [("motion", moving), ("interaction", standing)].into_iter().chain(opinions) {
             fusion.send(input, &header, body)?;
         }
-        let took = spent() - began;
+        let took = processor_ns() - began;
         fusion.said("scores")?;
         if judged {
             fusions.push(took);
@@ -133,14 +133,6 @@ pub fn run(registry: &Registry) -> Result<MovesCost> {
         ratio: all_ms.p50 / together,
         apart_ratio: apart / together,
     })
-}
-
-/// Processor time of this thread so far, ns: what it costs, also where other work shares the core. A model on the CPU runs on
-/// the thread that asks it.
-#[cfg(feature = "onnx")]
-fn spent() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// The rows of a message.

@@ -27,6 +27,7 @@ mod with_models {
     use serde_json::Value;
     use sideline_api::{
         Body, Error, Header, Payload,
+        boxes::iou,
         config::did_you_mean,
         tables::{Ball, Track},
     };
@@ -210,9 +211,8 @@ mod with_models {
             ours += said.people.len();
             let mut left = said.people.clone();
             for person in &best.people {
-                let nearest =
-                    (0..left.len()).max_by(|a, b| overlap(person, &left[*a]).total_cmp(&overlap(person, &left[*b])));
-                if let Some(i) = nearest.filter(|i| overlap(person, &left[*i]) >= SAME) {
+                let nearest = (0..left.len()).max_by(|a, b| iou(person, &left[*a]).total_cmp(&iou(person, &left[*b])));
+                if let Some(i) = nearest.filter(|i| iou(person, &left[*i]) >= SAME) {
                     left.swap_remove(i);
                     matched += 1;
                 }
@@ -231,14 +231,6 @@ mod with_models {
             ball_within_20px: percent(close, balls),
             ball_coverage: percent(covered, balls),
         }
-    }
-
-    /// Intersection over union of two boxes x1 y1 x2 y2.
-    fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
-        let shared = (a[2].min(b[2]) - a[0].max(b[0])).max(0.0) * (a[3].min(b[3]) - a[1].max(b[1])).max(0.0);
-        let area = |c: &[f32; 4]| (c[2] - c[0]) * (c[3] - c[1]);
-        let union = area(a) + area(b) - shared;
-        if union > 0.0 { shared / union } else { 0.0 }
     }
 
     fn print(report: &Report) {

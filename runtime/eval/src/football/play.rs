@@ -76,8 +76,11 @@ pub fn judge(game: &Match, tracks: &[Vec<Tracked>], said: &[Has], shapes: &[(usi
     let mut table = [[0u64; 2]; 2];
     for (boxes, tracks) in game.boxes.iter().zip(tracks) {
         for track in tracks {
-            let overlaps =
-                boxes.players.iter().enumerate().filter_map(|(i, rect)| Some((i, overlap(rect.as_ref()?, track))));
+            let overlaps = boxes
+                .players
+                .iter()
+                .enumerate()
+                .filter_map(|(i, rect)| Some((i, rect.as_ref()?.iou(&Rect::of_corners(track.corners)))));
             let Some((player, most)) = overlaps.max_by(|a, b| a.1.total_cmp(&b.1)) else { continue };
             if most < SAME {
                 continue;
@@ -119,17 +122,6 @@ fn teams(game: &Match) -> Vec<usize> {
     names.sort_unstable();
     names.dedup();
     game.players.iter().map(|player| names.iter().position(|name| *name == player.team).unwrap_or(0).min(1)).collect()
-}
-
-/// Intersection over union.
-fn overlap(rect: &Rect, track: &Tracked) -> f64 {
-    let [x1, y1, x2, y2] = track.corners;
-    let w = (rect.x + rect.w).min(x2) - rect.x.max(x1);
-    let h = (rect.y + rect.h).min(y2) - rect.y.max(y1);
-    if w <= 0.0 || h <= 0.0 {
-        return 0.0;
-    }
-    w * h / (rect.w * rect.h + (x2 - x1) * (y2 - y1) - w * h)
 }
 
 /// Who has the ball in each frame; `None` where it is not told.

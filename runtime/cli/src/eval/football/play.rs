@@ -107,7 +107,7 @@ pub fn judge(game: &Match, tracks: &[Vec<Track>], balls: &[Vec<Ball>], seed: u64
         .map(|(tracks, teams)| {
             let shown = tracks.iter().filter(|track| track.state != "lost");
             let side = |track: &Track| teams.iter().find(|row| row.track == track.track);
-            let number = |row: &Team| ["team_1", "team_2"].iter().position(|name| *name == row.team);
+            let number = |row: &Team| Team::number(&row.team);
             shown
                 .map(|track| play::Tracked {
                     corners: [track.x1, track.y1, track.x2, track.y2].map(f64::from),
@@ -118,18 +118,10 @@ pub fn judge(game: &Match, tracks: &[Vec<Track>], balls: &[Vec<Ball>], seed: u64
         .collect();
     let said: Vec<Has> = has
         .iter()
-        .map(|rows| match rows.first().map(|row| row.team.as_str()) {
-            Some("team_1") => Has::Team(0),
-            Some("team_2") => Has::Team(1),
-            _ => Has::Nobody,
-        })
+        .map(|rows| rows.first().and_then(|row| Team::number(&row.team)).map_or(Has::Nobody, Has::Team))
         .collect();
-    let lines: Vec<(usize, usize, String)> = shapes
-        .into_iter()
-        .filter_map(|row| {
-            Some((["team_1", "team_2"].iter().position(|name| *name == row.team)?, row.period as usize, row.shape))
-        })
-        .collect();
+    let lines: Vec<(usize, usize, String)> =
+        shapes.into_iter().filter_map(|row| Some((Team::number(&row.team)?, row.period as usize, row.shape))).collect();
     Ok(play::judge(game, &boxes, &said, &lines))
 }
 

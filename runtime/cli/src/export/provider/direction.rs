@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sideline_api::tables::{Formation, Place};
-
-use super::TEAMS;
+use sideline_api::tables::{Formation, Place, Team};
 
 /// See the [module](self).
 #[derive(Default)]
@@ -18,7 +16,7 @@ pub struct Directions {
 impl Directions {
     /// Takes in what is said of a team.
     pub fn learn(&mut self, seconds: f64, row: &Formation) {
-        let Some(team) = TEAMS.iter().position(|team| *team == row.team) else { return };
+        let Some(team) = Team::number(&row.team) else { return };
         if !row.plays.is_empty() {
             self.left[team].insert(moment(seconds), row.plays == "left");
         }

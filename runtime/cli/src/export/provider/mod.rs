@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sideline_api::{
     Error, Failure, OrFail, Result, Table,
-    tables::{Event, Formation, Place},
+    tables::{Event, Formation, Place, Team},
 };
 
 use crate::{
@@ -30,9 +30,6 @@ use crate::{
 
 use direction::Directions;
 use squad::Squad;
-
-/// The teams, as the tables call them. The first is written as the home team: which of them is at home is not known.
-const TEAMS: [&str; 2] = ["team_1", "team_2"];
 
 /// What the operator `stats` left: of it what is needed here.
 #[derive(Deserialize)]
@@ -164,11 +161,8 @@ impl Match {
         })?;
         let stream = summary.stream.as_str();
         let clock = Clock::read(&tables.named("possession")?, stream)?;
-        let team_of: HashMap<u32, usize> = summary
-            .players
-            .iter()
-            .filter_map(|player| Some((player.track, TEAMS.iter().position(|team| *team == player.team)?)))
-            .collect();
+        let team_of: HashMap<u32, usize> =
+            summary.players.iter().filter_map(|player| Some((player.track, Team::number(&player.team)?))).collect();
         let mut directions = Directions::default();
         for_rows::<Formation>(&tables.named("formation")?, stream, |frame, rows| {
             rows.iter().for_each(|row| directions.learn(clock.seconds(frame), row));
@@ -189,11 +183,11 @@ impl Match {
         if directions.unknown() {
             notes.push("which goal is whose is not known: places are as in the picture, from left to right".into());
         }
-        let squads = TEAMS.map(|team| Squad::new(team, &summary, &directions, &team_of, pitch, &mut notes));
+        let squads = Team::NAMES.map(|team| Squad::new(team, &summary, &directions, &team_of, pitch, &mut notes));
         let mut events = vec![];
         for_rows::<Event>(&tables.named("events")?, stream, |_, rows| {
             for event in rows {
-                let Some(team) = TEAMS.iter().position(|team| *team == event.team) else { continue };
+                let Some(team) = Team::number(&event.team) else { continue };
                 let (seconds, end) = (clock.seconds(event.at), clock.seconds(event.end));
                 let place = |x: f32, y: f32| directions.seen_by(team, seconds, [x / pitch.length, y / pitch.width]);
                 let (from, to) = (place(event.x, event.y), place(event.end_x, event.end_y));
@@ -207,7 +201,7 @@ impl Match {
     /// The player of a track, if the summary names them; `None` for nobody.
     fn player(&self, track: u32) -> Option<(usize, &squad::Member)> {
         let find = |team: usize| self.squads[team].players.iter().find(|member| member.track == track);
-        (0..TEAMS.len()).find_map(|team| Some((team, find(team)?)))
+        (0..self.squads.len()).find_map(|team| Some((team, find(team)?)))
     }
 
     /// Metres between two places of a happening.

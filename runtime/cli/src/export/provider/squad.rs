@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::{Pitch, Player, Summary, TEAMS, direction::Directions};
+use sideline_api::tables::Team;
+
+use super::{Pitch, Player, Summary, direction::Directions};
 
 /// The formations that both formats know, players a line from the own goal on.
 const FORMATIONS: [&str; 20] = [
@@ -74,7 +76,7 @@ impl Squad {
         pitch: Pitch,
         notes: &mut Vec<String>,
     ) -> Self {
-        let team = usize::from(name != TEAMS[0]);
+        let team = usize::from(name != Team::NAMES[0]);
         let seen = summary.teams.get(name).and_then(|team| most_frequent(&team.formations));
         let formation = nearest(seen.unwrap_or_default());
         match seen {
