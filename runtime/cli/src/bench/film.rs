@@ -107,6 +107,8 @@ mod measured {
     };
     use sideline_render::Render;
 
+    use crate::bench::processor_ns;
+
     use super::{
         super::{Spread, fight::clip::Clip},
         FilmCost, Floor, Options, Way,

@@ -4,7 +4,10 @@ use serde::Serialize;
 use sideline_api::{Registry, Result};
 #[cfg(feature = "onnx")]
 use {
-    crate::stage::{MOVE_MODELS as MODELS, Stage, Workshop},
+    crate::{
+        bench::processor_ns,
+        stage::{MOVE_MODELS as MODELS, Stage, Workshop},
+    },
     sideline_api::{
         Body, Error, Header, Payload, Table,
         tables::{Interaction, Motion},
