@@ -81,7 +81,7 @@ impl Played {
 fn fusion(values: Values, rate: f64) -> Harness<Fusion> {
     let names = ["motion", "interaction", "lstm", "transformer", "tcn"];
     let setup = Setup {
-        inputs: Some(names.map(|name| (name, Alignment::Source(0))).to_vec()),
+        inputs: Some(names.map(|name| (name, Alignment::Source(sideline_api::SourceId(0)))).to_vec()),
         search: vec![repository()],
         interval: interval(rate),
         ..Setup::default()

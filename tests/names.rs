@@ -67,7 +67,7 @@ impl Scene {
     fn names(&self, looks: bool) -> Vec<BTreeMap<usize, String>> {
         let interval = 1_000_000_000 / self.rate;
         let wired = |inputs: &[&'static str]| {
-            let inputs = inputs.iter().map(|name| (*name, Alignment::Source(0))).collect();
+            let inputs = inputs.iter().map(|name| (*name, Alignment::Source(sideline_api::SourceId(0)))).collect();
             Setup { interval, inputs: Some(inputs), ..Setup::default() }
         };
         let mut reid = Harness::<Reid>::with([("every", 15)], wired(&["frames", "poses"])).unwrap();

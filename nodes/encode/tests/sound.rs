@@ -19,7 +19,7 @@ fn grey(width: u32, height: u32) -> Frame {
 }
 
 fn encode(folder: &Path, setup: Setup) -> Harness<Encode> {
-    let inputs = ["frames", "audio"].map(|name| (name, Alignment::Source(0))).to_vec();
+    let inputs = ["frames", "audio"].map(|name| (name, Alignment::Source(sideline_api::SourceId(0)))).to_vec();
     let mut values = Values::new();
     values.set("preset", "ultrafast", sideline_api::config::Origin::CommandLine);
     Harness::with(values, Setup { run_dir: folder.into(), inputs: Some(inputs), ..setup }).unwrap()
@@ -73,7 +73,7 @@ fn sound_is_in_the_video_at_its_time_to_the_very_end() {
     let rest = Audio { start: 74 * INTERVAL, rate: RATE, channels: 1, samples: vec![0.0; RATE as usize / 2] };
     encode.push_at("audio", 75, Body::Data(Payload::Table(std::sync::Arc::new(Audio::encode(&[rest]))))).unwrap();
     for input in ["frames", "audio"] {
-        encode.push_at(input, 75, Body::End).unwrap();
+        encode.push_at(input, 75, Body::End { frames: 75 }).unwrap();
     }
     encode.close().unwrap();
     let (length, beeps) = heard(&folder.path().join("overlay.mp4")).unwrap();

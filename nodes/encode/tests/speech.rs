@@ -93,7 +93,7 @@ fn decibels(ratio: f64) -> f64 {
 #[test]
 fn the_clip_is_quieter_while_somebody_speaks_at_his_time() {
     let folder = tempfile::tempdir().unwrap();
-    let inputs = ["frames", "audio", "speech"].map(|name| (name, Alignment::Source(0)));
+    let inputs = ["frames", "audio", "speech"].map(|name| (name, Alignment::Source(sideline_api::SourceId(0))));
     let mut encode = encode(folder.path(), &inputs, Mode::Complete);
     for frame in 0..150 {
         encode.push_frame("frames", grey(64, 48)).unwrap();
@@ -122,7 +122,7 @@ fn the_clip_is_quieter_while_somebody_speaks_at_his_time() {
 #[test]
 fn a_clip_without_sound_has_the_speech_alone_also_behind_its_end() {
     let folder = tempfile::tempdir().unwrap();
-    let inputs = ["frames", "audio", "speech"].map(|name| (name, Alignment::Source(0)));
+    let inputs = ["frames", "audio", "speech"].map(|name| (name, Alignment::Source(sideline_api::SourceId(0))));
     let mut encode = encode(folder.path(), &inputs, Mode::Complete);
     for _ in 0..60 {
         encode.push_frame("frames", grey(64, 48)).unwrap();
@@ -133,7 +133,7 @@ fn a_clip_without_sound_has_the_speech_alone_also_behind_its_end() {
     let rows = Audio::encode(&[sentence(1.8, 0.7)]);
     encode.push_at("speech", 60, Body::Data(Payload::Table(Arc::new(rows)))).unwrap();
     for input in ["frames", "audio", "speech"] {
-        encode.push_at(input, 60, Body::End).unwrap();
+        encode.push_at(input, 60, Body::End { frames: 60 }).unwrap();
     }
     encode.close().unwrap();
     let sound = heard(&folder.path().join("overlay.mp4"));
@@ -146,8 +146,8 @@ fn speech_that_comes_late_over_a_side_input_still_begins_at_its_time_or_as_soon_
     for (known, want) in [(0.3, 1.0), (1.5, 2.0)] {
         let folder = tempfile::tempdir().unwrap();
         let inputs = [
-            ("frames", Alignment::Source(0)),
-            ("audio", Alignment::Source(0)),
+            ("frames", Alignment::Source(sideline_api::SourceId(0))),
+            ("audio", Alignment::Source(sideline_api::SourceId(0))),
             ("speech", Alignment::Side { queue: 10 }),
         ];
         let mut encode = encode(folder.path(), &inputs, Mode::Live);
@@ -163,7 +163,7 @@ fn speech_that_comes_late_over_a_side_input_still_begins_at_its_time_or_as_soon_
             encode.push("audio", &clip(frame)).unwrap();
         }
         for input in ["frames", "audio"] {
-            encode.push_at(input, 120, Body::End).unwrap();
+            encode.push_at(input, 120, Body::End { frames: 120 }).unwrap();
         }
         encode.close().unwrap();
         let (begin, end) = spoken(&heard(&folder.path().join("overlay.mp4")));
@@ -182,7 +182,7 @@ impl sideline_api::driver::Outlet for Nobody {
 #[test]
 fn where_a_new_file_begins_all_that_was_heard_is_in_the_old_one_and_a_word_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let inputs = ["frames", "audio", "speech"].map(|name| (name, Alignment::Source(0)));
+    let inputs = ["frames", "audio", "speech"].map(|name| (name, Alignment::Source(sideline_api::SourceId(0))));
     let mut encode = encode(folder.path(), &inputs, Mode::Complete);
     for frame in 0..90 {
         let width = if frame < 45 { 64 } else { 32 };

@@ -38,7 +38,7 @@ fn main() -> Result<()> {
         std::fs::create_dir_all(&run_dir).or_fail(Failure::Output, || run_dir.display().to_string())?;
         let setup = Setup {
             run_dir: run_dir.clone(),
-            inputs: Some(vec![("poses", Alignment::Source(0))]),
+            inputs: Some(vec![("poses", Alignment::Source(sideline_api::SourceId(0)))]),
             mode: Mode::Live,
             ..Setup::default()
         };

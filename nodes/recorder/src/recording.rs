@@ -74,7 +74,7 @@ impl Recording {
             Waves::remove(folder, &input.name)?;
         }
         if let PortType::Table(table) = input.ty {
-            recording.begin(&(table.fields)())?;
+            recording.begin(&table.fields)?;
         }
         Ok(recording)
     }
@@ -99,7 +99,7 @@ impl Recording {
                     self.name
                 )));
             }
-            Body::End => {}
+            Body::End { .. } => {}
         }
         Ok(())
     }

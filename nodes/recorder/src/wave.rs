@@ -33,7 +33,7 @@ const MOST: u64 = u32::MAX as u64 - HEAD;
 
 /// True for tables of sound.
 pub fn is_sound(fields: &Fields) -> bool {
-    *fields == Audio::fields()
+    fields == Audio::fields()
 }
 
 /// The sound files of one input.

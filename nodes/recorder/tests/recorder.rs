@@ -21,7 +21,7 @@ use sideline_api::{
 use sideline_recorder::{Recorder, RecorderConfig};
 
 type Inputs<'a> = &'a [(&'static str, Alignment)];
-const POSES: Inputs = &[("poses", Alignment::Source(0))];
+const POSES: Inputs = &[("poses", Alignment::Source(sideline_api::SourceId(0)))];
 
 fn recorder(folder: &Path, values: impl Into<Values>, mode: Mode, inputs: Inputs) -> Result<Harness<Recorder>> {
     let setup = Setup { run_dir: folder.into(), inputs: Some(inputs.to_vec()), mode, ..Setup::default() };
@@ -140,7 +140,7 @@ fn a_row_is_a_line_and_nan_is_null() {
 #[test]
 fn skipped_frames_are_rows_of_their_own_table() {
     let folder = tempfile::tempdir().unwrap();
-    let inputs = &[("poses", Alignment::Source(0)), ("counts", Alignment::Source(0))];
+    let inputs = &[("poses", Alignment::Source(sideline_api::SourceId(0))), ("counts", Alignment::Source(sideline_api::SourceId(0)))];
     let mut both = recorder(folder.path(), Values::new(), Mode::Complete, inputs).unwrap();
     both.push("counts", &[Count { frames: 1, checksum: 2 }]).unwrap();
     both.skip("poses", Reason::Other("blurred".into())).unwrap();
@@ -252,7 +252,7 @@ fn another_run_begins_the_files_anew() {
 #[test]
 fn side_messages_are_recorded_in_the_frame_they_name() {
     let folder = tempfile::tempdir().unwrap();
-    let inputs = &[("poses", Alignment::Source(0)), ("counts", Alignment::Side { queue: 8 })];
+    let inputs = &[("poses", Alignment::Source(sideline_api::SourceId(0))), ("counts", Alignment::Side { queue: 8 })];
     let mut both = recorder(folder.path(), Values::new(), Mode::Live, inputs).unwrap();
     both.push_at("counts", 5, Body::Data(sideline_api::Payload::Table(Arc::new(Count::encode(&[count(1)]))))).unwrap();
     both.push_at("counts", 9, Body::Data(sideline_api::Payload::Table(Arc::new(Count::encode(&[count(2)]))))).unwrap();
@@ -268,7 +268,7 @@ fn count(frames: u64) -> Count {
 #[test]
 fn sources_that_take_turns_do_not_mix() {
     let folder = tempfile::tempdir().unwrap();
-    let inputs = &[("left", Alignment::Source(0)), ("right", Alignment::Source(1))];
+    let inputs = &[("left", Alignment::Source(sideline_api::SourceId(0))), ("right", Alignment::Source(sideline_api::SourceId(1)))];
     let mut both = recorder(folder.path(), Values::new(), Mode::Complete, inputs).unwrap();
     for input in ["left", "right", "right", "left"] {
         both.push(input, &[count(7)]).unwrap();
@@ -286,7 +286,7 @@ fn resources(folder: &Path, ty: PortType) -> Resources {
         ty,
         required: false,
         hold: false,
-        alignment: Alignment::Source(0),
+        alignment: Alignment::Source(sideline_api::SourceId(0)),
     };
     Resources {
         node: "recorder".into(),

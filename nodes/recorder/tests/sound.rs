@@ -75,7 +75,7 @@ fn names(folder: &Path) -> Vec<String> {
 
 #[test]
 fn sentences_stand_at_their_time_with_silence_between() {
-    for alignment in [Alignment::Source(0), Alignment::Side { queue: 9 }] {
+    for alignment in [Alignment::Source(sideline_api::SourceId(0)), Alignment::Side { queue: 9 }] {
         let folder = tempfile::tempdir().unwrap();
         let mut bench = Bench::new(folder.path(), alignment);
         // The first frame is at 10 s: the file begins there, as the video does.
@@ -98,7 +98,7 @@ fn sentences_stand_at_their_time_with_silence_between() {
 #[test]
 fn a_stretch_that_follows_on_the_one_before_leaves_no_seam_and_what_is_known_is_not_written_again() {
     let folder = tempfile::tempdir().unwrap();
-    let mut bench = Bench::new(folder.path(), Alignment::Source(0));
+    let mut bench = Bench::new(folder.path(), Alignment::Source(sideline_api::SourceId(0)));
     let early = Audio { start: 100 * SECOND / i64::from(RATE) + 40_000, ..row(0.0, 100, 0.25) };
     bench.push("test", 0, 0.0, &[row(0.0, 100, 0.25), early, row(0.0, 250, -0.25)]);
     bench.0.close().unwrap();
@@ -110,7 +110,7 @@ fn a_stretch_that_follows_on_the_one_before_leaves_no_seam_and_what_is_known_is_
 #[test]
 fn streams_and_formats_have_files_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
-    let mut bench = Bench::new(folder.path(), Alignment::Source(0));
+    let mut bench = Bench::new(folder.path(), Alignment::Source(sideline_api::SourceId(0)));
     let stereo = Audio { channels: 2, ..row(2.0, 20, 0.5) };
     bench.push("left", 0, 0.0, &[row(0.0, 10, 0.5)]);
     bench.push("a/b", 0, 1.0, &[row(1.0, 10, 0.5)]);
@@ -126,7 +126,7 @@ fn streams_and_formats_have_files_of_their_own() {
 fn a_recorder_made_anew_goes_on_and_another_run_begins_anew() {
     let folder = tempfile::tempdir().unwrap();
     for (frame, time) in [(0, 1.0), (30, 2.0)] {
-        let mut bench = Bench::new(folder.path(), Alignment::Source(0));
+        let mut bench = Bench::new(folder.path(), Alignment::Source(sideline_api::SourceId(0)));
         bench.push("test", frame, time, &[row(time, 10, 0.5)]);
         bench.0.close().unwrap();
     }
@@ -137,7 +137,7 @@ fn a_recorder_made_anew_goes_on_and_another_run_begins_anew() {
     fs::write(folder.path().join(".speech.run"), "yesterday").unwrap();
     fs::write(folder.path().join("speech.2.wav"), "").unwrap();
     fs::write(folder.path().join("speech-2.wav"), "of somebody else").unwrap();
-    let mut bench = Bench::new(folder.path(), Alignment::Source(0));
+    let mut bench = Bench::new(folder.path(), Alignment::Source(sideline_api::SourceId(0)));
     bench.push("test", 0, 0.0, &[]);
     bench.0.close().unwrap();
     assert_eq!(names(folder.path()), ["speech-2.wav"]);
@@ -147,7 +147,7 @@ fn a_recorder_made_anew_goes_on_and_another_run_begins_anew() {
 fn the_same_sound_makes_the_same_bytes() {
     let make = || {
         let folder = tempfile::tempdir().unwrap();
-        let mut bench = Bench::new(folder.path(), Alignment::Source(0));
+        let mut bench = Bench::new(folder.path(), Alignment::Source(sideline_api::SourceId(0)));
         bench.push("test", 0, 0.0, &[row(0.5, 100, 0.3)]);
         bench.0.close().unwrap();
         fs::read(folder.path().join("speech.wav")).unwrap()

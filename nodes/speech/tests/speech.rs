@@ -165,7 +165,7 @@ fn how_many_were_said_and_left_out_is_counted_in_the_state() {
         let rows = if frame % 15 == 0 { vec![sentence("Another one.", "low")] } else { vec![] };
         h.push("commentary", &rows).unwrap();
     }
-    let state = h.driver().state("test").unwrap();
+    let state = h.state("test").unwrap();
     assert_eq!((state.said, state.left_out), (2, 1), "and one waits");
     let saved = serde_json::to_string(state).unwrap();
     let back: sideline_speech::Spoken = serde_json::from_str(&saved).unwrap();

@@ -236,7 +236,7 @@ fn boxes_that_are_none_are_passed_over() {
 
 #[test]
 fn what_is_wired_or_set_wrongly_is_told() -> Result<()> {
-    let inputs = Some(vec![("frames", sideline_api::Alignment::Source(0))]);
+    let inputs = Some(vec![("frames", sideline_api::Alignment::Source(sideline_api::SourceId(0)))]);
     let unwired = Harness::<BallOperator>::with([("confirm", 3)], Setup { inputs, ..Setup::default() });
     assert!(unwired.err().unwrap().message.contains("wire a detector's balls to it: `balls: detect/balls`"));
     for (key, value, wanted) in [

@@ -41,9 +41,9 @@ fn run<const N: usize>(
     moves: &[Move],
     pairs: &[Interaction],
 ) -> Vec<Told> {
-    let mut inputs = vec![("moves", Alignment::Source(0))];
+    let mut inputs = vec![("moves", Alignment::Source(sideline_api::SourceId(0)))];
     if !pairs.is_empty() {
-        inputs.push(("interaction", Alignment::Source(0)));
+        inputs.push(("interaction", Alignment::Source(sideline_api::SourceId(0))));
     }
     let setup = Setup { inputs: Some(inputs), ..Setup::default() };
     let mut h = Harness::<CommentaryOperator>::with(values, setup).unwrap();
@@ -259,7 +259,7 @@ fn the_same_bout_gives_the_same_sentences_also_from_a_saved_state() {
         h.push("moves", &known).unwrap();
         h.push::<Interaction>("interaction", &[]).unwrap();
     }
-    let state = h.driver().state("test").unwrap();
+    let state = h.state("test").unwrap();
     let saved = serde_json::to_string(state).unwrap();
     assert!(saved.len() < 100_000, "{} bytes", saved.len());
     let back: sideline_commentary::Memory = serde_json::from_str(&saved).unwrap();
@@ -275,8 +275,8 @@ fn the_moves_that_come_with_the_end_are_told() {
     }
     let rows = Move::encode(&[strike("fighter_1", "hook", 25)]);
     h.push_at("moves", 30, Body::Data(Payload::Table(std::sync::Arc::new(rows)))).unwrap();
-    h.push_at("moves", 30, Body::End).unwrap();
-    h.push_at("interaction", 30, Body::End).unwrap();
+    h.push_at("moves", 30, Body::End { frames: 30 }).unwrap();
+    h.push_at("interaction", 30, Body::End { frames: 30 }).unwrap();
     let mut told = vec![];
     while let Some(message) = h.next_message("commentary") {
         if let Body::Data(Payload::Table(rows)) = message.body {

@@ -24,7 +24,7 @@ fn wired(text: &str, inputs: &[&'static str]) -> Result<(Harness<Fusion>, TempDi
     let folder = TempDir::new().unwrap();
     let path: PathBuf = folder.path().join("fusion.yml");
     std::fs::write(&path, text).unwrap();
-    let inputs = Some(inputs.iter().map(|name| (*name, Alignment::Source(0))).collect());
+    let inputs = Some(inputs.iter().map(|name| (*name, Alignment::Source(sideline_api::SourceId(0)))).collect());
     let values = Values::from([("weights", path.to_str().unwrap())]);
     Ok((Harness::with(values, Setup { inputs, ..Setup::default() })?, folder))
 }
@@ -187,6 +187,6 @@ fn without_a_model_it_does_not_start() {
 #[test]
 fn the_file_of_the_repository_is_one() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let inputs = Some(vec![("motion", Alignment::Source(0)), ("lstm", Alignment::Source(0))]);
+    let inputs = Some(vec![("motion", Alignment::Source(sideline_api::SourceId(0))), ("lstm", Alignment::Source(sideline_api::SourceId(0)))]);
     Harness::<Fusion>::with(Values::new(), Setup { inputs, search: vec![root], ..Setup::default() }).unwrap();
 }

@@ -218,7 +218,7 @@ fn a_pair_unseen_for_long_begins_anew() {
 fn the_state_survives_being_saved() {
     let mut run = Run::new(Values::new());
     run.one(0, someone(1, 0.5), someone(2, 1.3));
-    let saved = serde_json::to_value(run.0.driver().state("test").unwrap()).unwrap();
+    let saved = serde_json::to_value(run.0.state("test").unwrap()).unwrap();
     let back: sideline_interaction::Pairs = serde_json::from_value(saved.clone()).unwrap();
     assert_ne!(saved, Value::Null);
     assert_eq!(serde_json::to_value(back).unwrap(), saved);

@@ -11,7 +11,7 @@ use sideline_match::Pitch;
 use support::{SCALE, calibration, lies, stands};
 
 fn pitch(values: impl Into<Values>, wired: &[&'static str]) -> sideline_api::Result<Harness<Pitch>> {
-    let inputs = wired.iter().map(|name| (*name, Alignment::Source(0))).collect();
+    let inputs = wired.iter().map(|name| (*name, Alignment::Source(sideline_api::SourceId(0)))).collect();
     Harness::with(values, Setup { inputs: Some(inputs), ..Setup::default() })
 }
 

@@ -203,7 +203,7 @@ fn a_track_unseen_for_long_begins_anew() {
     assert_eq!((rows.len(), rows[0].track), (1, 1));
     assert!(rows[0].velocity_norm.is_nan() && rows[0].velocity.as_flattened().iter().all(|v| v.is_nan()));
     run.see(1.5, &[]);
-    assert!(run.0.driver().state("test").unwrap().is_empty(), "forgotten");
+    assert!(run.0.state("test").unwrap().is_empty(), "forgotten");
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn two_poses_of_a_track_in_a_frame_divide_by_no_zero() {
 fn the_state_survives_being_saved() {
     let mut run = Run::new(Values::new());
     run.wrist(&[0.0, 0.04], |t| t);
-    let saved = serde_json::to_value(run.0.driver().state("test").unwrap()).unwrap();
+    let saved = serde_json::to_value(run.0.state("test").unwrap()).unwrap();
     let back: sideline_motion::People = serde_json::from_value(saved.clone()).unwrap();
     assert_ne!(saved, Value::Null);
     assert_eq!(serde_json::to_value(back).unwrap(), saved);

@@ -292,7 +292,7 @@ fn a_second_run_gives_the_same_rows_and_state() {
     let run = || -> (Vec<Vec<tables::Pose>>, serde_json::Value) {
         let mut harness = harness([("model", "lite")], models.clone()).unwrap();
         let rows = frames.iter().map(|frame| people(&mut harness, frame)).collect();
-        (rows, serde_json::to_value(harness.driver().state("test").unwrap()).unwrap())
+        (rows, serde_json::to_value(harness.state("test").unwrap()).unwrap())
     };
     let ((rows, state), (again, state_again)) = (run(), run());
     assert!(rows[7].len() >= 2);

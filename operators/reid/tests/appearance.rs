@@ -15,7 +15,7 @@ const RED: Clothes = [[200, 30, 40], [240, 240, 240]];
 const BLUE: Clothes = [[30, 60, 200], [30, 30, 35]];
 
 fn harness(people: &'static str, values: impl Into<Values>) -> Harness<Reid> {
-    let inputs = Some(vec![("frames", Alignment::Source(0)), (people, Alignment::Source(0))]);
+    let inputs = Some(vec![("frames", Alignment::Source(sideline_api::SourceId(0))), (people, Alignment::Source(sideline_api::SourceId(0)))]);
     Harness::with(values, Setup { inputs, ..Setup::default() }).unwrap()
 }
 
@@ -190,13 +190,13 @@ fn a_person_without_a_box_has_a_row_without_a_vector_and_a_skipped_frame_is_skip
 #[test]
 fn wirings_without_sense_are_refused() {
     let with = |inputs: &[&'static str]| {
-        let inputs = Some(inputs.iter().map(|name| (*name, Alignment::Source(0))).collect());
+        let inputs = Some(inputs.iter().map(|name| (*name, Alignment::Source(sideline_api::SourceId(0)))).collect());
         Harness::<Reid>::with(Values::new(), Setup { inputs, ..Setup::default() }).err().unwrap().message
     };
     assert!(with(&["frames"]).contains("wire its input `poses` or `detections`"));
     assert!(with(&["frames", "poses", "detections"]).contains("it takes one of them"));
     let one = Setup {
-        inputs: Some(vec![("frames", Alignment::Source(0)), ("poses", Alignment::Source(0))]),
+        inputs: Some(vec![("frames", Alignment::Source(sideline_api::SourceId(0))), ("poses", Alignment::Source(sideline_api::SourceId(0)))]),
         ..Setup::default()
     };
     let error = Harness::<Reid>::with([("method", "embedding")], one).err().unwrap();

@@ -250,7 +250,7 @@ fn a_misread_joint_is_unseen_and_a_body_that_jumps_begins_anew() {
     exchanged.velocity.iter_mut().step_by(2).for_each(|velocity| velocity[0] = -36.0);
     near(shown(&run.see(&[exchanged])[0])[0], f64::from(UNSEEN));
     assert_eq!(run.see(&[moving(1, 1.0)])[0].unjudged, "");
-    let counts = run.harness.driver().state("test").unwrap().counts();
+    let counts = run.harness.state("test").unwrap().counts();
     assert_eq!((counts.judged, counts.short, counts.unseen, counts.jumps), (17, 59, 0, 1));
 }
 
@@ -331,7 +331,7 @@ fn without_an_interaction_the_model_is_told_so() {
     }
     let folder = tempfile::tempdir().unwrap();
     let model = Model::new(2).with_interaction(0).write(folder.path());
-    let wired = Some(vec![("motion", sideline_api::Alignment::Source(0))]);
+    let wired = Some(vec![("motion", sideline_api::Alignment::Source(sideline_api::SourceId(0)))]);
     let setup = Setup { inputs: wired, ..Setup::default() };
     let mut run = Harness::<Sequence>::with([("model", model.to_str().unwrap())], setup).unwrap();
     run.push("motion", &[moving(1, 1.0)]).unwrap();

@@ -120,7 +120,7 @@ fn a_track_that_comes_back_is_not_smeared() {
     assert!(run.one(0.45, 0.1)[0] < 0.09, "a short gap is smoothed over");
     assert_eq!(run.see(0.66, &[pose(0.5)])[0], pose(0.5));
     run.see(1.5, &[]);
-    assert!(run.0.driver().state("test").unwrap().is_empty(), "forgotten");
+    assert!(run.0.state("test").unwrap().is_empty(), "forgotten");
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn the_state_survives_being_saved() {
     let mut run = Run::new(Values::new());
     run.one(0.0, 0.0);
     run.one(0.03, 0.1);
-    let saved = serde_json::to_value(run.0.driver().state("test").unwrap()).unwrap();
+    let saved = serde_json::to_value(run.0.state("test").unwrap()).unwrap();
     let back: sideline_smooth::People = serde_json::from_value(saved.clone()).unwrap();
     assert_ne!(saved, Value::Null);
     assert_eq!(serde_json::to_value(back).unwrap(), saved);

@@ -258,7 +258,7 @@ mod tests {
     };
 
     fn harness(input: &'static str, values: impl Into<Values>) -> Harness<Tracker> {
-        let inputs = Some(vec![(input, Alignment::Source(0))]);
+        let inputs = Some(vec![(input, Alignment::Source(sideline_api::SourceId(0)))]);
         Harness::with(values, Setup { inputs, ..Setup::default() }).unwrap()
     }
 
@@ -347,7 +347,7 @@ mod tests {
         let none = Setup { inputs: Some(vec![]), ..Setup::default() };
         let error = Harness::<Tracker>::with(Values::new(), none).err().unwrap();
         assert!(error.message.contains("wire its input `detections` or `poses`"), "{error}");
-        let one = Setup { inputs: Some(vec![("poses", Alignment::Source(0))]), ..Setup::default() };
+        let one = Setup { inputs: Some(vec![("poses", Alignment::Source(sideline_api::SourceId(0)))]), ..Setup::default() };
         let error = Harness::<Tracker>::with([("low_score", 0.9)], one).err().unwrap();
         assert!(error.message.contains("low_score 0.9 is above high_score 0.65"), "{error}");
     }

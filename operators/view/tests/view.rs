@@ -184,7 +184,7 @@ fn a_new_connection_begins_in_the_middle() {
 
 #[test]
 fn what_is_wired_or_set_wrongly_is_told() {
-    let inputs = Some(vec![("frames", Alignment::Source(0))]);
+    let inputs = Some(vec![("frames", Alignment::Source(sideline_api::SourceId(0)))]);
     let error = Harness::<ViewOperator>::with(Values::new(), Setup { inputs, ..Setup::default() }).err().unwrap();
     assert!(error.message.contains("there is nothing to follow; wire its input `ball`"), "{error}");
     let error = Harness::<ViewOperator>::new([("width", 16_000), ("height", 100)]).err().unwrap();

@@ -1,6 +1,7 @@
 //! What `process` is handed: the frame it is about, the inputs, the outputs; and what `new` is handed: the resources.
 
 use std::{
+    cell::RefCell,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -12,8 +13,9 @@ use std::{
 use arrow_array::StructArray;
 
 use crate::{
-    Body, Error, Failure, Frame, Header, Message, Payload, Reason, Result, Table, WiredInput,
+    Body, Error, Failure, Frame, Header, Message, Payload, Reason, Result, Spec, Table, WiredInput,
     clock::Clock,
+    config::did_you_mean,
     models::{Models, own_file},
     port::{OutputPort, PortType},
     random::{STEP, mixed},
@@ -189,15 +191,31 @@ impl SourceContext {
 }
 
 /// The inputs of one frame.
+///
+/// A name that the operator's [`Spec`] does not declare is an error of the frame, reported by the runtime after `process`.
 pub struct Inputs<'a> {
+    pub(crate) spec: &'a Spec,
     pub(crate) ports: &'a [WiredInput],
     pub(crate) aligned: &'a [Option<Message>],
     pub(crate) side: &'a [Vec<Message>],
+    /// The first undeclared name that was asked for.
+    pub(crate) undeclared: RefCell<Option<String>>,
 }
 
 impl<'a> Inputs<'a> {
     fn index(&self, name: &str) -> Option<usize> {
-        self.ports.iter().position(|port| port.name == name)
+        let wired = self.ports.iter().position(|port| port.name == name);
+        if wired.is_none() && self.spec.find_input(name).is_none() {
+            self.undeclared.borrow_mut().get_or_insert_with(|| name.to_owned());
+        }
+        wired
+    }
+
+    /// Returns the error of an operator that asked for an input it does not declare.
+    pub(crate) fn misuse(&self) -> Result<()> {
+        let Some(name) = self.undeclared.borrow_mut().take() else { return Ok(()) };
+        let names = self.spec.inputs.iter().map(|port| port.name);
+        Err(Error::other(format!("the operator declares no input `{name}`{}", did_you_mean(&name, names))))
     }
 
     /// The message of this frame on a port; `None` where nothing is wired, or, on a `hold` port, nothing came yet.
@@ -262,10 +280,7 @@ impl Outputs<'_> {
     fn set(&mut self, name: &str, body: Body, ty: Option<PortType>) -> Result<()> {
         let Some(i) = self.ports.iter().position(|port| port.name == name) else {
             let names = self.ports.iter().map(|p| p.name);
-            return Err(Error::other(format!(
-                "there is no output `{name}`{}",
-                crate::config::did_you_mean(name, names)
-            )));
+            return Err(Error::other(format!("there is no output `{name}`{}", did_you_mean(name, names))));
         };
         if let Some(ty) = ty
             && !self.ports[i].ty.accepts(&ty)

@@ -9,15 +9,17 @@
 //! # Ok(()) }
 //! ```
 
-use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Instant};
+use std::{collections::VecDeque, marker::PhantomData, path::PathBuf, sync::Arc, time::Instant};
 
 use crate::{
-    Alignment, Body, Driver, Frame, Header, Message, Operator, Payload, Reason, Resources, Result, Runnable, Table,
-    Values, WiredInput,
+    Alignment, Body, Driver, Frame, Header, Message, Operator, Payload, Reason, Resources, Result, SourceId,
+    Table, Values, WiredInput,
     clock::VirtualClock,
     context::{Device, Mode},
-    driver::{DriverOptions, OnError, Outcome, Outlet, Ran},
+    driver::{DriverOptions, OnError, Outcome, Outlet, Ran, Stage},
+    factory,
     models::Models,
+    native::Native,
 };
 
 /// How a harness is set up; [`Harness::new`] uses the defaults.
@@ -60,13 +62,14 @@ impl Default for Setup {
 
 /// See the [module](self).
 pub struct Harness<O: Operator> {
-    driver: Driver<O>,
+    driver: Driver,
     inputs: Vec<WiredInput>,
     outputs: Vec<&'static str>,
     received: Received,
     next: Vec<(u64, u64)>,
     interval: i64,
     clock: Arc<VirtualClock>,
+    kind: PhantomData<fn() -> O>,
 }
 
 #[derive(Default)]
@@ -80,7 +83,9 @@ impl Outlet for Received {
         self.messages[output].push_back(message);
     }
     fn ran(&mut self, ran: Ran<'_>) {
-        self.outcomes.push(ran.outcome);
+        if ran.stage == Stage::Frame {
+            self.outcomes.push(ran.outcome);
+        }
     }
 }
 
@@ -100,7 +105,7 @@ impl<O: Operator> Harness<O> {
     pub fn with(values: impl Into<Values>, setup: Setup) -> Result<Self> {
         let spec = O::spec();
         let wired = setup.inputs.unwrap_or_else(|| {
-            let how = |feedback| if feedback { Alignment::Feedback } else { Alignment::Source(0) };
+            let how = |feedback| if feedback { Alignment::Feedback } else { Alignment::Source(SourceId(0)) };
             spec.inputs.iter().map(|port| (port.name, how(port.feedback))).collect()
         });
         let inputs: Vec<WiredInput> = wired
@@ -114,6 +119,7 @@ impl<O: Operator> Harness<O> {
                     required: port.required,
                     hold: port.hold,
                     alignment,
+                    source: Some(alignment.source().unwrap_or_default()),
                 })
             })
             .collect();
@@ -135,13 +141,14 @@ impl<O: Operator> Harness<O> {
         };
         let options = DriverOptions { on_error: setup.on_error, stride: setup.stride };
         Ok(Self {
-            driver: Driver::new(values.into(), resources, options)?,
+            driver: Driver::new(Arc::new(factory::operator::<O>()), values.into(), resources, options)?,
             outputs: spec.outputs.iter().map(|port| port.name).collect(),
             received: Received { messages: vec![VecDeque::new(); spec.outputs.len()], outcomes: vec![] },
             next: vec![(0, 0); inputs.len()],
             inputs,
             interval: setup.interval,
             clock,
+            kind: PhantomData,
         })
     }
 
@@ -150,14 +157,47 @@ impl<O: Operator> Harness<O> {
         &self.clock
     }
 
-    /// The driver, to look at states.
-    pub fn driver(&self) -> &Driver<O> {
+    /// The driver.
+    pub fn driver(&self) -> &Driver {
         &self.driver
     }
 
-    /// The driver, to close inputs.
-    pub fn driver_mut(&mut self) -> &mut Driver<O> {
-        &mut self.driver
+    /// Returns the state of a stream, by way of its saved form; none where the stream has none.
+    pub fn state(&self, stream: &str) -> Option<O::State> {
+        let mut bytes = vec![];
+        if let Err(error) = self.driver.operator()?.save(stream, &mut bytes) {
+            panic!("{error}");
+        }
+        (!bytes.is_empty()).then(|| match Native::<O>::state_of(&bytes) {
+            Ok(state) => state,
+            Err(error) => panic!("{error}"),
+        })
+    }
+
+    /// Tells that nothing more comes on an input. True when the operator waits for no other.
+    ///
+    /// # Errors
+    /// When the input closes before its end, unless `excused`.
+    pub fn close_input(&mut self, input: &str, excused: bool) -> Result<bool> {
+        let port = self.port(input);
+        self.driver.closed(port, excused, &mut self.received)
+    }
+
+    /// Saves every state and reads it back: a state that changes on the way would be lost at a restart.
+    fn check_saved_states(&mut self) -> Result<()> {
+        let streams: Vec<_> = self.driver.streams().cloned().collect();
+        let Some(operator) = self.driver.operator_mut() else { return Ok(()) };
+        for stream in streams {
+            let (mut before, mut after) = (vec![], vec![]);
+            operator.save(&stream, &mut before)?;
+            if before.is_empty() {
+                continue;
+            }
+            operator.load(&stream, &before)?;
+            operator.save(&stream, &mut after)?;
+            assert!(before == after, "the state of stream `{stream}` is another one after it was saved and read back");
+        }
+        Ok(())
     }
 
     fn port(&self, name: &str) -> usize {
@@ -169,8 +209,7 @@ impl<O: Operator> Harness<O> {
 
     /// The header of a frame of the stream `test`.
     pub fn header(&self, frame: u64) -> Header {
-        let pts = frame as i64 * self.interval;
-        Header { stream: "test".into(), session: 0, frame, pts, captured: pts, forgotten: 0 }
+        Header::new("test", frame, frame as i64 * self.interval)
     }
 
     /// Sends any body as the next message of an input, about the input's next frame.
@@ -187,11 +226,24 @@ impl<O: Operator> Harness<O> {
     /// # Errors
     /// As [`Self::push_body`].
     pub fn push_at(&mut self, input: &str, frame: u64, body: Body) -> Result<()> {
+        let closing = matches!(body, Body::End { .. });
+        self.push_with(input, Header { closing, ..self.header(frame) }, body)
+    }
+
+    /// Sends a closing message with any body, behind the last frame of the input.
+    ///
+    /// # Errors
+    /// As [`Self::push_body`].
+    pub fn push_closing(&mut self, input: &str, body: Body) -> Result<()> {
+        let frame = self.next[self.port(input)].0;
+        self.push_with(input, Header { closing: true, ..self.header(frame) }, body)
+    }
+
+    fn push_with(&mut self, input: &str, header: Header, body: Body) -> Result<()> {
         let port = self.port(input);
         let n = self.next[port].1;
-        self.next[port] = (if matches!(body, Body::End) { frame } else { frame + 1 }, n + 1);
-        let message = Message { header: self.header(frame), n, body };
-        self.driver.accept(port, message, Instant::now(), &mut self.received)
+        self.next[port] = (header.frame + u64::from(!header.closing), n + 1);
+        self.driver.accept(port, Message { header, n, body }, Instant::now(), &mut self.received)
     }
 
     /// Sends a message as it is.
@@ -233,14 +285,15 @@ impl<O: Operator> Harness<O> {
         self.push_body(input, Body::Skipped(reason))
     }
 
-    /// Ends the stream on every input.
+    /// Ends the stream on every input. The states are saved and read back before.
     ///
     /// # Errors
     /// As [`Self::push_body`].
     pub fn end(&mut self) -> Result<()> {
+        self.check_saved_states()?;
         let frames = self.next.iter().map(|next| next.0).max().unwrap_or(0);
         for name in self.inputs.iter().map(|input| input.name.clone()).collect::<Vec<_>>() {
-            self.push_at(&name, frames, Body::End)?;
+            self.push_at(&name, frames, Body::End { frames })?;
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ pub struct Header {
     pub stream: StreamName,
     /// Number of the connection: +1 at each reconnect, from 0.
     pub session: u32,
-    /// Number of the frame, given at admission, from 0; never restarts. In the closing message: the number of frames.
+    /// Number of the frame, given at admission, from 0; never restarts. After the stream's last frame: the next number.
     pub frame: u64,
     /// Media time in nanoseconds; never goes back.
     pub pts: i64,
@@ -25,9 +25,19 @@ pub struct Header {
     pub captured: i64,
     /// Frames of this stream that were decoded and forgotten before this one, because the window was full.
     pub forgotten: u64,
+    /// True after the stream's last frame: in a closing message and in the end.
+    pub closing: bool,
 }
 
-/// One message. Every output sends exactly one for every frame, in order, and one `End` per stream.
+impl Header {
+    /// Returns the header of a frame of the first session, captured at its media time.
+    pub fn new(stream: impl Into<StreamName>, frame: u64, pts: i64) -> Self {
+        Self { stream: stream.into(), session: 0, frame, pts, captured: pts, forgotten: 0, closing: false }
+    }
+}
+
+/// One message. Every output sends exactly one for every frame, in order, then at most one closing message and one
+/// `End` per stream.
 #[derive(Clone, Debug)]
 pub struct Message {
     /// Which frame.
@@ -46,7 +56,10 @@ pub enum Body {
     /// Nothing, and why.
     Skipped(Reason),
     /// The stream is over; nothing of it follows.
-    End,
+    End {
+        /// Frames of the stream in this run: there was one message on this output for each.
+        frames: u64,
+    },
 }
 
 impl Body {
@@ -55,7 +68,7 @@ impl Body {
         match self {
             Body::Data(_) => "data",
             Body::Skipped(_) => "skipped",
-            Body::End => "end",
+            Body::End { .. } => "end",
         }
     }
 }
@@ -67,16 +80,6 @@ pub enum Payload {
     Frame(Arc<Frame>),
     /// A struct array: one row per thing.
     Table(Arc<StructArray>),
-}
-
-impl Payload {
-    /// Size of the data in bytes, as it is sent between processes.
-    pub fn bytes(&self) -> usize {
-        match self {
-            Payload::Frame(frame) => frame.packed_len(),
-            Payload::Table(rows) => arrow_array::Array::get_buffer_memory_size(rows.as_ref()),
-        }
-    }
 }
 
 /// Why an output has no data for a frame. Counted by name; carried on to everything downstream.

@@ -22,6 +22,9 @@ pub trait Operator: Send + Sized + 'static {
     type Config: Config;
     /// What it remembers of each stream; `()` for nothing.
     type State: State;
+    /// Version of the state's saved form. Raise it with a change that older bytes cannot be read as; fields that are added
+    /// with `#[serde(default)]` need no new version.
+    const STATE_VERSION: u32 = 1;
 
     /// Name, ports and table types.
     fn spec() -> Spec;
@@ -61,7 +64,8 @@ pub trait Operator: Send + Sized + 'static {
     }
 
     /// The stream is over: a last chance to send what is still held back, one closing message per output. `input` has
-    /// what came on side inputs since the last frame.
+    /// what came on side inputs since the last frame, and rows of closing messages that came without those of the
+    /// required inputs.
     ///
     /// # Errors
     /// As from `process`.

@@ -23,9 +23,14 @@ impl PortType {
     pub fn name(&self) -> &'static str {
         match self {
             PortType::Frame => "frame",
-            PortType::Table(table) => table.name,
+            PortType::Table(table) => &table.description().name,
             PortType::Any => "any",
         }
+    }
+
+    /// True for the table with the rows `T`.
+    pub fn is_table<T: Table>(&self) -> bool {
+        matches!(self, PortType::Table(table) if *table == T::table_type())
     }
 
     /// True when messages of type `from` may go to a port of this type.
@@ -164,21 +169,31 @@ pub struct WiredInput {
     pub hold: bool,
     /// How it is matched to frames.
     pub alignment: Alignment,
+    /// The source its messages descend from; none where the sender is not one of ours.
+    pub source: Option<SourceId>,
 }
+
+/// Number of a source of frames in its flow, from 0 in the order of the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+pub struct SourceId(pub usize);
 
 /// How the messages of an input are matched to frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alignment {
-    /// Together with the other inputs that descend from the source of this number.
-    Source(usize),
+    /// Together with the other inputs that descend from this source.
+    Source(SourceId),
     /// Read when there; at most `queue` wait, the oldest are forgotten and counted.
     Side {
         /// Most messages that wait.
         queue: usize,
     },
-    /// Read when there; none is forgotten.
+    /// Read when there; at most [`FEEDBACK_QUEUE`] wait, the oldest are forgotten and counted.
     Feedback,
 }
+
+/// Most messages that wait on a feedback input. An operator that handles its frames reads far fewer; this bounds the memory of
+/// one whose frames are all skipped.
+pub const FEEDBACK_QUEUE: usize = 1024;
 
 impl Alignment {
     /// True for inputs that are matched frame by frame.
@@ -186,8 +201,17 @@ impl Alignment {
         self.source().is_some()
     }
 
-    /// The number of the source whose frames an ordinary input is matched to.
-    pub fn source(self) -> Option<usize> {
+    /// Returns the most messages that wait on an input that is not matched frame by frame.
+    pub fn queue(self) -> Option<usize> {
+        match self {
+            Alignment::Source(_) => None,
+            Alignment::Side { queue } => Some(queue.max(1)),
+            Alignment::Feedback => Some(FEEDBACK_QUEUE),
+        }
+    }
+
+    /// Returns the source whose frames an ordinary input is matched to.
+    pub fn source(self) -> Option<SourceId> {
         match self {
             Alignment::Source(source) => Some(source),
             Alignment::Side { .. } | Alignment::Feedback => None,

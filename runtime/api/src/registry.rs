@@ -1,100 +1,41 @@
-//! The operators and nodes a program knows, by name; each can be described and checked without being run.
+//! The operators and sources a program knows, by name; each can be described and checked without being run.
 
-use std::{
-    collections::BTreeMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::{collections::BTreeMap, ops::Deref, sync::Arc};
 
 use crate::{
-    Captured, Closing, Config, Driver, Error, Operator, Resources, Result, Runnable, Source, SourceContext, Spec,
-    StreamName, Values,
-    config::{Key, Problem, did_you_mean},
-    driver::{DriverOptions, read_config},
+    Error, Operator, PortType, Result, Source, Spec, TableType, Values,
+    config::did_you_mean,
+    factory::{self, OperatorFactory},
 };
 
-/// A source of whatever type.
-pub trait RunnableSource: Send {
-    /// See [`Source::stream`].
-    fn stream(&self) -> Option<StreamName>;
-    /// See [`Source::next`].
-    ///
-    /// # Errors
-    /// As there.
-    fn next(&mut self, cx: &SourceContext) -> Result<Option<Captured>>;
-    /// See [`Source::closing`].
-    fn closing(&mut self) -> Vec<Closing>;
-    /// See [`Source::counts`].
-    fn counts(&self) -> Vec<(&'static str, u64)>;
-    /// See [`Source::close`].
-    ///
-    /// # Errors
-    /// As there.
-    fn close(&mut self) -> Result<()>;
-}
-
-impl<S: Source> RunnableSource for S {
-    fn stream(&self) -> Option<StreamName> {
-        Source::stream(self)
-    }
-    fn next(&mut self, cx: &SourceContext) -> Result<Option<Captured>> {
-        Source::next(self, cx)
-    }
-    fn closing(&mut self) -> Vec<Closing> {
-        Source::closing(self)
-    }
-    fn counts(&self) -> Vec<(&'static str, u64)> {
-        Source::counts(self)
-    }
-    fn close(&mut self) -> Result<()> {
-        Source::close(self)
-    }
-}
-
-type MakeOperator = fn(Values, Resources, DriverOptions) -> Result<Box<dyn Runnable>>;
-type MakeSource = fn(&Values, &Resources) -> Result<Vec<Box<dyn RunnableSource>>>;
-
-/// How a registered thing is made.
-#[derive(Clone, Copy)]
-pub enum Make {
-    /// Something that `process`es.
-    Operator(MakeOperator),
-    /// Something that makes frames: a source for each of its streams.
-    Source(MakeSource),
-}
-
-/// One registered operator or node.
+/// One registered operator or source: its factory, and its spec under default values.
 #[derive(Clone)]
 pub struct Entry {
-    /// Name and ports.
+    /// Name and ports where no value is set; [`OperatorFactory::spec`] has those of a configuration.
     pub spec: Spec,
-    /// What it does, in a line.
-    pub about: &'static str,
-    /// Its keys.
-    pub keys: Vec<Key>,
-    /// Problems of a configuration.
-    pub check: fn(&Values) -> Vec<Problem>,
-    /// Every key with its value, for a configuration without problems.
-    pub resolve: fn(&Values) -> Vec<(&'static str, serde_json::Value)>,
-    /// The models a configuration needs: names of models.yml, or paths of one's own files.
-    pub models: fn(&Values) -> Vec<String>,
-    /// For sources: whether it ends by itself.
-    pub finite: fn(&Values) -> bool,
-    /// How it is made.
-    pub make: Make,
+    factory: Arc<dyn OperatorFactory>,
 }
 
-fn problems<C: Config>(values: &Values) -> Vec<Problem> {
-    C::from_values(values).err().unwrap_or_default()
+impl Entry {
+    /// The factory.
+    pub fn factory(&self) -> Arc<dyn OperatorFactory> {
+        self.factory.clone()
+    }
 }
 
-fn resolve<C: Config>(values: &Values) -> Vec<(&'static str, serde_json::Value)> {
-    C::from_values(values).map(|config| config.to_values()).unwrap_or_default()
+impl Deref for Entry {
+    type Target = dyn OperatorFactory;
+    fn deref(&self) -> &Self::Target {
+        &*self.factory
+    }
 }
 
 /// See the [module](self).
 #[derive(Clone, Default)]
 pub struct Registry {
-    entries: BTreeMap<&'static str, Entry>,
+    entries: BTreeMap<String, Entry>,
+    /// Registrations that were refused.
+    problems: Vec<String>,
 }
 
 impl Registry {
@@ -103,65 +44,60 @@ impl Registry {
         Self::default()
     }
 
-    /// Adds an operator.
-    pub fn operator<O: Operator>(mut self) -> Self {
-        let spec = O::spec();
-        self.entries.insert(
-            spec.name,
-            Entry {
-                spec,
-                about: O::Config::ABOUT,
-                keys: O::Config::keys(),
-                check: problems::<O::Config>,
-                resolve: resolve::<O::Config>,
-                models: |values| O::Config::from_values(values).map(|config| O::models(&config)).unwrap_or_default(),
-                finite: |_| true,
-                make: Make::Operator(|values, resources, options| {
-                    Ok(Box::new(Driver::<O>::new(values, resources, options)?))
-                }),
-            },
-        );
+    /// Adds an operator written in Rust.
+    pub fn operator<O: Operator>(self) -> Self {
+        self.with(factory::operator::<O>())
+    }
+
+    /// Adds a source written in Rust.
+    pub fn source<S: Source>(self) -> Self {
+        self.with(factory::source::<S>())
+    }
+
+    /// Adds a factory. One whose name is taken, or whose table differs from a known one of the same name, is refused:
+    /// [`Registry::check`] tells.
+    pub fn with(mut self, factory: impl OperatorFactory + 'static) -> Self {
+        let spec = match factory.spec(&Values::new()) {
+            Ok(spec) => spec,
+            Err(error) => {
+                self.problems.push(format!("an operator cannot be registered: {error}"));
+                return self;
+            }
+        };
+        if self.entries.contains_key(spec.name) {
+            let text = format!("operator `{}` is registered twice; give one of the two another name in its `spec`", spec.name);
+            self.problems.push(text);
+            return self;
+        }
+        for table in tables(&spec) {
+            if self.tables().any(|known| known.name == table.name && known != table) {
+                self.problems.push(format!(
+                    "operator `{}` has a table `{}` whose columns differ from those of the known one; give it another name",
+                    spec.name, table.name
+                ));
+                return self;
+            }
+        }
+        self.entries.insert(spec.name.to_owned(), Entry { spec, factory: Arc::new(factory) });
         self
     }
 
-    /// Adds a source.
-    pub fn source<S: Source>(mut self) -> Self {
-        let spec = S::spec();
-        self.entries.insert(
-            spec.name,
-            Entry {
-                spec,
-                about: S::Config::ABOUT,
-                keys: S::Config::keys(),
-                check: problems::<S::Config>,
-                resolve: resolve::<S::Config>,
-                models: |_| vec![],
-                finite: |values| S::Config::from_values(values).map_or(true, |config| S::finite(&config)),
-                make: Make::Source(|values, resources| {
-                    let config = read_config::<S::Config>(values, &resources.node)?;
-                    catch_unwind(AssertUnwindSafe(|| S::open(config, resources)))
-                        .unwrap_or_else(|_| Err(Error::other("panicked while it was made; the message is above")))
-                        .and_then(|sources| match sources.is_empty() {
-                            true => Err(Error::other("it opened no stream")),
-                            false => Ok(sources),
-                        })
-                        .map(|sources| {
-                            sources.into_iter().map(|source| Box::new(source) as Box<dyn RunnableSource>).collect()
-                        })
-                        .map_err(|e| e.at(format!("node `{}`", resources.node)))
-                }),
-            },
-        );
-        self
+    /// Checks that every registration was accepted.
+    ///
+    /// # Errors
+    /// A line for each that was refused.
+    pub fn check(&self) -> Result<()> {
+        if self.problems.is_empty() { Ok(()) } else { Err(Error::config(self.problems.join("\n"))) }
     }
 
-    /// The entry of that name.
+    /// Returns the entry of that name.
     ///
     /// # Errors
     /// Names the nearest one.
     pub fn get(&self, name: &str) -> Result<&Entry> {
         self.entries.get(name).ok_or_else(|| {
-            Error::config(format!("there is no operator `{name}`{}", did_you_mean(name, self.entries.keys().copied())))
+            let names = self.entries.keys().map(String::as_str);
+            Error::config(format!("there is no operator `{name}`{}", did_you_mean(name, names)))
         })
     }
 
@@ -169,4 +105,23 @@ impl Registry {
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()
     }
+
+    /// Returns the table of that name, if a registered operator has one.
+    pub fn table(&self, name: &str) -> Option<TableType> {
+        self.tables().find(|table| table.name == name)
+    }
+
+    fn tables(&self) -> impl Iterator<Item = TableType> {
+        self.entries.values().flat_map(|entry| tables(&entry.spec))
+    }
+}
+
+/// The tables of an operator's ports.
+fn tables(spec: &Spec) -> Vec<TableType> {
+    let ports = spec.inputs.iter().map(|port| port.ty).chain(spec.outputs.iter().map(|port| port.ty));
+    let tables = ports.chain(spec.more_inputs).filter_map(|ty| match ty {
+        PortType::Table(table) => Some(table),
+        PortType::Frame | PortType::Any => None,
+    });
+    tables.collect()
 }

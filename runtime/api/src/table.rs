@@ -15,7 +15,10 @@
 //! assert_eq!(Goal::decode(&rows).unwrap()[0].track, 7);
 //! ```
 
-use std::sync::Arc;
+use std::{
+    ops::Deref,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arrow_array::{
     Array, ArrayRef, BooleanArray, FixedSizeListArray, ListArray, PrimitiveArray, StringArray, StructArray,
@@ -27,7 +30,7 @@ use arrow_schema::{DataType, Field, Fields};
 use crate::{Error, Result};
 
 /// A row type: its columns, and the way to and from a struct array. Made by [`table!`](crate::table).
-pub trait Table: Sized {
+pub trait Table: Sized + 'static {
     /// Name of the table, as in type files and recordings: `tracks`.
     const NAME: &'static str;
     /// First line of the row's documentation.
@@ -38,8 +41,12 @@ pub trait Table: Sized {
     /// with. Such rows outlive their frame: where a frame is forgotten by the window or not handled by an operator, they
     /// are carried over to the next one.
     const CARRIED: bool = false;
-    /// The columns.
-    fn fields() -> Fields;
+    /// Returns the table's type, the same one at every call.
+    fn table_type() -> TableType;
+    /// Returns the columns, the same `Fields` at every call.
+    fn fields() -> &'static Fields {
+        &Self::table_type().description().fields
+    }
     /// Rows to a struct array.
     fn encode(rows: &[Self]) -> StructArray;
     /// A struct array to rows.
@@ -49,43 +56,72 @@ pub trait Table: Sized {
     fn decode(array: &StructArray) -> Result<Vec<Self>>;
 }
 
-/// A named table type that can be compared without its Rust type.
-#[derive(Clone, Copy, Debug)]
-pub struct TableType {
+/// The description of a table, complete without its Rust type.
+#[derive(Clone, Debug)]
+pub struct TableDescription {
     /// Name of the table.
-    pub name: &'static str,
+    pub name: String,
     /// What a row is.
-    pub about: &'static str,
-    /// Name and documentation of each column.
-    pub columns: &'static [(&'static str, &'static str)],
+    pub about: String,
+    /// Name and documentation of each column, in order.
+    pub columns: Vec<(String, String)>,
     /// See [`Table::CARRIED`].
     pub carried: bool,
-    /// Its columns.
-    pub fields: fn() -> Fields,
+    /// The columns.
+    pub fields: Fields,
 }
 
+/// The type of a table: a description that lives as long as the process. Two types are equal when their names and columns are.
+#[derive(Clone, Copy, Debug)]
+pub struct TableType(&'static TableDescription);
+
+/// The descriptions of this process, each once.
+static DESCRIPTIONS: Mutex<Vec<&'static TableDescription>> = Mutex::new(Vec::new());
+
 impl TableType {
-    /// The type of the rows `T`.
+    /// Returns the type of the rows `T`.
     pub fn of<T: Table>() -> Self {
-        Self { name: T::NAME, about: T::ABOUT, columns: T::COLUMNS, carried: T::CARRIED, fields: T::fields }
+        T::table_type()
     }
 
-    /// An empty table.
-    pub fn empty(&self) -> StructArray {
-        let fields = (self.fields)();
-        let columns = fields.iter().map(|f| arrow_array::new_empty_array(f.data_type())).collect();
-        StructArray::new(fields, columns, None)
+    /// Returns the type with this description. A description is kept for the life of the process, equal ones once.
+    pub fn described(description: TableDescription) -> Self {
+        let mut known = DESCRIPTIONS.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |known: &&&TableDescription| {
+            let key = |d: &TableDescription| (d.name.clone(), d.about.clone(), d.columns.clone(), d.carried);
+            known.fields == description.fields && key(known) == key(&description)
+        };
+        if let Some(known) = known.iter().find(same) {
+            return Self(known);
+        }
+        let description: &'static TableDescription = Box::leak(Box::new(description));
+        known.push(description);
+        Self(description)
     }
 
-    /// Checks a message against the type.
+    /// The description.
+    pub fn description(self) -> &'static TableDescription {
+        self.0
+    }
+
+    /// Returns an empty table.
+    pub fn empty(self) -> StructArray {
+        let columns = self.fields.iter().map(|f| arrow_array::new_empty_array(f.data_type())).collect();
+        StructArray::new(self.0.fields.clone(), columns, None)
+    }
+
+    /// Checks a message against the type. Costs nothing where the rows were encoded in this process.
     ///
     /// # Errors
     /// Names the first column that differs.
-    pub fn check(&self, found: &DataType) -> Result<()> {
-        let want = (self.fields)();
+    pub fn check(self, found: &DataType) -> Result<()> {
+        let want = &self.0.fields;
         let DataType::Struct(have) = found else {
             return Err(Error::config(format!("table `{}` is a struct array, found {found}", self.name)));
         };
+        if same_fields(want, have) {
+            return Ok(());
+        }
         for (want, have) in want.iter().zip(have) {
             if want.name() != have.name() || want.data_type() != have.data_type() {
                 return Err(Error::config(format!(
@@ -110,10 +146,23 @@ impl TableType {
     }
 }
 
+impl Deref for TableType {
+    type Target = TableDescription;
+    fn deref(&self) -> &TableDescription {
+        self.0
+    }
+}
+
 impl PartialEq for TableType {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
+        std::ptr::eq(self.0, other.0)
+            || self.name == other.name && (same_fields(&self.fields, &other.fields) || self.fields == other.fields)
     }
+}
+
+/// True for two handles of one list of columns.
+fn same_fields(a: &Fields, b: &Fields) -> bool {
+    std::ptr::eq(a.as_ref(), b.as_ref())
 }
 
 /// A value that can stand in a column. No nulls: NaN is 'not seen'.
@@ -278,15 +327,22 @@ macro_rules! table {
             const COLUMNS: &'static [(&'static str, &'static str)] =
                 &[$( (stringify!($column), concat!($($doc),*)), )*];
             $( const CARRIED: bool = $crate::table!(@carried $carried); )?
-            fn fields() -> $crate::arrow::schema::Fields {
-                $crate::arrow::schema::Fields::from(vec![$(
-                    $crate::arrow::schema::Field::new(
-                        stringify!($column), <$type as $crate::Column>::data_type(), false),
-                )*])
+            fn table_type() -> $crate::TableType {
+                static TYPE: ::std::sync::OnceLock<$crate::TableType> = ::std::sync::OnceLock::new();
+                *TYPE.get_or_init(|| $crate::TableType::described($crate::table::TableDescription {
+                    name: Self::NAME.into(),
+                    about: Self::ABOUT.into(),
+                    columns: Self::COLUMNS.iter().map(|(name, about)| ((*name).into(), (*about).into())).collect(),
+                    carried: Self::CARRIED,
+                    fields: $crate::arrow::schema::Fields::from(vec![$(
+                        $crate::arrow::schema::Field::new(
+                            stringify!($column), <$type as $crate::Column>::data_type(), false),
+                    )*]),
+                }))
             }
             fn encode(rows: &[Self]) -> $crate::arrow::array::StructArray {
                 $crate::arrow::array::StructArray::new(
-                    <Self as $crate::Table>::fields(),
+                    <Self as $crate::Table>::fields().clone(),
                     vec![$( <$type as $crate::Column>::encode(rows.iter().map(|row| &row.$column)), )*],
                     None,
                 )

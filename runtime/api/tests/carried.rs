@@ -100,10 +100,10 @@ fn what_is_heard_behind_the_last_frame_comes_with_the_end() {
     frame(&mut h, 0, None, 1);
     // A closing message: its frame is the number of frames, and no other input has one.
     let rows = Audio::encode(&sound(1, 77));
-    h.push_at("audio", 1, Body::Data(Payload::Table(std::sync::Arc::new(rows)))).unwrap();
+    h.push_closing("audio", Body::Data(Payload::Table(std::sync::Arc::new(rows)))).unwrap();
     for input in ["a", "counts", "audio"] {
-        h.push_at(input, 1, Body::End).unwrap();
+        h.push_at(input, 1, Body::End { frames: 1 }).unwrap();
     }
     assert_eq!((heard_now(&mut h), heard_now(&mut h)), ((1, 1), (77, 0)));
-    assert!(matches!(h.next_message("heard").map(|message| message.body), Some(Body::End)));
+    assert!(matches!(h.next_message("heard").map(|message| message.body), Some(Body::End { .. })));
 }

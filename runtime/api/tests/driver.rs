@@ -2,8 +2,8 @@
 
 use sideline_api::{
     Alignment, Body, Config, Context, Error, Header, Inputs, Mode, OnError, Operator, Outputs, Payload, PortType,
-    Reason, Resources, Result, Spec, Table,
-    driver::{Outcome, Outlet, Ran},
+    Reason, Resources, Result, SourceId, Spec, Table,
+    driver::Outcome,
     tables::{Count, Track},
     testing::{Harness, Setup},
 };
@@ -82,7 +82,7 @@ impl Operator for Sum {
     }
 }
 
-const MAIN: Alignment = Alignment::Source(0);
+const MAIN: Alignment = Alignment::Source(SourceId(0));
 
 fn sum(inputs: &[(&'static str, Alignment)], change: impl FnOnce(&mut Setup), at_40: &str) -> Harness<Sum> {
     let mut setup = Setup { inputs: Some(inputs.to_vec()), ..Setup::default() };
@@ -214,7 +214,7 @@ fn a_panic_that_is_skipped_puts_the_state_back_too() {
     (0..40).for_each(|_| drop(h.expect::<Count>("sums")));
     assert_eq!(h.expect_skipped("sums"), Reason::Panic);
     assert_eq!(h.expect::<Count>("sums")[0].frames, 31, "the copy of frame 29, and this frame");
-    assert_eq!(h.driver().state("test").unwrap().sessions, [0], "a session that the copy knows does not begin again");
+    assert_eq!(h.state("test").unwrap().sessions, [0], "a session that the copy knows does not begin again");
 }
 
 #[test]
@@ -248,9 +248,8 @@ fn a_held_input_keeps_its_last_data() {
 
 #[test]
 fn what_is_held_belongs_to_its_stream() {
-    use sideline_api::{Message, Runnable};
+    use sideline_api::Message;
     let mut h = sum(&[("a", MAIN), ("held", MAIN)], |_| {}, "");
-    let mut received = Received::default();
     // Two cameras in turn; only the first has data on the held input.
     for i in 0..4u64 {
         let stream = if i.is_multiple_of(2) { "first" } else { "second" };
@@ -258,50 +257,28 @@ fn what_is_held_belongs_to_its_stream() {
         let held = if i == 0 { h_rows(7) } else { Body::Skipped(Reason::Stride) };
         for (port, body) in [(0, h_rows(0)), (1, held)] {
             let message = Message { header: header.clone(), n: i, body };
-            h.driver_mut().accept(port, message, std::time::Instant::now(), &mut received).unwrap();
+            h.accept(["a", "held"][port], message).unwrap();
         }
     }
-    assert_eq!(received.checksums(), [70_000, 0, 70_000, 0]);
-}
-
-/// Takes what a driver sends.
-#[derive(Default)]
-struct Received(Vec<sideline_api::Message>);
-
-impl Outlet for Received {
-    fn send(&mut self, _: usize, message: sideline_api::Message) {
-        self.0.push(message);
-    }
-    fn ran(&mut self, _: Ran<'_>) {}
-}
-
-impl Received {
-    fn checksums(&self) -> Vec<u64> {
-        let rows = self.0.iter().filter_map(|message| match &message.body {
-            Body::Data(Payload::Table(rows)) => Some(Count::decode(rows).unwrap()[0].checksum),
-            _ => None,
-        });
-        rows.collect()
-    }
+    let sums: Vec<u64> = (0..4).map(|_| h.expect::<Count>("sums")[0].checksum).collect();
+    assert_eq!(sums, [70_000, 0, 70_000, 0]);
 }
 
 #[test]
 fn an_operator_of_side_inputs_ends_without_waiting_for_its_feedback() {
-    use sideline_api::Runnable;
     let side = Alignment::Side { queue: 2 };
     let setup =
         Setup { inputs: Some(vec![("a", side), ("back", Alignment::Feedback)]), mode: Mode::Live, ..Setup::default() };
     let mut h = Harness::<Sum>::with([("offset", 0)], setup).unwrap();
     h.push("a", &row(1)).unwrap();
-    h.push_at("a", 1, Body::End).unwrap();
+    h.push_at("a", 1, Body::End { frames: 1 }).unwrap();
     drop(h.expect::<Count>("sums"));
-    assert!(matches!(h.next_message("sums").unwrap().body, Body::End), "what feeds back ends after it");
-    assert!(h.driver_mut().closed(0, false).unwrap());
+    assert!(matches!(h.next_message("sums").unwrap().body, Body::End { .. }), "what feeds back ends after it");
+    assert!(h.close_input("a", false).unwrap());
 }
 
 #[test]
 fn a_side_input_is_read_when_there_and_its_gaps_are_counted() {
-    use sideline_api::Runnable;
     let side = Alignment::Side { queue: 2 };
     let mut h = sum(&[("a", MAIN), ("back", side)], |setup| setup.mode = Mode::Live, "");
     h.push("a", &row(0)).unwrap();
@@ -312,7 +289,7 @@ fn a_side_input_is_read_when_there_and_its_gaps_are_counted() {
     h.push("back", &row(1)).unwrap();
     h.push("a", &row(0)).unwrap();
     assert_eq!(h.expect::<Count>("sums")[0].checksum, 2_000_000, "two wait, the oldest left");
-    assert_eq!(h.driver().side_forgotten(), 2, "one on the way, one in the queue");
+    assert_eq!(h.driver().side_dropped(), 2, "one on the way, one in the queue");
 }
 
 #[test]
@@ -337,7 +314,7 @@ fn the_end_follows_a_closing_message_on_every_output() {
     let closing = h.next_message("sums").unwrap();
     assert_eq!((closing.header.frame, closing.n), (3, 3), "frame = number of frames");
     let end = h.next_message("sums").unwrap();
-    assert!(matches!(end.body, Body::End) && end.n == 4 && end.header.frame == 3);
+    assert!(matches!(end.body, Body::End { .. }) && end.n == 4 && end.header.frame == 3);
 }
 
 #[test]
@@ -345,12 +322,12 @@ fn closing_messages_wait_for_the_ends_of_the_others() {
     let mut h = sum(&[("a", MAIN), ("b", MAIN)], |_| {}, "");
     h.push("a", &row(1)).unwrap();
     h.push("b", &row(1)).unwrap();
-    h.push_at("a", 1, Body::End).unwrap();
+    h.push_at("a", 1, Body::End { frames: 1 }).unwrap();
     // b closes with rows of its own; a is required and has none, so `process` is not called.
-    h.push_at("b", 1, h_rows(5)).unwrap();
-    h.push_at("b", 1, Body::End).unwrap();
+    h.push_closing("b", h_rows(5)).unwrap();
+    h.push_at("b", 1, Body::End { frames: 1 }).unwrap();
     drop(h.expect::<Count>("sums"));
-    assert!(matches!(h.next_message("sums").unwrap().body, Body::End));
+    assert!(matches!(h.next_message("sums").unwrap().body, Body::End { .. }));
 }
 
 fn h_rows(frames: u64) -> Body {
@@ -359,13 +336,12 @@ fn h_rows(frames: u64) -> Body {
 
 #[test]
 fn an_input_that_closes_before_its_end_is_a_failed_producer() {
-    use sideline_api::Runnable;
     let setup = Setup { inputs: Some(vec![("a", MAIN)]), ..Setup::default() };
     let mut h = Harness::<Sum>::with([("offset", 0)], setup).unwrap();
     h.push("a", &row(1)).unwrap();
-    let error = h.driver_mut().closed(0, false).unwrap_err();
+    let error = h.close_input("a", false).unwrap_err();
     assert!(error.message.contains("closed after 1 messages, before its end"), "{error}");
-    assert!(h.driver_mut().closed(0, true).unwrap(), "excused when the user stops the run");
+    assert!(h.close_input("a", true).unwrap(), "excused when the user stops the run");
 }
 
 #[test]
@@ -374,9 +350,9 @@ fn a_state_belongs_to_its_stream_and_a_session_begins_once() {
     for i in 0..3 {
         h.push("a", &row(i)).unwrap();
     }
-    let state = h.driver().state("test").unwrap();
+    let state = h.state("test").unwrap();
     assert_eq!((state.sum, state.sessions.as_slice()), (3, [0].as_slice()));
-    assert!(h.driver().state("other").is_none());
+    assert!(h.state("other").is_none());
 }
 
 #[test]

@@ -58,7 +58,7 @@ pub fn list(json: bool, registry: &Registry) -> Result<u8> {
         return Ok(0);
     }
     for entry in registry.iter() {
-        println!("{:<12} {}", entry.spec.name, entry.about);
+        println!("{:<12} {}", entry.spec.name, entry.about());
     }
     Ok(0)
 }
@@ -75,14 +75,14 @@ fn describe(entry: &Entry) -> Value {
     let outputs: Vec<Value> =
         entry.spec.outputs.iter().map(|port| json!({"name": port.name, "type": port.ty.name()})).collect();
     let keys: Vec<Value> = entry
-        .keys
+        .keys()
         .iter()
         .map(|key| {
             json!({"key": key.name, "type": key.kind, "default": key.default, "live": key.live, "range": key.range, "about": key.about})
         })
         .collect();
     json!({
-        "name": entry.spec.name, "about": entry.about, "source": entry.spec.source, "heavy": entry.spec.heavy,
+        "name": entry.spec.name, "about": entry.about(), "source": entry.spec.source, "heavy": entry.spec.heavy,
         "inputs": inputs, "more_inputs": entry.spec.more_inputs.map(|ty| ty.name()), "outputs": outputs, "keys": keys,
     })
 }
@@ -105,7 +105,7 @@ pub fn inspect(what: &str, json: bool, registry: &Registry) -> Result<u8> {
         let mut values = serde_json::Map::new();
         for (key, value) in &node.resolved {
             let origin = node.values.get(key).map_or(Origin::Default, |(_, origin)| origin.clone());
-            values.insert((*key).into(), json!({"value": value, "from": origin.to_string()}));
+            values.insert(key.clone(), json!({"value": value, "from": origin.to_string()}));
         }
         nodes.insert(node.id.clone(), json!({"operator": node.operator, "values": values}));
     }
@@ -125,7 +125,7 @@ pub fn inspect(what: &str, json: bool, registry: &Registry) -> Result<u8> {
 
 fn describe_text(entry: &Entry) -> String {
     let spec = &entry.spec;
-    let mut text = format!("{}: {}\n", spec.name, entry.about);
+    let mut text = format!("{}: {}\n", spec.name, entry.about());
     for port in &spec.inputs {
         let need = if port.required { "required" } else { "optional" };
         text += &format!("  input  {:<12} {} ({need})\n", port.name, port.ty.name());
@@ -136,7 +136,7 @@ fn describe_text(entry: &Entry) -> String {
     for port in &spec.outputs {
         text += &format!("  output {:<12} {}\n", port.name, port.ty.name());
     }
-    for key in &entry.keys {
+    for key in entry.keys() {
         let default =
             key.default.as_ref().map_or_else(|| "must be given".to_owned(), |value| format!("default {value}"));
         let live = if key.live { ", live" } else { "" };

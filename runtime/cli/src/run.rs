@@ -300,7 +300,6 @@ fn engine_options(flow: &Flow, run: &str, folder: &Path, models: Models, limit: 
         clock: Arc::new(WallClock),
         limit,
         after: Default::default(),
-        start_deadline: flow.start,
         timing: Some(timing.sender()),
     }
 }
@@ -332,7 +331,7 @@ fn as_node(registry: &Registry) -> Result<u8> {
     let folder = runs(&flow, process.and_then(|process| process.run_dir.as_deref())).join(&run);
     std::fs::create_dir_all(&folder).or_fail(Failure::Output, || folder.display().to_string())?;
     // The process of the first source writes down what is run; the others need not agree on who does.
-    if plan.nodes.iter().any(|n| n.is_source && n.source == 0) {
+    if plan.nodes.iter().any(|n| n.is_source && n.source == sideline_api::SourceId(0)) {
         let ours = flow.processes.iter().filter(|process| process.kind != ProcessKind::Foreign);
         let processes: Vec<String> = ours.map(|process| process.id.clone()).collect();
         let start = record::Start {

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, path::Path, sync::Arc, time::Instant};
 
 use serde_json::Value;
 use sideline_api::{
-    Alignment, Body, Device, Error, Header, Make, Message, Mode, Payload, Registry, Resources, Result, Runnable, Table,
+    Alignment, Body, Device, Driver, Error, Header, Message, Mode, Payload, Registry, Resources, Result, SourceId, Table,
     Values, WiredInput,
     clock::WallClock,
     config::Origin,
@@ -55,7 +55,7 @@ impl<'a> Workshop<'a> {
 /// See the [module](self).
 pub struct Stage {
     node: String,
-    operator: Box<dyn Runnable>,
+    operator: Driver,
     inputs: Vec<WiredInput>,
     /// Messages so far on each input.
     sent: Vec<u64>,
@@ -85,9 +85,6 @@ impl Stage {
         keys: &[(&str, Value)],
     ) -> Result<Self> {
         let entry = workshop.registry.get(operator)?;
-        let Make::Operator(make) = entry.make else {
-            return Err(Error::config(format!("`{operator}` is a source")));
-        };
         let mut wired = vec![];
         for name in inputs {
             let port = entry.spec.find_input(name);
@@ -98,7 +95,8 @@ impl Stage {
                 ty: port.ty,
                 required: port.required,
                 hold: port.hold,
-                alignment: Alignment::Source(0),
+                alignment: Alignment::Source(SourceId(0)),
+                source: Some(SourceId(0)),
             });
         }
         let mut values = Values::new();
@@ -108,7 +106,8 @@ impl Stage {
         let outputs: Vec<&'static str> = entry.spec.outputs.iter().map(|port| port.name).collect();
         let read = outputs.iter().map(|name| (*name).to_owned()).collect();
         let resources = workshop.resources(node, wired.clone(), read);
-        let operator = make(values, resources, DriverOptions { on_error: OnError::Stop, stride: 1 })?;
+        let options = DriverOptions { on_error: OnError::Stop, stride: 1 };
+        let operator = Driver::new(entry.factory(), values, resources, options)?;
         Ok(Self {
             node: node.into(),
             operator,
@@ -138,13 +137,14 @@ impl Stage {
         self.operator.accept(port, Message { header: header.clone(), n, body }, Instant::now(), &mut self.received)
     }
 
-    /// Ends the stream on every input.
+    /// Ends the stream on every input; the header's frame is the number of frames.
     ///
     /// # Errors
     /// What would stop a run.
     pub fn end(&mut self, header: &Header) -> Result<()> {
+        let header = &Header { closing: true, ..header.clone() };
         for input in self.inputs.iter().map(|input| input.name.clone()).collect::<Vec<_>>() {
-            self.send(&input, header, Body::End)?;
+            self.send(&input, header, Body::End { frames: header.frame })?;
         }
         Ok(())
     }

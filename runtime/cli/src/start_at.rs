@@ -116,8 +116,8 @@ impl Continued {
                     flow.path.display()
                 )));
             };
-            for (key, now) in node.resolved.iter().filter(|(key, _)| IDENTITY.contains(key)) {
-                let before = &config[*key]["value"];
+            for (key, now) in node.resolved.iter().filter(|(key, _)| IDENTITY.contains(&key.as_str())) {
+                let before = &config[key]["value"];
                 // run.json has no secrets of addresses.
                 let now = &serde_json::from_str(&conceal(&now.to_string())).unwrap_or_else(|_| now.clone());
                 if before != now {

@@ -44,7 +44,7 @@ impl TimingFile {
             for batch in rows {
                 let integers = |f: fn(&TimingRow) -> i64| Arc::new(Int64Array::from_iter_values(batch.iter().map(f)));
                 let columns: Vec<arrow_array::ArrayRef> = vec![
-                    Arc::new(StringArray::from_iter_values(batch.iter().map(|row| &nodes[row.node]))),
+                    Arc::new(StringArray::from_iter_values(batch.iter().map(|row| &nodes[row.node.0]))),
                     Arc::new(StringArray::from_iter_values(batch.iter().map(|row| &row.stream))),
                     Arc::new(UInt64Array::from_iter_values(batch.iter().map(|row| row.frame))),
                     integers(|row| row.captured),

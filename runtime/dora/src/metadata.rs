@@ -18,6 +18,9 @@ pub fn of(message: &Message) -> MetadataParameters {
     put("sl_captured", Parameter::Integer(header.captured));
     put("sl_forgotten", Parameter::Integer(header.forgotten as i64));
     put("sl_n", Parameter::Integer(message.n as i64));
+    if header.closing {
+        put("sl_closing", Parameter::Bool(true));
+    }
     put("sl_kind", Parameter::String(message.body.kind().into()));
     match &message.body {
         Body::Skipped(reason) => {
@@ -30,9 +33,39 @@ pub fn of(message: &Message) -> MetadataParameters {
             put("sl_bt709", Parameter::Bool(frame.color().matrix == Matrix::Bt709));
             put("sl_full_range", Parameter::Bool(frame.color().full_range));
         }
-        Body::Data(Payload::Table(_)) | Body::End => {}
+        Body::End { frames } => {
+            put("sl_frames", Parameter::Integer(*frames as i64));
+        }
+        Body::Data(Payload::Table(_)) => {}
     }
     parameters
+}
+
+/// The metadata of a sign of life on an output that has nothing to send.
+pub fn beat() -> MetadataParameters {
+    MetadataParameters::from([("sl_kind".to_owned(), Parameter::String("beat".into()))])
+}
+
+/// The metadata of the last message of an output.
+pub fn close(excused: bool) -> MetadataParameters {
+    MetadataParameters::from([
+        ("sl_kind".to_owned(), Parameter::String("close".into())),
+        ("sl_excused".to_owned(), Parameter::Bool(excused)),
+    ])
+}
+
+/// A message of one of our nodes.
+#[derive(Debug)]
+pub enum Received {
+    /// A message of the graph.
+    Message(Message),
+    /// A sign of life.
+    Beat,
+    /// Nothing more comes on this input.
+    Close {
+        /// The run is being stopped: a missing end is no failure.
+        excused: bool,
+    },
 }
 
 fn integer(parameters: &MetadataParameters, key: &str) -> Result<i64> {
@@ -56,11 +89,16 @@ fn flag(parameters: &MetadataParameters, key: &str) -> Option<bool> {
     }
 }
 
-/// The message that came with this metadata. `same` is the stream name of the last one, shared when it is the same again.
+/// Reads what came with this metadata. `same` is the stream name of the last message, shared when it is the same again.
 ///
 /// # Errors
 /// Names the key that is missing, or the array type that is neither frame nor table.
-pub fn message(parameters: &MetadataParameters, data: &ArrayRef, same: &mut Arc<str>) -> Result<Message> {
+pub fn read(parameters: &MetadataParameters, data: &ArrayRef, same: &mut Arc<str>) -> Result<Received> {
+    match text(parameters, "sl_kind")? {
+        "beat" => return Ok(Received::Beat),
+        "close" => return Ok(Received::Close { excused: flag(parameters, "sl_excused").unwrap_or(false) }),
+        _ => {}
+    }
     let stream = text(parameters, "sl_stream")?;
     if **same != *stream {
         *same = stream.into();
@@ -72,14 +110,15 @@ pub fn message(parameters: &MetadataParameters, data: &ArrayRef, same: &mut Arc<
         pts: integer(parameters, "sl_pts")?,
         captured: integer(parameters, "sl_captured")?,
         forgotten: integer(parameters, "sl_forgotten")? as u64,
+        closing: flag(parameters, "sl_closing").unwrap_or(false),
     };
     let body = match text(parameters, "sl_kind")? {
         "data" => Body::Data(payload(parameters, data)?),
         "skipped" => Body::Skipped(Reason::from(text(parameters, "sl_reason")?)),
-        "end" => Body::End,
+        "end" => Body::End { frames: integer(parameters, "sl_frames")? as u64 },
         other => return Err(Error::other(format!("a message of kind `{other}` is not known to this version"))),
     };
-    Ok(Message { header, n: integer(parameters, "sl_n")? as u64, body })
+    Ok(Received::Message(Message { header, n: integer(parameters, "sl_n")? as u64, body }))
 }
 
 /// A frame, by dora's convention of `width`, `height`, `encoding`; or a table.
@@ -109,21 +148,34 @@ pub fn payload(parameters: &MetadataParameters, data: &ArrayRef) -> Result<Paylo
     Ok(Payload::Frame(Arc::new(frame)))
 }
 
-/// The message of a foreign node: what of a header it passes on is used, the rest is stamped on arrival.
+/// Reads the message of a foreign node: the parts of a header that it passes on are used, the rest is stamped on arrival. A
+/// node that passes on the metadata of ours sends skips as they are; an end, a sign of life and a close are about our edge, not
+/// about its own, and give nothing.
 ///
 /// # Errors
 /// When the array is neither frame nor table.
-pub fn foreign(parameters: &MetadataParameters, data: &ArrayRef, from: &str, n: u64, now: i64) -> Result<Message> {
-    let stream = text(parameters, "sl_stream").unwrap_or(from).into();
+pub fn foreign(
+    parameters: &MetadataParameters,
+    data: &ArrayRef,
+    from: &str,
+    n: u64,
+    now: i64,
+) -> Result<Option<Message>> {
+    let body = match text(parameters, "sl_kind") {
+        Ok("skipped") => Body::Skipped(Reason::from(text(parameters, "sl_reason").unwrap_or("none"))),
+        Ok("end" | "beat" | "close") => return Ok(None),
+        _ => Body::Data(payload(parameters, data)?),
+    };
     let header = Header {
-        stream,
+        stream: text(parameters, "sl_stream").unwrap_or(from).into(),
         session: integer(parameters, "sl_session").unwrap_or(0) as u32,
         frame: integer(parameters, "sl_frame").map_or(n, |frame| frame as u64),
         pts: integer(parameters, "sl_pts").unwrap_or(now),
         captured: integer(parameters, "sl_captured").unwrap_or(now),
         forgotten: 0,
+        closing: false,
     };
-    Ok(Message { header, n, body: Body::Data(payload(parameters, data)?) })
+    Ok(Some(Message { header, n, body }))
 }
 
 #[cfg(test)]
@@ -132,9 +184,10 @@ mod tests {
     use sideline_api::{Table, tables::Count};
 
     fn there_and_back(body: Body, data: ArrayRef) -> Message {
-        let header = Header { stream: "cam".into(), session: 2, frame: 7, pts: 3, captured: 4, forgotten: 5 };
+        let closing = matches!(body, Body::End { .. });
+        let header = Header { session: 2, captured: 4, forgotten: 5, closing, ..Header::new("cam", 7, 3) };
         let sent = Message { header: header.clone(), n: 9, body };
-        let came = message(&of(&sent), &data, &mut "".into()).unwrap();
+        let Received::Message(came) = read(&of(&sent), &data, &mut "".into()).unwrap() else { panic!("a message") };
         assert_eq!((&came.header, came.n, came.body.kind()), (&header, 9, sent.body.kind()));
         came
     }
@@ -142,7 +195,10 @@ mod tests {
     #[test]
     fn every_kind_survives() {
         let nothing: ArrayRef = Arc::new(UInt8Array::from(Vec::<u8>::new()));
-        there_and_back(Body::End, nothing.clone());
+        let end = there_and_back(Body::End { frames: 7 }, nothing.clone());
+        assert!(matches!(end.body, Body::End { frames: 7 }));
+        assert!(matches!(read(&beat(), &nothing, &mut "".into()).unwrap(), Received::Beat));
+        assert!(matches!(read(&close(true), &nothing, &mut "".into()).unwrap(), Received::Close { excused: true }));
         let skipped = there_and_back(Body::Skipped("blurred".into()), nothing);
         assert!(matches!(skipped.body, Body::Skipped(Reason::Other(word)) if &*word == "blurred"));
         let rows = Arc::new(Count::encode(&[Count { frames: 1, checksum: 2 }]));
@@ -160,8 +216,8 @@ mod tests {
     #[test]
     fn a_message_without_a_header_is_named() {
         let nothing: ArrayRef = Arc::new(UInt8Array::from(vec![1u8]));
-        let error = message(&MetadataParameters::default(), &nothing, &mut "".into()).unwrap_err();
-        assert!(error.message.contains("`sl_stream` is missing"), "{error}");
+        let error = read(&MetadataParameters::default(), &nothing, &mut "".into()).unwrap_err();
+        assert!(error.message.contains("`sl_kind` is missing"), "{error}");
         let mut parameters = MetadataParameters::default();
         parameters.insert("width".into(), Parameter::Integer(1));
         parameters.insert("height".into(), Parameter::Integer(1));
@@ -170,7 +226,19 @@ mod tests {
         let mut wrong = parameters.clone();
         wrong.insert("width".into(), Parameter::Integer(-1));
         assert!(payload(&wrong, &nothing).unwrap_err().message.contains("`width`: -1 is not a number of pixels"));
-        let stamped = foreign(&parameters, &pixel, "camera/image", 3, 99).unwrap();
+        let stamped = foreign(&parameters, &pixel, "camera/image", 3, 99).unwrap().unwrap();
         assert_eq!((stamped.header.frame, stamped.header.captured, &*stamped.header.stream), (3, 99, "camera/image"));
+    }
+
+    #[test]
+    fn ends_and_skips_that_a_foreign_node_relays_are_no_frames() {
+        let nothing: ArrayRef = Arc::new(UInt8Array::from(Vec::<u8>::new()));
+        let relayed = |body| of(&Message { header: Header::new("cam", 7, 3), n: 9, body });
+        let end = foreign(&relayed(Body::End { frames: 7 }), &nothing, "py/out", 0, 99).unwrap();
+        assert!(end.is_none(), "it is the end of our edge");
+        let skipped = foreign(&relayed(Body::Skipped("blurred".into())), &nothing, "py/out", 4, 99).unwrap().unwrap();
+        assert!(matches!(skipped.body, Body::Skipped(_)) && skipped.n == 4 && skipped.header.frame == 7);
+        let plain: ArrayRef = Arc::new(arrow_array::Float32Array::from(vec![1.0]));
+        assert!(foreign(&MetadataParameters::default(), &plain, "py/out", 0, 99).is_err(), "neither frame nor table");
     }
 }

@@ -13,10 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sideline_api::{Error, Result, config::did_you_mean, driver::needs_restart};
 
-use crate::{
-    Running,
-    shared::{Post, Setting},
-};
+use crate::{Running, shared::Setting};
 
 /// A key that was changed while the run was on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,8 +102,9 @@ impl Running {
         let Some((lane, slot)) = self.places[at] else { return Err(needs_restart(node, key, &value)) };
         let (reply, answer) = bounded(1);
         let claimed = Arc::new(AtomicBool::new(false));
-        let post = Post::Set(Setting { slot, key: key.into(), value, claimed: claimed.clone(), reply });
-        let sent = self.shared.inboxes[lane].send_timeout(post, self.plan.stall).is_ok();
+        let setting = Setting { slot, key: key.into(), value, claimed: claimed.clone(), reply };
+        let sent = self.shared.settings[lane.0].send(setting).is_ok();
+        self.shared.wake(lane);
         if sent && let Ok(changed) = answer.recv_timeout(self.plan.stall) {
             return changed;
         }

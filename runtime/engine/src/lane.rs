@@ -2,21 +2,25 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
 use crossbeam_channel::Receiver;
 use sideline_api::{
-    Body, Error, Message, Payload, Runnable,
-    driver::{Outcome, Outlet, Ran},
+    Body, Driver, Error, Header, Message, Payload, SourceId,
+    driver::{Outcome, Outlet, Ran, Stage},
 };
+use sideline_graph::plan::{LaneId, NodeId};
 
 use crate::{
     Change,
-    gate::{Admission, CLOSED},
-    meter,
-    shared::{Delivery, LeafOf, Post, Setting, Shared, SideQueue, Target, TimingRow, What},
+    gate::{Admission, Progress},
+    meter::{self, Tally},
+    shared::{Delivery, GateId, Post, Setting, Shared, SideQueue, SinkOf, Target, TimingRow, What, Work},
 };
 
 /// Timing rows gathered before they are handed on.
@@ -24,26 +28,27 @@ const TIMING_BATCH: usize = 512;
 
 /// One operator on its lane.
 pub(crate) struct Slot {
-    pub node: usize,
-    pub driver: Box<dyn Runnable>,
+    pub node: NodeId,
+    pub driver: Driver,
     /// Targets of each output.
     pub routes: Vec<Vec<Target>>,
-    /// For a leaf: the sources that wait for it.
-    pub leaves: Vec<LeafOf>,
-    /// Of each input: the number of its source, when it is an ordinary one.
-    pub sources: Vec<Option<usize>>,
-    /// It has side inputs.
-    pub side: bool,
+    /// For a sink: the sources that wait for it.
+    pub sinks: Vec<SinkOf>,
+    /// For each input: its source, when it is an ordinary one.
+    pub sources: Vec<Option<SourceId>>,
     /// Measure the CPU time of every frame.
     pub heavy: bool,
     pub finished: u64,
     pub open: bool,
+    /// Counts since the meter was locked last.
+    pub tally: Tally,
 }
 
-/// What a lane runs.
+/// One thread and its operators.
 pub(crate) struct Lane {
-    pub number: usize,
+    pub id: LaneId,
     pub inbox: Receiver<Post>,
+    pub settings: Receiver<Setting>,
     pub slots: Vec<Slot>,
     pub side: Vec<Arc<SideQueue>>,
     /// Sources that are admitted here.
@@ -52,73 +57,79 @@ pub(crate) struct Lane {
 
 /// A source's place on its lane.
 pub(crate) struct Admitted {
-    /// Index of its gate.
-    pub gate: usize,
+    pub gate: GateId,
     /// Targets of each output.
     pub routes: Vec<Vec<Target>>,
     /// Names of the outputs.
     pub outputs: Vec<&'static str>,
     /// Messages sent on each output.
-    pub n: u64,
+    pub sent: Vec<u64>,
 }
 
 struct Through<'a> {
     shared: &'a Shared,
-    lane: usize,
-    node: usize,
+    lane: LaneId,
+    node: NodeId,
     routes: &'a [Vec<Target>],
-    /// The source, of those that wait for this leaf, of the frames at hand.
-    leaf: Option<&'a mut LeafOf>,
+    /// The source of the frames at hand, of those that wait for this sink.
+    sink: Option<&'a mut SinkOf>,
     finished: &'a mut u64,
+    tally: &'a mut Tally,
     local: &'a mut VecDeque<Delivery>,
     timing: &'a mut Vec<TimingRow>,
-    sent: u64,
     ran: u64,
 }
 
 impl Outlet for Through<'_> {
     fn send(&mut self, output: usize, message: Message) {
-        self.sent += 1;
-        self.shared.send(&self.routes[output], What::Message(message), Instant::now(), self.lane, self.local);
+        self.tally.sent += 1;
+        self.shared.send(&self.routes[output], What::Message(message), Instant::now(), Some(self.lane), self.local);
     }
 
     fn ran(&mut self, ran: Ran<'_>) {
         let ended = self.shared.base.wall(ran.ended);
-        {
-            let mut meter = self.shared.meter(self.node);
-            meter.ran(&ran, ended - ran.header.captured);
-        }
-        if ran.outcome == Outcome::Ended {
-            return;
-        }
+        self.shared.meter(self.node).ran(&ran, ended - ran.header.captured, self.tally);
         self.log(&ran);
-        self.ran += 1;
-        if self.shared.timed {
-            self.timing.push(TimingRow {
-                node: self.node,
-                stream: ran.header.stream.clone(),
-                frame: ran.header.frame,
-                captured: ran.header.captured,
-                ready: self.shared.base.wall(ran.ready),
-                started: self.shared.base.wall(ran.started),
-                ended,
-            });
+        if ran.stage == Stage::Frame {
+            self.ran += 1;
+            *self.finished += 1;
+            if self.shared.timed {
+                self.timing.push(TimingRow {
+                    node: self.node,
+                    stream: ran.header.stream.clone(),
+                    frame: ran.header.frame,
+                    captured: ran.header.captured,
+                    ready: self.shared.base.wall(ran.ready),
+                    started: self.shared.base.wall(ran.started),
+                    ended,
+                });
+            }
         }
-        *self.finished += 1;
-        if let Some(leaf) = &mut self.leaf {
-            leaf.finished += 1;
-            self.shared.leaf_finished(leaf.window, leaf.finished);
+        // Closing messages ride with the end of their stream: they are no entries of their own.
+        if ran.stage != Stage::Closing
+            && let Some(sink) = &mut self.sink
+        {
+            sink.finished += 1;
+            self.shared.sink_finished(sink.window, Progress::Finished(sink.finished));
         }
+    }
+
+    fn remaking(&mut self) {
+        self.shared.busy[self.lane.0].begin(&self.shared.base, self.node, Work::Remake);
+    }
+
+    fn remade(&mut self) {
+        self.shared.busy[self.lane.0].begin(&self.shared.base, self.node, Work::Frame(*self.finished));
     }
 }
 
 impl Through<'_> {
     /// One line for each frame of each operator at `info`; what went wrong at `warn`.
     fn log(&self, ran: &Ran<'_>) {
-        let (node, header) = (self.shared.names[self.node].as_str(), ran.header);
+        let (node, header) = (self.shared.name(self.node), ran.header);
         let (stream, frame) = (&*header.stream, header.frame);
         match &ran.outcome {
-            Outcome::Done => {
+            Outcome::Done if ran.stage == Stage::Frame => {
                 // Asked first: the figures are not worked out where nobody reads them.
                 if tracing::enabled!(tracing::Level::INFO) {
                     let process_ms = (ran.ended - ran.started).as_secs_f64() * 1e3;
@@ -129,7 +140,7 @@ impl Through<'_> {
             Outcome::Skipped(reason) => tracing::info!(node, stream, frame, %reason, "skipped"),
             Outcome::Error(error) => tracing::warn!(node, stream, frame, error, "failed"),
             Outcome::Panic(panic) => tracing::warn!(node, stream, frame, panic, "panicked"),
-            Outcome::Ended => {}
+            Outcome::Done => {}
         }
     }
 }
@@ -139,9 +150,15 @@ impl Lane {
     pub fn run(mut self, shared: &Shared) {
         let mut local = VecDeque::new();
         let mut timing = Vec::new();
+        let woken: &AtomicBool = &shared.woken[self.id.0];
         loop {
             if shared.aborted() {
                 break;
+            }
+            // Before the look at what there is to do: what comes after it wakes once more.
+            woken.store(false, Ordering::Release);
+            while let Ok(setting) = self.settings.try_recv() {
+                self.change(shared, setting);
             }
             for queue in &self.side {
                 for (what, sent) in queue.take() {
@@ -152,8 +169,8 @@ impl Lane {
             if self.admit(shared, &mut local) {
                 self.work(shared, &mut local, &mut timing);
                 // A source that always has a frame must not keep out what else there is to do.
-                if let Ok(post) = self.inbox.try_recv() {
-                    self.take(shared, post, &mut local);
+                if let Ok(Post::Deliver(delivery)) = self.inbox.try_recv() {
+                    local.push_back(delivery);
                 }
                 continue;
             }
@@ -161,39 +178,36 @@ impl Lane {
                 break;
             }
             match self.inbox.recv() {
-                Ok(post) => self.take(shared, post, &mut local),
+                Ok(Post::Deliver(delivery)) => local.push_back(delivery),
+                Ok(Post::Wake) => {}
                 Err(_) => break,
             }
         }
         for slot in self.slots.iter_mut().filter(|slot| slot.open) {
             // A run that was cut short leaves its figures too.
-            shared.meter(slot.node).side_forgotten = slot.driver.side_forgotten();
-            if let Err(error) = slot.driver.close() {
-                shared.fail(error);
-            }
-            shared.meter(slot.node).own = slot.driver.counts();
+            retire(shared, slot, self.id);
         }
         flush(shared, &mut timing);
     }
 
-    fn take(&mut self, shared: &Shared, post: Post, local: &mut VecDeque<Delivery>) {
-        match post {
-            Post::Deliver(delivery) => local.push_back(delivery),
-            Post::Wake => {}
-            Post::Set(Setting { claimed, .. }) if claimed.swap(true, Ordering::AcqRel) => {}
-            Post::Set(Setting { slot, key, value, reply, .. }) => {
-                let slot = &mut self.slots[slot];
-                let node = slot.node;
-                let changed = slot.driver.set(&key, value).map(|change| Change {
-                    node: shared.names[node].clone(),
-                    key,
-                    old: change.old,
-                    new: change.new,
-                    from_frame: shared.meter(node).next_frames(),
-                });
-                let _ = reply.send(changed);
-            }
+    /// Changes a key, unless the asker has given up.
+    fn change(&mut self, shared: &Shared, Setting { slot, key, value, claimed, reply }: Setting) {
+        if claimed.swap(true, Ordering::AcqRel) {
+            return;
         }
+        let slot = &mut self.slots[slot];
+        let node = slot.node;
+        let busy = &shared.busy[self.id.0];
+        busy.begin(&shared.base, node, Work::Setting);
+        let changed = slot.driver.set(&key, value);
+        busy.end();
+        let _ = reply.send(changed.map(|change| Change {
+            node: shared.name(node).to_owned(),
+            key,
+            old: change.old,
+            new: change.new,
+            from_frame: shared.meter(node).next_frames(),
+        }));
     }
 
     fn work(&mut self, shared: &Shared, local: &mut VecDeque<Delivery>, timing: &mut Vec<TimingRow>) {
@@ -201,22 +215,11 @@ impl Lane {
             if shared.aborted() {
                 return;
             }
-            let lane = self.number;
+            let lane = self.id;
             let slot = &mut self.slots[at];
             if !slot.open {
                 continue;
             }
-            let message = match what {
-                What::Message(message) => message,
-                What::Closed { excused } => {
-                    match slot.driver.closed(port, excused) {
-                        Ok(false) => closed(shared, slot, port),
-                        Ok(true) => close(shared, slot, lane, excused, local),
-                        Err(error) => shared.fail(error),
-                    }
-                    continue;
-                }
-            };
             let measured = slot.heavy || slot.finished.is_multiple_of(meter::CPU_SAMPLE);
             let cpu = measured.then(meter::thread_cpu);
             let mut outlet = Through {
@@ -224,31 +227,40 @@ impl Lane {
                 lane,
                 node: slot.node,
                 routes: &slot.routes,
-                leaf: slot.leaves.iter_mut().find(|leaf| Some(leaf.source) == slot.sources[port]),
+                sink: slot.sinks.iter_mut().find(|sink| Some(sink.source) == slot.sources[port]),
                 finished: &mut slot.finished,
+                tally: &mut slot.tally,
                 local,
                 timing,
-                sent: 0,
                 ran: 0,
             };
-            let busy = &shared.busy[lane];
-            // At the end of a stream files are finished and encoders flushed: that may take as long as closing.
-            let frame = (!matches!(message.body, Body::End)).then_some(message.header.frame);
-            busy.begin(&shared.base, slot.node, frame);
-            let result = slot.driver.accept(port, message, sent, &mut outlet);
+            let busy = &shared.busy[lane.0];
+            let result = match what {
+                What::Message(message) => {
+                    outlet.tally.came(port);
+                    let end = matches!(message.body, Body::End { .. });
+                    let work = if end { Work::End } else { Work::Frame(message.header.frame) };
+                    busy.begin(&shared.base, slot.node, work);
+                    slot.driver.accept(port, message, sent, &mut outlet)
+                }
+                What::Closed { excused } => {
+                    busy.begin(&shared.base, slot.node, Work::End);
+                    let last = slot.driver.closed(port, excused, &mut outlet);
+                    match last {
+                        Ok(true) => close(shared, slot, lane, excused, local),
+                        Ok(false) => closed(shared, slot, port),
+                        Err(error) => shared.fail(error),
+                    }
+                    busy.end();
+                    continue;
+                }
+            };
             busy.end();
-            let (sent, ran) = (outlet.sent, outlet.ran);
-            {
-                let mut meter = shared.meter(slot.node);
-                meter.came(port);
-                meter.sent += sent;
-                if slot.side {
-                    meter.side_forgotten = slot.driver.side_forgotten();
-                }
-                if let (Some(before), true) = (cpu, ran > 0) {
-                    meter.cpu += meter::thread_cpu().saturating_sub(before);
-                    meter.cpu_samples += ran;
-                }
+            let ran = outlet.ran;
+            slot.tally.side_dropped = slot.driver.side_dropped();
+            if let (Some(before), true) = (cpu, ran > 0) {
+                slot.tally.cpu += meter::thread_cpu().saturating_sub(before);
+                slot.tally.cpu_samples += ran;
             }
             if timing.len() >= TIMING_BATCH {
                 flush(shared, timing);
@@ -259,51 +271,50 @@ impl Lane {
         }
     }
 
-    /// Admits one frame, or the end, of one of this lane's sources.
+    /// Admits one frame, or one end, of one of this lane's sources.
     fn admit(&mut self, shared: &Shared, local: &mut VecDeque<Delivery>) -> bool {
+        let lane = self.id;
         for at in 0..self.sources.len() {
             let source = &mut self.sources[at];
-            let of = &shared.gates[source.gate];
-            let now = Instant::now();
+            let of = &shared.gates[source.gate.0];
             match of.gate.admit() {
                 Admission::Wait => {}
                 Admission::Frame(header, captured) => {
                     let (bodies, outputs) = (captured.outputs.len(), source.routes.len());
-                    if bodies != outputs || captured.outputs.iter().any(|body| matches!(body, Body::End)) {
+                    if bodies != outputs || captured.outputs.iter().any(|body| matches!(body, Body::End { .. })) {
                         let text = match bodies == outputs {
                             true => "gave an `End` of its own; only `None` ends its streams".to_owned(),
                             false => format!("gave {bodies} bodies for its {outputs} outputs"),
                         };
-                        shared.fail(Error::other(format!("node `{}`: {text}", shared.names[of.node])));
+                        shared.fail(Error::other(format!("node `{}`: {text}", shared.name(of.node))));
                         return false;
                     }
                     tracing::debug!(
                         stream = &*header.stream,
                         frame = header.frame,
-                        forgotten = header.forgotten,
+                        dropped = header.forgotten,
                         "admitted"
                     );
-                    for (targets, body) in source.routes.iter().zip(captured.outputs) {
-                        let message = Message { header: header.clone(), n: source.n, body };
-                        shared.send(targets, What::Message(message), now, self.number, local);
+                    for (output, body) in captured.outputs.into_iter().enumerate() {
+                        source.send(shared, lane, output, &header, body, local);
                     }
-                    source.n += 1;
-                    shared.meter(of.node).sent += source.routes.len() as u64;
+                    shared.meter(of.node).sent += outputs as u64;
                     return true;
                 }
-                Admission::End(headers, closing) => {
-                    for (targets, output) in source.routes.iter().zip(&source.outputs) {
-                        let mut n = source.n;
-                        for header in &headers {
-                            let last = closing.iter().find(|c| c.stream == header.stream && c.output == *output);
-                            let last = last.map(|closing| Body::Data(Payload::Table(closing.rows.clone())));
-                            for body in last.into_iter().chain([Body::End]) {
-                                let message = Message { header: header.clone(), n, body };
-                                shared.send(targets, What::Message(message), now, self.number, local);
-                                n += 1;
-                            }
+                Admission::End { header, frames, closing } => {
+                    for output in 0..source.outputs.len() {
+                        let name = source.outputs[output];
+                        let rows = closing.iter().filter(|closing| closing.output == name);
+                        let rows = rows.map(|closing| Body::Data(Payload::Table(closing.rows.clone())));
+                        for body in rows.chain([Body::End { frames }]) {
+                            source.send(shared, lane, output, &header, body, local);
                         }
-                        shared.send(targets, What::Closed { excused: false }, now, self.number, local);
+                    }
+                    return true;
+                }
+                Admission::Close => {
+                    for targets in &source.routes {
+                        shared.send(targets, What::Closed { excused: false }, Instant::now(), Some(lane), local);
                     }
                     if of.stops_run && of.gate.failure().is_some() {
                         shared.stop_sources();
@@ -317,30 +328,53 @@ impl Lane {
     }
 }
 
-/// Closes an operator and the edges that leave it.
-fn close(shared: &Shared, slot: &mut Slot, lane: usize, excused: bool, local: &mut VecDeque<Delivery>) {
+impl Admitted {
+    fn send(
+        &mut self,
+        shared: &Shared,
+        lane: LaneId,
+        output: usize,
+        header: &Header,
+        body: Body,
+        local: &mut VecDeque<Delivery>,
+    ) {
+        let message = Message { header: header.clone(), n: self.sent[output], body };
+        self.sent[output] += 1;
+        shared.send(&self.routes[output], What::Message(message), Instant::now(), Some(lane), local);
+    }
+}
+
+/// Closes an operator, and takes its figures.
+fn retire(shared: &Shared, slot: &mut Slot, lane: LaneId) {
     slot.open = false;
-    shared.meter(slot.node).side_forgotten = slot.driver.side_forgotten();
-    shared.busy[lane].begin(&shared.base, slot.node, None);
+    shared.busy[lane.0].begin(&shared.base, slot.node, Work::Close);
     if let Err(error) = slot.driver.close() {
         shared.fail(error);
     }
-    shared.meter(slot.node).own = slot.driver.counts();
-    shared.busy[lane].end();
+    shared.busy[lane.0].end();
+    slot.tally.side_dropped = slot.driver.side_dropped();
+    let mut meter = shared.meter(slot.node);
+    meter.take(&mut slot.tally);
+    meter.own = slot.driver.counts().clone();
+}
+
+/// Closes an operator and the edges that leave it.
+fn close(shared: &Shared, slot: &mut Slot, lane: LaneId, excused: bool, local: &mut VecDeque<Delivery>) {
+    retire(shared, slot, lane);
     for targets in &slot.routes {
-        shared.send(targets, What::Closed { excused }, Instant::now(), lane, local);
+        shared.send(targets, What::Closed { excused }, Instant::now(), Some(lane), local);
     }
-    for leaf in &slot.leaves {
-        shared.leaf_finished(leaf.window, CLOSED);
+    for sink in &slot.sinks {
+        shared.sink_finished(sink.window, Progress::Closed);
     }
 }
 
 /// An input has closed, others have not: a source whose inputs have all closed waits no longer.
 fn closed(shared: &Shared, slot: &mut Slot, port: usize) {
-    let Some(leaf) = slot.leaves.iter_mut().find(|leaf| Some(leaf.source) == slot.sources[port]) else { return };
-    leaf.open = leaf.open.saturating_sub(1);
-    if leaf.open == 0 && slot.sources.iter().flatten().any(|source| *source != leaf.source) {
-        shared.leaf_finished(leaf.window, CLOSED);
+    let Some(sink) = slot.sinks.iter_mut().find(|sink| Some(sink.source) == slot.sources[port]) else { return };
+    sink.open = sink.open.saturating_sub(1);
+    if sink.open == 0 && slot.sources.iter().flatten().any(|source| *source != sink.source) {
+        shared.sink_finished(sink.window, Progress::Closed);
     }
 }
 

@@ -14,36 +14,41 @@ mod shared;
 mod start;
 pub mod status;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use crossbeam_channel::Sender;
-use sideline_api::{Device, Message, Result, clock::Clock, models::Models};
+use sideline_api::{Device, Message, Result, SourceId, clock::Clock, models::Models};
 
-use gate::{After, Limit};
+use gate::{After, Limit, Progress as SinkProgress};
 
 pub use change::Change;
 pub use running::{Progress, Running};
 pub use shared::TimingRow;
 pub use start::start;
 
-/// The other processes of a run, as the engine sees them.
+/// The way to the other processes of a run.
 pub trait Border: Send + Sync {
     /// Sends a message of border output number `output`.
     ///
     /// # Errors
     /// The run ends with it.
     fn send(&self, output: usize, message: &Message) -> Result<()>;
-    /// Tells the process of source number `source` that every leaf of it here has finished `count` frames.
+    /// Nothing more comes on border output number `output`. `excused`: the run is being stopped.
     ///
     /// # Errors
     /// The run ends with it.
-    fn done(&self, source: usize, count: u64) -> Result<()>;
+    fn close(&self, output: usize, excused: bool) -> Result<()>;
+    /// Tells the process of a source how far all its sinks here have come.
+    ///
+    /// # Errors
+    /// The run ends with it.
+    fn done(&self, source: SourceId, progress: SinkProgress) -> Result<()>;
 }
 
-/// What a run needs besides its plan.
+/// The needs of a run besides its plan.
 #[derive(Clone)]
 pub struct Options {
-    /// Where models run.
+    /// The device that models run on.
     pub device: Device,
     /// Name of the run.
     pub run: String,
@@ -58,8 +63,6 @@ pub struct Options {
     /// Streams, by their names, that go on after a frame of an earlier run: their numbers follow on, and their operators
     /// begin with new state.
     pub after: BTreeMap<String, After>,
-    /// How long operators may take to be made.
-    pub start_deadline: Duration,
-    /// Where timing rows go.
+    /// The receiver of timing rows.
     pub timing: Option<Sender<Vec<TimingRow>>>,
 }

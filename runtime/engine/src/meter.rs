@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use sideline_api::{
     Error, Mode, StreamName,
-    driver::{Outcome, Ran},
+    driver::{Outcome, Ran, Stage},
 };
 
 use crate::{Change, gate::StreamCounts};
@@ -17,8 +17,33 @@ use crate::{Change, gate::StreamCounts};
 /// Every how many frames the CPU time of a cheap operator is read: reading it costs more than many of them do.
 pub const CPU_SAMPLE: u64 = 32;
 
+/// Counts that a lane keeps by itself until it locks the node's meter, once a frame.
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// Messages that came on each input, all kinds.
+    inputs: Vec<u64>,
+    /// Messages that went, all kinds.
+    pub sent: u64,
+    /// Side messages dropped in all.
+    pub side_dropped: u64,
+    /// CPU time of the calls that were measured.
+    pub cpu: Duration,
+    /// Number of the calls that were measured.
+    pub cpu_samples: u64,
+}
+
+impl Tally {
+    /// Counts a message of an input.
+    pub fn came(&mut self, input: usize) {
+        if self.inputs.len() <= input {
+            self.inputs.resize(input + 1, 0);
+        }
+        self.inputs[input] += 1;
+    }
+}
+
 /// Counts and times of one node, kept by its thread.
-pub struct Meter {
+pub(crate) struct Meter {
     /// Messages that came, all kinds.
     pub received: u64,
     /// Of these, those of each input.
@@ -35,19 +60,19 @@ pub struct Meter {
     pub panics: u64,
     /// Text of the first error or panic.
     pub first_error: Option<String>,
-    /// Frames that must have been handled, as its streams' ends say.
-    pub expected: Option<u64>,
-    /// Frames of streams that an earlier run handled: they are in its books.
-    pub before: BTreeMap<String, u64>,
+    /// Failures at closing messages and ends, which are no frames.
+    pub end_faults: u64,
+    /// Streams of which more or fewer frames were handled than they had, as their ends say.
+    pub mismatches: Vec<Mismatch>,
     /// Side messages forgotten.
     pub side_forgotten: u64,
-    /// What the operator counts itself, by name; told when it is closed.
-    pub own: BTreeMap<&'static str, u64>,
+    /// The operator's own counts, by name; told when it is closed.
+    pub own: BTreeMap<String, u64>,
     /// CPU time of the calls that were measured.
     pub cpu: Duration,
     /// Number of the calls that were measured.
     pub cpu_samples: u64,
-    last: Vec<(StreamName, Option<u64>)>,
+    streams: Vec<StreamMeter>,
     wait: Times,
     process: Times,
     latency: Times,
@@ -55,12 +80,28 @@ pub struct Meter {
     ended: Option<Instant>,
 }
 
-/// A histogram of nanoseconds, 3 % exact, up to a minute.
+/// Frames of one stream.
+struct StreamMeter {
+    name: StreamName,
+    /// Number of the frame that comes next.
+    next: u64,
+    /// Frames handled since the stream began.
+    handled: u64,
+}
+
+/// A stream whose frames were not all handled, or handled twice.
+pub(crate) struct Mismatch {
+    pub stream: StreamName,
+    pub handled: u64,
+    pub frames: u64,
+}
+
+/// A histogram of nanoseconds in steps of 1 %, up to a minute.
 struct Times(Option<Histogram<u32>>);
 
 impl Times {
     fn new() -> Self {
-        // 2 significant digits: 1 % steps. `None` cannot happen with these bounds; then nothing is recorded.
+        // Two significant digits. `None` cannot happen with these bounds; then nothing is recorded.
         Times(Histogram::new_with_bounds(1, 60_000_000_000, 2).ok())
     }
     fn record(&mut self, time: Duration) {
@@ -89,8 +130,8 @@ pub struct Quantiles {
 }
 
 impl Meter {
-    /// Nothing is counted yet. `before`: frames of streams that an earlier run handled.
-    pub fn new(before: BTreeMap<String, u64>) -> Self {
+    /// A meter that has counted nothing.
+    pub fn new() -> Self {
         Meter {
             received: 0,
             inputs: vec![],
@@ -100,13 +141,13 @@ impl Meter {
             errors: 0,
             panics: 0,
             first_error: None,
-            expected: None,
-            before,
+            end_faults: 0,
+            mismatches: vec![],
             side_forgotten: 0,
             own: BTreeMap::new(),
             cpu: Duration::ZERO,
             cpu_samples: 0,
-            last: vec![],
+            streams: vec![],
             wait: Times::new(),
             process: Times::new(),
             latency: Times::new(),
@@ -115,38 +156,43 @@ impl Meter {
         }
     }
 
-    /// Counts one frame, or takes the number of frames from the end of a stream. `latency` is the time since its
-    /// capture, nanoseconds.
-    pub fn ran(&mut self, ran: &Ran<'_>, latency: i64) {
+    /// Counts one call, and what its lane has counted since the one before. `latency` is the time since the capture of the
+    /// frame, nanoseconds.
+    pub fn ran(&mut self, ran: &Ran<'_>, latency: i64, tally: &mut Tally) {
+        self.take(tally);
         let (header, ready, started, ended) = (ran.header, ran.ready, ran.started, ran.ended);
-        let last = match self.last.iter_mut().find(|(stream, _)| *stream == header.stream) {
-            Some((_, last)) => last,
-            None => {
-                self.last.push((header.stream.clone(), None));
-                let end = self.last.len() - 1;
-                &mut self.last[end].1
-            }
+        let (fault, text) = match &ran.outcome {
+            Outcome::Error(text) => (true, text.clone()),
+            Outcome::Panic(text) => (true, format!("panic: {text}")),
+            Outcome::Done | Outcome::Skipped(_) => (false, String::new()),
         };
-        if ran.outcome == Outcome::Ended {
-            // A closing message is one more than the stream had frames.
-            let closing = *last == Some(header.frame);
-            let before = self.before.get(&*header.stream).copied().unwrap_or(0);
-            *self.expected.get_or_insert(0) += header.frame + u64::from(closing) - before;
-            return;
+        if fault {
+            self.first_error.get_or_insert(text);
         }
-        *last = Some(header.frame);
+        let stream = self.stream(&header.stream);
+        match ran.stage {
+            Stage::Frame => {
+                stream.next = header.frame + 1;
+                stream.handled += 1;
+            }
+            Stage::Closing => {
+                self.end_faults += u64::from(fault);
+                return;
+            }
+            Stage::End { frames } => {
+                let handled = std::mem::take(&mut stream.handled);
+                if handled != frames {
+                    self.mismatches.push(Mismatch { stream: header.stream.clone(), handled, frames });
+                }
+                self.end_faults += u64::from(fault);
+                return;
+            }
+        }
         match &ran.outcome {
             Outcome::Done => self.processed += 1,
             Outcome::Skipped(reason) => *self.skipped.entry(reason.to_string()).or_default() += 1,
-            Outcome::Error(text) => {
-                self.errors += 1;
-                self.first_error.get_or_insert_with(|| text.clone());
-            }
-            Outcome::Panic(text) => {
-                self.panics += 1;
-                self.first_error.get_or_insert_with(|| format!("panic: {text}"));
-            }
-            Outcome::Ended => {}
+            Outcome::Error(_) => self.errors += 1,
+            Outcome::Panic(_) => self.panics += 1,
         }
         self.wait.record(started.saturating_duration_since(ready));
         self.process.record(ended.saturating_duration_since(started));
@@ -155,18 +201,32 @@ impl Meter {
         self.ended = Some(ended);
     }
 
-    /// Counts a message of an input.
-    pub fn came(&mut self, input: usize) {
-        self.received += 1;
-        if self.inputs.len() <= input {
-            self.inputs.resize(input + 1, 0);
+    fn stream(&mut self, name: &StreamName) -> &mut StreamMeter {
+        let at = self.streams.iter().position(|known| known.name == *name).unwrap_or_else(|| {
+            self.streams.push(StreamMeter { name: name.clone(), next: 0, handled: 0 });
+            self.streams.len() - 1
+        });
+        &mut self.streams[at]
+    }
+
+    /// Takes over what a lane has counted.
+    pub fn take(&mut self, tally: &mut Tally) {
+        if self.inputs.len() < tally.inputs.len() {
+            self.inputs.resize(tally.inputs.len(), 0);
         }
-        self.inputs[input] += 1;
+        for (all, came) in self.inputs.iter_mut().zip(&mut tally.inputs) {
+            *all += *came;
+            self.received += std::mem::take(came);
+        }
+        self.sent += std::mem::take(&mut tally.sent);
+        self.cpu += std::mem::take(&mut tally.cpu);
+        self.cpu_samples += std::mem::take(&mut tally.cpu_samples);
+        self.side_forgotten = tally.side_dropped;
     }
 
     /// Of each stream, the frame that comes next.
     pub fn next_frames(&self) -> BTreeMap<String, u64> {
-        self.last.iter().map(|(stream, last)| (stream.to_string(), last.map_or(0, |last| last + 1))).collect()
+        self.streams.iter().map(|stream| (stream.name.to_string(), stream.next)).collect()
     }
 
     /// Frames handled in any way.
@@ -204,7 +264,7 @@ impl Meter {
             sent: self.sent,
             processed: self.processed,
             skipped: self.skipped.clone(),
-            errors: self.errors,
+            errors: self.errors + self.end_faults,
             panics: self.panics,
             first_error: self.first_error.clone(),
             side_forgotten: self.side_forgotten,
@@ -241,8 +301,8 @@ pub struct NodeReport {
     pub first_error: Option<String>,
     /// Side messages forgotten because newer ones came.
     pub side_forgotten: u64,
-    /// What the operator counts itself: for `encode` to a server the frames that were sent, and those that were dropped.
-    pub own: BTreeMap<&'static str, u64>,
+    /// The operator's own counts: for `encode` to a server the frames that were sent, and those that were dropped.
+    pub own: BTreeMap<String, u64>,
     /// Frames a second.
     pub fps: f64,
     /// CPU seconds on the node's own thread (threads of an encoder are in the process's figure only).
@@ -266,6 +326,8 @@ pub struct SourceReport {
     pub admitted: u64,
     /// Frames that did not, because the window was full, or the run was ended.
     pub forgotten: u64,
+    /// Of the admitted frames, those that not every sink had finished when the run ended.
+    pub unfinished: u64,
     /// The same for each of its streams.
     pub streams: Vec<StreamReport>,
     /// CPU seconds of the threads that decode (a decoder's own threads are in the process's figure only).
@@ -283,13 +345,13 @@ pub struct StreamReport {
     pub admitted: u64,
     /// Frames that did not.
     pub forgotten: u64,
-    /// What its reader counts itself, beside these: for a stream on the network its sessions, failed tries, alerts.
-    pub own: BTreeMap<&'static str, u64>,
+    /// Its reader's own counts, beside these: for a stream on the network its sessions, reconnect attempts, alerts.
+    pub own: BTreeMap<String, u64>,
 }
 
 impl From<(StreamName, StreamCounts)> for StreamReport {
     fn from((stream, StreamCounts { decoded, admitted, forgotten, own }): (StreamName, StreamCounts)) -> Self {
-        StreamReport { stream: stream.to_string(), decoded, admitted, forgotten, own: own.into_iter().collect() }
+        StreamReport { stream: stream.to_string(), decoded, admitted, forgotten, own: own.into_iter().map(|(name, n)| (name.into(), n)).collect() }
     }
 }
 
@@ -310,7 +372,8 @@ pub enum Status {
 pub struct Report {
     /// How it ended.
     pub status: Status,
-    /// For `stopped`: frames admitted by then, of the source that came furthest.
+    /// For `stopped`: frames that every sink had finished by then, of the source that came furthest; none in a process without
+    /// a source.
     pub stopped_at_frame: Option<u64>,
     /// Why it is partial.
     pub failure: Option<Error>,
@@ -322,6 +385,8 @@ pub struct Report {
     pub sources: Vec<SourceReport>,
     /// Operators, in the order of the plan.
     pub nodes: Vec<NodeReport>,
+    /// Messages of nodes that are not ours which could not be read, by input.
+    pub ignored: BTreeMap<String, u64>,
     /// Keys that were changed while it ran, in order.
     pub changes: Vec<Change>,
     /// From start to end, seconds.
@@ -351,6 +416,9 @@ impl Report {
                     "  {}: {} decoded = {} admitted + {} forgotten\n",
                     of.stream, of.decoded, of.admitted, of.forgotten
                 );
+            }
+            if source.unfinished > 0 {
+                text += &format!("  {} admitted frames were not finished\n", source.unfinished);
             }
             for of in source.streams.iter().filter(|of| !of.own.is_empty()) {
                 text += &format!("  {}: {}\n", of.stream, listed(&of.own));
@@ -389,6 +457,9 @@ impl Report {
                 text += &format!("  first error: {error}\n");
             }
         }
+        for (input, count) in &self.ignored {
+            text += &format!("input {input}: {count} messages of a node that is not ours were left out\n");
+        }
         text += &format!(
             "\n{:.1} s, {:.1} s of CPU, {} MB at most, {}\n",
             self.wall_s,
@@ -396,7 +467,8 @@ impl Report {
             self.peak_memory / 1_000_000,
             match (self.status, self.stopped_at_frame) {
                 (Status::Done, _) => "done".to_owned(),
-                (Status::Stopped, frame) => format!("stopped at frame {}", frame.unwrap_or(0)),
+                (Status::Stopped, Some(frame)) => format!("stopped at frame {frame}"),
+                (Status::Stopped, None) => "stopped".to_owned(),
                 (Status::Partial, _) => "PARTIAL".to_owned(),
             }
         );
@@ -405,7 +477,7 @@ impl Report {
 }
 
 /// Counts and their names: `alerts 0, failed tries 2`.
-fn listed(counts: &BTreeMap<&'static str, u64>) -> String {
+fn listed(counts: &BTreeMap<String, u64>) -> String {
     let listed: Vec<String> = counts.iter().map(|(name, n)| format!("{} {n}", name.replace('_', " "))).collect();
     listed.join(", ")
 }

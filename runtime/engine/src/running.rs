@@ -1,8 +1,9 @@
 //! A run that is under way: messages in, a look at it, settings, its end and its report.
 
 use std::{
+    collections::{BTreeMap, VecDeque},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
@@ -10,27 +11,32 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use sideline_api::{Error, Message, Mode, config::Key};
-use sideline_graph::plan::{Plan, RemoteLeaf};
+use sideline_api::{Error, Message, Mode, SourceId, config::Key};
+use sideline_graph::plan::Plan;
 
 use crate::{
-    Change, gate,
-    meter::{self, NodeReport, Quantiles, Report, SourceReport, Status, StreamReport},
-    shared::{Delivery, Shared, Target, What, Window},
-    start::local_leaves,
+    Change,
+    gate::{self, Patience, Progress as SinkProgress, SinkId},
+    meter::{self, Mismatch, NodeReport, Quantiles, Report, SourceReport, Status, StreamReport},
+    shared::{Delivery, GateId, Shared, Stuck, Target, What, Window, Work},
+    start::Places,
 };
 
-/// How long threads get to end after a failure before they are left behind and named.
+/// Time that threads get to end after a failure before they are left behind and named.
 const GRACE: Duration = Duration::from_secs(3);
+/// How often the waiting thread looks at the run.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A run that is under way.
 pub struct Running {
     pub(crate) plan: Plan,
     pub(crate) shared: Arc<Shared>,
-    /// Where each node lives: lane and slot; none for sources.
-    pub(crate) places: Vec<Option<(usize, usize)>>,
+    pub(crate) places: Places,
     pub(crate) border_targets: Vec<Vec<Target>>,
-    pub(crate) threads: Mutex<Vec<(String, JoinHandle<()>)>>,
+    /// Of each entry of `Plan::remote_sinks`, its sinks in the gates here.
+    pub(crate) remote_sinks: Vec<Vec<(GateId, SinkId)>>,
+    pub(crate) threads: Mutex<Vec<Thread>>,
+    /// Numbers of the threads that have ended.
     pub(crate) exits: Receiver<usize>,
     pub(crate) began: Instant,
     pub(crate) user_stop: AtomicBool,
@@ -38,14 +44,34 @@ pub struct Running {
     pub(crate) changes: Mutex<Vec<Change>>,
     /// The keys that each node has.
     pub(crate) keys: Vec<Vec<Key>>,
+    /// Peers that have been silent for too long.
+    pub(crate) silent: Mutex<Vec<String>>,
+    /// Messages on border inputs that were left out.
+    pub(crate) ignored: Mutex<BTreeMap<String, u64>>,
 }
 
-/// A look at a run under way.
+/// The work of a thread.
+#[derive(Clone, Copy)]
+pub(crate) enum Role {
+    /// Runs operators.
+    Lane,
+    /// Reads the streams of a source.
+    Reader(GateId),
+}
+
+/// A thread of a run.
+pub(crate) struct Thread {
+    pub name: String,
+    pub role: Role,
+    pub handle: JoinHandle<()>,
+}
+
+/// Progress of a run under way.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Progress {
     /// Seconds since the start.
     pub seconds: f64,
-    /// Frames finished by every leaf (without a source here: by the slowest operator).
+    /// Frames finished by every sink (without a source here: by the slowest operator).
     pub frames: u64,
     /// Frames forgotten.
     pub forgotten: u64,
@@ -55,6 +81,9 @@ pub struct Progress {
     pub latency_ms: Quantiles,
     /// Errors and panics so far.
     pub errors: u64,
+    /// Peers that nothing has been heard of for too long: the run is degraded while there are any.
+    #[serde(default)]
+    pub silent: Vec<String>,
 }
 
 impl Running {
@@ -79,44 +108,65 @@ impl Running {
     }
 
     fn enter(&self, input: usize, what: What) {
-        let mut none = std::collections::VecDeque::<Delivery>::new();
-        self.shared.send(&self.border_targets[input], what, Instant::now(), usize::MAX, &mut none);
+        let mut none = VecDeque::<Delivery>::new();
+        self.shared.send(&self.border_targets[input], what, Instant::now(), None, &mut none);
     }
 
-    /// The leaves of another process (index into `Plan::remote_leaves`) have finished `count` frames of a source.
-    pub fn leaf_finished(&self, leaf: usize, source: usize, count: u64) {
-        for (gate, at) in self.remote(leaf).filter(|(gate, _)| self.shared.gates[*gate].source == source) {
-            self.shared.leaf_finished(Window::Gate(gate, at), count);
+    pub(crate) fn threads(&self) -> MutexGuard<'_, Vec<Thread>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The sinks of another process (index into `Plan::remote_sinks`) have come so far with the entries of a source.
+    pub fn sink_finished(&self, remote: usize, source: SourceId, progress: SinkProgress) {
+        for (gate, sink) in &self.remote_sinks[remote] {
+            if self.shared.gates[gate.0].source == source {
+                self.shared.sink_finished(Window::Gate(*gate, *sink), progress);
+            }
         }
     }
 
-    /// The process of a leaf has ended: a failure, unless the leaf had closed before.
-    pub fn leaf_gone(&self, leaf: usize) {
-        for (gate, at) in self.remote(leaf) {
-            if let Some(leaf) = self.shared.gates[gate].gate.leaf_gone(at) {
-                let last = match leaf.finished {
-                    0 => "no frame".to_owned(),
-                    n => format!("frame {}", n - 1),
-                };
+    /// The process of a sink has ended: a failure, unless the sink had closed before.
+    pub fn sink_gone(&self, remote: usize) {
+        for (gate, sink) in &self.remote_sinks[remote] {
+            if let Some(sink) = self.shared.gates[gate.0].gate.sink_gone(*sink) {
                 let text = format!(
-                    "node `{}` ended before the stream did; the last it finished was {last}. \
-                     Its own result and log say why",
-                    leaf.node
+                    "node `{}` ended before the stream did; {}. Its own result and log say why",
+                    sink.node,
+                    sink.progress.last_finished()
                 );
                 self.shared.fail(Error::other(text).as_consequence());
             }
         }
     }
 
-    /// Gates and places in them of the leaves of another process, which stand behind the leaves of this one.
-    fn remote(&self, leaf: usize) -> impl Iterator<Item = (usize, usize)> {
-        let remote = &self.plan.remote_leaves;
-        self.shared.gates.iter().enumerate().filter_map(move |(gate, of)| {
-            let waits = |leaf: &&RemoteLeaf| leaf.sources.contains(&of.source);
-            remote.get(leaf).filter(waits)?;
-            let before = remote[..leaf].iter().filter(waits).count();
-            Some((gate, local_leaves(&self.plan, of.source).count() + before))
-        })
+    /// True when nothing of a source is in flight; of a source of another process this is not known here.
+    pub fn is_idle(&self, source: SourceId) -> bool {
+        self.shared.gates.iter().any(|of| of.source == source && of.gate.is_idle())
+    }
+
+    /// True when the process has a source.
+    pub fn has_source(&self) -> bool {
+        !self.shared.gates.is_empty()
+    }
+
+    /// True once the run was asked to end.
+    pub fn is_stopping(&self) -> bool {
+        self.user_stop.load(Ordering::SeqCst)
+    }
+
+    /// Counts a message on a border input that is left out, and tells the first one.
+    pub fn ignore(&self, input: &str, why: &str) {
+        let mut ignored = self.ignored.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = ignored.entry(input.to_owned()).or_default();
+        *count += 1;
+        if *count == 1 {
+            tracing::warn!(input, why, "a message of a node that is not ours is left out");
+        }
+    }
+
+    /// Tells which peers have been silent for too long; none ends the degraded state.
+    pub fn set_silent(&self, peers: Vec<String>) {
+        *self.silent.lock().unwrap_or_else(PoisonError::into_inner) = peers;
     }
 
     /// Ends the run as the user wishes: sources stop, what is in flight is finished, files are closed.
@@ -130,12 +180,12 @@ impl Running {
         self.shared.timing.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// Other processes will not answer any more: nothing waits for their leaves.
-    pub fn release_remote_leaves(&self) {
-        for (leaf, of) in self.plan.remote_leaves.iter().enumerate() {
-            for source in &of.sources {
-                self.leaf_finished(leaf, *source, gate::CLOSED);
-            }
+    /// Other processes will not answer any more: nothing waits for their sinks. Frames that they have not finished stay
+    /// unfinished in the report.
+    pub fn release_remote_sinks(&self) {
+        for (gate, sink) in self.remote_sinks.iter().flatten() {
+            self.shared.gates[gate.0].gate.give_up(*sink);
+            self.shared.wake(self.shared.gates[gate.0].lane);
         }
     }
 
@@ -154,6 +204,7 @@ impl Running {
             fps: 0.0,
             latency_ms: Quantiles::default(),
             errors: 0,
+            silent: self.silent.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         };
         let mut slowest = u64::MAX;
         for (node, meter) in self.plan.nodes.iter().zip(&self.shared.meters) {
@@ -161,7 +212,7 @@ impl Running {
                 continue;
             }
             let meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
-            progress.errors += meter.errors + meter.panics;
+            progress.errors += meter.errors + meter.panics + meter.end_faults;
             if meter.handled() < slowest {
                 slowest = meter.handled();
                 progress.fps = meter.fps();
@@ -177,27 +228,28 @@ impl Running {
         progress
     }
 
-    /// Waits for the end and tells how it went. Ends by itself when the window stands still for the stall time.
+    /// Waits for the end and returns the report. Ends by itself when the window stands still for the stall time.
     pub fn wait(&self) -> Report {
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut left: Vec<Option<(String, JoinHandle<()>)>> = threads.into_iter().map(Some).collect();
+        let threads = std::mem::take(&mut *self.threads());
+        let mut left: Vec<Option<Thread>> = threads.into_iter().map(Some).collect();
         let mut deadline: Option<Instant> = None;
         while left.iter().any(Option::is_some) || !self.drained() {
-            match self.exits.recv_timeout(Duration::from_millis(20)) {
-                Ok(thread) => {
-                    if let Some((name, handle)) = left[thread].take()
-                        && handle.join().is_err()
+            match self.exits.recv_timeout(LOOK) {
+                Ok(number) => {
+                    if let Some(thread) = left.get_mut(number).and_then(Option::take)
+                        && thread.handle.join().is_err()
                     {
-                        let text = format!("the thread of `{name}` panicked; the message is above");
+                        let text = format!("the thread of `{}` panicked; the message is above", thread.name);
                         self.shared.fail(Error::other(text));
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(20)),
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
             }
+            self.shared.base.refresh(&*self.shared.clock);
             if self.shared.aborted() {
                 let until = *deadline.get_or_insert_with(|| Instant::now() + GRACE);
-                // Wakes may have been lost on full inboxes that nobody reads any more.
+                // Lanes may wait in an inbox that nothing is posted to any more.
                 self.shared.wake_all();
                 if left.iter().all(Option::is_none) || Instant::now() > until {
                     break;
@@ -210,56 +262,69 @@ impl Running {
             }
             self.watch();
         }
-        for (name, _) in left.into_iter().flatten() {
-            tracing::warn!(thread = %name, "did not end; it is left behind");
+        for thread in left.into_iter().flatten() {
+            tracing::warn!(thread = %thread.name, "did not end; it is left behind");
         }
         self.report()
     }
 
     /// True when all that still runs are readers of sources that were stopped, and whose streams have ended.
-    fn only_unwanted(&self, left: &[Option<(String, JoinHandle<()>)>]) -> bool {
-        let readers = left.len() - self.shared.gates.len();
-        left.iter()
-            .enumerate()
-            .all(|(at, thread)| thread.is_none() || at >= readers && self.shared.gates[at - readers].gate.over())
-            && self.drained()
+    fn only_unwanted(&self, left: &[Option<Thread>]) -> bool {
+        let unwanted = |thread: &Thread| match thread.role {
+            Role::Lane => false,
+            Role::Reader(gate) => self.shared.gates[gate.0].gate.over(),
+        };
+        left.iter().flatten().all(unwanted) && self.drained()
     }
 
-    /// True when every leaf, also of other processes, has closed.
+    /// True when every sink, also of other processes, has closed.
     fn drained(&self) -> bool {
-        self.shared.gates.iter().all(|of| of.gate.drained() || self.plan.remote_leaves.is_empty())
+        self.shared.gates.iter().all(|of| of.gate.drained() || self.plan.remote_sinks.is_empty())
     }
 
     /// Fails the run when an operator, or a window, has stood still for too long.
     fn watch(&self) {
-        let patience = self.plan.stall;
-        let seconds = patience.as_secs_f64();
+        let patience = Patience { stall: self.plan.stall, start: self.plan.start };
         for busy in &self.shared.busy {
-            if let Some(stuck) = busy.stuck(&self.shared.base, patience) {
-                let node = &self.plan.nodes[stuck.node].id;
-                self.shared.fail(Error::other(match stuck.frame {
-                    Some(frame) => {
-                        format!("node `{node}` did not answer for {seconds} s (SIDELINE_STALL_S), since frame {frame}")
-                    }
-                    None => format!(
-                        "node `{node}` did not close within {} s ({} times SIDELINE_STALL_S)",
-                        stuck.patience.as_secs_f64(),
-                        gate::CLOSING
-                    ),
-                }));
+            if let Some(stuck) = busy.stuck(&self.shared.base, patience.stall, patience.start) {
+                self.shared.fail(Error::other(self.hang(&stuck)));
             }
         }
         for of in &self.shared.gates {
-            let Some(leaf) = of.gate.stalled(patience) else { continue };
-            let last = match leaf.finished {
-                0 => "it has finished no frame".to_owned(),
-                n => format!("the last frame it finished was {}", n - 1),
-            };
-            // What hangs is it, or a node before it; where that is another process, that one says so itself.
-            let text = format!("node `{}` reported nothing for {seconds} s (SIDELINE_STALL_S): {last}", leaf.node);
-            let here = self.plan.nodes.iter().any(|node| node.id == leaf.node);
+            let Some(sink) = of.gate.stalled(patience) else { continue };
+            // The sink hangs, or a node before it; where that is another process, that one says so itself.
+            let seconds = patience.stall.as_secs_f64();
+            let text = format!(
+                "node `{}` reported nothing for {seconds} s (SIDELINE_STALL_S): {}",
+                sink.node,
+                sink.progress.last_finished()
+            );
             let error = Error::other(text);
-            self.shared.fail(if here { error } else { error.as_consequence() });
+            self.shared.fail(if sink.remote { error.as_consequence() } else { error });
+        }
+    }
+
+    /// The text about an operator that hangs.
+    fn hang(&self, stuck: &Stuck) -> String {
+        let node = self.shared.name(stuck.node);
+        let seconds = stuck.patience.as_secs_f64();
+        if let Some(output) = stuck.sending {
+            let output = &self.plan.border_outputs[output].name;
+            return format!("node `{node}`: output `{output}` has waited for the transport for {seconds} s (SIDELINE_STALL_S)");
+        }
+        let times = gate::CLOSING;
+        match stuck.work {
+            Work::Frame(frame) => {
+                format!("node `{node}` did not answer for {seconds} s (SIDELINE_STALL_S), since frame {frame}")
+            }
+            Work::End => format!(
+                "node `{node}` did not finish the end of a stream within {seconds} s ({times} times SIDELINE_STALL_S)"
+            ),
+            Work::Close => format!("node `{node}` did not close within {seconds} s ({times} times SIDELINE_STALL_S)"),
+            Work::Setting => {
+                format!("node `{node}` did not answer for {seconds} s (SIDELINE_STALL_S), since a key was to change")
+            }
+            Work::Remake => format!("node `{node}` was not made again within {seconds} s (SIDELINE_START_S)"),
         }
     }
 
@@ -277,10 +342,11 @@ impl Running {
             .map(|of| {
                 let counts = of.gate.counts();
                 SourceReport {
-                    node: self.plan.nodes[of.node].id.clone(),
+                    node: self.shared.name(of.node).to_owned(),
                     decoded: counts.decoded,
                     admitted: counts.admitted,
                     forgotten: counts.forgotten,
+                    unfinished: counts.admitted - counts.finished,
                     streams: of.gate.streams().into_iter().map(StreamReport::from).collect(),
                     cpu_s: self.shared.meter(of.node).cpu.as_secs_f64(),
                 }
@@ -288,32 +354,32 @@ impl Running {
             .collect();
         let mut nodes: Vec<NodeReport> = Vec::new();
         let mut wrong = Vec::new();
-        for (node, meter) in self.plan.nodes.iter().zip(&self.shared.meters) {
-            if node.is_source {
-                continue;
-            }
+        for (node, meter) in self.plan.nodes.iter().zip(&self.shared.meters).filter(|(node, _)| !node.is_source) {
             let meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
-            let ordinary = node.inputs.iter().any(|input| input.wired.alignment.is_ordinary());
-            if let Some(expected) = meter.expected
-                && ordinary
-                && meter.handled() != expected
-            {
-                wrong.push(format!("node `{}` handled {} of {expected} frames", node.id, meter.handled()));
+            for Mismatch { stream, handled, frames } in &meter.mismatches {
+                wrong.push(format!("node `{}` handled {handled} of {frames} frames of stream `{stream}`", node.id));
+            }
+            // Of a stream that was cut short there is no end to compare with: a frame that every sink has finished passed
+            // here too.
+            let sources = node.inputs.iter().filter_map(|input| input.wired.alignment.source());
+            let (handled, least) = (meter.handled(), self.finished(sources.collect()));
+            if handled < least {
+                wrong.push(format!("node `{}` handled {handled} of {least} frames", node.id));
             }
             nodes.push(meter.report(&node.id, &node.operator));
         }
         for source in &sources {
             if source.decoded != source.admitted + source.forgotten {
                 wrong.push(format!(
-                    "source `{}` decoded {} frames, admitted {}, forgot {}",
+                    "source `{}` decoded {} frames, admitted {}, dropped {}",
                     source.node, source.decoded, source.admitted, source.forgotten
                 ));
             }
         }
         let stopped = self.user_stop.load(Ordering::SeqCst);
         let mut failure = self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if failure.is_none() && !wrong.is_empty() && !stopped {
-            failure = Some(Error::other(format!("the books do not balance: {}", wrong.join("; "))));
+        if failure.is_none() && !wrong.is_empty() {
+            failure = Some(Error::other(format!("frame accounting mismatch: {}", wrong.join("; "))));
         }
         let changes = self.changes();
         let clean = failure.is_none() && nodes.iter().all(|node| node.errors + node.panics == 0) && changes.is_empty();
@@ -326,16 +392,25 @@ impl Running {
                 (None, true) => Status::Stopped,
                 (None, false) => Status::Done,
             },
-            stopped_at_frame: stopped.then(|| sources.iter().map(|source| source.admitted).max().unwrap_or(0)),
+            stopped_at_frame: sources.iter().map(|s| s.admitted - s.unfinished).max().filter(|_| stopped),
             failure,
             mode: self.plan.mode,
             reproducible: self.plan.mode == Mode::Complete && clean && ordered && !stopped,
             sources,
             nodes,
+            ignored: self.ignored.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             changes,
             wall_s: self.began.elapsed().as_secs_f64(),
             cpu_s: meter::process_cpu().as_secs_f64(),
             peak_memory: meter::peak_memory(),
         }
+    }
+
+    /// Frames of these sources that every sink has finished, as far as they are sources of this process.
+    fn finished(&self, mut sources: Vec<SourceId>) -> u64 {
+        sources.sort_unstable();
+        sources.dedup();
+        let gates = self.shared.gates.iter().filter(|of| sources.contains(&of.source));
+        gates.map(|of| of.gate.counts().finished).sum()
     }
 }

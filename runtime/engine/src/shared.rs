@@ -1,34 +1,36 @@
-//! What the lanes of a run share: inboxes, windows, books, and how a message gets from one lane to the next.
+//! State that the lanes of a run share: inboxes, windows, counts, and the way of a message from one lane to the next.
 //!
 //! A message for an operator of the same lane is handed over on a list, without a lock; for another lane it is posted to
-//! that lane's inbox. Inboxes hold W + 4 messages for each edge that enters them, so with at most W frames in flight
-//! posting never waits.
+//! that lane's inbox. Inboxes hold W + 4 messages for each edge that enters them: with at most W entries in flight, of
+//! which one is an end with its closing message, posting does not wait.
 
 use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Sender, TrySendError};
-use sideline_api::{Body, Error, Message, Result, StreamName, clock::Clock};
+use crossbeam_channel::{SendTimeoutError, Sender};
+use sideline_api::{Body, Error, Message, Result, SourceId, StreamName, clock::Clock};
+use sideline_graph::plan::{LaneId, NodeId};
 
 use crate::{
     Border, Change,
-    gate::{CLOSING, Gate},
+    gate::{CLOSING, Gate, Progress, SinkId},
     meter::Meter,
 };
 
-/// What is posted to a lane.
+/// How often a lane that waits for room in an inbox looks whether the run is aborted.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// An item of a lane's inbox.
 pub(crate) enum Post {
     Deliver(Delivery),
-    /// Look at side queues and gates.
+    /// Look at side queues, settings and gates.
     Wake,
-    /// Change a key of an operator.
-    Set(Setting),
 }
 
 /// A key to change.
@@ -36,7 +38,7 @@ pub(crate) struct Setting {
     pub slot: usize,
     pub key: String,
     pub value: serde_json::Value,
-    /// Who sets it first decides: the lane that begins with it, or the one who asked and does not wait any longer.
+    /// Set by the lane that begins with it, or by the asker that does not wait any longer: the first one decides.
     pub claimed: Arc<AtomicBool>,
     pub reply: Sender<Result<Change>>,
 }
@@ -54,18 +56,18 @@ pub(crate) enum What {
     Closed { excused: bool },
 }
 
-/// Where the messages of an output go.
+/// A receiver of an output's messages.
 #[derive(Clone)]
 pub(crate) enum Target {
     /// Another operator: lane, slot there, port.
-    Operator { lane: usize, slot: usize, port: usize },
+    Operator { lane: LaneId, slot: usize, port: usize },
     /// A side or feedback input.
-    Side { lane: usize, queue: Arc<SideQueue> },
+    Side { lane: LaneId, queue: Arc<SideQueue> },
     /// Another process.
     Border(usize),
 }
 
-/// The waiting room of a side input: the oldest messages leave when it is full.
+/// The queue of a side input: the oldest messages leave when it is full.
 pub(crate) struct SideQueue {
     pub slot: usize,
     pub port: usize,
@@ -87,7 +89,7 @@ impl SideQueue {
     pub(crate) fn push(&self, what: What, sent: Instant) -> bool {
         let mut guard = self.lock();
         let (queue, messages) = &mut *guard;
-        let ordinary = |what: &What| matches!(what, What::Message(m) if !matches!(m.body, Body::End));
+        let ordinary = |what: &What| matches!(what, What::Message(m) if !matches!(m.body, Body::End { .. }));
         if ordinary(&what) {
             if *messages >= self.capacity
                 && let Some(at) = queue.iter().position(|(what, _)| ordinary(what))
@@ -114,8 +116,8 @@ impl SideQueue {
 /// One row of `timing.parquet`.
 #[derive(Clone, Debug)]
 pub struct TimingRow {
-    /// Index into the plan's nodes.
-    pub node: usize,
+    /// The node.
+    pub node: NodeId,
     /// Stream.
     pub stream: StreamName,
     /// Frame.
@@ -130,98 +132,135 @@ pub struct TimingRow {
     pub ended: i64,
 }
 
-/// Turns instants into wall-clock nanoseconds, with one reading of the clock.
-#[derive(Clone, Copy)]
+/// Turns instants into wall-clock nanoseconds. The clock is read again from time to time, so that a step of the system clock
+/// shifts latencies for a moment only.
 pub(crate) struct TimeBase {
     instant: Instant,
-    wall: i64,
+    wall: AtomicI64,
 }
 
 impl TimeBase {
     pub(crate) fn new(clock: &dyn Clock) -> Self {
-        TimeBase { instant: Instant::now(), wall: clock.now() }
+        TimeBase { instant: Instant::now(), wall: AtomicI64::new(clock.now()) }
     }
+
+    pub(crate) fn refresh(&self, clock: &dyn Clock) {
+        self.wall.store(clock.now() - self.instant.elapsed().as_nanos() as i64, Ordering::Relaxed);
+    }
+
     pub(crate) fn wall(&self, at: Instant) -> i64 {
+        let wall = self.wall.load(Ordering::Relaxed);
         match at.checked_duration_since(self.instant) {
-            Some(after) => self.wall + after.as_nanos() as i64,
-            None => self.wall - self.instant.duration_since(at).as_nanos() as i64,
+            Some(after) => wall + after.as_nanos() as i64,
+            None => wall - self.instant.duration_since(at).as_nanos() as i64,
         }
     }
 }
 
-/// Which window a leaf moves.
+/// Index of a gate in [`Shared::gates`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GateId(pub usize);
+
+/// The window that a sink moves.
 #[derive(Clone, Copy)]
 pub(crate) enum Window {
-    /// A source of this process: index of the gate, index of the leaf there.
-    Gate(usize, usize),
-    /// A source of another process: index into `Shared::local_leaves`, index there.
-    Border(usize, usize),
+    /// Of a source of this process.
+    Gate(GateId, SinkId),
+    /// Of a source of another process: index into [`Shared::remote_windows`], index of the sink there.
+    Remote(usize, usize),
 }
 
-/// How far an operator is with the frames of one source that waits for it.
+/// Progress of an operator with the entries of one source that waits for it.
 #[derive(Clone)]
-pub(crate) struct LeafOf {
-    /// Number of the source.
-    pub source: usize,
+pub(crate) struct SinkOf {
+    pub source: SourceId,
     pub window: Window,
-    /// Frames of this source that were finished.
+    /// Frames and ends of this source that were finished.
     pub finished: u64,
     /// Ordinary inputs from this source that have not closed.
     pub open: usize,
 }
 
-/// The leaves here of a source of another process.
-pub(crate) struct LocalLeaves {
-    /// Number of the source.
-    pub source: usize,
-    /// Frames each has finished.
-    pub finished: Vec<u64>,
+/// The sinks here of a source of another process.
+pub(crate) struct RemoteWindow {
+    pub source: SourceId,
+    /// Progress of each.
+    pub sinks: Vec<Progress>,
 }
 
-/// What all lanes share.
+/// State that all lanes share.
 pub(crate) struct Shared {
     pub inboxes: Vec<Sender<Post>>,
+    /// For each lane: keys to change.
+    pub settings: Vec<Sender<Setting>>,
+    /// For each lane: true while a `Wake` lies in its inbox.
+    pub woken: Vec<AtomicBool>,
     pub gates: Vec<GateOf>,
     pub border: Option<Arc<dyn Border>>,
-    pub local_leaves: Vec<Mutex<LocalLeaves>>,
+    pub remote_windows: Vec<Mutex<RemoteWindow>>,
     /// Ids of the plan's nodes.
     pub names: Vec<String>,
     pub meters: Vec<Mutex<Meter>>,
-    /// Where timing rows go; taken away when the run is over, so that the writer sees its end.
+    /// The receiver of timing rows; taken away when the run is over, so that the writer sees its end.
     pub timing: Mutex<Option<Sender<Vec<TimingRow>>>>,
     pub timed: bool,
     /// One for each lane.
     pub busy: Vec<Busy>,
+    pub clock: Arc<dyn Clock>,
     pub base: TimeBase,
     pub stop: Arc<AtomicBool>,
     pub abort: AtomicBool,
     pub failure: Mutex<Option<Error>>,
 }
 
-/// What a lane works on, for the watch: a hang has a name.
+/// The work of a lane, for the watch: a hang has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// A frame.
+    Frame(u64),
+    /// The end of a stream: files are finished and encoders flushed.
+    End,
+    /// A close.
+    Close,
+    /// A changed key.
+    Setting,
+    /// A restart after a failure.
+    Remake,
+}
+
+/// The work at hand of one lane.
 #[derive(Default)]
 pub(crate) struct Busy {
     /// Nanoseconds of the run when the work at hand began; 0 when there is none.
     since: AtomicU64,
     node: AtomicUsize,
     frame: AtomicU64,
-    closing: AtomicBool,
+    kind: AtomicU8,
+    /// One more than the number of the border output that is being sent; 0 when none is.
+    sending: AtomicUsize,
 }
 
 /// Work that has gone on for too long.
 pub(crate) struct Stuck {
-    pub node: usize,
-    /// Unless it is closing.
-    pub frame: Option<u64>,
+    pub node: NodeId,
+    pub work: Work,
+    /// Number of the border output that waits for the transport.
+    pub sending: Option<usize>,
     pub patience: Duration,
 }
 
 impl Busy {
-    /// `frame`: none when the node is closed.
-    pub(crate) fn begin(&self, base: &TimeBase, node: usize, frame: Option<u64>) {
-        self.node.store(node, Ordering::Relaxed);
-        self.frame.store(frame.unwrap_or_default(), Ordering::Relaxed);
-        self.closing.store(frame.is_none(), Ordering::Relaxed);
+    pub(crate) fn begin(&self, base: &TimeBase, node: NodeId, work: Work) {
+        let (kind, frame) = match work {
+            Work::Frame(frame) => (0, frame),
+            Work::End => (1, 0),
+            Work::Close => (2, 0),
+            Work::Setting => (3, 0),
+            Work::Remake => (4, 0),
+        };
+        self.node.store(node.0, Ordering::Relaxed);
+        self.frame.store(frame, Ordering::Relaxed);
+        self.kind.store(kind, Ordering::Relaxed);
         self.since.store((base.instant.elapsed().as_nanos() as u64).max(1), Ordering::Release);
     }
 
@@ -229,15 +268,21 @@ impl Busy {
         self.since.store(0, Ordering::Release);
     }
 
-    /// Work that has gone on for longer than `patience`.
-    pub fn stuck(&self, base: &TimeBase, patience: Duration) -> Option<Stuck> {
+    /// Work that has gone on for longer than `stall`, or than is due to its kind.
+    pub fn stuck(&self, base: &TimeBase, stall: Duration, start: Duration) -> Option<Stuck> {
         let since = self.since.load(Ordering::Acquire);
         let now = base.instant.elapsed().as_nanos() as u64;
-        let closing = self.closing.load(Ordering::Relaxed);
-        let patience = if closing { patience * CLOSING } else { patience };
+        let (work, patience) = match self.kind.load(Ordering::Relaxed) {
+            0 => (Work::Frame(self.frame.load(Ordering::Relaxed)), stall),
+            1 => (Work::End, stall * CLOSING),
+            2 => (Work::Close, stall * CLOSING),
+            3 => (Work::Setting, stall),
+            _ => (Work::Remake, start),
+        };
         (since > 0 && u128::from(now.saturating_sub(since)) > patience.as_nanos()).then(|| Stuck {
-            node: self.node.load(Ordering::Relaxed),
-            frame: (!closing).then(|| self.frame.load(Ordering::Relaxed)),
+            node: NodeId(self.node.load(Ordering::Relaxed)),
+            work,
+            sending: self.sending.load(Ordering::Relaxed).checked_sub(1),
             patience,
         })
     }
@@ -245,22 +290,23 @@ impl Busy {
 
 pub(crate) struct GateOf {
     pub gate: Gate,
-    pub lane: usize,
-    pub node: usize,
-    /// Number of the source.
-    pub source: usize,
+    pub lane: LaneId,
+    pub node: NodeId,
+    pub source: SourceId,
     /// Its failure ends the other sources too.
     pub stops_run: bool,
 }
 
 impl Shared {
-    /// The run ends with this failure, unless another came first.
+    /// The run ends with this failure, unless one that is no consequence of another came first.
     pub fn fail(&self, error: Error) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        if failure.is_none() {
+        if failure.as_ref().is_none_or(|first| first.consequence && !error.consequence) {
             // The report tells this one: whoever prints the report can leave this target out of what it logs.
             tracing::error!(target: "sideline::failure", message = %error);
-            *failure = Some(error);
+            if let Some(first) = failure.replace(error) {
+                tracing::error!(message = %first);
+            }
         } else {
             tracing::error!(message = %error);
         }
@@ -279,42 +325,50 @@ impl Shared {
 
     pub fn wake_all(&self) {
         for lane in 0..self.inboxes.len() {
-            self.wake(lane);
+            self.wake(LaneId(lane));
         }
     }
 
-    pub fn wake(&self, lane: usize) {
-        // A full inbox is read soon, and the lane looks at its gates and side queues after every message.
-        let _ = self.inboxes[lane].try_send(Post::Wake);
+    pub fn wake(&self, lane: LaneId) {
+        // One is enough; and a full inbox is read soon, and the lane looks at everything after every message.
+        if !self.woken[lane.0].swap(true, Ordering::AcqRel) {
+            let _ = self.inboxes[lane.0].try_send(Post::Wake);
+        }
     }
 
-    pub fn meter(&self, node: usize) -> MutexGuard<'_, Meter> {
-        self.meters[node].lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn meter(&self, node: NodeId) -> MutexGuard<'_, Meter> {
+        self.meters[node.0].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn name(&self, node: NodeId) -> &str {
+        &self.names[node.0]
     }
 
     pub fn aborted(&self) -> bool {
         self.abort.load(Ordering::SeqCst)
     }
 
-    pub fn post(&self, lane: usize, delivery: Delivery) {
+    pub fn post(&self, lane: LaneId, delivery: Delivery) {
         let mut post = Post::Deliver(delivery);
-        loop {
-            match self.inboxes[lane].try_send(post) {
-                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
-                // Cannot happen while the window holds; waiting here would hide a dead lane for ever.
-                Err(TrySendError::Full(back)) => {
-                    if self.aborted() {
-                        return;
-                    }
-                    post = back;
-                    std::thread::yield_now();
-                }
+        // Room is there while the window holds. Waiting without a look at the run would hide a dead lane for ever.
+        while let Err(SendTimeoutError::Timeout(back)) = self.inboxes[lane.0].send_timeout(post, RETRY) {
+            if self.aborted() {
+                return;
             }
+            post = back;
         }
     }
 
     /// Sends to every target, cloning for all but the last. `local` takes what stays in the sender's lane.
-    pub fn send(&self, targets: &[Target], what: What, sent: Instant, from: usize, local: &mut VecDeque<Delivery>) {
+    /// `from` is none where the sender is no lane.
+    pub fn send(
+        &self,
+        targets: &[Target],
+        what: What,
+        sent: Instant,
+        from: Option<LaneId>,
+        local: &mut VecDeque<Delivery>,
+    ) {
         let last = targets.len().saturating_sub(1);
         let mut what = Some(what);
         for (i, target) in targets.iter().enumerate() {
@@ -330,7 +384,7 @@ impl Shared {
             match target {
                 Target::Operator { lane, slot, port } => {
                     let delivery = Delivery { slot: *slot, port: *port, what: this, sent };
-                    if *lane == from { local.push_back(delivery) } else { self.post(*lane, delivery) }
+                    if Some(*lane) == from { local.push_back(delivery) } else { self.post(*lane, delivery) }
                 }
                 Target::Side { lane, queue } => {
                     if queue.push(this, sent) {
@@ -338,32 +392,38 @@ impl Shared {
                     }
                 }
                 Target::Border(output) => {
-                    if let (Some(border), What::Message(message)) = (&self.border, &this)
-                        && let Err(error) = border.send(*output, message)
-                    {
+                    let Some(border) = &self.border else { continue };
+                    let busy = from.map(|lane| &self.busy[lane.0].sending);
+                    busy.inspect(|sending| sending.store(output + 1, Ordering::Relaxed));
+                    let sent = match &this {
+                        What::Message(message) => border.send(*output, message),
+                        What::Closed { excused } => border.close(*output, *excused),
+                    };
+                    if let Err(error) = sent {
                         self.fail(error);
                     }
+                    busy.inspect(|sending| sending.store(0, Ordering::Relaxed));
                 }
             }
         }
     }
 
-    /// A leaf has finished `count` frames of the source whose window this is.
-    pub fn leaf_finished(&self, window: Window, count: u64) {
+    /// A sink has come so far with the entries of the source whose window this is.
+    pub fn sink_finished(&self, window: Window, progress: Progress) {
         match window {
-            Window::Gate(gate, leaf) => {
-                let of = &self.gates[gate];
-                if of.gate.finished(leaf, count) {
+            Window::Gate(gate, sink) => {
+                let of = &self.gates[gate.0];
+                if of.gate.finished(sink, progress) {
                     self.wake(of.lane);
                 }
             }
-            Window::Border(source, leaf) => {
-                let mut leaves = self.local_leaves[source].lock().unwrap_or_else(PoisonError::into_inner);
-                let before = leaves.finished.iter().min().copied();
-                leaves.finished[leaf] = leaves.finished[leaf].max(count);
-                let now = leaves.finished.iter().min().copied();
-                if let (Some(border), Some(count), true) = (&self.border, now, now != before)
-                    && let Err(error) = border.done(leaves.source, count)
+            Window::Remote(at, sink) => {
+                let mut window = self.remote_windows[at].lock().unwrap_or_else(PoisonError::into_inner);
+                let before = window.sinks.iter().min().copied();
+                window.sinks[sink] = window.sinks[sink].max(progress);
+                let now = window.sinks.iter().min().copied();
+                if let (Some(border), Some(progress), true) = (&self.border, now, now != before)
+                    && let Err(error) = border.done(window.source, progress)
                 {
                     self.fail(error);
                 }

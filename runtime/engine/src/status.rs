@@ -81,7 +81,7 @@ impl Running {
         let seconds = progress.seconds;
         let mut look = Look { progress, ..Look::default() };
         for of in &self.shared.gates {
-            let (node, counts) = (self.plan.nodes[of.node].id.clone(), of.gate.counts());
+            let (node, counts) = (self.shared.name(of.node).to_owned(), of.gate.counts());
             look.sources.push(SourceLook {
                 node,
                 decoded: counts.decoded,
@@ -97,7 +97,7 @@ impl Running {
                 operator: node.operator.clone(),
                 frames: meter.handled(),
                 skipped: meter.skipped.values().sum(),
-                errors: meter.errors + meter.panics,
+                errors: meter.errors + meter.panics + meter.end_faults,
                 side_forgotten: meter.side_forgotten,
                 fps: meter.fps(),
                 process_ms: meter.work(),

@@ -11,7 +11,7 @@ use std::{
 
 use sideline_api::{
     Alignment, Body, Captured, Config, Context, Device, Error, Inputs, Mode, OnError, Operator, Outputs, Payload,
-    PortType, Registry, Resources, Result, Source, SourceContext, Spec, Table, Values, WiredInput, clock::WallClock,
+    PortType, Registry, Resources, Result, Source, SourceContext, SourceId, Spec, Table, Values, WiredInput, clock::WallClock,
     models::Models, tables::Count,
 };
 use sideline_engine::{
@@ -20,7 +20,7 @@ use sideline_engine::{
     meter::{Report, Status},
     start,
 };
-use sideline_graph::plan::{Plan, PlanInput, PlanNode, Producer};
+use sideline_graph::plan::{LaneId, NodeId, Plan, PlanInput, PlanNode, Producer};
 
 /// Makes numbered frames.
 #[derive(Clone, Config)]
@@ -232,11 +232,12 @@ impl Sketch {
             mode,
             window: 4,
             stall: Duration::from_secs(10),
+            start: Duration::from_millis(500),
             nodes: vec![],
             lanes: 0,
             border_inputs: vec![],
             border_outputs: vec![],
-            remote_leaves: vec![],
+            remote_sinks: vec![],
             sends_done: false,
         })
     }
@@ -246,17 +247,17 @@ impl Sketch {
         let plan = &mut self.0;
         let spec = registry().get(operator).unwrap().spec.clone();
         let mut wired = vec![];
-        let mut lane = plan.lanes;
+        let mut lane = LaneId(plan.lanes);
         let sources = plan.nodes.iter().filter(|n| n.is_source).count();
         let ordinary = inputs.iter().find_map(|(_, _, alignment)| match alignment {
             Alignment::Source(source) => Some(*source),
             _ => None,
         });
-        let source = ordinary.unwrap_or(0);
+        let source = ordinary.unwrap_or_default();
         for (port, from, alignment) in inputs {
             let producer = plan.nodes.iter().position(|n| n.id == *from).unwrap();
             if alignment.is_ordinary() {
-                plan.nodes[producer].leaf = false;
+                plan.nodes[producer].sink = false;
             }
             if !spec.heavy {
                 lane = plan.nodes[producer].lane;
@@ -269,12 +270,13 @@ impl Sketch {
                     required: *port == "in",
                     hold: false,
                     alignment: *alignment,
+                    source: Some(plan.nodes[producer].source),
                 },
-                producer: Producer::Node { node: producer, output: 0 },
+                producer: Producer::Node { node: NodeId(producer), output: 0 },
                 queue: 10,
             });
         }
-        plan.lanes = plan.lanes.max(lane + 1);
+        plan.lanes = plan.lanes.max(lane.0 + 1);
         plan.nodes.push(PlanNode {
             id: id.into(),
             operator: operator.into(),
@@ -284,9 +286,9 @@ impl Sketch {
             inputs: wired,
             outputs: spec.outputs.clone(),
             lane,
-            source: if spec.source { sources } else { source },
+            source: if spec.source { SourceId(sources) } else { source },
             is_source: spec.source,
-            leaf: !spec.source,
+            sink: !spec.source,
             search: vec![],
         });
         self
@@ -324,12 +326,11 @@ fn options(run: &str, limit: Limit) -> Options {
         clock: Arc::new(WallClock),
         limit,
         after: Default::default(),
-        start_deadline: Duration::from_millis(500),
         timing: None,
     }
 }
 
-const MAIN: Alignment = Alignment::Source(0);
+const MAIN: Alignment = Alignment::Source(SourceId(0));
 
 /// numbers -> cheap -> step -> notes, and cheap -> notes.
 fn chain(mode: Mode, numbers: impl Into<Values>, step: impl Into<Values>) -> Sketch {
@@ -412,7 +413,7 @@ fn the_end_of_a_stream_may_take_as_long_as_closing() {
         .change(|plan| plan.stall = Duration::from_millis(50));
     let (report, _) = sketch.run(Limit::default());
     let failure = report.failure.unwrap().message;
-    assert_eq!(failure, "node `step` did not close within 0.3 s (6 times SIDELINE_STALL_S)");
+    assert_eq!(failure, "node `step` did not finish the end of a stream within 0.3 s (6 times SIDELINE_STALL_S)");
 }
 
 #[test]
@@ -458,7 +459,7 @@ fn a_side_input_never_holds_a_frame_and_forgets_the_oldest() {
         .node("numbers", "numbers", [("frames", 300), ("every_us", 100)], &[])
         .node("slow", "heavy", [("work_ms", 5)], &[("in", "numbers", side)])
         .node("notes", "notes", Values::new(), &[("a", "numbers", MAIN), ("side", "slow", side)])
-        .change(|plan| plan.nodes[1].leaf = false);
+        .change(|plan| plan.nodes[1].sink = false);
     let (report, _) = sketch.run(Limit::default());
     assert_eq!(report.status, Status::Done, "{:?}", report.failure);
     let (slow, admitted) = (node(&report, "slow"), report.sources[0].admitted);
@@ -486,7 +487,7 @@ fn a_live_key_changes_while_running_and_a_refused_value_leaves_the_old() {
 
 /// left -> a -> notes and right -> b -> notes: two sources, one that writes down what comes of both.
 fn two(mode: Mode, left: impl Into<Values>, right: impl Into<Values>, b: impl Into<Values>) -> Sketch {
-    const OTHER: Alignment = Alignment::Source(1);
+    const OTHER: Alignment = Alignment::Source(SourceId(1));
     let mut left: Values = left.into();
     left.set("stream", "left", sideline_api::config::Origin::CommandLine);
     Sketch::new(mode)

@@ -4,8 +4,8 @@
 use std::{path::Component, rc::Rc};
 
 use sideline_api::{
-    PortType, Registry, Spec,
-    config::did_you_mean,
+    PortType, Registry, Spec, Values,
+    config::{Origin, did_you_mean},
     yaml::{Kind, Yaml},
 };
 
@@ -46,11 +46,16 @@ impl Scope<'_> {
         Diagnostic::error(self.written.file.place(at), Some(&self.written.id), text)
     }
 
-    fn spec(&self, written: &Written) -> Option<&Spec> {
-        match &written.what {
-            What::Operator(name) => self.registry.get(name).ok().map(|entry| &entry.spec),
-            _ => None,
+    /// The ports of a node under the values of its own `env:`; none where they cannot be told, which its keys tell then.
+    fn spec(&self, written: &Written) -> Option<Spec> {
+        let What::Operator(name) = &written.what else { return None };
+        let mut values = Values::new();
+        for (key, value) in written.node().get("env").map_or(&[][..], Yaml::map) {
+            if let (Some(key), Some(value)) = (key.scalar(), value.scalar()) {
+                values.set(key.to_lowercase(), value, Origin::Default);
+            }
         }
+        self.registry.get(name).ok()?.spec(&values).ok()
     }
 
     fn check_inputs(&self, found: &mut Vec<Diagnostic>) {

@@ -1,20 +1,22 @@
-//! Leaves, and the `done` edges by which they tell their source how far they are when dora runs them in processes of
+//! Sinks, and the `done` edges by which they tell their source how far they are when dora runs them in processes of
 //! their own.
 
-use crate::{Diagnostic, Flow, FlowNode, Process, ProcessKind, Sender, plan::leaf_of};
+use sideline_api::SourceId;
 
-/// A leaf has no ordinary consumer that tells its source: none that descends from the same source, and none that is a leaf
-/// itself, of all the sources it reads.
-pub(crate) fn leaves(nodes: &mut [FlowNode]) {
+use crate::{Diagnostic, Flow, FlowNode, Process, ProcessKind, Sender, plan::sink_of};
+
+/// Marks the sinks: operators without an ordinary consumer that tells their source. Such a consumer descends from the same
+/// source, or is a sink itself, of all the sources it reads.
+pub(crate) fn mark_sinks(nodes: &mut [FlowNode]) {
     let mut read = vec![false; nodes.len()];
-    // Consumers before producers: whether one is a leaf is known before what it reads is looked at.
+    // Consumers before producers: a consumer is judged before the nodes it reads.
     for at in (0..nodes.len()).rev() {
-        let leaf = !nodes[at].spec.source && !nodes[at].outside && !read[at];
-        nodes[at].leaf = leaf;
+        let sink = !nodes[at].spec.source && !nodes[at].outside && !read[at];
+        nodes[at].sink = sink;
         for input in nodes[at].inputs.iter().filter(|input| input.alignment.is_ordinary()) {
             if let Sender::Node { node, .. } = input.from
                 && !nodes[at].outside
-                && (leaf || nodes[at].source == nodes[node].source)
+                && (sink || nodes[at].source == nodes[node].source)
             {
                 read[node] = true;
             }
@@ -23,18 +25,18 @@ pub(crate) fn leaves(nodes: &mut [FlowNode]) {
 }
 
 impl FlowNode {
-    /// Numbers of the sources that wait for it.
-    pub(crate) fn leaf_of(&self) -> Vec<usize> {
-        leaf_of(self.leaf, self.inputs.iter().map(|input| input.alignment))
+    /// The sources that wait for it.
+    pub(crate) fn sink_of(&self) -> Vec<SourceId> {
+        sink_of(self.sink, self.inputs.iter().map(|input| input.alignment))
     }
 }
 
 impl Flow {
-    /// The sources (by index into `nodes`) in other processes that wait for leaves of a process.
+    /// The sources (by index into `nodes`) in other processes that wait for sinks of a process.
     fn waiting(&self, process: usize) -> Vec<usize> {
-        let leaves = self.nodes.iter().filter(|node| node.process == process);
-        let mut sources: Vec<usize> = leaves
-            .flat_map(FlowNode::leaf_of)
+        let nodes = self.nodes.iter().filter(|node| node.process == process);
+        let mut sources: Vec<usize> = nodes
+            .flat_map(FlowNode::sink_of)
             .filter_map(|source| self.nodes.iter().position(|n| n.spec.source && n.source == source))
             .filter(|source| self.nodes[*source].process != process)
             .collect();
@@ -43,18 +45,18 @@ impl Flow {
         sources
     }
 
-    /// Name of the input by which a process hears from a leaf in another one.
-    pub(crate) fn done_input(&self, source: &Process, leaf: &Process) -> Option<String> {
-        let from = format!("{}/done", leaf.id);
+    /// Name of the input by which a process hears from a sink in another one.
+    pub(crate) fn done_input(&self, source: &Process, sink: &Process) -> Option<String> {
+        let from = format!("{}/done", sink.id);
         source
             .inputs
             .iter()
-            .find(|(name, text)| *text == from && *name == format!("done_{}", leaf.id))
+            .find(|(name, text)| *text == from && *name == format!("done_{}", sink.id))
             .map(|(n, _)| n.clone())
     }
 }
 
-/// Every process with leaves tells the sources it descends from how far it is.
+/// Checks that every process with sinks tells the sources it descends from how far it is.
 pub(crate) fn check_done(flow: &Flow, found: &mut Vec<Diagnostic>) {
     let mut expected = vec![];
     for (p, process) in flow.processes.iter().enumerate() {

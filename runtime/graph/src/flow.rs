@@ -9,7 +9,7 @@ use std::{
 use dora_core::descriptor::Descriptor;
 use serde_json::Value;
 use sideline_api::{
-    Alignment, Device, Mode, OnError, PortType, Registry, Spec, Values,
+    Alignment, Device, Mode, OnError, PortType, Registry, SourceId, Spec, Values,
     config::did_you_mean,
     find_file,
     models::{Models, own_file},
@@ -149,7 +149,7 @@ pub struct FlowNode {
     /// Its configuration.
     pub values: Values,
     /// Every key with its value, defaults included.
-    pub resolved: Vec<(&'static str, Value)>,
+    pub resolved: Vec<(String, Value)>,
     /// After an error or a panic.
     pub on_error: OnError,
     /// Every n-th frame.
@@ -157,9 +157,9 @@ pub struct FlowNode {
     /// Wired inputs: declared ones in their order, then others by name.
     pub inputs: Vec<FlowInput>,
     /// Number of the source it is or descends from.
-    pub source: usize,
-    /// True when no ordinary consumer reads it.
-    pub leaf: bool,
+    pub source: SourceId,
+    /// True when no ordinary consumer reads it: its source waits for it.
+    pub sink: bool,
     /// True for what only reads side inputs: it runs when something comes, and no window waits for it.
     pub outside: bool,
     /// The models it needs: names of models.yml, or paths of one's own files.
@@ -387,12 +387,12 @@ fn set_input(
         })
         .collect();
     let problem = match &sources[..] {
-        [(written, entry)] if entry.keys.iter().any(|key| key.name == "source") => {
+        [(written, entry)] if entry.keys().iter().any(|key| key.name == "source") => {
             overrides.set.push((written.id.clone(), "source".into(), input.into()));
             return;
         }
         [(written, entry)] => {
-            let keys = did_you_mean("source", entry.keys.iter().map(|key| key.name));
+            let keys = did_you_mean("source", entry.keys().iter().map(|key| key.name));
             format!("--input {input}: the source `{}` has no key `source`{keys}", written.id)
         }
         [] => format!("--input {input}: the flow has no source"),

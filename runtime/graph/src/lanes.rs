@@ -1,10 +1,10 @@
 //! Plans: which part of a flow one process runs, on which threads, and what crosses its border.
 
-use sideline_api::WiredInput;
+use sideline_api::{SourceId, WiredInput};
 
 use crate::{
     Diagnostic, Flow, FlowInput, FlowNode, Place, ProcessKind, Sender,
-    plan::{BorderInput, BorderOutput, Plan, PlanInput, PlanNode, Producer, RemoteLeaf},
+    plan::{BorderInput, BorderOutput, LaneId, NodeId, Plan, PlanInput, PlanNode, Producer, RemoteSink},
 };
 
 impl Flow {
@@ -58,7 +58,7 @@ impl Flow {
             let inputs = node.inputs.iter().map(|input| {
                 let local = match input.from {
                     Sender::Node { node, output } => {
-                        members.iter().position(|member| *member == node).map(|node| Producer::Node { node, output })
+                        members.iter().position(|member| *member == node).map(|node| Producer::Node { node: NodeId(node), output })
                     }
                     Sender::Foreign(_) => None,
                 };
@@ -76,6 +76,10 @@ impl Flow {
                     required: input.required,
                     hold: input.hold,
                     alignment: input.alignment,
+                    source: match input.from {
+                        Sender::Node { node, .. } => Some(self.nodes[node].source),
+                        Sender::Foreign(_) => None,
+                    },
                 };
                 PlanInput { wired, producer, queue: input.queue }
             });
@@ -90,34 +94,35 @@ impl Flow {
                 lane,
                 source: node.source,
                 is_source: node.spec.source,
-                leaf: node.leaf,
+                sink: node.sink,
                 search: node.search.clone(),
             });
         }
         let outputs = process.map(|process| self.border_outputs(process)).unwrap_or_default();
         let border_outputs = outputs.into_iter().filter_map(|(name, node, output)| {
             let node = members.iter().position(|member| *member == node)?;
-            Some(BorderOutput { name, node, output })
+            Some(BorderOutput { name, node: NodeId(node), output })
         });
-        let remote_leaves = process.map(|process| self.remote_leaves(process)).unwrap_or_default();
-        let local_source = |source: usize| nodes.iter().any(|node| node.is_source && node.source == source);
+        let remote_sinks = process.map(|process| self.remote_sinks(process)).unwrap_or_default();
+        let local_source = |source: SourceId| nodes.iter().any(|node| node.is_source && node.source == source);
         Plan {
             flow: self.name.clone(),
             mode: self.mode,
             window: self.window,
             stall: self.stall,
+            start: self.start,
             lanes,
             border_inputs,
             border_outputs: border_outputs.collect(),
-            remote_leaves,
-            sends_done: nodes.iter().flat_map(PlanNode::leaf_of).any(|source| !local_source(source)),
+            remote_sinks,
+            sends_done: nodes.iter().flat_map(PlanNode::sink_of).any(|source| !local_source(source)),
             nodes,
         }
     }
 
     /// The lane of each member and their number. A source and a heavy operator each have one; a cheap operator is on that
     /// of its last heavy ancestor, else of its source; where both are in other processes, on one that all such share.
-    fn lanes(&self, members: &[usize]) -> (Vec<usize>, usize) {
+    fn lanes(&self, members: &[usize]) -> (Vec<LaneId>, usize) {
         // Per member: the last heavy ancestor among the members, itself included.
         let mut last: Vec<Option<usize>> = vec![];
         for (at, member) in members.iter().enumerate() {
@@ -141,7 +146,7 @@ impl Flow {
                 next += 1;
             }
         }
-        (last.iter().map(|lead| lead.map_or(0, |lead| lane_of_lead[lead])).collect(), next)
+        (last.iter().map(|lead| LaneId(lead.map_or(0, |lead| lane_of_lead[lead]))).collect(), next)
     }
 
     fn is_source(&self, node: usize) -> bool {
@@ -185,23 +190,23 @@ impl Flow {
         }
     }
 
-    /// Leaves of other processes that a source here waits for.
-    fn remote_leaves(&self, process: usize) -> Vec<RemoteLeaf> {
+    /// Sinks of other processes that a source here waits for.
+    fn remote_sinks(&self, process: usize) -> Vec<RemoteSink> {
         let here = &self.processes[process];
-        let local: Vec<usize> =
+        let local: Vec<SourceId> =
             self.nodes.iter().filter(|n| n.spec.source && n.process == process).map(|n| n.source).collect();
         let others = self.processes.iter().enumerate().filter(|(p, _)| *p != process);
         others
             .filter_map(|(p, other)| {
-                let leaves = self.nodes.iter().filter(|n| n.process == p);
-                let mut sources: Vec<usize> = leaves.flat_map(FlowNode::leaf_of).collect();
+                let nodes = self.nodes.iter().filter(|n| n.process == p);
+                let mut sources: Vec<SourceId> = nodes.flat_map(FlowNode::sink_of).collect();
                 sources.retain(|source| local.contains(source));
                 sources.sort_unstable();
                 sources.dedup();
                 if sources.is_empty() {
                     return None;
                 }
-                Some(RemoteLeaf { input: self.done_input(here, other)?, node: other.id.clone(), sources })
+                Some(RemoteSink { input: self.done_input(here, other)?, node: other.id.clone(), sources })
             })
             .collect()
     }

@@ -46,7 +46,7 @@ pub(crate) fn frames_out(flow: &Flow) -> Vec<FramesOut> {
 }
 
 /// Bytes of a frame, when the source says `size: 1280x720` or `width` and `height`; of i420 unless it says `rgb8`.
-fn frame_size(flow: &Flow, source: usize) -> Option<u64> {
+fn frame_size(flow: &Flow, source: sideline_api::SourceId) -> Option<u64> {
     let source = flow.nodes.iter().find(|node| node.spec.source && node.source == source)?;
     let value = |name: &str| source.resolved.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
     let (width, height) = match value("size").and_then(|size| size.as_str()) {

@@ -2,7 +2,15 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use sideline_api::{Alignment, Mode, OnError, OutputPort, PortType, Values, WiredInput};
+use sideline_api::{Alignment, Mode, OnError, OutputPort, PortType, SourceId, Values, WiredInput};
+
+/// Index into [`Plan::nodes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub usize);
+
+/// Number of an operator thread of a plan, from 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LaneId(pub usize);
 
 /// What one process runs: a whole flow, or the part of it that one dora node hosts.
 #[derive(Clone, Debug)]
@@ -13,8 +21,10 @@ pub struct Plan {
     pub mode: Mode,
     /// Frames in flight per source (`SIDELINE_WINDOW`, default 4).
     pub window: usize,
-    /// How long the window may stand still before the run ends (`SIDELINE_STALL_S`, default 10 s).
+    /// Longest time that the window may stand still before the run ends (`SIDELINE_STALL_S`, default 10 s, 60 s over hosts).
     pub stall: Duration,
+    /// Longest time that operators may take to get ready (`SIDELINE_START_S`, default 60 s).
+    pub start: Duration,
     /// Sources and operators of this process; a producer stands before its consumers (feedback excepted).
     pub nodes: Vec<PlanNode>,
     /// Number of operator threads; `PlanNode::lane` counts them from 0.
@@ -23,9 +33,9 @@ pub struct Plan {
     pub border_inputs: Vec<BorderInput>,
     /// Outputs that other processes read.
     pub border_outputs: Vec<BorderOutput>,
-    /// In a process that holds the source: leaves of other processes, by their `done_<leaf>` inputs.
-    pub remote_leaves: Vec<RemoteLeaf>,
-    /// In a process without the source: true when its `done` output is to tell how far its leaves are.
+    /// In a process that holds a source: sinks of other processes, by their `done_<node>` inputs.
+    pub remote_sinks: Vec<RemoteSink>,
+    /// In a process without the source: true when its `done` output is to tell how far its sinks are.
     pub sends_done: bool,
 }
 
@@ -47,32 +57,27 @@ pub struct PlanNode {
     /// Declared outputs.
     pub outputs: Vec<OutputPort>,
     /// Thread it runs on. A source has a reader thread besides; its lane admits frames.
-    pub lane: usize,
-    /// For a source: its number. For an operator: the number of the source it descends from.
-    pub source: usize,
+    pub lane: LaneId,
+    /// For a source: itself. For an operator: the source it descends from.
+    pub source: SourceId,
     /// True for a source.
     pub is_source: bool,
     /// True when no ordinary consumer reads it, here or elsewhere: it tells its sources how far it is.
-    pub leaf: bool,
+    pub sink: bool,
     /// Folder of the file that names it, working directory, house of Sideline.
     pub search: Vec<PathBuf>,
 }
 
 impl PlanNode {
-    /// Numbers of the sources that wait for it: for a leaf, those of its ordinary inputs.
-    pub fn leaf_of(&self) -> Vec<usize> {
-        leaf_of(self.leaf, self.inputs.iter().map(|input| input.wired.alignment))
+    /// The sources that wait for it: for a sink, those of its ordinary inputs.
+    pub fn sink_of(&self) -> Vec<SourceId> {
+        sink_of(self.sink, self.inputs.iter().map(|input| input.wired.alignment))
     }
 }
 
-/// The sources of ordinary inputs, each once, for a leaf; else none.
-pub(crate) fn leaf_of(leaf: bool, inputs: impl Iterator<Item = Alignment>) -> Vec<usize> {
-    let mut sources: Vec<usize> = inputs
-        .filter_map(|alignment| match alignment {
-            Alignment::Source(source) if leaf => Some(source),
-            _ => None,
-        })
-        .collect();
+/// The sources of ordinary inputs, each once, for a sink; else none.
+pub(crate) fn sink_of(sink: bool, inputs: impl Iterator<Item = Alignment>) -> Vec<SourceId> {
+    let mut sources: Vec<SourceId> = inputs.filter_map(Alignment::source).filter(|_| sink).collect();
     sources.sort_unstable();
     sources.dedup();
     sources
@@ -94,8 +99,8 @@ pub struct PlanInput {
 pub enum Producer {
     /// An output of a node of this process.
     Node {
-        /// Index into `Plan::nodes`.
-        node: usize,
+        /// The node.
+        node: NodeId,
         /// Index into its outputs.
         output: usize,
     },
@@ -121,19 +126,19 @@ pub struct BorderInput {
 pub struct BorderOutput {
     /// Id of the dora output.
     pub name: String,
-    /// Index into `Plan::nodes`.
-    pub node: usize,
+    /// The node.
+    pub node: NodeId,
     /// Index into its outputs.
     pub output: usize,
 }
 
-/// The leaves of another process, which reports on a `done_<leaf>` input.
+/// The sinks of another process, which reports on a `done_<node>` input.
 #[derive(Clone, Debug)]
-pub struct RemoteLeaf {
+pub struct RemoteSink {
     /// Id of the dora input: `done_recorder`.
     pub input: String,
     /// Id of the node that reports.
     pub node: String,
-    /// Numbers of the sources it reports to.
-    pub sources: Vec<usize>,
+    /// The sources it reports to.
+    pub sources: Vec<SourceId>,
 }

@@ -53,7 +53,7 @@ fn threads(flow: &Flow, text: &mut String) {
         put(text, &format!("  {} (reads)", node.id));
     }
     for lane in 0..plan.lanes {
-        let ids: Vec<&str> = plan.nodes.iter().filter(|n| n.lane == lane).map(|n| n.id.as_str()).collect();
+        let ids: Vec<&str> = plan.nodes.iter().filter(|n| n.lane.0 == lane).map(|n| n.id.as_str()).collect();
         put(text, &format!("  {}", ids.join(", ")));
     }
 }
@@ -94,7 +94,7 @@ fn edges(flow: &Flow, text: &mut String) {
             put(text, &format!("  {} {arrow} {}.{}  {}, {how}", input.text, node.id, input.name, input.ty.name()));
         }
     }
-    let leaves: Vec<&str> = flow.nodes.iter().filter(|node| node.leaf).map(|node| node.id.as_str()).collect();
+    let leaves: Vec<&str> = flow.nodes.iter().filter(|node| node.sink).map(|node| node.id.as_str()).collect();
     put(
         text,
         &format!(
@@ -135,7 +135,7 @@ fn other_form(flow: &Flow, module: &Module, text: &mut String) {
     let Module { id, file, .. } = module;
     let inner = format!("{id}.");
     let leaves: Vec<&str> =
-        flow.nodes.iter().filter(|n| n.leaf && n.id.starts_with(&inner)).map(|n| n.id.as_str()).collect();
+        flow.nodes.iter().filter(|n| n.sink && n.id.starts_with(&inner)).map(|n| n.id.as_str()).collect();
     let (mut lines, intro) = if module.fused {
         (format!("    module: {file}\n"), "one process per operator of it: replace `path`, `args`, `outputs` by")
     } else {

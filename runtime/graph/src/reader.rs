@@ -39,7 +39,7 @@ impl Flow {
             set.set(key, value, Origin::CommandLine);
         }
         let wrong: Vec<Diagnostic> =
-            (entry.check)(&set).into_iter().flat_map(|problem| error(problem.to_string())).collect();
+            entry.check(&set).into_iter().flat_map(|problem| error(problem.to_string())).collect();
         if !wrong.is_empty() {
             return Err(wrong);
         }
@@ -77,17 +77,17 @@ impl Flow {
             .collect();
         self.nodes.push(FlowNode {
             id: name.clone(),
-            operator: entry.spec.name.into(),
-            spec: entry.spec.clone(),
+            operator: operator.into(),
+            spec: entry.spec(&set).map_err(|e| error(e.message))?,
             process: self.processes.len(),
-            resolved: (entry.resolve)(&set),
-            models: (entry.models)(&set),
+            resolved: entry.resolve(&set),
+            models: entry.models(&set),
             values: set,
             on_error: OnError::default_for(self.mode),
             stride: 1,
-            source: outputs.first().map_or(0, |(at, _)| self.nodes[*at].source),
+            source: outputs.first().map(|(at, _)| self.nodes[*at].source).unwrap_or_default(),
             inputs,
-            leaf: false,
+            sink: false,
             outside: self.mode == Mode::Live,
             search: vec![],
             place: place.clone(),
@@ -102,7 +102,7 @@ impl Flow {
             run_dir: None,
             place,
         });
-        done::leaves(&mut self.nodes);
+        done::mark_sinks(&mut self.nodes);
         Ok(())
     }
 }

@@ -190,7 +190,7 @@ impl<'a> Settings<'a> {
         let mut settings = NodeSettings { values: Values::new(), on_error: None, stride: 1 };
         let none = Env::new();
         let env = node.env.as_ref().unwrap_or(&none);
-        let known = |key: &str| entry.keys.iter().any(|known| known.name == key);
+        let known = |key: &str| entry.keys().iter().any(|known| known.name == key);
 
         let config = env.get_key_value("CONFIG").map(|(k, v)| (k, v, self.inherited(node, written, k)));
         let config = config.or_else(|| self.flow_env.get_key_value("CONFIG").map(|(k, v)| (k, v, true)));
@@ -214,7 +214,7 @@ impl<'a> Settings<'a> {
             self.node_key(node, written, entry, (key, value), &mut settings, found);
         }
         self.overrides_of(written, entry, &mut settings, found);
-        for key in &entry.keys {
+        for key in entry.keys() {
             // Of two keys of which only one is set, the command line's wins, as it does over the same key.
             if let (Some(other), Some((_, Origin::CommandLine))) = (key.instead_of, settings.values.get(key.name))
                 && settings.values.get(other).is_some_and(|(_, origin)| *origin != Origin::CommandLine)
@@ -222,7 +222,7 @@ impl<'a> Settings<'a> {
                 settings.values.remove(other);
             }
         }
-        for problem in (entry.check)(&settings.values) {
+        for problem in entry.check(&settings.values) {
             let place = match &problem.origin {
                 Origin::File { path, line, column } => Place { file: Some(path.clone()), line: *line, column: *column },
                 Origin::CommandLine => Place::default(),
@@ -231,7 +231,7 @@ impl<'a> Settings<'a> {
             let mut text = format!("key `{}`: {}", problem.key, problem.message);
             // Written at the wrong node: whose key it is helps more than the name that is most like it.
             if !known(&problem.key) {
-                let have = |other: &&Entry| other.keys.iter().any(|key| key.name == problem.key);
+                let have = |other: &&Entry| other.keys().iter().any(|key| key.name == problem.key);
                 let names: Vec<String> =
                     self.registry.iter().filter(have).map(|other| format!("`{}`", other.spec.name)).collect();
                 if !names.is_empty() {
@@ -253,7 +253,7 @@ impl<'a> Settings<'a> {
         found: &mut Vec<Diagnostic>,
     ) {
         let lower = key.to_lowercase();
-        let known = entry.keys.iter().any(|known| known.name == lower);
+        let known = entry.keys().iter().any(|known| known.name == lower);
         let inherited = self.inherited(node, written, key);
         let (place, host) = place_of_env(written, key);
         let mut error = |text: String| {
@@ -319,7 +319,7 @@ impl<'a> Settings<'a> {
             known: BTreeSet::new(),
         });
         passed.taken |= taken;
-        passed.known.extend(entry.keys.iter().map(|key| key.name));
+        passed.known.extend(entry.keys().iter().map(|key| key.name));
     }
 
     /// Keys that were passed on and that nobody had.
@@ -370,7 +370,7 @@ impl<'a> Settings<'a> {
             let lower = key.to_lowercase();
             let own = *node == written.id;
             let hosted = written.id.strip_prefix(node.as_str()).is_some_and(|rest| rest.starts_with('.'));
-            let meant = own || (hosted && entry.keys.iter().any(|known| known.name == lower));
+            let meant = own || (hosted && entry.keys().iter().any(|known| known.name == lower));
             if !meant {
                 continue;
             }

@@ -30,7 +30,7 @@ pub fn write_type_files(registry: &Registry, more: &[TableType]) -> Vec<(String,
         PortType::Frame | PortType::Any => None,
     });
     let tables: BTreeMap<&str, TableType> =
-        tables.chain(more.iter().copied()).map(|table| (table.name, table)).collect();
+        tables.chain(more.iter().copied()).map(|table| (table.description().name.as_str(), table)).collect();
 
     let mut text = String::from(
         "# Written from the Rust tables by the test `types` of runtime/graph; do not edit.\n\
@@ -46,7 +46,7 @@ pub fn write_type_files(registry: &Registry, more: &[TableType]) -> Vec<(String,
             "  {name}:\n    arrow: Struct\n    description: {}\n    fields:",
             quoted(table.about.trim())
         );
-        for field in (table.fields)().iter() {
+        for field in table.fields.iter() {
             let (ty, note) = type_name(field.data_type());
             if let Some((_, about)) = table.columns.iter().find(|(name, _)| name == field.name()) {
                 let _ = writeln!(text, "      # {}", about.trim());

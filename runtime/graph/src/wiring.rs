@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dora_core::descriptor::Node;
 use dora_message::config::{DEFAULT_QUEUE_SIZE, Input, QueuePolicy};
-use sideline_api::{Alignment, Entry, Mode, OnError, config::did_you_mean};
+use sideline_api::{Alignment, Entry, Mode, OnError, SourceId, Spec, config::did_you_mean};
 
 use crate::{
     Diagnostic, FlowInput, FlowNode, Sender, done,
@@ -36,32 +36,43 @@ pub(crate) fn wire(
     let mut edges: Vec<Vec<Edge>> = vec![];
     let mut chosen = vec![];
     let mut finite = true;
+    // The ports of each, which may depend on its values, before any edge.
+    let mut set_of = vec![];
+    let mut specs = vec![];
     for (node, written, entry) in &ours {
         let set = settings.of(node, written, entry, found);
-        if entry.spec.source {
-            finite &= (entry.finite)(&set.values);
+        specs.push(entry.spec(&set.values).unwrap_or_else(|error| {
+            found.push(Diagnostic::error(written.place(), Some(&written.id), error.message));
+            entry.spec.clone()
+        }));
+        set_of.push(set);
+    }
+    for (at, ((node, written, entry), set)) in ours.iter().zip(set_of).enumerate() {
+        let spec = &specs[at];
+        if spec.source {
+            finite &= entry.finite(&set.values);
         }
         let mut wired = vec![];
         for (name, input) in &node.inputs {
-            wired.extend(edge(files, expanded, (written, entry), name.as_ref(), input, &ours, &index, found));
+            wired.extend(edge(files, expanded, (written, spec), name.as_ref(), input, &specs, &index, found));
         }
-        let declared = |edge: &Edge| entry.spec.inputs.iter().position(|port| port.name == edge.input.name);
+        let declared = |edge: &Edge| spec.inputs.iter().position(|port| port.name == edge.input.name);
         wired.sort_by_key(|edge| (declared(edge).unwrap_or(usize::MAX), edge.input.name.clone()));
-        check_required(written, entry, &wired, found);
+        check_required(written, spec, &wired, found);
         edges.push(wired);
         nodes.push(FlowNode {
             id: written.id.clone(),
-            operator: entry.spec.name.into(),
-            spec: entry.spec.clone(),
+            operator: spec.name.into(),
+            spec: spec.clone(),
             process: expanded.process_of.get(&written.id).copied().unwrap_or_default(),
-            resolved: (entry.resolve)(&set.values),
-            models: (entry.models)(&set.values),
+            resolved: entry.resolve(&set.values),
+            models: entry.models(&set.values),
             values: set.values,
             on_error: OnError::Stop,
             stride: set.stride,
             inputs: vec![],
-            source: 0,
-            leaf: false,
+            source: SourceId::default(),
+            sink: false,
             outside: false,
             search: settings.overrides.search(&written.file.folder, &files.root),
             place: written.place(),
@@ -87,7 +98,7 @@ pub(crate) fn wire(
     let (mut nodes, edges) = reorder(nodes, edges, &order);
     sources(&mut nodes, &edges, found);
     align(&mut nodes, edges, mode, flow.window, found);
-    done::leaves(&mut nodes);
+    done::mark_sinks(&mut nodes);
     Some((nodes, mode))
 }
 
@@ -124,25 +135,25 @@ fn operators<'a>(
 fn edge(
     files: &Files,
     expanded: &Expanded,
-    (written, entry): (&Written, &Entry),
+    (written, spec): (&Written, &Spec),
     name: &str,
     input: &Input,
-    ours: &[Ours<'_>],
+    specs: &[Spec],
     index: &BTreeMap<&str, usize>,
     found: &mut Vec<Diagnostic>,
 ) -> Option<Edge> {
     let (node, output) = reads(input)?;
-    if entry.spec.source {
+    if spec.source {
         return None;
     }
     let place = written.place_at(&["inputs", name]);
-    let port = entry.spec.find_input(name)?;
+    let port = spec.find_input(name)?;
     let mut error = |text: String| {
         found.push(Diagnostic::error(place.clone(), Some(&written.id), format!("input `{name}`: {text}")));
     };
     let (from, ty) = match index.get(node.as_str()) {
         Some(&sender) => {
-            let spec = &ours[sender].2.spec;
+            let spec = &specs[sender];
             let Some(at) = spec.outputs.iter().position(|known| known.name == output) else {
                 error(format!(
                     "node `{node}` has no output `{output}`{}",
@@ -197,8 +208,8 @@ fn border_name(expanded: &Expanded, written: &Written, name: &str, (node, output
     found.map_or_else(|| name.into(), |(name, _)| name.to_string())
 }
 
-fn check_required(written: &Written, entry: &Entry, wired: &[Edge], found: &mut Vec<Diagnostic>) {
-    for port in entry.spec.inputs.iter().filter(|port| port.required) {
+fn check_required(written: &Written, spec: &Spec, wired: &[Edge], found: &mut Vec<Diagnostic>) {
+    for port in spec.inputs.iter().filter(|port| port.required) {
         if !wired.iter().any(|edge| edge.input.name == port.name) {
             let (name, ty) = (port.name, port.ty.name());
             let text =
@@ -206,7 +217,7 @@ fn check_required(written: &Written, entry: &Entry, wired: &[Edge], found: &mut 
             found.push(Diagnostic::error(written.place(), Some(&written.id), text));
         }
     }
-    if wired.is_empty() && !entry.spec.source && !entry.spec.inputs.iter().any(|port| port.required) {
+    if wired.is_empty() && !spec.source && !spec.inputs.iter().any(|port| port.required) {
         found.push(Diagnostic::error(
             written.place(),
             Some(&written.id),
@@ -271,7 +282,7 @@ fn reorder(nodes: Vec<FlowNode>, edges: Vec<Vec<Edge>>, order: &[usize]) -> (Vec
     // Sources are numbered in the order of the file, which ends here.
     let sources = both.iter_mut().filter(|(_, node, _)| node.spec.source);
     for (number, (_, node, _)) in sources.enumerate() {
-        node.source = number;
+        node.source = SourceId(number);
     }
     both.sort_by_key(|(place, ..)| *place);
     let (nodes, mut edges): (Vec<_>, Vec<_>) = both.into_iter().map(|(_, node, edges)| (node, edges)).unzip();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use dora_core::descriptor::{Descriptor, DescriptorExt};
 use serde_json::json;
-use sideline_api::{Alignment, Mode, OnError, config::Origin};
+use sideline_api::{Alignment, Mode, OnError, SourceId, config::Origin};
 use sideline_graph::{
     Flow, Overrides, Sender,
     plan::{Plan, PlanNode, Producer},
@@ -57,12 +57,12 @@ fn node<'a>(plan: &'a Plan, id: &str) -> &'a PlanNode {
 }
 
 fn leaves(plan: &Plan) -> Vec<&str> {
-    plan.nodes.iter().filter(|node| node.leaf).map(|node| node.id.as_str()).collect()
+    plan.nodes.iter().filter(|node| node.sink).map(|node| node.id.as_str()).collect()
 }
 
 /// Ids on each lane.
 fn lanes(plan: &Plan) -> Vec<Vec<&str>> {
-    (0..plan.lanes).map(|lane| plan.nodes.iter().filter(|n| n.lane == lane).map(|n| n.id.as_str()).collect()).collect()
+    (0..plan.lanes).map(|lane| plan.nodes.iter().filter(|n| n.lane.0 == lane).map(|n| n.id.as_str()).collect()).collect()
 }
 
 /// Values without their places.
@@ -107,7 +107,7 @@ fn a_fused_module_and_an_expanded_one_give_the_same_graph() {
         let wired =
             |node: &PlanNode| node.inputs.iter().map(|i| (i.wired.clone(), i.producer, i.queue)).collect::<Vec<_>>();
         assert_eq!(wired(a), wired(b), "{}", a.id);
-        assert_eq!((a.lane, a.source, a.leaf, &a.outputs), (b.lane, b.source, b.leaf, &b.outputs), "{}", a.id);
+        assert_eq!((a.lane, a.source, a.sink, &a.outputs), (b.lane, b.source, b.sink, &b.outputs), "{}", a.id);
         assert_eq!(values(a), values(b), "{}", a.id);
     }
     assert_eq!(leaves(&fused), ["encode", "recorder"]);
@@ -129,7 +129,7 @@ fn each_process_has_its_part_of_the_plan() {
     assert_eq!(ids(&capture), ["capture"]);
     let outputs: Vec<&str> = capture.border_outputs.iter().map(|output| output.name.as_str()).collect();
     assert_eq!(outputs, ["audio", "frames"], "one output for both who read it");
-    let waits: Vec<_> = capture.remote_leaves.iter().map(|leaf| (leaf.input.as_str(), leaf.node.as_str())).collect();
+    let waits: Vec<_> = capture.remote_sinks.iter().map(|leaf| (leaf.input.as_str(), leaf.node.as_str())).collect();
     assert_eq!(waits, [("done_encode", "encode"), ("done_recorder", "recorder")]);
     assert!(!capture.sends_done);
 
@@ -142,7 +142,7 @@ fn each_process_has_its_part_of_the_plan() {
     let outputs: Vec<_> = perception
         .border_outputs
         .iter()
-        .map(|b| (b.name.as_str(), perception.nodes[b.node].id.as_str(), b.output))
+        .map(|b| (b.name.as_str(), perception.nodes[b.node.0].id.as_str(), b.output))
         .collect();
     assert_eq!(
         outputs,
@@ -153,17 +153,17 @@ fn each_process_has_its_part_of_the_plan() {
             ("tracks", "perception.tracker", 0),
         ]
     );
-    assert!(!perception.sends_done && perception.remote_leaves.is_empty());
+    assert!(!perception.sends_done && perception.remote_sinks.is_empty());
 
     let render = flow.plan_for_node("render").unwrap();
-    assert!(!render.sends_done && !node(&render, "render").leaf);
+    assert!(!render.sends_done && !node(&render, "render").sink);
     assert_eq!(
         render.border_inputs.iter().map(|b| b.from.as_str()).collect::<Vec<_>>(),
         ["capture/frames", "perception/smoothed_poses", "perception/tracks", "perception/motion"]
     );
     assert_eq!(node(&render, "render").inputs[1].producer, Producer::Border(1));
     let encode = flow.plan_for_node("encode").unwrap();
-    assert!(encode.sends_done && node(&encode, "encode").leaf);
+    assert!(encode.sends_done && node(&encode, "encode").sink);
     assert_eq!(
         flow.plan_for_node("rendr").unwrap_err()[0].message,
         "there is no node `rendr` of ours; did you mean `render`?"
@@ -192,8 +192,8 @@ fn a_node_finds_its_part_in_the_descriptor_of_dora() {
             }
             let names = |plan: &Plan| {
                 let inputs = plan.border_inputs.iter().map(|b| (b.name.clone(), b.from.clone()));
-                let outputs = plan.border_outputs.iter().map(|b| (b.name.clone(), b.node.to_string()));
-                let leaves = plan.remote_leaves.iter().map(|l| (l.input.clone(), l.node.clone()));
+                let outputs = plan.border_outputs.iter().map(|b| (b.name.clone(), b.node.0.to_string()));
+                let leaves = plan.remote_sinks.iter().map(|l| (l.input.clone(), l.node.clone()));
                 inputs.chain(outputs).chain(leaves).collect::<Vec<_>>()
             };
             assert_eq!(names(&a), names(&b), "{}", process.id);
@@ -266,7 +266,7 @@ fn a_side_input_is_outside_the_window_in_live_mode_only() {
     assert_eq!(leaves(&live), ["t"]);
     assert_eq!(node(&live, "t").on_error, OnError::Restart);
     let complete = of(Mode::Complete);
-    assert_eq!(node(&complete, "talk").inputs[0].wired.alignment, Alignment::Source(0));
+    assert_eq!(node(&complete, "talk").inputs[0].wired.alignment, Alignment::Source(SourceId(0)));
     assert_eq!(node(&complete, "talk").inputs[0].queue, 8);
     assert_eq!(leaves(&complete), ["talk"]);
     assert_eq!(node(&complete, "t").on_error, OnError::Stop);
@@ -306,11 +306,11 @@ fn sources_are_numbered_and_what_requires_nothing_reads_each_in_a_group_of_its_o
 ";
     let plan = read(flow).plan_embedded().unwrap();
     assert_eq!(ids(&plan), ["a", "b", "ca", "cb", "both"]);
-    assert_eq!(plan.nodes.iter().map(|n| n.source).collect::<Vec<_>>(), [0, 1, 0, 1, 1]);
+    assert_eq!(plan.nodes.iter().map(|n| n.source.0).collect::<Vec<_>>(), [0, 1, 0, 1, 1]);
     let alignments: Vec<_> = node(&plan, "both").inputs.iter().map(|i| i.wired.alignment).collect();
-    assert_eq!(alignments, [Alignment::Source(1), Alignment::Source(0)]);
+    assert_eq!(alignments, [Alignment::Source(SourceId(1)), Alignment::Source(SourceId(0))]);
     assert_eq!(leaves(&plan), ["both"]);
-    assert_eq!(node(&plan, "both").leaf_of(), [0, 1], "each source waits for it");
+    assert_eq!(node(&plan, "both").sink_of(), [SourceId(0), SourceId(1)], "each source waits for it");
 }
 
 #[test]
@@ -332,7 +332,7 @@ fn frames_of_another_source_stand_beside_no_required_input() {
     // In complete mode too: there is no frame to align it to.
     let plan = read(&flow(", queue_policy: drop_oldest, queue_size: 3")).plan_embedded().unwrap();
     let alignments: Vec<_> = node(&plan, "both").inputs.iter().map(|i| i.wired.alignment).collect();
-    assert_eq!(alignments, [Alignment::Source(1), Alignment::Side { queue: 3 }]);
+    assert_eq!(alignments, [Alignment::Source(SourceId(1)), Alignment::Side { queue: 3 }]);
     assert_eq!(leaves(&plan), ["ca", "both"], "only `ca` tells the source `a` how far it is");
 }
 
@@ -433,7 +433,7 @@ nodes:
     );
     let plan = fused.plan_for_node("o").unwrap();
     assert_eq!(
-        plan.border_outputs.iter().map(|b| (b.name.as_str(), plan.nodes[b.node].id.as_str())).collect::<Vec<_>>(),
+        plan.border_outputs.iter().map(|b| (b.name.as_str(), plan.nodes[b.node.0].id.as_str())).collect::<Vec<_>>(),
         [("motion", "o.m"), ("tracks", "o.in.tracker")]
     );
     assert_eq!(plan.border_inputs.iter().map(|b| b.name.as_str()).collect::<Vec<_>>(), ["frames"]);
@@ -496,7 +496,7 @@ nodes:
         let flow = Folder::with(&[("flow.yml", &text), ("m.yml", module)]).read(&Overrides::default()).unwrap();
         assert_eq!(flow.diagnostics, []);
         let source = flow.plan_for_node("s").unwrap();
-        assert_eq!(source.remote_leaves.iter().map(|leaf| leaf.node.as_str()).collect::<Vec<_>>(), expected);
+        assert_eq!(source.remote_sinks.iter().map(|leaf| leaf.node.as_str()).collect::<Vec<_>>(), expected);
         assert!(expected.iter().all(|id| flow.plan_for_node(id).unwrap().sends_done));
         let printed = render_plan(&flow);
         assert!(printed.contains("and at its source `done_m"), "{printed}");

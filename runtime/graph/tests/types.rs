@@ -46,7 +46,7 @@ fn dora_reads_them_and_knows_every_column() {
         let urn = type_urn(&table);
         let known = types.resolve(&urn).unwrap_or_else(|| panic!("dora does not know {urn}"));
         let names: Vec<&str> = known.fields.iter().map(|field| field.name.as_str()).collect();
-        assert_eq!(names, (table.fields)().iter().map(|field| field.name().as_str()).collect::<Vec<_>>());
+        assert_eq!(names, table.fields.iter().map(|field| field.name().as_str()).collect::<Vec<_>>());
         assert!(known.to_arrow_schema_with_registry(&types).is_some(), "{urn}: a column's type is not one of dora's");
     }
 }

@@ -101,7 +101,7 @@ pub fn play_with(
         values
     };
     let setup = || Setup { run_dir: folder.to_owned(), ..Setup::default() };
-    let ordinary = sideline_api::Alignment::Source(0);
+    let ordinary = sideline_api::Alignment::Source(sideline_api::SourceId(0));
     let only = |names: &[&'static str]| Setup {
         inputs: Some(names.iter().map(|name| (*name, ordinary)).collect()),
         ..setup()
@@ -153,7 +153,7 @@ pub fn play_with(
         stats.push_at(input, frames, body).unwrap();
     }
     for input in ["events", "formation"] {
-        stats.push_at(input, frames, Body::End).unwrap();
+        stats.push_at(input, frames, Body::End { frames: frames }).unwrap();
     }
     said.events.extend(last);
     said.formation.extend(shapes);

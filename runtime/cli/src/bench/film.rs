@@ -166,14 +166,14 @@ mod measured {
     /// Measures `render` and `encode` into `file`; with a size, cropped by a camera.
     fn way(name: &'static str, size: Option<(u32, u32)>, frames: &[Frame], count: u64, file: &Path) -> Result<Way> {
         let inputs = ["frames"].iter().chain(&INPUTS).chain(size.map(|_| &"view"));
-        let inputs = inputs.map(|name| (*name, Alignment::Source(0))).collect();
+        let inputs = inputs.map(|name| (*name, Alignment::Source(sideline_api::SourceId(0)))).collect();
         let mut values = Values::new();
         if let Some((width, height)) = size {
             values.set("width", width, Origin::CommandLine);
             values.set("height", height, Origin::CommandLine);
         }
         let mut render = Harness::<Render>::with(values, Setup { inputs: Some(inputs), ..Setup::default() })?;
-        let wired = Some(vec![("frames", Alignment::Source(0))]);
+        let wired = Some(vec![("frames", Alignment::Source(sideline_api::SourceId(0)))]);
         let values = Values::from([("output", json!(file))]);
         let mut encode = Harness::<Encode>::with(values, Setup { inputs: wired, ..Setup::default() })?;
         let bare_file = file.with_extension("bare.mp4");

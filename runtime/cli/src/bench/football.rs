@@ -57,7 +57,7 @@ pub fn run(registry: &Registry) -> Result<MatchCost> {
     for frame in 0..FRAMES {
         let (tracks, teams, ball) = scene(frame);
         let pts = frame as i64 * 33_333_333;
-        let header = Header { stream: "bench".into(), session: 0, frame, pts, captured: pts, forgotten: 0 };
+        let header = Header::new("bench", frame, pts);
         let mut spent = [0; PARTS.len()];
         let mut part = |number: usize, work: &mut dyn FnMut() -> Result<()>| -> Result<()> {
             let began = Instant::now();

@@ -9,11 +9,11 @@ use std::{
 use serde::Serialize;
 use sideline_api::{
     Alignment, Body, Captured, Config, Context, Device, Inputs, Mode, OnError, Operator, Outputs, Payload, PortType,
-    Registry, Resources, Result, Source, SourceContext, Spec, Table, Values, WiredInput, clock::WallClock,
+    Registry, Resources, Result, Source, SourceContext, SourceId, Spec, Table, Values, WiredInput, clock::WallClock,
     models::Models, tables::Count,
 };
 use sideline_engine::{Options, gate::Limit};
-use sideline_graph::plan::{Plan, PlanInput, PlanNode, Producer};
+use sideline_graph::plan::{LaneId, NodeId, Plan, PlanInput, PlanNode, Producer};
 
 use super::Spread;
 
@@ -163,9 +163,9 @@ fn chain(length: usize, threads: bool, every_us: u64) -> Result<Vec<Vec<Instant>
         is_source: inputs.is_empty(),
         inputs,
         outputs: vec![output.clone()],
-        lane,
-        source: 0,
-        leaf: false,
+        lane: LaneId(lane),
+        source: SourceId(0),
+        sink: false,
         search: vec![],
     };
     let ticks = [("frames", frames), ("every_us", every_us)].into();
@@ -178,25 +178,27 @@ fn chain(length: usize, threads: bool, every_us: u64) -> Result<Vec<Vec<Instant>
                 ty: count,
                 required: true,
                 hold: false,
-                alignment: Alignment::Source(0),
+                alignment: Alignment::Source(SourceId(0)),
+                source: Some(SourceId(0)),
             },
-            producer: Producer::Node { node: i, output: 0 },
+            producer: Producer::Node { node: NodeId(i), output: 0 },
             queue: 10,
         };
         let lane = if threads { i } else { 0 };
         nodes.push(node(format!("relay-{i}"), "bench-relay", [("place", i)].into(), vec![input], lane));
     }
-    nodes[length].leaf = true;
+    nodes[length].sink = true;
     let plan = Plan {
         flow: "hops".into(),
         mode: Mode::Complete,
         window: 4,
         stall: Duration::from_secs(10),
+        start: Duration::from_secs(10),
         nodes,
         lanes: if threads { length } else { 1 },
         border_inputs: vec![],
         border_outputs: vec![],
-        remote_leaves: vec![],
+        remote_sinks: vec![],
         sends_done: false,
     };
     let options = Options {
@@ -207,7 +209,6 @@ fn chain(length: usize, threads: bool, every_us: u64) -> Result<Vec<Vec<Instant>
         clock: Arc::new(WallClock),
         limit: Limit::default(),
         after: Default::default(),
-        start_deadline: Duration::from_secs(10),
         timing: None,
     };
     let report = sideline_engine::start(plan, &registry, options, None)?.wait();

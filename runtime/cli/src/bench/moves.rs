@@ -81,7 +81,7 @@ pub fn run(registry: &Registry) -> Result<MovesCost> {
     for (frame, poses) in Bout::generate(&setting).frames.iter().enumerate() {
         let pts = (frame as f64 * 1e9 / setting.rate) as i64;
         let header =
-            Header { stream: "bench".into(), session: 0, frame: frame as u64, pts, captured: pts, forgotten: 0 };
+            Header::new("bench", frame as u64, pts);
         motion.rows("poses", &header, poses)?;
         interaction.rows("poses", &header, poses)?;
         let (moving, standing) = (motion.said("motion")?, interaction.said("interaction")?);

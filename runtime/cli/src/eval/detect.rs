@@ -161,7 +161,7 @@ mod with_models {
             && let Some(decoded) = decoder.next()?
         {
             let (frame, pts) = (number as u64, decoded.pts_ns);
-            let header = Header { stream: "clip".into(), session: 0, frame, pts, captured: pts, forgotten: 0 };
+            let header = Header::new("clip", frame, pts);
             each(&header, decoded.frame.into())?;
             number += 1;
         }

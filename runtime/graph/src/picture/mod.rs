@@ -109,7 +109,7 @@ impl<'a> Graph<'a> {
         let plan = flow.plan_embedded().ok();
         let mut vertices = vec![];
         for (at, node) in flow.nodes.iter().enumerate() {
-            let lane = plan.as_ref().map(|plan| plan.nodes[at].lane);
+            let lane = plan.as_ref().map(|plan| plan.nodes[at].lane.0);
             let place = match lane {
                 Some(lane) => format!("thread {}", lane + 1),
                 None => format!("process {}", flow.processes[node.process].id),

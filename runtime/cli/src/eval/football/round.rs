@@ -84,7 +84,7 @@ fn picture(game: &Match) -> Result<Body> {
 /// The header of a frame of a match.
 pub fn header(frame: u64) -> Header {
     let pts = (frame as f64 * 1e9 / RATE).round() as i64;
-    Header { stream: "match".into(), session: 0, frame, pts, captured: pts, forgotten: 0 }
+    Header::new("match", frame, pts)
 }
 
 /// Boxes as a detector sends them.

@@ -240,8 +240,8 @@ fn opinion(row: Scores, frame: usize, judge: usize) -> Opinion {
 /// Every recording is a stream of its own: nothing of one is remembered in the next.
 fn header(recording: &Recording, frame: usize) -> Header {
     let pts = (frame as f64 * 1e9 / RATE).round() as i64;
-    let stream = format!("{}/{}", recording.set.name, recording.name).into();
-    Header { stream, session: 0, frame: frame as u64, pts, captured: pts, forgotten: 0 }
+    let stream = format!("{}/{}", recording.set.name, recording.name);
+    Header::new(stream, frame as u64, pts)
 }
 
 /// As the key `model` names them: every ONNX file of a folder, or those of models.yml.
