@@ -1,6 +1,6 @@
 //! From moves to spoken sound in the video, in one process. The moves are made up, so that what is said is known.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use sideline_api::{
     Config, Context, Device, Inputs, Mode, Operator, Outputs, PortType, Registry, Resources, Result, Spec,
@@ -128,7 +128,6 @@ fn run(folder: &Path, mode: Mode, set: &[(&str, &str, &str)]) -> Result<Status> 
         clock: Arc::new(WallClock),
         limit: Limit::default(),
         after: Default::default(),
-        start_deadline: Duration::from_secs(60),
         timing: None,
     };
     let report = start(flow.plan_embedded().unwrap(), &registry(), options, None)?.wait();

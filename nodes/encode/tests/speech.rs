@@ -3,7 +3,7 @@
 use std::{f64::consts::TAU, path::Path, sync::Arc};
 
 use sideline_api::{
-    Alignment, Body, Color, Encoding, Frame, Message, Mode, Payload, Runnable, Table, Values,
+    Alignment, Body, Color, Encoding, Frame, Message, Mode, Payload, Table, Values,
     config::Origin,
     tables::Audio,
     testing::{Harness, Setup},
@@ -157,7 +157,7 @@ fn speech_that_comes_late_over_a_side_input_still_begins_at_its_time_or_as_soon_
                 let rows = Audio::encode(&[sentence(1.0, 0.5)]);
                 let message =
                     Message { header: encode.header(30), n: 0, body: Body::Data(Payload::Table(Arc::new(rows))) };
-                encode.driver_mut().accept(2, message, std::time::Instant::now(), &mut Nobody).unwrap();
+                encode.accept("speech", message).unwrap();
             }
             encode.push_frame("frames", grey(64, 48)).unwrap();
             encode.push("audio", &clip(frame)).unwrap();
@@ -169,14 +169,6 @@ fn speech_that_comes_late_over_a_side_input_still_begins_at_its_time_or_as_soon_
         let (begin, end) = spoken(&heard(&folder.path().join("overlay.mp4")));
         assert!((begin - want).abs() < 0.05 && (end - begin - 0.5).abs() < 0.03, "{known}: {begin} s to {end} s");
     }
-}
-
-/// Takes what nobody waits for.
-struct Nobody;
-
-impl sideline_api::driver::Outlet for Nobody {
-    fn send(&mut self, _: usize, _: Message) {}
-    fn ran(&mut self, _: sideline_api::driver::Ran<'_>) {}
 }
 
 #[test]

@@ -287,6 +287,7 @@ fn resources(folder: &Path, ty: PortType) -> Resources {
         required: false,
         hold: false,
         alignment: Alignment::Source(sideline_api::SourceId(0)),
+        source: Some(sideline_api::SourceId(0)),
     };
     Resources {
         node: "recorder".into(),
@@ -314,7 +315,7 @@ fn a_table_without_any_rows_is_still_a_file() {
     assert!(rows::<Motion>(&folder.path().join("poses.parquet")).is_empty());
     let file = File::open(folder.path().join("poses.parquet")).unwrap();
     let schema = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().schema().clone();
-    assert_eq!(schema.fields()[4..], *Motion::fields());
+    assert_eq!(schema.fields()[4..], **Motion::fields());
 }
 
 sideline_api::table! {

@@ -1,10 +1,9 @@
 //! The WAV files that the recorder leaves of sound.
 
-use std::{fs, path::Path, sync::Arc, time::Instant};
+use std::{fs, path::Path, sync::Arc};
 
 use sideline_api::{
-    Alignment, Body, Header, Message, Payload, Runnable, Table, Values,
-    driver::{Outlet, Ran},
+    Alignment, Body, Header, Message, Payload, Table, Values,
     tables::Audio,
     testing::{Harness, Setup},
 };
@@ -12,13 +11,6 @@ use sideline_recorder::Recorder;
 
 const RATE: u32 = 8_000;
 const SECOND: i64 = 1_000_000_000;
-
-struct Nobody;
-
-impl Outlet for Nobody {
-    fn send(&mut self, _: usize, _: Message) {}
-    fn ran(&mut self, _: Ran<'_>) {}
-}
 
 /// A recorder with one input, and the number of its next message.
 struct Bench(Harness<Recorder>, u64);
@@ -34,7 +26,7 @@ impl Bench {
         let header = Header { stream: stream.into(), pts: (time * 1e9) as i64, ..self.0.header(frame) };
         let message = Message { header, n: self.1, body: Body::Data(Payload::Table(Arc::new(Audio::encode(rows)))) };
         self.1 += 1;
-        self.0.driver_mut().accept(0, message, Instant::now(), &mut Nobody).unwrap();
+        self.0.accept("speech", message).unwrap();
     }
 }
 

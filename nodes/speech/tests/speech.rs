@@ -167,7 +167,7 @@ fn how_many_were_said_and_left_out_is_counted_in_the_state() {
     }
     let state = h.state("test").unwrap();
     assert_eq!((state.said, state.left_out), (2, 1), "and one waits");
-    let saved = serde_json::to_string(state).unwrap();
+    let saved = serde_json::to_string(&state).unwrap();
     let back: sideline_speech::Spoken = serde_json::from_str(&saved).unwrap();
     assert_eq!(serde_json::to_string(&back).unwrap(), saved);
 }
@@ -191,15 +191,15 @@ fn what_comes_with_the_end_is_said_in_one_closing_message() {
     }
     // As the engine closes a stream: the number of frames, at the time of the last one.
     let last = h.header(29);
-    let header = Header { frame: 30, ..last };
+    let header = Header { frame: 30, closing: true, ..last };
     let rows = Commentary::encode(&[sentence("The bell!", "high")]);
-    for (n, body) in [(30, Body::Data(Payload::Table(std::sync::Arc::new(rows)))), (31, Body::End)] {
+    for (n, body) in [(30, Body::Data(Payload::Table(std::sync::Arc::new(rows)))), (31, Body::End { frames: 30 })] {
         h.accept("commentary", Message { header: header.clone(), n, body }).unwrap();
     }
     assert_eq!(voice.said(), ["First.", "The bell!"]);
     let mut closing = 0;
     while let Some(message) = h.next_message("speech") {
-        closing += usize::from(message.header.frame == 30 && !matches!(message.body, Body::End));
+        closing += usize::from(message.header.frame == 30 && !matches!(message.body, Body::End { .. }));
     }
     assert_eq!(closing, 1);
 }

@@ -260,7 +260,7 @@ fn the_same_bout_gives_the_same_sentences_also_from_a_saved_state() {
         h.push::<Interaction>("interaction", &[]).unwrap();
     }
     let state = h.state("test").unwrap();
-    let saved = serde_json::to_string(state).unwrap();
+    let saved = serde_json::to_string(&state).unwrap();
     assert!(saved.len() < 100_000, "{} bytes", saved.len());
     let back: sideline_commentary::Memory = serde_json::from_str(&saved).unwrap();
     assert_eq!(serde_json::to_string(&back).unwrap(), saved);
@@ -274,7 +274,7 @@ fn the_moves_that_come_with_the_end_are_told() {
         h.push::<Interaction>("interaction", &[]).unwrap();
     }
     let rows = Move::encode(&[strike("fighter_1", "hook", 25)]);
-    h.push_at("moves", 30, Body::Data(Payload::Table(std::sync::Arc::new(rows)))).unwrap();
+    h.push_closing("moves", Body::Data(Payload::Table(std::sync::Arc::new(rows)))).unwrap();
     h.push_at("moves", 30, Body::End { frames: 30 }).unwrap();
     h.push_at("interaction", 30, Body::End { frames: 30 }).unwrap();
     let mut told = vec![];

@@ -198,7 +198,7 @@ fn movenet_fills_its_seventeen_joints_where_blazepose_has_them() {
             assert!(pose.world.iter().flatten().all(|value| value.is_nan()));
             let overlap = |other: &&tables::Pose| {
                 let corners = |p: &tables::Pose| [p.x1, p.y1, p.x2, p.y2];
-                sideline_pose::detector::overlap(&corners(pose), &corners(other))
+                sideline_api::boxes::iou(&corners(pose), &corners(other))
             };
             let Some(other) = theirs.iter().max_by(|a, b| overlap(a).total_cmp(&overlap(b))) else { continue };
             boxes.push(overlap(&other));

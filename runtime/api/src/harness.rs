@@ -162,6 +162,11 @@ impl<O: Operator> Harness<O> {
         &self.driver
     }
 
+    /// The driver, to replace a state.
+    pub fn driver_mut(&mut self) -> &mut Driver {
+        &mut self.driver
+    }
+
     /// Returns the state of a stream, by way of its saved form; none where the stream has none.
     pub fn state(&self, stream: &str) -> Option<O::State> {
         let mut bytes = vec![];

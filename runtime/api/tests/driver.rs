@@ -1,7 +1,7 @@
 //! The rules of messages and operators, each with its test, through the harness.
 
 use sideline_api::{
-    Alignment, Body, Config, Context, Error, Header, Inputs, Mode, OnError, Operator, Outputs, Payload, PortType,
+    Alignment, Body, Config, Context, Error, FEEDBACK_QUEUE, Header, Inputs, Mode, OnError, Operator, Outputs, Payload, PortType,
     Reason, Resources, Result, SourceId, Spec, Table,
     driver::Outcome,
     tables::{Count, Track},
@@ -293,13 +293,17 @@ fn a_side_input_is_read_when_there_and_its_gaps_are_counted() {
 }
 
 #[test]
-fn feedback_is_never_aligned_and_none_of_it_is_forgotten() {
+fn feedback_is_never_aligned_and_kept_until_it_is_read() {
     let mut h = sum(&[("a", MAIN), ("back", Alignment::Feedback)], |_| {}, "");
     for _ in 0..20 {
         h.push("back", &row(1)).unwrap();
     }
     h.push("a", &row(0)).unwrap();
     assert_eq!(h.expect::<Count>("sums")[0].checksum, 20_000_000);
+    for _ in 0..FEEDBACK_QUEUE + 10 {
+        h.push("back", &row(1)).unwrap();
+    }
+    assert_eq!(h.driver().side_dropped(), 10, "what is never read does not grow without end");
 }
 
 #[test]

@@ -87,7 +87,7 @@ pub fn main(registry: Registry) -> ExitCode {
             return if usage.use_stderr() { 1.into() } else { ExitCode::SUCCESS };
         }
     };
-    match logging::start().and_then(|()| dispatch(&cli.command, &registry)) {
+    match registry.check().and_then(|()| logging::start()).and_then(|()| dispatch(&cli.command, &registry)) {
         Ok(code) => code.into(),
         Err(error) => {
             for line in address::conceal(&error.message).lines() {

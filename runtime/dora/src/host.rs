@@ -298,3 +298,6 @@ fn source_of(plan: &Plan, border: usize) -> Option<SourceId> {
     let inputs = plan.nodes.iter().flat_map(|node| &node.inputs);
     inputs.filter(|input| input.producer == Producer::Border(border)).find_map(|input| input.wired.source)
 }
+
+#[cfg(test)]
+mod tests;

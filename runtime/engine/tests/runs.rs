@@ -109,6 +109,9 @@ struct StepConfig {
     /// What goes wrong: `panic`, `error`, `hang` at frame 50; `end-hangs`; `new-hangs`, `new-fails`, `new-panics`; or nothing.
     #[config(default = "")]
     fault: String,
+    /// Milliseconds that `new` takes.
+    #[config(default = 0)]
+    new_ms: u64,
 }
 
 struct Step<const HEAVY: bool>(StepConfig);
@@ -129,7 +132,10 @@ impl<const HEAVY: bool> Operator for Step<HEAVY> {
             },
             "new-fails" => Err(Error::model("weights.onnx is not a model")),
             "new-panics" => panic!("made wrongly"),
-            _ => Ok(Step(config)),
+            _ => {
+                std::thread::sleep(Duration::from_millis(config.new_ms));
+                Ok(Step(config))
+            }
         }
     }
     fn process(&mut self, cx: &Context, input: &Inputs, state: &mut u64, out: &mut Outputs) -> Result<()> {
@@ -156,6 +162,11 @@ impl<const HEAVY: bool> Operator for Step<HEAVY> {
     }
     fn reconfigure(&mut self, config: &StepConfig) -> Result<()> {
         assert!(config.work_ms != 999, "it will not change");
+        if config.work_ms == 777 {
+            loop {
+                std::thread::park();
+            }
+        }
         self.0 = config.clone();
         Ok(())
     }
@@ -190,6 +201,8 @@ static NOTES: Mutex<Vec<(String, u64, Option<String>)>> = Mutex::new(Vec::new())
 /// Run and stream of every note.
 static STREAMS: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 static CLOSED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// Run, stream, and notes of the run so far, of every end.
+static ENDS: Mutex<Vec<(String, String, usize)>> = Mutex::new(Vec::new());
 
 impl Operator for Notes {
     type Config = NotesConfig;
@@ -210,6 +223,11 @@ impl Operator for Notes {
             STREAMS.lock().unwrap().push((self.0.clone(), cx.header.stream.to_string()));
             NOTES.lock().unwrap().push((self.0.clone(), cx.header.frame, reason));
         }
+        Ok(())
+    }
+    fn stream_ended(&mut self, cx: &Context, _: &Inputs, _: &mut (), _: &mut Outputs) -> Result<()> {
+        let notes = NOTES.lock().unwrap().iter().filter(|note| note.0 == self.0).count();
+        ENDS.lock().unwrap().push((self.0.clone(), cx.header.stream.to_string(), notes));
         Ok(())
     }
     fn close(&mut self) -> Result<()> {
@@ -681,6 +699,83 @@ fn complete_streams_take_turns_until_each_ends() {
     assert_eq!((report.status, order.len()), (Status::Done, 21), "{:?}", report.failure);
     let duration = Limit { frames: None, duration: Some(Duration::from_millis(7)) };
     assert_eq!(streams("timed", Mode::Complete, [("frames", 40)], duration).1.len(), 21);
+}
+
+#[test]
+fn a_stream_ends_when_it_is_over_though_others_of_its_source_go_on() {
+    // `main` has 40 frames, `main1` 39, `main2` 38.
+    let (report, _) = streams("ends", Mode::Complete, [("frames", 40)], Limit::default());
+    assert_eq!(report.status, Status::Done, "{:?}", report.failure);
+    let ends: Vec<_> = ENDS.lock().unwrap().iter().filter(|end| end.0 == "ends").map(|end| (end.1.clone(), end.2)).collect();
+    let expected = [("main2", 38 + 39 + 39), ("main1", 38 + 39 + 40), ("main", 38 + 39 + 40)];
+    assert_eq!(ends, expected.map(|(stream, notes)| (stream.to_owned(), notes)));
+}
+
+#[test]
+fn two_sources_of_one_stream_name_do_not_start() {
+    let plan = two(Mode::Complete, Values::new(), [("stream", "left")], Values::new()).0;
+    let Err(error) = start(plan, &registry(), options("names", Limit::default()), None) else { panic!("it started") };
+    assert_eq!(error.failure.exit_code(), 1);
+    assert!(error.message.contains("stream `left` has the name of a stream of"), "{error}");
+    assert_eq!(closed("names"), 1);
+}
+
+#[test]
+fn a_cause_takes_the_place_of_its_consequence() {
+    let plan = chain(Mode::Live, [("frames", 1_000_000), ("every_us", 200)], Values::new()).0;
+    let Ok(running) = start(plan, &registry(), options("cause", Limit::default()), None) else { panic!("no start") };
+    running.fail(Error::other("a neighbor ended").as_consequence());
+    running.fail(Error::model("the weights are gone"));
+    running.fail(Error::other("something later"));
+    assert_eq!(running.wait().failure, Some(Error::model("the weights are gone")));
+}
+
+#[test]
+fn a_restart_has_the_time_of_a_start() {
+    let step = Values::from([("fault", serde("panic")), ("new_ms", serde(300))]);
+    let sketch = chain(Mode::Live, [("frames", 400), ("every_us", 500)], step).change(|plan| {
+        (plan.stall, plan.start) = (Duration::from_millis(100), Duration::from_secs(30));
+    });
+    let (report, _) = sketch.run(Limit::default());
+    assert_eq!((report.status, node(&report, "step").panics), (Status::Done, 1), "{:?}", report.failure);
+}
+
+#[test]
+fn an_operator_that_hangs_while_a_key_changes_is_named() {
+    let plan = chain(Mode::Live, [("frames", 1_000_000), ("every_us", 200)], Values::new())
+        .change(|plan| plan.stall = Duration::from_millis(200))
+        .0;
+    let Ok(running) = start(plan, &registry(), options("hangs", Limit::default()), None) else { panic!("no start") };
+    let refused = running.set("step", "work_ms", 777.into()).unwrap_err();
+    assert!(refused.message.contains("node `step` hangs since key `work_ms` was to change"), "{refused}");
+    let failure = running.wait().failure.unwrap().message;
+    assert_eq!(failure, "node `step` did not answer for 0.2 s (SIDELINE_STALL_S), since a key was to change");
+}
+
+#[test]
+fn a_run_of_no_frames_ends_in_order() {
+    let (report, notes) = chain(Mode::Complete, Values::new(), Values::new()).run(Limit { frames: Some(0), duration: None });
+    assert_eq!((report.status, report.sources[0].decoded, notes.len()), (Status::Done, 0, 0), "{:?}", report.failure);
+}
+
+#[test]
+fn a_limit_counts_the_frames_of_the_run_alone() {
+    let (report, _) = chain(Mode::Complete, Values::new(), Values::new()).run(Limit { frames: Some(25), duration: None });
+    let source = &report.sources[0];
+    assert_eq!((source.decoded, source.admitted, source.forgotten, source.unfinished), (25, 25, 0, 0));
+}
+
+#[test]
+fn many_streams_end_in_a_window_of_one() {
+    let sketch = Sketch::new(Mode::Complete)
+        .node("numbers", "numbers", [("frames", 60), ("streams", 50)], &[])
+        .node("slow", "heavy", Values::new(), &[("in", "numbers", MAIN)])
+        .node("notes", "notes", Values::new(), &[("a", "slow", MAIN), ("b", "numbers", MAIN)])
+        .change(|plan| plan.window = 1);
+    let (report, _) = sketch.run(Limit::default());
+    assert_eq!(report.status, Status::Done, "{:?}", report.failure);
+    assert_eq!(report.sources[0].streams.len(), 50);
+    assert!(report.nodes.iter().all(|node| node.processed == report.sources[0].admitted));
 }
 
 #[test]

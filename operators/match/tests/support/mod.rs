@@ -144,16 +144,19 @@ pub fn play_with(
     let last: Vec<Event> = rows(events.next_message("events").map(|m| m.body));
     let shapes: Vec<Formation> = rows(shape.next_message("formation").map(|m| m.body));
     for (input, body) in [
-        ("places", Body::End),
-        ("teams", Body::End),
-        ("possession", Body::End),
+        ("places", Body::End { frames }),
+        ("teams", Body::End { frames }),
+        ("possession", Body::End { frames }),
         ("events", table(&last)),
         ("formation", table(&shapes)),
     ] {
-        stats.push_at(input, frames, body).unwrap();
+        match body {
+            Body::End { .. } => stats.push_at(input, frames, body).unwrap(),
+            rows => stats.push_closing(input, rows).unwrap(),
+        }
     }
     for input in ["events", "formation"] {
-        stats.push_at(input, frames, Body::End { frames: frames }).unwrap();
+        stats.push_at(input, frames, Body::End { frames }).unwrap();
     }
     said.events.extend(last);
     said.formation.extend(shapes);
