@@ -16,6 +16,7 @@ use serde_json::Value;
 use sideline_api::{
     Device, Entry, Mode, OnError, Registry, Values,
     config::{Origin, did_you_mean, nearest},
+    yaml::Yaml,
 };
 
 use crate::{
@@ -42,6 +43,11 @@ const FLOW_KEYS: [&str; 7] = [
 const NODE_KEYS: [&str; 3] = ["SIDELINE_ON_ERROR", "SIDELINE_STRIDE", "SIDELINE_RUN_DIR"];
 
 type Env = BTreeMap<String, EnvValue>;
+
+/// Longest time that the window may stand still, where nothing else is set.
+const STALL: Duration = Duration::from_secs(10);
+/// The same in a flow over hosts: a link that comes back within it loses nothing.
+const STALL_OVER_HOSTS: Duration = Duration::from_secs(60);
 
 /// What a flow's own `env:` says to the runtime.
 #[derive(Clone, Debug)]
@@ -87,7 +93,7 @@ pub(crate) fn flow_settings(
     let mut settings = FlowSettings {
         mode: None,
         window: 4,
-        stall: Duration::from_secs(10),
+        stall: if spans_hosts(files) { STALL_OVER_HOSTS } else { STALL },
         start: Duration::from_secs(60),
         device: Device::Auto,
         run_dir: None,
@@ -135,6 +141,12 @@ pub(crate) fn flow_settings(
     settings.mode = overrides.mode.or(settings.mode);
     settings.device = overrides.device.unwrap_or(settings.device);
     settings
+}
+
+/// True when a node says where it is deployed.
+fn spans_hosts(files: &Files) -> bool {
+    let deployed = |node: &Yaml| node.get("deploy").is_some_and(|deploy| !deploy.map().is_empty());
+    files.written.values().any(|written| deployed(written.node())) || deployed(&files.flow.tree)
 }
 
 /// Reads a number of seconds; what is wrong with it, if anything is.
