@@ -71,7 +71,7 @@ fn sound_is_in_the_video_at_its_time_to_the_very_end() {
     }
     // Behind the last frame, as the source's closing message.
     let rest = Audio { start: 74 * INTERVAL, rate: RATE, channels: 1, samples: vec![0.0; RATE as usize / 2] };
-    encode.push_at("audio", 75, Body::Data(Payload::Table(std::sync::Arc::new(Audio::encode(&[rest]))))).unwrap();
+    encode.push_closing("audio", Body::Data(Payload::Table(std::sync::Arc::new(Audio::encode(&[rest]))))).unwrap();
     for input in ["frames", "audio"] {
         encode.push_at(input, 75, Body::End { frames: 75 }).unwrap();
     }

@@ -131,7 +131,7 @@ fn a_clip_without_sound_has_the_speech_alone_also_behind_its_end() {
     }
     // The closing message: begun before the end, and heard behind it.
     let rows = Audio::encode(&[sentence(1.8, 0.7)]);
-    encode.push_at("speech", 60, Body::Data(Payload::Table(Arc::new(rows)))).unwrap();
+    encode.push_closing("speech", Body::Data(Payload::Table(Arc::new(rows)))).unwrap();
     for input in ["frames", "audio", "speech"] {
         encode.push_at(input, 60, Body::End { frames: 60 }).unwrap();
     }

@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 use serde_json::Value;
 
 use crate::{
-    Captured, Closing, Config, Context, Error, Inputs, Operator, Outputs, Resources, Result, Source, SourceContext, Spec,
-    StreamName, Values,
+    Captured, Closing, Config, Context, Error, Inputs, Operator, Outputs, Resources, Result, Source, SourceContext,
+    Spec, StreamName, Values,
     config::{Key, Problem},
     native::{Native, guard},
 };

@@ -12,8 +12,8 @@
 use std::{collections::VecDeque, marker::PhantomData, path::PathBuf, sync::Arc, time::Instant};
 
 use crate::{
-    Alignment, Body, Driver, Frame, Header, Message, Operator, Payload, Reason, Resources, Result, SourceId,
-    Table, Values, WiredInput,
+    Alignment, Body, Driver, Frame, Header, Message, Operator, Payload, Reason, Resources, Result, SourceId, Table,
+    Values, WiredInput,
     clock::VirtualClock,
     context::{Device, Mode},
     driver::{DriverOptions, OnError, Outcome, Outlet, Ran, Stage},
@@ -212,7 +212,7 @@ impl<O: Operator> Harness<O> {
         }
     }
 
-    /// The header of a frame of the stream `test`.
+    /// The header of a frame of the stream `test`. An input of another source than the first gets `test1` and so on.
     pub fn header(&self, frame: u64) -> Header {
         Header::new("test", frame, frame as i64 * self.interval)
     }
@@ -244,8 +244,12 @@ impl<O: Operator> Harness<O> {
         self.push_with(input, Header { closing: true, ..self.header(frame) }, body)
     }
 
-    fn push_with(&mut self, input: &str, header: Header, body: Body) -> Result<()> {
+    fn push_with(&mut self, input: &str, mut header: Header, body: Body) -> Result<()> {
         let port = self.port(input);
+        if let Some(SourceId(other @ 1..)) = self.inputs[port].alignment.source() {
+            // A stream belongs to one source.
+            header.stream = format!("{}{other}", header.stream).into();
+        }
         let n = self.next[port].1;
         self.next[port] = (header.frame + u64::from(!header.closing), n + 1);
         self.driver.accept(port, Message { header, n, body }, Instant::now(), &mut self.received)

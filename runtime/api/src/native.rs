@@ -53,7 +53,9 @@ impl<O: Operator> Native<O> {
             let text = format!("a saved state of version {version} came, version {} is read", O::STATE_VERSION);
             return Err(Error::other(text));
         }
-        let read = || rmp_serde::from_slice(bytes).map_err(|cause| Error::other(format!("a saved state cannot be read: {cause}")));
+        let read = || {
+            rmp_serde::from_slice(bytes).map_err(|cause| Error::other(format!("a saved state cannot be read: {cause}")))
+        };
         guard(read).map_err(Fault::into_error)
     }
 

@@ -65,7 +65,8 @@ impl Registry {
             }
         };
         if self.entries.contains_key(spec.name) {
-            let text = format!("operator `{}` is registered twice; give one of the two another name in its `spec`", spec.name);
+            let text =
+                format!("operator `{}` is registered twice; give one of the two another name in its `spec`", spec.name);
             self.problems.push(text);
             return self;
         }

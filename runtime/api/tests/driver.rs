@@ -1,8 +1,8 @@
 //! The rules of messages and operators, each with its test, through the harness.
 
 use sideline_api::{
-    Alignment, Body, Config, Context, Error, FEEDBACK_QUEUE, Header, Inputs, Mode, OnError, Operator, Outputs, Payload, PortType,
-    Reason, Resources, Result, SourceId, Spec, Table,
+    Alignment, Body, Config, Context, Error, FEEDBACK_QUEUE, Header, Inputs, Mode, OnError, Operator, Outputs, Payload,
+    PortType, Reason, Resources, Result, SourceId, Spec, Table,
     driver::Outcome,
     tables::{Count, Track},
     testing::{Harness, Setup},

@@ -46,7 +46,13 @@ struct NoteState {
 impl Clone for NoteState {
     fn clone(&self) -> Self {
         assert!(!self.bad_clone, "this state cannot be copied");
-        Self { calls: self.calls, samples: self.samples, sessions: self.sessions, late: self.late.clone(), bad_clone: false }
+        Self {
+            calls: self.calls,
+            samples: self.samples,
+            sessions: self.sessions,
+            late: self.late.clone(),
+            bad_clone: false,
+        }
     }
 }
 

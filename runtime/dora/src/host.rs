@@ -14,7 +14,7 @@ use sideline_graph::plan::{Plan, Producer};
 
 use crate::{
     metadata::{self, Received},
-    outputs::{BEAT_EVERY, CLOSED, FINISHED, Life},
+    outputs::{BEAT_EVERY, CLOSED, FINISHED, Life, REMAKING},
     peers::Peers,
 };
 
@@ -144,6 +144,9 @@ impl<'a> Host<'a> {
             let text = format!("a `done` message carries no `{FINISHED}`: it comes from a node that is not ours");
             return Err(Error::other(text));
         };
+        if matches!(parameters.get(REMAKING), Some(Parameter::Bool(true))) {
+            self.running.excuse();
+        }
         for (source, entries) in finished.iter().enumerate() {
             let progress = Progress::Finished(u64::try_from(*entries).unwrap_or(0));
             self.running.sink_finished(remote, SourceId(source), progress);
@@ -230,7 +233,7 @@ impl<'a> Host<'a> {
     fn give_signs_of_life(&self) {
         let plan = self.running.plan();
         if plan.sends_done {
-            self.life.beat_done();
+            self.life.beat_done(self.running.is_remaking());
         }
         for (output, border) in plan.border_outputs.iter().enumerate() {
             let source = plan.nodes[border.node.0].source;
@@ -247,13 +250,16 @@ impl<'a> Host<'a> {
         if let Some(names) = silence.changed {
             match names.is_empty() {
                 true => tracing::info!("every node is heard again"),
-                false => tracing::warn!(silent = names.join(", "), "degraded: nothing was heard for 2 s"),
+                false => tracing::warn!(
+                    silent = names.join(", "),
+                    "degraded: nothing was heard for 2 s of the named nodes, or of those before them"
+                ),
             }
             self.running.set_silent(names);
         }
         if let Some((node, since)) = silence.gone {
             let text = format!(
-                "nothing was heard of node `{node}` for {:.0} s: its process, its host or the link to it is gone",
+                "nothing was heard of node `{node}` for {:.0} s: it, a node before it, its host or the link to it is gone",
                 since.as_secs_f64()
             );
             self.running.fail(Error::other(text).as_consequence());

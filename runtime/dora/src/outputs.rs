@@ -19,6 +19,8 @@ pub const DONE: &str = "done";
 pub const FINISHED: &str = "sl_finished";
 /// Parameter of `done`: the sources that have closed.
 pub const CLOSED: &str = "sl_closed";
+/// Parameter of `done`: true while an operator is being made again.
+pub const REMAKING: &str = "sl_remaking";
 /// An output that has sent nothing for so long gives a sign of life.
 pub const BEAT_EVERY: Duration = Duration::from_millis(500);
 /// Signs of life while messages are in flight, after which an output is silent: more might push a message out of a queue.
@@ -66,15 +68,19 @@ pub trait Life {
     /// Gives one on an output that has sent nothing for a while. `idle`: nothing is in flight that it could push out of a
     /// queue.
     fn beat(&self, output: usize, idle: bool);
-    /// Tells the progress of the sinks once more, where nothing was told for a while.
-    fn beat_done(&self);
+    /// Tells the progress of the sinks once more, where nothing was told for a while. `remaking`: an operator is being made
+    /// again, and the source waits for it.
+    fn beat_done(&self, remaking: bool);
 }
 
 impl Life for Outputs {
     fn beat(&self, output: usize, idle: bool) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, beats) = &mut last[output];
-        if at.elapsed() < BEAT_EVERY * (*beats + 1) && !idle || at.elapsed() < BEAT_EVERY || !idle && *beats >= BUSY_BEATS {
+        if at.elapsed() < BEAT_EVERY * (*beats + 1) && !idle
+            || at.elapsed() < BEAT_EVERY
+            || !idle && *beats >= BUSY_BEATS
+        {
             return;
         }
         // A message that is being sent is a sign of life too.
@@ -89,20 +95,20 @@ impl Life for Outputs {
         }
     }
 
-    fn beat_done(&self) {
+    fn beat_done(&self, remaking: bool) {
         if self.done.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < BEAT_EVERY {
             return;
         }
-        let finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ok(node) = self.node.try_lock() else { return };
-        if let Err(error) = self.tell(node, &finished) {
+        // A lane that waits for the transport may hold either.
+        let (Ok(finished), Ok(node)) = (self.finished.try_lock(), self.node.try_lock()) else { return };
+        if let Err(error) = self.tell(node, &finished, remaking) {
             tracing::debug!(%error, "no sign of life could be sent");
         }
     }
 }
 
 impl Outputs {
-    fn tell(&self, mut node: MutexGuard<'_, DoraNode>, finished: &[Progress]) -> Result<()> {
+    fn tell(&self, mut node: MutexGuard<'_, DoraNode>, finished: &[Progress], remaking: bool) -> Result<()> {
         let entries = finished.iter().map(|progress| match progress {
             Progress::Finished(entries) => *entries as i64,
             Progress::Closed => 0,
@@ -111,6 +117,7 @@ impl Outputs {
         let parameters = MetadataParameters::from([
             (FINISHED.to_owned(), Parameter::ListInt(entries.collect())),
             (CLOSED.to_owned(), Parameter::ListInt(closed.map(|(source, _)| source as i64).collect())),
+            (REMAKING.to_owned(), Parameter::Bool(remaking)),
         ]);
         *self.done.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         node.send_output(DataId::from(DONE.to_owned()), parameters, nothing())
@@ -152,7 +159,7 @@ impl Border for Outputs {
             finished.resize(source.0 + 1, Progress::Finished(0));
         }
         finished[source.0] = progress;
-        self.tell(self.node(), &finished)
+        self.tell(self.node(), &finished, false)
     }
 }
 

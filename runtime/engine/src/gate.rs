@@ -173,14 +173,7 @@ impl State {
 
 impl Gate {
     /// A gate without sinks, which has no window. `node` is the source's id.
-    pub fn new(
-        node: &str,
-        mode: Mode,
-        window: usize,
-        limit: Limit,
-        stop: Arc<AtomicBool>,
-        names: StreamNames,
-    ) -> Self {
+    pub fn new(node: &str, mode: Mode, window: usize, limit: Limit, stop: Arc<AtomicBool>, names: StreamNames) -> Self {
         Gate {
             window: window.max(1) as u64,
             stop,
@@ -338,6 +331,11 @@ impl Gate {
             false => patience.stall,
         };
         (waiting && state.moved.elapsed() > patience).then(|| last.clone())
+    }
+
+    /// The window stands still for a good reason: its time begins again.
+    pub fn excuse(&self) {
+        self.lock().moved = Instant::now();
     }
 
     /// Returns a sink of another process that is gone before it closed, unless nothing is expected of it any more.

@@ -351,7 +351,13 @@ pub struct StreamReport {
 
 impl From<(StreamName, StreamCounts)> for StreamReport {
     fn from((stream, StreamCounts { decoded, admitted, forgotten, own }): (StreamName, StreamCounts)) -> Self {
-        StreamReport { stream: stream.to_string(), decoded, admitted, forgotten, own: own.into_iter().map(|(name, n)| (name.into(), n)).collect() }
+        StreamReport {
+            stream: stream.to_string(),
+            decoded,
+            admitted,
+            forgotten,
+            own: own.into_iter().map(|(name, n)| (name.into(), n)).collect(),
+        }
     }
 }
 

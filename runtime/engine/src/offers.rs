@@ -588,7 +588,11 @@ mod tests {
         push(&mut offers, 0, 50);
         assert_eq!(next(&mut offers), named(0, 9, 50), "a limit counts the frames of this run");
         assert_eq!(next(&mut offers), named(1, 1, 30));
-        assert_eq!(next_end(&mut offers), Some(("left".into(), 10, 2)), "the number goes on, the frames are this run's");
+        assert_eq!(
+            next_end(&mut offers),
+            Some(("left".into(), 10, 2)),
+            "the number goes on, the frames are this run's"
+        );
         assert_eq!(next_end(&mut offers), Some(("right".into(), 2, 2)));
     }
 

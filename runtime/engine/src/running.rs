@@ -18,7 +18,7 @@ use crate::{
     Change,
     gate::{self, Patience, Progress as SinkProgress, SinkId},
     meter::{self, Mismatch, NodeReport, Quantiles, Report, SourceReport, Status, StreamReport},
-    shared::{Delivery, GateId, Shared, Stuck, Target, What, Window, Work},
+    shared::{Busy, Delivery, GateId, Shared, Stuck, Target, What, Window, Work},
     start::Places,
 };
 
@@ -142,6 +142,16 @@ impl Running {
     /// True when nothing of a source is in flight; of a source of another process this is not known here.
     pub fn is_idle(&self, source: SourceId) -> bool {
         self.shared.gates.iter().any(|of| of.source == source && of.gate.is_idle())
+    }
+
+    /// True while an operator here is being made again, which has the time of a start.
+    pub fn is_remaking(&self) -> bool {
+        self.shared.busy.iter().any(Busy::is_remaking)
+    }
+
+    /// The windows stand still for a good reason: their time begins again.
+    pub fn excuse(&self) {
+        self.shared.gates.iter().for_each(|of| of.gate.excuse());
     }
 
     /// True when the process has a source.
@@ -290,6 +300,9 @@ impl Running {
                 self.shared.fail(Error::other(self.hang(&stuck)));
             }
         }
+        if self.is_remaking() {
+            self.excuse();
+        }
         for of in &self.shared.gates {
             let Some(sink) = of.gate.stalled(patience) else { continue };
             // The sink hangs, or a node before it; where that is another process, that one says so itself.
@@ -310,7 +323,9 @@ impl Running {
         let seconds = stuck.patience.as_secs_f64();
         if let Some(output) = stuck.sending {
             let output = &self.plan.border_outputs[output].name;
-            return format!("node `{node}`: output `{output}` has waited for the transport for {seconds} s (SIDELINE_STALL_S)");
+            return format!(
+                "node `{node}`: output `{output}` has waited for the transport for {seconds} s (SIDELINE_STALL_S)"
+            );
         }
         let times = gate::CLOSING;
         match stuck.work {

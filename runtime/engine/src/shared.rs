@@ -268,6 +268,11 @@ impl Busy {
         self.since.store(0, Ordering::Release);
     }
 
+    /// True while an operator is being made again.
+    pub fn is_remaking(&self) -> bool {
+        self.since.load(Ordering::Acquire) > 0 && self.kind.load(Ordering::Relaxed) == 4
+    }
+
     /// Work that has gone on for longer than `stall`, or than is due to its kind.
     pub fn stuck(&self, base: &TimeBase, stall: Duration, start: Duration) -> Option<Stuck> {
         let since = self.since.load(Ordering::Acquire);

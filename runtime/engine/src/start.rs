@@ -310,11 +310,8 @@ impl Spawn<'_> {
         let node = &self.running.plan.nodes[of.node.0];
         let (factory, values) = (self.parts.factories[of.node.0].clone(), node.values.clone());
         let (resources, id) = (self.resources(of.node), node.id.clone());
-        let cx = SourceContext::new(
-            self.running.plan.mode,
-            self.options.clock.clone(),
-            self.running.shared.stop.clone(),
-        );
+        let cx =
+            SourceContext::new(self.running.plan.mode, self.options.clock.clone(), self.running.shared.stop.clone());
         let (shared, ready, gone) = (self.running.shared.clone(), self.ready.clone(), self.gone.clone());
         self.thread(format!("{id} reader"), Role::Reader(gate), move || {
             let opened = open(&shared, gate, &*factory, &values, &resources);
@@ -435,14 +432,7 @@ fn read_all(shared: &Shared, gate: GateId, id: &str, sources: Vec<Box<dyn Runnab
 }
 
 /// Reads one stream to its end.
-fn read(
-    shared: &Shared,
-    gate: GateId,
-    reader: usize,
-    id: &str,
-    source: &mut dyn RunnableSource,
-    cx: &SourceContext,
-) {
+fn read(shared: &Shared, gate: GateId, reader: usize, id: &str, source: &mut dyn RunnableSource, cx: &SourceContext) {
     let of = &shared.gates[gate.0];
     let mut how = Ok(());
     while !cx.stopping() {

@@ -11,8 +11,8 @@ use std::{
 
 use sideline_api::{
     Alignment, Body, Captured, Config, Context, Device, Error, Inputs, Mode, OnError, Operator, Outputs, Payload,
-    PortType, Registry, Resources, Result, Source, SourceContext, SourceId, Spec, Table, Values, WiredInput, clock::WallClock,
-    models::Models, tables::Count,
+    PortType, Registry, Resources, Result, Source, SourceContext, SourceId, Spec, Table, Values, WiredInput,
+    clock::WallClock, models::Models, tables::Count,
 };
 use sideline_engine::{
     Options,
@@ -706,15 +706,17 @@ fn a_stream_ends_when_it_is_over_though_others_of_its_source_go_on() {
     // `main` has 40 frames, `main1` 39, `main2` 38.
     let (report, _) = streams("ends", Mode::Complete, [("frames", 40)], Limit::default());
     assert_eq!(report.status, Status::Done, "{:?}", report.failure);
-    let ends: Vec<_> = ENDS.lock().unwrap().iter().filter(|end| end.0 == "ends").map(|end| (end.1.clone(), end.2)).collect();
+    let ends: Vec<_> =
+        ENDS.lock().unwrap().iter().filter(|end| end.0 == "ends").map(|end| (end.1.clone(), end.2)).collect();
     let expected = [("main2", 38 + 39 + 39), ("main1", 38 + 39 + 40), ("main", 38 + 39 + 40)];
     assert_eq!(ends, expected.map(|(stream, notes)| (stream.to_owned(), notes)));
 }
 
 #[test]
-fn two_sources_of_one_stream_name_do_not_start() {
+fn two_sources_of_one_stream_name_end_the_run() {
     let plan = two(Mode::Complete, Values::new(), [("stream", "left")], Values::new()).0;
-    let Err(error) = start(plan, &registry(), options("names", Limit::default()), None) else { panic!("it started") };
+    let Ok(running) = start(plan, &registry(), options("names", Limit::default()), None) else { panic!("no start") };
+    let error = running.wait().failure.unwrap();
     assert_eq!(error.failure.exit_code(), 1);
     assert!(error.message.contains("stream `left` has the name of a stream of"), "{error}");
     assert_eq!(closed("names"), 1);
@@ -753,14 +755,55 @@ fn an_operator_that_hangs_while_a_key_changes_is_named() {
 }
 
 #[test]
+fn a_setting_does_not_wait_behind_what_a_busy_source_posts() {
+    // `step` is cheap and lives on the lane of its source, which always has a frame.
+    let sketch = Sketch::new(Mode::Complete)
+        .node("numbers", "numbers", [("frames", u64::MAX)], &[])
+        .node("step", "cheap", [("work_ms", 1)], &[("in", "numbers", MAIN)])
+        .node("notes", "notes", Values::new(), &[("a", "step", MAIN)]);
+    let Ok(running) = start(sketch.0, &registry(), options("busy", Limit::default()), None) else { panic!("no start") };
+    while running.progress().frames < 100 {
+        std::thread::yield_now();
+    }
+    let waited = (0..5).map(|_| {
+        let before = running.look().nodes[0].frames;
+        let change = running.set("step", "work_ms", 1.into()).unwrap().remove(0);
+        change.from_frame["main"] - before
+    });
+    let least = waited.min().unwrap();
+    assert!(least < 40, "{least} frames passed");
+    running.stop();
+    assert_eq!(running.wait().status, Status::Stopped);
+}
+
+#[test]
+fn a_plan_that_names_no_operator_of_ours_makes_nothing() {
+    let sketch =
+        chain(Mode::Complete, Values::new(), Values::new()).change(|plan| plan.nodes[2].operator = "heavi".into());
+    let Err(error) = start(sketch.0, &registry(), options("unknown", Limit::default()), None) else {
+        panic!("it started")
+    };
+    assert!(error.message.contains("node `step`: there is no operator `heavi`; did you mean `heavy`?"), "{error}");
+    assert_eq!(closed("unknown"), 0, "nothing was made");
+    let sketch =
+        chain(Mode::Complete, Values::new(), Values::new()).change(|plan| plan.nodes[1].operator = "numbers".into());
+    let Err(error) = start(sketch.0, &registry(), options("source", Limit::default()), None) else {
+        panic!("it started")
+    };
+    assert!(error.message.contains("node `cheap`: `numbers` is a source"), "{error}");
+}
+
+#[test]
 fn a_run_of_no_frames_ends_in_order() {
-    let (report, notes) = chain(Mode::Complete, Values::new(), Values::new()).run(Limit { frames: Some(0), duration: None });
+    let (report, notes) =
+        chain(Mode::Complete, Values::new(), Values::new()).run(Limit { frames: Some(0), duration: None });
     assert_eq!((report.status, report.sources[0].decoded, notes.len()), (Status::Done, 0, 0), "{:?}", report.failure);
 }
 
 #[test]
 fn a_limit_counts_the_frames_of_the_run_alone() {
-    let (report, _) = chain(Mode::Complete, Values::new(), Values::new()).run(Limit { frames: Some(25), duration: None });
+    let (report, _) =
+        chain(Mode::Complete, Values::new(), Values::new()).run(Limit { frames: Some(25), duration: None });
     let source = &report.sources[0];
     assert_eq!((source.decoded, source.admitted, source.forgotten, source.unfinished), (25, 25, 0, 0));
 }

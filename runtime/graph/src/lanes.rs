@@ -57,9 +57,10 @@ impl Flow {
             let node = &self.nodes[*member];
             let inputs = node.inputs.iter().map(|input| {
                 let local = match input.from {
-                    Sender::Node { node, output } => {
-                        members.iter().position(|member| *member == node).map(|node| Producer::Node { node: NodeId(node), output })
-                    }
+                    Sender::Node { node, output } => members
+                        .iter()
+                        .position(|member| *member == node)
+                        .map(|node| Producer::Node { node: NodeId(node), output }),
                     Sender::Foreign(_) => None,
                 };
                 let producer = local.unwrap_or_else(|| {

@@ -62,7 +62,9 @@ fn leaves(plan: &Plan) -> Vec<&str> {
 
 /// Ids on each lane.
 fn lanes(plan: &Plan) -> Vec<Vec<&str>> {
-    (0..plan.lanes).map(|lane| plan.nodes.iter().filter(|n| n.lane.0 == lane).map(|n| n.id.as_str()).collect()).collect()
+    (0..plan.lanes)
+        .map(|lane| plan.nodes.iter().filter(|n| n.lane.0 == lane).map(|n| n.id.as_str()).collect())
+        .collect()
 }
 
 /// Values without their places.

@@ -61,7 +61,8 @@ impl Carry {
     pub fn keep_carried(&mut self, inputs: &[WiredInput], aligned: &[Option<Message>]) {
         for ((input, aligned), carried) in inputs.iter().zip(aligned).zip(&mut self.carried) {
             let outlives = matches!(input.ty, PortType::Table(table) if table.carried) && input.alignment.is_ordinary();
-            if outlives && let Some(message) = aligned.as_ref().filter(|message| matches!(message.body, Body::Data(_))) {
+            if outlives && let Some(message) = aligned.as_ref().filter(|message| matches!(message.body, Body::Data(_)))
+            {
                 carried.push(message.clone());
             }
         }

@@ -471,7 +471,8 @@ impl Driver {
         };
         report(due, started, outcome, outlet);
         let Some(fault) = fault else { return Ok(()) };
-        let place = format!("node `{}`, frame {} of stream `{}`", self.resources.node, due.header.frame, due.header.stream);
+        let place =
+            format!("node `{}`, frame {} of stream `{}`", self.resources.node, due.header.frame, due.header.stream);
         let error = fault.into_error().at(place);
         match self.options.on_error {
             OnError::Skip => Ok(()),
@@ -499,7 +500,9 @@ impl Driver {
         let _ = self.retire();
         let now = self.resources.clock.now();
         match self.restarts.failed(now) {
-            Next::GiveUp { failures } => Err(error.at(format!("failed {failures} times in a row, each time after a restart"))),
+            Next::GiveUp { failures } => {
+                Err(error.at(format!("failed {failures} times in a row, each time after a restart")))
+            }
             Next::Wait { seconds } => {
                 tracing::warn!(node = self.resources.node, seconds, "the restart waits");
                 Ok(())

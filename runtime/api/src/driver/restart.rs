@@ -110,7 +110,10 @@ mod tests {
         let mut restarts = Restarts::new(Mode::Live);
         let next: Vec<Next> = (0..11).map(|_| restarts.failed(0)).collect();
         assert_eq!(next[0], Next::Now);
-        let pauses: Vec<f64> = next.iter().filter_map(|next| if let Next::Wait { seconds } = next { Some(*seconds) } else { None }).collect();
+        let pauses: Vec<f64> = next
+            .iter()
+            .filter_map(|next| if let Next::Wait { seconds } = next { Some(*seconds) } else { None })
+            .collect();
         assert_eq!(pauses, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]);
         assert_eq!(next[10], Next::GiveUp { failures: 11 });
     }

@@ -53,7 +53,7 @@ impl Border for Others {
 
 impl Life for Others {
     fn beat(&self, _: usize, _: bool) {}
-    fn beat_done(&self) {}
+    fn beat_done(&self, _: bool) {}
 }
 
 /// A process of one operator that reads `rows` of a node `far`, and `theirs` of a foreign one.
