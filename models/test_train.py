@@ -4,7 +4,9 @@ import pathlib
 import sys
 import unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent / "train"))
+sys.path[:0] = [str(pathlib.Path(__file__).parent / "train"), str(pathlib.Path(__file__).parent)]
+import skips
+
 try:
     import numpy as np
     import torch
@@ -14,7 +16,9 @@ try:
     import nets
     import train
 except ModuleNotFoundError as missing:
-    raise unittest.SkipTest(f"{missing}: pip install -r models/train/requirements.txt")
+    reason = f"{missing}; pip install -r models/train/requirements.txt"
+    skips.record(__name__, "training", reason)
+    raise unittest.SkipTest(reason)
 
 
 def recording(strikes=(), frames=90):

@@ -17,8 +17,22 @@ Usage: cargo xtask COMMAND
                             autocam: a crop that follows the ball.
     --dora                  One process per node, under a dora of its own.
     --frames N              End after N frames (not with --dora).
-  test [ARGS]               Set up, then all tests, Python's and Rust's. With
-                            ARGS only `cargo test ARGS`.
+  test [ARGS]               Set up, then all tests, Python's and Rust's, and a
+                            list of those that could not run. With ARGS only
+                            `cargo test ARGS`. SIDELINE_REQUIRE=dora,models
+                            makes those fail that need what is missing (dora,
+                            models, data, ffmpeg, servers, python, training,
+                            machine).
+  fuzz [SECONDS] [NAME]     Set up, then each fuzz target for so long (600), or
+                            those with NAME in their names: what the readers of
+                            files and messages make of odd input.
+  soak runs                 Set up, then random flows over dora, some stopped
+                            at a random frame; checks codes and counts.
+    --count N --seed S      So many (200), from this seed (1).
+  soak hour                 Set up, then count.yml and fight.yml, live over dora
+                            with operators that restart; checks counts, and
+                            that memory stays flat.
+    --minutes M             For so long, together (60).
   bench [WHAT] [ARGS]       Set up, build, and run `sideline bench WHAT ARGS`:
                             hops, preprocess, pose, tracker, moves, film,
                             fight, or all (default).
@@ -31,6 +45,9 @@ failed and how to mend it; 130: stopped. `demo` and `bench` give the code of
 
 /// What `sideline bench` can measure.
 pub const BENCHES: [&str; 8] = ["hops", "preprocess", "pose", "tracker", "match", "moves", "film", "fight"];
+
+/// Every command.
+const COMMANDS: [&str; 6] = ["setup", "demo", "test", "bench", "fuzz", "soak"];
 
 /// A demo: a flow, and the clip it is run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +74,9 @@ pub const SHOWS: [Show; 4] = [
     Show { name: "football", flow: "dataflows/football.yml", clip: "models/clips/pedestrians.avi", tone_over: None },
     Show { name: "autocam", flow: "dataflows/autocam.yml", clip: "models/clips/pedestrians.avi", tone_over: None },
 ];
+
+/// Seconds of each fuzz target where none are given.
+const FUZZ_SECONDS: u64 = 600;
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +106,32 @@ pub enum Command {
         /// For `sideline bench`.
         arguments: Vec<String>,
     },
+    /// Run fuzz targets.
+    Fuzz {
+        /// Seconds of each.
+        seconds: u64,
+        /// Part of the names of those that are wanted; all where it is not given.
+        target: Option<String>,
+    },
+    /// Run flows over dora for long.
+    Soak(Soak),
+}
+
+/// A long trial over dora.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Soak {
+    /// Many short random runs.
+    Runs {
+        /// How many.
+        count: u64,
+        /// Seed of the first.
+        seed: u64,
+    },
+    /// Few long live runs.
+    Hour {
+        /// Minutes of all of them together.
+        minutes: u64,
+    },
 }
 
 /// Reads the arguments after the program's name.
@@ -107,9 +153,9 @@ pub fn parse(given: &[String]) -> Result<Command, String> {
         "demo" => demo(rest),
         "test" => Ok(Command::Test { arguments: rest.to_vec() }),
         "bench" => bench(rest),
-        other => {
-            Err(format!("unknown command `{other}`; there are setup, demo, test and bench (`cargo xtask --help`)"))
-        }
+        "fuzz" => fuzz(rest),
+        "soak" => soak(rest),
+        other => Err(format!("unknown command `{other}`; there are {} (`cargo xtask --help`)", COMMANDS.join(", "))),
     }
 }
 
@@ -120,9 +166,9 @@ fn demo(rest: &[String]) -> Result<Command, String> {
         if argument == "--dora" {
             dora = true;
         } else if argument == "--frames" {
-            frames = Some(number(rest.next().ok_or("`--frames` wants a number, as in `--frames 50`")?)?);
+            frames = Some(number("--frames", rest.next())?);
         } else if let Some(value) = argument.strip_prefix("--frames=") {
-            frames = Some(number(value)?);
+            frames = Some(number("--frames", Some(&value.to_owned()))?);
         } else if let Some(named) = SHOWS.into_iter().find(|known| known.name == argument).filter(|_| show.is_none()) {
             show = Some(named);
         } else {
@@ -136,11 +182,47 @@ fn demo(rest: &[String]) -> Result<Command, String> {
     Ok(Command::Demo { show: show.unwrap_or(SHOWS[0]), dora, frames })
 }
 
-fn number(text: &str) -> Result<u64, String> {
+fn number(option: &str, text: Option<&String>) -> Result<u64, String> {
+    let text = text.ok_or_else(|| format!("`{option}` wants a number, as in `{option} 50`"))?;
     match text.parse() {
         Ok(number) if number > 0 => Ok(number),
-        _ => Err(format!("`--frames` wants a whole number above 0, not `{text}`")),
+        _ => Err(format!("`{option}` wants a whole number above 0, not `{text}`")),
     }
+}
+
+fn fuzz(rest: &[String]) -> Result<Command, String> {
+    let (mut seconds, mut target) = (None, None);
+    for argument in rest {
+        if argument.starts_with('-') {
+            return Err(format!("`fuzz` does not know `{argument}`; it takes SECONDS and a part of a target's name"));
+        }
+        let slot = if argument.starts_with(|c: char| c.is_ascii_digit()) { &mut seconds } else { &mut target };
+        if slot.replace(argument).is_some() {
+            return Err(format!("`fuzz` takes SECONDS and one NAME; `{argument}` is too much"));
+        }
+    }
+    let seconds = seconds.map_or(Ok(FUZZ_SECONDS), |text| number("fuzz", Some(text)))?;
+    Ok(Command::Fuzz { seconds, target: target.cloned() })
+}
+
+fn soak(rest: &[String]) -> Result<Command, String> {
+    let Some((kind, rest)) = rest.split_first() else { return Err("`soak` wants `runs` or `hour`".into()) };
+    let mut soak = match kind.as_str() {
+        "runs" => Soak::Runs { count: 200, seed: 1 },
+        "hour" => Soak::Hour { minutes: 60 },
+        other => return Err(format!("`soak` does not know `{other}`; there are runs and hour")),
+    };
+    let mut rest = rest.iter();
+    while let Some(option) = rest.next() {
+        let place = match (&mut soak, option.as_str()) {
+            (Soak::Runs { count, .. }, "--count") => count,
+            (Soak::Runs { seed, .. }, "--seed") => seed,
+            (Soak::Hour { minutes }, "--minutes") => minutes,
+            _ => return Err(format!("`soak {kind}` does not know `{option}`; see `cargo xtask --help`")),
+        };
+        *place = number(option, rest.next())?;
+    }
+    Ok(Command::Soak(soak))
 }
 
 fn bench(rest: &[String]) -> Result<Command, String> {
@@ -224,6 +306,28 @@ mod tests {
     #[test]
     fn what_is_not_known_is_refused() {
         assert!(parsed("setup --fast").is_err());
-        assert!(parsed("build").unwrap_err().contains("setup, demo, test and bench"));
+        assert!(parsed("build").unwrap_err().contains("setup, demo, test, bench, fuzz, soak"));
+    }
+
+    #[test]
+    fn fuzz_takes_seconds_and_a_name_in_any_order() {
+        let fuzz = |seconds, target: Option<&str>| Ok(Command::Fuzz { seconds, target: target.map(String::from) });
+        assert_eq!(parsed("fuzz"), fuzz(600, None));
+        assert_eq!(parsed("fuzz 30"), fuzz(30, None));
+        assert_eq!(parsed("fuzz yaml 30"), fuzz(30, Some("yaml")));
+        for wrong in ["fuzz 0", "fuzz 3s", "fuzz --all", "fuzz a b", "fuzz 1 2"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn soak_takes_the_options_of_its_kind() {
+        assert_eq!(parsed("soak runs"), Ok(Command::Soak(Soak::Runs { count: 200, seed: 1 })));
+        let few = Command::Soak(Soak::Runs { count: 5, seed: 9 });
+        assert_eq!(parsed("soak runs --seed 9 --count 5"), Ok(few));
+        assert_eq!(parsed("soak hour --minutes 2"), Ok(Command::Soak(Soak::Hour { minutes: 2 })));
+        for wrong in ["soak", "soak day", "soak hour --count 2", "soak runs --count", "soak runs --count 0"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -120,7 +120,7 @@ fn under_dora(house: &House, show: Show, mut step: Step) -> Result<u8> {
     let ran = step.run_watched(
         dora.command(house).args(["start", "--attach"]).arg(&flow),
         "without `--dora` the same flow runs in one process and says more",
-        |line| id = id.take().or_else(|| dataflow_id(line)),
+        |line| id = id.take().or_else(|| sideline_dora_texts::dataflow_id(line).map(String::from)),
     );
     step.say("stopping dora");
     dora.stop();
@@ -139,12 +139,6 @@ fn under_dora(house: &House, show: Show, mut step: Step) -> Result<u8> {
     results::print(house, &folder);
     // A run that wrote good results although dora saw a failure is not a good run.
     ran.map(|()| code).or_else(|error| if code == 0 { Err(error) } else { Ok(code) })
-}
-
-/// The id in dora's `dataflow start triggered: ID`.
-fn dataflow_id(line: &str) -> Option<String> {
-    let id = line.split_once("dataflow start triggered:")?.1.trim();
-    (!id.is_empty() && id.chars().all(|c| c.is_ascii_hexdigit() || c == '-')).then(|| id.into())
 }
 
 /// The flow, if it names the clip itself; else a copy in a folder of its own that does, as dora has no `--input`.
@@ -211,13 +205,5 @@ mod tests {
             assert_eq!(changed == text, show.tone_over.is_none(), "{}", show.name);
         }
         assert_eq!(with_clip("nodes: []", "x"), None);
-    }
-
-    #[test]
-    fn the_dataflows_id_is_taken_from_doras_own_line() {
-        let line = "dataflow start triggered: 01a1fd87-5f8d-7de4-92ff-4d7503ac5f0a";
-        assert_eq!(dataflow_id(line).as_deref(), Some("01a1fd87-5f8d-7de4-92ff-4d7503ac5f0a"));
-        assert_eq!(dataflow_id("09:54:30 stdout a: hello"), None);
-        assert_eq!(dataflow_id("dataflow start triggered: ../x"), None);
     }
 }

@@ -78,7 +78,8 @@ impl Dora {
         let start = Instant::now();
         loop {
             let status = self.command(house).arg("status").output().about("dora status")?;
-            if status.status.success() && String::from_utf8_lossy(&status.stdout).contains("Daemon: Running") {
+            let said = String::from_utf8_lossy(&status.stdout);
+            if status.status.success() && sideline_dora_texts::is_daemon_running(&said) {
                 return Ok(());
             }
             let ended = self.coordinator.ended()?.is_some() || self.daemon.ended()?.is_some();
@@ -167,6 +168,28 @@ mod tests {
         watchdog.wait().unwrap();
         std::fs::remove_file(&asked).unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    }
+
+    #[test]
+    fn a_dora_of_our_own_is_ready_and_says_which_flow_it_starts() {
+        let root = std::path::absolute(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap();
+        let folder = std::env::temp_dir().join(format!("xtask-dora-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let house = House { root, programs: folder.clone(), logs: folder.clone() };
+        if !house.command(house.venv("dora")).arg("--version").output().is_ok_and(|output| output.status.success()) {
+            return sideline_testkit::skipped(
+                sideline_testkit::Capability::Dora,
+                "no .venv/bin/dora; `cargo xtask setup`",
+            );
+        }
+        let dora = Dora::start(&house).unwrap();
+        let flow = folder.join("flow.yml");
+        std::fs::write(&flow, "nodes: [{id: a, path: /bin/true}]\n").unwrap();
+        let output = dora.command(&house).args(["start", "--attach"]).arg(&flow).output().unwrap();
+        dora.stop();
+        std::fs::remove_dir_all(&folder).unwrap();
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        assert!(said.lines().any(|line| sideline_dora_texts::dataflow_id(line).is_some()), "{said}");
     }
 
     #[test]

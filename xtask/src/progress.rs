@@ -1,7 +1,7 @@
 //! What is seen while steps are under way: a line that moves on a terminal, plain lines elsewhere.
 
 use std::{
-    io::{IsTerminal, Write},
+    io::IsTerminal,
     path::PathBuf,
     process::Command,
     time::{Duration, Instant},
@@ -11,6 +11,7 @@ use crate::{
     error::{About, Error, Result},
     house::House,
     process::{self, Group, run_logged, stopping},
+    say,
 };
 
 /// How often a step without a terminal says that it is alive.
@@ -73,7 +74,7 @@ impl Step {
         if self.terminal {
             self.draw();
         } else {
-            eprintln!("{}: {what}", self.head);
+            say::err(format_args!("{}: {what}", self.head));
         }
     }
 
@@ -127,7 +128,7 @@ impl Step {
         let status = run_logged(command, &log, |seen| match seen {
             Some(text) => {
                 self.clear();
-                println!("{text}");
+                say::out(text);
                 line(text);
                 self.said = Instant::now();
                 self.last = text.trim().into();
@@ -160,7 +161,7 @@ impl Step {
     /// Ends the step well.
     pub fn done(self, how: &str) {
         self.clear();
-        eprintln!("{}: {how} ({:.1} s)", self.head, self.start.elapsed().as_secs_f64());
+        say::err(format_args!("{}: {how} ({:.1} s)", self.head, self.start.elapsed().as_secs_f64()));
     }
 
     /// Seconds since it began.
@@ -176,13 +177,12 @@ impl Step {
         if self.terminal {
             self.draw();
         } else {
-            eprintln!("{}", self.line(120));
+            say::err(self.line(120));
         }
     }
 
     fn draw(&self) {
-        eprint!("\r\x1b[2K{}", self.line(79));
-        let _ = std::io::stderr().flush();
+        say::raw_err(format_args!("\r\x1b[2K{}", self.line(79)));
     }
 
     fn line(&self, width: usize) -> String {
@@ -192,8 +192,7 @@ impl Step {
 
     fn clear(&self) {
         if self.terminal {
-            eprint!("\r\x1b[2K");
-            let _ = std::io::stderr().flush();
+            say::raw_err("\r\x1b[2K");
         }
     }
 }

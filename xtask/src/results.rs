@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::house::House;
+use crate::{house::House, say};
 
 /// Kinds of files of a run, in the order they are shown.
 const KINDS: [&str; 5] = ["video", "summary", "tables", "figures", "how it ended"];
@@ -15,8 +15,7 @@ pub fn print(house: &House, folder: &Path) {
     let mut files = Vec::new();
     collect(folder, &mut files);
     files.sort();
-    println!("\nThe run is in {}", house.short(folder));
-    print!("{}", listing(folder, &files));
+    say::out(format_args!("\nThe run is in {}\n{}", house.short(folder), listing(folder, &files).trim_end()));
 }
 
 /// A line per file; nothing for kinds of which there is none.
