@@ -11,8 +11,8 @@ use std::{
 
 use sideline_api::models::{Models, sha256};
 use support::{
-    Bench, Ended, SIDELINE, dora, finish, frame_times, json, models, nothing_stays, parquet, repository, rows, tool,
-    wait,
+    Bench, Capability, Ended, SIDELINE, dora, finish, frame_times, json, models, nothing_stays, parquet, repository,
+    rows, skipped, tool, wait,
 };
 
 /// `SOURCE` -> counter -> recorder.
@@ -285,8 +285,7 @@ fn a_gpu_that_is_not_there_is_an_error_for_who_asks_for_it() {
         return;
     }
     if Path::new("/dev/nvidiactl").exists() {
-        println!("skipped: there is a GPU");
-        return;
+        return skipped(Capability::Machine, "there is a GPU");
     }
     for device in ["cuda", "tensorrt"] {
         let bench = Bench::new();
@@ -338,8 +337,7 @@ fn frames_that_shared_memory_cannot_hold_are_told_by_check_and_stop_every_node()
     let bench = Bench::new();
     // 260 frames of 200 MB under way from each source: so many sources that this machine cannot hold them.
     let Ok(memory) = rustix::fs::statvfs("/dev/shm") else {
-        println!("skipped: no /dev/shm");
-        return;
+        return skipped(Capability::Machine, "no /dev/shm");
     };
     let sources = memory.f_bavail * memory.f_frsize / (260 * 8192 * 8192 * 3) + 1;
     let flow: String = (0..sources)

@@ -6,7 +6,7 @@ mod support;
 use std::{path::Path, process::Command};
 
 use serde_json::Value;
-use support::{Bench, SIDELINE, finish, repository};
+use support::{Bench, Capability, SIDELINE, finish, repository, skipped};
 
 /// A house of its own with a model of random weights beside it, in the shape of an Ultralytics export of four classes; or
 /// why there is none.
@@ -62,7 +62,7 @@ nodes:
 fn a_model_of_ones_own_is_registered_listed_verified_and_run_by_its_name() {
     let bench = Bench::new();
     if let Err(why) = house(&bench) {
-        return println!("skipped: {why}");
+        return skipped(Capability::Python, why);
     }
     let added = sideline(&bench, &["models", "add", "named.onnx", "--name", "mine", "--licence", "MIT"]);
     assert_eq!(added.code, 0, "{}", added.text);
@@ -98,7 +98,7 @@ fn a_model_of_ones_own_is_registered_listed_verified_and_run_by_its_name() {
 fn what_cannot_be_registered_is_said_with_its_mend_and_nothing_is_left_behind() {
     let bench = Bench::new();
     if let Err(why) = house(&bench) {
-        return println!("skipped: {why}");
+        return skipped(Capability::Python, why);
     }
     bench.write("few.txt", "player\nball\n");
     bench.write("broken.onnx", "no model at all");
@@ -126,7 +126,10 @@ fn what_cannot_be_registered_is_said_with_its_mend_and_nothing_is_left_behind() 
 fn strides_are_held_against_a_look_at_every_frame() {
     let clip = repository().join("models/clips/athletes.mp4");
     if !clip.exists() || !repository().join("models/onnx/centernet.onnx").exists() {
-        return println!("skipped: athletes and centernet are not both fetched (run `cargo xtask setup`)");
+        return skipped(
+            Capability::Models,
+            "athletes and centernet are not both fetched; `cargo xtask setup` fetches them",
+        );
     }
     let bench = Bench::new();
     let clip = clip.display().to_string();

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::{Bench, Ended, dora, finish, json, nothing_stays, processes, wait, working_directory};
+use support::{Bench, Ended, dora, finish, json, nodes::nodes_in, nothing_stays, wait};
 
 /// synthetic -> one -> two -> counter, 3 MB a frame; `change` is put into the environment of `one`.
 fn chain(frames: u64, source: &str, change: &str) -> String {
@@ -56,29 +56,16 @@ fn dora_run(bench: &Bench, flow: &str) -> (Ended, Ended) {
 
 /// The process of a node, once it has begun to work: its timing file is there.
 fn pid_of(bench: &Bench, node: &str) -> u32 {
-    let here = bench.path().canonicalize().unwrap();
     let until = Instant::now() + Duration::from_secs(30);
     loop {
         let mut runs = bench.path().join("runs").read_dir().into_iter().flatten().flatten();
         let started = runs.any(|run| run.path().join("timing").join(format!("{node}.parquet")).exists());
-        let mut ours =
-            processes(&["sideline", "run"]).into_iter().filter(|p| working_directory(*p) == Some(here.clone()));
-        let pid = ours.find(|pid| node_of(*pid).as_deref() == Some(node));
-        if let (true, Some(pid)) = (started, pid) {
-            return pid;
+        if let (true, Some(pid)) = (started, nodes_in(bench.path()).get(node)) {
+            return *pid;
         }
         assert!(Instant::now() < until, "`{node}` did not start");
         std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// The node that a process is, as dora told it.
-fn node_of(pid: u32) -> Option<String> {
-    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let text = String::from_utf8_lossy(&environment);
-    let config = text.split('\0').find(|variable| variable.starts_with("DORA_NODE_CONFIG="))?;
-    let after = config.split("node_id").nth(1)?;
-    Some(after.trim_start_matches(['"', ':', ' ']).split(['"', ',', '\n', ' ']).next()?.to_owned())
 }
 
 fn start(bench: &Bench, flow: &str) -> Child {

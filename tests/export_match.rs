@@ -11,7 +11,7 @@ use sideline_api::{
     Table,
     tables::{Event, Formation, Place, Possession},
 };
-use support::{Bench, Ended, json_text, repository};
+use support::{Bench, Capability, Ended, json_text, repository, skipped};
 
 const LENGTH: f32 = 105.0;
 const WIDTH: f32 = 68.0;
@@ -135,12 +135,12 @@ fn export(bench: &Bench, format: &str, more: &[&str]) -> Ended {
     bench.sideline(&arguments)
 }
 
-/// What kloppy makes of the files; `None` where it is not installed.
+/// What kloppy makes of the files; `None`, and the test is skipped, where it is not installed.
 fn read(bench: &Bench, arguments: &[&str]) -> Option<Value> {
     let python = repository().join(".venv/bin/python");
     let has = Command::new(&python).args(["-c", "import kloppy"]).output();
     if !has.is_ok_and(|tried| tried.status.success()) {
-        eprintln!("skipped: kloppy is not installed; `cargo xtask test` installs it");
+        skipped(Capability::Python, "kloppy is not installed; `cargo xtask test` installs it");
         return None;
     }
     let mut command = Command::new(python);

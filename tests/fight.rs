@@ -9,7 +9,8 @@ use std::{
 
 use serde_json::Value;
 use support::{
-    Bench, dora, finish, frame_times, installed, json, json_text, models, parquet, repository, rows, shared_data, tool,
+    Bench, Capability, dora, finish, frame_times, installed, json, json_text, models, parquet, repository, rows,
+    shared_data, skipped, tool,
 };
 
 /// The tables that fight.yml records.
@@ -218,7 +219,7 @@ fn streams(video: &Path) -> Vec<(String, String, f64, f64)> {
 #[test]
 fn the_overlay_has_the_sound_of_a_clip_that_has_it_in_one_process_and_over_dora() {
     let walker = repository().join("models/clips/walker.mp4");
-    if !models() || !walker.is_file() || !tool("ffprobe") {
+    if !models() || !installed("walker") || !tool("ffprobe") {
         return;
     }
     let bench = Bench::new();
@@ -288,7 +289,7 @@ fn hips(poses: &[Value], frame: u64, one: u64, other: u64) -> Option<f64> {
 fn clip(name: &str) -> Option<PathBuf> {
     let path = shared_data()?.join("clips").join(name);
     if !path.is_file() {
-        println!("skipped: no {}", path.display());
+        skipped(Capability::Data, format_args!("no {}", path.display()));
         return None;
     }
     Some(path)

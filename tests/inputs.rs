@@ -9,7 +9,9 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{Bench, Ended, SIDELINE, count, finish, json, json_text, models, repository, rows, tool, wait};
+use support::{
+    Bench, Ended, SIDELINE, count, finish, installed, json, json_text, models, repository, rows, tool, wait,
+};
 
 /// A clip of a test picture, `frames` long; false without the tool `ffmpeg`.
 fn clip(bench: &Bench, name: &str, picture: &str, frames: u32) -> bool {
@@ -124,7 +126,7 @@ fn one_source_that_is_cut_off_leaves_the_other_whole_and_the_run_partial() {
 #[test]
 fn the_fight_over_two_clips_gives_the_rows_of_each() {
     let walker = repository().join("models/clips/walker.mp4");
-    if !models() || !walker.is_file() {
+    if !models() || !installed("walker") {
         return;
     }
     let bench = Bench::new();

@@ -7,7 +7,7 @@ mod support;
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 use serde_json::Value;
-use support::{Bench, finish, json_text, models, repository, rows, tool};
+use support::{Bench, Capability, finish, json_text, models, repository, rows, skipped, tool};
 
 const FRAMES: &str = "20";
 /// Half of all visible joints lie nearer than this share of the person's height, three quarters nearer than the next. They
@@ -18,12 +18,12 @@ const MOST: f64 = 0.05;
 /// Of so many people in 20 frames this many may be seen by one alone.
 const ALONE: u64 = 4;
 
-/// Python with the peer's packages; says a word when it is not there.
+/// Python with the peer's packages; counts the test as skipped when it is not there.
 fn python() -> Option<std::path::PathBuf> {
     let python = repository().join(".venv/bin/python");
     let tried = Command::new(&python).args(["-c", "import cv2, numpy, onnxruntime, scipy"]).output();
     if !tried.is_ok_and(|output| output.status.success()) {
-        println!("skipped: .venv has no cv2, onnxruntime or scipy; `cargo xtask test` installs them");
+        skipped(Capability::Python, ".venv has no cv2, onnxruntime or scipy; `cargo xtask test` installs them");
         return None;
     }
     Some(python)

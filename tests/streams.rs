@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use sideline_media::{DecodeOptions, Decoder};
 use support::{
-    Bench, SIDELINE, count, finish, frame_times, json, rows,
+    Bench, Capability, SIDELINE, count, finish, frame_times, json, rows, skipped,
     streams::{Nginx, Run, Running, free_port, number, numbered, publish, until},
 };
 
@@ -279,8 +279,9 @@ s.get_mount_points().add_factory('/t',f); s.attach(None); GLib.MainLoop().run()
     if !has(Command::new("/usr/bin/python3").args(["-c", imports]))
         || !has(Command::new("gst-inspect-1.0").arg("x264enc"))
     {
-        return println!(
-            "skipped: no RTSP server; Debian: python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly"
+        return skipped(
+            Capability::Servers,
+            "no RTSP server; Debian: python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly",
         );
     }
     let port = free_port();
@@ -347,7 +348,7 @@ fn the_stream_of_a_page_is_found_by_yt_dlp_and_its_absence_is_told_with_the_mend
     };
     let missing = run("complete", Path::new("/nowhere"));
     if missing.text.contains("finds no stream there") {
-        return println!("skipped: this machine has a yt-dlp of its own");
+        return skipped(Capability::Machine, "this machine has a yt-dlp of its own");
     }
     assert_eq!(missing.code, 3, "{}", missing.text);
     assert!(missing.text.contains("`yt-dlp`") && missing.text.contains("pip install yt-dlp"), "{}", missing.text);

@@ -1,6 +1,7 @@
 //! What the tests of the whole system share: a folder with flows in it, and the programs that run them.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod nodes;
 pub mod streams;
 
 use std::{
@@ -15,6 +16,7 @@ use arrow_array::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use sideline_api::models::Models;
+pub use sideline_testkit::{Capability, skipped};
 
 /// The program under test.
 pub const SIDELINE: &str = env!("CARGO_BIN_EXE_sideline");
@@ -27,11 +29,11 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// `shared/data` beside the repository; says a word when it is not there.
+/// `shared/data` beside the repository; counts the test as skipped when it is not there.
 pub fn shared_data() -> Option<PathBuf> {
     let data = repository().join("../shared/data");
     if !data.is_dir() {
-        println!("skipped: no ../shared/data");
+        skipped(Capability::Data, "no ../shared/data");
         return None;
     }
     Some(data)
@@ -141,12 +143,12 @@ pub fn wait(mut child: Child) -> Ended {
     Ended { code: status.code().unwrap_or(-1), text }
 }
 
-/// True when dora is there; says a word when it is not. Holds a lock, as flows share ports of the machine.
+/// True when dora is there; counts the test as skipped when it is not. Holds a lock, as flows share ports of the machine.
 pub fn dora() -> Option<MutexGuard<'static, ()>> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let found = Command::new("dora").env("PATH", path_with_tools()).arg("--version").output();
     if !found.is_ok_and(|Output { status, .. }| status.success()) {
-        println!("skipped: no `dora` in .venv or on PATH; `cargo xtask setup` installs it");
+        skipped(Capability::Dora, "no `dora` in .venv or on PATH; `cargo xtask setup` installs it");
         return None;
     }
     Some(ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner))
@@ -225,27 +227,28 @@ pub fn rehearsed(source: &str, middle: &str) -> String {
     )
 }
 
-/// True when FFmpeg's tool (`ffmpeg`, `ffprobe`) is there; says a word when it is not.
+/// True when FFmpeg's tool (`ffmpeg`, `ffprobe`) is there; counts the test as skipped when it is not.
 pub fn tool(name: &str) -> bool {
     let found = Command::new(name).arg("-version").output().is_ok_and(|output| output.status.success());
     if !found {
-        println!("skipped: no `{name}` on PATH");
+        skipped(Capability::Ffmpeg, format_args!("no `{name}` on PATH"));
     }
     found
 }
 
-/// True when the models of the fight and its clip are installed; says a word when they are not.
+/// True when the models of the fight and its clip are installed; counts the test as skipped when they are not.
 pub fn models() -> bool {
     ["blazepose_detector", "blazepose_lite", "athletes"].iter().all(|name| installed(name))
 }
 
-/// True when a model or clip of models.yml is installed; says a word when it is not.
+/// True when a model or clip of models.yml is installed; counts the test as skipped when it is not.
 pub fn installed(name: &str) -> bool {
     let catalogue = Models::open(repository()).unwrap();
     let entry = catalogue.models().iter().chain(catalogue.clips()).find(|entry| entry.name == name).unwrap();
     let there = repository().join(&entry.path).is_file();
     if !there {
-        println!("skipped: no {}; `sideline models fetch {name}` installs it", entry.path.display());
+        let path = entry.path.display();
+        skipped(Capability::Models, format_args!("no {path}; `sideline models fetch {name}` installs it"));
     }
     there
 }

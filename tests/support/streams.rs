@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Bench, PATIENCE, SIDELINE, tool};
+use super::{Bench, Capability, PATIENCE, SIDELINE, skipped, tool};
 
 /// Where Debian puts the module.
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
@@ -60,10 +60,10 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Started; none, with a word, where it or FFmpeg's tool is missing.
+    /// Started; none, and the test is skipped, where it or FFmpeg's tool is missing.
     pub fn start(bench: &Bench) -> Option<Self> {
         if !Path::new(MODULE).is_file() || !tool("ffmpeg") {
-            println!("skipped: no nginx with RTMP; Debian: apt-get install nginx-light libnginx-mod-rtmp");
+            skipped(Capability::Servers, "no nginx with RTMP; Debian: apt-get install nginx-light libnginx-mod-rtmp");
             return None;
         }
         let mut nginx =

@@ -18,6 +18,7 @@ use sideline_api::{
     tables::Audio,
 };
 use sideline_capture::{Capture, CaptureConfig};
+use sideline_testkit::{Capability, skipped};
 use tempfile::TempDir;
 
 /// A folder with `clip.mp4` of 2 s, 30 frames a second, 320x180; `None`, with a word, where there is no `ffmpeg`.
@@ -42,7 +43,7 @@ fn clip() -> Option<TempDir> {
     match made {
         Ok(status) => assert!(status.success()),
         Err(cause) => {
-            println!("skipped: ffmpeg: {cause}");
+            skipped(Capability::Ffmpeg, format_args!("ffmpeg: {cause}"));
             return None;
         }
     }
@@ -430,8 +431,7 @@ fn the_clips_beside_the_repository_play_to_their_end() {
     let root =
         Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|f| f.join("shared/data/clips")).find(|f| f.is_dir());
     let Some(root) = root else {
-        println!("skipped: no shared/data/clips beside the repository");
-        return;
+        return skipped(Capability::Data, "no shared/data/clips beside the repository");
     };
     let runs = tempfile::tempdir().unwrap();
     for path in std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()) {

@@ -17,13 +17,17 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_detect::Detect;
+use sideline_testkit::{Capability, skipped};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// What a test needs and this machine has not, and why.
+type Absent = (Capability, String);
+
 /// The folder of models of random weights, made once; or why there is none.
-fn shapes() -> Result<&'static Path, String> {
+fn shapes() -> Result<&'static Path, Absent> {
     static SHAPES: OnceLock<Result<tempfile::TempDir, String>> = OnceLock::new();
     let made = SHAPES.get_or_init(|| {
         sideline_inference::environment::start(&root()).map_err(|error| error.message)?;
@@ -38,7 +42,7 @@ fn shapes() -> Result<&'static Path, String> {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         Ok(folder)
     });
-    made.as_ref().map(|folder| folder.path()).map_err(Clone::clone)
+    made.as_ref().map(|folder| folder.path()).map_err(|why| (Capability::Python, why.clone()))
 }
 
 /// Skips the test where something is absent.
@@ -46,7 +50,7 @@ macro_rules! needed {
     ($what:expr) => {
         match $what {
             Ok(found) => found,
-            Err(why) => return println!("skipped: {why}"),
+            Err((needs, why)) => return skipped(needs, why),
         }
     };
 }
@@ -180,11 +184,12 @@ fn people_and_balls_are_parts_of_the_detections_and_the_key_says_which() {
 }
 
 /// A picture in the order of a decoder's own video, from a clip; or why there is none.
-fn frames(clip: &Path, size: (u32, u32), from: u32, count: usize) -> Result<Vec<Frame>, String> {
-    Models::open(root()).and_then(|models| models.verified("centernet")).map_err(|error| error.message)?;
-    sideline_inference::environment::start(&root()).map_err(|error| error.message)?;
+fn frames(clip: &Path, size: (u32, u32), from: u32, count: usize) -> Result<Vec<Frame>, Absent> {
+    let no_model = |error: sideline_api::Error| (Capability::Models, error.message);
+    Models::open(root()).and_then(|models| models.verified("centernet")).map_err(no_model)?;
+    sideline_inference::environment::start(&root()).map_err(no_model)?;
     if !clip.exists() {
-        return Err(format!("{} is missing", clip.display()));
+        return Err((Capability::Models, format!("{} is missing", clip.display())));
     }
     let (width, height) = size;
     let mut ffmpeg = Command::new("ffmpeg")
@@ -194,7 +199,7 @@ fn frames(clip: &Path, size: (u32, u32), from: u32, count: usize) -> Result<Vec<
         .args(["-frames:v", &count.to_string(), "-pix_fmt", "yuv420p", "-f", "rawvideo", "-"])
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(|cause| format!("ffmpeg: {cause}"))?;
+        .map_err(|cause| (Capability::Ffmpeg, format!("ffmpeg: {cause}")))?;
     let mut bytes = Vec::new();
     ffmpeg.stdout.take().unwrap().read_to_end(&mut bytes).unwrap();
     assert!(ffmpeg.wait().unwrap().success());
@@ -205,8 +210,12 @@ fn frames(clip: &Path, size: (u32, u32), from: u32, count: usize) -> Result<Vec<
 }
 
 /// Football from above, two bib colours, a ball and another beside the pitch.
-fn football(from: u32, count: usize) -> Result<Vec<Frame>, String> {
-    frames(&root().join("../shared/data/clips/mafeuz_football4.mp4"), (960, 540), from, count)
+fn football(from: u32, count: usize) -> Result<Vec<Frame>, Absent> {
+    let clip = root().join("../shared/data/clips/mafeuz_football4.mp4");
+    if !clip.exists() {
+        return Err((Capability::Data, format!("{} is missing", clip.display())));
+    }
+    frames(&clip, (960, 540), from, count)
 }
 
 fn rows(harness: &mut Harness<Detect>, frame: &Frame) -> (Vec<Detection>, Vec<Detection>) {
@@ -347,7 +356,7 @@ fn a_real_yolox_finds_the_players_in_tiles() {
     let frames = needed!(football(100, 1));
     let model = root().join("../shared/data/models/yolox_nano_coco80_416.onnx");
     if !model.exists() {
-        return println!("skipped: {} is missing", model.display());
+        return skipped(Capability::Data, format_args!("{} is missing", model.display()));
     }
     let values: Values =
         [("model", json!(model.display().to_string())), ("labels", "coco".into()), ("tiles", "3x2".into())].into();

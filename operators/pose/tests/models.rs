@@ -14,6 +14,7 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_pose::{Pose, PoseConfig};
+use sideline_testkit::{Capability, skipped};
 
 /// `b = a + a` on f32 [1, 4]: ONNX opset 13, written by the `onnx` package.
 const TWICE: &[u8] =
@@ -70,8 +71,7 @@ fn unknown_missing_and_changed_models_are_named_with_the_mend() {
 #[test]
 fn broken_models_and_those_of_another_shape_are_refused() {
     if let Err(error) = sideline_inference::environment::start(&root()) {
-        println!("skipped: {error}");
-        return;
+        return skipped(Capability::Models, error);
     }
     let folder = tempfile::tempdir().unwrap();
     let broken = refusal(house(folder.path(), Some(b"no model at all")));
@@ -166,7 +166,7 @@ fn both_athletes(model: &'static str, models: &Models, frames: &[Frame]) -> Vec<
 fn both_athletes_are_followed_through_the_clip() {
     let (models, frames) = match athletes(50) {
         Ok(found) => found,
-        Err(why) => return println!("skipped: {why}"),
+        Err(why) => return skipped(Capability::Models, why),
     };
     let rows = both_athletes("lite", &models, &frames);
     let poses = || rows.iter().flatten();
@@ -182,7 +182,7 @@ fn both_athletes_are_followed_through_the_clip() {
 fn movenet_fills_its_seventeen_joints_where_blazepose_has_them() {
     let (models, frames) = match athletes(50) {
         Ok(found) => found,
-        Err(why) => return println!("skipped: {why}"),
+        Err(why) => return skipped(Capability::Models, why),
     };
     let rows = both_athletes("movenet", &models, &frames);
     let theirs = both_athletes("full", &models, &frames);
@@ -224,7 +224,7 @@ fn movenet_fills_its_seventeen_joints_where_blazepose_has_them() {
 fn people_looked_at_together_have_the_joints_they_have_alone() {
     let (models, frames) = match athletes(12) {
         Ok(found) => found,
-        Err(why) => return println!("skipped: {why}"),
+        Err(why) => return skipped(Capability::Models, why),
     };
     for model in ["lite", "full", "heavy", "movenet"] {
         let run = |batch: u32| -> Vec<Vec<tables::Pose>> {
@@ -251,7 +251,7 @@ fn people_looked_at_together_have_the_joints_they_have_alone() {
 fn people_looked_at_by_several_threads_have_the_joints_they_have_by_one() {
     let (models, frames) = match athletes(6) {
         Ok(found) => found,
-        Err(missing) => return println!("skipped: {missing}"),
+        Err(why) => return skipped(Capability::Models, why),
     };
     let run = |threads: u32| -> Vec<Vec<tables::Pose>> {
         let mut harness = harness([("threads", threads), ("batch", 1)], models.clone()).unwrap();
@@ -268,7 +268,7 @@ fn people_looked_at_by_several_threads_have_the_joints_they_have_by_one() {
 fn auto_is_full_where_time_must_not_decide_and_live_the_heaviest_that_keeps_up() {
     let (models, frames) = match athletes(12) {
         Ok(found) => found,
-        Err(why) => return println!("skipped: {why}"),
+        Err(why) => return skipped(Capability::Models, why),
     };
     let mut complete = harness([("model", "auto")], models.clone()).unwrap();
     assert!(people(&mut complete, &frames[0]).iter().all(|pose| pose.model == "full"));
@@ -287,7 +287,7 @@ fn auto_is_full_where_time_must_not_decide_and_live_the_heaviest_that_keeps_up()
 fn a_second_run_gives_the_same_rows_and_state() {
     let (models, frames) = match athletes(8) {
         Ok(found) => found,
-        Err(why) => return println!("skipped: {why}"),
+        Err(why) => return skipped(Capability::Models, why),
     };
     let run = || -> (Vec<Vec<tables::Pose>>, serde_json::Value) {
         let mut harness = harness([("model", "lite")], models.clone()).unwrap();
@@ -307,7 +307,7 @@ fn a_second_run_gives_the_same_rows_and_state() {
 fn an_empty_picture_holds_nobody() {
     let (models, _) = match athletes(1) {
         Ok(found) => found,
-        Err(why) => return println!("skipped: {why}"),
+        Err(why) => return skipped(Capability::Models, why),
     };
     let mut harness = harness(Values::new(), models).unwrap();
     for (width, height) in [(64, 48), (1, 1)] {

@@ -21,6 +21,7 @@ use sideline_pose::{
     landmarks::{Landmarker, Landmarks},
     region::PersonRegion,
 };
+use sideline_testkit::{Capability, skipped};
 
 const WIDTH: usize = 1920;
 const HEIGHT: usize = 1080;
@@ -94,8 +95,7 @@ fn movenet_apart(seen: &Landmarks, theirs: &Value) -> f32 {
 fn joints_agree_with_the_python_reference_to_a_pixel() {
     let python = root().join(".venv/bin/python");
     if let Some(what) = missing(&python) {
-        println!("skipped: there is no {what}");
-        return;
+        return skipped(Capability::Models, format_args!("there is no {what}"));
     }
     let folder = tempfile::tempdir().unwrap();
     let (raw, json) = (folder.path().join("frames.i420"), folder.path().join("reference.json"));

@@ -22,6 +22,12 @@ pub struct RehearseConfig {
     /// Frame at which it never answers.
     #[config(default = None)]
     pub hang_at: Option<u64>,
+    /// On average one frame in so many fails with an error, another one in so many with a panic: other frames for each node and stream, the same in every run. 0: none.
+    #[config(default = 0, range(0, 1_000_000_000))]
+    pub fail_one_in: u64,
+    /// Milliseconds that getting ready takes, as a large model takes them.
+    #[config(default = 0, range(0, 600_000))]
+    pub start_ms: u64,
     /// Never gets ready.
     #[config(default = false)]
     pub hang_in_new: bool,
@@ -33,6 +39,22 @@ pub struct RehearseConfig {
 /// See the [crate](crate).
 pub struct Rehearse {
     config: RehearseConfig,
+}
+
+/// A failure that is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failing {
+    Error,
+    Panic,
+}
+
+/// Draws one error and one panic in `one_in` frames.
+fn draw(one_in: u64, seed: u64) -> Option<Failing> {
+    match seed.checked_rem(one_in)? {
+        0 => Some(Failing::Error),
+        1 => Some(Failing::Panic),
+        _ => None,
+    }
 }
 
 fn hang() -> ! {
@@ -56,6 +78,7 @@ impl Operator for Rehearse {
         if config.fail_in_new {
             return Err(Error::other("`fail_in_new` is set: this failure was asked for"));
         }
+        std::thread::sleep(Duration::from_millis(config.start_ms));
         Ok(Rehearse { config })
     }
 
@@ -69,6 +92,11 @@ impl Operator for Rehearse {
         }
         if frame == self.config.hang_at {
             hang();
+        }
+        match draw(self.config.fail_one_in, cx.seed()) {
+            Some(Failing::Error) => return Err(Error::other("`fail_one_in` is set: this error was asked for")),
+            Some(Failing::Panic) => panic!("`fail_one_in` is set: this panic was asked for"),
+            None => {}
         }
         if self.config.work_ms > 0 {
             std::thread::sleep(Duration::from_millis(self.config.work_ms));
@@ -97,6 +125,15 @@ mod tests {
         h.push_frame("frames", frame()).unwrap();
         assert_eq!(h.expect_frame("frames").plane(0).0, [5; 12]);
         assert!(h.push_frame("frames", frame()).unwrap_err().message.contains("was asked for"));
+    }
+
+    #[test]
+    fn one_frame_in_so_many_errs_and_one_panics() {
+        let drawn: Vec<_> = (0..10_000).map(|seed| draw(100, seed)).collect();
+        for failing in [Failing::Error, Failing::Panic] {
+            assert_eq!(drawn.iter().filter(|drawn| **drawn == Some(failing)).count(), 100);
+        }
+        assert_eq!(draw(0, 7), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use sideline_eval::{ByteTrack, DetectedFrame, Figures, Noise, Rect, Report, Sequence, Sort, Tracked, run_tracking};
+use sideline_testkit::{Capability, skipped};
 use sideline_tracker::{Detection, TrackStage, TrackerConfig, TrackerState};
 
 /// `shared/data/tracking` beside the repository, if it is there.
@@ -14,7 +15,7 @@ fn data() -> Option<PathBuf> {
         .map(|folder| folder.join("shared/data/tracking"))
         .find(|folder| folder.is_dir());
     if found.is_none() {
-        println!("skipped: no ../shared/data");
+        skipped(Capability::Data, "no ../shared/data");
     }
     found
 }
@@ -83,8 +84,7 @@ fn beats_its_peers_on_players() {
     let unpacked =
         tar.arg("-xJf").arg(data.join("sportsmot_train_gt.tar.xz")).arg("-C").arg(&folder).args(wanted).status();
     if !unpacked.is_ok_and(|status| status.success()) {
-        println!("skipped: tar cannot unpack the sequences");
-        return;
+        return skipped(Capability::Machine, "tar cannot unpack the sequences");
     }
     for seed in [1, 2] {
         beats(&Sequence::read_all(&folder, None, &Noise { seed, ..Noise::default() }).unwrap());

@@ -3,6 +3,7 @@
 use std::{fmt::Write, fs, path::Path};
 
 use sideline_eval::moves::{Kind, Library, MovesError, RATE, Recording, read_all};
+use sideline_testkit::{Capability, skipped};
 
 fn write(root: &Path, name: &str, text: &str) {
     let path = root.join(name);
@@ -220,8 +221,7 @@ fn the_published_data_are_read_whole() {
     let archives = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/moves");
     let vicon = archives.join("vicon_physical_action_sub1-7.tar.xz");
     if !vicon.is_file() {
-        eprintln!("{}: not here, nothing checked", vicon.display());
-        return;
+        return skipped(Capability::Data, format_args!("no {}", vicon.display()));
     }
     let root = tempfile::tempdir().unwrap();
     for archive in [vicon, archives.join("msr_action3d_train.tar.xz")] {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use sideline_eval::{Noise, Sequence, Sort, read_boxes, read_ground_truth, run_tracking, score};
+use sideline_testkit::{Capability, skipped};
 
 /// `shared/data/tracking` beside the repository, if it is there.
 fn data() -> Option<PathBuf> {
@@ -11,7 +12,7 @@ fn data() -> Option<PathBuf> {
         .map(|folder| folder.join("shared/data/tracking"))
         .find(|folder| folder.is_dir());
     if found.is_none() {
-        println!("skipped: no ../shared/data");
+        skipped(Capability::Data, "no ../shared/data");
     }
     found
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sideline_api::{Device, Failure};
 use sideline_inference::{Session, environment};
+use sideline_testkit::{Capability, skipped};
 
 /// `b = a + a` on f32 [1, 4]: ONNX opset 13, written by the `onnx` package.
 const TWICE: &[u8] =
@@ -18,7 +19,7 @@ fn runtime() -> bool {
     match environment::start(&home()) {
         Ok(_) => true,
         Err(error) => {
-            println!("skipped: {error}");
+            skipped(Capability::Models, error);
             false
         }
     }

@@ -7,14 +7,15 @@ use std::{
 
 use sideline_api::{Encoding, Failure, Matrix};
 use sideline_media::{DecodeOptions, Decoded, Decoder, Size, Threads};
+use sideline_testkit::{Capability, skipped};
 use tempfile::TempDir;
 
-/// Runs a command line tool; `None`, with a word, where it is not installed.
+/// Runs a command line tool; `None`, and the test is skipped, where it is not installed.
 fn run(tool: &str, args: &[&str]) -> Option<Vec<u8>> {
     let output = match Command::new(tool).args(["-v", "error"]).args(args).output() {
         Ok(output) => output,
         Err(cause) => {
-            println!("skipped: {tool}: {cause}");
+            skipped(Capability::Ffmpeg, format_args!("{tool}: {cause}"));
             return None;
         }
     };
@@ -343,7 +344,7 @@ fn shared_clips() -> Vec<PathBuf> {
         .map(|folder| folder.join("shared/data/clips"))
         .find(|f| f.is_dir());
     let Some(root) = root else {
-        println!("skipped: no shared/data/clips beside the repository");
+        skipped(Capability::Data, "no shared/data/clips beside the repository");
         return vec![];
     };
     std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect()
@@ -401,7 +402,7 @@ fn sound_files_of_every_kind_miss_nothing() {
     ];
     for (name, encoder, more) in kinds {
         if !encoders.contains(&format!(" {encoder} ")) {
-            println!("skipped: {name}: this ffmpeg has no {encoder}");
+            skipped(Capability::Machine, format_args!("{name}: this ffmpeg has no {encoder}"));
             continue;
         }
         let path = folder.path().join(name);

@@ -7,17 +7,18 @@ use sideline_media::{
     DecodeOptions, Decoder, Size,
     device::{Device, cameras, is_device},
 };
+use sideline_testkit::{Capability, skipped};
 
 fn device(format: &str, address: &str) -> Device {
     Device { format: format.into(), address: address.into(), size: None, fps: None }
 }
 
-/// FFmpeg's test picture as a device; `None`, with a word, where its libavdevice has none.
+/// FFmpeg's test picture as a device; `None`, and the test is skipped, where its libavdevice has none.
 fn generator(graph: &str, options: DecodeOptions) -> Option<Decoder> {
     match Decoder::device(&device("lavfi", graph), options) {
         Ok(decoder) => Some(decoder),
         Err(error) if error.message.contains("built without that device") => {
-            println!("skipped: {error}");
+            skipped(Capability::Machine, error);
             None
         }
         Err(error) => panic!("{error}"),
@@ -56,7 +57,7 @@ fn a_device_that_breaks_off_says_why() {
     let picture = ["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=30:duration=1"];
     match Command::new("ffmpeg").args(picture).arg(&clip).status() {
         Ok(status) => assert!(status.success()),
-        Err(cause) => return println!("skipped: ffmpeg: {cause}"),
+        Err(cause) => return skipped(Capability::Ffmpeg, format_args!("ffmpeg: {cause}")),
     }
     // Its second part is not there: the read fails in the middle, as that of a camera whose plug is pulled.
     let list = folder.path().join("list.txt");

@@ -7,19 +7,20 @@ use std::{
 
 use sideline_api::Frame;
 use sideline_media::{Images, Picture, Size};
+use sideline_testkit::{Capability, skipped};
 use tempfile::TempDir;
 
-/// Writes `12` pictures of 64x48 that differ, as `name` says (`%d.png`); false, with a word, where that cannot be.
+/// Writes `12` pictures of 64x48 that differ, as `name` says (`%d.png`); false, and the test is skipped, where that cannot be.
 fn draw(folder: &Path, name: &str, more: &[&str]) -> bool {
     let picture = ["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=1:duration=12"];
     match Command::new("ffmpeg").args(picture).args(more).arg(folder.join(name)).output() {
         Ok(output) if output.status.success() => true,
         Ok(output) => {
-            println!("skipped: {name}: {}", String::from_utf8_lossy(&output.stderr));
+            skipped(Capability::Machine, format_args!("{name}: {}", String::from_utf8_lossy(&output.stderr)));
             false
         }
         Err(cause) => {
-            println!("skipped: ffmpeg: {cause}");
+            skipped(Capability::Ffmpeg, format_args!("ffmpeg: {cause}"));
             false
         }
     }

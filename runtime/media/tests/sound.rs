@@ -10,14 +10,15 @@ use sideline_media::{
     DecodeOptions, Decoder, Sound, SoundFormat, Threads,
     encode::{EncodeOptions, Encoder},
 };
+use sideline_testkit::{Capability, skipped};
 use tempfile::TempDir;
 
-/// Runs `ffmpeg`; `None`, with a word, where it is not installed.
+/// Runs `ffmpeg`; `None`, and the test is skipped, where it is not installed.
 fn ffmpeg(args: &[&str]) -> Option<Vec<u8>> {
     let output = match Command::new("ffmpeg").args(["-v", "error"]).args(args).output() {
         Ok(output) => output,
         Err(cause) => {
-            println!("skipped: ffmpeg: {cause}");
+            skipped(Capability::Ffmpeg, format_args!("ffmpeg: {cause}"));
             return None;
         }
     };
@@ -206,8 +207,7 @@ fn what_comes_with_a_frame_does_not_depend_on_the_decoders_threads() {
 fn the_sound_of_a_real_clip_is_whole() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/clips/walker.mp4");
     if !path.is_file() {
-        println!("skipped: no models/clips/walker.mp4; `sideline models fetch` installs it");
-        return;
+        return skipped(Capability::Models, "no models/clips/walker.mp4; `sideline models fetch` installs it");
     }
     let mut decoder = open(&path, DecodeOptions::default());
     let found = play(&mut decoder).samples();

@@ -10,6 +10,7 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_sequence::Sequence;
+use sideline_testkit::{Capability, skipped};
 
 /// The joint whose velocity along x the models read.
 pub const WRIST: usize = 16;
@@ -20,12 +21,12 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// False, with a word, where ONNX Runtime's library is not installed.
+/// False, and the test is skipped, where ONNX Runtime's library is not installed.
 pub fn runtime() -> bool {
     match sideline_inference::environment::start(&root()) {
         Ok(_) => true,
         Err(error) => {
-            println!("skipped: {error}");
+            skipped(Capability::Models, error);
             false
         }
     }
