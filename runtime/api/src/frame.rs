@@ -109,12 +109,19 @@ enum Storage {
 }
 
 impl Frame {
+    /// Pixels of a side, at most; no codec that is read goes beyond.
+    pub const MAX_SIDE: u32 = 65_535;
+
     /// A frame over planes that lie where the decoder left them.
     ///
     /// # Errors
-    /// When the number of planes or the size of one does not fit the picture.
+    /// When a side is no number of pixels, or the number of planes or the size of one does not fit the picture.
     pub fn from_planes(width: u32, height: u32, encoding: Encoding, color: Color, planes: Vec<Plane>) -> Result<Self> {
+        check_sides(width, height)?;
         let want = encoding.planes(width as usize, height as usize);
+        if want.is_empty() {
+            return Err(Error::input(format!("a {} frame has no planes: it is one buffer", encoding.name())));
+        }
         if want.len() != planes.len() {
             return Err(Error::input(format!(
                 "a {} frame has {} planes, not {}",
@@ -124,7 +131,7 @@ impl Frame {
             )));
         }
         for (i, ((row, rows), plane)) in want.iter().zip(&planes).enumerate() {
-            let need = rows.saturating_sub(1) * plane.stride + row;
+            let need = (rows - 1).saturating_mul(plane.stride).saturating_add(*row);
             if plane.stride < *row || plane.data.len() < need {
                 return Err(Error::input(format!(
                     "plane {i} of a {width}x{height} {} frame holds {} bytes at stride {}, needs {need}",
@@ -140,7 +147,7 @@ impl Frame {
     /// A frame over packed bytes (no padding, planes one after another), as it crosses between processes.
     ///
     /// # Errors
-    /// When there are fewer bytes than the picture needs.
+    /// When a side is no number of pixels, or there are fewer bytes than the picture needs.
     pub fn from_packed(
         width: u32,
         height: u32,
@@ -148,6 +155,7 @@ impl Frame {
         color: Color,
         data: impl Into<Buffer>,
     ) -> Result<Self> {
+        check_sides(width, height)?;
         let data = data.into();
         let need: usize = encoding.planes(width as usize, height as usize).iter().map(|(row, rows)| row * rows).sum();
         if data.len() < need {
@@ -250,6 +258,15 @@ impl Frame {
     }
 }
 
+/// Refuses a picture without pixels, and one whose size in bytes might not fit a number.
+fn check_sides(width: u32, height: u32) -> Result<()> {
+    let most = Frame::MAX_SIDE;
+    if (1..=most).contains(&width) && (1..=most).contains(&height) {
+        return Ok(());
+    }
+    Err(Error::input(format!("a picture of {width}x{height} pixels; each side has from 1 to {most}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,5 +320,21 @@ mod tests {
         let error = Frame::from_planes(2, 2, Encoding::Rgb8, Color::assumed(2), short).unwrap_err();
         assert!(error.message.contains("holds 5 bytes"), "{error}");
         assert!(Frame::from_packed(2, 2, Encoding::Rgb8, Color::assumed(2), vec![0u8; 11]).is_err());
+    }
+
+    #[test]
+    fn a_picture_without_pixels_or_with_too_many_is_refused() {
+        let plane = || vec![Plane { data: vec![0u8; 5].into(), stride: 0 }];
+        for (width, height) in [(0, 2), (2, 0), (0, 0), (65_536, 1), (u32::MAX, u32::MAX)] {
+            let color = Color::assumed(height);
+            let planes = Frame::from_planes(width, height, Encoding::Rgb8, color, plane()).unwrap_err();
+            let packed = Frame::from_packed(width, height, Encoding::Rgb8, color, vec![0u8; 5]).unwrap_err();
+            assert_eq!(planes.message, packed.message);
+            assert!(packed.message.contains(&format!("{width}x{height}")), "{packed}");
+        }
+        // A stride so long that a plane's size fits no number.
+        let long = vec![Plane { data: vec![0u8; 5].into(), stride: usize::MAX }];
+        assert!(Frame::from_planes(1, 3, Encoding::Rgb8, Color::assumed(3), long).is_err());
+        assert!(Frame::from_planes(1, 1, Encoding::Jpeg, Color::assumed(1), vec![]).is_err());
     }
 }

@@ -8,6 +8,8 @@ mod completions;
 mod control;
 mod eval;
 mod export;
+#[cfg(test)]
+mod fuzz;
 mod graph;
 mod house;
 mod logging;

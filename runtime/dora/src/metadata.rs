@@ -71,15 +71,33 @@ pub enum Received {
 fn integer(parameters: &MetadataParameters, key: &str) -> Result<i64> {
     match parameters.get(key) {
         Some(Parameter::Integer(value)) => Ok(*value),
-        _ => Err(Error::other(format!("metadata key `{key}` is missing: is the sender a node of this version?"))),
+        other => Err(unfit(key, other, "an integer")),
     }
+}
+
+/// A number of frames or messages, or a frame's own number: never below 0.
+fn count(parameters: &MetadataParameters, key: &str) -> Result<u64> {
+    let value = integer(parameters, key)?;
+    u64::try_from(value).map_err(|_| Error::other(format!("metadata key `{key}`: {value} is below 0")))
+}
+
+fn session(parameters: &MetadataParameters) -> Result<u32> {
+    let value = integer(parameters, "sl_session")?;
+    u32::try_from(value)
+        .map_err(|_| Error::other(format!("metadata key `sl_session`: {value} is not from 0 to {}", u32::MAX)))
 }
 
 fn text<'a>(parameters: &'a MetadataParameters, key: &str) -> Result<&'a str> {
     match parameters.get(key) {
         Some(Parameter::String(value)) => Ok(value),
-        _ => Err(Error::other(format!("metadata key `{key}` is missing: is the sender a node of this version?"))),
+        other => Err(unfit(key, other, "text")),
     }
+}
+
+/// The error of a key that is missing or holds a value of another type.
+fn unfit(key: &str, found: Option<&Parameter>, expected: &str) -> Error {
+    let problem = if found.is_some() { format!("is not {expected}") } else { "is missing".into() };
+    Error::other(format!("metadata key `{key}` {problem}: is the sender a node of this version?"))
 }
 
 fn flag(parameters: &MetadataParameters, key: &str) -> Option<bool> {
@@ -105,20 +123,20 @@ pub fn read(parameters: &MetadataParameters, data: &ArrayRef, same: &mut Arc<str
     }
     let header = Header {
         stream: same.clone(),
-        session: integer(parameters, "sl_session")? as u32,
-        frame: integer(parameters, "sl_frame")? as u64,
+        session: session(parameters)?,
+        frame: count(parameters, "sl_frame")?,
         pts: integer(parameters, "sl_pts")?,
         captured: integer(parameters, "sl_captured")?,
-        forgotten: integer(parameters, "sl_forgotten")? as u64,
+        forgotten: count(parameters, "sl_forgotten")?,
         closing: flag(parameters, "sl_closing").unwrap_or(false),
     };
     let body = match text(parameters, "sl_kind")? {
         "data" => Body::Data(payload(parameters, data)?),
         "skipped" => Body::Skipped(Reason::from(text(parameters, "sl_reason")?)),
-        "end" => Body::End { frames: integer(parameters, "sl_frames")? as u64 },
+        "end" => Body::End { frames: count(parameters, "sl_frames")? },
         other => return Err(Error::other(format!("a message of kind `{other}` is not known to this version"))),
     };
-    Ok(Received::Message(Message { header, n: integer(parameters, "sl_n")? as u64, body }))
+    Ok(Received::Message(Message { header, n: count(parameters, "sl_n")?, body }))
 }
 
 /// A frame, by dora's convention of `width`, `height`, `encoding`; or a table.
@@ -132,13 +150,14 @@ pub fn payload(parameters: &MetadataParameters, data: &ArrayRef) -> Result<Paylo
     let Some(bytes) = data.as_any().downcast_ref::<UInt8Array>() else {
         return Err(Error::other(format!("an array of {} is neither a frame nor a table", data.data_type())));
     };
+    let most = Frame::MAX_SIDE;
     let side = |key| match integer(parameters, key)? {
-        // Beyond this no encoder goes, and sizes in bytes might not fit.
-        pixels @ 1..=65_535 => Ok(pixels as u32),
-        other => Err(Error::input(format!("metadata key `{key}`: {other} is not a number of pixels from 1 to 65535"))),
+        pixels if (1..=i64::from(most)).contains(&pixels) => Ok(pixels as u32),
+        other => Err(Error::input(format!("metadata key `{key}`: {other} is not a number of pixels from 1 to {most}"))),
     };
     let (width, height) = (side("width")?, side("height")?);
-    let encoding = Encoding::from_name(text(parameters, "encoding")?)?;
+    let encoding = Encoding::from_name(text(parameters, "encoding")?)
+        .map_err(|error| Error::input(format!("metadata key `encoding`: {}", error.message)))?;
     let mut color = Color::assumed(height);
     if let Some(bt709) = flag(parameters, "sl_bt709") {
         color.matrix = if bt709 { Matrix::Bt709 } else { Matrix::Bt601 };
@@ -168,8 +187,8 @@ pub fn foreign(
     };
     let header = Header {
         stream: text(parameters, "sl_stream").unwrap_or(from).into(),
-        session: integer(parameters, "sl_session").unwrap_or(0) as u32,
-        frame: integer(parameters, "sl_frame").map_or(n, |frame| frame as u64),
+        session: session(parameters).unwrap_or(0),
+        frame: count(parameters, "sl_frame").unwrap_or(n),
         pts: integer(parameters, "sl_pts").unwrap_or(now),
         captured: integer(parameters, "sl_captured").unwrap_or(now),
         forgotten: 0,
@@ -182,6 +201,7 @@ pub fn foreign(
 mod tests {
     use super::*;
     use sideline_api::{Table, tables::Count};
+    use sideline_testkit::{Random, fuzz};
 
     fn there_and_back(body: Body, data: ArrayRef) -> Message {
         let closing = matches!(body, Body::End { .. });
@@ -240,5 +260,111 @@ mod tests {
         assert!(matches!(skipped.body, Body::Skipped(_)) && skipped.n == 4 && skipped.header.frame == 7);
         let plain: ArrayRef = Arc::new(arrow_array::Float32Array::from(vec![1.0]));
         assert!(foreign(&MetadataParameters::default(), &plain, "py/out", 0, 99).is_err(), "neither frame nor table");
+    }
+
+    const KEYS: [&str; 17] = [
+        "sl_stream",
+        "sl_session",
+        "sl_frame",
+        "sl_pts",
+        "sl_captured",
+        "sl_forgotten",
+        "sl_n",
+        "sl_kind",
+        "sl_reason",
+        "width",
+        "height",
+        "encoding",
+        "sl_bt709",
+        "sl_full_range",
+        "sl_frames",
+        "sl_closing",
+        "sl_excused",
+    ];
+
+    /// What a message of this version has, or anything else.
+    fn odd_value(random: &mut Random, key: &str) -> Parameter {
+        let text = match key {
+            "sl_kind" => *random.pick(&["data", "skipped", "end", "beat", "close"]),
+            "encoding" => random.pick(&Encoding::ALL).name(),
+            _ => *random.pick(&["cam", "", "stride", "i420", "end"]),
+        };
+        let number = *random.pick(&[0, 1, 2, 4, 7, -1, 65_535, 65_536, 1 << 32, i64::MAX, i64::MIN]);
+        let usual = match key {
+            "sl_stream" | "sl_kind" | "sl_reason" | "encoding" => 0,
+            "sl_bt709" | "sl_full_range" | "sl_closing" | "sl_excused" => 2,
+            _ => 1,
+        };
+        match if random.one_in(20) { random.below(6) } else { usual } {
+            0 => Parameter::String(text.into()),
+            1 => Parameter::Integer(number),
+            2 => Parameter::Bool(random.one_in(2)),
+            3 => Parameter::Float(f64::NAN),
+            4 => Parameter::ListInt(vec![number; 3]),
+            _ => Parameter::ListString(vec![text.into()]),
+        }
+    }
+
+    fn odd_message(random: &mut Random) -> (MetadataParameters, ArrayRef) {
+        let mut parameters = MetadataParameters::default();
+        for key in KEYS {
+            if !random.one_in(40) {
+                parameters.insert(key.to_owned(), odd_value(random, key));
+            }
+        }
+        let length = *random.pick(&[0, 1, 2, 3, 24, 5000]);
+        let data: ArrayRef = match random.below(5) {
+            0 => Arc::new(Count::encode(&[Count { frames: 1, checksum: 2 }])),
+            1 => Arc::new(arrow_array::Int64Array::from(vec![1; length])),
+            2 => Arc::new(UInt8Array::from(vec![None::<u8>; length])),
+            3 => Arc::new(UInt8Array::from(vec![9u8; length + 3]).slice(3, length)),
+            _ => Arc::new(UInt8Array::from(vec![9u8; length])),
+        };
+        (parameters, data)
+    }
+
+    #[test]
+    fn fuzz_metadata() {
+        fuzz::values("metadata", odd_message, |(parameters, data)| {
+            let ours = read(parameters, data, &mut "".into()).map(|received| match received {
+                Received::Message(message) => Some(message),
+                Received::Beat | Received::Close { .. } => None,
+            });
+            for read in [ours, foreign(parameters, data, "node/output", 3, 99)] {
+                match read {
+                    Ok(Some(Message { body: Body::Data(Payload::Frame(frame)), .. })) => {
+                        assert!(frame.packed_len() <= data.len(), "a frame is of the bytes that came");
+                        let planes = frame.encoding().planes(frame.width() as usize, frame.height() as usize).len();
+                        (0..planes.max(1)).for_each(|plane| drop(frame.plane(plane).0.to_vec()));
+                        assert_eq!((*frame).clone().into_packed_mut().len(), frame.packed().unwrap().len());
+                    }
+                    Ok(message) => assert!(message.is_none_or(|message| !of(&message).is_empty())),
+                    Err(error) => {
+                        let named = KEYS.iter().any(|key| error.message.contains(&format!("`{key}`")));
+                        let other = ["neither a frame nor a table", "needs", "of kind"];
+                        assert!(named || other.iter().any(|word| error.message.contains(word)), "{error}");
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_number_that_cannot_be_is_refused_by_its_key() {
+        let nothing: ArrayRef = Arc::new(UInt8Array::from(Vec::<u8>::new()));
+        let sent = of(&Message { header: Header::new("cam", 0, -5), n: 0, body: Body::End { frames: 3 } });
+        assert!(read(&sent, &nothing, &mut "".into()).is_ok(), "times may be below 0");
+        for (key, value) in
+            [("sl_frame", -1), ("sl_n", -1), ("sl_forgotten", i64::MIN), ("sl_session", 1 << 32), ("sl_frames", -3)]
+        {
+            let mut wrong = sent.clone();
+            wrong.insert(key.into(), Parameter::Integer(value));
+            let error = read(&wrong, &nothing, &mut "".into()).unwrap_err();
+            assert!(error.message.contains(&format!("`{key}`: {value} is ")), "{error}");
+        }
+        let mut wrong = sent;
+        wrong.insert("sl_pts".into(), Parameter::Float(1.5));
+        let error = read(&wrong, &nothing, &mut "".into()).unwrap_err();
+        assert!(error.message.contains("`sl_pts` is not an integer"), "{error}");
     }
 }

@@ -5,12 +5,18 @@
 //! seventh value differs between the years (world position in 2015, class and visibility later) and is not read.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use crate::Noise;
 
 /// Frames a second where no `seqinfo.ini` says otherwise (the TUD sequences have 25).
 const DEFAULT_FRAME_RATE: f64 = 25.0;
+/// Highest number of a frame, nine hours at 30 a second: every frame up to it takes memory, whatever it holds.
+const MAX_FRAME: f64 = 1e6;
+/// What a frame rate and a side of a picture may be.
+const FRAME_RATES: RangeInclusive<f64> = 0.1..=1000.0;
+const SIDES: RangeInclusive<f64> = 1.0..=65_535.0;
 
 /// Why tracking data could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +145,7 @@ impl Sequence {
     /// Noise needs the picture's size: that of `seqinfo.ini`, else as far as the true boxes go.
     ///
     /// # Errors
-    /// A file that is missing, or a line that is not of the layout.
+    /// A file that is missing, a line that is not of the layout, or a value of `seqinfo.ini` that cannot be.
     pub fn read(folder: &Path, boxes: Option<Boxes>, noise: &Noise) -> Result<Self, EvalError> {
         let given = folder.join("det/det.txt");
         let boxes = boxes.unwrap_or(if given.is_file() { Boxes::Given } else { Boxes::Noisy });
@@ -148,13 +154,14 @@ impl Sequence {
         let name = name.unwrap_or_else(|| folder.display().to_string());
         let truth = read_ground_truth(&folder.join("gt/gt.txt"))?;
         let info = folder.join("seqinfo.ini");
-        let frame_rate = entry(&info, "frameRate").unwrap_or(DEFAULT_FRAME_RATE);
+        let frame_rate = entry(&info, "frameRate", &FRAME_RATES)?.unwrap_or(DEFAULT_FRAME_RATE);
         let detections = match boxes {
             Boxes::Given if !given.is_file() => return Err(EvalError::NoDetections { path: folder.to_owned() }),
             Boxes::Given => read_detections(&given)?,
             Boxes::Noisy => {
                 let (right, bottom) = extent(&truth);
-                let size = (entry(&info, "imWidth").unwrap_or(right), entry(&info, "imHeight").unwrap_or(bottom));
+                let side = |key, extent| Ok(entry(&info, key, &SIDES)?.unwrap_or(extent));
+                let size = (side("imWidth", right)?, side("imHeight", bottom)?);
                 noise.detect(&name, &truth, size, frame_rate)
             }
         };
@@ -285,8 +292,8 @@ fn row(line: usize, text: &str) -> Result<Row, String> {
     }
     let [frame, id, x, y, w, h, seventh] = values;
     // Some files write whole numbers as 1.0, so they are parsed as floats and checked.
-    if frame < 1.0 || frame.fract() != 0.0 || frame > 1e7 {
-        return Err(format!("frame is {frame}; frames are whole numbers from 1"));
+    if frame < 1.0 || frame.fract() != 0.0 || frame > MAX_FRAME {
+        return Err(format!("frame is {frame}; frames are whole numbers from 1 to {MAX_FRAME}"));
     }
     if id.fract() != 0.0 {
         return Err(format!("id is {id}, not a whole number"));
@@ -309,11 +316,23 @@ fn normalise(frames: &mut Frames<Detection>) {
     }
 }
 
-/// A number above 0 of `seqinfo.ini`, if the file is there and has it.
-fn entry(seqinfo: &Path, key: &str) -> Option<f64> {
-    let text = std::fs::read_to_string(seqinfo).ok()?;
-    let value = text.lines().find_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix('='))?;
-    value.trim().parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0)
+/// A number of `seqinfo.ini`, if the file is there and has it.
+///
+/// # Errors
+/// Where its value is none within `range`.
+fn entry(seqinfo: &Path, key: &str, range: &RangeInclusive<f64>) -> Result<Option<f64>, EvalError> {
+    let Ok(text) = std::fs::read_to_string(seqinfo) else { return Ok(None) };
+    let value = |line: &str| Some(line.trim().strip_prefix(key)?.trim_start().strip_prefix('=')?.trim().to_owned());
+    let Some((line, value)) = text.lines().enumerate().find_map(|(index, line)| Some((index + 1, value(line)?))) else {
+        return Ok(None);
+    };
+    match value.parse() {
+        Ok(number) if range.contains(&number) => Ok(Some(number)),
+        _ => {
+            let problem = format!("{key} is {value:?}, not a number from {} to {}", range.start(), range.end());
+            Err(EvalError::Line { path: seqinfo.to_owned(), line, problem })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -374,6 +393,7 @@ mod tests {
             ("word", "1,1,0,0,9,9,1\n1,2,0,zero,9,9,1\n", ":2: top is \"zero\", not a number"),
             ("short", "1,1,0,0\n", ":1: no value for width"),
             ("frame", "0,1,0,0,9,9,1\n", ":1: frame is 0"),
+            ("far", "9000000,1,0,0,9,9,1\n", ":1: frame is 9000000; frames are whole numbers from 1 to 1000000"),
             ("size", "1,1,0,0,-9,9,1\n", ":1: the box is -9 wide"),
             ("twice", "1,1,0,0,9,9,1\n\n1,1,5,0,9,9,1\n", ":3: identity 1 appears twice in frame 1"),
         ] {
@@ -384,6 +404,22 @@ mod tests {
         }
         let missing = read_boxes(Path::new("/nowhere/gt.txt")).unwrap_err().to_string();
         assert!(missing.starts_with("/nowhere/gt.txt: "), "{missing}");
+    }
+
+    #[test]
+    fn a_sequence_that_cannot_be_is_refused_with_its_line() {
+        let folder = std::env::temp_dir().join(format!("sideline-eval-seqinfo-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("gt")).unwrap();
+        std::fs::write(folder.join("gt/gt.txt"), "1,1,10,20,30,60,1,1,1\n").unwrap();
+        for (text, expected) in [
+            ("[Sequence]\nframeRate=1e-300\n", "seqinfo.ini:2: frameRate is \"1e-300\", not a number from 0.1 to 1000"),
+            ("imWidth = wide\n", "seqinfo.ini:1: imWidth is \"wide\", not a number from 1 to 65535"),
+        ] {
+            std::fs::write(folder.join("seqinfo.ini"), text).unwrap();
+            let message = Sequence::read(&folder, Some(Boxes::Noisy), &Noise::default()).unwrap_err().to_string();
+            assert!(message.ends_with(expected), "{message}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -6,6 +6,8 @@ use super::{JOINTS, Joints, UNSEEN};
 pub const RATE: f64 = 30.0;
 /// Over longer gaps than this nothing is guessed, s.
 const BRIDGE: f64 = 0.25;
+/// A longer gap than this is a wrong time, s: what comes behind it is left out, as every frame of a gap takes memory.
+const LONGEST_GAP: f64 = 60.0;
 /// Part of a frame that is averaged, as an open shutter does.
 const SHUTTER: f64 = 0.6;
 /// Points on either side of which, with the one between, the average is made.
@@ -24,9 +26,13 @@ pub struct Sample {
 /// the time that stays between them (Fritsch and Butland, SIAM J. Sci. Stat. Comput. 5, 1984): slopes at the edges of a gap
 /// are mostly noise, and a cubic that trusts them swings far out of it. Where samples are much closer than frames, each
 /// frame is the mean over a shutter's time: noise faster than a frame is not folded into it. A joint is NaN where the
-/// samples around a time do not have it, or lie more than a quarter of a second apart.
+/// samples around a time do not have it, or lie more than a quarter of a second apart. Samples behind a gap of more than a
+/// minute are left out.
 #[must_use]
 pub fn resample(samples: &[Sample]) -> Vec<Joints> {
+    let goes_on = |pair: &[Sample]| (0.0..=LONGEST_GAP).contains(&(pair[1].seconds - pair[0].seconds));
+    let end = samples.windows(2).position(|pair| !goes_on(pair)).map_or(samples.len(), |last| last + 1);
+    let samples = &samples[..end];
     let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return vec![] };
     let span = last.seconds - first.seconds;
     let frames = (span * RATE + 1e-6) as usize + 1;
@@ -123,6 +129,14 @@ mod tests {
                 Sample { seconds: *seconds, joints }
             })
             .collect()
+    }
+
+    #[test]
+    fn a_wrong_time_ends_the_recording_instead_of_filling_the_memory() {
+        for wrong in [1e15, f64::INFINITY, f64::NAN, -1.0] {
+            assert_eq!(resample(&samples(&[0.0, 0.1, wrong, 0.3], |t| t)).len(), 4, "{wrong}");
+        }
+        assert_eq!(resample(&samples(&[0.0, 0.1, 50.0], |t| t)).len(), 1501);
     }
 
     #[test]
