@@ -25,6 +25,11 @@ pub fn node_id(environment: &str) -> Option<&str> {
     after.trim_start_matches(['"', ':', ' ']).split(['"', ',', '\n', ' ']).next()
 }
 
+/// Returns true for the text of the error that `EventStream::recv_timeout` gives when its time is over.
+pub fn is_timeout(error: &str) -> bool {
+    error.contains("Receiver timed out")
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -53,6 +58,12 @@ mod tests {
         assert_eq!(dataflow_id(line), Some("01a1fd87-5f8d-7de4-92ff-4d7503ac5f0a"));
         assert_eq!(dataflow_id("09:54:30 stdout a: hello"), None);
         assert_eq!(dataflow_id("dataflow start triggered: ../x"), None);
+    }
+
+    #[test]
+    fn a_receive_whose_time_is_over_is_no_error_of_dora() {
+        assert!(is_timeout("Receiver timed out"));
+        assert!(!is_timeout("the daemon is gone"));
     }
 
     #[test]

@@ -6,7 +6,6 @@ mod metadata;
 mod node;
 mod outputs;
 mod peers;
-mod texts;
 pub mod transport;
 
 pub use node::Node;

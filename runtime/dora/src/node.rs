@@ -14,7 +14,6 @@ use sideline_graph::plan::Plan;
 use crate::{
     host::{END_GRACE, Host, Incoming},
     outputs::Outputs,
-    texts,
 };
 
 /// How often the event loop looks whether the run is over.
@@ -127,7 +126,7 @@ fn incoming(event: Event) -> Option<Incoming> {
             Some(Incoming::Note(format!("node `{source_node_id}` failed: {error}")))
         }
         // Real errors close inputs, which is handled there.
-        Event::Error(text) if !texts::is_timeout(&text) => Some(Incoming::Note(text)),
+        Event::Error(text) if !sideline_dora_texts::is_timeout(&text) => Some(Incoming::Note(text)),
         _ => None,
     }
 }
