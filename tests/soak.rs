@@ -232,6 +232,7 @@ fn check_run(plan: &Plan, run: &Path, result: &Value) {
         Some(_) => {
             assert_eq!(result["status"], "stopped");
             let stopped = count(result, "stopped_at_frame");
+            assert_eq!(stopped + count(source, "unfinished"), admitted, "{source}");
             assert!(
                 stopped <= rows && rows <= admitted,
                 "stopped at frame {stopped}, {rows} rows, {admitted} admitted"
