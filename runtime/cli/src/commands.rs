@@ -3,17 +3,19 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sideline_api::{Entry, Failure, OrFail, Registry, Result, address::conceal, config::Origin};
+use sideline_api::{Entry, Failure, OrFail, Registry, Result, config::Origin};
 use sideline_graph::render_plan;
 
 use crate::{
     args::{Mode, Setting},
-    house, record, run,
+    house,
+    progress::printable,
+    record, run,
 };
 
 /// Prints a value for programs.
 pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    println!("{}", conceal(&serde_json::to_string_pretty(value).or_fail(Failure::Output, || "standard output")?));
+    println!("{}", printable(&serde_json::to_string_pretty(value).or_fail(Failure::Output, || "standard output")?));
     Ok(())
 }
 
@@ -42,7 +44,7 @@ pub fn check(flow: &Path, json: bool, set: &[Setting], mode: Option<Mode>, regis
         print_json(&list)?;
     } else {
         for problem in &problems {
-            println!("{}", conceal(&problem.to_string()));
+            println!("{}", printable(&problem.to_string()));
         }
         if let Some(read) = &read {
             print!("{}", render_plan(read));
@@ -117,7 +119,7 @@ pub fn inspect(what: &str, json: bool, registry: &Registry) -> Result<u8> {
         println!("{id} ({})", node["operator"].as_str().unwrap_or_default());
         for (key, value) in node["values"].as_object().into_iter().flatten() {
             let line = format!("  {key} = {}  ({})", value["value"], value["from"].as_str().unwrap_or_default());
-            println!("{}", conceal(&line));
+            println!("{}", printable(&line));
         }
     }
     Ok(0)
@@ -169,7 +171,7 @@ pub fn result(folder: &Path, json: bool) -> Result<u8> {
         );
     }
     match (&merged.failure, merged.stopped_at_frame) {
-        (Some((process, error)), _) => println!("PARTIAL, by `{process}`: {}", conceal(&error.message)),
+        (Some((process, error)), _) => println!("PARTIAL, by `{process}`: {}", printable(&error.message)),
         (None, Some(frame)) => println!("stopped at frame {frame}"),
         (None, None) => println!("done"),
     }

@@ -27,9 +27,10 @@ mod timing;
 use std::process::ExitCode;
 
 use clap::Parser;
-use sideline_api::{Registry, Result, address};
+use sideline_api::{Registry, Result};
 
 use args::{Bench, Cli, Command, Eval};
+use progress::printable;
 
 /// Every operator and node this build has.
 pub fn registry() -> Registry {
@@ -75,11 +76,15 @@ pub fn main(registry: Registry) -> ExitCode {
     sideline_inference::environment::forbid_telemetry();
     // A node that dora started without the overlay starts again with it, before anything else.
     #[cfg(feature = "dora")]
-    if sideline_dora::transport::started_by_dora()
-        && let Err(error) = sideline_dora::transport::ensure()
-    {
-        eprintln!("error: {}", address::conceal(&error.message));
-        return error.failure.exit_code().into();
+    if sideline_dora::transport::started_by_dora() {
+        match sideline_dora::transport::ensure() {
+            Ok(None) => {}
+            Ok(Some(warning)) => eprintln!("warning: {}", printable(&warning)),
+            Err(error) => {
+                eprintln!("error: {}", printable(&error.message));
+                return error.failure.exit_code().into();
+            }
+        }
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -92,7 +97,7 @@ pub fn main(registry: Registry) -> ExitCode {
     match registry.check().and_then(|()| logging::start()).and_then(|()| dispatch(&cli.command, &registry)) {
         Ok(code) => code.into(),
         Err(error) => {
-            for line in address::conceal(&error.message).lines() {
+            for line in printable(&error.message).lines() {
                 // What is wrong with a flow begins with its place, as compilers write it.
                 let mark = if line.contains(": error: ") { "" } else { "error: " };
                 eprintln!("{mark}{line}");

@@ -6,11 +6,13 @@ use std::{
     io::{self, Write},
 };
 
-use sideline_api::{Error, Failure, OrFail, Result, address::conceal};
+use sideline_api::{Error, Failure, OrFail, Result};
 use tracing_subscriber::{
     EnvFilter,
     fmt::{MakeWriter, writer::BoxMakeWriter},
 };
+
+use crate::progress::printable;
 
 /// Starts logging for the process.
 ///
@@ -77,7 +79,7 @@ impl Write for Line<'_> {
     fn flush(&mut self) -> io::Result<()> {
         let bytes = std::mem::take(&mut self.bytes);
         // In one write: lines of several processes go to one file.
-        (self.to)()?.write_all(conceal(&String::from_utf8_lossy(&bytes)).as_bytes())
+        (self.to)()?.write_all(printable(&String::from_utf8_lossy(&bytes)).as_bytes())
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use sideline_api::address::conceal;
 use sideline_engine::{Progress, Running};
+use sideline_system::terminal::visible;
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -44,10 +45,16 @@ pub fn follow(running: &Running, show: Show, frames: Option<u64>, over: impl Fn(
     }
 }
 
-/// Prints, without the secrets of addresses. Whether anybody still reads makes no difference to a run: `print!` would panic.
+/// Prints on standard output. Whether anybody still reads makes no difference to a run: `print!` would panic.
 pub fn say(text: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(conceal(text).as_bytes()).and_then(|()| out.flush());
+    let _ = out.write_all(printable(text).as_bytes()).and_then(|()| out.flush());
+}
+
+/// Text as it may be printed: without the secrets of addresses, and with the control characters written out that a name of
+/// a file, a run or a model may hold.
+pub fn printable(text: &str) -> String {
+    visible(&conceal(text)).into_owned()
 }
 
 fn bar(frames: Option<u64>) -> ProgressBar {
