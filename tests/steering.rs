@@ -5,6 +5,10 @@ mod support;
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    os::unix::{
+        fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+        net::{UnixListener, UnixStream},
+    },
     path::PathBuf,
     process::{Child, Stdio},
     time::{Duration, Instant},
@@ -200,7 +204,6 @@ fn of_several_runs_one_must_be_named_and_a_dead_one_is_passed_over() {
 
 #[test]
 fn the_socket_of_a_run_is_its_user_s_alone_and_goes_with_it() {
-    use std::os::unix::fs::MetadataExt;
     let bench = Bench::new();
     bench.write("flow.yml", &flow(""));
     let on = start(&bench, &["flow.yml", "--output", "out"]);
@@ -210,6 +213,113 @@ fn the_socket_of_a_run_is_its_user_s_alone_and_goes_with_it() {
     assert_eq!(sockets()[0].metadata().unwrap().mode() & 0o777, 0o600);
     assert_eq!(on.stop().code, 0);
     assert!(sockets().is_empty());
+}
+
+/// The socket of the only run of a bench.
+fn socket(bench: &Bench) -> PathBuf {
+    let mut sockets = bench.path().join("sideline").read_dir().unwrap();
+    sockets.next().unwrap().unwrap().path()
+}
+
+/// Sends a line to a run, and reads its answer.
+fn ask(client: &mut BufReader<UnixStream>, request: &str) -> Value {
+    client.get_mut().write_all(format!("{request}\n").as_bytes()).unwrap();
+    let mut line = String::new();
+    client.read_line(&mut line).unwrap();
+    serde_json::from_str(&line).unwrap()
+}
+
+#[test]
+fn of_many_clients_that_set_keys_at_once_run_json_has_every_change_in_order() {
+    const CLIENTS: u64 = 4;
+    const SETS: u64 = 200;
+    let bench = Bench::new();
+    bench.write("flow.yml", &flow(""));
+    let on = start(&bench, &["flow.yml", "--output", "out"]);
+    let socket = socket(&bench);
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let socket = &socket;
+            scope.spawn(move || {
+                let mut run = BufReader::new(UnixStream::connect(socket).unwrap());
+                for set in 0..SETS {
+                    let value = 1 + client * SETS + set;
+                    let reply =
+                        ask(&mut run, &format!(r#"{{"do":"set","node":"counter","key":"step","value":{value}}}"#));
+                    assert_eq!(reply["changed"][0]["new"], value, "{reply}");
+                }
+            });
+        }
+    });
+    let changes = |run: &Value| -> Vec<Value> { run["changes"].as_array().unwrap().clone() };
+    let before = changes(&json(bench.path().join("out/run.json")));
+    assert_eq!(before.len() as u64, CLIENTS * SETS);
+    for (one, next) in before.iter().zip(&before[1..]) {
+        assert_eq!(one["new"], next["old"]);
+        assert!(one["from_frame"]["synthetic"].as_u64() <= next["from_frame"]["synthetic"].as_u64());
+    }
+    let ended = on.stop();
+    assert!(ended.code == 0 && !ended.text.contains("run.json"), "{}", ended.text);
+    let run = json(bench.path().join("out/run.json"));
+    assert_eq!(changes(&run), before);
+    assert_eq!(run["result"]["status"], "stopped", "the figures of the end are there as well");
+    assert_eq!(sideline(&bench, &["result", "out"]).code, 0);
+    let left: Vec<_> = bench.path().join("out").read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!left.iter().any(|path| path.to_string_lossy().contains(".part")), "{left:?}");
+}
+
+#[test]
+fn garbage_on_its_socket_and_clients_that_stay_harm_no_run() {
+    let bench = Bench::new();
+    bench.write("flow.yml", &flow(""));
+    let on = start(&bench, &["flow.yml", "--output", "out"]);
+    let socket = socket(&bench);
+    let mut run = BufReader::new(UnixStream::connect(&socket).unwrap());
+    for garbage in ["", "{}", "null", r#"{"do":"set"}"#, "\u{1b}[31m\0", &"[".repeat(60_000)] {
+        assert!(!ask(&mut run, garbage)["refused"].is_null(), "{garbage}");
+    }
+    // A line that is too long is refused, and ends the connection.
+    let mut long = UnixStream::connect(&socket).unwrap();
+    let _ = long.write_all(&vec![b'x'; 100_000]);
+    let _ = long.shutdown(std::net::Shutdown::Write);
+    let mut reply = String::new();
+    let _ = long.read_to_string(&mut reply);
+    assert!(reply.is_empty() || reply.lines().count() == 1 && reply.contains("at most 65536 bytes"), "{reply}");
+    let mut half = UnixStream::connect(&socket).unwrap();
+    half.write_all(br#"{"do":"sta"#).unwrap();
+    assert!(ask(&mut run, r#"{"do":"status"}"#)["status"]["run"].is_string());
+    // Both stay connected.
+    assert_eq!(on.stop().code, 0);
+}
+
+#[test]
+fn a_run_that_hangs_is_named_and_does_not_hold_up_the_others() {
+    let bench = Bench::new();
+    bench.write("flow.yml", &flow(""));
+    let on = start(&bench, &["flow.yml", "--output", "out"]);
+    // A socket of this user that nobody answers on; its name would clear the screen.
+    let name = "zzz\u{1b}[2J.sock";
+    let _silent = UnixListener::bind(bench.path().join("sideline").join(name)).unwrap();
+    let unsure = sideline(&bench, &["set", "middle.work_ms=1"]);
+    assert!(unsure.code == 1 && unsure.text.contains("no answer within 2 s from zzz\\u001b[2J"), "{}", unsure.text);
+    let set = sideline(&bench, &["set", "--run", "out", "middle.work_ms=1"]);
+    assert_eq!(set.code, 0, "{}", set.text);
+    let drawn = sideline(&bench, &["graph", "flow.yml"]);
+    assert!(drawn.code == 0 && drawn.text.contains(" fps, work "), "{}", drawn.text);
+    assert_eq!(on.stop().code, 0);
+}
+
+#[test]
+fn a_socket_in_a_folder_that_others_may_open_is_not_talked_to() {
+    let bench = Bench::new();
+    let folder = bench.path().join("sideline");
+    std::fs::DirBuilder::new().mode(0o755).create(&folder).unwrap();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let planted = UnixListener::bind(folder.join("mine.sock")).unwrap();
+    planted.set_nonblocking(true).unwrap();
+    let set = sideline(&bench, &["set", "--run", "mine", "capture.token=s3cret"]);
+    assert!(set.code == 1 && set.text.contains("no run `mine` is on"), "{}", set.text);
+    assert!(planted.accept().is_err(), "nobody has connected");
 }
 
 #[test]

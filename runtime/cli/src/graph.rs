@@ -32,7 +32,7 @@ pub fn draw(path: &Path, output: Option<&Path>, mode: Option<Mode>, registry: &R
 /// How the newest run of this flow is, with the rates of a second.
 fn status(path: &Path) -> Option<Status> {
     let path = path.canonicalize().ok()?;
-    let (_, mut connection) = control::runs().into_iter().rev().find(|(about, _)| about.flow == path)?;
+    let (_, mut connection) = control::runs().on.into_iter().rev().find(|(about, _)| about.flow == path)?;
     connection.status().ok()?;
     std::thread::sleep(LOOK);
     // Over meanwhile: then there is nothing live about it.

@@ -18,6 +18,7 @@ use sideline_engine::{
     meter::{Report, Status},
 };
 use sideline_graph::FlowNode;
+use sideline_system::owner::unique_part;
 
 /// Which processes a run consists of, and what is recorded of each node at the start.
 pub struct Start<'a> {
@@ -144,10 +145,12 @@ fn write_process(folder: &Path, process: &str, value: Value) -> Result<()> {
     std::fs::create_dir_all(&results).or_fail(Failure::Output, || results.display().to_string())?;
     write_json(&results.join(format!("{process}.json")), &value)?;
     let run = folder.join("run.json");
-    if let Ok(text) = std::fs::read_to_string(&run)
-        && let Ok(mut started) = serde_json::from_str::<Value>(&text)
-        && started["processes"] == json!([process])
-    {
+    let started = std::fs::read_to_string(&run).ok().and_then(|text| {
+        let read = serde_json::from_str::<Value>(&text);
+        read.inspect_err(|cause| tracing::warn!(%cause, file = %run.display(), "the figures of the end are left out"))
+            .ok()
+    });
+    if let Some(mut started) = started.filter(|started| started["processes"] == json!([process])) {
         let mut value = value;
         // They stand beside the values that they changed.
         if let Some(changes) = value.as_object_mut().and_then(|value| value.remove("changes")) {
@@ -162,7 +165,7 @@ fn write_process(folder: &Path, process: &str, value: Value) -> Result<()> {
 /// Whole or not at all, so that a reader never sees half a file; and without the secrets of addresses.
 fn write_json(path: &Path, value: &Value) -> Result<()> {
     let text = serde_json::to_string_pretty(value).or_fail(Failure::Output, || path.display().to_string())?;
-    let part = path.with_extension(format!("part-{}", std::process::id()));
+    let part = unique_part(path);
     std::fs::write(&part, format!("{}\n", conceal(&text))).or_fail(Failure::Output, || part.display().to_string())?;
     std::fs::rename(&part, path).or_fail(Failure::Output, || path.display().to_string())
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -30,13 +30,44 @@ pub struct Change {
     pub from_frame: BTreeMap<String, u64>,
 }
 
+/// The changes of a run so far, and the lock under which the next one is made.
+#[derive(Default)]
+pub(crate) struct Changes {
+    /// Held from the first operator that is asked until everybody has been told: of two clients one waits, and changes are
+    /// in the order in which they were made.
+    order: Mutex<()>,
+    list: Mutex<Vec<Change>>,
+}
+
 impl Running {
-    /// Changes a live key of a node; the id of a module means every operator in it that has the key. Where one of these
-    /// refuses the value, all keep the old one.
+    /// Changes a live key of a node ([`Running::set_and`]).
     ///
     /// # Errors
     /// When node or key are unknown, the key needs a restart, or the value is refused: the old one stays.
     pub fn set(&self, node: &str, key: &str, value: Value) -> Result<Vec<Change>> {
+        self.set_and(node, key, value, |_| ())
+    }
+
+    /// Changes a live key of a node; the id of a module means every operator in it that has the key. Where one of these
+    /// refuses the value, all keep the old one. One change is made at a time; `tell` is called with all so far, before the
+    /// next one is made.
+    ///
+    /// # Errors
+    /// When node or key are unknown, the key needs a restart, or the value is refused: the old one stays.
+    pub fn set_and(&self, node: &str, key: &str, value: Value, tell: impl FnOnce(&[Change])) -> Result<Vec<Change>> {
+        // A poisoned lock guards nothing that could be half done.
+        let _order = self.changes.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.changes().len();
+        let changed = self.set_all(node, key, value);
+        let changes = self.changes();
+        // Also after a refusal there may be one, where a value could not be set back.
+        if changes.len() > before {
+            tell(&changes);
+        }
+        changed
+    }
+
+    fn set_all(&self, node: &str, key: &str, value: Value) -> Result<Vec<Change>> {
         let meant = self.meant(node, key, &value)?;
         let mut done: Vec<(usize, Change)> = vec![];
         for at in meant {
@@ -64,11 +95,11 @@ impl Running {
 
     /// Every change so far, in order.
     pub fn changes(&self) -> Vec<Change> {
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.changes.list.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn keep(&self, changes: impl IntoIterator<Item = Change>) {
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner).extend(changes);
+        self.changes.list.lock().unwrap_or_else(PoisonError::into_inner).extend(changes);
     }
 
     /// The nodes that `node` and `key` mean.

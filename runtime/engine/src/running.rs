@@ -15,7 +15,7 @@ use sideline_api::{Error, Message, Mode, SourceId, config::Key};
 use sideline_graph::plan::Plan;
 
 use crate::{
-    Change,
+    change::Changes,
     gate::{self, Patience, Progress as SinkProgress, SinkId},
     meter::{self, Mismatch, NodeReport, Quantiles, Report, SourceReport, Status, StreamReport},
     shared::{Busy, Delivery, GateId, Shared, Stuck, Target, What, Window, Work},
@@ -41,7 +41,7 @@ pub struct Running {
     pub(crate) began: Instant,
     pub(crate) user_stop: AtomicBool,
     /// Keys that were changed, in order.
-    pub(crate) changes: Mutex<Vec<Change>>,
+    pub(crate) changes: Changes,
     /// The keys that each node has.
     pub(crate) keys: Vec<Vec<Key>>,
     /// Peers that have been silent for too long.

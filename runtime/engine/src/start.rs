@@ -19,6 +19,7 @@ use sideline_graph::plan::{LaneId, NodeId, Plan, PlanNode, Producer};
 
 use crate::{
     Border, Options, Running,
+    change::Changes,
     gate::{Gate, Progress, SinkId, StreamNames},
     lane::{Admitted, Lane, Slot},
     meter::{self, Meter, Tally},
@@ -69,7 +70,7 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
         exits,
         began: Instant::now(),
         user_stop: AtomicBool::new(false),
-        changes: Mutex::default(),
+        changes: Changes::default(),
         silent: Mutex::default(),
         ignored: Mutex::default(),
     };

@@ -1,56 +1,72 @@
-//! The side of who asks: which runs are on, which of them is meant, and `sideline set`.
+//! The client's side of a control connection: which runs are under way, which of them is meant, and `sideline set`.
 
 use std::{
-    io::{BufRead, BufReader, ErrorKind, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde_json::{Value, json};
 use sideline_api::{Error, Failure, OrFail, Result};
 use sideline_engine::Change;
+use sideline_system::{owner, timed::Timed};
 
-use super::{About, Reply, Request, Status, folders};
-use crate::{args::Setting, commands::print_json};
+use super::protocol::{About, Reply, Request, Status};
+use crate::{
+    args::Setting,
+    commands::print_json,
+    progress::{printable, say},
+};
 
-/// How long a run may take to answer: longer than the stall time it gives its own operators.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Time that a run has for a change: longer than the stall time it gives its own operators.
+const CHANGE_TIME: Duration = Duration::from_secs(60);
+/// Time that a run has for its status, which takes it no time: one that hangs must not hold up those that do not.
+const STATUS_TIME: Duration = Duration::from_secs(2);
+/// Longest reply, bytes.
+const LONGEST_REPLY: u64 = 16 << 20;
 /// A socket that nobody listens on and that is older than this was left behind; a younger one may not listen yet.
 const STALE: Duration = Duration::from_secs(5);
 
 /// A connection to a run.
 pub struct Connection {
-    reader: BufReader<UnixStream>,
+    reader: BufReader<Timed<UnixStream>>,
 }
 
 impl Connection {
     fn open(address: &Path) -> std::io::Result<Self> {
-        let stream = UnixStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Connection { reader: BufReader::new(stream) })
+        if !owner::is_own_socket(address) {
+            return Err(ErrorKind::PermissionDenied.into());
+        }
+        let stream = connect_now(address)?;
+        // Somebody else may have put another socket in its place meanwhile.
+        if !owner::is_peer_trusted(&stream) {
+            return Err(ErrorKind::PermissionDenied.into());
+        }
+        Ok(Connection { reader: BufReader::new(Timed::new(stream, STATUS_TIME)) })
     }
 
-    fn ask(&mut self, request: &Request) -> Result<Reply> {
+    fn ask(&mut self, request: &Request, time: Duration) -> Result<Reply> {
         let gone = || "the run does not answer; it may just have ended".to_owned();
         let mut text = serde_json::to_string(request).or_fail(Failure::Other, || "a request")?;
         text.push('\n');
+        self.reader.get_mut().extend(time);
         self.reader.get_mut().write_all(text.as_bytes()).or_fail(Failure::Other, gone)?;
-        let mut line = String::new();
-        self.reader.read_line(&mut line).or_fail(Failure::Other, gone)?;
+        let mut line = vec![];
+        (&mut self.reader).take(LONGEST_REPLY).read_until(b'\n', &mut line).or_fail(Failure::Other, gone)?;
         if line.is_empty() {
             return Err(Error::other(gone()));
         }
-        serde_json::from_str(&line).or_fail(Failure::Other, || "the run answers in words of another version")
+        serde_json::from_slice(&line).or_fail(Failure::Other, || "the run's answer is not of this version")
     }
 
-    /// How the run is; rates are those since this connection last asked.
+    /// Asks for the status of the run; rates are those since this connection last asked.
     ///
     /// # Errors
     /// When the run does not answer.
     pub fn status(&mut self) -> Result<Status> {
-        match self.ask(&Request::Status)? {
+        match self.ask(&Request::Status, STATUS_TIME)? {
             Reply::Status(status) => Ok(*status),
             Reply::Refused(error) => Err(error),
             Reply::Changed(_) => Err(Error::other("the run answers another question")),
@@ -62,7 +78,7 @@ impl Connection {
     /// # Errors
     /// When it is refused.
     pub fn set(&mut self, node: &str, key: &str, value: Value) -> Result<Vec<Change>> {
-        match self.ask(&Request::Set { node: node.into(), key: key.into(), value })? {
+        match self.ask(&Request::Set { node: node.into(), key: key.into(), value }, CHANGE_TIME)? {
             Reply::Changed(changed) => Ok(changed),
             Reply::Refused(error) => Err(error),
             Reply::Status(_) => Err(Error::other("the run answers another question")),
@@ -70,18 +86,63 @@ impl Connection {
     }
 }
 
-/// Every run of this user that is on, oldest first, each with a connection to it.
-pub fn runs() -> Vec<(About, Connection)> {
-    let entries = folders().into_iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
+/// Connects, or fails at once: where a run hangs and many wait for it already, `connect` of the standard library waits too.
+fn connect_now(address: &Path) -> std::io::Result<UnixStream> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(address)?)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+/// The runs of this user that are under way.
+#[derive(Default)]
+pub struct Runs {
+    /// Those that answer, oldest first, each with a connection to it.
+    pub on: Vec<(About, Connection)>,
+    /// Names of those that do not.
+    pub silent: Vec<String>,
+}
+
+/// Asks every run of this user, all at the same time.
+pub fn runs() -> Runs {
+    let folders = owner::runtime_folders().into_iter().filter(|folder| owner::check_private(folder).is_ok());
+    runs_in(folders)
+}
+
+fn runs_in(folders: impl IntoIterator<Item = PathBuf>) -> Runs {
+    let entries = folders.into_iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
     let mut sockets: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     sockets.retain(|path| path.extension().is_some_and(|ending| ending == "sock"));
     sockets.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
-    sockets.iter().filter_map(|socket| about(socket)).collect()
+    let mut runs = Runs::default();
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = sockets.iter().map(|socket| (socket, scope.spawn(|| about(socket)))).collect();
+        for (socket, answer) in asked {
+            match answer.join() {
+                Ok(Some(Ok(run))) => runs.on.push(run),
+                Ok(Some(Err(_))) => {
+                    runs.silent.extend(socket.file_stem().map(|name| name.to_string_lossy().into_owned()))
+                }
+                Ok(None) | Err(_) => {}
+            }
+        }
+    });
+    runs
 }
 
-fn about(address: &Path) -> Option<(About, Connection)> {
+/// Asks at a socket which run it is; `None` where there is none.
+fn about(address: &Path) -> Option<Result<(About, Connection)>> {
     match Connection::open(address) {
-        Ok(mut connection) => Some((connection.status().ok()?.about, connection)),
+        Ok(mut connection) => Some(connection.status().map(|status| (status.about, connection))),
+        Err(cause) if cause.kind() == ErrorKind::WouldBlock => {
+            Some(Err(Error::other("more wait for it than it answers")))
+        }
         Err(cause) => {
             let age = std::fs::symlink_metadata(address).and_then(|found| found.modified()).ok()?.elapsed().ok()?;
             if cause.kind() == ErrorKind::ConnectionRefused && age > STALE {
@@ -97,17 +158,30 @@ fn about(address: &Path) -> Option<(About, Connection)> {
 /// # Errors
 /// When it is not on, or several are meant; they are listed.
 pub fn find(which: Option<&str>) -> Result<(About, Connection)> {
-    let on = runs();
+    choose(runs(), which)
+}
+
+fn choose(Runs { on, silent }: Runs, which: Option<&str>) -> Result<(About, Connection)> {
     let list: Vec<String> = on.iter().map(|(about, _)| format!("{} ({})", about.run, about.folder.display())).collect();
     let list = list.join(", ");
-    let among = if list.is_empty() { "; no run is on in one process".to_owned() } else { format!("; on: {list}") };
+    let mut among = if list.is_empty() { "; no run is on in one process".to_owned() } else { format!("; on: {list}") };
+    let hang = match &silent[..] {
+        [] => String::new(),
+        names => format!("; no answer within {} s from {}", STATUS_TIME.as_secs(), names.join(", ")),
+    };
+    among += &hang;
     let Some(which) = which else {
         return match on.len() {
-            0 => Err(Error::config(
-                "no run is on in one process (`sideline run`); under dora use `dora param set FLOW-ID NODE KEY VALUE`",
-            )),
+            0 => Err(Error::config(format!(
+                "no run is on in one process (`sideline run`); under dora use `dora param set FLOW-ID NODE KEY VALUE`{hang}"
+            ))),
+            1 if !silent.is_empty() => Err(Error::config(format!(
+                "several runs are on: say which with `--run NAME` or `--run FOLDER`: {list}{hang}"
+            ))),
             1 => on.into_iter().next().ok_or_else(|| Error::other("the run is over")),
-            n => Err(Error::config(format!("{n} runs are on: say which with `--run NAME` or `--run FOLDER`: {list}"))),
+            n => Err(Error::config(format!(
+                "{n} runs are on: say which with `--run NAME` or `--run FOLDER`: {list}{hang}"
+            ))),
         };
     };
     let folder = Path::new(which);
@@ -147,7 +221,7 @@ pub fn set(which: Option<&str>, settings: &[Setting], json: bool) -> Result<u8> 
     for setting in settings {
         match connection.set(&setting.node, &setting.key, setting.value.clone()) {
             Ok(changes) if json => told.extend(changes.iter().map(|change| json!(change))),
-            Ok(changes) => changes.iter().for_each(|change| println!("{}", line(change))),
+            Ok(changes) => changes.iter().for_each(|change| say(&(line(change) + "\n"))),
             Err(error) => {
                 if code == 0 {
                     code = error.failure.exit_code();
@@ -155,7 +229,7 @@ pub fn set(which: Option<&str>, settings: &[Setting], json: bool) -> Result<u8> 
                 if json {
                     told.push(json!({"node": setting.node, "key": setting.key, "error": error.message}));
                 } else {
-                    eprintln!("error: {error}");
+                    eprintln!("error: {}", printable(&error.message));
                 }
             }
         }
