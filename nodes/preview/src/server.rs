@@ -1,19 +1,16 @@
-//! The web server: GET of four addresses, on 127.0.0.1 alone. A thread listens, and one serves each connection: whoever
-//! reads slowly, or not at all, keeps nobody waiting but himself.
+//! The web server: GET of four addresses, on 127.0.0.1 alone. Each connection has a thread of its own, so a viewer who
+//! reads slowly, or not at all, keeps nobody else waiting, and loses the connection.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use serde::Serialize;
 use sideline_api::{Failure, OrFail, Result, config::did_you_mean};
+use sideline_system::{serve, timed::Timed};
 
 use crate::pictures::{Picture, PictureStatus, Pictures};
 
@@ -22,7 +19,8 @@ const PAGE: &str = include_str!("page.html");
 const MOST: usize = 64;
 /// Longest head of a request, bytes.
 const HEAD: u64 = 16 * 1024;
-/// How long a connection may be silent, or take nothing of what is sent to it.
+/// Time in which a request has to come whole, counted from the answer before it; and in which an answer, or a picture of a
+/// stream, has to be taken.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the page says of the run.
@@ -39,15 +37,14 @@ pub struct About {
 /// Serves until it is stopped.
 pub struct Server {
     address: SocketAddr,
-    inner: Arc<Inner>,
-    thread: Option<JoinHandle<()>>,
+    pictures: Arc<Pictures>,
+    server: serve::Server<TcpStream>,
 }
 
 struct Inner {
     pictures: Arc<Pictures>,
     about: About,
-    stop: AtomicBool,
-    open: Mutex<Vec<(u64, TcpStream)>>,
+    patience: Duration,
 }
 
 impl Server {
@@ -56,35 +53,30 @@ impl Server {
     /// # Errors
     /// `Output` when the system refuses a thread.
     pub fn start(listener: TcpListener, pictures: Arc<Pictures>, about: About) -> Result<Self> {
-        let place = || "the preview's server";
-        let address = listener.local_addr().or_fail(Failure::Output, place)?;
-        let inner = Arc::new(Inner { pictures, about, stop: AtomicBool::new(false), open: Mutex::default() });
-        let listening = inner.clone();
-        let thread = std::thread::Builder::new()
-            .name("preview server".into())
-            .spawn(move || listening.listen(&listener))
-            .or_fail(Failure::Output, place)?;
-        Ok(Self { address, inner, thread: Some(thread) })
+        Self::start_with(listener, pictures, about, PATIENCE)
     }
 
-    /// Where it serves.
+    fn start_with(listener: TcpListener, pictures: Arc<Pictures>, about: About, patience: Duration) -> Result<Self> {
+        let place = || "the preview's server";
+        let address = listener.local_addr().or_fail(Failure::Output, place)?;
+        let inner = Inner { pictures: pictures.clone(), about, patience };
+        let answer = move |stream: &TcpStream| {
+            // What fails here is the connection: nobody is left who could be told.
+            let _ = inner.serve(stream);
+        };
+        let server = serve::Server::start(listener, "preview", MOST, answer).or_fail(Failure::Output, place)?;
+        Ok(Self { address, pictures, server })
+    }
+
+    /// Address on which it serves.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Ends every connection and the server, and waits for their threads.
     pub fn stop(&mut self) {
-        let Some(thread) = self.thread.take() else { return };
-        self.inner.stop.store(true, Ordering::SeqCst);
-        self.inner.pictures.finish();
-        // Wakes who waits for a connection; where that fails the thread is left behind rather than waited for.
-        let woken = TcpStream::connect(self.address).is_ok();
-        for (_, stream) in self.inner.open.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-        if woken {
-            let _ = thread.join();
-        }
+        self.pictures.finish();
+        self.server.stop();
     }
 }
 
@@ -95,49 +87,21 @@ impl Drop for Server {
 }
 
 impl Inner {
-    fn listen(self: Arc<Self>, listener: &TcpListener) {
-        let mut connections: Vec<JoinHandle<()>> = vec![];
-        for (number, stream) in (0..).zip(listener.incoming()) {
-            connections.retain(|connection| !connection.is_finished());
-            let Ok((stream, other)) = stream.and_then(|stream| Ok((stream.try_clone()?, stream))) else { continue };
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            // Looked at under the lock: what is in the list when the server stops is ended by it, and nothing is added then.
-            if self.stop.load(Ordering::SeqCst) {
-                break;
-            }
-            if connections.len() >= MOST {
-                continue;
-            }
-            open.push((number, other));
-            drop(open);
-            let inner = self.clone();
-            let serve = move || {
-                // What fails here is the connection: nobody is left who could be told.
-                let _ = inner.serve(&stream);
-                inner.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|(open, _)| *open != number);
-            };
-            connections.extend(std::thread::Builder::new().name("preview viewer".into()).spawn(serve));
-        }
-        for connection in connections {
-            let _ = connection.join();
-        }
-    }
-
     /// Answers the requests of one connection, one after the other.
     fn serve(&self, stream: &TcpStream) -> std::io::Result<()> {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        let mut reader = BufReader::new(stream);
+        let mut reader = BufReader::new(Timed::new(stream, self.patience));
+        let mut out = Timed::new(stream, self.patience);
         while let Some(request) = Request::read(&mut (&mut reader).take(HEAD))? {
             let answer = self.answer(&request);
             let body = if request.method == "HEAD" { &[][..] } else { &answer.body };
-            let mut out = stream;
+            out.extend(self.patience);
             out.write_all(answer.head().as_bytes())?;
             out.write_all(body)?;
             if let Some(picture) = answer.stream.filter(|_| request.method == "GET") {
                 return self.stream(out, &picture);
             }
+            reader.get_mut().extend(self.patience);
         }
         Ok(())
     }
@@ -201,7 +165,7 @@ impl Inner {
     }
 
     /// Sends the newest frame again and again, each once, until the run is over or the viewer gone.
-    fn stream(&self, mut out: &TcpStream, picture: &Arc<Picture>) -> std::io::Result<()> {
+    fn stream(&self, mut out: Timed<&TcpStream>, picture: &Arc<Picture>) -> std::io::Result<()> {
         let _watching = picture.watch();
         let (mut seen, mut due) = (0, Instant::now());
         out.write_all(b"--frame\r\n")?;
@@ -210,6 +174,7 @@ impl Inner {
             due = Instant::now() + Duration::from_secs_f64(1.0 / look.fps);
             let Some((number, jpeg)) = picture.jpeg(look).map_err(std::io::Error::other)? else { continue };
             seen = number;
+            out.extend(self.patience);
             write!(out, "Content-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", jpeg.len())?;
             out.write_all(&jpeg)?;
             // A browser shows a part when the next boundary has come, so each ends with it.
@@ -223,7 +188,8 @@ impl Inner {
 struct Request {
     method: String,
     path: String,
-    host: String,
+    /// Every `Host` of the head.
+    hosts: Vec<String>,
 }
 
 impl Request {
@@ -235,7 +201,7 @@ impl Request {
         }
         let mut words = line.split_whitespace().map(str::to_owned);
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let mut request = Request { method, path, host: String::new() };
+        let mut request = Request { method, path, hosts: vec![] };
         loop {
             line.clear();
             if reader.read_line(&mut line)? == 0 {
@@ -246,17 +212,18 @@ impl Request {
                 return Ok(Some(request));
             };
             if name.eq_ignore_ascii_case("host") {
-                request.host = value.trim().to_owned();
+                request.hosts.push(value.trim().to_owned());
             }
         }
     }
 
     /// True for one that names this machine. A page from elsewhere whose name was made to lead here is kept out.
     fn of_this_machine(&self) -> bool {
-        let host = self.host.as_str();
+        // Two that differ may be read differently by others on the way.
+        let [host] = &self.hosts[..] else { return false };
         let name = match host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|c| c.is_ascii_digit()) => name,
-            _ => host,
+            _ => host.as_str(),
         };
         ["127.0.0.1", "localhost", "[::1]"].contains(&name)
     }
@@ -321,6 +288,45 @@ mod tests {
             Request::read(&mut head.as_bytes()).unwrap().unwrap().of_this_machine()
         };
         assert!(asks("127.0.0.1:8090") && asks("localhost") && asks("localhost:9") && asks("[::1]:8090"));
-        assert!(!asks("evil.example") && !asks("evil.example:8090") && !asks("127.0.0.1.evil.example:80") && !asks(""));
+        let others =
+            ["evil.example", "evil.example:8090", "127.0.0.1.evil.example:80", "localhost\r\nHost: evil.example", ""];
+        assert!(!others.into_iter().any(asks));
+    }
+
+    fn serving(patience: Duration) -> Server {
+        let look = crate::pictures::Look { fps: 15.0, quality: 75, width: 1280 };
+        let about = About { title: "title".into(), run: "run".into(), live: true };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Server::start_with(listener, Arc::new(Pictures::new(look)), about, patience).unwrap()
+    }
+
+    #[test]
+    fn a_request_that_comes_byte_by_byte_is_ended_by_its_deadline() {
+        let server = serving(Duration::from_millis(50));
+        let mut client = TcpStream::connect(server.address()).unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nA: ").unwrap();
+        client.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        // A byte each time that the connection is found open.
+        let mut sent = 0;
+        while client.read(&mut [0]).is_err_and(|cause| cause.kind() == std::io::ErrorKind::WouldBlock) {
+            let _ = client.write_all(b"b");
+            sent += 1;
+        }
+        assert!(sent < HEAD, "ended by the length of the head alone");
+    }
+
+    #[test]
+    fn a_head_without_end_is_refused_and_others_are_answered_meanwhile() {
+        let server = serving(PATIENCE);
+        let mut silent = TcpStream::connect(server.address()).unwrap();
+        silent.write_all(b"GET /status HT").unwrap();
+        let mut endless = TcpStream::connect(server.address()).unwrap();
+        endless.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        while endless.write_all(&[b'x'; 1024]).is_ok() {}
+        let mut client = TcpStream::connect(server.address()).unwrap();
+        client.write_all(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut line = String::new();
+        BufReader::new(client).read_line(&mut line).unwrap();
+        assert!(line.starts_with("HTTP/1.1 200"), "{line}");
     }
 }
