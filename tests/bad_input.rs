@@ -280,6 +280,33 @@ fn a_file_that_is_no_model_is_refused() {
 }
 
 #[test]
+fn models_that_another_user_could_have_planted_above_a_flow_are_passed_over() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    let bench = Bench::new();
+    bench.write("shared/models/models.yml", "models: [{name: planted, path: models/a.onnx, sha256: '0'}]\n");
+    bench.write("shared/own/note", "");
+    let shared = bench.path().join("shared");
+    let is_listed = || {
+        let mut list = bench.command(SIDELINE);
+        list.env_remove("SIDELINE_HOME").env("XDG_DATA_HOME", "/nowhere").current_dir(shared.join("own"));
+        let ended = finish(list.args(["models", "list"]));
+        ended.text.lines().any(|line| line.starts_with("planted "))
+    };
+    let set = |mode| std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(mode)).unwrap();
+    set(0o755);
+    assert!(is_listed());
+    for mode in [0o777, 0o1777] {
+        set(mode);
+        assert!(!is_listed(), "{mode:o}");
+    }
+    set(0o755);
+    match chown(&shared, Some(65_534), None) {
+        Ok(()) => assert!(!is_listed(), "in a folder of another user"),
+        Err(cause) => println!("skipped: a folder of another user: {cause}"),
+    }
+}
+
+#[test]
 fn a_gpu_that_is_not_there_is_an_error_for_who_asks_for_it() {
     if !models() {
         return;

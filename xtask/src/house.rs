@@ -51,8 +51,9 @@ impl House {
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root).env("PATH", self.path());
-        // Someone's own house would hide this one's models.
-        command.env_remove("SIDELINE_HOME");
+        // The user's own home would hide this one's models. It is named, as the repository may belong to another user than
+        // the one who runs this: who builds and runs its programs trusts it.
+        command.env("SIDELINE_HOME", &self.root);
         command
     }
 

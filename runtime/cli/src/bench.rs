@@ -15,6 +15,7 @@ pub mod tracker;
 use std::path::Path;
 
 use sideline_api::{Failure, OrFail, Result};
+use sideline_system::owner;
 
 use crate::commands::print_json;
 
@@ -33,8 +34,8 @@ pub fn print<T: serde::Serialize + std::fmt::Display>(figures: &T, json: bool) -
 
 /// Does something in a folder of its own, which is gone afterwards.
 fn in_temporary_folder<T>(name: &str, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    let folder = std::env::temp_dir().join(format!("sideline-{name}-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).or_fail(Failure::Output, || folder.display().to_string())?;
+    let folder = owner::unique_part(&std::env::temp_dir().join(format!("sideline-{name}")));
+    owner::make_private(&folder).or_fail(Failure::Output, || "a folder for the benchmark")?;
     let result = work(&folder);
     let _ = std::fs::remove_dir_all(&folder);
     result

@@ -16,8 +16,11 @@ use crate::{
 
 /// `sideline models`.
 pub fn run(command: &Command) -> Result<u8> {
-    let home = house::home(Path::new(".")).ok_or_else(|| {
-        Error::model("no models/models.yml from here upwards; run in the repository, or set SIDELINE_HOME to it")
+    let lookup = house::look_up(Path::new("."));
+    let note = lookup.note();
+    let home = lookup.home.ok_or_else(|| {
+        let text = "no models/models.yml from here upwards; run in the repository, or set SIDELINE_HOME to it";
+        Error::model(if note.is_empty() { text.to_owned() } else { format!("{text}\n{note}") })
     })?;
     let mut models = Models::open(&home)?;
     match command {

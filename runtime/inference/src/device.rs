@@ -53,20 +53,34 @@ fn cuda(_: SessionBuilder) -> Result<SessionBuilder> {
 
 #[cfg(feature = "tensorrt")]
 fn tensorrt(builder: SessionBuilder, model: &Path) -> Result<SessionBuilder> {
-    // Engines are kept beside the model: building one takes minutes.
-    let cache = model.with_extension("trt").display().to_string();
-    let provider = ort::ep::TensorRT::default()
-        .with_fp16(true)
-        .with_engine_cache(true)
-        .with_engine_cache_path(&cache)
-        .with_timing_cache(true)
-        .with_timing_cache_path(&cache);
+    let mut provider = ort::ep::TensorRT::default().with_fp16(true);
+    // Engines are kept beside the model: building one takes minutes. An engine is code, so one that others could have put
+    // there is not read.
+    let cache = model.with_extension("trt");
+    if is_kept_from_others(&cache) {
+        let cache = cache.display().to_string();
+        provider = provider
+            .with_engine_cache(true)
+            .with_engine_cache_path(&cache)
+            .with_timing_cache(true)
+            .with_timing_cache_path(&cache);
+    } else {
+        tracing::warn!(cache = %cache.display(), "the engine is built anew at each start: others may write to its folder");
+    }
     builder.with_execution_providers([provider.build().error_on_failure()]).map_err(|cause| {
         Error::gpu(format!(
             "device `tensorrt` cannot be used: {cause}; it needs the GPU build of ONNX Runtime (`pip install \
              onnxruntime-gpu`) and TensorRT 10 from NVIDIA, or choose `--device cuda` or `--device cpu`"
         ))
     })
+}
+
+/// True for a folder, there or to be made, into which nobody but this user and root can put anything.
+#[cfg(feature = "tensorrt")]
+fn is_kept_from_others(folder: &Path) -> bool {
+    use sideline_system::owner::is_trusted;
+    let Ok(folder) = std::path::absolute(folder) else { return false };
+    folder.parent().is_some_and(is_trusted) && (!folder.exists() || is_trusted(&folder))
 }
 
 #[cfg(not(feature = "tensorrt"))]

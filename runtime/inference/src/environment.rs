@@ -7,6 +7,7 @@ use std::{
 
 use ort::environment::Environment;
 use sideline_api::{Error, Result};
+use sideline_system::owner::{self, Ancestors};
 
 /// The version of PyPI's `onnxruntime` that models/requirements.txt names; 1.24 to 1.31 work.
 pub const RUNTIME_VERSION: &str = "1.29.0";
@@ -72,6 +73,11 @@ fn load(places: &[Place]) -> Result<ort::environment::EnvironmentBuilder> {
             tried.push(format!("{} (not there)", place.pattern()));
         }
         for path in found {
+            if let Some(open) = place.untrusted(&path) {
+                let why = format!("passed over: others than you and root can change {}", open.display());
+                tried.push(format!("{} ({why}; if you trust it, name it in ORT_DYLIB_PATH)", path.display()));
+                continue;
+            }
             match ort::init_from(&path) {
                 Ok(builder) => {
                     tracing::debug!(library = %path.display(), "ONNX Runtime found");
@@ -88,20 +94,22 @@ fn load(places: &[Place]) -> Result<ort::environment::EnvironmentBuilder> {
     )))
 }
 
-/// Where the library may lie.
+/// A place where the library may lie.
 #[derive(Debug, PartialEq)]
 enum Place {
     /// This very file, or a name for the system's loader.
     File(PathBuf),
-    /// A Python environment with the package `onnxruntime`.
+    /// A Python environment with the package `onnxruntime` that the user named.
     Venv(PathBuf),
+    /// One that was looked for, in a folder into which nobody but the user and root can put anything.
+    Found(PathBuf),
 }
 
 impl Place {
     fn pattern(&self) -> String {
         match self {
             Place::File(path) => path.display().to_string(),
-            Place::Venv(root) => {
+            Place::Venv(root) | Place::Found(root) => {
                 root.join("lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*").display().to_string()
             }
         }
@@ -112,7 +120,7 @@ impl Place {
         match self {
             Place::File(path) if path.components().count() > 1 && !path.exists() => vec![],
             Place::File(path) => vec![path.clone()],
-            Place::Venv(root) => {
+            Place::Venv(root) | Place::Found(root) => {
                 let mut found: Vec<PathBuf> = entries(&root.join("lib"), "python3")
                     .iter()
                     .flat_map(|python| entries(&python.join("site-packages/onnxruntime/capi"), "libonnxruntime.so"))
@@ -122,6 +130,21 @@ impl Place {
                 found
             }
         }
+    }
+
+    /// True for the Python environment at `root`.
+    fn is_at(&self, root: &Path) -> bool {
+        matches!(self, Place::Venv(venv) | Place::Found(venv) if venv == root)
+    }
+
+    /// The environment, or the first part of the way to `library` in it, that others can change; none where nobody can,
+    /// or where the user named the place.
+    fn untrusted(&self, library: &Path) -> Option<PathBuf> {
+        let Place::Found(root) = self else { return None };
+        if !owner::is_trusted(root) {
+            return Some(root.clone());
+        }
+        owner::first_untrusted(root, library.strip_prefix(root).ok()?)
     }
 }
 
@@ -133,29 +156,31 @@ fn entries(folder: &Path, prefix: &str) -> Vec<PathBuf> {
 
 /// All places in the order they are tried: what the user names, Python environments, the system.
 fn places(home: &Path) -> Vec<Place> {
-    let mut places = Vec::new();
-    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
-        places.push(Place::File(path.into()));
-    }
-    let mut venvs: Vec<PathBuf> = std::env::var_os("VIRTUAL_ENV").map(PathBuf::from).into_iter().collect();
+    let variable = |name| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let mut places: Vec<Place> = variable("ORT_DYLIB_PATH").map(Place::File).into_iter().collect();
+    places.extend(variable("VIRTUAL_ENV").map(Place::Venv));
     if !home.as_os_str().is_empty() {
-        venvs.push(home.join(".venv"));
+        // A home that was looked for has been looked at, whose it is; one that the user names need not be.
+        let named = variable("SIDELINE_HOME").is_some_and(|named| named == home);
+        let venv = home.join(".venv");
+        places.push(if named { Place::Venv(venv) } else { Place::Found(venv) });
     }
-    if let Ok(here) = std::env::current_dir() {
-        venvs.push(here.join(".venv"));
-    }
-    // A build's executable lies in target/debug or deeper: its .venv is some folders up.
-    let executable = std::env::current_exe().unwrap_or_default();
-    let above = executable.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
-    venvs.extend(above.map(|folder| folder.join(".venv")).filter(|venv| venv.is_dir()));
-    for venv in venvs {
-        let place = Place::Venv(venv);
-        if !places.contains(&place) {
-            places.push(place);
+    for folder in trusted_folders() {
+        let venv = folder.join(".venv");
+        if venv.is_dir() && !places.iter().any(|place| place.is_at(&venv)) {
+            places.push(Place::Found(venv));
         }
     }
     places.push(Place::File("libonnxruntime.so".into()));
     places
+}
+
+/// Folders with a Python environment, if any: the working directory, and those above the program (a build's lies in
+/// `target/debug` or deeper); none into which others than the user and root can put anything.
+fn trusted_folders() -> Vec<PathBuf> {
+    let here = std::env::current_dir().ok().filter(|here| owner::is_trusted(here));
+    let program = std::env::current_exe().and_then(|program| Ancestors::walk(&program)).unwrap_or_default();
+    here.into_iter().chain(program.folders).collect()
 }
 
 #[cfg(test)]
@@ -187,10 +212,33 @@ mod tests {
     }
 
     #[test]
-    fn the_house_is_tried_before_the_system() {
-        let places = places(Path::new("/house"));
-        let house = places.iter().position(|place| *place == Place::Venv("/house/.venv".into()));
-        assert!(house.is_some_and(|at| at < places.len() - 1), "{places:?}");
+    fn sideline_home_is_tried_before_the_system() {
+        let places = places(Path::new("/home/of/sideline"));
+        let home = places.iter().position(|place| *place == Place::Found("/home/of/sideline/.venv".into()));
+        assert!(home.is_some_and(|at| at < places.len() - 1), "{places:?}");
         assert_eq!(places.last(), Some(&Place::File("libonnxruntime.so".into())));
+    }
+
+    #[test]
+    fn a_library_that_others_could_have_planted_is_not_loaded_unless_the_user_names_its_place() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let venv = folder.path().join(".venv");
+        let capi = venv.join("lib/python3.12/site-packages/onnxruntime/capi");
+        std::fs::create_dir_all(&capi).unwrap();
+        std::fs::write(capi.join("libonnxruntime.so.1"), b"planted").unwrap();
+        let tried = |place: Place| load(&[place]).err().unwrap().message;
+        let mut parts: Vec<&Path> = capi.ancestors().take_while(|part| *part != folder.path()).collect();
+        let library = capi.join("libonnxruntime.so.1");
+        parts.push(&library);
+        for part in &parts {
+            let mode = |mode| std::fs::set_permissions(part, std::fs::Permissions::from_mode(mode)).unwrap();
+            mode(0o777);
+            let text = tried(Place::Found(venv.clone()));
+            assert!(text.contains(&format!("can change {}", part.display())), "{text}");
+            assert!(!tried(Place::Venv(venv.clone())).contains("passed over"));
+            mode(0o755);
+        }
+        assert!(!tried(Place::Found(venv)).contains("passed over"), "now nobody else can change it");
     }
 }

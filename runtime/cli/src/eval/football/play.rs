@@ -142,7 +142,7 @@ impl Calibrated {
         });
         let text = format!("points:\n{}", points.collect::<String>());
         let path = std::env::temp_dir().join(format!("sideline-eval-{}-{}.yml", std::process::id(), game.first));
-        std::fs::write(&path, text).or_fail(Failure::Output, || path.display().to_string())?;
+        sideline_system::owner::write_private(&path, &text).or_fail(Failure::Output, || path.display().to_string())?;
         Ok(Some(Self { path }))
     }
 }
