@@ -10,7 +10,7 @@ use std::{
         net::{UnixListener, UnixStream},
     },
     path::PathBuf,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -31,15 +31,22 @@ struct On {
     address: Option<String>,
 }
 
+/// `sideline` that sees the runs of its bench alone.
+fn command(bench: &Bench) -> Command {
+    let mut command = bench.command(support::SIDELINE);
+    command.env("SIDELINE_RUNTIME_DIR", bench.path().join("sideline"));
+    command
+}
+
 fn sideline(bench: &Bench, arguments: &[&str]) -> Ended {
-    finish(bench.command(support::SIDELINE).env("XDG_RUNTIME_DIR", bench.path()).args(arguments))
+    finish(command(bench).args(arguments))
 }
 
 /// Starts `sideline run` and waits until it has recorded something and can be asked. With a preview its address is read.
 fn start(bench: &Bench, arguments: &[&str]) -> On {
     let output = arguments.windows(2).find(|pair| pair[0] == "--output").unwrap()[1];
-    let mut command = bench.command(support::SIDELINE);
-    command.arg("run").args(arguments).env("XDG_RUNTIME_DIR", bench.path());
+    let mut command = command(bench);
+    command.arg("run").args(arguments);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut address = None;
     if arguments.iter().any(|argument| argument.starts_with("--preview") || argument.starts_with("--set=watch")) {

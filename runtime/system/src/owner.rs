@@ -203,10 +203,13 @@ pub fn check_private(folder: &Path) -> Result<(), NotPrivate> {
 }
 
 /// Folders for what belongs to a user's running processes, best first: that of the system, then those for temporary
-/// files. Each is still to be made, or looked at.
+/// files. Each is still to be made, or looked at. `SIDELINE_RUNTIME_DIR` names one in place of all these.
 pub fn runtime_folders() -> Vec<PathBuf> {
-    let system = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let system = system.filter(|folder| folder.is_absolute() && folder.is_dir()).map(|folder| folder.join("sideline"));
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
+    if let Some(folder) = absolute("SIDELINE_RUNTIME_DIR") {
+        return vec![folder];
+    }
+    let system = absolute("XDG_RUNTIME_DIR").filter(|folder| folder.is_dir()).map(|folder| folder.join("sideline"));
     let name = format!("sideline-runs-{}", user());
     let temporary = [std::env::temp_dir(), PathBuf::from("/tmp")].map(|folder| folder.join(&name));
     let mut folders: Vec<PathBuf> = system.into_iter().chain(temporary).collect();
