@@ -97,7 +97,7 @@ impl Vocabulary {
     pub fn read(path: Option<&Path>) -> Result<Self> {
         match path {
             Some(path) => {
-                let text = std::fs::read_to_string(path)
+                let text = sideline_api::yaml::read_text(path)
                     .or_fail(Failure::Config, || format!("key `vocabulary`: {}", path.display()))?;
                 Self::parse(&text, &path.display().to_string())
             }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sideline_api::{Error, Failure, OrFail, Resources, Result, config::did_you_mean};
+use sideline_api::{Error, Failure, OrFail, Resources, Result, config::did_you_mean, yaml};
 
 /// COCO's 80 classes (Lin et al. 2014), in the order in which models number them.
 const COCO: [&str; 80] = [
@@ -116,7 +116,7 @@ pub fn resolved(labels: &[String]) -> Vec<String> {
 /// # Errors
 /// When the file cannot be read or holds no name.
 pub fn from_file(path: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(path).or_fail(Failure::Config, || path.display().to_string())?;
+    let text = yaml::read_text(path).or_fail(Failure::Config, || path.display().to_string())?;
     let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
     if names.iter().all(String::is_empty) {
         return Err(Error::config(format!("{}: no names in it; write one a line", path.display())));
@@ -143,7 +143,7 @@ pub fn of_key(key: &str, resources: &Resources) -> Result<Option<Vec<String>>> {
 
 /// Names out of a model's metadata: Ultralytics' `names`, a dictionary from numbers to names.
 pub fn of_metadata(names: &str) -> Option<Vec<String>> {
-    let names: std::collections::BTreeMap<usize, String> = serde_yaml::from_str(names).ok()?;
+    let names: std::collections::BTreeMap<usize, String> = yaml::from_str(names).ok()?;
     let most = *names.keys().next_back()?;
     // A model of more classes than anybody has names for is not to fill the memory.
     (most < usize::from(u16::MAX))

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
-use sideline_api::{Error, Result, tables::Scores};
+use sideline_api::{Error, Result, tables::Scores, yaml};
 
 /// A part of the body that can make a move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,9 +93,11 @@ impl Weights {
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let wrong = |what: String| Error::config(format!("{name}: {what}"));
-        let text = std::fs::read_to_string(path).map_err(|e| Error::input(format!("{name}: {e}")))?;
-        let file: File = serde_yaml::from_str(&text)
-            .map_err(|e| wrong(format!("{e}; models/moves/fusion.yml of the repository shows what such a file has")))?;
+        let text = yaml::read_text(path).map_err(|e| Error::input(format!("{name}: {e}")))?;
+        let file: File = yaml::from_str(&text).map_err(|broken| {
+            let told = broken.in_file(&name);
+            Error::config(format!("{told}; models/moves/fusion.yml of the repository shows what such a file has"))
+        })?;
         let labels = file.labels;
         if labels.len() < 2 || labels.iter().any(|label| label.is_empty() || label.contains(char::is_whitespace)) {
             return Err(wrong("`labels` are two or more words".into()));

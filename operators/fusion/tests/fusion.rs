@@ -174,7 +174,7 @@ fn a_weights_file_that_makes_no_sense_is_named_with_the_mend() {
         ("jab: [hand]", "job: [hand]", "`limbs` names `job`"),
     ] {
         let Err(error) = fusion(&FILE.replace(from, to)) else { panic!("{to} is taken") };
-        assert!(error.message.contains("fusion.yml: ") && error.message.contains(expected), "{error}");
+        assert!(error.message.contains("fusion.yml:") && error.message.contains(expected), "{error}");
     }
 }
 

@@ -14,7 +14,11 @@
 
 use std::path::Path;
 
-use sideline_api::{Error, Failure, OrFail, Resources, Result, config::did_you_mean, yaml::Yaml};
+use sideline_api::{
+    Error, Failure, OrFail, Resources, Result,
+    config::did_you_mean,
+    yaml::{self, Yaml},
+};
 
 use crate::homography::{Homography, Point};
 
@@ -68,7 +72,7 @@ impl Calibration {
     /// It cannot be read, or is no such file, or its points allow no homography: each mistake with file, line and mend.
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).or_fail(Failure::Config, || &name)?;
+        let text = yaml::read_text(path).or_fail(Failure::Config, || &name)?;
         Self::parse(&text, &name)
     }
 

@@ -2,14 +2,121 @@
 //!
 //! Weakest first: defaults, files named by `CONFIG`, the node's `env:`, `--set node.key=value`, a live change.
 
+mod kind;
+mod read;
+
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use serde_json::Value;
 
+pub use kind::Kind;
+#[doc(hidden)]
+pub use read::{read_field, to_json};
+
 /// A configuration struct. Written by `#[derive(Config)]`.
+///
+/// A default that no start would take does not compile, neither one of another kind nor one out of its range:
+///
+/// ```compile_fail
+/// /// Counts.
+/// #[derive(Clone, sideline_api::Config)]
+/// struct Keys {
+///     /// Frames from one count to the next.
+///     #[config(default = "x")]
+///     step: u32,
+/// }
+/// ```
+///
+/// ```compile_fail
+/// /// Counts.
+/// #[derive(Clone, sideline_api::Config)]
+/// struct Keys {
+///     /// Frames from one count to the next.
+///     #[config(default = 0, range(1, 300))]
+///     step: u32,
+/// }
+/// ```
+///
+/// ```
+/// /// Counts.
+/// #[derive(Clone, sideline_api::Config)]
+/// struct Keys {
+///     /// Frames from one count to the next.
+///     #[config(default = 1, range(1, 300))]
+///     step: u32,
+/// }
+/// ```
 pub trait Config: Sized + Clone + Send + 'static {
     /// First line of the struct's documentation: what `sideline list` prints.
     const ABOUT: &'static str;
+    /// True where a key is marked `live`. Its operator then has a [`reconfigure`](crate::Operator::reconfigure), or does not
+    /// compile:
+    ///
+    /// ```compile_fail,E0080
+    /// # use sideline_api::*;
+    /// /// Counts.
+    /// #[derive(Clone, Config)]
+    /// struct Keys {
+    ///     /// Frames from one count to the next.
+    ///     #[config(default = 1, live)]
+    ///     step: u32,
+    /// }
+    /// struct Counter;
+    /// impl Operator for Counter {
+    ///     // fn reconfigure(&mut self, keys: &Keys) -> Result<()> { Ok(()) }
+    /// #   type Config = Keys;
+    /// #   type State = ();
+    /// #   fn spec() -> Spec { Spec::operator("counter") }
+    /// #   fn new(_: Keys, _: &Resources) -> Result<Self> { Ok(Counter) }
+    /// #   fn process(&mut self, _: &Context, _: &Inputs, _: &mut (), _: &mut Outputs) -> Result<()> { Ok(()) }
+    /// }
+    /// Registry::new().operator::<Counter>();
+    /// ```
+    ///
+    /// With it, it does:
+    ///
+    /// ```
+    /// # use sideline_api::*;
+    /// # /// Counts.
+    /// # #[derive(Clone, Config)]
+    /// # struct Keys {
+    /// #     /// Frames from one count to the next.
+    /// #     #[config(default = 1, live)]
+    /// #     step: u32,
+    /// # }
+    /// # struct Counter;
+    /// impl Operator for Counter {
+    ///     fn reconfigure(&mut self, keys: &Keys) -> Result<()> { Ok(()) }
+    /// #   type Config = Keys;
+    /// #   type State = ();
+    /// #   fn spec() -> Spec { Spec::operator("counter") }
+    /// #   fn new(_: Keys, _: &Resources) -> Result<Self> { Ok(Counter) }
+    /// #   fn process(&mut self, _: &Context, _: &Inputs, _: &mut (), _: &mut Outputs) -> Result<()> { Ok(()) }
+    /// }
+    /// Registry::new().operator::<Counter>();
+    /// ```
+    ///
+    /// A source takes no changes, so none of its keys is `live`:
+    ///
+    /// ```compile_fail,E0080
+    /// # use sideline_api::*;
+    /// /// Makes frames.
+    /// #[derive(Clone, Config)]
+    /// struct Keys {
+    ///     /// Frames a second.
+    ///     #[config(default = 25, live)]
+    ///     fps: u32,
+    /// }
+    /// # struct Camera;
+    /// impl Source for Camera {
+    /// #   fn spec() -> Spec { Spec::source("camera").output("frames", PortType::Frame) }
+    /// #   fn new(_: Keys, _: &Resources) -> Result<Self> { Ok(Camera) }
+    /// #   fn next(&mut self, _: &SourceContext) -> Result<Option<Captured>> { Ok(None) }
+    ///     type Config = Keys;
+    /// }
+    /// Registry::new().source::<Camera>();
+    /// ```
+    const HAS_LIVE: bool;
     /// The keys, in the order of the struct.
     fn keys() -> Vec<Key>;
     /// Builds the struct; every problem found is in the list.
@@ -28,8 +135,8 @@ pub struct Key {
     pub name: &'static str,
     /// Documentation of the field.
     pub about: &'static str,
-    /// Rust type, as written.
-    pub kind: &'static str,
+    /// Kind of its value.
+    pub kind: Kind,
     /// The value when nothing is set; `None` when one must be given.
     pub default: Option<Value>,
     /// True when it may change while the graph runs.
@@ -152,85 +259,11 @@ pub fn did_you_mean<'a>(written: &str, names: impl IntoIterator<Item = &'a str> 
     }
 }
 
-/// Reads one field. For the code that `#[derive(Config)]` writes.
-#[doc(hidden)]
-pub fn read_field<T: serde::de::DeserializeOwned>(
-    values: &Values,
-    key: &Key,
-    problems: &mut Vec<Problem>,
-) -> Option<T> {
-    let (value, origin) = match (values.get(key.name), &key.default) {
-        (Some((value, origin)), _) => (value.clone(), origin.clone()),
-        (None, Some(default)) => (default.clone(), Origin::Default),
-        (None, None) => {
-            problems.push(Problem {
-                key: key.name.into(),
-                origin: Origin::Default,
-                message: format!("must be given ({}): {}", key.kind, key.about),
-            });
-            return None;
-        }
-    };
-    let mut problem = |message: String| {
-        problems.push(Problem { key: key.name.into(), origin: origin.clone(), message });
-        None
-    };
-    if let (Some((least, greatest)), Some(number)) = (key.range, value.as_f64())
-        && !(least..=greatest).contains(&number)
-    {
-        return problem(format!("{number} is out of range, {least} to {greatest} is allowed"));
-    }
-    match serde_json::from_value::<T>(value.clone()) {
-        Ok(read) => Some(read),
-        Err(_) if is_list(key.kind) && !value.is_array() => {
-            // `env:` and `--set` hold a list as text: `POINTS: "[1, 2]"`.
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            match serde_yaml::from_str(&text) {
-                Ok(read) => Some(read),
-                Err(cause) if serde_yaml::from_str::<Vec<Value>>(&text).is_ok() => problem(
-                    no_choice(&cause.to_string()).unwrap_or_else(|| format!("`{text}` is not a {}: {cause}", key.kind)),
-                ),
-                Err(_) => problem(format!("`{text}` is not a list ({}); write one as text: `\"[a, b]\"`", key.kind)),
-            }
-        }
-        // A number or truth value where text is wanted (`MODEL: 3`): scalars of an `env:` come typed by YAML.
-        Err(cause) => match value {
-            Value::Number(_) | Value::Bool(_) => serde_json::from_value(Value::String(value.to_string()))
-                .ok()
-                .or_else(|| problem(format!("`{value}` is not a {}: {cause}", key.kind))),
-            // Text that holds a table or a number, as `--set` and `env:` must write them.
-            Value::String(ref text) => serde_yaml::from_str(text).ok().or_else(|| {
-                let told = no_choice(&cause.to_string());
-                problem(told.unwrap_or_else(|| format!("`{text}` is not a {}: {cause}", key.kind)))
-            }),
-            _ => {
-                let told = no_choice(&cause.to_string());
-                problem(told.unwrap_or_else(|| format!("`{value}` is not a {}: {cause}", key.kind)))
-            }
-        },
-    }
-}
-
-/// What is wrong with a word that serde does not find among an enumeration's names, also within a list.
-fn no_choice(cause: &str) -> Option<String> {
-    let (_, told) = cause.split_once("unknown variant `")?;
-    let (word, listed) = told.split_once("`, expected ")?;
-    let names: Vec<&str> = listed.split('`').skip(1).step_by(2).collect();
-    let near =
-        nearest(word, names.iter().copied()).map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
-    Some(format!("`{word}` is none of {}{near}", names.join(", ")))
-}
-
 /// Gives what a configuration's own check found its places. For the code that `#[derive(Config)]` writes.
 #[doc(hidden)]
 pub fn place(wrong: Vec<(&'static str, String)>, values: &Values) -> Vec<Problem> {
     let origin = |key| values.get(key).map_or(Origin::Default, |(_, origin)| origin.clone());
     wrong.into_iter().map(|(key, message)| Problem { key: key.into(), origin: origin(key), message }).collect()
-}
-
-/// True for a type, as written, that holds several values.
-fn is_list(kind: &str) -> bool {
-    kind.trim_start_matches("Option<").starts_with("Vec<")
 }
 
 /// Reports keys that no field has. For the code that `#[derive(Config)]` writes.
@@ -336,12 +369,123 @@ mod tests {
     fn what_is_no_list_is_told_how_one_is_written() {
         for value in [json!("one, two"), json!(7)] {
             let found = problems([("source", json!("a.mp4")), ("points", value)].into());
-            assert!(found[0].contains("is not a list (Vec<f32>); write one as text: `\"[a, b]\"`"), "{found:?}");
+            assert!(found[0].contains("is not a list of numbers; write one as text: `\"[a, b]\"`"), "{found:?}");
         }
         for value in [json!(["one"]), json!("[one]")] {
             let found = problems([("source", json!("a.mp4")), ("points", value)].into());
-            assert!(found[0].contains("is not a Vec<f32>"), "{found:?}");
+            assert!(found[0].ends_with("key `points`: item 1: `one` is not a number"), "{found:?}");
         }
+    }
+
+    /// Limits.
+    #[derive(Clone, Debug, Default, PartialEq, sideline_derive::Config)]
+    struct Limited {
+        /// Whole.
+        #[config(default = 1, range(1, 300))]
+        whole: u32,
+        /// Share.
+        #[config(default = 0.8, range(0.1, 0.8))]
+        share: f32,
+        /// May be absent.
+        #[config(default = None, range(0, 1))]
+        maybe: Option<f64>,
+        /// Several.
+        #[config(default = Vec::new(), range(0, 1))]
+        several: Vec<f32>,
+        /// Corners.
+        #[config(default = Vec::new(), range(0, 10_000))]
+        corners: Vec<[f32; 2]>,
+        /// Named.
+        #[config(default = BTreeMap::new(), range(0, 1))]
+        named: BTreeMap<String, f64>,
+        /// Of any kind.
+        #[config(default = Value::from(1), range(1, 9))]
+        any: Value,
+        /// No range.
+        #[config(default = 1.0)]
+        free: f64,
+    }
+
+    #[test]
+    fn no_way_of_writing_goes_around_a_range() {
+        for (key, value, expected) in [
+            ("whole", json!(0), "0 is out of range, 1 to 300 is allowed"),
+            ("whole", json!("0"), "0 is out of range, 1 to 300 is allowed"),
+            ("whole", json!("\"5000\""), "`\"5000\"` is not a whole number"),
+            ("whole", json!(-1), "-1 is out of range, 1 to 300 is allowed"),
+            ("whole", json!("-0"), "0 is out of range, 1 to 300 is allowed"),
+            ("whole", json!(2.5), "`2.5` is not a whole number"),
+            ("whole", json!("1e999"), "`1e999` is not a finite number"),
+            ("share", json!(0.81), "0.81 is out of range, 0.1 to 0.8 is allowed"),
+            ("share", json!("0.81"), "0.81 is out of range, 0.1 to 0.8 is allowed"),
+            ("share", json!(".nan"), "`.nan` is not a finite number"),
+            ("share", json!("-.inf"), "`-.inf` is not a finite number"),
+            ("maybe", json!(2), "2 is out of range, 0 to 1 is allowed"),
+            ("maybe", json!("2"), "2 is out of range, 0 to 1 is allowed"),
+            ("maybe", json!(".nan"), "`.nan` is not a finite number"),
+            ("several", json!([0.5, 2]), "2 is out of range, 0 to 1 is allowed"),
+            ("several", json!("[0.5, '2']"), "2 is out of range, 0 to 1 is allowed"),
+            ("several", json!("[0.5, .nan]"), "item 2: `.nan` is not a finite number"),
+            ("several", json!(["1e999"]), "item 1: `1e999` is not a finite number"),
+            ("corners", json!([[0, 1], [2, -3]]), "-3 is out of range, 0 to 10000 is allowed"),
+            ("corners", json!([[0, 1, 2]]), "item 1: `[0,1,2]` is not a list of 2 numbers"),
+            ("named", json!({"a": 3}), "3 is out of range, 0 to 1 is allowed"),
+            ("named", json!("{a: 3.5}"), "3.5 is out of range, 0 to 1 is allowed"),
+            ("any", json!({"x": [1, 10]}), "10 is out of range, 1 to 9 is allowed"),
+            ("free", json!("NaN"), "`NaN` is not a finite number"),
+            ("free", json!("inf"), "`inf` is not a finite number"),
+            ("free", json!(null), "`null` is not a number"),
+        ] {
+            let found = Limited::from_values(&[(key, value.clone())].into());
+            let found: Vec<String> = found.expect_err(key).into_iter().map(|problem| problem.message).collect();
+            assert_eq!(found, [expected], "{key}: {value}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_32_bits_are_shown_as_they_were_written() {
+        let values = [("share", json!("0.3")), ("several", json!([0.1, 0.7])), ("corners", json!("[[0.1, 7]]"))].into();
+        let limited = Limited::from_values(&values).unwrap();
+        let shown: BTreeMap<&str, String> =
+            limited.to_values().into_iter().map(|(key, value)| (key, value.to_string())).collect();
+        assert_eq!((&*shown["share"], &*shown["several"], &*shown["corners"]), ("0.3", "[0.1,0.7]", "[[0.1,7.0]]"));
+        assert_eq!(shown["free"], "1.0");
+    }
+
+    #[test]
+    fn values_come_typed_from_any_way_of_writing() {
+        for maybe in [json!("0.5"), json!(0.5)] {
+            assert_eq!(Limited::from_values(&[("maybe", maybe)].into()).unwrap().maybe, Some(0.5));
+        }
+        for none in [json!(null), json!("null"), json!("~"), json!("")] {
+            assert_eq!(Limited::from_values(&[("maybe", none)].into()).unwrap().maybe, None);
+        }
+        let values = [("source", json!(true)), ("shelf", json!("lower")), ("loop", json!("true"))].into();
+        let keeper = Keeper::from_values(&values).unwrap();
+        assert_eq!((keeper.source.as_str(), keeper.shelf, keeper.r#loop), ("true", Shelf::Lower, true));
+    }
+
+    #[test]
+    fn a_text_of_a_key_is_bounded_as_a_file_is() {
+        let bomb = "[&a [x,x,x,x,x,x,x,x,x,x]".to_owned()
+            + &('b'..='i')
+                .zip('a'..)
+                .map(|(name, of)| format!(",&{name} [{}]", vec![format!("*{of}"); 10].join(",")))
+                .collect::<String>()
+            + "]";
+        let found = problems([("source", json!("a")), ("points", json!(bomb))].into());
+        assert!(found[0].contains("is not a list of numbers") && found[0].len() < 300, "{found:?}");
+    }
+
+    #[test]
+    fn the_choices_of_a_key_are_those_of_its_type() {
+        let keys = Keeper::keys();
+        let shelf = keys.iter().find(|key| key.name == "shelf").unwrap();
+        assert_eq!(
+            (shelf.kind.to_string().as_str(), shelf.kind.choices()),
+            ("one of upper, lower", &["upper", "lower"][..])
+        );
+        assert!(Keeper::HAS_LIVE && !Limited::HAS_LIVE);
     }
 
     #[test]
@@ -365,7 +509,7 @@ mod tests {
             found.contains(&"command line: key `bufer`: there is no such key; did you mean `buffer`?".into()),
             "{found:?}"
         );
-        assert!(found.iter().any(|p| p.contains("key `path`") && p.contains("is not a PathBuf")), "{found:?}");
+        assert!(found.iter().any(|p| p.contains("key `path`") && p.contains("is not a path")), "{found:?}");
         assert!(found.iter().any(|p| p.contains("key `source`: must be given")), "{found:?}");
     }
 }

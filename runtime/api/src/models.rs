@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Failure, OrFail, Result, config::did_you_mean};
+use crate::{Error, Failure, OrFail, Result, config::did_you_mean, yaml};
 
 /// The `registry` of files that are committed beside models.yml, as our own weights are: nothing is fetched for them.
 pub const REPOSITORY: &str = "repository";
@@ -80,8 +80,8 @@ struct Catalogue {
 
 impl Catalogue {
     fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).or_fail(Failure::Model, || path.display().to_string())?;
-        serde_yaml::from_str(&text).or_fail(Failure::Model, || path.display().to_string())
+        let text = yaml::read_text(path).or_fail(Failure::Model, || path.display().to_string())?;
+        yaml::from_str(&text).map_err(|broken| Error::model(broken.in_file(path.display())))
     }
 
     /// The models registered in a house; none where none ever was.

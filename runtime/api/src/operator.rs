@@ -47,11 +47,18 @@ pub trait Operator: Send + Sized + 'static {
     /// The frame is then `skipped: error` on every output, and the node's `on_error` decides how it goes on.
     fn process(&mut self, cx: &Context, input: &Inputs, state: &mut Self::State, out: &mut Outputs) -> Result<()>;
 
-    /// Takes over a configuration of which only `live` keys changed.
+    /// Takes over a configuration of which only `live` keys changed. An operator without it, whose configuration has such
+    /// keys, does not compile.
     ///
     /// # Errors
     /// The old configuration then stays, and the cause is reported to who asked.
     fn reconfigure(&mut self, _config: &Self::Config) -> Result<()> {
+        const {
+            assert!(
+                !<Self::Config as Config>::HAS_LIVE,
+                "a key is marked `live`, and the operator has no `reconfigure` to take its changes over"
+            );
+        }
         Ok(())
     }
 

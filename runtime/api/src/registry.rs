@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ops::Deref, sync::Arc};
 
 use crate::{
-    Error, Operator, PortType, Result, Source, Spec, TableType, Values,
+    Config, Error, Operator, PortType, Result, Source, Spec, TableType, Values,
     config::did_you_mean,
     factory::{self, OperatorFactory},
 };
@@ -51,6 +51,9 @@ impl Registry {
 
     /// Adds a source written in Rust.
     pub fn source<S: Source>(self) -> Self {
+        const {
+            assert!(!<S::Config as Config>::HAS_LIVE, "a source takes no changes while it runs: no key of it is `live`");
+        }
         self.with(factory::source::<S>())
     }
 

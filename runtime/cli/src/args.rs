@@ -566,9 +566,11 @@ fn setting(text: &str) -> Result<Setting, String> {
     Ok(Setting { node: node.into(), key: key.to_lowercase(), value: scalar(value) })
 }
 
-/// A value as JSON where it is JSON, else as text.
+/// A value as JSON where it is JSON, else as text. A number that is written otherwise than JSON would (`1.10`) is text too: it
+/// may be a name, and who wants a number reads one from it.
 pub fn scalar(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.into()))
+    let as_written = |value: &Value| !value.is_number() || value.to_string() == text;
+    serde_json::from_str(text).ok().filter(as_written).unwrap_or_else(|| text.into())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -614,5 +616,8 @@ mod tests {
         let set = setting("perception.tracker.buffer=60").unwrap();
         assert_eq!((set.node.as_str(), set.key.as_str(), set.value), ("perception.tracker", "buffer", 60.into()));
         assert!(setting("buffer=60").is_err() && setting("a.b").is_err());
+        for (text, value) in [("a.b=1.10", "1.10".into()), ("a.b=007", "007".into()), ("a.b=-2.5", Value::from(-2.5))] {
+            assert_eq!(setting(text).unwrap().value, value);
+        }
     }
 }

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sideline_api::{Entry, Failure, OrFail, Registry, Result, config::Origin};
+use sideline_api::{
+    Entry, Failure, OrFail, Registry, Result,
+    config::{Key, Origin},
+};
 use sideline_graph::render_plan;
 
 use crate::{
@@ -80,13 +83,21 @@ fn describe(entry: &Entry) -> Value {
         .keys()
         .iter()
         .map(|key| {
-            json!({"key": key.name, "type": key.kind, "default": key.default, "live": key.live, "range": key.range, "about": key.about})
+            json!({
+                "key": key.name, "type": key.kind.to_string(), "choices": choices(key), "default": key.default,
+                "live": key.live, "range": key.range, "about": key.about,
+            })
         })
         .collect();
     json!({
         "name": entry.spec.name, "about": entry.about(), "source": entry.spec.source, "heavy": entry.spec.heavy,
         "inputs": inputs, "more_inputs": entry.spec.more_inputs.map(|ty| ty.name()), "outputs": outputs, "keys": keys,
     })
+}
+
+/// The words of which a key takes one, or several as a list; null where it takes any value.
+fn choices(key: &Key) -> Option<&'static [&'static str]> {
+    Some(key.kind.choices()).filter(|words| !words.is_empty())
 }
 
 /// `sideline inspect`: an operator, or a flow's values.
@@ -139,8 +150,11 @@ fn describe_text(entry: &Entry) -> String {
         text += &format!("  output {:<12} {}\n", port.name, port.ty.name());
     }
     for key in entry.keys() {
-        let default =
-            key.default.as_ref().map_or_else(|| "must be given".to_owned(), |value| format!("default {value}"));
+        let default = match &key.default {
+            None => "must be given".to_owned(),
+            Some(Value::Null) => "not set".to_owned(),
+            Some(value) => format!("default {value}"),
+        };
         let live = if key.live { ", live" } else { "" };
         let range = key.range.map_or_else(String::new, |(least, most)| format!(", {least} to {most}"));
         text += &format!("  key    {} ({}, {default}{range}{live})\n", key.name, key.kind);

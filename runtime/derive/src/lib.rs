@@ -8,8 +8,10 @@
 //! that are right each by itself, a key and a sentence.
 #![forbid(unsafe_code)]
 
+mod default;
+
 use proc_macro2::TokenStream;
-use quote::{ToTokens, quote};
+use quote::quote;
 use syn::{
     Data, DeriveInput, Expr, ExprLit, Field, Fields, Lit, LitStr, Meta, Path, Token, ext::IdentExt, parenthesized,
     spanned::Spanned,
@@ -51,6 +53,7 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     let mut reads = Vec::new();
     let mut writes = Vec::new();
     let mut idents = Vec::new();
+    let mut has_live = false;
     for (i, field) in fields.iter().enumerate() {
         let ident = field.ident.as_ref().expect("named fields have names");
         let key = ident.unraw().to_string();
@@ -63,7 +66,8 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
         }
         let options = options(field)?;
         let (ty, live) = (&field.ty, options.live);
-        let kind = ty.to_token_stream().to_string().replace(' ', "");
+        has_live |= live;
+        default::check(&key, ty, &options)?;
         let default = match &options.default {
             Some(Expr::Lit(ExprLit { lit: Lit::Str(text), .. })) => {
                 quote!(::core::option::Option::Some(::sideline_api::serde_json::Value::from(#text)))
@@ -73,7 +77,7 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             }
             Some(value) => quote!({
                 let value: #ty = #value;
-                ::core::option::Option::Some(::sideline_api::serde_json::to_value(&value).unwrap_or_default())
+                ::core::option::Option::Some(::sideline_api::config::to_json(&value))
             }),
             None => quote!(::core::option::Option::None),
         };
@@ -86,11 +90,11 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             None => quote!(::core::option::Option::None),
         };
         keys.push(quote!(::sideline_api::config::Key {
-            name: #key, about: #about, kind: #kind, default: #default, live: #live, range: #range,
+            name: #key, about: #about, kind: ::sideline_api::config::Kind::of::<#ty>(), default: #default, live: #live, range: #range,
             instead_of: #instead_of,
         }));
         reads.push(quote!(let #ident = ::sideline_api::config::read_field::<#ty>(values, &keys[#i], &mut problems);));
-        writes.push(quote!((#key, ::sideline_api::serde_json::to_value(&self.#ident).unwrap_or_default())));
+        writes.push(quote!((#key, ::sideline_api::config::to_json(&self.#ident))));
         idents.push(ident);
     }
     let checked = match check(&input.attrs)? {
@@ -105,6 +109,7 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     Ok(quote! {
         impl ::sideline_api::config::Config for #name {
             const ABOUT: &'static str = #about;
+            const HAS_LIVE: bool = #has_live;
             fn keys() -> ::std::vec::Vec<::sideline_api::config::Key> {
                 ::std::vec![#(#keys),*]
             }

@@ -9,9 +9,10 @@ use std::{
 use dora_core::descriptor::{Descriptor, DescriptorExt, Node, validate};
 use dora_message::{
     config::{Input, InputMapping},
+    descriptor::EnvValue,
     id::{DataId, NodeId},
 };
-use sideline_api::config::did_you_mean;
+use sideline_api::{config::did_you_mean, yaml};
 
 use crate::{
     Diagnostic,
@@ -53,10 +54,20 @@ pub(crate) fn reads(input: &Input) -> Option<(String, String)> {
 
 /// The descriptor of a flow's text.
 pub(crate) fn parse(file: &File, text: &str) -> Result<Descriptor, Diagnostic> {
-    serde_yaml::from_str(text).map_err(|e| {
-        let at = e.location().map_or((1, 1), |at| (at.line(), at.column()));
-        told_by_dora(file, at, &e.to_string())
-    })
+    yaml::from_str(text).map_err(|broken| told_by_dora(file, (broken.line, broken.column), &broken.message))
+}
+
+/// A descriptor whose texts dora reads as they are: it puts variables of the environment in at every reading, and whoever
+/// wrote this one has done so already.
+pub(crate) fn escaped(descriptor: &Descriptor) -> Descriptor {
+    let mut descriptor = descriptor.clone();
+    let nodes = descriptor.nodes.iter_mut().filter_map(|node| node.env.as_mut());
+    for value in nodes.chain(descriptor.env.as_mut()).flat_map(BTreeMap::values_mut) {
+        if let EnvValue::String(text) = value {
+            *text = text.replace('$', "$$");
+        }
+    }
+    descriptor
 }
 
 /// Expands modules, then fused nodes.
@@ -142,7 +153,7 @@ fn probe(files: &Files, nodes: &mut Vec<Node>, fused: &BTreeSet<String>) {
 
 /// An error of the YAML reader, with the nearest key instead of the list of all.
 fn told_by_dora(file: &File, (line, column): (usize, usize), text: &str) -> Diagnostic {
-    let text = text.split(" at line ").next().unwrap_or(text);
+    let text = &yaml::plain_words(text);
     if let Some((_, rest)) = text.split_once("unknown field `")
         && let Some((field, rest)) = rest.split_once('`')
     {

@@ -3,13 +3,14 @@
 
 use std::{
     collections::BTreeMap,
+    io::ErrorKind,
     path::{Path, PathBuf},
     rc::Rc,
 };
 
 use sideline_api::{
     Registry,
-    yaml::{Kind, Yaml},
+    yaml::{self, Kind, Yaml},
 };
 
 use crate::{Diagnostic, Place};
@@ -31,9 +32,10 @@ pub(crate) struct File {
 impl File {
     pub fn read(path: &Path) -> Result<(Self, String), Diagnostic> {
         let whole = Place { file: Some(path.to_owned()), ..Place::default() };
-        let text = std::fs::read_to_string(path).map_err(|e| {
+        let text = yaml::read_text(path).map_err(|e| {
             let what = match e.kind() {
-                std::io::ErrorKind::NotFound => "no such file".into(),
+                ErrorKind::NotFound => "no such file".into(),
+                ErrorKind::FileTooLarge | ErrorKind::InvalidData => e.to_string(),
                 _ => format!("cannot be read: {e}"),
             };
             Diagnostic::error(whole, None, what)
@@ -122,6 +124,11 @@ impl Written {
     /// Where the key at the end of the path stands; the node where it does not.
     pub fn place_at(&self, path: &[&str]) -> Place {
         self.node().key_at(path).map_or_else(|| self.place(), |key| self.file.place(key))
+    }
+
+    /// True inside a module that one process hosts.
+    pub fn is_fused(&self) -> bool {
+        self.host.as_ref().is_some_and(|host| matches!(host.what, What::Host { fused: true, .. }) || host.is_fused())
     }
 
     /// True when both stand in the same file for the same host.

@@ -233,7 +233,7 @@ impl Flow {
         overrides: &Overrides,
     ) -> Result<Self, Vec<Diagnostic>> {
         let whole = Place { file: Some(name.into()), ..Place::default() };
-        let text = serde_yaml::to_string(descriptor)
+        let text = serde_yaml::to_string(&expand::escaped(descriptor))
             .map_err(|e| vec![Diagnostic::error(whole, None, format!("the descriptor cannot be written: {e}"))])?;
         let file = File::parse(name.into(), folder.to_owned(), &text, false).map_err(|e| vec![e])?;
         Self::build(file, &text, registry, overrides)

@@ -5,7 +5,7 @@
 //! the key and does not set it itself. Keys that begin with `SIDELINE_` are the runtime's.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,8 +15,8 @@ use dora_message::descriptor::EnvValue;
 use serde_json::Value;
 use sideline_api::{
     Device, Entry, Mode, OnError, Registry, Values,
-    config::{Origin, did_you_mean, nearest},
-    yaml::Yaml,
+    config::{Kind, Origin, did_you_mean, nearest},
+    yaml::{self, Yaml},
 };
 
 use crate::{
@@ -41,6 +41,12 @@ const FLOW_KEYS: [&str; 7] = [
     "SIDELINE_ON_ERROR",
 ];
 const NODE_KEYS: [&str; 3] = ["SIDELINE_ON_ERROR", "SIDELINE_STRIDE", "SIDELINE_RUN_DIR"];
+
+/// Errors for a source that is told what only an operator does.
+const NO_STRIDE: &str =
+    "a source has no stride, it sends every frame: write it to the operators that are to skip frames";
+const NOT_RESTARTED: &str =
+    "a source is not restarted: write `stop` (a stream that fails ends the run) or `skip` (the other streams go on)";
 
 type Env = BTreeMap<String, EnvValue>;
 
@@ -69,18 +75,19 @@ pub(crate) struct NodeSettings {
     pub stride: u64,
 }
 
-/// A value of an `env:` as JSON.
+/// A value of an `env:` as JSON. dora takes the texts `nan` and `infinity` for numbers too, which JSON has none for.
 fn json(value: &EnvValue) -> Value {
     match value {
         EnvValue::Bool(value) => Value::from(*value),
         EnvValue::Integer(value) => Value::from(*value),
-        EnvValue::Float(value) => Value::from(*value),
+        EnvValue::Float(value) if value.is_finite() => Value::from(*value),
+        EnvValue::Float(value) => Value::from(value.to_string()),
         EnvValue::String(value) => Value::from(value.as_str()),
     }
 }
 
 fn parse<T: serde::de::DeserializeOwned>(value: &EnvValue) -> Option<T> {
-    serde_yaml::from_str(&value.to_string()).ok()
+    yaml::from_str(&value.to_string()).ok()
 }
 
 /// Reads the runtime keys of the flow's `env:`.
@@ -276,14 +283,23 @@ impl<'a> Settings<'a> {
         }
         if key.starts_with("SIDELINE_") {
             match key.as_str() {
+                // What the node of a module says is meant for its operators, not for a source among them.
+                "SIDELINE_ON_ERROR" | "SIDELINE_STRIDE" if entry.spec.source && inherited => {}
                 "SIDELINE_ON_ERROR" => match parse(value) {
+                    Some(OnError::Restart) if entry.spec.source => error(NOT_RESTARTED.into()),
                     Some(on_error) => settings.on_error = Some(on_error),
                     None => error(not_on_error(value)),
                 },
+                "SIDELINE_STRIDE" if entry.spec.source => error(NO_STRIDE.into()),
                 "SIDELINE_STRIDE" => match parse(value) {
                     Some(stride @ 1..) => settings.stride = stride,
                     _ => error(format!("`{value}` is not a number of frames from 1")),
                 },
+                "SIDELINE_RUN_DIR" if !inherited && written.is_fused() => {
+                    error(
+                        "one process hosts the module: it stands in the `env:` of the node that names the file".into(),
+                    );
+                }
                 "SIDELINE_RUN_DIR" => {}
                 other if FLOW_KEYS.contains(&other) => error("stands in the `env:` of the flow".into()),
                 other => error(format!("there is no such key{}", did_you_mean(other, NODE_KEYS))),
@@ -308,6 +324,12 @@ impl<'a> Settings<'a> {
             return error(
                 "every process has this variable already: set it in a file named by CONFIG, or with --set".into(),
             );
+        }
+        let kind = entry.keys().iter().find(|known| known.name == lower).map(|known| known.kind.given());
+        if matches!(kind, Some(Kind::Text | Kind::Path))
+            && let Some(text) = misread(written, key, value)
+        {
+            found.push(Diagnostic::warning(place.clone(), Some(&written.id), text));
         }
         settings.values.set(lower, json(value), origin(&place));
     }
@@ -387,18 +409,30 @@ impl<'a> Settings<'a> {
                 continue;
             }
             self.used.insert(i);
-            let ok = match lower.as_str() {
-                "sideline_stride" => value.as_u64().filter(|n| *n > 0).map(|n| settings.stride = n).is_some(),
-                "sideline_on_error" => {
-                    serde_json::from_value(value.clone()).map(|on_error| settings.on_error = Some(on_error)).is_ok()
-                }
+            let wrong = match lower.as_str() {
+                "sideline_stride" if entry.spec.source => own.then(|| NO_STRIDE.to_owned()),
+                "sideline_stride" => match value.as_u64().filter(|n| *n > 0) {
+                    Some(stride) => {
+                        settings.stride = stride;
+                        None
+                    }
+                    None => Some(format!("`{value}` is not a number of frames from 1")),
+                },
+                "sideline_on_error" => match serde_json::from_value(value.clone()) {
+                    Ok(OnError::Restart) if entry.spec.source => own.then(|| NOT_RESTARTED.to_owned()),
+                    Ok(on_error) => {
+                        settings.on_error = Some(on_error);
+                        None
+                    }
+                    Err(_) => Some(not_on_error(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))),
+                },
                 _ => {
                     settings.values.set(lower.clone(), value.clone(), Origin::CommandLine);
-                    true
+                    None
                 }
             };
-            if !ok {
-                let text = format!("key `{key}`: `{value}` is not a value for it");
+            if let Some(text) = wrong {
+                let text = format!("key `{key}`: {text}");
                 found.push(Diagnostic::error(Place::default(), Some(&written.id), text));
             }
         }
@@ -414,7 +448,7 @@ impl<'a> Settings<'a> {
         found: &mut Vec<Diagnostic>,
     ) {
         let text = value.to_string();
-        let paths = serde_yaml::from_str::<Vec<PathBuf>>(&text).unwrap_or_else(|_| vec![text.into()]);
+        let paths = yaml::from_str::<Vec<PathBuf>>(&text).unwrap_or_else(|_| vec![text.into()]);
         let (place, _) = place_of_env(written, "CONFIG");
         for path in paths {
             let folders = self.overrides.search(&written.file.folder, &self.files.root);
@@ -425,9 +459,15 @@ impl<'a> Settings<'a> {
                 .and_then(|path| read_map(&path));
             match read {
                 Ok((file, map)) => {
+                    let written: HashMap<&str, &(Yaml, Yaml)> =
+                        file.tree.map().iter().filter_map(|pair| Some((pair.0.scalar()?, pair))).collect();
                     for (key, value) in map.into_iter().filter(|(key, _)| !skip(key)) {
-                        let place = file.tree.key_at(&[&key]).map_or_else(|| file.whole(), |key| file.place(key));
-                        values.set(key, value, origin(&place));
+                        let pair = written.get(&*key);
+                        let place = pair.map_or_else(|| file.whole(), |(key, _)| file.place(key));
+                        let text = pair.and_then(|(_, text)| text.scalar()).unwrap_or_default();
+                        // A name such as 1.10 stays what was written; who wants a number reads one from it.
+                        let as_written = !value.is_number() || value.to_string() == text;
+                        values.set(key, if as_written { value } else { text.into() }, origin(&place));
                     }
                 }
                 Err(e) => found.push(e),
@@ -439,14 +479,11 @@ impl<'a> Settings<'a> {
 /// A YAML file of keys and values.
 fn read_map(path: &Path) -> Result<(File, serde_json::Map<String, Value>), Diagnostic> {
     let (file, text) = File::read(path)?;
-    match serde_yaml::from_str(&text) {
+    match yaml::json(&text) {
         Ok(Value::Object(map)) => Ok((file, map)),
         Ok(Value::Null) => Ok((file, serde_json::Map::new())),
         Ok(_) => Err(Diagnostic::error(file.whole(), None, "a file named by CONFIG holds `key: value` lines")),
-        Err(e) => {
-            let at = e.location().map_or((1, 1), |at| (at.line(), at.column()));
-            Err(Diagnostic::error(file.at(at.0, at.1), None, e.to_string()))
-        }
+        Err(broken) => Err(Diagnostic::error(file.at(broken.line, broken.column), None, broken.message)),
     }
 }
 
@@ -459,6 +496,17 @@ fn origin(place: &Place) -> Origin {
         Some(path) => Origin::File { path: path.clone(), line: place.line, column: place.column },
         None => Origin::CommandLine,
     }
+}
+
+/// Tells of a text in an operator's own `env:` that dora takes for a number, and so for another text: `007` for `7`.
+fn misread(written: &Written, key: &str, value: &EnvValue) -> Option<String> {
+    let text = written.node().get("env")?.text(key)?;
+    let same = !written.file.placed() || text.contains('$') || *text == value.to_string();
+    (!same).then(|| {
+        format!(
+            "key `{key}`: dora reads the text `{text}` as `{value}`: set it in a file named by CONFIG, or with --set"
+        )
+    })
 }
 
 /// Where a key of an operator's `env:` stands: in its own, else in that of the nearest host that has it.

@@ -204,6 +204,44 @@ fn a_node_finds_its_part_in_the_descriptor_of_dora() {
 }
 
 #[test]
+fn a_dollar_sign_is_read_once_however_often_the_flow_is() {
+    let text = "nodes:
+  - id: s
+    path: sideline
+    args: run capture
+    env: {SOURCE: 'a$$b.mp4'}
+    outputs: [frames]
+";
+    let folder = Folder::with(&[("flow.yml", text)]);
+    let value = |plan: Plan| node(&plan, "s").values.get("source").unwrap().0.clone();
+    assert_eq!(value(folder.read(&Overrides::default()).unwrap().plan_for_node("s").unwrap()), json!("a$b.mp4"));
+    let descriptor = Descriptor::parse(text.as_bytes().to_vec()).unwrap();
+    let handed =
+        Flow::from_descriptor(&descriptor, "flow", &folder.path(""), &registry(), &Overrides::default()).unwrap();
+    assert_eq!(value(handed.plan_for_node("s").unwrap()), json!("a$b.mp4"));
+}
+
+#[test]
+fn a_name_that_looks_like_a_number_stays_as_it_was_written() {
+    let flow = |env: &str| {
+        format!(
+            "nodes:\n  - id: s\n    path: sideline\n    args: run capture\n    env: {{{env}}}\n    outputs: [frames]\n"
+        )
+    };
+    let files = [("flow.yml", &*flow("CONFIG: c.yml")), ("c.yml", "source: a.mp4\nstream: 1.10\n")];
+    let plan = Folder::with(&files).read(&Overrides::default()).unwrap().plan_embedded().unwrap();
+    assert_eq!(node(&plan, "s").values.get("stream").unwrap().0, json!("1.10"));
+    // dora has no such text: what both ways of running would not read alike is told.
+    let told = Folder::with(&[("flow.yml", &flow("SOURCE: a.mp4, STREAM: '007'"))]).told(&Overrides::default());
+    assert_eq!(
+        told,
+        [
+            "flow.yml:5:26: warning: node `s`: key `STREAM`: dora reads the text `007` as `7`: set it in a file named by CONFIG, or with --set"
+        ]
+    );
+}
+
+#[test]
 fn a_slip_in_a_key_is_found_in_the_descriptor_too() {
     let text = expanded().replace("FIGHTERS: 2", "FIGHTRS: 2");
     let folder = Folder::with(&[("modules/perception.yml", &perception())]);

@@ -23,6 +23,9 @@ pub struct CaptureKeys {
     /// Size.
     #[config(default = None)]
     size: Option<String>,
+    /// Name of the stream; empty for the node's id.
+    #[config(default = "")]
+    stream: String,
 }
 
 /// Frames of a known size.
@@ -54,7 +57,7 @@ pub struct PoseKeys {
 #[derive(Clone, Config)]
 pub struct TrackerKeys {
     /// Frames a lost track is kept.
-    #[config(default = 30, live)]
+    #[config(default = 30)]
     buffer: u32,
     /// Fighters to name.
     #[config(default = 0)]
@@ -111,6 +114,7 @@ operators! {
         .output("counts", table::<Count>());
     Pair, NoKeys, Spec::operator("pair").required("counts", table::<Count>()).optional("other", table::<Count>())
         .output("counts", table::<Count>());
+    Judge, NoKeys, Spec::operator("judge").optional("motion", table::<Motion>()).any_inputs(table::<Count>());
     Learner, NoKeys, Spec::operator("learner").required("counts", table::<Count>())
         .optional("labels", table::<Count>()).feedback().output("counts", table::<Count>());
 }
@@ -181,6 +185,7 @@ pub fn registry() -> Registry {
         .operator::<Commentary>()
         .operator::<Fuse>()
         .operator::<Pair>()
+        .operator::<Judge>()
         .operator::<Learner>()
 }
 
