@@ -17,13 +17,14 @@ use crate::{
 
 /// Checks all names of all files.
 pub(crate) fn check_names(files: &Files, registry: &Registry, found: &mut Vec<Diagnostic>) {
+    check_env(&files.flow, &files.flow.tree, None, found);
     for written in files.written.values() {
         let scope = Scope { files, registry, written };
         scope.check_inputs(found);
         scope.check_outputs(found);
         scope.check_types(found);
         scope.check_path(found);
-        scope.check_env(found);
+        check_env(&written.file, written.node(), Some(&written.id), found);
         if let What::Host { file, .. } = &written.what {
             scope.check_host(file, found);
         }
@@ -33,6 +34,61 @@ pub(crate) fn check_names(files: &Files, registry: &Registry, found: &mut Vec<Di
 /// Names a module declares.
 pub(crate) fn declared<'a>(module: &'a File, keys: &[&str]) -> Vec<&'a str> {
     module.header().map_or_else(Vec::new, |header| keys.iter().flat_map(|key| header.texts(key)).collect())
+}
+
+/// dora's `env:` holds single values; its own words for anything else there name no key.
+fn check_env(file: &File, at: &Yaml, node: Option<&str>, found: &mut Vec<Diagnostic>) {
+    for (key, value) in at.get("env").map_or(&[][..], Yaml::map) {
+        let name = key.scalar().unwrap_or_default();
+        let text = match &value.kind {
+            Kind::Scalar(_) if value.is_null() => {
+                "has no value: give it one, leave the key out, or write `\"\"` for an empty text".into()
+            }
+            Kind::Scalar(text) => match unset_variable(text) {
+                Some(variable) => format!(
+                    "the environment has no `{variable}`: set it, write `${{{variable}:-VALUE}}` for a value where it is \
+                     not set, or `$$` for a dollar sign"
+                ),
+                None => continue,
+            },
+            Kind::List(_) => {
+                let items: Vec<&str> = value.list().iter().map(|item| item.scalar().unwrap_or("...")).collect();
+                format!("write a list as text: {name}: \"[{}]\"", items.join(", "))
+            }
+            Kind::Map(_) => "an `env:` holds single values: write a table into a file named by CONFIG".into(),
+        };
+        found.push(Diagnostic::error(file.place(key), node, format!("key `{name}`: {text}")));
+    }
+}
+
+/// The first variable of the environment that a text names and that is not set; dora puts them in, and fails where it cannot.
+fn unset_variable(text: &str) -> Option<&str> {
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            rest = after;
+            continue;
+        }
+        let braced = rest.strip_prefix('{').and_then(|inside| inside.split_once('}'));
+        let name = match braced {
+            Some((inside, after)) => {
+                rest = after;
+                if inside.contains(":-") {
+                    continue;
+                }
+                inside
+            }
+            None => {
+                let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+                &rest[..end]
+            }
+        };
+        if (braced.is_some() || !name.is_empty()) && std::env::var_os(name).is_none() {
+            return Some(name);
+        }
+    }
+    None
 }
 
 struct Scope<'a> {
@@ -66,22 +122,6 @@ impl Scope<'_> {
             } else if let Some(text) = source_of(input).and_then(|from| self.source_problem(port, from)) {
                 found.push(self.error(name, format!("input `{port}`: {text}")));
             }
-        }
-    }
-
-    /// dora's `env:` holds single values; its own word for a list there names no key.
-    fn check_env(&self, found: &mut Vec<Diagnostic>) {
-        for (key, value) in self.written.node().get("env").map_or(&[][..], Yaml::map) {
-            let name = key.scalar().unwrap_or_default();
-            let text = match &value.kind {
-                Kind::Scalar(_) => continue,
-                Kind::List(_) => {
-                    let items: Vec<&str> = value.list().iter().map(|item| item.scalar().unwrap_or("...")).collect();
-                    format!("write a list as text: {name}: \"[{}]\"", items.join(", "))
-                }
-                Kind::Map(_) => "an `env:` holds single values: write a table into a file named by CONFIG".into(),
-            };
-            found.push(self.error(key, format!("key `{name}`: {text}")));
         }
     }
 

@@ -1,5 +1,7 @@
 //! Queues and shared memory of a flow run by dora: whether what is in flight has room.
 
+use sideline_api::PortType;
+
 use crate::{Diagnostic, Flow, ProcessKind, Sender};
 
 /// dora's pool of shared memory per node, when nothing else is said.
@@ -19,7 +21,9 @@ pub(crate) struct FramesOut {
     pub process: usize,
     /// Bytes of one frame.
     pub frame: u64,
-    /// Bytes in flight: window + 4 frames, for every output of frames that others read.
+    /// Frames that are held at once at most, all outputs together.
+    pub frames: u64,
+    /// Bytes of them.
     pub bytes: u64,
     /// True when the size of a frame is a guess.
     pub assumed: bool,
@@ -29,20 +33,27 @@ pub(crate) struct FramesOut {
 pub(crate) fn frames_out(flow: &Flow) -> Vec<FramesOut> {
     let mut out: Vec<FramesOut> = vec![];
     for (p, _) in flow.processes.iter().enumerate() {
-        let mut outputs: Vec<(usize, usize)> =
-            flow.border_outputs(p).into_iter().map(|(_, node, output)| (node, output)).collect();
-        outputs.sort_unstable();
-        outputs.dedup();
-        outputs.retain(|(node, output)| {
-            matches!(flow.nodes[*node].spec.outputs[*output].ty, sideline_api::PortType::Frame)
-        });
-        let Some((node, _)) = outputs.first() else { continue };
+        let mut outputs = flow.border_outputs(p);
+        outputs.sort_unstable_by_key(|(_, node, output)| (*node, *output));
+        outputs.dedup_by_key(|(_, node, output)| (*node, *output));
+        outputs.retain(|(_, node, output)| flow.nodes[*node].spec.outputs[*output].ty == PortType::Frame);
+        let Some((_, node, _)) = outputs.first() else { continue };
         let size = frame_size(flow, flow.nodes[*node].source);
         let frame = size.unwrap_or(ASSUMED_FRAME);
-        let bytes = frame * (flow.window as u64 + 4) * outputs.len() as u64;
-        out.push(FramesOut { process: p, frame, bytes, assumed: size.is_none() });
+        let window = flow.window as u64 + 4;
+        let held = outputs.iter().map(|(name, ..)| foreign_queues(flow, p, name).saturating_add(window));
+        let frames = held.fold(0, u64::saturating_add);
+        out.push(FramesOut { process: p, frame, frames, bytes: frame.saturating_mul(frames), assumed: size.is_none() });
     }
     out
+}
+
+/// Frames of an output that programs which are not ours may hold: no window knows of them, so each has its queue full.
+fn foreign_queues(flow: &Flow, process: usize, output: &str) -> u64 {
+    let from = format!("{}/{output}", flow.processes[process].id);
+    let foreign = flow.processes.iter().filter(|other| other.kind == ProcessKind::Foreign);
+    let queues = foreign.flat_map(|other| other.inputs.iter().zip(&other.queues));
+    queues.filter(|((_, text), _)| *text == from).fold(0, |sum, (_, queue)| sum.saturating_add(*queue as u64))
 }
 
 /// Bytes of a frame, when the source says `size: 1280x720` or `width` and `height`; of i420 unless it says `rgb8`.
@@ -54,7 +65,8 @@ fn frame_size(flow: &Flow, source: sideline_api::SourceId) -> Option<u64> {
         None => (value("width")?.as_u64()?, value("height")?.as_u64()?),
     };
     let rgb = value("encoding").and_then(|encoding| encoding.as_str()).is_some_and(|name| name == "rgb8");
-    (width > 0 && height > 0).then_some(width * height * if rgb { 6 } else { 3 } / 2)
+    let halves = if rgb { 6 } else { 3 };
+    (width > 0 && height > 0).then_some(u64::saturating_mul(width, height).saturating_mul(halves) / 2)
 }
 
 /// An ordinary input between processes holds window + 4 messages, else dora forgets the oldest.
@@ -92,7 +104,7 @@ pub(crate) fn check_shared_memory(flow: &Flow, free: Option<u64>, found: &mut Ve
         }
         let text = format!(
             "{} frames of {:.1} MB{} are under way at most, but dora's shared memory for this node is {} MB, and the rest is copied: write `shared_memory_pool_size: {}MB`",
-            flow.window + 4,
+            sender.frames,
             sender.frame as f64 / 1e6,
             if sender.assumed { " (1080p assumed)" } else { "" },
             process.pool >> 20,
@@ -100,7 +112,8 @@ pub(crate) fn check_shared_memory(flow: &Flow, free: Option<u64>, found: &mut Ve
         );
         found.push(Diagnostic::error(process.place.clone(), Some(&process.id), text).for_dora());
     }
-    let pools: u64 = senders.iter().map(|sender| flow.processes[sender.process].pool.max(sender.bytes)).sum();
+    let pools = senders.iter().map(|sender| flow.processes[sender.process].pool.max(sender.bytes));
+    let pools = pools.fold(0, u64::saturating_add);
     if let Some(free) = free.filter(|free| *free < pools) {
         let process = &flow.processes[senders[0].process];
         let text = format!(

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use dora_core::descriptor::Node;
 use dora_message::config::{DEFAULT_QUEUE_SIZE, Input, QueuePolicy};
-use sideline_api::{Alignment, Entry, Mode, OnError, SourceId, Spec, config::did_you_mean};
+use sideline_api::{
+    Alignment, Entry, Mode, OnError, SourceId, Spec,
+    config::{Origin, did_you_mean, nearest},
+};
 
 use crate::{
-    Diagnostic, FlowInput, FlowNode, Sender, done,
+    Diagnostic, FlowInput, FlowNode, Place, Sender, done,
     expand::{Expanded, reads},
     files::{Files, What, Written},
     settings::{FlowSettings, Settings},
@@ -59,6 +62,7 @@ pub(crate) fn wire(
         let declared = |edge: &Edge| spec.inputs.iter().position(|port| port.name == edge.input.name);
         wired.sort_by_key(|edge| (declared(edge).unwrap_or(usize::MAX), edge.input.name.clone()));
         check_required(written, spec, &wired, found);
+        check_slips(written, spec, &wired, found);
         edges.push(wired);
         nodes.push(FlowNode {
             id: written.id.clone(),
@@ -98,6 +102,8 @@ pub(crate) fn wire(
     let (mut nodes, edges) = reorder(nodes, edges, &order);
     sources(&mut nodes, &edges, found);
     align(&mut nodes, edges, mode, flow.window, found);
+    check_two_sources(&nodes, found);
+    check_streams(&nodes, found);
     done::mark_sinks(&mut nodes);
     Some((nodes, mode))
 }
@@ -176,6 +182,14 @@ fn edge(
                 ));
                 return None;
             };
+            if port.required {
+                error(format!(
+                    "required input `{name}` comes from `{node}`, which is not ours: its messages belong to no frame of a \
+                     source, and `{}` handles nothing without one; read a node of ours here, and `{node}` on an input that \
+                     is not required",
+                    written.id
+                ));
+            }
             (Sender::Foreign(process), port.ty)
         }
     };
@@ -223,6 +237,86 @@ fn check_required(written: &Written, spec: &Spec, wired: &[Edge], found: &mut Ve
             Some(&written.id),
             "reads nothing: wire at least one of its `inputs`",
         ));
+    }
+}
+
+/// Warns where an operator takes inputs of any name, and one is named almost like an input of its own that is not wired.
+fn check_slips(written: &Written, spec: &Spec, wired: &[Edge], found: &mut Vec<Diagnostic>) {
+    let is_wired = |name: &str| wired.iter().any(|edge| edge.input.name == name);
+    let free: Vec<&str> = spec.inputs.iter().map(|port| port.name).filter(|name| !is_wired(name)).collect();
+    for edge in wired.iter().filter(|edge| !spec.inputs.iter().any(|port| port.name == edge.input.name)) {
+        let name = &edge.input.name;
+        if let Some(near) = nearest(name, free.iter().copied()) {
+            let text = format!(
+                "input `{name}`: is taken as one more, and the operator's own input `{near}` is not wired; did you mean `{near}`?"
+            );
+            found.push(Diagnostic::warning(edge.input.place.clone(), Some(&written.id), text));
+        }
+    }
+}
+
+/// Refuses a reader of what two sources are mixed in: an operator that reads two sources answers the frames of both, so its
+/// messages follow the numbers of neither. It can only be a sink.
+fn check_two_sources(nodes: &[FlowNode], found: &mut Vec<Diagnostic>) {
+    for reader in nodes {
+        for input in reader.inputs.iter().filter(|input| input.alignment.is_ordinary()) {
+            let Sender::Node { node, .. } = input.from else { continue };
+            let mixed = &nodes[node];
+            let [first, second, ..] = &by_source(mixed)[..] else { continue };
+            let source = |input: &FlowInput| {
+                let of = |node: &&FlowNode| node.spec.source && Alignment::Source(node.source) == input.alignment;
+                nodes.iter().find(of).map_or_else(String::new, |source| source.id.clone())
+            };
+            let text = format!(
+                "input `{}`: `{}` reads frames of two sources, `{}` (input `{}`) and `{}` (input `{}`), so what it sends \
+                 belongs to the frames of neither: give each source a `{}` of its own",
+                input.name,
+                mixed.id,
+                source(first),
+                first.name,
+                source(second),
+                second.name,
+                mixed.operator
+            );
+            found.push(Diagnostic::error(input.place.clone(), Some(&reader.id), text));
+        }
+    }
+}
+
+/// One ordinary input of a node for each source that it reads.
+fn by_source(node: &FlowNode) -> Vec<&FlowInput> {
+    let mut inputs: Vec<&FlowInput> = vec![];
+    for input in node.inputs.iter().filter(|input| input.alignment.is_ordinary()) {
+        if inputs.iter().all(|known| known.alignment != input.alignment) {
+            inputs.push(input);
+        }
+    }
+    inputs
+}
+
+/// Refuses two sources whose key `stream` is the same: state, counts and recordings are kept by the name of the stream.
+fn check_streams(nodes: &[FlowNode], found: &mut Vec<Diagnostic>) {
+    let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
+    for source in nodes.iter().filter(|node| node.spec.source) {
+        let set = source.resolved.iter().find(|(key, _)| *key == "stream").and_then(|(_, value)| value.as_str());
+        // A source that is not told a name takes its id; one that reads several streams names each by itself.
+        let several = source.resolved.iter().any(|(key, value)| *key == "sources" && !value.is_null());
+        let name = match set {
+            Some("") | None if several => continue,
+            Some("") | None => &source.id,
+            Some(name) => name,
+        };
+        if let Some(other) = taken.insert(name, &source.id) {
+            let place = match source.values.get("stream") {
+                Some((_, Origin::File { path, line, column })) => {
+                    Place { file: Some(path.clone()), line: *line, column: *column }
+                }
+                Some((_, Origin::CommandLine)) => Place::default(),
+                _ => source.place.clone(),
+            };
+            let text = format!("its stream is called `{name}`, as that of `{other}` is: give each its own `STREAM`");
+            found.push(Diagnostic::error(place, Some(&source.id), text));
+        }
     }
 }
 

@@ -136,6 +136,55 @@ const MISTAKES: &[(&str, &str)] = &[
         "flow.yml:11:11: error: node `a`: key `SIDELINE_ON_ERROR`: `cry` is none of skip, restart, stop",
     ),
     (
+        "  - id: a\n    path: sideline\n    args: run pose\n    env: {PEOPLE: }\n    inputs: {frames: capture/frames}\n",
+        "flow.yml:11:11: error: node `a`: key `PEOPLE`: has no value: give it one, leave the key out, or write `\"\"` for an empty text",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run pose\n    env: {MODEL: null}\n    inputs: {frames: capture/frames}\n",
+        "flow.yml:11:11: error: node `a`: key `MODEL`: has no value: give it one, leave the key out, or write `\"\"` for an empty text",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run pose\n    env: {MODEL: \"x$$y${NOT_SET_Q:-a}${NOT_SET_Q}\"}\n    inputs: {frames: capture/frames}\n",
+        "flow.yml:11:11: error: node `a`: key `MODEL`: the environment has no `NOT_SET_Q`: set it, write `${NOT_SET_Q:-VALUE}` for a value where it is not set, or `$$` for a dollar sign",
+    ),
+    (
+        "  - id: a\n    path: other.py\n    env: {MODEL: $NOT_SET_Q/x}\n",
+        "flow.yml:10:11: error: node `a`: key `MODEL`: the environment has no `NOT_SET_Q`: set it, write `${NOT_SET_Q:-VALUE}` for a value where it is not set, or `$$` for a dollar sign",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run pose\n    env: {PEOPLE: .nan}\n    inputs: {frames: capture/frames}\n",
+        "flow.yml:11:11: error: node `a`: key `people`: `NaN` is not a finite number",
+    ),
+    (
+        "  - id: a\n    path: sideline\n    args: run pose\n    env: {PEOPLE: \"30\"}\n    inputs: {frames: capture/frames}\n",
+        "flow.yml:11:11: error: node `a`: key `people`: 30 is out of range, 1 to 10 is allowed",
+    ),
+    (
+        "  - id: b\n    path: sideline\n    args: run synthetic\n    env: {SIDELINE_STRIDE: 2}\n",
+        "flow.yml:11:11: error: node `b`: key `SIDELINE_STRIDE`: a source has no stride, it sends every frame: write it to the operators that are to skip frames",
+    ),
+    (
+        "  - id: b\n    path: sideline\n    args: run synthetic\n    env: {SIDELINE_ON_ERROR: restart}\n",
+        "flow.yml:11:11: error: node `b`: key `SIDELINE_ON_ERROR`: a source is not restarted: write `stop` (a stream that fails ends the run) or `skip` (the other streams go on)",
+    ),
+    (
+        "  - id: a\n    path: paint.py\n    outputs: [frames]\n  - id: b\n    path: sideline\n    args: run encode\n    inputs: {frames: a/frames}\n",
+        "flow.yml:14:14: error: node `b`: input `frames`: required input `frames` comes from `a`, which is not ours: its messages belong to no frame of a source, and `b` handles nothing without one; read a node of ours here, and `a` on an input that is not required",
+    ),
+    (
+        "  - id: b\n    path: sideline\n    args: run capture\n    env: {SOURCE: b.mp4, STREAM: capture}\n    outputs: [frames]\n",
+        "flow.yml:11:26: error: node `b`: its stream is called `capture`, as that of `capture` is: give each its own `STREAM`",
+    ),
+    (
+        "  - id: c\n    path: sideline\n    args: run counter\n    inputs: {frames: capture/frames}\n    outputs: [counts]\n  - id: b\n    path: sideline\n    args: run judge\n    inputs: {motions: c/counts}\n",
+        "flow.yml:16:14: warning: node `b`: input `motions`: is taken as one more, and the operator's own input `motion` is not wired; did you mean `motion`?",
+    ),
+    (
+        "  - id: a\n    pth: x\n    inputs: [b]\n",
+        "flow.yml:10:5: error: node `a`: `inputs` is a map `INPUT: NODE/OUTPUT`",
+    ),
+    ("  - id: a\n    path: [x]\n", "flow.yml:9:11: error: nodes[1].path: invalid type: list, expected text"),
+    (
         "  - id: a\n    path: sideline\n    args: run pose\n    env: {SIDELINE_WINDOW: 8}\n    inputs: {frames: capture/frames}\n",
         "flow.yml:11:11: error: node `a`: key `SIDELINE_WINDOW`: stands in the `env:` of the flow",
     ),
@@ -326,8 +375,12 @@ fn the_command_line_is_checked() {
         (set("captur", "size", json!("1x1")), "--set captur.size: there is no node `captur`; did you mean `capture`?"),
         (set("capture", "siz", json!("1x1")), "node `capture`: key `siz`: there is no such key; did you mean `size`?"),
         (
-            set("capture", "sideline_stride", json!(0)),
-            "node `capture`: key `sideline_stride`: `0` is not a value for it",
+            set("capture", "sideline_stride", json!(2)),
+            "node `capture`: key `sideline_stride`: a source has no stride, it sends every frame: write it to the operators that are to skip frames",
+        ),
+        (
+            set("capture", "sideline_on_error", json!("cry")),
+            "node `capture`: key `sideline_on_error`: `cry` is none of skip, restart, stop",
         ),
     ] {
         assert_eq!(folder.told(&overrides), [format!("command line: error: {expected}")]);
@@ -365,6 +418,102 @@ fn required_inputs_share_one_source() {
         ),
         "{told:?}"
     );
+}
+
+/// Two sources, each with a detector of people, and a tracker that reads both.
+const MIXED: &str = "nodes:
+  - {id: a, path: sideline, args: run synthetic, outputs: [frames]}
+  - {id: b, path: sideline, args: run synthetic, outputs: [frames]}
+  - {id: pa, path: sideline, args: run pose, inputs: {frames: a/frames}, outputs: [poses]}
+  - {id: pb, path: sideline, args: run pose, inputs: {frames: b/frames}, outputs: [poses]}
+  - {id: rb, path: sideline, args: run reid, inputs: {frames: b/frames, poses: pb/poses}, outputs: [appearance]}
+  - {id: t, path: sideline, args: run tracker, inputs: {poses: pa/poses, appearance: rb/appearance}, outputs: [tracks]}
+";
+
+#[test]
+fn what_two_sources_are_mixed_in_is_read_by_nobody() {
+    let read = format!(
+        "{MIXED}  - {{id: draw, path: sideline, args: run render, inputs: {{frames: a/frames, tracks: t/tracks}}}}\n"
+    );
+    let told = Folder::with(&[("flow.yml", &read)]).told(&Overrides::default());
+    assert!(
+        told.contains(
+            &"flow.yml:8:77: error: node `draw`: input `tracks`: `t` reads frames of two sources, `a` (input `poses`) and `b` (input `appearance`), so what it sends belongs to the frames of neither: give each source a `tracker` of its own"
+                .into()
+        ),
+        "{told:?}"
+    );
+    let unread = Folder::with(&[("flow.yml", MIXED)]);
+    assert!(unread.read(&Overrides::default()).is_ok(), "a sink may read both");
+}
+
+/// A text whose aliases name a thousand million values.
+fn bomb() -> String {
+    let mut text = "a: &a [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+    for (name, of) in ('b'..='i').zip('a'..) {
+        text += &format!("{name}: &{name} [{}]\n", vec![format!("*{of}"); 10].join(","));
+    }
+    text
+}
+
+#[test]
+fn aliases_that_multiply_are_refused_in_every_file() {
+    let text = "the text is too large up to here: 200000 values";
+    let flow = format!("{}{CAPTURE}", bomb());
+    let module = format!("{}{MODULE}", bomb());
+    let host = format!("{CAPTURE}  - id: p\n    module: m.yml\n    inputs: {{frames: capture/frames}}\n");
+    let named = CAPTURE.replace("SOURCE: a.mp4", "CONFIG: c.yml");
+    for (files, start) in [
+        (&[("flow.yml", &*flow)][..], "flow.yml:5:"),
+        (&[("flow.yml", &host), ("m.yml", &module)], "m.yml:5:"),
+        (&[("flow.yml", &named), ("c.yml", &bomb())], "c.yml:5:"),
+    ] {
+        let told = Folder::with(files).told(&Overrides::default());
+        assert!(told.iter().any(|line| line.starts_with(start) && line.contains(text)), "{start}: {told:?}");
+    }
+}
+
+#[test]
+fn files_that_are_no_text_or_too_large_are_told() {
+    for (content, expected) in [
+        (b"nodes: []\nx: \xff\n".to_vec(), "flow.yml: error: line 2 is not text in UTF-8: save the file as UTF-8"),
+        (b"nodes: []\nx: \0\n".to_vec(), "flow.yml:2:4: error: the control character U+0000 stands here: take it out"),
+        (vec![b'#'; 5 << 20], "flow.yml: error: is larger than 4 MB, the most that is read of such a file"),
+    ] {
+        let folder = Folder::with(&[]);
+        std::fs::write(folder.path("flow.yml"), content).unwrap();
+        assert_eq!(folder.told(&Overrides::default()), [expected]);
+    }
+}
+
+#[test]
+fn line_ends_and_marks_of_other_systems_change_nothing() {
+    let flow = format!(
+        "{CAPTURE}  - id: a\n    path: sideline\n    args: run pose\n    env: {{PEOPLE: 30}}\n    inputs: {{frames: capture/frames}}\n"
+    );
+    let plain = Folder::with(&[("flow.yml", &flow)]).told(&Overrides::default());
+    assert!(!plain.is_empty());
+    for other in [flow.replace('\n', "\r\n"), format!("\u{feff}{flow}")] {
+        assert_eq!(Folder::with(&[("flow.yml", &other)]).told(&Overrides::default()), plain);
+    }
+}
+
+#[test]
+fn the_queues_of_programs_that_are_not_ours_count_in_the_shared_memory() {
+    let flow = |queue: usize| {
+        format!(
+            "nodes:
+  - {{id: s, path: sideline, args: run synthetic, inputs: {{done_c: c/done}}, outputs: [frames]}}
+  - {{id: c, path: sideline, args: run counter, inputs: {{frames: s/frames}}, outputs: [done]}}
+  - {{id: py, path: slow.py, inputs: {{image: {{source: s/frames, queue_size: {queue}}}}}}}
+"
+        )
+    };
+    // 640x480 in i420 are 460,800 bytes, and the pool holds 8 MiB: 18 of them.
+    let told = |queue| Folder::with(&[("flow.yml", &flow(queue))]).told(&Overrides::default());
+    assert_eq!(told(10), Vec::<String>::new());
+    let told = told(11);
+    assert!(told.len() == 1 && told[0].contains("node `s`: 19 frames of 0.5 MB are under way at most"), "{told:?}");
 }
 
 #[test]

@@ -1,0 +1,274 @@
+//! Readers of texts that may come from anybody: whatever stands in them, they answer or refuse, with a place, and take no
+//! more memory than their limits allow.
+//!
+//! Each target runs for a fifth of a second, or for `SIDELINE_FUZZ_S` seconds, from the seed `SIDELINE_FUZZ_SEED`. What was
+//! found once lies in `corpus/` and is tried first.
+
+mod stubs;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use sideline_api::{
+    Config, Random, Values,
+    config::Origin,
+    yaml::{self, Yaml},
+};
+use sideline_graph::Overrides;
+use stubs::{Folder, repository};
+
+/// Longest text in bytes: a long one finds nothing that a short one does not.
+const MAX_LENGTH: usize = 8 << 10;
+
+/// Pieces that are put into texts: YAML's signs, and values at which readers go wrong.
+const WORDS: [&str; 60] = [
+    "&a ",
+    "*a",
+    "<<: *a",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ": ",
+    "? ",
+    "- ",
+    "---\n",
+    "...\n",
+    "|\n",
+    ">-\n",
+    "\"",
+    "'",
+    "#",
+    "!!int ",
+    "%YAML 1.2\n",
+    "\n",
+    "\r\n",
+    "\t",
+    "  ",
+    "\0",
+    "\u{feff}",
+    "\u{85}",
+    "\u{2028}",
+    "é",
+    "😀",
+    "~",
+    "null",
+    "true",
+    ".nan",
+    "-.inf",
+    "1e999",
+    "-0",
+    "0",
+    "0x7fffffffffffffff",
+    "18446744073709551616",
+    "-9223372036854775809",
+    "1e-320",
+    "007",
+    "$HOME",
+    "$NOT_SET_Q",
+    "${A:-1}",
+    "$$",
+    "[[[[[[[[",
+    "nodes:",
+    "id: s",
+    "env: {PEOPLE: 3}",
+    "inputs: {frames: s/frames}",
+    "outputs: [frames, done]",
+    "module: m.yml",
+    "args: run tracker",
+    "path: sideline",
+    "queue_policy: drop_oldest",
+    "queue_size: 99999999999999999999",
+    "shared_memory_pool_size: 9999999TB",
+    "SIDELINE_STRIDE: 2",
+];
+
+fn number(variable: &str) -> Option<f64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Gives a target each text of the corpus, then mutations of them, as long as it is to run.
+fn fuzz(name: &str, corpus: &[String], target: impl Fn(&str)) {
+    let limit = Duration::from_secs_f64(number("SIDELINE_FUZZ_S").unwrap_or(0.2));
+    let first = number("SIDELINE_FUZZ_SEED").map_or(1, |seed| seed as u64);
+    let (begin, mut cases) = (Instant::now(), 0);
+    while cases < corpus.len() || begin.elapsed() < limit {
+        let seed = first.wrapping_add(cases as u64);
+        let text = corpus.get(cases).cloned().unwrap_or_else(|| mutated(&mut Random::new(seed), corpus));
+        let culprit = Culprit { name, seed, text: &text };
+        target(&text);
+        drop(culprit);
+        cases += 1;
+    }
+    println!("fuzz: {name}: {cases} cases in {:.0} s", begin.elapsed().as_secs_f64());
+}
+
+/// Says which text was at work when a target panicked.
+struct Culprit<'a> {
+    name: &'a str,
+    seed: u64,
+    text: &'a str,
+}
+
+impl Drop for Culprit<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("fuzz: {}: finding at SIDELINE_FUZZ_SEED={}: {:?}", self.name, self.seed, self.text);
+        }
+    }
+}
+
+fn mutated(random: &mut Random, corpus: &[String]) -> String {
+    let mut text: Vec<char> = corpus[random.below(corpus.len())].chars().collect();
+    for _ in 0..=random.below(6) {
+        let from = random.below(text.len() + 1);
+        let to = (from + random.below(40)).min(text.len());
+        let word = WORDS[random.below(WORDS.len())];
+        match random.below(6) {
+            0 => drop(text.drain(from..to)),
+            1 => {
+                let again = text[from..to].repeat(1 + random.below(30));
+                text.splice(from..from, again).for_each(drop);
+            }
+            2 => text.truncate(from),
+            3 => {
+                let other: Vec<char> = corpus[random.below(corpus.len())].chars().collect();
+                let at = random.below(other.len() + 1);
+                let end = (at + random.below(120)).min(other.len());
+                text.splice(from..to, other[at..end].iter().copied()).for_each(drop);
+            }
+            4 => text.splice(from..from, word.chars()).for_each(drop),
+            _ => text.splice(from..to, word.chars()).for_each(drop),
+        }
+    }
+    text.truncate(MAX_LENGTH);
+    text.into_iter().collect()
+}
+
+/// Texts of `corpus/` and the flows of the repository.
+fn corpus() -> Vec<String> {
+    let folders = ["runtime/graph/tests/corpus", "dataflows", "dataflows/modules"].map(repository);
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).filter(|path| path.is_file()).collect();
+    files.sort();
+    files.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect()
+}
+
+/// Fails where a text for users names a Rust type, or says what only serde means.
+fn check_words(text: &str) {
+    for word in ["u32", "f64", "Vec<", "Option<", "PathBuf", "untagged", "a sequence"] {
+        assert!(!text.contains(word), "`{word}` in {text}");
+    }
+}
+
+#[test]
+fn fuzz_yaml() {
+    fuzz("yaml", &corpus(), |text| {
+        let (tree, value) = (Yaml::parse(text), yaml::json(text));
+        for broken in [tree.as_ref().err(), value.as_ref().err()].into_iter().flatten() {
+            let last = text.split(['\n', '\r']).count() + 1;
+            assert!((1..=last).contains(&broken.line) && broken.column >= 1, "{broken}");
+            check_words(&broken.message);
+        }
+        // Both readers see the same keys, or a place would be told for what is not there.
+        if let (Ok(tree), Ok(Value::Object(pairs))) = (tree, value) {
+            let plain = |key: &&str| !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase());
+            let seen: Vec<&str> = tree.map().iter().filter_map(|(key, _)| key.scalar()).filter(plain).collect();
+            let read: Vec<&str> = pairs.keys().map(String::as_str).filter(plain).collect();
+            let words = ["null", "true", "false", "y", "n"];
+            if !seen.iter().chain(&read).any(|key| words.contains(key)) {
+                assert_eq!(seen, read);
+            }
+        }
+    });
+}
+
+/// One key of each kind.
+#[derive(Clone, Config)]
+struct Keys {
+    /// Whole.
+    #[config(default = 1, range(1, 300))]
+    whole: u32,
+    /// Share.
+    #[config(default = 0.5, range(0, 1))]
+    share: f32,
+    /// May be absent.
+    #[config(default = None, range(0, 1))]
+    maybe: Option<f64>,
+    /// Name.
+    #[config(default = "")]
+    name: String,
+    /// Truth.
+    #[config(default = false)]
+    truth: bool,
+    /// Several.
+    #[config(default = Vec::new(), range(0, 1))]
+    several: Vec<f64>,
+    /// Names.
+    #[config(default = None)]
+    names: Option<Vec<String>>,
+    /// Corners.
+    #[config(default = Vec::new(), range(0, 9))]
+    corners: Vec<Vec<[f32; 2]>>,
+    /// By name.
+    #[config(default = BTreeMap::new(), range(0, 1))]
+    named: BTreeMap<String, f64>,
+    /// Mode.
+    #[config(default = "live")]
+    mode: sideline_api::Mode,
+}
+
+#[test]
+fn fuzz_settings() {
+    let values =
+        ["1", "0.5", "\"5000\"", "[0.1, 0.2]", "[[[0, 1], [2, 3]], []]", "{a: 1, b: 0.5}", "live", "'7'", "[a, 'b']"];
+    fuzz("settings", &values.map(str::to_owned), |text| {
+        // As a command line has it, and as a file does.
+        let written = [Some(Value::from(text)), yaml::json(text).ok(), serde_json::from_str(text).ok()];
+        for (value, key) in
+            written.iter().flatten().flat_map(|value| Keys::keys().into_iter().map(move |key| (value, key)))
+        {
+            let mut values = Values::new();
+            values.set(key.name, value.clone(), Origin::CommandLine);
+            match Keys::from_values(&values) {
+                Ok(keys) => {
+                    assert!((1..=300).contains(&keys.whole) && (0.0..=1.0).contains(&keys.share));
+                    let numbers = keys.maybe.iter().chain(&keys.several).chain(keys.named.values());
+                    assert!(numbers.copied().all(|number| (0.0..=1.0).contains(&number)));
+                    assert!(keys.corners.iter().flatten().flatten().all(|number| (0.0..=9.0).contains(number)));
+                }
+                Err(problems) => {
+                    assert!(
+                        problems
+                            .iter()
+                            .all(|problem| problem.key == key.name && problem.message.chars().count() < 1000)
+                    );
+                    // A text that is repeated may hold any word.
+                    if text.is_ascii() && text.len() < 20 {
+                        problems.iter().for_each(|problem| check_words(&problem.message));
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn fuzz_flow() {
+    let module = std::fs::read_to_string(repository("dataflows/modules/perception.yml")).unwrap();
+    let folder = Folder::with(&[("m.yml", &module), ("modules/perception.yml", &module), ("c.yml", "frames: 10\n")]);
+    fuzz("flow", &corpus(), |text| {
+        folder.put("flow.yml", text);
+        for line in folder.told(&Overrides::default()) {
+            assert!(
+                line.starts_with("flow.yml") || line.starts_with("m.yml") || line.starts_with("modules/"),
+                "{line}"
+            );
+        }
+    });
+}
