@@ -334,6 +334,40 @@ fn a_dead_server_is_code_three_after_its_tries_and_a_stop_ends_the_wait_at_once(
 }
 
 #[test]
+fn a_secret_by_reference_is_nowhere_in_the_folder_or_the_log_of_a_run() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.path().join("www")).unwrap();
+    let mut make = Command::new("ffmpeg");
+    make.args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x64:rate=30:duration=2", "-pix_fmt", "yuv420p"]);
+    if !support::tool("ffmpeg") {
+        return;
+    }
+    assert_eq!(finish(make.arg(bench.path().join("www/s3cret.mp4"))).code, 0);
+    let port = free_port();
+    let mut server = Command::new("python3");
+    server.args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string()]);
+    let _server = Running::start(server.current_dir(bench.path().join("www")));
+    until("the server listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    bench.write("cam", &format!("http://127.0.0.1:{port}/s3cret.mp4?token=k3y\n"));
+    for source in ["file:cam", "env:SECRET_CAM"] {
+        bench.write("flow.yml", &count(&format!("SOURCE: '{source}'")));
+        let mut run = bench.command(SIDELINE);
+        run.args(["run", "flow.yml", "--output", "out", "--mode", "complete"]).env("LOG_LEVEL", "debug");
+        run.env("SECRET_CAM", format!("http://127.0.0.1:{port}/s3cret.mp4?token=k3y"));
+        let ended = finish(&mut run);
+        assert_eq!((ended.code, rows(bench.path().join("out/counts.jsonl")).len()), (0, 60), "{}", ended.text);
+        let inspected = bench.sideline(&["inspect", "flow.yml"]);
+        assert!(inspected.text.contains(source), "{}", inspected.text);
+        let host = format!("127.0.0.1:{port}");
+        for secret in ["s3cret", "k3y", &host] {
+            assert!(!ended.text.contains(secret) && !inspected.text.contains(secret), "{}", ended.text);
+            let found = finish(bench.command("grep").args(["-rlF", "--include=*.json", secret, "out"]));
+            assert_eq!(found.text, "", "{secret} in the run's folder");
+        }
+    }
+}
+
+#[test]
 fn the_stream_of_a_page_is_found_by_yt_dlp_and_its_absence_is_told_with_the_mend() {
     let bench = Bench::new();
     let Some(nginx) = Nginx::start(&bench) else { return };

@@ -10,6 +10,7 @@
 
 mod line;
 mod names;
+mod pace;
 mod page;
 mod reader;
 
@@ -18,20 +19,21 @@ use std::{path::Path, sync::Arc, time::Duration};
 use sideline_api::{
     Body, Captured, Closing, Config, Error, Mode, Payload, PortType, Resources, Result, Source, SourceContext, Spec,
     StreamName, Table,
-    address::{self, is_address, shown},
+    address::{self, is_reference, is_remote, shown},
     arrow::array::StructArray,
     tables::Audio,
 };
-use sideline_media::{Size, Threads, device::is_device};
+use sideline_media::{Size, Threads, Trust, device::is_device};
 
 use line::Patience;
+use pace::Pace;
 use reader::{Reader, Reading};
 
 /// Decodes video files with their sound, cameras, folders of images, and streams (RTMP, RTSP, HLS); plays files in real time in live mode.
 #[derive(Clone, Debug, Config)]
 #[config(check = CaptureConfig::check)]
 pub struct CaptureConfig {
-    /// The video file, the folder of images (`pictures/`), the camera (`/dev/video0`), or the address of a stream: `rtmp://`, `rtsp://`, `https://` (HLS, files, and pages that yt-dlp knows). Files are looked for beside the flow, in the working directory, in the house of Sideline.
+    /// The video file, the folder of images (`pictures/`), the camera (`/dev/video0`), or the address of a stream: `rtmp://`, `rtsp://`, `https://` (HLS, files, and pages that yt-dlp knows). `env:NAME` or `file:PATH` stands for an address that is looked up when the node starts, `{env:NAME}` and `{file:PATH}` within an address for a part of it, so that no secret is in the flow. Files are looked for beside the flow, in the working directory, in the house of Sideline.
     #[config(default = None, instead_of = "sources")]
     source: Option<String>,
     /// Several of them instead, a stream each: `"[left.mp4, right.mp4]"`. A stream is named for its file or its host, or as `NAME=PATH` says. All share one set of models.
@@ -61,6 +63,15 @@ pub struct CaptureConfig {
     /// Milliseconds that a stream on the network may bring no picture, and that connecting to it may take. Higher bears worse networks; lower notices sooner that nothing comes. HLS, which brings a segment at a time, has four times as long.
     #[config(default = 5_000, range(50, 600_000))]
     timeout: u64,
+    /// Bytes of a stream on the network that may wait in the system's buffer of its connection. Higher rides out longer hiccups of this machine; the system has a limit of its own.
+    #[config(default = 4_096_000, range(10_000, 1_000_000_000))]
+    buffer: u32,
+    /// Over TLS (`rtmps`, `https` and what a playlist refers to): file of the certificates (PEM) that a server's must lead to, in place of the system's.
+    #[config(default = None)]
+    ca: Option<String>,
+    /// Over TLS: reads from whoever answers, whatever its certificate. The pictures may then be anybody's.
+    #[config(default = false)]
+    insecure: bool,
     /// Tries to reach a stream again that broke off or is not there yet. Higher waits longer for one that comes back; 0 ends the run at once. After the last one the run ends as partial.
     #[config(default = 10, range(0, 1_000_000))]
     tries: u32,
@@ -103,8 +114,10 @@ impl CaptureConfig {
             }
         };
         for (key, source) in named {
-            if is_address(source) {
-                if let Err(text) = address::check(source, &address::SCHEMES) {
+            if is_remote(source) {
+                if !is_reference(source)
+                    && let Err(text) = address::check(source, &address::SCHEMES)
+                {
                     wrong.push((key, text));
                 }
                 if let Some(other) = self.other_time() {
@@ -164,8 +177,8 @@ pub struct Capture {
     last: Option<i64>,
     /// Sound behind the last frame of a pass, for the first one of the next.
     behind: Vec<Audio>,
-    /// Wall clock at media time 0, once the first frame was asked for.
-    zero: Option<i64>,
+    /// When frames are due, once the first one was asked for.
+    pace: Option<Pace>,
     ended: bool,
     warned: bool,
 }
@@ -182,7 +195,7 @@ impl Source for Capture {
     }
 
     fn finite(config: &CaptureConfig) -> bool {
-        let lasts = |source: &str| is_address(source) || is_device(Path::new(source));
+        let lasts = |source: &str| is_remote(source) || is_device(Path::new(source));
         !config.r#loop && !config.named("").iter().any(|(_, source)| lasts(source))
     }
 
@@ -210,10 +223,13 @@ impl Source for Capture {
             backoff: Duration::from_millis(config.backoff),
             alert: config.alert,
         };
-        let reading = Reading { threads, size, fps: config.fps, audio, patience };
+        let ca = config.ca.as_ref().map(|path| resources.find(path)).transpose();
+        let trust = ca.and_then(|ca| Trust::new(ca, config.insecure)).map_err(|e| e.at("key `ca`"))?;
+        let buffer_bytes = config.buffer;
+        let reading = Reading { threads, size, fps: config.fps, audio, patience, buffer_bytes, trust };
         let (mut opened, mut failed) = (vec![], vec![]);
         for (stream, source) in named {
-            match Self::stream(stream, source, &config, reading, resources) {
+            match Self::stream(stream, source, &config, &reading, resources) {
                 Ok(stream) => opened.push(stream),
                 Err(error) => failed.push(error),
             }
@@ -268,7 +284,7 @@ impl Capture {
         stream: StreamName,
         source: &str,
         config: &CaptureConfig,
-        reading: Reading,
+        reading: &Reading,
         resources: &Resources,
     ) -> Result<Self> {
         let node = &resources.node;
@@ -290,7 +306,7 @@ impl Capture {
             ahead: 0,
             last: None,
             behind: vec![],
-            zero: None,
+            pace: None,
             ended: false,
             warned: false,
         })
@@ -298,24 +314,25 @@ impl Capture {
 
     /// The next frame of this pass; none at its end, and when the run is to end.
     fn read(&mut self, cx: &SourceContext) -> Result<Option<Captured>> {
-        if self.zero.is_none() && !self.reader.ready(cx)? {
+        if self.pace.is_none() && !self.reader.ready(cx)? {
             return Ok(None);
         }
         let now = cx.clock.now();
-        let zero = *self.zero.get_or_insert(now - self.start) + self.ahead;
+        let (ahead, interval) = (self.ahead, self.reader.interval());
+        let pace = self.pace.get_or_insert_with(|| Pace::start(self.start, now));
         let paced = cx.mode == Mode::Live && !self.reader.is_live();
         // When the packet that completes the frame was read; a live stream brings each at its decoding time.
         let mut arrived = now;
         let read = self.reader.next(cx, &self.source, &mut self.warned, |decoding_time| {
             if paced {
-                cx.pace(zero + decoding_time);
+                cx.pace(pace.due(decoding_time.saturating_add(ahead), interval));
             }
             arrived = cx.clock.now();
         })?;
         let Some(read) = read.filter(|read| read.pts < self.end) else { return Ok(None) };
         let mut captured = arrived;
         if paced {
-            let due = zero + read.pts;
+            let due = pace.due(read.pts.saturating_add(ahead), interval);
             cx.pace(due);
             captured = captured.max(due);
         }

@@ -8,12 +8,15 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use sideline_api::{
     Body, Error, Failure, Mode, OrFail, Payload, Random, Resources, Result, SourceContext,
-    address::{self, shown},
+    address::{self, Address},
     serde_json,
 };
-use sideline_media::{DecodeOptions, Decoder, Network, Refused, Repeats, Size, Sound, SoundFormat, Unopened};
+use sideline_media::{DecodeOptions, Decoder, Network, Refused, Repeats, Size, Sound, SoundFormat, Trust, Unopened};
 
-use crate::{page, reader::Read};
+use crate::{
+    page,
+    reader::{Read, Reading, time_jumps},
+};
 
 /// The longest wait between two tries.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -36,23 +39,27 @@ pub struct Patience {
 pub struct Counts {
     /// Connections that brought a frame.
     pub sessions: u64,
-    /// Tries to connect that failed.
+    /// Tries to connect that failed, or brought a connection that broke before its first frame.
     pub failed: u64,
     /// Times that so many tries in a row failed that somebody should look.
     pub alerts: u64,
     /// Frames left out because they had come before.
     pub repeated: u64,
+    /// Irregular times within a connection.
+    pub jumps: u64,
 }
 
 impl Counts {
     /// By their names.
     pub fn named(self) -> Vec<(&'static str, u64)> {
-        vec![
+        let mut named = vec![
             ("sessions", self.sessions),
             ("failed_tries", self.failed),
             ("alerts", self.alerts),
             ("repeated", self.repeated),
-        ]
+        ];
+        named.extend(time_jumps(self.jumps));
+        named
     }
 }
 
@@ -68,11 +75,13 @@ struct Last {
 
 /// See the [module](self).
 pub struct Line {
-    address: String,
+    address: Address,
     /// What is opened: another address where the first one is a page.
     is_page: bool,
     options: DecodeOptions,
     patience: Patience,
+    buffer_bytes: u32,
+    trust: Trust,
     mode: Mode,
     /// Where what the stream says of itself is written.
     report: PathBuf,
@@ -96,20 +105,28 @@ impl Line {
     /// # Errors
     /// When frames are not to be lost and the stream does not wait.
     pub fn new(
-        address: &str,
+        address: Address,
         name: &str,
         options: DecodeOptions,
-        patience: Patience,
+        reading: &Reading,
         resources: &Resources,
     ) -> Result<Self> {
-        if resources.mode == Mode::Complete && !address::is_of(address, &["http", "https"]) {
-            return Err(does_not_wait(address));
+        if resources.mode == Mode::Complete && !address::is_of(address.resolved(), &["http", "https"]) {
+            return Err(does_not_wait(&address));
+        }
+        if reading.trust.is_blind() {
+            tracing::warn!(
+                source = address.shown(),
+                "`insecure` is set: it is not verified who answers there, and its pictures may be anybody's"
+            );
         }
         Ok(Self {
-            address: address.into(),
+            address,
             is_page: false,
             options,
-            patience,
+            patience: reading.patience,
+            buffer_bytes: reading.buffer_bytes,
+            trust: reading.trust.clone(),
             mode: resources.mode,
             report: resources.run_dir.join(format!("media-{}.json", name.replace(['/', '\\'], "_"))),
             decoder: None,
@@ -170,6 +187,8 @@ impl Line {
                 // A file that was read to its end.
                 (None, None) => break,
             };
+            // A connection without a frame is a failed try like one that was not made.
+            self.counts.failed += u64::from(self.fresh);
             self.disconnect();
             self.wait(cx, &why)?;
         }
@@ -187,13 +206,13 @@ impl Line {
                 self.ahead = last.pts + (now - last.came).max(interval) - decoded.pts_ns;
             }
             if self.counts.sessions > 0 {
-                tracing::warn!(source = shown(&self.address), session = self.counts.sessions, "the stream is back");
+                tracing::warn!(source = self.address.shown(), session = self.counts.sessions, "the stream is back");
             }
             self.counts.sessions += 1;
             self.failed = 0;
         }
         if decoded.damaged && !std::mem::replace(&mut self.warned, true) {
-            tracing::warn!(source = shown(&self.address), "it is damaged: parts of some frames are guessed");
+            tracing::warn!(source = self.address.shown(), "it is damaged: parts of some frames are guessed");
         }
         let pts = (decoded.pts_ns + self.ahead).max(self.last.map_or(i64::MIN, |last| last.pts));
         self.last = Some(Last { pts, came: now, own: decoded.pts_ns });
@@ -211,16 +230,18 @@ impl Line {
     fn connect(&mut self, cx: &SourceContext) -> Result<(), Unopened> {
         let stopping = cx.clone();
         let mut network = Network {
-            address: self.address.clone(),
-            name: self.address.clone(),
+            address: self.address.resolved().into(),
+            name: self.address.shown(),
             timeout: self.patience.timeout,
+            buffer_bytes: self.buffer_bytes,
+            trust: self.trust.clone(),
             stop: Arc::new(move || stopping.stopping()),
             before: self.before.clone(),
         };
         let opened = match self.is_page {
             true => self.of_page(&mut network),
             false => match Decoder::network(&network, self.options) {
-                Err(unopened) if unopened.refused == Refused::NoVideo && page::may_be(&self.address) => {
+                Err(unopened) if unopened.refused == Refused::NoVideo && page::may_be(self.address.resolved()) => {
                     let opened = self.of_page(&mut network);
                     self.is_page = opened.is_ok();
                     opened
@@ -247,7 +268,8 @@ impl Line {
             Some(Size::Height(height) | Size::Exact { height, .. }) => Some(height),
             None => None,
         };
-        network.address = page::stream(&self.address, height, self.options.audio, &*network.stop)?;
+        let wanted = page::Wanted { height, sound: self.options.audio };
+        network.address = page::stream(&self.address, wanted, &self.trust, &*network.stop)?;
         Decoder::network(network, self.options)
     }
 
@@ -257,7 +279,7 @@ impl Line {
     /// When there is none left.
     fn wait(&mut self, cx: &SourceContext, why: &str) -> Result<()> {
         let Patience { tries, backoff, alert, .. } = self.patience;
-        let (source, failed) = (shown(&self.address), self.failed);
+        let (source, failed) = (self.address.shown(), self.failed);
         // An error of connecting begins with the address.
         let why = why.strip_prefix(&format!("{source}: ")).unwrap_or(why);
         if failed > 0 && failed == alert {
@@ -285,8 +307,9 @@ impl Line {
     /// The connection is over; what it brought is remembered.
     fn disconnect(&mut self) {
         let Some(decoder) = self.decoder.take() else { return };
-        let (losses, source) = (decoder.losses(), shown(&self.address));
+        let (losses, source) = (decoder.losses(), self.address.shown());
         self.counts.repeated += decoder.repeated();
+        self.counts.jumps += decoder.time_jumps().total();
         self.before = decoder.repeats().cloned();
         if losses.damaged > 0 {
             tracing::warn!(source, damaged = losses.damaged, "parts of these frames were guessed: it is damaged");
@@ -319,7 +342,8 @@ impl Line {
     /// Its connections so far.
     pub fn counts(&self) -> Counts {
         let repeated = self.decoder.as_ref().map_or(0, Decoder::repeated);
-        Counts { repeated: self.counts.repeated + repeated, ..self.counts }
+        let jumps = self.decoder.as_ref().map_or(0, |decoder| decoder.time_jumps().total());
+        Counts { repeated: self.counts.repeated + repeated, jumps: self.counts.jumps + jumps, ..self.counts }
     }
 
     /// Hangs up.
@@ -337,10 +361,10 @@ impl Line {
     }
 }
 
-fn does_not_wait(address: &str) -> Error {
+fn does_not_wait(address: &Address) -> Error {
     Error::config(format!(
         "{}: a live stream does not wait, and `complete` mode would lose frames that nobody counts: run it live",
-        shown(address)
+        address.shown()
     ))
 }
 

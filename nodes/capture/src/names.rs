@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sideline_api::{
     StreamName,
-    address::{host, is_address, shown},
+    address::{host, is_address, is_reference, shown},
 };
 
 /// Name and source of each entry: `NAME=PATH`, or a path alone, whose name without folder and ending is the stream's. An
@@ -21,6 +21,11 @@ pub fn streams(sources: &[String]) -> Result<Vec<(StreamName, &str)>, String> {
         let (name, source) = match entry.split_once('=') {
             // Where a slash comes first, the sign is part of the path.
             Some((name, source)) if !name.contains('/') => (name.trim(), source.trim()),
+            // The variable's name, or that of the file.
+            _ if is_reference(entry) => {
+                let behind = entry.split_once(':').map_or("", |(_, behind)| behind);
+                (Path::new(behind).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default(), entry.as_str())
+            }
             _ if is_address(entry) => (host(entry).map_or("", |(host, _)| host), entry.as_str()),
             _ => (Path::new(entry).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default(), entry.as_str()),
         };
@@ -49,6 +54,9 @@ mod tests {
 
     #[test]
     fn a_stream_is_named_by_its_entry_or_by_its_file() {
+        let secret = of(&["env:CAM_LEFT", "file:/run/secrets/right", "third=env:CAM"]).unwrap();
+        let names: Vec<&str> = secret.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!((names, secret[2].1.as_str()), (vec!["CAM_LEFT", "right", "third"], "env:CAM"));
         let named = of(&["clips/a.b.mp4", "left=/dev/video0", "/dev/video1", "pictures/", "./x=y/1.mp4"]).unwrap();
         let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["a.b", "left", "video1", "pictures", "1"]);

@@ -9,9 +9,9 @@ use std::{
 
 use sideline_api::{
     Error,
-    address::{self, shown},
+    address::{self, Address},
 };
-use sideline_media::{Refused, Unopened};
+use sideline_media::{Refused, Trust, Unopened};
 
 /// The program that knows pages.
 const PROGRAM: &str = "yt-dlp";
@@ -30,10 +30,24 @@ pub fn may_be(address: &str) -> bool {
     address::is_of(address, &["http", "https"]) && !MEDIA.contains(&ending.as_str())
 }
 
-/// The address of the stream behind a page. `sound`: whether one with sound is preferred to a larger picture.
-pub fn stream(page: &str, height: Option<u32>, sound: bool, stop: &dyn Fn() -> bool) -> Result<String, Unopened> {
-    let told =
-        |refused: Refused, what: String| Unopened { refused, error: Error::input(format!("{}: {what}", shown(page))) };
+/// A stream to choose where a page has several.
+#[derive(Clone, Copy)]
+pub struct Wanted {
+    /// Largest height of its picture.
+    pub height: Option<u32>,
+    /// One with sound is preferred to a larger picture.
+    pub sound: bool,
+}
+
+/// The address of the stream behind a page.
+pub fn stream(
+    page: &Address,
+    Wanted { height, sound }: Wanted,
+    trust: &Trust,
+    stop: &dyn Fn() -> bool,
+) -> Result<String, Unopened> {
+    let name = page.shown();
+    let told = |refused: Refused, what: String| Unopened { refused, error: Error::input(format!("{name}: {what}")) };
     let height = height.unwrap_or(HEIGHT);
     // One file holds both only up to 720p on many pages; the picture alone goes higher.
     let format = match sound {
@@ -41,7 +55,9 @@ pub fn stream(page: &str, height: Option<u32>, sound: bool, stop: &dyn Fn() -> b
         false => format!("bv*[height<={height}]/b[height<={height}]/bv*/b"),
     };
     let child = Command::new(PROGRAM)
-        .args(["--no-playlist", "--no-warnings", "--quiet", "--format", &format, "--get-url", "--", page])
+        .args(trust.is_blind().then_some("--no-check-certificates"))
+        .args(["--no-playlist", "--no-warnings", "--quiet", "--format", &format, "--get-url", "--", page.resolved()])
+        .envs(trust.ca().map(|path| ("SSL_CERT_FILE", path)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -67,7 +83,7 @@ pub fn stream(page: &str, height: Option<u32>, sound: bool, stop: &dyn Fn() -> b
             address::check(found, &address::SCHEMES).map_err(|what| {
                 told(Refused::NoVideo, format!("`{PROGRAM}` found a stream that cannot be read: {what}"))
             })?;
-            tracing::info!(page = shown(page), "its stream was found");
+            tracing::info!(page = name, "its stream was found");
             Ok(found.to_owned())
         }
         _ => {

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use sideline_api::{
-    Body, Error, Failure, Mode, OrFail, Payload, Reason, Resources, Result, SourceContext, address::is_address,
+    Body, Error, Failure, Mode, OrFail, Payload, Reason, Resources, Result, SourceContext,
+    address::{Address, SCHEMES, is_remote},
     serde_json,
 };
 use sideline_media::{
-    DecodeOptions, Decoder, Images, Picture, Size, Sound, SoundFormat, Threads,
+    DecodeOptions, Decoder, Images, Picture, Size, Sound, SoundFormat, Threads, TimeJumps, Trust,
     device::{Device, cameras, is_device},
 };
 
@@ -17,7 +18,7 @@ use crate::line::{Line, Patience};
 const IMAGES_FPS: f64 = 30.0;
 
 /// How sources are read; the same for all of a node.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Reading {
     /// Decoder threads.
     pub threads: Threads,
@@ -29,6 +30,10 @@ pub struct Reading {
     pub audio: bool,
     /// How a stream on the network is waited for.
     pub patience: Patience,
+    /// Bytes of such a stream that may wait in the system's buffer.
+    pub buffer_bytes: u32,
+    /// Who is trusted over TLS.
+    pub trust: Trust,
 }
 
 /// What was read.
@@ -63,12 +68,13 @@ impl Reader {
     ///
     /// # Errors
     /// When it is missing, or not what can be read.
-    pub fn open(source: &str, name: &str, reading: Reading, resources: &Resources) -> Result<Self> {
-        let Reading { threads, size, fps, audio, patience } = reading;
+    pub fn open(source: &str, name: &str, reading: &Reading, resources: &Resources) -> Result<Self> {
+        let Reading { threads, size, fps, audio, .. } = *reading;
         let options = DecodeOptions { threads, size, fps, audio: false };
-        if is_address(source) {
+        if is_remote(source) {
             let options = DecodeOptions { audio, ..options };
-            return Line::new(source, name, options, patience, resources).map(|line| Reader::Line(line.into()));
+            let address = Address::resolve(source, &SCHEMES, &resources.search)?;
+            return Line::new(address, name, options, reading, resources).map(|line| Reader::Line(line.into()));
         }
         if is_device(Path::new(source)) {
             if resources.mode == Mode::Complete {
@@ -186,11 +192,12 @@ impl Reader {
         }
     }
 
-    /// What is told of its connections, for a stream on the network.
+    /// What is told of its connections, for a stream on the network; and of its times, where they were irregular.
     pub fn counts(&self) -> Vec<(&'static str, u64)> {
         match self {
             Reader::Line(line) => line.counts().named(),
-            Reader::Video(_) | Reader::Camera(_) | Reader::Images(_) => vec![],
+            Reader::Video(decoder) | Reader::Camera(decoder) => time_jumps(decoder.time_jumps().total()).collect(),
+            Reader::Images(_) => vec![],
         }
     }
 
@@ -205,6 +212,17 @@ impl Reader {
                         source,
                         unheard,
                         "packets of sound could not be decoded: there is silence in their place"
+                    );
+                }
+                let jumps = decoder.time_jumps();
+                if jumps.total() > 1 {
+                    let TimeJumps { restarts, pauses, standstills } = jumps;
+                    tracing::warn!(
+                        source,
+                        restarts,
+                        pauses,
+                        standstills,
+                        "its times are irregular: so many jumps in all"
                     );
                 }
                 if losses.damaged > 0 {
@@ -283,6 +301,11 @@ impl Folder {
         };
         Ok(Some(Read { body, pts: image.pts_ns, session: 0 }))
     }
+}
+
+/// The count of irregular times by its name, where there is anything to tell.
+pub fn time_jumps(jumps: u64) -> impl Iterator<Item = (&'static str, u64)> {
+    (jumps > 0).then_some(("time_jumps", jumps)).into_iter()
 }
 
 /// What a camera is asked for. Only pairs of sides can be asked: a height goes as that of a 16:9 picture.

@@ -1,6 +1,7 @@
 //! Capture, driven as the engine drives it.
 
 use std::{
+    io::{Read, Write},
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -440,4 +441,70 @@ fn the_clips_beside_the_repository_play_to_their_end() {
         assert_eq!(end, Ok(()), "{}", path.display());
         assert!(frames.len() >= 20 && frames.iter().all(|frame| size(frame).1 <= 360), "{}", path.display());
     }
+}
+
+/// Answers every request with a file, and says that it were longer; its port.
+fn serve_cut(path: &Path) -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let bytes = std::fs::read(path).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = [0; 4096];
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", bytes.len() + 9_999);
+            // Whoever asked may have gone.
+            let _ = stream.read(&mut request).and_then(|_| stream.write_all(&[head.as_bytes(), &bytes].concat()));
+        }
+    });
+    port
+}
+
+#[test]
+fn a_connection_that_breaks_before_its_first_frame_is_a_failed_try() {
+    let Some(folder) = clip() else { return };
+    // No key frame: it is known what the stream is, and nothing of it can be decoded.
+    let command =
+        "-v error -i clip.mp4 -c:v libx264 -bf 0 -g 999 -sc_threshold 0 -flvflags no_duration_filesize whole.flv";
+    let drop = "-v error -i whole.flv -c copy -bsf:v noise=drop=key late.flv";
+    for command in [command, drop] {
+        let mut made = Command::new("ffmpeg");
+        assert!(made.current_dir(folder.path()).args(command.split(' ')).status().unwrap().success());
+    }
+    let port = serve_cut(&folder.path().join("late.flv"));
+    let source = format!("http://127.0.0.1:{port}/late.flv");
+    let values = [("source", json!(source)), ("tries", json!(5)), ("backoff", json!(1))];
+    let mut capture = open_in(folder.path(), Mode::Complete, &values).unwrap();
+    let cx =
+        SourceContext::new(Mode::Complete, Arc::new(sideline_api::clock::WallClock), Arc::new(AtomicBool::new(false)));
+    let (frames, end) = all(&mut capture, &cx);
+    assert!(frames.is_empty() && end.unwrap_err().message.contains("given up after 5 more tries"));
+    let counts = capture.counts();
+    let of = |key: &str| counts.iter().find(|(name, _)| *name == key).unwrap().1;
+    assert_eq!((of("failed_tries"), of("sessions"), of("alerts")), (6, 0, 1), "{counts:?}");
+}
+
+#[test]
+fn a_secret_address_is_looked_up_at_the_start_and_never_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    std::fs::write(folder.path().join("cam"), format!("rtmp://u:s3cret@127.0.0.1:{free}/live/k3y\n")).unwrap();
+    let values = [("source", json!("file:cam")), ("tries", json!(0))];
+    let mut capture = open_in(folder.path(), Mode::Live, &values).unwrap();
+    let error = all(&mut capture, &context(Mode::Live)).1.unwrap_err();
+    assert!(error.message.starts_with("file:cam: nothing listens there"), "{error}");
+    let hidden = ["s3cret", "k3y", &free.to_string()];
+    assert!(hidden.iter().all(|secret| !error.message.contains(secret)), "{error}");
+    for (source, expected) in [
+        ("env:NO_SUCH_VARIABLE", "there is no environment variable `NO_SUCH_VARIABLE`"),
+        ("file:none", "no such file"),
+        ("rtsp://u:{env:NO_SUCH_VARIABLE}@h/1", "there is no environment variable `NO_SUCH_VARIABLE`"),
+    ] {
+        let Err(error) = open_in(folder.path(), Mode::Live, &[("source", json!(source))]) else { panic!("{source}") };
+        assert!(error.failure == Failure::Config && error.message.contains(expected), "{error}");
+    }
+    assert!(!Capture::finite(&config(folder.path(), Mode::Live, &values, &[]).unwrap().0));
+    std::fs::write(folder.path().join("key.pem"), "-----BEGIN PRIVATE KEY-----").unwrap();
+    let values = [("source", json!("https://h/x.mp4")), ("ca", json!("key.pem"))];
+    let Err(error) = open_in(folder.path(), Mode::Live, &values) else { panic!("a key is no certificate") };
+    assert!(error.message.contains("key `ca`") && error.message.contains("holds no certificate"), "{error}");
 }

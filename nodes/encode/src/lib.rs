@@ -27,6 +27,7 @@ use sideline_api::{
     Config, Context, Encoding, Inputs, Operator, Outputs, PortType, Resources, Result, Spec, tables::Audio,
 };
 use sideline_media::{
+    Trust,
     encode::{BroadcastOptions, Codec, EncodeOptions, Quality},
     to_i420,
 };
@@ -71,7 +72,7 @@ pub enum EncoderName {
 /// Writes frames and their sound as a video: a file, HLS, or to an RTMP server.
 #[derive(Clone, Debug, Config)]
 pub struct EncodeConfig {
-    /// The video file (`x.mp4`) or HLS playlist (`x.m3u8`, its segments beside it), in the run folder unless the path is absolute; or the address of a server, `rtmp://HOST/APP/KEY` (rtmps). `{stream}` in an address stands for the stream's name.
+    /// The video file (`x.mp4`) or HLS playlist (`x.m3u8`, its segments beside it), in the run folder unless the path is absolute; or the address of a server, `rtmp://HOST/APP/KEY` (rtmps). `{stream}` in an address stands for the stream's name, `{env:NAME}` and `{file:PATH}` for a secret that is looked up when the node starts; `env:NAME` or `file:PATH` alone for the whole address.
     #[config(default = "overlay.mp4")]
     pub output: String,
     /// Decibels by which the clip's own sound is quieter while somebody speaks, where `speech` is wired. Higher is quieter; 0 leaves it as it is.
@@ -104,6 +105,12 @@ pub struct EncodeConfig {
     /// For a server: bytes of encoded video that may wait for the line. When they are full, frames are dropped and counted. Higher rides out longer hiccups and lets viewers fall further behind.
     #[config(default = 4_096_000, range(10_000, 1_000_000_000))]
     pub buffer: usize,
+    /// For `rtmps`: file of the certificates (PEM) that a server's must lead to, in place of the system's.
+    #[config(default = None)]
+    pub ca: Option<String>,
+    /// For `rtmps`: sends to whoever answers, whatever its certificate. Others may then read along.
+    #[config(default = false)]
+    pub insecure: bool,
     /// For a server: tries to connect again, in a row, before the node fails. Higher waits longer for a server that comes back; frames meanwhile are dropped and counted.
     #[config(default = 10, range(0, 1_000_000))]
     pub tries: u32,
@@ -170,7 +177,9 @@ impl Operator for Encode {
             },
             low_delay: false,
         };
-        let writer = writer::open(&config.output, resources, options, config.bits(), config.line())?;
+        let ca = config.ca.as_ref().map(|path| resources.find(path)).transpose();
+        let trust = ca.and_then(|ca| Trust::new(ca, config.insecure)).map_err(|e| e.at("key `ca`"))?;
+        let writer = writer::open(&config.output, trust, resources, options, config.bits(), config.line())?;
         let sound = Sound::new(resources.is_wired("speech"));
         Ok(Self { config, writer, sound, converted: vec![] })
     }

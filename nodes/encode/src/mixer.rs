@@ -55,6 +55,13 @@ impl Mixer {
         self.format
     }
 
+    /// True where a time in nanoseconds is so far behind what is pending that the sound goes on there, without silence in
+    /// between: what is pending is to be handed on first, by [`Mixer::finish`].
+    pub fn leaps_to(&self, time: i64) -> bool {
+        let end = self.next + (self.clip.len() / usize::from(self.format.channels)) as i64;
+        self.format.sample(time).saturating_sub(end) > LONGEST_SILENCE * i64::from(self.format.rate)
+    }
+
     /// The clip's own sound, as far as it is of the mixer's format. Gaps become silence, what was heard before is left out.
     pub fn hear(&mut self, row: &Audio) {
         if (SoundFormat { rate: row.rate, channels: row.channels }) != self.format {
@@ -63,10 +70,10 @@ impl Mixer {
         let channels = usize::from(self.format.channels);
         let slack = i64::from(self.format.rate) / 1000;
         let end = self.next + (self.clip.len() / channels) as i64;
-        let late = self.format.sample(row.start) - end;
+        let late = self.format.sample(row.start).saturating_sub(end);
         let mut samples = row.samples.as_slice();
-        if late > LONGEST_SILENCE * i64::from(self.format.rate) {
-            // What was pending is handed on before; this is where the sound goes on.
+        if self.leaps_to(row.start) {
+            // This is where the sound goes on.
             self.next = self.format.sample(row.start);
             self.clip.clear();
         } else if late > slack {
@@ -236,6 +243,19 @@ mod tests {
         assert_eq!((rest.start, rest.rate), (SECOND, 2 * RATE));
         assert!(rest.samples.len().abs_diff(2 * RATE as usize) < 100, "{}", rest.samples.len());
         assert!((rest.samples[RATE as usize] - 0.5).abs() < 0.01);
+    }
+
+    #[test]
+    fn what_is_pending_before_a_long_gap_is_not_lost() {
+        let mut mixer = Mixer::new(MONO, 0);
+        mixer.hear(&row(0, 1.0, 0.1));
+        assert_eq!(mixer.mix(SECOND - HELD, 12.0).samples.len(), RATE as usize / 2);
+        let late = row(3_600 * SECOND, 1.0, 0.2);
+        assert!(mixer.leaps_to(late.start) && !mixer.leaps_to(30 * SECOND));
+        let rest = mixer.finish(12.0);
+        assert_eq!((rest.start, rest.samples.len()), (SECOND - HELD, RATE as usize / 2));
+        mixer.hear(&late);
+        assert_eq!(mixer.finish(12.0).start, 3_600 * SECOND);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A server that is away ends nothing: frames are dropped and counted until it is back or the tries are used up.
 
-use sideline_api::{Error, Result, StreamName, address::shown, tables::Audio};
+use sideline_api::{Error, Result, StreamName, tables::Audio};
 use sideline_media::{
     SoundFormat,
     encode::{self, Broadcast, BroadcastOptions, EncodeOptions, Quality, Sent, Target},
@@ -18,7 +18,9 @@ const STREAM: &str = "{stream}";
 
 /// The connections of one node.
 pub struct Server {
-    address: String,
+    server: encode::Server,
+    /// The address has a place for the name of the stream.
+    is_named: bool,
     options: EncodeOptions,
     line: BroadcastOptions,
     open: Vec<(StreamName, Broadcast)>,
@@ -31,9 +33,16 @@ impl Server {
     ///
     /// # Errors
     /// `Output` when H.264 cannot be encoded here.
-    pub fn new(address: String, options: EncodeOptions, line: BroadcastOptions) -> Result<Self> {
+    pub fn new(server: encode::Server, options: EncodeOptions, line: BroadcastOptions) -> Result<Self> {
         encode::available()?;
-        Ok(Self { address, options, line, open: vec![], before: Sent::default() })
+        let is_named = server.address.resolved().contains(STREAM);
+        if server.trust.is_blind() {
+            tracing::warn!(
+                to = server.address.shown(),
+                "`insecure` is set: it is not verified who answers there, and what is sent may be read by others"
+            );
+        }
+        Ok(Self { server, is_named, options, line, open: vec![], before: Sent::default() })
     }
 
     fn at(&self, stream: &str) -> Option<usize> {
@@ -41,13 +50,14 @@ impl Server {
     }
 
     fn start(&mut self, stream: &StreamName, picture: &Picture, sound: Option<SoundFormat>) -> Result<()> {
-        if !self.open.is_empty() && !self.address.contains(STREAM) {
+        if !self.open.is_empty() && !self.is_named {
             return Err(Error::config(format!(
                 "key `output`: {} takes one stream, and `{stream}` is a second one: write `{STREAM}` in the address",
-                shown(&self.address)
+                self.server.address.shown()
             )));
         }
-        let target = Target::Rtmp(self.address.replace(STREAM, &file_name(stream)));
+        let address = self.server.address.with(STREAM, &file_name(stream));
+        let target = Target::Rtmp(encode::Server { address, ..self.server.clone() });
         let options = EncodeOptions { color: Some(picture.color), sound, ..self.options.clone() };
         let (width, height) = picture.size;
         self.open.push((stream.clone(), Broadcast::start(target, width, height, &options, self.line)?));
@@ -59,9 +69,10 @@ impl Server {
         let (stream, broadcast) = self.open.swap_remove(at);
         let (sent, ended) = broadcast.finish();
         add(&mut self.before, sent);
-        tracing::info!(%stream, sent = sent.sent, dropped = sent.dropped, "video sent: {}", shown(&self.address));
+        let to = self.server.address.shown();
+        tracing::info!(%stream, sent = sent.sent, dropped = sent.dropped, "video sent: {to}");
         if sent.dropped > 0 {
-            tracing::warn!(%stream, dropped = sent.dropped, "frames did not reach {}", shown(&self.address));
+            tracing::warn!(%stream, dropped = sent.dropped, "frames did not reach {to}");
         }
         ended
     }

@@ -57,7 +57,15 @@ impl Sound {
         let mixer = &mut self.mixers[at].1;
         let changed = new.filter(|new| *new != mixer.format());
         let mut mixed = vec![];
-        clip.iter().for_each(|row| mixer.hear(row));
+        for row in &clip {
+            if mixer.leaps_to(row.start) {
+                mixed.push(mixer.finish(duck));
+            }
+            mixer.hear(row);
+        }
+        if mixer.leaps_to(now) {
+            mixed.push(mixer.finish(duck));
+        }
         for row in rows::<Audio>(input, "speech")? {
             mixer.speak(&row)?;
         }

@@ -1,7 +1,10 @@
 //! Where a video goes: what can be done with such a place, and which one the key `output` names.
 
 use sideline_api::{Color, Mode, Resources, Result, StreamName, tables::Audio};
-use sideline_media::encode::{BroadcastOptions, EncodeOptions, Quality, Target};
+use sideline_media::{
+    Trust,
+    encode::{BroadcastOptions, EncodeOptions, Quality, Target},
+};
 
 use crate::{files::Files, server::Server};
 
@@ -54,12 +57,13 @@ pub trait Writer: Send {
     fn close(&mut self) -> Result<()>;
 }
 
-/// Opens the place that the key `output` names. `bitrate`: bits a second of what others follow while it is written.
+/// Opens the place that the key `output` names. `trust`: of a server. `bitrate`: bits a second of what others follow while it is written.
 ///
 /// # Errors
 /// `Config` for what cannot be written; `Output` when it cannot be written to, or H.264 cannot be encoded here.
 pub fn open(
     output: &str,
+    trust: Trust,
     resources: &Resources,
     options: EncodeOptions,
     bitrate: usize,
@@ -67,12 +71,12 @@ pub fn open(
 ) -> Result<Box<dyn Writer>> {
     let steady = EncodeOptions { quality: Quality::Bitrate(bitrate), ..options.clone() };
     let files = |options| Files::new(output.as_ref(), &resources.run_dir, &resources.run, options);
-    Ok(match Target::of(output).map_err(|e| e.at("key `output`"))? {
+    Ok(match Target::of(output, trust, &resources.search).map_err(|e| e.at("key `output`"))? {
         Target::File(_) => Box::new(files(options)?),
         Target::Hls(_) => Box::new(files(steady)?),
-        Target::Rtmp(address) => {
+        Target::Rtmp(server) => {
             let line = BroadcastOptions { patient: resources.mode == Mode::Complete, ..line };
-            Box::new(Server::new(address, EncodeOptions { low_delay: true, ..steady }, line)?)
+            Box::new(Server::new(server, EncodeOptions { low_delay: true, ..steady }, line)?)
         }
     })
 }

@@ -14,8 +14,11 @@ pub fn render_plan(flow: &Flow) -> String {
         Mode::Complete => "complete: every frame is handled",
     };
     put(&mut text, &format!("{} ({mode})", flow.path.display()));
-    let stall = flow.stall.as_secs_f64();
-    put(&mut text, &format!("{} frames in flight per source; stalled after {stall} s", flow.window));
+    let limit = flow.stall.as_secs_f64();
+    put(
+        &mut text,
+        &format!("{} frames in flight per source; a frame may take {limit} s (SIDELINE_STALL_S)", flow.window),
+    );
     threads(flow, &mut text);
     processes(flow, &mut text);
     edges(flow, &mut text);

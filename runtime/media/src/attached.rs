@@ -7,13 +7,10 @@ use std::{
 
 use ffmpeg_next as ff;
 
-use crate::{Repeats, network::Link};
+use crate::{Repeats, network::Link, timeline::StepAhead};
 
 /// How long a device may give no picture before it counts as gone.
 const SILENCE: Duration = Duration::from_secs(10);
-/// A clock that goes back by more, or on by so much more than the time that passed, was set anew.
-const BACK: i64 = 1_000_000_000;
-const ON: i64 = 10_000_000_000;
 /// Packets in a row without a picture after which a stream counts as one that cannot be decoded: ten seconds at 60 frames
 /// a second. Whoever joins in waits for the next key frame.
 const HOPELESS: u64 = 600;
@@ -33,9 +30,7 @@ pub(crate) struct Attached {
     pub again: HashSet<i64>,
     /// Frames of these that were left out.
     pub repeated: u64,
-    /// When the last frame came.
-    pub came: Option<Instant>,
-    /// Packets since then.
+    /// Packets since the last frame.
     pub fruitless: u64,
 }
 
@@ -43,6 +38,11 @@ impl Attached {
     /// True for what shows what is now, whenever it is read; false for a file on the network.
     pub fn is_live(&self) -> bool {
         self.link.as_ref().is_none_or(|link| !link.recorded)
+    }
+
+    /// True where reading may begin in the middle.
+    pub fn is_seekable(&self) -> bool {
+        self.link.as_ref().is_none_or(|link| link.is_seekable)
     }
 
     /// A picture is waited for from now on.
@@ -78,8 +78,17 @@ impl Attached {
         !silent
     }
 
-    /// A packet of the picture came. True when the connection before had brought it.
-    pub fn packet(&mut self, packet: &ff::Packet) -> bool {
+    /// Meaning of a long step ahead in what comes.
+    pub fn step_ahead(&self, container: &str) -> StepAhead {
+        match &self.link {
+            Some(link) if !link.recorded => StepAhead::RestartUnlessAwaited,
+            Some(_) if container == "hls" => StepAhead::Restart,
+            _ => StepAhead::Pause,
+        }
+    }
+
+    /// Takes note of a packet of the picture. True when a connection before had brought it.
+    pub fn has(&mut self, packet: &ff::Packet) -> bool {
         if self.link.is_none() {
             return false;
         }
@@ -87,21 +96,7 @@ impl Attached {
         if self.fruitless > HOPELESS {
             self.lost = Some(format!("none of its last {HOPELESS} packets could be decoded"));
         }
-        let known = self.repeats.has(packet);
-        if let (true, Some(pts)) = (known, packet.pts().or(packet.dts())) {
-            self.again.insert(pts);
-        }
-        known
-    }
-
-    /// A frame came, `before` and `now` being the media times of the last one and this one, ns. True when the stream's clock
-    /// was set anew in between.
-    pub fn frame(&mut self, ticks: i64, before: i64, now: i64) -> bool {
-        let waited = self.came.replace(Instant::now()).map(|came| came.elapsed().as_nanos() as i64);
-        self.fruitless = 0;
-        let asked = self.link.is_some() && self.is_live() && !self.again.contains(&ticks);
-        let Some(waited) = waited.filter(|_| asked) else { return false };
-        now < before - BACK || now > before + waited + ON
+        self.repeats.has(packet)
     }
 }
 
@@ -152,6 +147,8 @@ mod tests {
             name: address.clone(),
             address,
             timeout: Duration::from_millis(300),
+            buffer_bytes: 100_000,
+            trust: crate::Trust::default(),
             stop: Arc::new(move || stop),
             before: None,
         };
@@ -177,24 +174,5 @@ mod tests {
         assert!(dead.error.message.contains("nothing listens there"), "{}", dead.error);
         assert_eq!(refused("gopher://h/x".into(), false).refused, Refused::Denied);
         assert_eq!(refused("http://no.such.host.invalid/x.mp4".into(), false).refused, Refused::Denied);
-    }
-
-    #[test]
-    fn a_clock_that_was_set_anew_is_told_from_one_that_waited() {
-        let mut stream = Attached::default();
-        assert!(!stream.frame(9, 0, 5_000_000_000), "a device says what it likes");
-        let network = Network {
-            address: String::new(),
-            name: String::new(),
-            timeout: Duration::ZERO,
-            stop: Arc::new(|| false),
-            before: None,
-        };
-        stream.link = Some(Link::test(&network));
-        assert!(!stream.frame(9, 0, 40_000_000) && !stream.frame(9, 40_000_000, 5_000_000_000));
-        assert!(stream.frame(9, 5_000_000_000, 0), "back");
-        assert!(stream.frame(9, 0, 60_000_000_000), "far on, at once");
-        stream.again.insert(9);
-        assert!(!stream.frame(9, 60_000_000_000, 0), "a frame of the connection before");
     }
 }

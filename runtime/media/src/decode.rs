@@ -20,6 +20,7 @@ use crate::{
     picture::Pictures,
     repeats::Repeats,
     scale::Size,
+    timeline::{Jump, StepAhead, TimeJumps, Timeline, Unit},
 };
 
 /// How the decoder spreads its work.
@@ -92,6 +93,7 @@ pub struct Decoder {
     info: MediaInfo,
     opened: Opened,
     times: Option<Times>,
+    timeline: Timeline,
     pictures: Pictures,
     listener: Option<Listener>,
     /// Media time that sound is wanted from, ns.
@@ -113,8 +115,12 @@ pub struct Decoder {
     /// Number of the last frame kept, in units of the limit of `fps`.
     slot: Option<i64>,
     losses: Losses,
-    /// Packets that an edit list cuts away.
+    /// Packets of the picture that were read.
+    packets: u64,
+    /// Of these, packets that an edit list cuts away, and empty ones, which repeat the picture before them.
     cut: u64,
+    /// True once a frame came that is coded as two fields: each may have a packet of its own.
+    is_interlaced: bool,
     /// End of the last packet of any stream, nanoseconds of the file's own time.
     read_until: i64,
     /// Decoding time of the stream's last packet, in its own unit.
@@ -147,7 +153,7 @@ impl Decoder {
     /// Says of what kind the cause is, and whether another try may help. No secret of the address is told.
     pub fn network(network: &Network, options: DecodeOptions) -> Result<Self, Unopened> {
         let (opened, link) = network::open(network, &options)?;
-        let repeats = network.before.clone().unwrap_or_default();
+        let repeats = network.before.clone().unwrap_or_default().next_connection();
         let attached = Attached { link: Some(link), repeats, ..Attached::default() };
         Self::over(PathBuf::from(address::shown(&network.name)), Some(attached), opened, options)
             .map_err(|error| Unopened { refused: network::Refused::Away, error })
@@ -162,7 +168,9 @@ impl Decoder {
         let live = attached.as_ref().is_some_and(Attached::is_live);
         let known = start != ffi::AV_NOPTS_VALUE && info.container != "avi" && !live;
         let times = known.then_some(Times { start, num: info.time_base.0, den: info.time_base.1 });
+        let step_ahead = attached.as_ref().map_or(StepAhead::Pause, |attached| attached.step_ahead(&info.container));
         Ok(Self {
+            timeline: Timeline::new(step_ahead, opened.stream, info.interval()),
             pictures: Pictures::new(info.rotation, options.size),
             listener: if options.audio { Listener::open(&opened.input, &info.path) } else { None },
             heard_from: 0,
@@ -182,7 +190,9 @@ impl Decoder {
             sought: false,
             slot: None,
             losses: Losses::default(),
+            packets: 0,
             cut: 0,
+            is_interlaced: false,
             read_until: i64::MIN,
             last_read: i64::MIN,
         })
@@ -207,8 +217,8 @@ impl Decoder {
     /// for at each frame, it is what is heard between the frame before and this one; after the last one, what is heard
     /// behind it. Before the first frame there is none.
     pub fn sound_until(&mut self, ns: i64) -> Vec<Sound> {
-        let Some(Times { start, num, den }) = self.times else { return vec![] };
-        let zero = Times { start: 0, num, den }.ns(start);
+        let Some(times) = self.times else { return vec![] };
+        let zero = file_start(times);
         let until = zero.saturating_add(ns);
         // Nothing live is waited for: what is heard beside this frame and comes behind it leaves with a later one.
         let most = if self.is_live() { 0 } else { AHEAD };
@@ -242,7 +252,8 @@ impl Decoder {
             let picture = std::mem::replace(&mut self.frame, frame::Video::empty());
             let frame = self.pictures.frame(picture).map_err(|e| e.at(self.path.display()))?;
             if let Some(attached) = &mut self.attached {
-                (attached.repeats.times, attached.repeats.last) = (self.times, self.pts);
+                let times = self.times.map(|times| self.timeline.folded(times));
+                (attached.repeats.times, attached.repeats.last) = (times, self.pts);
             }
             return Ok(Some(Decoded { frame, pts_ns: self.pts, damaged }));
         }
@@ -286,6 +297,11 @@ impl Decoder {
         self.attached.as_ref()?.lost.as_deref()
     }
 
+    /// Irregular times so far.
+    pub fn time_jumps(&self) -> TimeJumps {
+        self.timeline.jumps()
+    }
+
     /// What was lost since the start or the last seek.
     pub fn losses(&self) -> Losses {
         let unheard = self.listener.as_ref().map_or(0, |listener| listener.undecodable);
@@ -301,28 +317,57 @@ impl Decoder {
         }
         let missing = match self.info.frames {
             Some(declared) if !self.sought => {
-                let missing = declared.saturating_sub(self.losses.decoded + self.cut);
-                // AVI declares chunks: one may be an empty placeholder for a picture held elsewhere.
-                let slack = u64::from(self.info.container == "avi");
+                let missing = declared.saturating_sub(self.pictures() + self.cut + self.empty_chunks());
+                // In AVI a picture may be held in the chunk before, and its own be a placeholder.
+                let slack = u64::from(self.is_avi());
                 if missing > slack { missing } else { 0 }
             }
-            // An MP4's declared length may include what its edit list cuts away; its index does not.
-            Some(_) if self.info.container.contains("mp4") => self.unread(),
+            // The declared length may include what an MP4's edit list cuts away, and the pauses of an AVI; the index does not.
+            Some(declared) if self.info.container.contains("mp4") || (self.is_avi() && self.is_indexed(declared)) => {
+                self.index_entries(|entry| entry.timestamp > self.last_read && entry.size() > 0)
+            }
             _ => self.missing_time().map_or(0, |ns| (ns / self.info.interval().max(1)).max(1) as u64),
         };
         (missing > 0).then_some(missing)
     }
 
-    /// Frames of the index behind the last one read.
-    fn unread(&self) -> u64 {
+    fn is_avi(&self) -> bool {
+        self.info.container == "avi"
+    }
+
+    /// Pictures that came out, in packets: one that is coded as two fields may have two.
+    fn pictures(&self) -> u64 {
+        let decoded = self.losses.decoded;
+        if self.is_interlaced { decoded.max(self.packets.min(2 * decoded)) } else { decoded }
+    }
+
+    /// Chunks of an AVI without a picture of their own: the one before them is shown for longer. They are counted in the
+    /// declared number, and never read: a packet's decoding time is the number of its chunk.
+    fn empty_chunks(&self) -> u64 {
+        if !self.is_avi() {
+            return 0;
+        }
+        let first = self.opened.input.stream(self.opened.stream).map_or(0, |stream| stream.start_time().max(0));
+        let passed = u64::try_from(self.last_read.saturating_add(1).saturating_sub(first)).unwrap_or(0);
+        let behind = self.index_entries(|entry| entry.timestamp > self.last_read && entry.size() == 0);
+        passed.saturating_sub(self.packets) + behind
+    }
+
+    /// True when the index holds as many frames as are declared: that of a truncated AVI is missing.
+    fn is_indexed(&self, declared: u64) -> bool {
+        self.index_entries(|_| true) >= declared
+    }
+
+    /// Number of entries of the container's index of the picture for which something holds.
+    fn index_entries(&self, holds: impl Fn(&ffi::AVIndexEntry) -> bool) -> u64 {
         let Some(stream) = self.opened.input.stream(self.opened.stream) else { return 0 };
         // SAFETY: the stream belongs to the open input; entries are asked for by numbers below their count, and read
         // before anything else is done with the input.
         unsafe {
             let stream = stream.as_ptr().cast_mut();
             let count = ffi::avformat_index_get_entries_count(stream);
-            let behind = |entry: *const ffi::AVIndexEntry| !entry.is_null() && (*entry).timestamp > self.last_read;
-            (0..count).rev().take_while(|i| behind(ffi::avformat_index_get_entry(stream, *i))).count() as u64
+            let entry = |i| ffi::avformat_index_get_entry(stream, i).as_ref();
+            (0..count).filter_map(entry).filter(|entry| holds(entry)).count() as u64
         }
     }
 
@@ -366,6 +411,9 @@ impl Decoder {
         if let Some(attached) = &self.attached {
             attached.expect();
         }
+        if self.attached.as_ref().is_some_and(|attached| !attached.is_seekable()) {
+            return self.read_on_to(ns);
+        }
         // A container's seek may land late (MPEG-TS) or not at all (raw streams): go back further, then to the start.
         if self.times.is_none() {
             self.advance(&mut |_| ());
@@ -408,6 +456,21 @@ impl Decoder {
         self.forward_to(ns)
     }
 
+    /// As [`Self::seek`], where what comes can only be read from its beginning on, and was not read further.
+    fn read_on_to(&mut self, ns: i64) -> Result<()> {
+        if self.losses.decoded == 0 && !self.advance(&mut |_| ()) {
+            return Err(self.beyond(ns));
+        }
+        if self.pts > ns && self.losses.decoded > 1 {
+            return Err(Error::input(format!(
+                "{}: its server cannot go back to {:.3} s",
+                self.path.display(),
+                ns as f64 * 1e-9
+            )));
+        }
+        self.forward_to(ns)
+    }
+
     fn forward_to(&mut self, ns: i64) -> Result<()> {
         self.heard_from = ns;
         while self.pts < ns {
@@ -430,9 +493,10 @@ impl Decoder {
 
     fn restart(&mut self) {
         (self.pts, self.pending, self.draining, self.ended, self.slot) = (0, false, false, false, None);
-        (self.losses, self.cut) = (Losses::default(), 0);
+        (self.losses, self.packets, self.cut) = (Losses::default(), 0, 0);
         (self.read_until, self.last_read, self.read_all) = (i64::MIN, i64::MIN, false);
         self.ahead.clear();
+        self.timeline.restart();
         if let Some(listener) = &mut self.listener {
             listener.restart();
         }
@@ -490,30 +554,49 @@ impl Decoder {
 
     fn decoded(&mut self) {
         self.losses.decoded += 1;
+        self.is_interlaced |= self.frame.is_interlaced();
         self.losses.damaged += u64::from(is_damaged(&self.frame));
         let after = self.pts + if self.losses.decoded == 1 { 0 } else { self.info.interval() };
         let pts = match self.frame.timestamp().or(self.frame.pts()) {
             Some(ticks) => {
-                let pts = self.times_from(ticks).ns(ticks);
-                let anew = self.attached.as_mut().is_some_and(|attached| attached.frame(ticks, self.pts, pts));
-                if anew { self.set_anew(ticks, after) } else { pts }
+                if let Some(attached) = &mut self.attached {
+                    attached.fruitless = 0;
+                }
+                self.times_from(ticks).ns(ticks)
             }
             None => after,
         };
         self.pts = pts.max(self.pts);
     }
 
-    /// The stream's clock was set anew: `ticks` is from now on what is shown at `after`, and so is the sound beside it.
-    fn set_anew(&mut self, ticks: i64, after: i64) -> i64 {
-        tracing::warn!(source = %self.path.display(), "its clock was set anew; times go on");
-        if let Some(times) = &mut self.times {
-            times.start += ticks - times.ticks(after);
+    /// Puts a packet of picture or sound on the timeline, and tells the first irregularity; later ones are counted.
+    fn place(&mut self, packet: &mut Packet) {
+        let Some(stream) = self.opened.input.stream(packet.stream()) else { return };
+        // SAFETY: the stream belongs to the open input.
+        let wrap_bits = unsafe { (*stream.as_ptr()).pts_wrap_bits }.unsigned_abs();
+        let unit = Unit { base: stream.time_base(), wrap_bits };
+        let Some(jump) = self.timeline.place(packet, unit) else { return };
+        if self.timeline.jumps().total() > 1 {
+            return;
         }
-        if let Some(listener) = &mut self.listener {
-            listener.restart();
+        let ticks = packet.dts().or(packet.pts()).unwrap_or_default();
+        let file = Times { start: 0, num: unit.base.numerator(), den: unit.base.denominator() };
+        let seconds = |ns: i64| format!("{:.3} s", ns as f64 * 1e-9);
+        let at = seconds(self.times.map_or(0, |times| file.ns(ticks).saturating_sub(file_start(times))));
+        let source = self.path.display();
+        match jump {
+            Jump::Restart(step) => {
+                let step = seconds(step);
+                tracing::warn!(%source, at, step, "its clock was set anew: times go on from there; more are counted");
+            }
+            Jump::Pause(step) => {
+                let step = seconds(step);
+                tracing::warn!(%source, at, step, "its times jump ahead: they are kept; more jumps are counted");
+            }
+            Jump::Standstill => {
+                tracing::warn!(%source, at, "its times stand still: they go on at the declared rate");
+            }
         }
-        self.heard_from = after;
-        after
     }
 
     /// The stream's start, taken from its first frame where the file does not say.
@@ -539,7 +622,11 @@ impl Decoder {
         before_packet(time.map_or(0, |(ticks, times)| times.ns(ticks)));
         // SAFETY: the packet is a valid AVPacket.
         let flags = unsafe { (*ff::packet::Ref::as_ptr(&packet)).flags };
-        self.cut += u64::from(flags & ffi::AV_PKT_FLAG_DISCARD != 0);
+        let is_empty = packet.size() == 0;
+        self.cut += u64::from(is_empty || flags & ffi::AV_PKT_FLAG_DISCARD != 0);
+        if is_empty {
+            return;
+        }
         if let Err(cause) = self.opened.decoder.send_packet(&packet)
             && cause != ff::Error::Eof
         {
@@ -577,24 +664,44 @@ impl Decoder {
         let base = self.opened.input.stream(packet.stream()).map(|stream| stream.time_base());
         if let (Some(base), Some(ticks)) = (base, packet.pts().or(packet.dts())) {
             let file = Times { start: 0, num: base.numerator(), den: base.denominator() };
-            self.read_until = self.read_until.max(file.ns(ticks + packet.duration().max(0)));
+            self.read_until = self.read_until.max(file.ns(ticks.saturating_add(packet.duration().max(0))));
         }
         if packet.stream() == self.opened.stream {
-            self.last_read = self.last_read.max(packet.dts().unwrap_or(i64::MIN));
-            if let Some(attached) = &mut self.attached {
-                if attached.packet(&packet) && attached.is_live() && self.losses.decoded == 0 {
-                    // The same stream by the same clock: its times and its sound go on.
-                    (self.times, self.pts) = (attached.repeats.times, attached.repeats.last);
-                    self.heard_from = attached.repeats.last;
-                }
-                self.read_all = attached.lost.is_some();
+            self.read_picture(packet);
+        } else if self.listener.as_ref().is_some_and(|listener| listener.stream == packet.stream()) {
+            self.place(&mut packet);
+            if let Some(listener) = &mut self.listener {
+                listener.hear(&packet);
             }
-            self.ahead.push_back(packet);
-        } else if let Some(listener) = self.listener.as_mut().filter(|it| it.stream == packet.stream()) {
-            listener.hear(&packet);
         }
         true
     }
+
+    /// Takes in a packet of the picture.
+    fn read_picture(&mut self, mut packet: Packet) {
+        self.last_read = self.last_read.max(packet.dts().unwrap_or(i64::MIN));
+        self.packets += 1;
+        // Known by its own stamps, before they are moved.
+        let is_known = self.attached.as_mut().is_some_and(|attached| attached.has(&packet));
+        self.place(&mut packet);
+        if let Some(attached) = &mut self.attached {
+            if let (true, Some(pts)) = (is_known, packet.pts().or(packet.dts())) {
+                attached.again.insert(pts);
+            }
+            if is_known && attached.is_live() && self.losses.decoded == 0 {
+                // The same stream by the same clock: its times and its sound go on.
+                (self.times, self.pts) = (attached.repeats.times, attached.repeats.last);
+                self.heard_from = attached.repeats.last;
+            }
+            self.read_all = attached.lost.is_some();
+        }
+        self.ahead.push_back(packet);
+    }
+}
+
+/// Time of the file that counts as media time 0, ns.
+fn file_start(times: Times) -> i64 {
+    Times { start: 0, ..times }.ns(times.start)
 }
 
 fn is_damaged(frame: &frame::Video) -> bool {

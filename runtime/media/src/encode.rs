@@ -24,7 +24,7 @@ use sideline_api::{Color, Error, Result};
 
 pub use self::{
     broadcast::{Broadcast, BroadcastOptions, Sent},
-    target::{SCHEMES, Target},
+    target::{SCHEMES, Server, Target},
     video::{Codec, available},
 };
 use self::{
@@ -36,7 +36,7 @@ use crate::{SoundFormat, watch::Watch};
 
 /// Ticks a second of the files' clock: a multiple of 24000/1001, 30000/1001, 60000/1001, of the whole rates up to 60,
 /// of 120 and 240, and of the 90 kHz of RTP and MPEG-TS, so that a frame of any of them gets its time back exactly.
-/// A gap of 99 minutes still fits the 32 bits that mp4 has for a frame's duration.
+/// A step of 49 minutes still fits the 31 bits that FFmpeg has for a frame's duration in mp4; see [`mux`] for longer ones.
 pub const TICKS: i32 = 720_000;
 
 /// How good and how large.

@@ -98,14 +98,25 @@ impl Times {
             (i128::from(ticks) - i128::from(self.start)) * i128::from(self.num) * 1_000_000_000,
             i128::from(self.den.max(1)),
         );
-        (value + den / 2).div_euclid(den) as i64
+        clamped((value + den / 2).div_euclid(den))
+    }
+
+    /// Number of ticks nearest to a length in nanoseconds.
+    pub fn length_ticks(self, ns: i64) -> i64 {
+        let half = i128::from(self.num.max(1)) * 500_000_000 / i128::from(self.den.max(1));
+        Times { start: 0, ..self }.ticks(clamped(i128::from(ns) + half))
     }
 
     /// The time stamp at or just before so many nanoseconds since the start.
     pub fn ticks(self, ns: i64) -> i64 {
         let unit = i128::from(self.num.max(1)) * 1_000_000_000;
-        (i128::from(ns) * i128::from(self.den)).div_euclid(unit) as i64 + self.start
+        clamped((i128::from(ns) * i128::from(self.den)).div_euclid(unit) + i128::from(self.start))
     }
+}
+
+/// The nearest number that 64 bits hold: stamps and units of a damaged file may be anything.
+fn clamped(value: i128) -> i64 {
+    value.clamp(i64::MIN.into(), i64::MAX.into()) as i64
 }
 
 fn fps(stream: &Stream) -> f64 {

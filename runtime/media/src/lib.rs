@@ -20,6 +20,8 @@ mod picture;
 mod repeats;
 mod resample;
 mod scale;
+mod timeline;
+mod tls;
 mod watch;
 
 pub use audio::{RATES, Sound, SoundFormat};
@@ -32,6 +34,8 @@ pub use network::{Network, Refused, Unopened};
 pub use repeats::Repeats;
 pub use resample::resample;
 pub use scale::{Size, scale};
+pub use timeline::TimeJumps;
+pub use tls::Trust;
 
 /// The version of FFmpeg's codec library that is linked: `59.37.100`.
 pub fn version() -> String {

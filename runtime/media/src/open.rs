@@ -11,7 +11,7 @@ use ff::{codec, format, media};
 use ffmpeg_next as ff;
 use sideline_api::{Error, Result};
 
-use crate::{DecodeOptions, Threads, watch::Watch};
+use crate::{DecodeOptions, Threads, tls::Opener, watch::Watch};
 
 /// An open file and the decoder of its video stream.
 pub(crate) struct Opened {
@@ -20,6 +20,8 @@ pub(crate) struct Opened {
     pub decoder: codec::decoder::Video,
     /// What the input asks while it waits, for one on the network: dropped behind it.
     pub watch: Option<Arc<Watch>>,
+    /// What opens the addresses that such an input refers to: dropped behind it.
+    pub opener: Option<Arc<Opener>>,
 }
 
 /// Registers FFmpeg's parts and silences its log.
@@ -102,7 +104,7 @@ pub(crate) fn set_up(
         }
         cause => fail(format!("the decoder for `{name}` cannot be started: {cause}")),
     })?;
-    Ok(Opened { input, stream: index, decoder, watch: None })
+    Ok(Opened { input, stream: index, decoder, watch: None, opener: None })
 }
 
 /// The video stream that FFmpeg finds best; a cover picture is none.

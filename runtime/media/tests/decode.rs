@@ -440,3 +440,29 @@ fn a_clip_cut_without_coding_it_anew_misses_nothing() {
     assert_eq!(frames.len(), reference(&part, &[]).len() / (320 * 180 * 3 / 2));
     assert_eq!((decoder.missing(), frames[0].pts_ns), (None, 0));
 }
+
+#[test]
+fn an_avi_whose_frames_are_repeated_by_empty_chunks_is_whole() {
+    let Some((folder, path)) = clip("a.mp4", &["-bf", "3"]) else { return };
+    let at = |name: &str| folder.path().join(name);
+    let to = |name: &str| at(name).to_str().unwrap().to_owned();
+    let source = path.to_str().unwrap();
+    // Dropped in the middle and at the end; every second chunk; none.
+    let drop = "select='not(between(n,20,21))*lt(n,50)+eq(n,59)'";
+    run("ffmpeg", &["-i", source, "-vf", drop, "-vsync", "vfr", "-c:v", "mpeg4", "-q:v", "4", &to("drop.avi")]);
+    run("ffmpeg", &["-i", source, "-c", "copy", &to("copied.avi")]);
+    run("ffmpeg", &["-i", source, "-c:v", "mpeg4", &to("plain.avi")]);
+    for (name, frames) in [("drop.avi", 49), ("copied.avi", 60), ("plain.avi", 60)] {
+        let mut decoder = open(&at(name));
+        assert_eq!((all(&mut decoder).len(), decoder.missing()), (frames, None), "{name}");
+        decoder.seek(500_000_000).unwrap();
+        all(&mut decoder);
+        assert_eq!(decoder.missing(), None, "{name} after a seek");
+        let mut decoder = open(&cut(&at(name), "cut.avi", 0.6));
+        let held = all(&mut decoder).len() as u64;
+        // Without its index it is not known which of the declared chunks behind the cut were empty.
+        let missing = decoder.missing().unwrap_or(0);
+        assert!(held < frames as u64 && missing > 0, "{name}: {held} and {missing}");
+        assert!((frames as u64 - 3..=2 * frames as u64).contains(&(held + missing)), "{name}: {held} and {missing}");
+    }
+}

@@ -99,7 +99,7 @@ mod measured {
 
     use sideline_api::{Error, Failure, OrFail, Result};
     use sideline_media::{
-        DecodeOptions, Decoder, Network,
+        DecodeOptions, Decoder, Network, Trust,
         encode::{Broadcast, BroadcastOptions, EncodeOptions, Quality, Target},
     };
 
@@ -266,7 +266,8 @@ mod measured {
             alert: 5,
             patient: false,
         };
-        let mut broadcast = Broadcast::start(Target::Rtmp(address.into()), width, height, &encode, line)?;
+        let mut broadcast =
+            Broadcast::start(Target::of(address, Trust::default(), &[])?, width, height, &encode, line)?;
         let (w, h) = (width as usize, height as usize);
         let mut luma: Vec<u8> = (0..w * h).map(|i| (i % w + i / w) as u8).collect();
         let chroma = vec![128; w / 2 * (h / 2)];
@@ -298,6 +299,8 @@ mod measured {
                 address: address.into(),
                 name: address.into(),
                 timeout: Duration::from_secs(5),
+                buffer_bytes: 4_096_000,
+                trust: Trust::default(),
                 stop: Arc::new(move || stopped.load(Ordering::Relaxed)),
                 before: None,
             };

@@ -11,7 +11,7 @@ use std::{
 };
 
 use ffmpeg_next as ff;
-use sideline_api::{Error, Failure, OrFail, Result};
+use sideline_api::{Error, Failure, OrFail, Result, address};
 
 use super::{Clock, EncodeOptions, Muxer, SoundTrack, Target, VideoTrack, refused, sound_track, tracks};
 use crate::{SoundFormat, watch::Watch};
@@ -263,12 +263,27 @@ impl Sender {
                     Ok(()) => return,
                     Err(error) => error,
                 },
-                Err(error) => error,
+                Err(error) => self.explained(error),
             };
             if !self.wait(broken) {
                 return;
             }
         }
+    }
+
+    /// The failure to connect, with its cause where that is the server's certificate. It will not be another one at the next
+    /// attempt, so there is none.
+    fn explained(&mut self, error: Error) -> Error {
+        let Target::Rtmp(server) = &self.target else { return error };
+        let watch = Watch::new();
+        watch.allow(self.options.timeout);
+        let Some(host) = server.trust.refuses(server.address.resolved(), &watch) else { return error };
+        if self.shared.lock().sent.connections == 0 {
+            self.options.tries = 0;
+        }
+        let name = self.target.shown();
+        let what = server.trust.refusal(address::told_host(&host, &name));
+        Error { message: format!("{name}: {what}"), ..error }
     }
 
     /// Sends until the end, or until the line breaks.
@@ -326,6 +341,7 @@ impl Sender {
         if state.ending || self.failed >= tries {
             let what = match state.ending {
                 true => "the server was away at the end".to_owned(),
+                false if tries == 0 => "given up".to_owned(),
                 false => format!("given up after {tries} more tries"),
             };
             let Sent { sent, dropped, .. } = state.sent;

@@ -2,12 +2,17 @@
 
 use std::{ffi::CString, sync::Arc};
 
-use ff::{Dictionary, Packet, Rational, codec, ffi, format};
+use ff::{Dictionary, Packet, Rational, codec, ffi, format, packet::Mut};
 use ffmpeg_next as ff;
 use sideline_api::{Error, Result};
 
 use super::{TICKS, target::Target};
 use crate::watch::Watch;
+
+/// Longest step, seconds, from a packet of a track to the next within a fragment of mp4. FFmpeg aborts the process where one
+/// does not fit 31 bits of the track's unit (49 minutes of [`TICKS`]); behind a longer step a new fragment begins, which
+/// states its own time.
+const LONGEST_STEP_S: i64 = 600;
 
 /// What a container must know of the tracks in it.
 pub(super) struct Tracks {
@@ -22,6 +27,11 @@ pub(super) struct Muxer {
     output: format::context::Output,
     /// Units of the packets that come, and of those that go, for each track.
     units: Vec<(Rational, Rational)>,
+    /// Decoding time of each track's last packet, in the unit of the container.
+    last: Vec<Option<i64>>,
+    /// Step that each packet must be behind the one before it, in the unit of the container.
+    least_step: i64,
+    is_fragmented: bool,
     direct: bool,
     _watch: Arc<Watch>,
 }
@@ -44,19 +54,66 @@ impl Muxer {
             // A container may have changed the unit it was given.
             (*unit, output.stream(i).map_or(*unit, |stream| stream.time_base()))
         });
-        let units = units.collect();
-        Ok(Self { output, units, direct: matches!(target, Target::Rtmp(_)), _watch: watch })
+        let units: Vec<_> = units.collect();
+        // SAFETY: the output is open, and its format is static.
+        let flags = unsafe { (*(*output.as_ptr()).oformat).flags };
+        Ok(Self {
+            last: vec![None; units.len()],
+            least_step: i64::from(flags & ffi::AVFMT_TS_NONSTRICT == 0),
+            is_fragmented: matches!(target, Target::File(_)),
+            direct: matches!(target, Target::Rtmp(_)),
+            output,
+            units,
+            _watch: watch,
+        })
     }
 
-    /// Writes a packet, its times in the unit of its track.
+    /// Writes a packet, its times in the unit of its track. Of two that have one time in the container's unit, the second is
+    /// put behind the first.
     pub fn put(&mut self, packet: &mut Packet) -> Result<(), ff::Error> {
-        let Some((from, to)) = self.units.get(packet.stream()) else { return Err(ff::Error::InvalidData) };
-        packet.rescale_ts(*from, *to);
+        let track = packet.stream();
+        let Some((from, to)) = self.units.get(track).copied() else { return Err(ff::Error::InvalidData) };
+        packet.rescale_ts(from, to);
+        let Some(dts) = packet.dts().or(packet.pts()) else { return Err(ff::Error::InvalidData) };
+        let earliest = self.last[track].map_or(dts, |last| last.saturating_add(self.least_step));
+        let late = earliest.saturating_sub(dts).max(0);
+        let dts = dts.saturating_add(late);
+        packet.set_dts(Some(dts));
+        packet.set_pts(Some(packet.pts().map_or(dts, |pts| pts.saturating_add(late)).max(dts)));
+        let longest = LONGEST_STEP_S * i64::from(to.denominator()) / i64::from(to.numerator().max(1));
+        if self.is_fragmented && self.last[track].is_some_and(|last| dts.saturating_sub(last) > longest) {
+            self.begin_fragment(track)?;
+        }
+        self.last[track] = Some(dts);
         if self.direct {
             // At once: put in order, a picture would wait for the sound beside it.
             packet.write(&mut self.output).map(|_| ())
         } else {
             packet.write_interleaved(&mut self.output)
+        }
+    }
+
+    /// Ends the fragment of all tracks, before a packet of one that does not follow on the one before it.
+    fn begin_fragment(&mut self, track: usize) -> Result<(), ff::Error> {
+        let Some(last) = self.last[track] else { return Ok(()) };
+        // An empty packet is not written. It makes the muxer take note of the option; with a real one, it would look at the
+        // length of the step before it does.
+        let mut notice = Packet::empty();
+        notice.set_stream(track);
+        notice.set_pts(Some(last + 1));
+        notice.set_dts(Some(last + 1));
+        // SAFETY: the output is open, the packet valid and left to its owner; a null packet stands for all that waits. Strings
+        // are static.
+        unsafe {
+            let context = self.output.as_mut_ptr();
+            let queue = ffi::av_interleaved_write_frame(context, std::ptr::null_mut());
+            let fragment = ffi::av_write_frame(context, std::ptr::null_mut());
+            let option = ffi::av_opt_set((*context).priv_data, c"movflags".as_ptr(), c"+frag_discont".as_ptr(), 0);
+            let noticed = ffi::av_write_frame(context, notice.as_mut_ptr());
+            match [queue, fragment, option, noticed].into_iter().find(|code| *code < 0) {
+                Some(code) => Err(code.into()),
+                None => Ok(()),
+            }
         }
     }
 
@@ -109,10 +166,11 @@ fn open(target: &Target, watch: &Arc<Watch>) -> Result<format::context::Output> 
         // FFmpeg would take `rtmp:...` for an address.
         Target::File(path) => (c"mp4", name(&[b"file:", path.as_os_str().as_encoded_bytes()].concat())?),
         Target::Hls(path) => (c"hls", name(&[b"file:", path.as_os_str().as_encoded_bytes()].concat())?),
-        Target::Rtmp(address) => (c"flv", name(address.as_bytes())?),
+        Target::Rtmp(server) => (c"flv", name(server.address.resolved().as_bytes())?),
     };
     let mut options = Dictionary::new();
-    if matches!(target, Target::Rtmp(_)) {
+    if let Target::Rtmp(server) = target {
+        server.trust.set(&mut options);
         options.set("rtmp_live", "live");
         options.set("tcp_nodelay", "1");
     }

@@ -81,7 +81,7 @@ impl SoundTrack {
         let at = self.format.sample(start);
         let mut samples = samples;
         // A stretch that begins within a millisecond of its due time follows on: times are rounded.
-        if at - self.next > LONGEST_SILENCE * rate {
+        if at.saturating_sub(self.next) > LONGEST_SILENCE * rate {
             self.complete(put)?;
             self.next = at;
         } else if at - self.next > rate / 1000 {

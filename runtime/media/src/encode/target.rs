@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use sideline_api::{
     Error, Failure, Result,
-    address::{self, shown},
+    address::{self, Address},
 };
+
+use crate::Trust;
 
 /// The schemes that are written to.
 pub const SCHEMES: [&str; 2] = ["rtmp", "rtmps"];
@@ -18,20 +20,27 @@ pub enum Target {
     /// A playlist (`.m3u8`) and, beside it, its segments: players can follow while it grows.
     Hls(PathBuf),
     /// An RTMP server's stream, as FLV.
-    Rtmp(String),
+    Rtmp(Server),
+}
+
+/// A server to write to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its address, with the stream's key.
+    pub address: Address,
+    /// Whether it is trusted, over TLS.
+    pub trust: Trust,
 }
 
 impl Target {
-    /// The target that a text names: an address, a path to an mp4 file or to a playlist.
+    /// The target that a text names: an address (one that is a reference is looked up, a file of it in the folders of
+    /// `search`), a path to an mp4 file or to a playlist. `trust` is for a server.
     ///
     /// # Errors
     /// `Config` for anything else, with what could be meant.
-    pub fn of(text: &str) -> Result<Self> {
-        if address::is_address(text) {
-            return match address::check(text, &SCHEMES) {
-                Ok(()) => Ok(Target::Rtmp(text.into())),
-                Err(what) => Err(Error::config(what)),
-            };
+    pub fn of(text: &str, trust: Trust, search: &[PathBuf]) -> Result<Self> {
+        if address::is_remote(text) {
+            return Ok(Target::Rtmp(Server { address: Address::resolve(text, &SCHEMES, search)?, trust }));
         }
         let path = Path::new(text);
         match path.extension().map(|ending| ending.to_ascii_lowercase()) {
@@ -47,7 +56,7 @@ impl Target {
     pub fn shown(&self) -> String {
         match self {
             Target::File(path) | Target::Hls(path) => path.display().to_string(),
-            Target::Rtmp(address) => shown(address),
+            Target::Rtmp(server) => server.address.shown(),
         }
     }
 
@@ -84,16 +93,22 @@ impl Target {
 mod tests {
     use super::*;
 
+    fn of(text: &str) -> Result<Target> {
+        Target::of(text, Trust::default(), &[])
+    }
+
     #[test]
     fn a_target_is_told_by_its_address_or_its_ending() {
-        assert_eq!(Target::of("a/x.MP4"), Ok(Target::File("a/x.MP4".into())));
-        assert_eq!(Target::of("live/index.m3u8"), Ok(Target::Hls("live/index.m3u8".into())));
-        let rtmp = Target::of("rtmps://u:p@h/live/k3y").unwrap();
+        assert_eq!(of("a/x.MP4"), Ok(Target::File("a/x.MP4".into())));
+        assert_eq!(of("live/index.m3u8"), Ok(Target::Hls("live/index.m3u8".into())));
+        let rtmp = of("rtmps://u:p@h/live/k3y").unwrap();
         assert_eq!(rtmp.shown(), "rtmps://***@h/live/***");
-        let other = Target::of("overlay.avi").unwrap_err();
+        let unset = of("rtmp://h/live/{env:NO_SUCH_VARIABLE}").unwrap_err();
+        assert!(unset.message.contains("`NO_SUCH_VARIABLE`"), "{unset}");
+        let other = of("overlay.avi").unwrap_err();
         assert_eq!(other.failure, Failure::Config);
         assert!(other.message.contains(".mp4") && other.message.contains("rtmp://"), "{other}");
-        let scheme = Target::of("rtsp://h/live/k3y").unwrap_err().message;
+        let scheme = of("rtsp://h/live/k3y").unwrap_err().message;
         assert!(scheme.contains("`rtsp://` is not known here") && scheme.contains("rtmps://"), "{scheme}");
     }
 }
