@@ -123,12 +123,12 @@ fn times_that_stand_still_go_on_at_the_declared_rate() {
 }
 
 #[test]
-fn a_negative_or_a_far_first_time_is_media_time_zero() {
+fn a_far_first_time_is_media_time_zero_and_a_wrap_is_no_jump() {
     let Some(folder) = recordings() else { return };
-    assert!(ffmpeg(folder.path(), "-i a.ts -c copy -output_ts_offset -5 -avoid_negative_ts disabled -f nut n.nut"));
-    // Half a minute before MPEG-TS begins again at 0, after 26.5 hours.
-    assert!(ffmpeg(folder.path(), "-i a.ts -c copy -output_ts_offset 95442 -f mpegts w.ts"));
-    for name in ["n.nut", "w.ts"] {
+    // A day on; and a second before MPEG-TS begins again at 0, after 26.5 hours.
+    assert!(ffmpeg(folder.path(), "-i a.ts -c copy -output_ts_offset 86400 -f mpegts d.ts"));
+    assert!(ffmpeg(folder.path(), "-i a.ts -c copy -output_ts_offset 95441.3 -f mpegts w.ts"));
+    for name in ["d.ts", "w.ts"] {
         let played = play(&folder.path().join(name));
         assert_eq!((played.times.len(), played.times[0]), (60, 0), "{name}");
         assert_eq!(played.jumps, TimeJumps::default(), "{name}");
