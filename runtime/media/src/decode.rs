@@ -335,10 +335,11 @@ impl Decoder {
         self.info.container == "avi"
     }
 
-    /// Pictures that came out, in packets: one that is coded as two fields may have two.
+    /// Packets whose pictures came out: in some interlaced files each field has a packet of its own, two of which make one.
     fn pictures(&self) -> u64 {
         let decoded = self.losses.decoded;
-        if self.is_interlaced { decoded.max(self.packets.min(2 * decoded)) } else { decoded }
+        let has_field_packets = self.is_interlaced && 2 * self.packets > 3 * decoded;
+        if has_field_packets { self.packets.min(2 * decoded) } else { decoded }
     }
 
     /// Chunks of an AVI without a picture of their own: the one before them is shown for longer. They are counted in the
@@ -456,7 +457,10 @@ impl Decoder {
         self.forward_to(ns)
     }
 
-    /// As [`Self::seek`], where what comes can only be read from its beginning on, and was not read further.
+    /// Reads on to a media time, from the beginning of a connection whose server cannot begin in the middle.
+    ///
+    /// # Errors
+    /// When the file ends before, or was read further already.
     fn read_on_to(&mut self, ns: i64) -> Result<()> {
         if self.losses.decoded == 0 && !self.advance(&mut |_| ()) {
             return Err(self.beyond(ns));
@@ -558,14 +562,12 @@ impl Decoder {
         self.losses.damaged += u64::from(is_damaged(&self.frame));
         let after = self.pts + if self.losses.decoded == 1 { 0 } else { self.info.interval() };
         let pts = match self.frame.timestamp().or(self.frame.pts()) {
-            Some(ticks) => {
-                if let Some(attached) = &mut self.attached {
-                    attached.fruitless = 0;
-                }
-                self.times_from(ticks).ns(ticks)
-            }
+            Some(ticks) => self.times_from(ticks).ns(ticks),
             None => after,
         };
+        if let Some(attached) = &mut self.attached {
+            attached.fruitless = 0;
+        }
         self.pts = pts.max(self.pts);
     }
 
