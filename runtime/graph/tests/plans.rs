@@ -490,6 +490,10 @@ fn what_check_prints_fits_a_terminal_and_shows_the_other_form() {
     ] {
         let folder = Folder::with(&[("flow.yml", &text), ("modules/perception.yml", &perception())]);
         let printed = render_plan(&folder.read(&Overrides::default()).unwrap());
+        assert!(
+            printed.contains("a frame may take 10 s (SIDELINE_STALL_S)") && !printed.contains("stalled"),
+            "{printed}"
+        );
         let long: Vec<&str> =
             printed.lines().filter(|l| l.len() > 80 && !l.contains(folder.path("").to_str().unwrap())).collect();
         assert!(long.is_empty(), "{long:?}");

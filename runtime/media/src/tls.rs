@@ -33,9 +33,17 @@ impl Trust {
     /// `insecure` everybody.
     ///
     /// # Errors
-    /// `Config` when the file holds no certificate.
+    /// `Config` when the file holds no certificate, or both are given.
     pub fn new(ca: Option<PathBuf>, insecure: bool) -> Result<Self> {
         if let Some(path) = &ca {
+            if insecure {
+                return Err(Error::config(
+                    "stands beside `insecure: true`, which verifies nobody: give one of the two",
+                ));
+            }
+            if path.to_str().is_none() {
+                return Err(Error::config(format!("{}: its name is not UTF-8; rename it", path.display())));
+            }
             let text = std::fs::read(path).or_fail(Failure::Config, || path.display().to_string())?;
             if !String::from_utf8_lossy(&text).contains("-----BEGIN CERTIFICATE-----") {
                 return Err(Error::config(format!(
@@ -201,6 +209,8 @@ mod tests {
         std::fs::write(&path, "-----BEGIN PRIVATE KEY-----").unwrap();
         let error = Trust::new(Some(path), false).unwrap_err();
         assert!(error.failure == Failure::Config && error.message.contains("holds no certificate"), "{error}");
+        let both = Trust::new(Some("none.pem".into()), true).unwrap_err();
+        assert!(both.message.contains("give one of the two"), "{both}");
         let missing = Trust::new(Some("none.pem".into()), false).unwrap_err();
         assert!(missing.message.starts_with("none.pem: "), "{missing}");
     }
