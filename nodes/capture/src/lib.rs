@@ -27,7 +27,7 @@ use sideline_media::{Size, Threads, Trust, device::is_device};
 
 use line::Patience;
 use pace::Pace;
-use reader::{Reader, Reading};
+use reader::{Reader, Reading, Report};
 
 /// Decodes video files with their sound, cameras, folders of images, and streams (RTMP, RTSP, HLS); plays files in real time in live mode.
 #[derive(Clone, Debug, Config)]
@@ -164,6 +164,8 @@ pub struct Capture {
     source: String,
     stream: StreamName,
     reader: Reader,
+    /// What the source says of itself, for the run's folder; written once the run has begun.
+    report: Option<Report>,
     /// Media time of the first frame asked for, ns.
     start: i64,
     /// Media time to end at, ns.
@@ -294,9 +296,9 @@ impl Capture {
         if start > 0 {
             reader.seek(start).map_err(|e| e.at("key `start`"))?;
         }
-        reader.report(&name, source, resources)?;
         Ok(Self {
             source: source.into(),
+            report: reader.report(&name, source, resources)?,
             stream,
             reader,
             start,
@@ -314,6 +316,9 @@ impl Capture {
 
     /// The next frame of this pass; none at its end, and when the run is to end.
     fn read(&mut self, cx: &SourceContext) -> Result<Option<Captured>> {
+        if let Some(report) = self.report.take() {
+            report.write()?;
+        }
         if self.pace.is_none() && !self.reader.ready(cx)? {
             return Ok(None);
         }

@@ -1,6 +1,6 @@
 //! One open source: a video file, a camera, a folder of images or a stream on the network, read alike.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sideline_api::{
     Body, Error, Failure, Mode, OrFail, Payload, Reason, Resources, Result, SourceContext,
@@ -246,12 +246,12 @@ impl Reader {
         }
     }
 
-    /// Writes what the source says of itself to a file in the folder of the run. `name`: of the node, and of the
-    /// stream where it has several.
+    /// What the source says of itself, for a file in the folder of the run. `name`: of the node, and of the stream where it
+    /// has several.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn report(&self, name: &str, source: &str, resources: &Resources) -> Result<()> {
+    /// When it has no form as JSON.
+    pub fn report(&self, name: &str, source: &str, resources: &Resources) -> Result<Option<Report>> {
         let info = match self {
             Reader::Video(decoder) | Reader::Camera(decoder) => {
                 let (width, height) = decoder.frame_size();
@@ -265,11 +265,27 @@ impl Reader {
                 serde_json::json!({ "media": media })
             }
             // Nothing is known before it is connected to.
-            Reader::Line(_) => return Ok(()),
+            Reader::Line(_) => return Ok(None),
         };
         let path = resources.run_dir.join(format!("media-{}.json", name.replace(['/', '\\'], "_")));
         let text = serde_json::to_string_pretty(&info).or_fail(Failure::Other, || "the media information")?;
-        std::fs::write(&path, text + "\n").or_fail(Failure::Output, || path.display().to_string())
+        Ok(Some(Report { path, text: text + "\n" }))
+    }
+}
+
+/// A file about a source.
+pub struct Report {
+    path: PathBuf,
+    text: String,
+}
+
+impl Report {
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(self) -> Result<()> {
+        std::fs::write(&self.path, self.text).or_fail(Failure::Output, || self.path.display().to_string())
     }
 }
 

@@ -138,6 +138,14 @@ fn a_file_comes_whole_with_its_times_and_a_report() {
 }
 
 #[test]
+fn a_source_that_is_only_opened_leaves_the_folder_of_the_run_as_it_is() {
+    let Some(folder) = clip() else { return };
+    let before = folder.path().read_dir().unwrap().count();
+    open_in(folder.path(), Mode::Complete, &[("source", json!("clip.mp4"))]).unwrap().close().unwrap();
+    assert_eq!(folder.path().read_dir().unwrap().count(), before);
+}
+
+#[test]
 fn start_end_fps_size_and_stream_are_obeyed() {
     let Some(folder) = clip() else { return };
     let values = [

@@ -23,33 +23,52 @@ static WRITTEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 pub struct Files {
     /// As configured, in the run folder.
     base: PathBuf,
+    /// Name of the run, until its first frame: before that nothing of an earlier run is touched, as this one may not come
+    /// to begin.
+    beginning: Option<String>,
     /// True for a file of the run folder, unless an earlier run left it there: what this run wrote is not overwritten.
     keep: bool,
     options: EncodeOptions,
-    /// Taken at the start, so that a folder that cannot be written stops the run before its first frame.
-    reserved: Option<PathBuf>,
     first: Option<StreamName>,
     open: Vec<(StreamName, Encoder)>,
 }
 
 impl Files {
-    /// Takes the name of the first file.
+    /// The place of the files, which can be written; none is made yet.
     ///
     /// # Errors
     /// `Output` when the folder cannot be written, or H.264 cannot be encoded here.
     pub fn new(output: &Path, run_dir: &Path, run: &str, options: EncodeOptions) -> Result<Self> {
         encode::available()?;
         let base = run_dir.join(output);
-        let mut files = Self { base, keep: output.is_relative(), options, reserved: None, first: None, open: vec![] };
         // Folders within the run folder are ours to make; elsewhere a missing one is more likely a slip of the pen.
-        if files.keep
-            && let Some(folder) = files.base.parent()
-        {
+        let keep = output.is_relative();
+        if keep && let Some(folder) = base.parent() {
             std::fs::create_dir_all(folder).or_fail(Failure::Output, || format!("folder {}", folder.display()))?;
-            files.keep = !of_earlier_run(&files.base, run)?;
         }
-        files.reserved = Some(files.claim("")?);
+        let files = Self { base, beginning: Some(run.into()), keep, options, first: None, open: vec![] };
+        files.try_folder()?;
         Ok(files)
+    }
+
+    /// Makes sure that files can be made, so that a folder that cannot be written stops the run before its first frame.
+    fn try_folder(&self) -> Result<()> {
+        let name = self.base.file_name().unwrap_or_default().to_string_lossy();
+        let trial = self.base.with_file_name(format!(".{name}.{}", std::process::id()));
+        let made = match self.base.is_dir() {
+            true => Err(ErrorKind::IsADirectory.into()),
+            false => File::create(&trial),
+        };
+        let _ = std::fs::remove_file(&trial);
+        made.map(drop).map_err(|cause| unwritable(&self.base, &cause))
+    }
+
+    /// Makes place for the files of this run, at its first frame.
+    fn begin(&mut self) -> Result<()> {
+        if let Some(run) = self.beginning.take_if(|_| self.keep) {
+            self.keep = !of_earlier_run(&self.base, &run)?;
+        }
+        Ok(())
     }
 
     fn is_hls(&self) -> bool {
@@ -75,14 +94,7 @@ impl Files {
                     return Ok(path);
                 }
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-                Err(e) => {
-                    let folder = path.parent().unwrap_or(Path::new("."));
-                    let mend = if folder.is_dir() { "" } else { "; its folder does not exist: make it" };
-                    return Err(Error::output(format!(
-                        "key `output`: {} cannot be written: {e}{mend}, or set `output` to another place",
-                        path.display()
-                    )));
-                }
+                Err(cause) => return Err(unwritable(&path, &cause)),
             }
         }
         Err(Error::output(format!("{}: every number is taken", self.base.display())))
@@ -110,12 +122,10 @@ impl Writer for Files {
         let at = match self.open.iter().position(|(name, _)| name == stream) {
             Some(at) => at,
             None => {
+                self.begin()?;
                 let first = &*self.first.get_or_insert_with(|| stream.clone()) == stream;
-                let path = match self.reserved.take_if(|_| first) {
-                    Some(path) => path,
-                    None if first => self.claim("")?,
-                    None => self.claim(&format!("-{}", file_name(stream)))?,
-                };
+                let suffix = if first { String::new() } else { format!("-{}", file_name(stream)) };
+                let path = self.claim(&suffix)?;
                 let options = EncodeOptions { color: Some(color), sound: format, ..self.options.clone() };
                 let target = if self.is_hls() { Target::Hls(path.clone()) } else { Target::File(path.clone()) };
                 let encoder = Encoder::open(target, size.0, size.1, options).inspect_err(|_| {
@@ -154,33 +164,77 @@ impl Writer for Files {
 
     fn close(&mut self) -> Result<()> {
         let ends: Vec<Result<()>> = self.open.drain(..).map(finish).collect();
-        // A name that no frame was written under: an empty file would only puzzle.
-        if let Some(path) = self.reserved.take() {
-            let _ = std::fs::remove_file(path);
-        }
         ends.into_iter().collect()
     }
 }
 
-/// True when an earlier run left videos of this name: the new one takes its place, as tables do. The hidden file that
-/// tells so holds the name of the run; where there is none, a video is somebody else's and stays.
+/// The mark of the videos of a name: a hidden file that holds the name of the run that made them.
+fn mark(base: &Path) -> PathBuf {
+    base.with_file_name(format!(".{}{MARK}", base.file_name().unwrap_or_default().to_string_lossy()))
+}
+
+/// Ending of marks.
+const MARK: &str = ".run";
+
+/// True when an earlier run left videos of this name: the new one takes its place, as tables do. Where there is no mark, a
+/// video is somebody else's and stays.
 fn of_earlier_run(base: &Path, run: &str) -> Result<bool> {
-    let mark = base.with_file_name(format!(".{}.run", base.file_name().unwrap_or_default().to_string_lossy()));
+    let mark = mark(base);
     let before = std::fs::read_to_string(&mark).ok();
+    let earlier = before.as_ref().is_some_and(|before| before != run);
+    if earlier {
+        remove_series(base)?;
+    }
     if before.as_deref() != Some(run) {
         std::fs::write(&mark, run).or_fail(Failure::Output, || mark.display().to_string())?;
     }
-    let earlier = before.is_some_and(|before| before != run);
-    if earlier {
-        // Its further files, `NAME-2.mp4` and on, would pass for this run's.
-        let stem = base.file_stem().unwrap_or_default().to_string_lossy();
-        let ending = base.extension().unwrap_or_default().to_string_lossy();
-        let further = (2..).map(|number| base.with_file_name(format!("{stem}-{number}.{ending}")));
-        for path in further.take_while(|path| path.is_file()) {
-            std::fs::remove_file(&path).or_fail(Failure::Output, || path.display().to_string())?;
+    Ok(earlier)
+}
+
+/// Removes the further files of a name, `NAME-2.mp4` and on, and segments of HLS: they would pass for a later run's.
+fn remove_series(base: &Path) -> Result<()> {
+    let stem = base.file_stem().unwrap_or_default().to_string_lossy();
+    let ending = base.extension().unwrap_or_default().to_string_lossy();
+    let further = (2..).map(|number| base.with_file_name(format!("{stem}-{number}.{ending}")));
+    let segments = (0..).map(|number| base.with_file_name(format!("{stem}-{number:05}.ts")));
+    for path in further.take_while(|path| path.is_file()).chain(segments.take_while(|path| path.is_file())) {
+        std::fs::remove_file(&path).or_fail(Failure::Output, || path.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// Removes the videos that an earlier run left in its folder, for a run that takes its place.
+///
+/// # Errors
+/// `Output` when one cannot be removed.
+pub fn remove_videos(folder: &Path) -> Result<()> {
+    let entries = std::fs::read_dir(folder).or_fail(Failure::Output, || folder.display().to_string())?;
+    for entry in entries {
+        let name = entry.or_fail(Failure::Output, || folder.display().to_string())?.file_name();
+        let video = name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(MARK));
+        // Marks of tables have no ending.
+        let Some(video) = video.filter(|video| video.ends_with(".mp4") || video.ends_with(".m3u8")) else { continue };
+        let base = folder.join(video);
+        remove_series(&base)?;
+        for path in [mark(&base), base] {
+            match std::fs::remove_file(&path) {
+                Err(cause) if cause.kind() != ErrorKind::NotFound => {
+                    return Err(cause).or_fail(Failure::Output, || path.display().to_string());
+                }
+                _ => {}
+            }
         }
     }
-    Ok(earlier)
+    Ok(())
+}
+
+fn unwritable(path: &Path, cause: &std::io::Error) -> Error {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mend = if folder.is_dir() { "" } else { "; its folder does not exist: make it" };
+    Error::output(format!(
+        "key `output`: {} cannot be written: {cause}{mend}, or set `output` to another place",
+        path.display()
+    ))
 }
 
 fn finish((stream, encoder): (StreamName, Encoder)) -> Result<()> {
@@ -230,6 +284,32 @@ mod tests {
         let ring = folder.path().join("ring");
         assert_eq!(names(&ring), ["fight-2.mp4", "fight-rtmp___a_b.mp4", "fight.mp4"]);
         assert!(names(&ring).iter().all(|name| ring.join(name).metadata().unwrap().len() > 500));
+    }
+
+    #[test]
+    fn nothing_of_an_earlier_run_is_touched_before_the_first_frame() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = |name: &str| std::fs::write(folder.path().join(name), "old").unwrap();
+        ["x.mp4", "x-2.mp4", ".x.mp4.run"].map(old);
+        let elsewhere = folder.path().join("elsewhere.mp4");
+        std::fs::write(&elsewhere, "old").unwrap();
+        for output in [Path::new("x.mp4"), &elsewhere] {
+            let mut files = Files::new(output, folder.path(), "run", EncodeOptions::default()).unwrap();
+            files.close().unwrap();
+        }
+        let held = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert!(["x.mp4", "x-2.mp4", ".x.mp4.run", "elsewhere.mp4"].iter().all(|name| held(name) == "old"));
+        assert_eq!(folder.path().read_dir().unwrap().count(), 4, "and nothing is left behind");
+    }
+
+    #[test]
+    fn videos_of_an_earlier_run_are_removed_and_those_of_nobody_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = |name: &str| std::fs::write(folder.path().join(name), "old").unwrap();
+        ["x.mp4", "x-2.mp4", ".x.mp4.run", "y.m3u8", "y-00000.ts", ".y.m3u8.run", "clip.mp4", ".poses.run"].map(old);
+        remove_videos(folder.path()).unwrap();
+        assert_eq!(names(folder.path()), ["clip.mp4"]);
+        assert!(folder.path().join(".poses.run").is_file(), "that is of a table");
     }
 
     #[test]

@@ -32,6 +32,8 @@ use sideline_media::{
     to_i420,
 };
 
+pub use crate::files::remove_videos;
+
 use crate::{
     sound::Sound,
     writer::{Picture, Writer},

@@ -209,11 +209,14 @@ fn a_place_that_cannot_be_written_stops_the_start_with_exit_code_4() {
 fn nothing_in_the_run_folder_is_overwritten_and_no_empty_file_stays() {
     let mut bench = Bench::new();
     bench.push(grey(SIZE.0, SIZE.1));
-    let setup = in_folder(bench.folder.path(), Setup::default());
-    let mut second = Harness::<Encode>::with(values(&[]), setup).unwrap();
-    assert_eq!(bench.files(), ["overlay-2.mp4", "overlay.mp4"]);
-    second.close().unwrap();
+    let folder = bench.folder.path().to_owned();
+    let encode = || Harness::<Encode>::with(values(&[]), in_folder(&folder, Setup::default())).unwrap();
+    encode().close().unwrap();
     assert_eq!(bench.files(), ["overlay.mp4"], "it had no frames");
+    let mut second = encode();
+    second.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+    second.close().unwrap();
+    assert_eq!(bench.files(), ["overlay-2.mp4", "overlay.mp4"]);
     bench.end();
     assert_eq!(read(&bench.file("overlay.mp4")).len(), 1);
 }

@@ -25,7 +25,7 @@
 mod pictures;
 mod server;
 
-use std::{net::TcpListener, sync::Arc};
+use std::{io::Write, net::TcpListener, sync::Arc};
 
 use sideline_api::{
     Body, Config, Context, Error, Inputs, Message, Mode, Operator, Outputs, Payload, PortType, Resources, Result, Spec,
@@ -96,7 +96,8 @@ impl Operator for Preview {
         let live = resources.mode == Mode::Live;
         let server = Server::start(listener, pictures.clone(), About { title, run: resources.run.clone(), live })?;
         // Under dora this stands in the node's log; a person reads it, whatever the level of the log is.
-        eprintln!("{}: http://{}/", resources.node, server.address());
+        // Where nobody can read it any more, the preview is still there.
+        let _ = writeln!(std::io::stderr(), "{}: http://{}/", resources.node, server.address());
         Ok(Self { pictures, server, several: resources.inputs.len() > 1 })
     }
 

@@ -11,7 +11,8 @@
 //!   second of media time; after a kill the last line may be cut.
 //! - **The same bytes again:** row groups are cut by frame count, and no date, version or measured time is written. Each
 //!   input has files of its own, so the order of rows never depends on which of two cameras was faster.
-//! - **A recorder that is made anew within a run** goes on where the files end; another run begins them anew.
+//! - **A recorder that is made anew within a run** goes on where the files end; another run begins them anew, at its first
+//!   frame: one that cannot begin leaves them as they are.
 //!
 //! An input of sound becomes `speech.wav` in place of a table, on the time line of the pictures: see [`wave`].
 //!
@@ -20,7 +21,7 @@
 //! A side input is recorded in the frame its messages name, when they come.
 #![forbid(unsafe_code)]
 
-mod dataset;
+pub mod dataset;
 mod lines;
 mod recording;
 pub mod wave;
@@ -32,6 +33,7 @@ use sideline_api::{
     Config, Context, Error, Inputs, Mode, Operator, Outputs, PortType, Resources, Result, Spec, WiredInput,
 };
 
+pub use recording::remove_recorded;
 use recording::{Options, Recording};
 use whole::Whole;
 
@@ -59,6 +61,10 @@ const RESERVED: [&str; 3] = ["timing", "run", "export"];
 pub struct Recorder {
     /// One for each wired input, in their order.
     recordings: Vec<Recording>,
+    /// False until the first frame: a run that does not come so far leaves what an earlier one recorded.
+    begun: bool,
+    /// Folder of the files.
+    folder: PathBuf,
     /// None once a frame may be missing: after a failure, and so when it was made anew.
     whole: Option<Whole>,
     row_group: u64,
@@ -107,16 +113,22 @@ impl Operator for Recorder {
             .iter()
             .map(|input| {
                 check(input)?;
-                Recording::open(&folder, &resources.run, input, options)
+                Recording::take(&folder, &resources.run, input, options)
             })
             .collect::<Result<_>>()?;
-        let anew = recordings.iter().any(Recording::resumes);
-        let whole = if anew { None } else { Some(Whole::new(&folder)?) };
-        Ok(Self { recordings, whole, row_group: config.row_group, streams: BTreeMap::new(), failed: None })
+        Ok(Self {
+            recordings,
+            begun: false,
+            folder,
+            whole: None,
+            row_group: config.row_group,
+            streams: BTreeMap::new(),
+            failed: None,
+        })
     }
 
     fn process(&mut self, cx: &Context, input: &Inputs, (): &mut (), _: &mut Outputs) -> Result<()> {
-        let recorded = self.record(input).and_then(|()| {
+        let recorded = self.begin().and_then(|()| self.record(input)).and_then(|()| {
             if let Some(whole) = &mut self.whole {
                 whole.recorded(cx.header);
             }
@@ -135,7 +147,7 @@ impl Operator for Recorder {
 
     // Closing messages, and what came on side inputs since the last frame.
     fn stream_ended(&mut self, _: &Context, input: &Inputs, (): &mut (), _: &mut Outputs) -> Result<()> {
-        let recorded = self.record(input);
+        let recorded = self.begin().and_then(|()| self.record(input));
         self.noting(recorded)
     }
 
@@ -151,6 +163,17 @@ impl Operator for Recorder {
 }
 
 impl Recorder {
+    /// Makes the files at the first frame, or at the end of a stream without any.
+    fn begin(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.begun, true) {
+            return Ok(());
+        }
+        if !self.recordings.iter().any(Recording::resumes) {
+            self.whole = Some(Whole::new(&self.folder)?);
+        }
+        self.recordings.iter_mut().try_for_each(Recording::begin)
+    }
+
     fn record(&mut self, input: &Inputs) -> Result<()> {
         let mut outcome = Ok(());
         for (recording, (port, aligned)) in self.recordings.iter_mut().zip(input.all()) {

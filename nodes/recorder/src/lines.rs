@@ -42,8 +42,8 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Opens a file and goes on where its last whole line ends.
-    pub fn open(path: PathBuf, schema: &Schema, flush_after: i64) -> Result<Self> {
+    /// Makes sure that rows of these columns can be written, before the file is there.
+    pub fn check(path: &Path, schema: &Schema) -> Result<()> {
         if let Some(field) = schema.fields().iter().find(|field| !can_write(field.data_type())) {
             return Err(Error::config(format!(
                 "{}: column `{}: {}` cannot be written as JSON; set `jsonl: false`",
@@ -52,6 +52,12 @@ impl Lines {
                 field.data_type()
             )));
         }
+        Ok(())
+    }
+
+    /// Opens a file and goes on where its last whole line ends.
+    pub fn open(path: PathBuf, schema: &Schema, flush_after: i64) -> Result<Self> {
+        Self::check(&path, schema)?;
         let file = File::options()
             .read(true)
             .write(true)

@@ -19,6 +19,7 @@ use crate::{
     dataset::{Dataset, failed},
     lines::Lines,
     wave::{Waves, is_sound},
+    whole,
 };
 
 /// How inputs are recorded: the recorder's configuration and mode.
@@ -37,8 +38,12 @@ pub struct Recording {
     name: String,
     folder: PathBuf,
     options: Options,
+    /// Name of the run.
+    run: String,
     /// Goes on with the files of the folder, instead of beginning them anew.
     resumes: bool,
+    /// The table's columns, where the type of the input is known before its first row.
+    fields: Option<Fields>,
     /// Until the first row, where the type of the input is not known before.
     rows: Option<Sheet>,
     /// Instead of rows, for sound.
@@ -46,37 +51,58 @@ pub struct Recording {
     /// Until the first skip.
     skipped: Option<Sheet>,
     /// Held locked: no two recorders write the same files.
-    _mark: File,
+    mark: File,
 }
 
 impl Recording {
-    /// Opens the files of an input.
+    /// Takes the files of an input; they stay as they are until [`Recording::begin`].
     ///
     /// # Errors
-    /// When they cannot be written, are being written by another recorder, or the table has a column of a name the
-    /// recorder needs.
-    pub fn open(folder: &Path, run: &str, input: &WiredInput, options: Options) -> Result<Self> {
-        let (mark, resumes) = mark(folder, run, &input.name)?;
-        let mut recording = Self {
+    /// When they cannot be written, are being written by another recorder, or the table has columns that cannot be recorded.
+    pub fn take(folder: &Path, run: &str, input: &WiredInput, options: Options) -> Result<Self> {
+        let fields = match &input.ty {
+            PortType::Table(table) => Some(table.fields.clone()),
+            _ => None,
+        };
+        if let Some(fields) = fields.as_ref().filter(|fields| !is_sound(fields)) {
+            let schema = schema(&input.name, fields)?;
+            if options.lines {
+                Lines::check(&lines_path(folder, &input.name), &schema)?;
+            }
+        }
+        let (mark, resumes) = lock(folder, run, &input.name)?;
+        Ok(Self {
             name: input.name.clone(),
             folder: folder.to_owned(),
             options,
+            run: run.into(),
             resumes,
+            fields,
             rows: None,
             waves: None,
             skipped: None,
-            _mark: mark,
-        };
-        if !resumes {
-            for name in [input.name.clone(), skipped_name(&input.name)] {
-                Sheet::remove(folder, &name)?;
-            }
-            Waves::remove(folder, &input.name)?;
+            mark,
+        })
+    }
+
+    /// Makes the files, in place of those of an earlier run: now this one has begun.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn begin(&mut self) -> Result<()> {
+        if !self.resumes {
+            remove(&self.folder, &self.name)?;
+            let path = mark_path(&self.folder, &self.name);
+            let mark = &mut self.mark;
+            mark.set_len(0)
+                .and_then(|()| mark.rewind())
+                .and_then(|()| mark.write_all(self.run.as_bytes()))
+                .map_err(|cause| failed(&path, cause))?;
         }
-        if let PortType::Table(table) = input.ty {
-            recording.begin(&table.fields)?;
+        match self.fields.take() {
+            Some(fields) => self.open(&fields),
+            None => Ok(()),
         }
-        Ok(recording)
     }
 
     /// True when it goes on with files that this run wrote before.
@@ -113,7 +139,7 @@ impl Recording {
     }
 
     /// Opens the files for rows of these columns.
-    fn begin(&mut self, fields: &Fields) -> Result<()> {
+    fn open(&mut self, fields: &Fields) -> Result<()> {
         if is_sound(fields) {
             self.waves = Some(Waves::open(&self.folder, &self.name, self.resumes)?);
         } else {
@@ -124,7 +150,7 @@ impl Recording {
 
     fn rows(&mut self, header: &Header, rows: &StructArray) -> Result<()> {
         if self.rows.is_none() && self.waves.is_none() {
-            self.begin(rows.fields())?;
+            self.open(rows.fields())?;
         }
         match (&mut self.rows, &mut self.waves) {
             (Some(sheet), _) => sheet.write(header, rows.len(), rows.columns()),
@@ -168,11 +194,43 @@ fn skipped_name(input: &str) -> String {
     format!("{input}.skipped")
 }
 
+fn mark_path(folder: &Path, input: &str) -> PathBuf {
+    folder.join(format!(".{input}.run"))
+}
+
+fn lines_path(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.jsonl"))
+}
+
+/// Removes what an earlier run recorded of an input.
+fn remove(folder: &Path, input: &str) -> Result<()> {
+    for name in [input.to_owned(), skipped_name(input)] {
+        Sheet::remove(folder, &name)?;
+    }
+    Waves::remove(folder, input)
+}
+
+/// Removes what an earlier run recorded in a folder, for a run that takes its place.
+///
+/// # Errors
+/// When something of it cannot be removed.
+pub fn remove_recorded(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(|cause| failed(folder, cause))? {
+        let mark = entry.map_err(|cause| failed(folder, cause))?.file_name();
+        let input = mark.to_str().and_then(|mark| mark.strip_prefix('.')?.strip_suffix(".run"));
+        // Names of inputs have no dot; the mark of a video has one.
+        let Some(input) = input.filter(|input| !input.contains('.')) else { continue };
+        remove(folder, input)?;
+        Lines::remove(&mark_path(folder, input))?;
+    }
+    Lines::remove(&folder.join(whole::FILE))
+}
+
 /// Locks the files of an input, and says whether they are of this run already: the recorder was made anew.
 ///
 /// The hidden file that is locked holds the name of the run. It is no part of the tables, which name no run.
-fn mark(folder: &Path, run: &str, input: &str) -> Result<(File, bool)> {
-    let path = folder.join(format!(".{input}.run"));
+fn lock(folder: &Path, run: &str, input: &str) -> Result<(File, bool)> {
+    let path = mark_path(folder, input);
     let fail = |cause| failed(&path, cause);
     let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
     match file.try_lock() {
@@ -187,11 +245,7 @@ fn mark(folder: &Path, run: &str, input: &str) -> Result<(File, bool)> {
     }
     let mut before = String::new();
     file.read_to_string(&mut before).map_err(fail)?;
-    let same = before == run;
-    if !same {
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(run.as_bytes())).map_err(fail)?;
-    }
-    Ok((file, same))
+    Ok((file, before == run))
 }
 
 /// A table in both forms.
@@ -209,7 +263,7 @@ impl Sheet {
             false => None,
         };
         let lines = match options.lines {
-            true => Some(Lines::open(folder.join(format!("{name}.jsonl")), &schema, options.flush_after)?),
+            true => Some(Lines::open(lines_path(folder, name), &schema, options.flush_after)?),
             false => None,
         };
         Ok(Self { schema, dataset, lines })
@@ -218,7 +272,7 @@ impl Sheet {
     /// Removes what an earlier run left in both forms.
     fn remove(folder: &Path, name: &str) -> Result<()> {
         Dataset::remove(&folder.join(format!("{name}.parquet")))?;
-        Lines::remove(&folder.join(format!("{name}.jsonl")))
+        Lines::remove(&lines_path(folder, name))
     }
 
     fn write(&mut self, header: &Header, rows: usize, columns: &[ArrayRef]) -> Result<()> {

@@ -5,20 +5,22 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sideline_api::{
-    Alignment, Body, Color, Config, Device, Encoding, Failure, Frame, Mode, Operator, PortType, Reason, Resources,
-    Result, Table, Values, WiredInput,
+    Alignment, Body, Color, Config, Device, Driver, Encoding, Failure, Frame, Header, Message, Mode, OnError, Operator,
+    PortType, Reason, Resources, Result, Table, Values, WiredInput,
     arrow::array::{Array, Int64Array, RecordBatch, StringArray, StructArray, UInt64Array},
     clock::VirtualClock,
+    driver::{DriverOptions, Outlet, Ran},
     models::Models,
     serde_json::{self, Value, json},
     tables::{Count, JOINTS, Motion, Pose},
     testing::{Harness, Setup},
 };
-use sideline_recorder::{Recorder, RecorderConfig};
+use sideline_recorder::{Recorder, RecorderConfig, remove_recorded};
 
 type Inputs<'a> = &'a [(&'static str, Alignment)];
 const POSES: Inputs = &[("poses", Alignment::Source(sideline_api::SourceId(0)))];
@@ -250,6 +252,35 @@ fn another_run_begins_the_files_anew() {
 }
 
 #[test]
+fn a_run_that_does_not_come_to_a_frame_leaves_what_an_earlier_one_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut poses = recorder(folder.path(), Values::new(), Mode::Complete, POSES).unwrap();
+    record(&mut poses, 0..5);
+    poses.end().unwrap();
+    poses.close().unwrap();
+    drop(poses);
+    fs::write(folder.path().join(".poses.run"), "an earlier run").unwrap();
+    let before = files(folder.path());
+    recorder(folder.path(), Values::new(), Mode::Complete, POSES).unwrap().close().unwrap();
+    assert_eq!(files(folder.path()), before);
+}
+
+#[test]
+fn what_was_recorded_is_removed_as_a_whole_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut poses = recorder(folder.path(), Values::new(), Mode::Complete, POSES).unwrap();
+    record(&mut poses, 0..5);
+    poses.end().unwrap();
+    poses.close().unwrap();
+    drop(poses);
+    for name in ["notes.jsonl", ".overlay.mp4.run"] {
+        fs::write(folder.path().join(name), "not a recorder's").unwrap();
+    }
+    remove_recorded(folder.path()).unwrap();
+    assert_eq!(files(folder.path()).keys().collect::<Vec<_>>(), [".overlay.mp4.run", "notes.jsonl"]);
+}
+
+#[test]
 fn side_messages_are_recorded_in_the_frame_they_name() {
     let folder = tempfile::tempdir().unwrap();
     let inputs = &[("poses", Alignment::Source(sideline_api::SourceId(0))), ("counts", Alignment::Side { queue: 8 })];
@@ -307,11 +338,22 @@ fn config(values: impl Into<Values>) -> RecorderConfig {
     RecorderConfig::from_values(&values.into()).unwrap()
 }
 
+struct Nowhere;
+
+impl Outlet for Nowhere {
+    fn send(&mut self, _: usize, _: Message) {}
+    fn ran(&mut self, _: Ran<'_>) {}
+}
+
 #[test]
 fn a_table_without_any_rows_is_still_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let resources = resources(folder.path(), PortType::table::<Motion>());
-    Recorder::new(config(Values::new()), &resources).unwrap().close().unwrap();
+    let options = DriverOptions { on_error: OnError::Stop, stride: 1 };
+    let mut motion = Driver::<Recorder>::new(Values::new(), resources, options).unwrap();
+    let header = Header { stream: "test".into(), session: 0, frame: 0, pts: 0, captured: 0, forgotten: 0 };
+    motion.accept(0, Message { header, n: 0, body: Body::End }, Instant::now(), &mut Nowhere).unwrap();
+    motion.close().unwrap();
     assert!(rows::<Motion>(&folder.path().join("poses.parquet")).is_empty());
     let file = File::open(folder.path().join("poses.parquet")).unwrap();
     let schema = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().schema().clone();
