@@ -4,6 +4,7 @@
 mod support;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -113,7 +114,7 @@ fn what_is_no_video_is_said_to_be_none() {
         bench.write("folder/clip.txt", "");
         let ended = run_flow(&bench, &count(source));
         fails(&bench, &ended, code, &[words, "node `capture`"]);
-        assert_eq!(rows(bench.path().join("out/counts.jsonl")).len(), 0);
+        assert!(!bench.path().join("out/counts.jsonl").exists(), "it did not begin");
     }
 }
 
@@ -423,6 +424,187 @@ fn under_dora_bad_input_has_the_same_code_and_the_same_message() {
         }
         std::fs::remove_dir_all(run).unwrap();
     }
+}
+
+/// Synthetic frames -> rehearse -> counter -> recorder, and a video of them.
+fn filmed(source: &str) -> String {
+    let flow = support::rehearsed(&format!("WIDTH: 64, HEIGHT: 48, {source}"), "SIDELINE_STRIDE: 1");
+    let encode = "  - id: encode
+    path: sideline
+    args: run encode
+    inputs: {frames: synthetic/frames}
+    outputs: [done]
+";
+    flow.replace("{done_recorder: recorder/done}", "{done_encode: encode/done, done_recorder: recorder/done}") + encode
+}
+
+/// Every file of a folder with its bytes, without the lock.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for path in folder.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name().unwrap() != ".run.lock" {
+                found.insert(path.clone(), std::fs::read(path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_start_that_fails_leaves_what_an_earlier_run_left() {
+    let bench = Bench::new();
+    bench.write("flow.yml", &filmed("FRAMES: 10"));
+    assert_eq!(bench.sideline(&["run", "flow.yml", "--output", "out"]).code, 0);
+    let out = bench.path().join("out");
+    std::fs::write(out.join("notes.txt"), "the user's").unwrap();
+    let before = files(&out);
+    assert!(["counts.parquet", "overlay.mp4", "timing.parquet", "run.json", "result/run.json"]
+        .iter()
+        .all(|name| before.contains_key(&out.join(name))));
+    // Among many operators one cannot be made, a file for the video cannot, or the flow is wrong.
+    for (set, code) in
+        [("middle.fail_in_new=true", 6), ("encode.output=/nowhere/x.mp4", 4), ("counter.stop=1", 1)]
+    {
+        let ended = bench.sideline(&["run", "flow.yml", "--output", "out", "--set", set]);
+        assert_eq!(ended.code, code, "{set}: {}", ended.text);
+        assert_eq!(ended.text.contains("holds an earlier run, which stays as it is"), code != 1, "{set}: {}", ended.text);
+        assert_eq!(files(&out), before, "{set}");
+    }
+    bench.write("missing.yml", &count("absent.mp4"));
+    let ended = bench.sideline(&["run", "missing.yml", "--output", "out"]);
+    assert_eq!((ended.code, files(&out) == before), (3, true), "{}", ended.text);
+    // One that begins takes its place, with another table than before.
+    let run = json(out.join("run.json"))["run"].as_str().unwrap().to_owned();
+    let other = support::count("SOURCE: none.mp4").replace("run capture", "run synthetic").replace("SOURCE: none.mp4", "FRAMES: 3");
+    bench.write("other.yml", &other.replace("counts: counter/counts", "others: counter/counts"));
+    let ended = bench.sideline(&["run", "other.yml", "--output", "out"]);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    assert!(ended.text.contains(&format!("out: replaces the results of run {run}")), "{}", ended.text);
+    assert!(!out.join("counts.parquet").exists() && !out.join("overlay.mp4").exists(), "nothing of both is mixed");
+    assert_eq!(rows(out.join("others.jsonl")).len(), 3);
+    assert_eq!(std::fs::read_to_string(out.join("notes.txt")).unwrap(), "the user's");
+}
+
+/// A run that lasts until it is told to end, and has recorded some frames.
+fn lasting(bench: &Bench, program: &str, arguments: &[&str]) -> std::process::Child {
+    bench.write("flow.yml", &filmed("FRAMES: 0, FPS: 100, PACE: true"));
+    let mut command = bench.command(program);
+    command.args(arguments).args(["run", "flow.yml", "--mode", "live", "--output", "out"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    recorded(bench, &mut child, 10);
+    child
+}
+
+/// Waits until a run has recorded so many more frames.
+fn recorded(bench: &Bench, child: &mut std::process::Child, more: usize) {
+    let lines = || std::fs::read_to_string(bench.path().join("out/counts.jsonl")).map_or(0, |text| text.lines().count());
+    let (before, until) = (lines(), Instant::now() + Duration::from_secs(60));
+    while lines() < before + more {
+        assert!(Instant::now() < until && child.try_wait().unwrap().is_none(), "it does not go on");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn signal(child: &std::process::Child, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_raw(child.id() as i32).unwrap(), signal).unwrap();
+}
+
+#[test]
+fn a_folder_that_a_run_writes_to_is_refused_to_another_until_it_is_over_or_killed() {
+    let bench = Bench::new();
+    let mut child = lasting(&bench, SIDELINE, &[]);
+    let refused = bench.sideline(&["run", "flow.yml", "--output", "out"]);
+    let holder = format!("process {}, writes there", child.id());
+    assert!(refused.code == 4 && refused.text.contains(&holder), "{}", refused.text);
+    recorded(&bench, &mut child, 10);
+    child.kill().unwrap();
+    wait(child);
+    bench.write("flow.yml", &filmed("FRAMES: 5"));
+    let ended = bench.sideline(&["run", "flow.yml", "--output", "out"]);
+    assert_eq!((ended.code, rows(bench.path().join("out/counts.jsonl")).len()), (0, 5), "{}", ended.text);
+}
+
+#[test]
+fn a_terminal_that_is_closed_is_a_stop() {
+    let bench = Bench::new();
+    let child = lasting(&bench, SIDELINE, &[]);
+    // Both the shell and the system tell of it.
+    signal(&child, rustix::process::Signal::HUP);
+    signal(&child, rustix::process::Signal::HUP);
+    let ended = wait(child);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    let out = bench.path().join("out");
+    assert_eq!(json(out.join("run.json"))["result"]["status"], "stopped");
+    assert!(out.join("counts.parquet").is_file(), "the table is whole");
+    let result = bench.sideline(&["result", "out"]);
+    assert!(result.code == 0 && result.text.contains("stopped at frame"), "{}", result.text);
+}
+
+#[test]
+fn a_run_that_is_to_outlive_its_terminal_does() {
+    let bench = Bench::new();
+    let mut child = lasting(&bench, "nohup", &[SIDELINE]);
+    signal(&child, rustix::process::Signal::HUP);
+    // More than were under way.
+    recorded(&bench, &mut child, 50);
+    signal(&child, rustix::process::Signal::TERM);
+    assert_eq!(wait(child).code, 0);
+}
+
+#[test]
+fn a_stop_while_operators_are_made_ends_the_run_and_its_result_says_so() {
+    let bench = Bench::new();
+    let flow = support::rehearsed("FRAMES: 3, WIDTH: 64, HEIGHT: 48", "HANG_IN_NEW: true");
+    bench.write("flow.yml", &flow);
+    let mut command = bench.command(SIDELINE);
+    command.args(["run", "flow.yml", "--output", "out"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while !bench.path().join("out/run.json").exists() {
+        assert!(Instant::now() < until && child.try_wait().unwrap().is_none(), "it does not start");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    signal(&child, rustix::process::Signal::INT);
+    let ended = wait(child);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    assert!(ended.text.contains("stopped at frame 0"), "{}", ended.text);
+    let result = bench.sideline(&["result", "out"]);
+    assert!(result.code == 0 && result.text.contains("stopped at frame 0"), "{}", result.text);
+}
+
+#[test]
+fn a_full_disk_is_what_the_run_and_its_result_tell() {
+    let bench = Bench::new();
+    let can = bench.command("unshare").args(["-rm", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
+    if !can.is_ok_and(|output| output.status.success()) {
+        println!("skipped: no file system can be mounted here");
+        return;
+    }
+    bench.write("flow.yml", &support::rehearsed("FRAMES: 0, WIDTH: 64, HEIGHT: 48", "SIDELINE_STRIDE: 1"));
+    std::fs::create_dir(bench.path().join("out")).unwrap();
+    let script = "mount -t tmpfs -o size=1m none out && { sideline run flow.yml --mode complete --output out/run; \
+                  echo code $?; sideline result out/run; echo code $?; }";
+    let ended = finish(bench.command("unshare").args(["-rm", "sh", "-c", script]));
+    assert_eq!(ended.text.matches("code 4").count(), 2, "{}", ended.text);
+    let errors: Vec<&str> = ended.text.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert!(errors.last().is_some_and(|last| last.contains("counts") && last.contains("No space left")), "{errors:?}");
+    assert!(ended.text.contains("PARTIAL, by `run`: ") && !ended.text.contains("left no result"), "{}", ended.text);
+}
+
+#[test]
+fn a_run_that_makes_nothing_is_not_done() {
+    let bench = Bench::new();
+    let middle = "ERROR_AT: 0, SIDELINE_ON_ERROR: skip";
+    bench.write("flow.yml", &support::rehearsed("FRAMES: 1, WIDTH: 64, HEIGHT: 48", middle));
+    let ended = bench.sideline(&["run", "flow.yml", "--output", "out"]);
+    fails(&bench, &ended, 6, &["node `middle` failed at every frame, 1 times; first: "]);
+    // One that gets through is a result.
+    bench.write("flow.yml", &support::rehearsed("FRAMES: 2, WIDTH: 64, HEIGHT: 48", middle));
+    assert_eq!(bench.sideline(&["run", "flow.yml", "--output", "out"]).code, 0);
 }
 
 #[test]

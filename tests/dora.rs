@@ -142,7 +142,25 @@ fn a_wrong_key_stops_every_node_before_it_begins() {
     bench.write("flow.yml", &chain(100, "", ", WORK_MSS: 1"));
     let ended = finish(bench.command("dora").args(["run", "flow.yml"]));
     assert_ne!(ended.code, 0);
-    assert!(ended.text.contains("there is no such key; did you mean `work_ms`?"), "{}", ended.text);
+    let told = "there is no such key; did you mean `work_ms`?";
+    assert!(ended.text.contains(told), "{}", ended.text);
+    nothing_stays(&bench);
+    let result = bench.sideline(&["result", bench.last_run().to_str().unwrap()]);
+    assert!(result.code == 1 && result.text.contains(told), "{}", result.text);
+    assert!(!result.text.contains("left no result"), "every node says so: {}", result.text);
+}
+
+#[test]
+fn a_signal_to_one_node_closes_it_in_order_and_it_says_so() {
+    let Some(_lock) = dora() else { return };
+    let bench = Bench::new();
+    let child = start(&bench, &chain(0, ", FPS: 100, PACE: true", ""));
+    let pid = rustix::process::Pid::from_raw(pid_of(&bench, "counter") as i32).unwrap();
+    let result = bench.last_run().join("result/counter.json");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let ended = wait(child);
+    assert!(result.is_file(), "{}", ended.text);
+    assert_eq!(json(result)["status"], "stopped", "{}", ended.text);
     nothing_stays(&bench);
 }
 
@@ -212,4 +230,9 @@ fn a_node_keeps_its_results_where_its_own_setting_says() {
     let elsewhere = bench.path().join("elsewhere").join(run.file_name().unwrap());
     assert!(elsewhere.join("result/one.json").is_file() && !run.join("result/one.json").exists());
     assert!(run.join("result/counter.json").is_file());
+    // Whichever of the two folders is asked, it tells of both.
+    for folder in [&run, &elsewhere] {
+        let result = bench.sideline(&["result", folder.to_str().unwrap()]);
+        assert!(result.code == 0 && result.text.contains("one  ") && result.text.contains("counter  "), "{}", result.text);
+    }
 }

@@ -252,6 +252,50 @@ fn every_input_of_a_pattern_has_a_run_and_a_bad_one_stops_no_other() {
 }
 
 #[test]
+fn what_is_typed_in_a_shell_is_seen_from_the_working_directory_first() {
+    let bench = Bench::new();
+    if !three(&bench) {
+        return;
+    }
+    // 30 frames beside the flow, 20 where the command is typed.
+    bench.write("flows/flow.yml", &count("SOURCE: clip.mp4"));
+    bench.write("here/notes.txt", "");
+    std::fs::copy(bench.path().join("clips/a.mp4"), bench.path().join("flows/clip.mp4")).unwrap();
+    std::fs::copy(bench.path().join("clips/c.mp4"), bench.path().join("here/clip.mp4")).unwrap();
+    std::fs::copy(bench.path().join("clips/c.mp4"), bench.path().join("flows/other.mp4")).unwrap();
+    for (typed, frames) in [
+        (vec![], 30),
+        (vec!["--input", "clip.mp4"], 20),
+        (vec!["--set", "capture.source=clip.mp4"], 20),
+        (vec!["--input", "../flows/clip.mp4"], 30),
+        (vec!["--input", "other.mp4"], 20),
+    ] {
+        let mut command = bench.command(SIDELINE);
+        command.current_dir(bench.path().join("here")).args(["run", "../flows/flow.yml", "--output", "out"]).args(&typed);
+        let ended = finish(&mut command);
+        assert_eq!(ended.code, 0, "{typed:?}: {}", ended.text);
+        assert_eq!(rows(bench.path().join("here/out/counts.jsonl")).len(), frames, "{typed:?}");
+    }
+    let mut command = bench.command(SIDELINE);
+    let ended = finish(
+        command.current_dir(bench.path().join("here")).args(["run", "../flows/flow.yml", "--output", "out", "--input", "."]),
+    );
+    assert!(ended.code == 3 && ended.text.contains("/here: holds no images"), "{}", ended.text);
+}
+
+#[test]
+fn an_address_is_never_a_pattern() {
+    let bench = Bench::new();
+    bench.write("flow.yml", &count("SOURCE: none.mp4, TRIES: 0, TIMEOUT: 500"));
+    for address in ["http://127.0.0.1:1/a.mp4?token=s3cret", "http://[::1]:1/a*.mp4", "https://127.0.0.1:1/watch?v=[abc]"] {
+        let ended = bench.sideline(&["run", "flow.yml", "--output", "out", "--input", address]);
+        assert_eq!(ended.code, 3, "{address}: {}", ended.text);
+        assert!(!ended.text.contains("no file matches") && ended.text.contains(":1/a") | ended.text.contains("watch"), "{}", ended.text);
+        assert!(!ended.text.contains("s3cret"), "{}", ended.text);
+    }
+}
+
+#[test]
 fn a_pattern_that_names_nothing_and_a_flow_that_is_wrong_begin_nothing() {
     let bench = Bench::new();
     bench.write("clips/a.mp4", "");

@@ -2,7 +2,9 @@
 
 mod support;
 
-use support::{Bench, json, rehearsed};
+use std::{path::Path, process::Stdio};
+
+use support::{Bench, SIDELINE, finish, json, rehearsed, wait};
 
 fn flow(source: &str, middle: &str) -> String {
     rehearsed(&format!("FRAMES: 120, WIDTH: 64, HEIGHT: 48{source}"), &format!("SIDELINE_STRIDE: 1{middle}"))
@@ -111,11 +113,76 @@ fn frames_and_json_and_progress_are_for_programs() {
     bench.write("flow.yml", &flow("", ""));
     let ended = bench.sideline(&["run", "flow.yml", "--frames", "10", "--json"]);
     let report: serde_json::Value = serde_json::from_str(&ended.text).unwrap();
-    assert_eq!(report["sources"][0]["admitted"], 10, "{}", ended.text);
-    let ended = bench.sideline(&["run", "flow.yml", "--progress", "json"]);
-    let line = ended.text.lines().find(|line| line.starts_with('{')).unwrap();
-    let progress: serde_json::Value = serde_json::from_str(line).unwrap();
-    assert_eq!(progress["frames"], 120);
+    let counts = ["decoded", "admitted", "forgotten"].map(|key| report["sources"][0][key].as_u64().unwrap());
+    assert_eq!(counts, [10, 10, 0], "{}", ended.text);
+    let ended = bench.sideline(&["run", "flow.yml", "--frames", "0"]);
+    assert!(ended.code == 1 && ended.text.contains("0 is not in 1.."), "{}", ended.text);
+    let output = bench.command(SIDELINE).args(["run", "flow.yml", "--progress", "json"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.last().unwrap()["frames"], 120, "every line is JSON, and the last is of the end");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("120 decoded = 120 admitted"));
+}
+
+#[test]
+fn commands_end_quietly_where_their_reader_has_gone() {
+    let bench = Bench::new();
+    bench.write("flow.yml", &flow("", ""));
+    assert_eq!(bench.sideline(&["run", "flow.yml", "--output", "out"]).code, 0);
+    let commands: [&[&str]; 12] = [
+        &["list"],
+        &["list", "--json"],
+        &["inspect", "flow.yml"],
+        &["inspect", "counter"],
+        &["check", "flow.yml"],
+        &["graph", "flow.yml"],
+        &["models", "list"],
+        &["completions", "bash"],
+        &["result", "out"],
+        &["export", "out", "--output", "-"],
+        &["run", "flow.yml", "--json"],
+        &["--help"],
+    ];
+    for command in commands {
+        let mut child =
+            bench.command(SIDELINE).args(command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let ended = wait(child);
+        assert_eq!(ended.code, 0, "{command:?}: {}", ended.text);
+        assert!(!ended.text.contains("panicked") && !ended.text.contains("error"), "{command:?}: {}", ended.text);
+    }
+}
+
+#[test]
+fn what_could_not_be_printed_is_a_failed_output() {
+    let bench = Bench::new();
+    if !Path::new("/dev/full").exists() {
+        println!("skipped: no /dev/full");
+        return;
+    }
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = bench.command(SIDELINE);
+    let ended = wait(command.args(["list", "--json"]).stdout(full).stderr(Stdio::piped()).spawn().unwrap());
+    assert!(ended.code == 4 && ended.text.contains("error: standard output: "), "{}", ended.text);
+}
+
+#[test]
+fn names_that_are_no_text_are_told_or_used_and_never_a_panic() {
+    use std::os::unix::ffi::OsStrExt;
+    let bench = Bench::new();
+    let odd = |end: &[u8]| std::ffi::OsStr::from_bytes(&[b"odd-\xff", end].concat()).to_owned();
+    std::fs::write(bench.path().join(odd(b".yml")), flow("", ", WORK_MSS: 1")).unwrap();
+    bench.write("flow.yml", &flow("", ""));
+    for (arguments, code) in [
+        (vec!["check".into(), "--json".into(), odd(b".yml")], 1),
+        (vec!["run".into(), odd(b".yml")], 1),
+        (vec!["result".into(), odd(b"")], 3),
+        (vec!["run".into(), "flow.yml".into(), "--json".into(), "--output".into(), odd(b"")], 0),
+    ] {
+        let ended = finish(bench.command(SIDELINE).args(&arguments));
+        assert_eq!(ended.code, code, "{arguments:?}: {}", ended.text);
+        assert!(!ended.text.contains("panicked"), "{arguments:?}: {}", ended.text);
+    }
 }
 
 #[test]

@@ -126,18 +126,20 @@ pub struct Run {
     /// Set a key: `perception.tracker.buffer=60`; a module's id means every operator in it that has the key.
     #[arg(long = "set", value_name = "NODE.KEY=VALUE", value_parser = setting)]
     pub set: Vec<Setting>,
-    /// The video, folder of images or camera: sets `source` of the flow's source. Given several times, or as a pattern in
+    /// The video, folder of images, camera or address: sets `source` of the flow's source. A file is seen from the working
+    /// directory first, as one that `--set` names. Given several times, or as a pattern in
     /// quotes ('clips/*.mp4'), each gets a run and a folder of its own; the highest exit code wins.
     #[arg(long)]
     pub input: Vec<String>,
-    /// The folder of this run, or of those of all inputs; by default a new one in the flow's SIDELINE_RUN_DIR (`runs`).
+    /// The folder of this run, or of those of all inputs; by default a new one in the flow's SIDELINE_RUN_DIR (`runs`). Results
+    /// of an earlier run there are replaced once this one has begun.
     #[arg(long)]
     pub output: Option<PathBuf>,
     /// Go on after the last whole frame of another run of this flow, given by its folder; operators begin with new state.
     #[arg(long, value_name = "RUN")]
     pub start_at: Option<PathBuf>,
-    /// End after so many frames of each stream.
-    #[arg(long)]
+    /// End after so many frames of each stream, at least one.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub frames: Option<u64>,
     /// End after so many seconds of each stream.
     #[arg(long, value_parser = seconds)]

@@ -27,7 +27,7 @@ pub fn print<T: serde::Serialize + std::fmt::Display>(figures: &T, json: bool) -
     if json {
         print_json(figures)?;
     } else {
-        println!("{figures}");
+        outln!("{figures}");
     }
     Ok(0)
 }

@@ -11,14 +11,12 @@ use sideline_graph::render_plan;
 
 use crate::{
     args::{Mode, Setting},
-    house,
-    progress::printable,
-    record, run,
+    house, print, record, run,
 };
 
 /// Prints a value for programs.
 pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    println!("{}", printable(&serde_json::to_string_pretty(value).or_fail(Failure::Output, || "standard output")?));
+    outln!("{}", serde_json::to_string_pretty(value).or_fail(Failure::Output, || "standard output")?);
     Ok(())
 }
 
@@ -39,7 +37,9 @@ pub fn check(flow: &Path, json: bool, set: &[Setting], mode: Option<Mode>, regis
             .iter()
             .map(|p| {
                 json!({
-                    "severity": format!("{:?}", p.severity).to_lowercase(), "file": p.place.file, "line": p.place.line,
+                    "severity": format!("{:?}", p.severity).to_lowercase(),
+                    // A name that is not UTF-8 has no form of its own in JSON.
+                    "file": p.place.file.as_ref().map(|file| file.to_string_lossy()), "line": p.place.line,
                     "column": p.place.column, "node": p.node, "message": p.message, "dora_only": p.dora_only,
                 })
             })
@@ -47,10 +47,10 @@ pub fn check(flow: &Path, json: bool, set: &[Setting], mode: Option<Mode>, regis
         print_json(&list)?;
     } else {
         for problem in &problems {
-            println!("{}", printable(&problem.to_string()));
+            outln!("{problem}");
         }
         if let Some(read) = &read {
-            print!("{}", render_plan(read));
+            print::stdout(&render_plan(read));
         }
     }
     Ok(if wrong { Failure::Config.exit_code() } else { 0 })
@@ -63,7 +63,7 @@ pub fn list(json: bool, registry: &Registry) -> Result<u8> {
         return Ok(0);
     }
     for entry in registry.iter() {
-        println!("{:<12} {}", entry.spec.name, entry.about());
+        outln!("{:<12} {}", entry.spec.name, entry.about());
     }
     Ok(0)
 }
@@ -108,7 +108,7 @@ pub fn inspect(what: &str, json: bool, registry: &Registry) -> Result<u8> {
         if json {
             print_json(&describe(entry))?;
         } else {
-            print!("{}", describe_text(entry));
+            print::stdout(&describe_text(entry));
         }
         return Ok(0);
     }
@@ -127,10 +127,9 @@ pub fn inspect(what: &str, json: bool, registry: &Registry) -> Result<u8> {
         return Ok(0);
     }
     for (id, node) in &nodes {
-        println!("{id} ({})", node["operator"].as_str().unwrap_or_default());
+        outln!("{id} ({})", node["operator"].as_str().unwrap_or_default());
         for (key, value) in node["values"].as_object().into_iter().flatten() {
-            let line = format!("  {key} = {}  ({})", value["value"], value["from"].as_str().unwrap_or_default());
-            println!("{}", printable(&line));
+            outln!("  {key} = {}  ({})", value["value"], value["from"].as_str().unwrap_or_default());
         }
     }
     Ok(0)
@@ -173,10 +172,10 @@ pub fn result(folder: &Path, json: bool) -> Result<u8> {
         return Ok(merged.exit_code());
     }
     for (process, status) in &merged.processes {
-        println!("{process:<24} {status}");
+        outln!("{process:<24} {status}");
     }
     for source in &merged.sources {
-        println!(
+        outln!(
             "{}: {} decoded = {} admitted + {} forgotten",
             source["node"].as_str().unwrap_or_default(),
             source["decoded"],
@@ -185,9 +184,9 @@ pub fn result(folder: &Path, json: bool) -> Result<u8> {
         );
     }
     match (&merged.failure, merged.stopped_at_frame) {
-        (Some((process, error)), _) => println!("PARTIAL, by `{process}`: {}", printable(&error.message)),
-        (None, Some(frame)) => println!("stopped at frame {frame}"),
-        (None, None) => println!("done"),
+        (Some((process, error)), _) => outln!("PARTIAL, by `{process}`: {}", error.message),
+        (None, Some(frame)) => outln!("stopped at frame {frame}"),
+        (None, None) => outln!("done"),
     }
     Ok(merged.exit_code())
 }

@@ -2,17 +2,17 @@
 
 use clap::CommandFactory;
 use clap_complete::Shell;
-use sideline_api::{Failure, OrFail, Result};
+use sideline_api::Result;
 
-use crate::args::Cli;
+use crate::{args::Cli, print};
 
 /// Prints the script of a shell.
 ///
 /// # Errors
-/// When standard output cannot be written.
+/// None; what standard output says is told at the end, as for every command.
 pub fn print(shell: Shell) -> Result<u8> {
     let mut script = vec![];
     clap_complete::generate(shell, &mut Cli::command(), "sideline", &mut script);
-    std::io::Write::write_all(&mut std::io::stdout(), &script).or_fail(Failure::Output, || "standard output")?;
+    print::stdout(&String::from_utf8_lossy(&script));
     Ok(0)
 }

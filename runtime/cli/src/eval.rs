@@ -31,7 +31,7 @@ pub fn tracker(options: &EvalTracker) -> Result<u8> {
     if options.json {
         print_json(&report)?;
     } else {
-        print!("{report}");
+        crate::print::stdout(&report.to_string());
     }
     Ok(0)
 }

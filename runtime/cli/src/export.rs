@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use sideline_api::{Error, Failure, OrFail, Result};
 
-use crate::{args, commands::print_json, record, recorded::Tables};
+use crate::{args, commands::print_json, print, record, recorded::Tables};
 
 use join::Join;
 
@@ -67,22 +67,26 @@ fn flat(options: &args::Export, format: args::Format) -> Result<u8> {
     };
     let columns = join.schema().fields().len();
     let rows = if to_stdout {
-        join.write(write::to_stdout(format, join.schema())?)?
+        match write::to_stdout(format, join.schema()).and_then(|sink| join.write(sink)) {
+            // Who reads has seen enough, as in `| head`.
+            Err(_) if print::reader_is_gone() => return Ok(0),
+            written => written?,
+        }
     } else {
         whole(&output, options.overwrite, |draft| join.write(write::to_file(format, draft, join.schema())?))?
     };
     let summary = Summary { output, rows, columns, tables: chosen, left_out, partial };
     if let (Some(why), false) = (&summary.partial, options.json) {
-        eprintln!("PARTIAL: {why}");
+        errln!("PARTIAL: {why}");
     }
     match (to_stdout, options.json) {
         // Standard output holds the table itself.
         (true, _) => {}
         (false, true) => print_json(&summary)?,
         (false, false) => {
-            println!("{}: {rows} rows, {columns} columns of {}", summary.output.display(), summary.tables.join(", "));
+            outln!("{}: {rows} rows, {columns} columns of {}", summary.output.display(), summary.tables.join(", "));
             for left in &summary.left_out {
-                println!("left out: {left}");
+                outln!("left out: {left}");
             }
         }
     }

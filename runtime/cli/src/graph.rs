@@ -8,7 +8,7 @@ use sideline_graph::{Live, render_svg};
 use crate::{
     args::Mode,
     control::{self, Status},
-    progress, run,
+    print, run,
 };
 
 /// Rates are those of this time.
@@ -24,7 +24,7 @@ pub fn draw(path: &Path, output: Option<&Path>, mode: Option<Mode>, registry: &R
     let svg = render_svg(&flow, live.as_ref());
     match output {
         Some(file) => std::fs::write(file, svg).or_fail(Failure::Output, || file.display().to_string())?,
-        None => progress::say(&svg),
+        None => print::stdout(&svg),
     }
     Ok(0)
 }

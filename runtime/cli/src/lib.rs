@@ -1,5 +1,9 @@
 //! The one binary, as a library: an author's own program is `sideline::main(sideline::registry().operator::<Mine>())`.
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic where the reader has gone: see `print`")]
+
+#[macro_use]
+mod print;
 
 mod args;
 mod bench;
@@ -8,6 +12,7 @@ mod completions;
 mod control;
 mod eval;
 mod export;
+mod folder;
 #[cfg(test)]
 mod fuzz;
 mod graph;
@@ -15,6 +20,8 @@ mod house;
 mod logging;
 mod many;
 mod models;
+#[cfg(feature = "dora")]
+mod node;
 mod progress;
 mod record;
 mod recorded;
@@ -23,6 +30,7 @@ mod stage;
 mod start_at;
 mod stop;
 mod timing;
+mod typed;
 
 use std::process::ExitCode;
 
@@ -30,7 +38,6 @@ use clap::Parser;
 use sideline_api::{Registry, Result};
 
 use args::{Bench, Cli, Command, Eval};
-use progress::printable;
 
 /// Every operator and node this build has.
 pub fn registry() -> Registry {
@@ -79,9 +86,9 @@ pub fn main(registry: Registry) -> ExitCode {
     if sideline_dora::transport::started_by_dora() {
         match sideline_dora::transport::ensure() {
             Ok(None) => {}
-            Ok(Some(warning)) => eprintln!("warning: {}", printable(&warning)),
+            Ok(Some(warning)) => errln!("warning: {warning}"),
             Err(error) => {
-                eprintln!("error: {}", printable(&error.message));
+                errln!("error: {error}");
                 return error.failure.exit_code().into();
             }
         }
@@ -94,16 +101,25 @@ pub fn main(registry: Registry) -> ExitCode {
             return if usage.use_stderr() { 1.into() } else { ExitCode::SUCCESS };
         }
     };
-    match registry.check().and_then(|()| logging::start()).and_then(|()| dispatch(&cli.command, &registry)) {
+    let done = registry.check().and_then(|()| logging::start()).and_then(|()| dispatch(&cli.command, &registry));
+    match done.and_then(all_printed) {
         Ok(code) => code.into(),
         Err(error) => {
-            for line in printable(&error.message).lines() {
+            for line in error.message.lines() {
                 // What is wrong with a flow begins with its place, as compilers write it.
                 let mark = if line.contains(": error: ") { "" } else { "error: " };
-                eprintln!("{mark}{line}");
+                errln!("{mark}{line}");
             }
             error.failure.exit_code().into()
         }
+    }
+}
+
+/// The exit code of a command; one that succeeded, and could not print what it was asked for, failed.
+fn all_printed(code: u8) -> Result<u8> {
+    match print::failure() {
+        Some(error) if code == 0 => Err(error),
+        _ => Ok(code),
     }
 }
 

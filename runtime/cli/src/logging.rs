@@ -12,7 +12,7 @@ use tracing_subscriber::{
     fmt::{MakeWriter, writer::BoxMakeWriter},
 };
 
-use crate::progress::printable;
+use crate::print::printable;
 
 /// Starts logging for the process.
 ///

@@ -3,15 +3,16 @@
 //! What is wrong with the flow is told before the first run. What is wrong with one input ends its run alone: the others
 //! follow, and the highest exit code of all is that of the process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use sideline_api::{Error, Failure, OrFail, Registry, Result};
+use sideline_api::{Error, Failure, OrFail, Registry, Result, address};
 use sideline_engine::meter::{Report, Status};
 
 use crate::{
     args::Run,
-    progress::{self, Show},
+    commands::print_json,
+    progress::Show,
     run,
     stop::Stop,
 };
@@ -21,8 +22,9 @@ use crate::{
 /// # Errors
 /// When a pattern is wrong, cannot be followed, or nothing matches it.
 pub fn inputs(given: &[String]) -> Result<Option<Vec<String>>> {
-    // A file whose name looks like a pattern is that file.
-    let is_pattern = |text: &str| text.contains(['*', '?', '[']) && !PathBuf::from(text).exists();
+    // A file whose name looks like a pattern is that file; an address with a query, or an IPv6 host, is that address.
+    let is_pattern =
+        |text: &str| text.contains(['*', '?', '[']) && !address::is_address(text) && !Path::new(text).exists();
     if given.len() < 2 && !given.iter().any(|text| is_pattern(text)) {
         return Ok(None);
     }
@@ -90,16 +92,16 @@ impl Outcome {
                 let how = if report.status == Status::Stopped { "stopped" } else { "done" };
                 format!("{how}, {frames} frames in {:.1} s", report.wall_s)
             }
-            _ => return format!("{number} of {of}: {}: not begun\n", self.input),
+            _ => return format!("{number} of {of}: {}: not begun", self.input),
         };
-        format!("{number} of {of}: {}: {how}; results: {}\n", self.input, self.folder.display())
+        format!("{number} of {of}: {}: {how}; results: {}", self.input, self.folder.display())
     }
 
     fn json(&self) -> Value {
         let report = self.result.as_ref().and_then(|result| result.as_ref().ok());
         json!({
             "input": self.input,
-            "folder": self.result.as_ref().map(|_| &self.folder),
+            "folder": self.result.as_ref().map(|_| self.folder.to_string_lossy()),
             "exit_code": self.result.as_ref().map(|_| self.code()),
             "failure": self.failure(),
             "report": report,
@@ -129,23 +131,22 @@ pub fn run(options: &Run, inputs: Vec<String>, registry: &Registry) -> Result<u8
         let mut outcome = Outcome { folder: outer.join(folder_name(&input, &outcomes)), input, result: None };
         if !stop.asked() {
             if options.progress == Show::Json {
-                progress::say(&format!("{}\n", json!({"input": outcome.input, "folder": outcome.folder})));
+                outln!("{}", json!({"input": outcome.input, "folder": outcome.folder.to_string_lossy()}));
             }
-            let started = run::Started { name: &name, folder: &outcome.folder, stop: Some(&stop), continued: None };
+            let started = run::Started { name: &name, folder: &outcome.folder, stop: &stop, continued: None };
             outcome.result = Some(run::embedded(&flow, registry, models, &started, options.limit(), options.progress));
         }
         if !options.json {
-            progress::say(&outcome.line(outcomes.len() + 1, of));
+            run::told(options, &outcome.line(outcomes.len() + 1, of));
         }
         outcomes.push(outcome);
     }
     if options.json {
         let all: Vec<Value> = outcomes.iter().map(Outcome::json).collect();
-        let text = serde_json::to_string_pretty(&all).or_fail(Failure::Output, || "the report")?;
-        progress::say(&(text + "\n"));
+        print_json(&all)?;
     } else {
         let results = outer.unwrap_or_default();
-        progress::say(&format!("{}; results: {}\n", summary(&outcomes), results.display()));
+        run::told(options, &format!("{}; results: {}", summary(&outcomes), results.display()));
     }
     Ok(outcomes.iter().map(Outcome::code).max().unwrap_or(0))
 }

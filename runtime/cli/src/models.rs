@@ -54,7 +54,7 @@ pub fn run(command: &Command) -> Result<u8> {
             }
             for m in models.models().iter().chain(models.clips()) {
                 let there = if home.join(&m.path).is_file() { "installed" } else { "-" };
-                println!("{:<20} {there:<10} {:<12} {}", m.name, m.licence, m.about);
+                outln!("{:<20} {there:<10} {:<12} {}", m.name, m.licence, m.about);
             }
             Ok(0)
         }
@@ -72,7 +72,7 @@ pub fn run(command: &Command) -> Result<u8> {
                 if *json {
                     list.push(json!({"name": m.name, "path": m.path, "state": state}));
                 } else {
-                    println!("{:<20} {state}", m.name);
+                    outln!("{:<20} {state}", m.name);
                 }
             }
             if *json {
@@ -157,8 +157,8 @@ fn add(options: &AddModel, models: &mut Models) -> Result<u8> {
     if options.json {
         print_json(&entry)?;
     } else {
-        println!("{}: {} Registered as {}.", entry.name, entry.about, entry.path.display());
-        println!("Use it: `--set NODE.model={}`, or `MODEL: {}` in the `env:` of a `detect`.", entry.name, entry.name);
+        outln!("{}: {} Registered as {}.", entry.name, entry.about, entry.path.display());
+        outln!("Use it: `--set NODE.model={}`, or `MODEL: {}` in the `env:` of a `detect`.", entry.name, entry.name);
     }
     Ok(0)
 }

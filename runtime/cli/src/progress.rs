@@ -1,60 +1,53 @@
 //! What a person, or a program, sees while a run is under way.
 
-use std::{
-    io::{IsTerminal, Write},
-    time::Duration,
-};
+use std::{io::IsTerminal, time::Duration};
 
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use indicatif::{ProgressBar, ProgressStyle};
-use sideline_api::address::conceal;
 use sideline_engine::{Progress, Running};
-use sideline_system::terminal::visible;
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Show {
     /// A line that moves, on a terminal; nothing elsewhere.
     Auto,
-    /// One JSON object a second on standard output.
+    /// One JSON object a second on standard output; the report then goes to standard error.
     Json,
     /// Nothing.
     None,
 }
 
-/// Shows progress until the run is over. `frames`: how many there will be, where that is known.
-pub fn follow(running: &Running, show: Show, frames: Option<u64>, over: impl Fn() -> bool) {
-    let bar = (show == Show::Auto && std::io::stderr().is_terminal()).then(|| bar(frames));
-    let mut said = 0;
-    while !over() {
-        std::thread::sleep(Duration::from_millis(100));
-        let progress = running.progress();
-        if let Some(bar) = &bar {
-            bar.set_position(progress.frames);
-            bar.set_message(line(&progress));
+/// Interval between two updates of the line on a terminal.
+const UPDATE: Duration = Duration::from_millis(100);
+/// Interval between two lines of JSON.
+const LINE: Duration = Duration::from_secs(1);
+
+/// Shows progress until the run is over, whose end drops the sender of `over`. `frames`: how many there will be, where
+/// that is known. A look at a run takes its locks, so nobody looks who shows nothing.
+pub fn follow(running: &Running, show: Show, frames: Option<u64>, over: &Receiver<()>) {
+    let waits = |interval| matches!(over.recv_timeout(interval), Err(RecvTimeoutError::Timeout));
+    match show {
+        Show::Json => {
+            while waits(LINE) {
+                json(&running.progress());
+            }
+            json(&running.progress());
         }
-        if show == Show::Json && progress.seconds as u64 > said && !over() {
-            said = progress.seconds as u64;
-            say(&(serde_json::to_string(&progress).unwrap_or_default() + "\n"));
+        Show::Auto if std::io::stderr().is_terminal() => {
+            let bar = bar(frames);
+            while waits(UPDATE) {
+                let progress = running.progress();
+                bar.set_position(progress.frames);
+                bar.set_message(line(&progress));
+            }
+            bar.finish_and_clear();
         }
-    }
-    if show == Show::Json {
-        say(&(serde_json::to_string(&running.progress()).unwrap_or_default() + "\n"));
-    }
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
+        Show::Auto | Show::None => _ = over.recv(),
     }
 }
 
-/// Prints on standard output. Whether anybody still reads makes no difference to a run: `print!` would panic.
-pub fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(printable(text).as_bytes()).and_then(|()| out.flush());
-}
-
-/// Text as it may be printed: without the secrets of addresses, and with the control characters written out that a name of
-/// a file, a run or a model may hold.
-pub fn printable(text: &str) -> String {
-    visible(&conceal(text)).into_owned()
+fn json(progress: &Progress) {
+    outln!("{}", serde_json::to_string(progress).unwrap_or_default());
 }
 
 fn bar(frames: Option<u64>) -> ProgressBar {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -34,13 +35,39 @@ pub struct Start<'a> {
     pub device: Device,
     /// The run that this one goes on from.
     pub continues: Option<Value>,
+    /// The folder of each process, where they have several.
+    pub folders: BTreeMap<String, PathBuf>,
 }
 
 /// Writes `run.json`.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write_start(folder: &Path, start: &Start<'_>, models: &Models) -> Result<()> {
+pub fn write_start(folder: &Path, start: &Value) -> Result<()> {
+    write_json(&folder.join(RUN), start)
+}
+
+/// Writes `run.json` unless another process of the run did.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_start_once(folder: &Path, start: &Value) -> Result<()> {
+    let path = folder.join(RUN);
+    if path.exists() {
+        return Ok(());
+    }
+    let part = folder.join(format!(".{RUN}.{}", std::process::id()));
+    write_text(&part, start)?;
+    // A link is made only where there is nothing of the name; a file system without links leaves the last one's.
+    let linked = match std::fs::hard_link(&part, &path) {
+        Err(cause) if cause.kind() != ErrorKind::AlreadyExists => std::fs::rename(&part, &path),
+        _ => std::fs::remove_file(&part),
+    };
+    linked.or_fail(Failure::Output, || path.display().to_string())
+}
+
+/// What `run.json` says at the start.
+pub fn started(start: &Start<'_>, models: &Models) -> Value {
     let mut nodes = Vec::new();
     for node in start.nodes {
         let config: serde_json::Map<String, Value> = node
@@ -67,7 +94,7 @@ pub fn write_start(folder: &Path, start: &Start<'_>, models: &Models) -> Result<
             .collect();
         nodes.push(json!({"id": node.id, "operator": node.operator, "config": config, "models": used}));
     }
-    let value = json!({
+    let mut value = json!({
         "run": start.run,
         "flow": start.flow,
         "processes": start.processes,
@@ -76,7 +103,39 @@ pub fn write_start(folder: &Path, start: &Start<'_>, models: &Models) -> Result<
         "versions": versions(),
         "nodes": nodes,
     });
-    write_json(&folder.join("run.json"), &value)
+    if !start.folders.is_empty() {
+        let text = |(process, folder): (&String, &PathBuf)| (process.clone(), json!(folder.to_string_lossy()));
+        value["folders"] = start.folders.iter().map(text).collect::<serde_json::Map<_, _>>().into();
+    }
+    value
+}
+
+/// What `run.json` says of a flow that no process could read.
+pub fn unread(run: &str, flow: &str, processes: &[String]) -> Value {
+    json!({"run": run, "flow": flow, "processes": processes, "versions": versions(), "nodes": []})
+}
+
+/// Name of the file about the start.
+const RUN: &str = "run.json";
+/// A hidden file that keeps room on the disk: where the run fails because it is full, its result is still written.
+const ROOM: &str = ".room";
+/// Bytes of room: a result of some hundred nodes, and run.json with it.
+const ROOM_BYTES: usize = 256 * 1024;
+
+/// Keeps room on the disk for how the run ends.
+///
+/// # Errors
+/// When there is none.
+pub fn keep_room(folder: &Path, process: &str) -> Result<()> {
+    let results = folder.join("result");
+    std::fs::create_dir_all(&results).or_fail(Failure::Output, || results.display().to_string())?;
+    let room = room(folder, process);
+    // Not zeros, which some file systems do not store.
+    std::fs::write(&room, vec![b' '; ROOM_BYTES]).or_fail(Failure::Output, || room.display().to_string())
+}
+
+fn room(folder: &Path, process: &str) -> PathBuf {
+    folder.join("result").join(format!("{ROOM}-{process}"))
 }
 
 /// Versions that a result may depend on.
@@ -114,26 +173,12 @@ pub fn write_failure(folder: &Path, process: &str, error: &Error) -> Result<()> 
     write_process(folder, process, value)
 }
 
-/// Forgets how an earlier run into this folder ended: if this one is killed, its tables must not pass for whole.
-///
-/// # Errors
-/// When the old results cannot be removed.
-pub fn clear_results(folder: &Path) -> Result<()> {
-    let results = folder.join("result");
-    match std::fs::remove_dir_all(&results) {
-        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-            Err(cause).or_fail(Failure::Output, || results.display().to_string())
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Writes into `run.json` which keys were changed while the run was on, at once: a run that is killed was changed too.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn write_changes(folder: &Path, changes: &[Change]) -> Result<()> {
-    let path = folder.join("run.json");
+    let path = folder.join(RUN);
     let text = std::fs::read_to_string(&path).or_fail(Failure::Output, || path.display().to_string())?;
     let mut run: Value = serde_json::from_str(&text).or_fail(Failure::Output, || path.display().to_string())?;
     run["changes"] = json!(changes);
@@ -143,8 +188,10 @@ pub fn write_changes(folder: &Path, changes: &[Change]) -> Result<()> {
 fn write_process(folder: &Path, process: &str, value: Value) -> Result<()> {
     let results = folder.join("result");
     std::fs::create_dir_all(&results).or_fail(Failure::Output, || results.display().to_string())?;
+    // From here on its room is the result's.
+    let _ = std::fs::remove_file(room(folder, process));
     write_json(&results.join(format!("{process}.json")), &value)?;
-    let run = folder.join("run.json");
+    let run = folder.join(RUN);
     let started = std::fs::read_to_string(&run).ok().and_then(|text| {
         let read = serde_json::from_str::<Value>(&text);
         read.inspect_err(|cause| tracing::warn!(%cause, file = %run.display(), "the figures of the end are left out"))
@@ -164,10 +211,19 @@ fn write_process(folder: &Path, process: &str, value: Value) -> Result<()> {
 
 /// Whole or not at all, so that a reader never sees half a file; and without the secrets of addresses.
 fn write_json(path: &Path, value: &Value) -> Result<()> {
-    let text = serde_json::to_string_pretty(value).or_fail(Failure::Output, || path.display().to_string())?;
     let part = unique_part(path);
-    std::fs::write(&part, format!("{}\n", conceal(&text))).or_fail(Failure::Output, || part.display().to_string())?;
-    std::fs::rename(&part, path).or_fail(Failure::Output, || path.display().to_string())
+    let written = write_text(&part, value)
+        .and_then(|()| std::fs::rename(&part, path).or_fail(Failure::Output, || path.display().to_string()));
+    if written.is_err() {
+        // Half of it would only take up what little room there is.
+        let _ = std::fs::remove_file(&part);
+    }
+    written
+}
+
+fn write_text(path: &Path, value: &Value) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).or_fail(Failure::Output, || path.display().to_string())?;
+    std::fs::write(path, format!("{}\n", conceal(&text))).or_fail(Failure::Output, || path.display().to_string())
 }
 
 /// What is read back of a process's result.
@@ -209,7 +265,7 @@ impl Merged {
 /// # Errors
 /// When the folder holds no run.
 pub fn merge(folder: &Path) -> Result<Merged> {
-    let path = folder.join("run.json");
+    let path = folder.join(RUN);
     let text = std::fs::read_to_string(&path)
         .or_fail(Failure::Input, || format!("{} is not the folder of a run", folder.display()))?;
     let run: Value = serde_json::from_str(&text).or_fail(Failure::Input, || path.display().to_string())?;
@@ -226,8 +282,8 @@ pub fn merge(folder: &Path) -> Result<Merged> {
     let mut failures: Vec<(std::time::SystemTime, String, Error)> = Vec::new();
     let mut missing = Vec::new();
     for process in processes {
-        let path = folder.join("result").join(format!("{process}.json"));
-        let Some((result, written)) = read_result(&path)? else {
+        let elsewhere = run["folders"][&process].as_str().map(PathBuf::from);
+        let Some((result, written)) = read_result(folder, elsewhere.as_deref(), &process)? else {
             merged.processes.insert(process.clone(), "missing".into());
             missing.push(process);
             continue;
@@ -236,8 +292,9 @@ pub fn merge(folder: &Path) -> Result<Merged> {
         if result.status == Status::Stopped && merged.status == Status::Done {
             merged.status = Status::Stopped;
         }
+        // Only the process of a source knows; of several the one that came furthest, as in one process.
         merged.stopped_at_frame =
-            merged.stopped_at_frame.or(result.stopped_at_frame.filter(|_| !result.sources.is_empty()));
+            merged.stopped_at_frame.max(result.stopped_at_frame.filter(|_| !result.sources.is_empty()));
         merged.sources.extend(result.sources);
         merged.nodes.extend(result.nodes);
         if let Some(failure) = result.failure {
@@ -261,11 +318,36 @@ pub fn merge(folder: &Path) -> Result<Merged> {
     Ok(merged)
 }
 
-fn read_result(path: &PathBuf) -> Result<Option<(ProcessResult, std::time::SystemTime)>> {
-    let Ok(text) = std::fs::read_to_string(path) else { return Ok(None) };
-    let written = std::fs::metadata(path).and_then(|m| m.modified()).unwrap_or(std::time::UNIX_EPOCH);
-    let result = serde_json::from_str(&text).or_fail(Failure::Input, || path.display().to_string())?;
-    Ok(Some((result, written)))
+/// Frames of each stream that a run admitted, with those of the runs that it went on from: the numbers below that are frames.
+/// Streams of a process that left no result are not among them.
+pub fn admitted(folder: &Path, run: &Value) -> BTreeMap<String, u64> {
+    let mut admitted = BTreeMap::new();
+    for process in run["processes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        let elsewhere = run["folders"][process].as_str().map(PathBuf::from);
+        let Ok(Some((result, _))) = read_result(folder, elsewhere.as_deref(), process) else { continue };
+        for stream in result.sources.iter().flat_map(|source| source["streams"].as_array().into_iter().flatten()) {
+            let (Some(name), Some(frames)) = (stream["stream"].as_str(), stream["admitted"].as_u64()) else { continue };
+            let before = run["continues"]["after"][name]["frame"].as_u64().map_or(0, |last| last + 1);
+            admitted.insert(name.to_owned(), before + frames);
+        }
+    }
+    admitted
+}
+
+/// The result of a process, and when it was written: in the run's folder, or in one that it has for itself.
+fn read_result(
+    folder: &Path,
+    elsewhere: Option<&Path>,
+    process: &str,
+) -> Result<Option<(ProcessResult, std::time::SystemTime)>> {
+    for folder in std::iter::once(folder).chain(elsewhere) {
+        let path = folder.join("result").join(format!("{process}.json"));
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        let written = std::fs::metadata(&path).and_then(|m| m.modified()).unwrap_or(std::time::UNIX_EPOCH);
+        let result = serde_json::from_str(&text).or_fail(Failure::Input, || path.display().to_string())?;
+        return Ok(Some((result, written)));
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `sideline run`: a flow in this process, or, started by dora, one node of a flow.
+//! `sideline run`: a flow in this process.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,18 +7,28 @@ use std::{
 };
 
 use serde_json::Value;
-use sideline_api::{Error, Failure, OrFail, Registry, Result, address::conceal, clock::WallClock, models::Models};
-use sideline_engine::{Change, Options, Running, gate::Limit, meter::Report};
-use sideline_graph::{Diagnostic, Flow, Overrides, ProcessKind};
+use sideline_api::{Error, Failure, Reason, Registry, Result, clock::WallClock, models::Models};
+use sideline_engine::{
+    Change, Options, Running,
+    gate::Limit,
+    meter::{self, NodeReport, Report, Status},
+};
+use sideline_graph::{Diagnostic, Flow, Overrides};
 
+#[cfg(feature = "dora")]
+use crate::node;
 use crate::{
     args::{Run, Setting},
-    control, house, many,
+    commands::print_json,
+    control,
+    folder::RunFolder,
+    house, many,
     progress::{self, Show},
     record,
     start_at::Continued,
     stop::Stop,
     timing::TimingFile,
+    typed,
 };
 
 /// Operator, and id, of the node that `--preview` adds.
@@ -31,7 +41,7 @@ const PREVIEW: &str = "preview";
 pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
     #[cfg(feature = "dora")]
     if sideline_dora::transport::started_by_dora() {
-        return as_node(registry);
+        return node::run(registry);
     }
     let path = Path::new(&options.what);
     if registry.get(&options.what).is_ok() || !path.exists() && path.extension().is_none() {
@@ -47,6 +57,7 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
         }
         return many::run(options, inputs, registry);
     }
+    let stop = Stop::listen()?;
     let continued = options.start_at.as_deref().map(Continued::read).transpose()?;
     let input = options.input.first().map(String::as_str);
     let (flow, models) = prepare(options, input, continued.as_ref(), registry)?;
@@ -55,15 +66,14 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
     let folder = folder(options, &flow, &name);
     if let Some(continued) = &continued {
         continued.check(&flow, &folder, registry)?;
-        eprintln!("{}", continued.text());
+        errln!("{}", continued.text());
     }
-    let started = Started { name: &name, folder: &folder, stop: None, continued: continued.as_ref() };
+    let started = Started { name: &name, folder: &folder, stop: &stop, continued: continued.as_ref() };
     let report = embedded(&flow, registry, models, &started, options.limit(), options.progress)?;
     if options.json {
-        let text = serde_json::to_string_pretty(&report).or_fail(Failure::Output, || "the report")?;
-        progress::say(&(text + "\n"));
+        print_json(&report)?;
     } else {
-        progress::say(&format!("{}results: {}\n", report.table(), folder.display()));
+        told(options, &format!("{}results: {}", report.table(), folder.display()));
     }
     if let Some(continued) = continued {
         continued.something_was_left(&report)?;
@@ -72,6 +82,11 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
         Some(failure) => Err(failure.clone()),
         None => Ok(0),
     }
+}
+
+/// Prints a line for people: where standard output is JSON, on standard error.
+pub fn told(options: &Run, line: &str) {
+    if options.json || options.progress == Show::Json { errln!("{line}") } else { outln!("{line}") }
 }
 
 /// Reads the flow for one input, and looks for its models.
@@ -86,7 +101,7 @@ pub fn prepare(
 ) -> Result<(Flow, Models)> {
     let path = Path::new(&options.what);
     let mut overrides = overrides(path, &options.set, options.mode.map(Into::into));
-    overrides.input = input.map(Into::into);
+    overrides.input = input.map(typed::source);
     if let Some(continued) = continued {
         // Before what the user says: a `--set` of one's own is the stronger.
         overrides.set.splice(0..0, continued.starts(registry));
@@ -110,7 +125,7 @@ pub fn prepare(
 /// Prints the warnings of a flow.
 pub fn warn(flow: &Flow) {
     for warning in flow.diagnostics.iter().filter(|p| !p.dora_only) {
-        eprintln!("{}", conceal(&warning.to_string()));
+        errln!("{warning}");
     }
 }
 
@@ -152,7 +167,7 @@ pub fn read(path: &Path, registry: &Registry, overrides: &Overrides) -> Result<F
 }
 
 /// The folder of runs, beside the flow: SIDELINE_RUN_DIR where it is set, else `runs`.
-fn runs(flow: &Flow, run_dir: Option<&Path>) -> PathBuf {
+pub fn runs(flow: &Flow, run_dir: Option<&Path>) -> PathBuf {
     let beside = flow.path.parent().unwrap_or(Path::new("."));
     beside.join(run_dir.unwrap_or(Path::new("runs")))
 }
@@ -160,7 +175,7 @@ fn runs(flow: &Flow, run_dir: Option<&Path>) -> PathBuf {
 /// `--set` and `--mode` for the graph.
 pub fn overrides(flow: &Path, set: &[Setting], mode: Option<sideline_api::Mode>) -> Overrides {
     Overrides {
-        set: set.iter().map(|s| (s.node.clone(), s.key.clone(), s.value.clone())).collect(),
+        set: set.iter().map(|s| (s.node.clone(), s.key.clone(), typed::value(&s.key, &s.value))).collect(),
         mode,
         device: None,
         input: None,
@@ -208,11 +223,14 @@ pub struct Started<'a> {
     pub name: &'a str,
     /// Its folder.
     pub folder: &'a Path,
-    /// The signals of the process, where they end more than this run.
-    pub stop: Option<&'a Stop>,
+    /// The signals of the process.
+    pub stop: &'a Stop,
     /// The run it goes on from.
     pub continued: Option<&'a Continued>,
 }
+
+/// Id of the one process.
+const PROCESS: &str = "run";
 
 /// Runs a whole flow here.
 pub fn embedded(
@@ -232,46 +250,139 @@ pub fn embedded(
         }
         error
     })?;
-    std::fs::create_dir_all(folder).or_fail(Failure::Output, || {
-        format!("the run's folder {} cannot be made; name another with `--output`", folder.display())
-    })?;
-    record::clear_results(folder)?;
-    let process = "run";
+    let taken = Arc::new(RunFolder::take(folder, run)?);
     let start = record::Start {
         run,
         flow: &flow.path.display().to_string(),
-        processes: vec![process.into()],
+        processes: vec![PROCESS.into()],
         nodes: &flow.nodes,
         device: flow.device,
         continues: continued.map(Continued::json),
+        folders: Default::default(),
     };
-    record::write_start(folder, &start, &models)?;
-    let timing = TimingFile::create(&folder.join("timing.parquet"), plan.nodes.iter().map(|n| n.id.clone()).collect())?;
-    let mut engine = engine_options(flow, run, folder, models, limit, &timing);
-    engine.after = continued.map(|continued| continued.after.clone()).unwrap_or_default();
-    let running = match sideline_engine::start(plan, registry, engine, None) {
-        Ok(running) => Arc::new(running),
-        Err(error) => {
-            record::write_failure(folder, process, &error)?;
-            return Err(error);
+    let start = record::started(&start, &models);
+    let is_fresh = taken.earlier().is_none();
+    if is_fresh {
+        // A run that is killed before it begins is known too.
+        record::write_start(folder, &start)?;
+    }
+    let nodes = plan.nodes.iter().map(|node| node.id.clone()).collect();
+    let timing = Arc::new(TimingFile::new(folder.join("timing.parquet"), nodes));
+    let begin = {
+        let timing = timing.clone();
+        move || {
+            taken.replace()?;
+            record::write_start(taken.path(), &start)?;
+            record::keep_room(taken.path(), PROCESS)?;
+            timing.begin()
         }
     };
-    match stop {
-        Some(stop) => stop.ends(&running),
-        None => Stop::listen()?.ends(&running),
-    }
+    let engine = Options {
+        after: continued.map(|continued| continued.after.clone()).unwrap_or_default(),
+        begin: Some(Arc::new(begin)),
+        ..engine_options(flow, run, folder, models, limit, stop, &timing)
+    };
+    let running = match sideline_engine::start(plan, registry, engine, None) {
+        Ok(running) => Arc::new(running),
+        Err(error) => return not_begun(flow, folder, is_fresh, stop, error),
+    };
     let server = listen(flow, run, folder, &running);
     let report = std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| running.wait());
-        let frames = limit.frames.map(|frames| frames * running.streams() as u64);
-        progress::follow(&running, show, frames, || waiter.is_finished());
+        let (is_on, over) = crossbeam_channel::bounded(0);
+        let wait = || {
+            let _is_on = is_on;
+            running.wait()
+        };
+        let waiter = scope.spawn(wait);
+        let frames = limit.frames.map(|frames| frames.saturating_mul(running.streams() as u64));
+        progress::follow(&running, show, frames, &over);
         waiter.join()
     })
     .map_err(|_| Error::other("the waiting thread panicked; the message is above"))?;
+    let report = judged(report, continued.is_none());
     drop(server);
-    finish(running, timing);
-    record::write_result(folder, process, &report)?;
+    finish(running, &timing);
+    if let Err(unwritten) = record::write_result(folder, PROCESS, &report) {
+        return Err(first_cause(report.failure, unwritten));
+    }
     Ok(report)
+}
+
+/// How a run ended that failed, or was stopped, before its first frame. Results of an earlier run stay as they are.
+fn not_begun(flow: &Flow, folder: &Path, is_fresh: bool, stop: &Stop, error: Error) -> Result<Report> {
+    if !is_fresh {
+        errln!("{}: holds an earlier run, which stays as it is: this one did not begin", folder.display());
+    }
+    if stop.asked() {
+        let report = stopped_early(flow);
+        if is_fresh {
+            record::write_result(folder, PROCESS, &report)?;
+        }
+        return Ok(report);
+    }
+    match record::write_failure(folder, PROCESS, &error) {
+        _ if !is_fresh => Err(error),
+        Ok(()) => Err(error),
+        Err(unwritten) => Err(first_cause(Some(error), unwritten)),
+    }
+}
+
+/// The report of a run, or a node of one, that was stopped before its first frame.
+pub fn stopped_early(flow: &Flow) -> Report {
+    Report {
+        status: Status::Stopped,
+        stopped_at_frame: Some(0),
+        failure: None,
+        mode: flow.mode,
+        reproducible: false,
+        sources: vec![],
+        nodes: vec![],
+        changes: vec![],
+        wall_s: 0.0,
+        cpu_s: meter::process_cpu().as_secs_f64(),
+        peak_memory: meter::peak_memory(),
+    }
+}
+
+/// Of a run that failed, and whose result could not be written, what failed first; the other is told before it.
+pub fn first_cause(failure: Option<Error>, unwritten: Error) -> Error {
+    let Some(failure) = failure else { return unwritten };
+    errln!("warning: how the run ended could not be written down: {unwritten}");
+    failure
+}
+
+/// A run that came to its end and made nothing has failed, and says of what. `expects_frames`: false where there may be
+/// nothing left to do.
+pub fn judged(report: Report, expects_frames: bool) -> Report {
+    if report.failure.is_some() || report.status != Status::Done {
+        return report;
+    }
+    let admitted: u64 = report.sources.iter().map(|source| source.admitted).sum();
+    let failure = match report.nodes.iter().find_map(nothing_done) {
+        Some(failure) => failure,
+        None if expects_frames && !report.sources.is_empty() && admitted == 0 => {
+            let names: Vec<&str> = report.sources.iter().map(|source| source.node.as_str()).collect();
+            Error::input(format!("no frame came from `{}`: nothing was made", names.join("`, `")))
+        }
+        None => return report,
+    };
+    Report { status: Status::Partial, failure: Some(failure), reproducible: false, ..report }
+}
+
+/// The failure of a node that did not get through a single frame.
+fn nothing_done(node: &NodeReport) -> Option<Error> {
+    let failed = node.errors + node.panics;
+    let damaged = node.skipped.get(&Reason::Damaged.to_string()).copied().unwrap_or(0);
+    let skipped: u64 = node.skipped.values().sum();
+    if node.processed > 0 {
+        return None;
+    }
+    if failed > 0 {
+        let first = node.first_error.as_deref().unwrap_or("it is in the log");
+        return Some(Error::other(format!("node `{}` failed at every frame, {failed} times; first: {first}", node.node)));
+    }
+    (damaged > 0 && damaged == skipped)
+        .then(|| Error::input(format!("node `{}` got no frame that could be decoded: {damaged} are damaged", node.node)))
 }
 
 /// Lets the run be asked and steered. It runs as well where that cannot be.
@@ -291,7 +402,16 @@ fn listen(flow: &Flow, run: &str, folder: &Path, running: &Arc<Running>) -> Opti
         .ok()
 }
 
-fn engine_options(flow: &Flow, run: &str, folder: &Path, models: Models, limit: Limit, timing: &TimingFile) -> Options {
+/// What a run needs besides its plan.
+pub fn engine_options(
+    flow: &Flow,
+    run: &str,
+    folder: &Path,
+    models: Models,
+    limit: Limit,
+    stop: &Stop,
+    timing: &TimingFile,
+) -> Options {
     Options {
         device: flow.device,
         run: run.into(),
@@ -300,72 +420,18 @@ fn engine_options(flow: &Flow, run: &str, folder: &Path, models: Models, limit: 
         clock: Arc::new(WallClock),
         limit,
         after: Default::default(),
-        timing: Some(timing.sender()),
+        asked_to_stop: stop.flag(),
+        begin: None,
+        timing: timing.sender(),
     }
 }
 
 /// Writes the last timing rows. They are no result: a failure is told, not returned.
-fn finish(running: Arc<Running>, timing: TimingFile) {
+pub fn finish(running: Arc<Running>, timing: &TimingFile) {
     // Handlers may still hold the run, and with it a sender: the run lets go of it.
     running.release_timing();
     if let Err(error) = timing.finish() {
         tracing::warn!(%error, "timing.parquet is not complete");
-    }
-}
-
-/// Runs one node of a dora flow: what the descriptor says of it decides what it is.
-#[cfg(feature = "dora")]
-fn as_node(registry: &Registry) -> Result<u8> {
-    let node = sideline_dora::Node::connect()?;
-    let id = node.id();
-    // On one host dora starts a node in the folder of the flow's file.
-    let place = std::env::current_dir().or_fail(Failure::Other, || "working directory")?;
-    let overrides = overrides(&place, &[], None);
-    let flow = Flow::from_descriptor(&node.descriptor()?, "flow", &place, registry, &overrides)
-        .map_err(|problems| join(&problems, Failure::Config))?;
-    let plan = flow.plan_for_node(&id).map_err(|problems| join(&problems, Failure::Config))?;
-    let models = house::models(&place);
-    let run = node.run();
-    // A node on another host may keep its runs elsewhere; its own setting is the stronger.
-    let process = flow.processes.iter().find(|process| process.id == id);
-    let folder = runs(&flow, process.and_then(|process| process.run_dir.as_deref())).join(&run);
-    std::fs::create_dir_all(&folder).or_fail(Failure::Output, || folder.display().to_string())?;
-    // The process of the first source writes down what is run; the others need not agree on who does.
-    if plan.nodes.iter().any(|n| n.is_source && n.source == sideline_api::SourceId(0)) {
-        let ours = flow.processes.iter().filter(|process| process.kind != ProcessKind::Foreign);
-        let processes: Vec<String> = ours.map(|process| process.id.clone()).collect();
-        let start = record::Start {
-            run: &run,
-            flow: &plan.flow,
-            processes,
-            nodes: &flow.nodes,
-            device: flow.device,
-            continues: None,
-        };
-        record::write_start(&folder, &start, &models)?;
-    }
-    let timings = folder.join("timing");
-    std::fs::create_dir_all(&timings).or_fail(Failure::Output, || timings.display().to_string())?;
-    let timing =
-        TimingFile::create(&timings.join(format!("{id}.parquet")), plan.nodes.iter().map(|n| n.id.clone()).collect())?;
-    let options = engine_options(&flow, &run, &folder, models, Limit::default(), &timing);
-    let mut handle = None;
-    let hosted = node.host(plan, registry, options, |running| handle = Some(running.clone()));
-    let report = match hosted {
-        Ok(report) => report,
-        Err(error) => {
-            record::write_failure(&folder, &id, &error)?;
-            return Err(error);
-        }
-    };
-    if let Some(running) = handle {
-        finish(running, timing);
-    }
-    record::write_result(&folder, &id, &report)?;
-    eprint!("{}", conceal(&report.table()));
-    match &report.failure {
-        Some(failure) => Err(failure.clone()),
-        None => Ok(0),
     }
 }
 

@@ -14,6 +14,8 @@ use sideline_engine::{gate::After, meter::Report};
 use sideline_graph::Flow;
 use sideline_recorder::whole::{self, Recorded};
 
+use crate::record;
+
 /// Keys of a source that say which frames it makes: with others the numbers would mean other frames.
 const IDENTITY: [&str; 5] = ["source", "sources", "stream", "fps", "loop"];
 
@@ -60,6 +62,7 @@ impl Continued {
                 Some(before) => least(before, &streams),
             });
         }
+        let after = after.map(|after| within(after, &record::admitted(folder, &json)));
         let after = after.filter(|after| !after.is_empty()).ok_or_else(|| {
             Error::input(format!(
                 "--start-at: no frame of {} is whole in its tables: nothing to go on from. A run without a `recorder`, or \
@@ -150,7 +153,7 @@ impl Continued {
 
     /// What run.json says of it.
     pub fn json(&self) -> Value {
-        json!({"run": self.run, "folder": self.folder, "after": self.after, "state": "new"})
+        json!({"run": self.run, "folder": self.folder.to_string_lossy(), "after": self.after, "state": "new"})
     }
 
     /// A run that found nothing left to do is told so.
@@ -163,6 +166,16 @@ impl Continued {
         }
         Ok(())
     }
+}
+
+/// No stream is further than its source: what came with a number behind the last frame was the closing message. `admitted`:
+/// frames of each stream, those of the runs before included, where the run came to tell.
+fn within(after: BTreeMap<String, After>, admitted: &BTreeMap<String, u64>) -> BTreeMap<String, After> {
+    let within = |(stream, last): (String, After)| match admitted.get(&stream) {
+        None => Some((stream, last)),
+        Some(frames) => Some((stream, After { frame: last.frame.min(frames.checked_sub(1)?), ..last })),
+    };
+    after.into_iter().filter_map(within).collect()
 }
 
 /// Of two recorders the one that is less far; a stream that only one of them has is not whole.
@@ -190,4 +203,52 @@ fn recorded_files(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run whose source admitted 40 frames, and whose recorder had a closing message behind them.
+    fn run(continues: &Value, admitted: u64, recorded: u64) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, value: Value| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, value.to_string()).unwrap();
+        };
+        write("run.json", json!({"run": "first", "processes": ["run"], "continues": continues, "nodes": []}));
+        let sources = json!([{"node": "capture", "streams": [{"stream": "capture", "admitted": admitted}]}]);
+        let result =
+            json!({"status": "stopped", "stopped_at_frame": admitted, "failure": null, "sources": sources, "nodes": []});
+        write("result/run.json", result);
+        write("recorded.json", json!({"streams": {"capture": {"frame": recorded, "pts": 1_300_000_000}}}));
+        folder
+    }
+
+    #[test]
+    fn a_closing_message_is_no_frame_of_the_run_before() {
+        let folder = run(&Value::Null, 40, 40);
+        let last = After { frame: 39, pts: 1_300_000_000 };
+        assert_eq!(Continued::read(folder.path()).unwrap().after["capture"], last);
+        // Where not all was recorded, that is what counts.
+        let folder = run(&Value::Null, 40, 31);
+        assert_eq!(Continued::read(folder.path()).unwrap().after["capture"].frame, 31);
+        // A run that went on itself counts the frames before it.
+        let folder = run(&json!({"after": {"capture": {"frame": 39, "pts": 0}}}), 20, 60);
+        assert_eq!(Continued::read(folder.path()).unwrap().after["capture"].frame, 59);
+    }
+
+    #[test]
+    fn a_run_that_was_killed_has_what_its_recorder_says() {
+        let folder = run(&Value::Null, 40, 29);
+        std::fs::remove_dir_all(folder.path().join("result")).unwrap();
+        assert_eq!(Continued::read(folder.path()).unwrap().after["capture"].frame, 29);
+    }
+
+    #[test]
+    fn a_closing_message_alone_is_nothing_to_go_on_from() {
+        let error = Continued::read(run(&Value::Null, 0, 0).path()).unwrap_err();
+        assert!(error.message.contains("nothing to go on from"), "{error}");
+    }
 }

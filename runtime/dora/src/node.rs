@@ -70,7 +70,7 @@ impl Node {
         let id = self.id();
         let Node { node, mut events, parent } = self;
         let clock = options.clock.clone();
-        let outputs = Arc::new(Outputs::new(node, &plan));
+        let outputs = Arc::new(Outputs::new(node, &plan, options.asked_to_stop.clone()));
         let border: Arc<dyn Border> = outputs.clone();
         let running = Arc::new(sideline_engine::start(plan, registry, options, Some(border))?);
         started(&running);

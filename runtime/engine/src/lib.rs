@@ -14,7 +14,11 @@ mod shared;
 mod start;
 pub mod status;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use crossbeam_channel::Sender;
 use sideline_api::{Device, Message, Result, SourceId, clock::Clock, models::Models};
@@ -45,6 +49,9 @@ pub trait Border: Send + Sync {
     fn done(&self, source: SourceId, progress: SinkProgress) -> Result<()>;
 }
 
+/// Called by [`start`] once everything is made, before the first frame.
+pub type Begin = Arc<dyn Fn() -> Result<()> + Send + Sync>;
+
 /// The needs of a run besides its plan.
 #[derive(Clone)]
 pub struct Options {
@@ -63,6 +70,10 @@ pub struct Options {
     /// Streams, by their names, that go on after a frame of an earlier run: their numbers follow on, and their operators
     /// begin with new state.
     pub after: BTreeMap<String, After>,
+    /// Set by the host of the run when it is to end in order, also while operators are being made.
+    pub asked_to_stop: Arc<AtomicBool>,
+    /// The moment from which the run may write over results of an earlier one: a start that fails never comes to it.
+    pub begin: Option<Begin>,
     /// The receiver of timing rows.
     pub timing: Option<Sender<Vec<TimingRow>>>,
 }

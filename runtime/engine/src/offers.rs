@@ -200,7 +200,13 @@ impl Offers {
     /// False when nothing more of a reader is wanted: its streams have come to the limit, or the run is to end.
     pub fn wanted(&self, reader: usize) -> bool {
         let mut streams = self.streams.iter().filter(|stream| stream.reader == reader).peekable();
-        !self.closed && (streams.peek().is_none() || streams.any(|stream| !stream.over))
+        !self.closed && (streams.peek().is_none() || streams.any(|stream| !stream.over && !self.has_all(stream)))
+    }
+
+    /// True in `complete` mode, where no frame is dropped, once as many are decoded as the limit lets in: the frame after
+    /// them is not taken, and not counted.
+    fn has_all(&self, stream: &Stream) -> bool {
+        self.mode == Mode::Complete && self.limit.frames.is_some_and(|most| stream.counts.decoded >= most)
     }
 
     /// A reader has a frame.
@@ -536,6 +542,23 @@ mod tests {
         assert_eq!(next(&mut offers), named(0, 0, 4));
         assert_eq!(next(&mut offers), None);
         assert_eq!(counts(&offers), [(5, 1, 4), (2, 1, 1)]);
+    }
+
+    #[test]
+    fn complete_no_frame_is_taken_beyond_the_limit_and_live_they_are_dropped() {
+        let limit = Limit { frames: Some(1), duration: None };
+        let mut complete = offers(Mode::Complete, limit);
+        assert!(complete.wanted(0));
+        push(&mut complete, 0, 0);
+        assert!(!complete.wanted(0) && complete.wanted(1), "it has what the limit lets in");
+        assert_eq!(next(&mut complete), named(0, 0, 0), "which is admitted all the same");
+        assert_eq!(counts(&complete)[0], (1, 1, 0));
+        let mut live = offers(Mode::Live, limit);
+        push(&mut live, 0, 0);
+        assert!(live.wanted(0), "a newer frame may take its place");
+        push(&mut live, 0, 10);
+        assert_eq!(next(&mut live), named(0, 0, 10));
+        assert_eq!(counts(&live)[0], (2, 1, 1));
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct Running {
     pub(crate) exits: Receiver<usize>,
     pub(crate) began: Instant,
     pub(crate) user_stop: AtomicBool,
+    /// Set by the host of the run, which wants it to end.
+    pub(crate) asked_to_stop: Arc<AtomicBool>,
     /// Keys that were changed, in order.
     pub(crate) changes: Changes,
     /// The keys that each node has.
@@ -257,6 +259,9 @@ impl Running {
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
             }
             self.shared.base.refresh(&*self.shared.clock);
+            if self.asked_to_stop.load(Ordering::SeqCst) && !self.user_stop.load(Ordering::SeqCst) {
+                self.stop();
+            }
             if self.shared.aborted() {
                 let until = *deadline.get_or_insert_with(|| Instant::now() + GRACE);
                 // Lanes may wait in an inbox that nothing is posted to any more.

@@ -70,6 +70,7 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
         exits,
         began: Instant::now(),
         user_stop: AtomicBool::new(false),
+        asked_to_stop: options.asked_to_stop.clone(),
         changes: Changes::default(),
         silent: Mutex::default(),
         ignored: Mutex::default(),
@@ -81,7 +82,8 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
     let result = spawned.all(windows, lanes.inboxes.1.into_iter().zip(lanes.settings.1).collect());
     drop(spawned);
     let waiting = running.plan.nodes.iter().map(|node| node.id.clone()).collect();
-    let result = result.and_then(|()| wait_until_made(&made, waiting, running.plan.start));
+    let result = result.and_then(|()| wait_until_made(&made, waiting, running.plan.start, &options.asked_to_stop))
+        .and_then(|()| options.begin.as_ref().map_or(Ok(()), |begin| begin()));
     if let Err(error) = &result {
         running.fail(error.clone());
     }
@@ -376,14 +378,26 @@ fn open(
     }
 }
 
-fn wait_until_made(made: &Receiver<Ready>, mut waiting: Vec<String>, deadline: Duration) -> Result<()> {
+/// Interval between two looks at a stop that comes during the start.
+const LOOK: Duration = Duration::from_millis(20);
+
+fn wait_until_made(
+    made: &Receiver<Ready>,
+    mut waiting: Vec<String>,
+    deadline: Duration,
+    asked_to_stop: &AtomicBool,
+) -> Result<()> {
     let until = Instant::now() + deadline;
     while !waiting.is_empty() {
-        match made.recv_deadline(until) {
+        if asked_to_stop.load(Ordering::SeqCst) {
+            return Err(Error::other("stopped while operators were being made"));
+        }
+        match made.recv_deadline(until.min(Instant::now() + LOOK)) {
             Ok((id, result)) => {
                 result?;
                 waiting.retain(|node| *node != id);
             }
+            Err(_) if Instant::now() < until => {}
             Err(_) => {
                 return Err(Error::other(format!(
                     "node `{}` was not ready within {} s: its `new` hangs, or is slower than SIDELINE_START_S allows",

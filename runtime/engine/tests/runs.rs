@@ -4,7 +4,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Condvar, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -344,6 +344,8 @@ fn options(run: &str, limit: Limit) -> Options {
         clock: Arc::new(WallClock),
         limit,
         after: Default::default(),
+        asked_to_stop: Default::default(),
+        begin: None,
         timing: None,
     }
 }
@@ -452,6 +454,63 @@ fn what_goes_wrong_in_new_ends_the_start_and_closes_the_others() {
 }
 
 #[test]
+fn a_stop_during_the_start_ends_it_and_the_run_does_not_begin() {
+    let plan = chain(Mode::Complete, Values::new(), [("fault", "new-hangs")]).0;
+    let begun = Arc::new(AtomicBool::new(false));
+    let told = begun.clone();
+    let options = Options {
+        asked_to_stop: Arc::new(AtomicBool::new(true)),
+        begin: Some(Arc::new(move || {
+            told.store(true, Ordering::SeqCst);
+            Ok(())
+        })),
+        start_deadline: Duration::from_secs(3600),
+        ..options("stopped early", Limit::default())
+    };
+    let Err(error) = start(plan, &registry(), options, None) else { panic!("it started") };
+    assert!(error.message.contains("stopped while operators were being made"), "{error}");
+    assert!(!begun.load(Ordering::SeqCst));
+}
+
+#[test]
+fn a_run_begins_once_all_is_made_and_before_its_first_frame() {
+    let begin = |fault: &str, result: Result<()>| {
+        let begun = Arc::new(AtomicU64::new(0));
+        let told = begun.clone();
+        let run = format!("begin {fault} {}", result.is_ok());
+        let options = Options {
+            begin: Some(Arc::new(move || {
+                told.fetch_add(1, Ordering::SeqCst);
+                result.clone()
+            })),
+            ..options(&run, Limit::default())
+        };
+        let plan = chain(Mode::Complete, [("frames", 3)], [("fault", fault)]).0;
+        let ended = start(plan, &registry(), options, None).map(|running| running.wait());
+        let noted = NOTES.lock().unwrap().iter().filter(|note| note.0 == run).count();
+        (begun.load(Ordering::SeqCst), ended.is_ok(), noted > 0)
+    };
+    assert_eq!(begin("", Ok(())), (1, true, true));
+    assert_eq!(begin("new-fails", Ok(())), (0, false, false));
+    assert_eq!(begin("", Err(Error::output("the disk is full"))), (1, false, false));
+}
+
+#[test]
+fn a_stop_asked_of_the_host_ends_a_run_that_is_on() {
+    let asked = Arc::new(AtomicBool::new(false));
+    let options = Options { asked_to_stop: asked.clone(), ..options("asked", Limit::default()) };
+    let plan = chain(Mode::Live, [("frames", 1_000_000), ("every_us", 1000)], Values::new()).0;
+    let Ok(running) = start(plan, &registry(), options, None) else { panic!("no start") };
+    while running.progress().frames < 3 {
+        std::thread::yield_now();
+    }
+    asked.store(true, Ordering::SeqCst);
+    let report = running.wait();
+    assert_eq!((report.status, report.failure), (Status::Stopped, None));
+    assert_eq!(closed("asked"), 1);
+}
+
+#[test]
 fn a_source_that_fails_leaves_a_partial_result_with_all_it_gave() {
     let (report, notes) = chain(Mode::Complete, [("fail_after", 20)], Values::new()).run(Limit::default());
     assert_eq!((report.status, report.exit_code()), (Status::Partial, 3));
@@ -467,6 +526,9 @@ fn frames_and_duration_end_a_run_at_the_same_frame_every_time() {
         let (report, notes) = chain(Mode::Complete, Values::new(), Values::new()).run(limit);
         assert_eq!(report.status, Status::Done, "{:?}", report.failure);
         assert_eq!((report.sources[0].admitted, notes.len()), (25, 50));
+        if limit.frames.is_some() {
+            assert_eq!((report.sources[0].decoded, report.sources[0].forgotten), (25, 0), "none is read ahead of it");
+        }
     }
 }
 

@@ -99,7 +99,7 @@ fn all(options: &Options, folder: &Path) -> Result<Fights> {
         Err(error) if options.peer => return Err(error),
         Err(error) => (None, (all || curve).then(|| error.to_string())),
     };
-    let said = |what: &str| eprintln!("measuring {what}");
+    let said = |what: &str| errln!("measuring {what}");
     let mut fights = Fights { stages: vec![], peer: vec![], curve: None, streams: None, no_peer };
     if stages || all {
         said("each stage, live");

@@ -209,6 +209,8 @@ fn chain(length: usize, threads: bool, every_us: u64) -> Result<Vec<Vec<Instant>
         clock: Arc::new(WallClock),
         limit: Limit::default(),
         after: Default::default(),
+        asked_to_stop: Default::default(),
+        begin: None,
         timing: None,
     };
     let report = sideline_engine::start(plan, &registry, options, None)?.wait();

@@ -17,7 +17,6 @@ use super::protocol::{About, Reply, Request, Status};
 use crate::{
     args::Setting,
     commands::print_json,
-    progress::{printable, say},
 };
 
 /// Time that a run has for a change: longer than the stall time it gives its own operators.
@@ -221,7 +220,7 @@ pub fn set(which: Option<&str>, settings: &[Setting], json: bool) -> Result<u8> 
     for setting in settings {
         match connection.set(&setting.node, &setting.key, setting.value.clone()) {
             Ok(changes) if json => told.extend(changes.iter().map(|change| json!(change))),
-            Ok(changes) => changes.iter().for_each(|change| say(&(line(change) + "\n"))),
+            Ok(changes) => changes.iter().for_each(|change| outln!("{}", line(change))),
             Err(error) => {
                 if code == 0 {
                     code = error.failure.exit_code();
@@ -229,7 +228,7 @@ pub fn set(which: Option<&str>, settings: &[Setting], json: bool) -> Result<u8> 
                 if json {
                     told.push(json!({"node": setting.node, "key": setting.key, "error": error.message}));
                 } else {
-                    eprintln!("error: {}", printable(&error.message));
+                    errln!("error: {error}");
                 }
             }
         }

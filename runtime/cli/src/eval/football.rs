@@ -101,7 +101,7 @@ fn judge(matches: &[Match], noise: &Noise, rounds: u64, making: &Making) -> Resu
 
 fn print(report: &Report) {
     let Noise { seed, miss, .. } = report.noise;
-    println!(
+    outln!(
         "{:.0} % of the ball's boxes missing, false ones beside it; noise drawn {} times, from seed {seed} on",
         100.0 * miss,
         report.rounds

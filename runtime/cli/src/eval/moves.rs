@@ -43,7 +43,7 @@ pub fn run(options: &EvalMoves, registry: &Registry) -> Result<u8> {
     if options.json {
         print_json(&report)?;
     } else {
-        print!("{report}");
+        crate::print::stdout(&report.to_string());
         tell_left_out(&library);
     }
     Ok(0)
@@ -72,7 +72,7 @@ fn report(workshop: &Workshop, library: &Library, generate: u64, models: Option<
 fn tell_left_out(library: &Library) {
     let left: Vec<String> = library.left_out.iter().map(|(what, count)| format!("{what} ({count})")).collect();
     if !left.is_empty() {
-        println!("\nleft out: {}", left.join("; "));
+        outln!("\nleft out: {}", left.join("; "));
     }
 }
 
@@ -87,6 +87,6 @@ fn tell_faults(library: &Library) {
     }
     for (fault, files) in problems {
         let others = if files > 1 { format!(" (and in {} more files)", files - 1) } else { String::new() };
-        eprintln!("{fault}{others}");
+        errln!("{fault}{others}");
     }
 }

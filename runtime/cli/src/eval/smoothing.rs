@@ -159,9 +159,9 @@ fn jitter(number: u32, joint: usize, track: &Track) -> Recorded {
 }
 
 fn print(report: &Report) {
-    println!("strikes of known course with noise, made from a seed; jitter is a share of the unfiltered");
+    outln!("strikes of known course with noise, made from a seed; jitter is a share of the unfiltered");
     for rate in &report.rates {
-        println!(
+        outln!(
             "\n{:<26} {:>8} {:>9} {:>12} {:>8} {:>12}",
             format!("{} frames a second", rate.fps),
             "jitter",
@@ -172,16 +172,16 @@ fn print(report: &Report) {
         );
         for Row { filter, figures } in &rate.filters {
             let Smoothing { jitter, lag_ms, fastest_lag_ms, loss, error } = figures;
-            println!("{filter:<26} {jitter:>8.2} {lag_ms:>9.1} {fastest_lag_ms:>12.1} {loss:>8.1} {error:>12.3}");
+            outln!("{filter:<26} {jitter:>8.2} {lag_ms:>9.1} {fastest_lag_ms:>12.1} {loss:>8.1} {error:>12.3}");
         }
     }
     if !report.recorded.is_empty() {
-        println!(
+        outln!(
             "\nrecorded: median second difference, torso lengths\n{:<8} {:<16} {:>8} {:>8}",
             "track", "joint", "before", "after"
         );
         for row in &report.recorded {
-            println!("{:<8} {:<16} {:>8.4} {:>8.4}", row.track, row.joint, row.jitter_before, row.jitter_after);
+            outln!("{:<8} {:<16} {:>8.4} {:>8.4}", row.track, row.joint, row.jitter_before, row.jitter_after);
         }
     }
 }

@@ -19,7 +19,7 @@ use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterPr
 use serde_json::Value;
 use sideline_api::{Error, Failure, OrFail, Result};
 
-use crate::args::Format;
+use crate::{args::Format, print::Stdout};
 
 /// Takes the rows of an export, some at a time.
 pub trait Sink {
@@ -43,7 +43,7 @@ pub fn to_file(format: Format, path: &Path, schema: SchemaRef) -> Result<Box<dyn
 /// A sink that writes to standard output.
 pub fn to_stdout(format: Format, schema: SchemaRef) -> Result<Box<dyn Sink>> {
     let out =
-        Out { path: "standard output".into(), file: Box::new(BufWriter::with_capacity(1 << 16, std::io::stdout())) };
+        Out { path: "standard output".into(), file: Box::new(BufWriter::with_capacity(1 << 16, Stdout)) };
     Ok(match format {
         Format::Csv => Box::new(Csv::begin(out, &schema)?),
         Format::Json => Box::new(Json { out, first: true }),

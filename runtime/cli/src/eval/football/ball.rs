@@ -47,10 +47,10 @@ pub fn peers(rounds: &[Round]) -> BTreeMap<&'static str, BallFigures> {
 
 /// Prints what was measured.
 pub fn print(all: &BallFigures, matches: &BTreeMap<String, BallFigures>, peers: &BTreeMap<&'static str, BallFigures>) {
-    println!("\n{:<32} {:>16} {:>10} {:>10} {:>8}", "ball", "within 20 px, %", "known, %", "median, px", "95 %, px");
+    outln!("\n{:<32} {:>16} {:>10} {:>10} {:>8}", "ball", "within 20 px, %", "known, %", "median, px", "95 %, px");
     let row = |name: &str, figures: &BallFigures| {
         let BallFigures { ball_within_20px, ball_coverage, median_px, p95_px, .. } = figures;
-        println!("{name:<32} {ball_within_20px:>16.1} {ball_coverage:>10.1} {median_px:>10.1} {p95_px:>8.1}");
+        outln!("{name:<32} {ball_within_20px:>16.1} {ball_coverage:>10.1} {median_px:>10.1} {p95_px:>8.1}");
     };
     if matches.len() > 1 {
         matches.iter().for_each(|(name, figures)| row(name, figures));

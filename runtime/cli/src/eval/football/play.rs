@@ -225,13 +225,13 @@ impl Painter {
 
 /// Prints what was measured.
 pub fn print(figures: &PlayFigures) {
-    println!("\n{:<32} {:>10}", "match, players painted", "%");
+    outln!("\n{:<32} {:>10}", "match, players painted", "%");
     for (name, value) in [
         ("team_purity", figures.team_purity),
         ("team_coverage", figures.team_coverage),
         ("possession_agreement", figures.possession_agreement),
         ("formation_agreement", figures.formation_agreement),
     ] {
-        println!("{name:<32} {value:>10.1}");
+        outln!("{name:<32} {value:>10.1}");
     }
 }

@@ -66,13 +66,13 @@ pub fn judge(rounds: &[Round]) -> ViewReport {
 
 /// Prints what was measured.
 pub fn print(report: &ViewReport) {
-    println!(
+    outln!(
         "\n{:<32} {:>16} {:>12} {:>13} {:>10}",
         "camera", "ball inside, %", "lag, frames", "jerk, px/fr.³", "width, px"
     );
     let row = |name: &str, figures: &ViewFigures| {
         let ViewFigures { view_ball_inside, view_jerk, view_lag, view_width } = figures;
-        println!("{name:<32} {view_ball_inside:>16.1} {view_lag:>12.1} {view_jerk:>13.3} {view_width:>10.0}");
+        outln!("{name:<32} {view_ball_inside:>16.1} {view_lag:>12.1} {view_jerk:>13.3} {view_width:>10.0}");
     };
     row("operator `view`", &report.ours);
     row("moving average", &report.view_peers["mean"]);

@@ -97,10 +97,10 @@ pub fn run(workshop: &Workshop, library: &Library, generate: u64, output: &Path,
     if json {
         return print_json(&summary);
     }
-    println!("{}: {rows} rows, a frame of a person each", output.display());
+    outln!("{}: {rows} rows, a frame of a person each", output.display());
     for (name, Written { kind, licence, persons, recordings, rows }) in &summary.sets {
         let persons = persons.len();
-        println!("{name:<10} {kind:<9} {licence:<8} {persons:>3} persons {recordings:>5} recordings {rows:>7} rows");
+        outln!("{name:<10} {kind:<9} {licence:<8} {persons:>3} persons {recordings:>5} recordings {rows:>7} rows");
     }
     super::tell_left_out(library);
     Ok(())

@@ -135,9 +135,9 @@ pub fn export(options: &args::Export, format: args::Provider) -> Result<u8> {
         return Ok(0);
     }
     let names: Vec<String> = written.files.iter().map(|path| path.display().to_string()).collect();
-    println!("{}: {} events, {players} players", names.join(", "), written.events);
+    outln!("{}: {} events, {players} players", names.join(", "), written.events);
     for note in written.notes {
-        println!("note: {note}");
+        outln!("note: {note}");
     }
     Ok(0)
 }
