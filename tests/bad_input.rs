@@ -462,16 +462,21 @@ fn a_start_that_fails_leaves_what_an_earlier_run_left() {
     let out = bench.path().join("out");
     std::fs::write(out.join("notes.txt"), "the user's").unwrap();
     let before = files(&out);
-    assert!(["counts.parquet", "overlay.mp4", "timing.parquet", "run.json", "result/run.json"]
-        .iter()
-        .all(|name| before.contains_key(&out.join(name))));
+    assert!(
+        ["counts.parquet", "overlay.mp4", "timing.parquet", "run.json", "result/run.json"]
+            .iter()
+            .all(|name| before.contains_key(&out.join(name)))
+    );
     // Among many operators one cannot be made, a file for the video cannot, or the flow is wrong.
-    for (set, code) in
-        [("middle.fail_in_new=true", 6), ("encode.output=/nowhere/x.mp4", 4), ("counter.stop=1", 1)]
-    {
+    for (set, code) in [("middle.fail_in_new=true", 6), ("encode.output=/nowhere/x.mp4", 4), ("counter.stop=1", 1)] {
         let ended = bench.sideline(&["run", "flow.yml", "--output", "out", "--set", set]);
         assert_eq!(ended.code, code, "{set}: {}", ended.text);
-        assert_eq!(ended.text.contains("holds an earlier run, which stays as it is"), code != 1, "{set}: {}", ended.text);
+        assert_eq!(
+            ended.text.contains("holds an earlier run, which stays as it is"),
+            code != 1,
+            "{set}: {}",
+            ended.text
+        );
         assert_eq!(files(&out), before, "{set}");
     }
     bench.write("missing.yml", &count("absent.mp4"));
@@ -479,13 +484,18 @@ fn a_start_that_fails_leaves_what_an_earlier_run_left() {
     assert_eq!((ended.code, files(&out) == before), (3, true), "{}", ended.text);
     // One that begins takes its place, with another table than before.
     let run = json(out.join("run.json"))["run"].as_str().unwrap().to_owned();
-    let other = support::count("SOURCE: none.mp4").replace("run capture", "run synthetic").replace("SOURCE: none.mp4", "FRAMES: 3");
+    let other = support::count("SOURCE: none.mp4")
+        .replace("run capture", "run synthetic")
+        .replace("SOURCE: none.mp4", "FRAMES: 3");
     bench.write("other.yml", &other.replace("counts: counter/counts", "others: counter/counts"));
     let ended = bench.sideline(&["run", "other.yml", "--output", "out"]);
     assert_eq!(ended.code, 0, "{}", ended.text);
     assert!(ended.text.contains(&format!("out: replaces the results of run {run}")), "{}", ended.text);
     assert!(!out.join("counts.parquet").exists() && !out.join("overlay.mp4").exists(), "nothing of both is mixed");
     assert_eq!(rows(out.join("others.jsonl")).len(), 3);
+    // A recorder that is made anew within the run would know its files by this.
+    let run = json(out.join("run.json"))["run"].as_str().unwrap().to_owned();
+    assert_eq!(std::fs::read_to_string(out.join(".others.run")).unwrap(), run);
     assert_eq!(std::fs::read_to_string(out.join("notes.txt")).unwrap(), "the user's");
 }
 
@@ -501,7 +511,8 @@ fn lasting(bench: &Bench, program: &str, arguments: &[&str]) -> std::process::Ch
 
 /// Waits until a run has recorded so many more frames.
 fn recorded(bench: &Bench, child: &mut std::process::Child, more: usize) {
-    let lines = || std::fs::read_to_string(bench.path().join("out/counts.jsonl")).map_or(0, |text| text.lines().count());
+    let lines =
+        || std::fs::read_to_string(bench.path().join("out/counts.jsonl")).map_or(0, |text| text.lines().count());
     let (before, until) = (lines(), Instant::now() + Duration::from_secs(60));
     while lines() < before + more {
         assert!(Instant::now() < until && child.try_wait().unwrap().is_none(), "it does not go on");

@@ -233,6 +233,10 @@ fn a_node_keeps_its_results_where_its_own_setting_says() {
     // Whichever of the two folders is asked, it tells of both.
     for folder in [&run, &elsewhere] {
         let result = bench.sideline(&["result", folder.to_str().unwrap()]);
-        assert!(result.code == 0 && result.text.contains("one  ") && result.text.contains("counter  "), "{}", result.text);
+        assert!(
+            result.code == 0 && result.text.contains("one  ") && result.text.contains("counter  "),
+            "{}",
+            result.text
+        );
     }
 }

@@ -271,26 +271,63 @@ fn what_is_typed_in_a_shell_is_seen_from_the_working_directory_first() {
         (vec!["--input", "other.mp4"], 20),
     ] {
         let mut command = bench.command(SIDELINE);
-        command.current_dir(bench.path().join("here")).args(["run", "../flows/flow.yml", "--output", "out"]).args(&typed);
+        command
+            .current_dir(bench.path().join("here"))
+            .args(["run", "../flows/flow.yml", "--output", "out"])
+            .args(&typed);
         let ended = finish(&mut command);
         assert_eq!(ended.code, 0, "{typed:?}: {}", ended.text);
         assert_eq!(rows(bench.path().join("here/out/counts.jsonl")).len(), frames, "{typed:?}");
     }
     let mut command = bench.command(SIDELINE);
-    let ended = finish(
-        command.current_dir(bench.path().join("here")).args(["run", "../flows/flow.yml", "--output", "out", "--input", "."]),
-    );
+    let ended = finish(command.current_dir(bench.path().join("here")).args([
+        "run",
+        "../flows/flow.yml",
+        "--output",
+        "out",
+        "--input",
+        ".",
+    ]));
     assert!(ended.code == 3 && ended.text.contains("/here: holds no images"), "{}", ended.text);
+}
+
+#[test]
+fn a_source_is_never_written_over() {
+    let bench = Bench::new();
+    if !three(&bench) {
+        return;
+    }
+    let video = "  - id: encode\n    path: sideline\n    args: run encode\n    inputs: {frames: capture/frames}\n    outputs: [done]\n";
+    let flow =
+        count("SOURCE: clips/a.mp4").replace("{done_recorder", "{done_encode: encode/done, done_recorder") + video;
+    bench.write("flow.yml", &flow);
+    let clip = bench.path().join("clips/a.mp4");
+    let before = std::fs::read(&clip).unwrap();
+    let itself = format!("encode.output={}", clip.display());
+    let ended = bench.sideline(&["run", "flow.yml", "--output", "out", "--set", &itself]);
+    assert!(ended.code == 1 && ended.text.contains("would be written over by the video made of it"), "{}", ended.text);
+    assert_eq!(std::fs::read(&clip).unwrap(), before);
+    // The video of an earlier run as the source of the next, into the same folder.
+    ok(&bench, &["run", "flow.yml", "--output", "out"]);
+    let ended = bench.sideline(&["run", "flow.yml", "--output", "out", "--input", "out/overlay.mp4"]);
+    assert!(ended.code == 1 && ended.text.contains("would be replaced"), "{}", ended.text);
+    ok(&bench, &["run", "flow.yml", "--output", "other", "--input", "out/overlay.mp4"]);
 }
 
 #[test]
 fn an_address_is_never_a_pattern() {
     let bench = Bench::new();
     bench.write("flow.yml", &count("SOURCE: none.mp4, TRIES: 0, TIMEOUT: 500"));
-    for address in ["http://127.0.0.1:1/a.mp4?token=s3cret", "http://[::1]:1/a*.mp4", "https://127.0.0.1:1/watch?v=[abc]"] {
+    for address in
+        ["http://127.0.0.1:1/a.mp4?token=s3cret", "http://[::1]:1/a*.mp4", "https://127.0.0.1:1/watch?v=[abc]"]
+    {
         let ended = bench.sideline(&["run", "flow.yml", "--output", "out", "--input", address]);
         assert_eq!(ended.code, 3, "{address}: {}", ended.text);
-        assert!(!ended.text.contains("no file matches") && ended.text.contains(":1/a") | ended.text.contains("watch"), "{}", ended.text);
+        assert!(
+            !ended.text.contains("no file matches") && ended.text.contains(":1/a") | ended.text.contains("watch"),
+            "{}",
+            ended.text
+        );
         assert!(!ended.text.contains("s3cret"), "{}", ended.text);
     }
 }

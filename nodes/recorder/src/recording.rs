@@ -210,7 +210,8 @@ fn remove(folder: &Path, input: &str) -> Result<()> {
     Waves::remove(folder, input)
 }
 
-/// Removes what an earlier run recorded in a folder, for a run that takes its place.
+/// Removes what an earlier run recorded in a folder, for a run that takes its place. Marks stay: those of its own inputs are
+/// locked by then, and are written over when they begin.
 ///
 /// # Errors
 /// When something of it cannot be removed.
@@ -221,7 +222,6 @@ pub fn remove_recorded(folder: &Path) -> Result<()> {
         // Names of inputs have no dot; the mark of a video has one.
         let Some(input) = input.filter(|input| !input.contains('.')) else { continue };
         remove(folder, input)?;
-        Lines::remove(&mark_path(folder, input))?;
     }
     Lines::remove(&folder.join(whole::FILE))
 }

@@ -11,7 +11,7 @@ use std::{
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sideline_api::{
     Alignment, Body, Color, Config, Device, Driver, Encoding, Failure, Frame, Header, Message, Mode, OnError, Operator,
-    PortType, Reason, Resources, Result, Table, Values, WiredInput,
+    PortType, Reason, Resources, Result, Runnable, Table, Values, WiredInput,
     arrow::array::{Array, Int64Array, RecordBatch, StringArray, StructArray, UInt64Array},
     clock::VirtualClock,
     driver::{DriverOptions, Outlet, Ran},
@@ -277,7 +277,7 @@ fn what_was_recorded_is_removed_as_a_whole_and_nothing_else() {
         fs::write(folder.path().join(name), "not a recorder's").unwrap();
     }
     remove_recorded(folder.path()).unwrap();
-    assert_eq!(files(folder.path()).keys().collect::<Vec<_>>(), [".overlay.mp4.run", "notes.jsonl"]);
+    assert_eq!(files(folder.path()).keys().collect::<Vec<_>>(), [".overlay.mp4.run", ".poses.run", "notes.jsonl"]);
 }
 
 #[test]

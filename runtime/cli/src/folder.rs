@@ -8,7 +8,8 @@ use std::{
 };
 
 use serde_json::Value;
-use sideline_api::{Error, Failure, OrFail, Result};
+use sideline_api::{Error, Failure, OrFail, Result, address::is_address, find_file};
+use sideline_graph::{Flow, FlowNode};
 
 /// The hidden file that is locked while a run lasts; it holds the run's name and process.
 const LOCK: &str = ".run.lock";
@@ -71,6 +72,50 @@ impl RunFolder {
         let folders = entries(folder)?.into_iter().filter(|path| path.extension().is_none() && is_folder(path));
         folders.into_iter().try_for_each(|folder| self.remove_recorded(&folder))
     }
+}
+
+/// Makes sure that no source of a flow is written over: by a video that has its name, or as the result of an earlier run that
+/// this one replaces.
+///
+/// # Errors
+/// Names the source and what would be written there.
+pub fn spare_sources(flow: &Flow, folder: &Path) -> Result<()> {
+    for (node, source) in flow.sources().into_iter().flat_map(|node| files_of(node).map(move |file| (node, file))) {
+        let same = |other: &Path| other.canonicalize().is_ok_and(|other| other == source);
+        let would_be = |what: &str, mend: &str| {
+            let id = &node.id;
+            Err(Error::config(format!("node `{id}`: its source {} would be {what}: {mend}", source.display())))
+        };
+        let videos = flow.nodes.iter().filter(|node| node.operator == "encode");
+        if videos
+            .filter_map(|node| text(node, "output"))
+            .any(|video| Path::new(video).is_absolute() && same(video.as_ref()))
+        {
+            return would_be("written over by the video made of it", "give `output` of `encode` another name");
+        }
+        let mark = format!(".{}.run", source.file_name().unwrap_or_default().to_string_lossy());
+        let is_result = source.with_file_name(mark).exists()
+            && source.parent().is_some_and(|parent| folder.canonicalize().is_ok_and(|folder| folder == parent));
+        if is_result {
+            return would_be("replaced, as the result of an earlier run", "name another folder with `--output`");
+        }
+    }
+    Ok(())
+}
+
+/// The files that a source reads, from the root. What is not there is the source's to tell.
+fn files_of(node: &FlowNode) -> impl Iterator<Item = PathBuf> {
+    let list = node.resolved.iter().filter(|(key, _)| *key == "sources").filter_map(|(_, value)| value.as_array());
+    let named = list.flatten().filter_map(Value::as_str).map(|entry| match entry.split_once('=') {
+        Some((name, path)) if !name.contains('/') => path,
+        _ => entry,
+    });
+    let all = named.chain(text(node, "source")).filter(|path| !is_address(path));
+    all.filter_map(|path| find_file(path.as_ref(), &node.search).ok()?.canonicalize().ok())
+}
+
+fn text<'a>(node: &'a FlowNode, key: &str) -> Option<&'a str> {
+    node.resolved.iter().find(|(name, _)| *name == key)?.1.as_str()
 }
 
 /// Name of the run that left its results in a folder.
@@ -191,7 +236,7 @@ mod tests {
         let taken = names(folder.path());
         assert_eq!(taken.iter().filter(|name| *name != LOCK).cloned().collect::<Vec<_>>(), before);
         run.replace().unwrap();
-        assert_eq!(names(folder.path()), [LOCK, "export.csv", "notes.txt", "run.json", "second"]);
-        assert!(names(&folder.path().join("second")).is_empty());
+        assert_eq!(names(folder.path()), [".counts.run", LOCK, "export.csv", "notes.txt", "run.json", "second"]);
+        assert_eq!(names(&folder.path().join("second")), [".poses.run"]);
     }
 }

@@ -9,13 +9,7 @@ use serde_json::{Value, json};
 use sideline_api::{Error, Failure, OrFail, Registry, Result, address};
 use sideline_engine::meter::{Report, Status};
 
-use crate::{
-    args::Run,
-    commands::print_json,
-    progress::Show,
-    run,
-    stop::Stop,
-};
+use crate::{args::Run, commands::print_json, progress::Show, run, stop::Stop};
 
 /// The inputs of many runs, when `--input` names more than one file: patterns, or several. None for a run as ever.
 ///

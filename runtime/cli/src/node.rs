@@ -13,8 +13,9 @@ use sideline_engine::{gate::Limit, meter::Report};
 use sideline_graph::{Flow, ProcessKind};
 
 use crate::{
+    folder::spare_sources,
     house, print, record,
-    run::{engine_options, finish, first_cause, join, judged, overrides, runs, stopped_early},
+    run::{engine_options, finish, first_cause, join, judged, overrides, runs, without_frames},
     stop::Stop,
     timing::TimingFile,
 };
@@ -54,9 +55,10 @@ pub fn run(registry: &Registry) -> Result<u8> {
         folders: if several { rooted(&folders) } else { BTreeMap::new() },
     };
     let start = record::started(&start, &models);
-    let plan = match flow.plan_for_node(&id) {
+    let plan = flow.plan_for_node(&id).map_err(|problems| join(&problems, Failure::Config));
+    let plan = match spare_sources(&flow, &folder).and(plan) {
         Ok(plan) => plan,
-        Err(problems) => return Err(failed(&folder, &id, &start, join(&problems, Failure::Config))),
+        Err(error) => return Err(failed(&folder, &id, &start, error)),
     };
     let nodes = plan.nodes.iter().map(|node| node.id.clone()).collect();
     let timing = TimingFile::new(folder.join("timing").join(format!("{id}.parquet")), nodes);
@@ -65,7 +67,7 @@ pub fn run(registry: &Registry) -> Result<u8> {
     let mut handle = None;
     let report = match node.host(plan, registry, options, |running| handle = Some(Arc::clone(running))) {
         Ok(report) => judged(report, true),
-        Err(_) if stop.asked() => stopped_early(&flow),
+        Err(_) if stop.asked() => without_frames(&flow),
         Err(error) => return Err(failed(&folder, &id, &start, error)),
     };
     if let Some(running) = handle {

@@ -2,7 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -21,7 +24,7 @@ use crate::{
     args::{Run, Setting},
     commands::print_json,
     control,
-    folder::RunFolder,
+    folder::{RunFolder, spare_sources},
     house, many,
     progress::{self, Show},
     record,
@@ -250,6 +253,7 @@ pub fn embedded(
         }
         error
     })?;
+    spare_sources(flow, folder)?;
     let taken = Arc::new(RunFolder::take(folder, run)?);
     let start = record::Start {
         run,
@@ -261,16 +265,18 @@ pub fn embedded(
         folders: Default::default(),
     };
     let start = record::started(&start, &models);
-    let is_fresh = taken.earlier().is_none();
-    if is_fresh {
+    // True once the folder holds nothing of another run.
+    let is_ours = Arc::new(AtomicBool::new(taken.earlier().is_none()));
+    if is_ours.load(Ordering::SeqCst) {
         // A run that is killed before it begins is known too.
         record::write_start(folder, &start)?;
     }
     let nodes = plan.nodes.iter().map(|node| node.id.clone()).collect();
     let timing = Arc::new(TimingFile::new(folder.join("timing.parquet"), nodes));
     let begin = {
-        let timing = timing.clone();
+        let (taken, timing, is_ours) = (taken.clone(), timing.clone(), is_ours.clone());
         move || {
+            is_ours.store(true, Ordering::SeqCst);
             taken.replace()?;
             record::write_start(taken.path(), &start)?;
             record::keep_room(taken.path(), PROCESS)?;
@@ -284,7 +290,13 @@ pub fn embedded(
     };
     let running = match sideline_engine::start(plan, registry, engine, None) {
         Ok(running) => Arc::new(running),
-        Err(error) => return not_begun(flow, folder, is_fresh, stop, error),
+        Err(error) => {
+            let ours = is_ours.load(Ordering::SeqCst);
+            if !ours {
+                errln!("{}: holds an earlier run, which stays as it is: this one did not begin", folder.display());
+            }
+            return not_begun(flow, ours.then_some(folder), stop, error);
+        }
     };
     let server = listen(flow, run, folder, &running);
     let report = std::thread::scope(|scope| {
@@ -308,27 +320,23 @@ pub fn embedded(
     Ok(report)
 }
 
-/// How a run ended that failed, or was stopped, before its first frame. Results of an earlier run stay as they are.
-fn not_begun(flow: &Flow, folder: &Path, is_fresh: bool, stop: &Stop, error: Error) -> Result<Report> {
-    if !is_fresh {
-        errln!("{}: holds an earlier run, which stays as it is: this one did not begin", folder.display());
-    }
+/// How a run ended that failed, or was stopped, before its first frame; written to its folder, unless that is an earlier run's.
+fn not_begun(flow: &Flow, folder: Option<&Path>, stop: &Stop, error: Error) -> Result<Report> {
     if stop.asked() {
-        let report = stopped_early(flow);
-        if is_fresh {
+        let report = without_frames(flow);
+        if let Some(folder) = folder {
             record::write_result(folder, PROCESS, &report)?;
         }
         return Ok(report);
     }
-    match record::write_failure(folder, PROCESS, &error) {
-        _ if !is_fresh => Err(error),
-        Ok(()) => Err(error),
-        Err(unwritten) => Err(first_cause(Some(error), unwritten)),
+    match folder.map(|folder| record::write_failure(folder, PROCESS, &error)) {
+        Some(Err(unwritten)) => Err(first_cause(Some(error), unwritten)),
+        _ => Err(error),
     }
 }
 
 /// The report of a run, or a node of one, that was stopped before its first frame.
-pub fn stopped_early(flow: &Flow) -> Report {
+pub fn without_frames(flow: &Flow) -> Report {
     Report {
         status: Status::Stopped,
         stopped_at_frame: Some(0),
@@ -379,10 +387,14 @@ fn nothing_done(node: &NodeReport) -> Option<Error> {
     }
     if failed > 0 {
         let first = node.first_error.as_deref().unwrap_or("it is in the log");
-        return Some(Error::other(format!("node `{}` failed at every frame, {failed} times; first: {first}", node.node)));
+        return Some(Error::other(format!(
+            "node `{}` failed at every frame, {failed} times; first: {first}",
+            node.node
+        )));
     }
-    (damaged > 0 && damaged == skipped)
-        .then(|| Error::input(format!("node `{}` got no frame that could be decoded: {damaged} are damaged", node.node)))
+    (damaged > 0 && damaged == skipped).then(|| {
+        Error::input(format!("node `{}` got no frame that could be decoded: {damaged} are damaged", node.node))
+    })
 }
 
 /// Lets the run be asked and steered. It runs as well where that cannot be.

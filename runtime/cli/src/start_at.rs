@@ -219,8 +219,7 @@ mod tests {
         };
         write("run.json", json!({"run": "first", "processes": ["run"], "continues": continues, "nodes": []}));
         let sources = json!([{"node": "capture", "streams": [{"stream": "capture", "admitted": admitted}]}]);
-        let result =
-            json!({"status": "stopped", "stopped_at_frame": admitted, "failure": null, "sources": sources, "nodes": []});
+        let result = json!({"status": "stopped", "stopped_at_frame": admitted, "failure": null, "sources": sources, "nodes": []});
         write("result/run.json", result);
         write("recorded.json", json!({"streams": {"capture": {"frame": recorded, "pts": 1_300_000_000}}}));
         folder

@@ -35,9 +35,10 @@ pub fn value(key: &str, value: &Value) -> Value {
             Some(entries) => entries.into_iter().map(entry).collect(),
             None => value.clone(),
         },
-        Value::Array(entries) if key == LIST => {
-            entries.iter().map(|value| value.as_str().map_or_else(|| value.clone(), |text| entry(text).into())).collect()
-        }
+        Value::Array(entries) if key == LIST => entries
+            .iter()
+            .map(|value| value.as_str().map_or_else(|| value.clone(), |text| entry(text).into()))
+            .collect(),
         _ => value.clone(),
     }
 }

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use sideline_api::{
     Alignment, Driver, Error, Made, OnError, OperatorFactory, OutputPort, Registry, Resources, Result, RunnableSource,
     SourceContext, SourceId, Values, driver::DriverOptions,
@@ -397,7 +397,7 @@ fn wait_until_made(
                 result?;
                 waiting.retain(|node| *node != id);
             }
-            Err(_) if Instant::now() < until => {}
+            Err(RecvTimeoutError::Timeout) if Instant::now() < until => {}
             Err(_) => {
                 return Err(Error::other(format!(
                     "node `{}` was not ready within {} s: its `new` hangs, or is slower than SIDELINE_START_S allows",

@@ -236,12 +236,22 @@ mod with_models {
     fn print(report: &Report) {
         outln!(
             "{}: {} frames, {:.1} a second; {:.1} ms of processor time a frame; {:.1} people, a ball in {:.0} % of frames",
-            report.clip, report.frames, report.fps, report.ms, report.people, report.ball_coverage
+            report.clip,
+            report.frames,
+            report.fps,
+            report.ms,
+            report.people,
+            report.ball_coverage
         );
         outln!("Beside a look at every frame, percent:");
         outln!(
             "{:>6} {:>12} {:>14} {:>17} {:>17} {:>14}",
-            "every", "ms a frame", "people found", "people right", "ball within 20px", "ball known"
+            "every",
+            "ms a frame",
+            "people found",
+            "people right",
+            "ball within 20px",
+            "ball known"
         );
         for stride in &report.strides {
             outln!(

@@ -178,7 +178,10 @@ fn print(report: &Report) {
     if !report.recorded.is_empty() {
         outln!(
             "\nrecorded: median second difference, torso lengths\n{:<8} {:<16} {:>8} {:>8}",
-            "track", "joint", "before", "after"
+            "track",
+            "joint",
+            "before",
+            "after"
         );
         for row in &report.recorded {
             outln!("{:<8} {:<16} {:>8.4} {:>8.4}", row.track, row.joint, row.jitter_before, row.jitter_after);

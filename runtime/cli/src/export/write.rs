@@ -42,8 +42,7 @@ pub fn to_file(format: Format, path: &Path, schema: SchemaRef) -> Result<Box<dyn
 
 /// A sink that writes to standard output.
 pub fn to_stdout(format: Format, schema: SchemaRef) -> Result<Box<dyn Sink>> {
-    let out =
-        Out { path: "standard output".into(), file: Box::new(BufWriter::with_capacity(1 << 16, Stdout)) };
+    let out = Out { path: "standard output".into(), file: Box::new(BufWriter::with_capacity(1 << 16, Stdout)) };
     Ok(match format {
         Format::Csv => Box::new(Csv::begin(out, &schema)?),
         Format::Json => Box::new(Json { out, first: true }),

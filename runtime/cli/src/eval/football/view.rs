@@ -68,7 +68,11 @@ pub fn judge(rounds: &[Round]) -> ViewReport {
 pub fn print(report: &ViewReport) {
     outln!(
         "\n{:<32} {:>16} {:>12} {:>13} {:>10}",
-        "camera", "ball inside, %", "lag, frames", "jerk, px/fr.³", "width, px"
+        "camera",
+        "ball inside, %",
+        "lag, frames",
+        "jerk, px/fr.³",
+        "width, px"
     );
     let row = |name: &str, figures: &ViewFigures| {
         let ViewFigures { view_ball_inside, view_jerk, view_lag, view_width } = figures;
