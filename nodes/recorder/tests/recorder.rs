@@ -407,8 +407,9 @@ fn a_frame_on_an_input_of_any_type_is_refused_when_it_comes() {
 fn a_folder_that_vanished_ends_the_run_as_a_failed_output() {
     let folder = tempfile::tempdir().unwrap();
     let mut poses = recorder(folder.path(), [("row_group", 1)], Mode::Complete, POSES).unwrap();
+    poses.push("poses", &[pose(1, 0.0)]).unwrap();
     fs::remove_dir_all(folder.path()).unwrap();
-    let error = poses.push("poses", &[pose(1, 0.0)]).unwrap_err();
+    let error = poses.push("poses", &[pose(1, 1.0)]).unwrap_err();
     assert!(error.message.contains("poses.parquet") && error.message.contains("removed while it ran"), "{error}");
     assert_eq!(poses.close().unwrap_err().failure, Failure::Output);
 }

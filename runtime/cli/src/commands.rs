@@ -7,6 +7,7 @@ use sideline_api::{
     Entry, Failure, OrFail, Registry, Result,
     config::{Key, Origin},
 };
+use sideline_engine::meter::Status;
 use sideline_graph::render_plan;
 
 use crate::{
@@ -186,6 +187,8 @@ pub fn result(folder: &Path, json: bool) -> Result<u8> {
     match (&merged.failure, merged.stopped_at_frame) {
         (Some((process, error)), _) => outln!("PARTIAL, by `{process}`: {}", error.message),
         (None, Some(frame)) => outln!("stopped at frame {frame}"),
+        // No source came so far as to tell of a frame.
+        (None, None) if merged.status == Status::Stopped => outln!("stopped"),
         (None, None) => outln!("done"),
     }
     Ok(merged.exit_code())
