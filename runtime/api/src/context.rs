@@ -55,7 +55,8 @@ pub struct Resources {
     pub mode: Mode,
     /// Where models run.
     pub device: Device,
-    /// The folder of this run; it exists.
+    /// The folder of this run; it exists. It may hold an earlier run, which stays whole until this one begins: nothing is
+    /// written there in `new`, only from the first frame on.
     pub run_dir: PathBuf,
     /// Name of the run.
     pub run: String,
