@@ -73,7 +73,11 @@ impl Bench {
 
 /// Frames and nothing else.
 fn in_folder(folder: &Path, setup: Setup) -> Setup {
-    Setup { run_dir: folder.into(), inputs: Some(vec![("frames", Alignment::Source(sideline_api::SourceId(0)))]), ..setup }
+    Setup {
+        run_dir: folder.into(),
+        inputs: Some(vec![("frames", Alignment::Source(sideline_api::SourceId(0)))]),
+        ..setup
+    }
 }
 
 struct Read {

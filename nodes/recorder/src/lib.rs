@@ -129,7 +129,8 @@ impl Operator for Recorder {
 
     fn process(&mut self, cx: &Context, input: &Inputs, (): &mut (), _: &mut Outputs) -> Result<()> {
         let recorded = self.begin().and_then(|()| self.record(input)).and_then(|()| {
-            if let Some(whole) = &mut self.whole {
+            // A closing message comes behind the last frame and is none.
+            if let Some(whole) = self.whole.as_mut().filter(|_| !cx.header.closing) {
                 whole.recorded(cx.header);
             }
             let came = self.streams.entry(cx.header.stream.clone()).or_default();

@@ -11,7 +11,7 @@ use std::{
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sideline_api::{
     Alignment, Body, Color, Config, Device, Driver, Encoding, Failure, Frame, Header, Message, Mode, OnError, Operator,
-    PortType, Reason, Resources, Result, Runnable, Table, Values, WiredInput,
+    PortType, Reason, Registry, Resources, Result, Table, Values, WiredInput,
     arrow::array::{Array, Int64Array, RecordBatch, StringArray, StructArray, UInt64Array},
     clock::VirtualClock,
     driver::{DriverOptions, Outlet, Ran},
@@ -142,7 +142,10 @@ fn a_row_is_a_line_and_nan_is_null() {
 #[test]
 fn skipped_frames_are_rows_of_their_own_table() {
     let folder = tempfile::tempdir().unwrap();
-    let inputs = &[("poses", Alignment::Source(sideline_api::SourceId(0))), ("counts", Alignment::Source(sideline_api::SourceId(0)))];
+    let inputs = &[
+        ("poses", Alignment::Source(sideline_api::SourceId(0))),
+        ("counts", Alignment::Source(sideline_api::SourceId(0))),
+    ];
     let mut both = recorder(folder.path(), Values::new(), Mode::Complete, inputs).unwrap();
     both.push("counts", &[Count { frames: 1, checksum: 2 }]).unwrap();
     both.skip("poses", Reason::Other("blurred".into())).unwrap();
@@ -299,7 +302,10 @@ fn count(frames: u64) -> Count {
 #[test]
 fn sources_that_take_turns_do_not_mix() {
     let folder = tempfile::tempdir().unwrap();
-    let inputs = &[("left", Alignment::Source(sideline_api::SourceId(0))), ("right", Alignment::Source(sideline_api::SourceId(1)))];
+    let inputs = &[
+        ("left", Alignment::Source(sideline_api::SourceId(0))),
+        ("right", Alignment::Source(sideline_api::SourceId(1))),
+    ];
     let mut both = recorder(folder.path(), Values::new(), Mode::Complete, inputs).unwrap();
     for input in ["left", "right", "right", "left"] {
         both.push(input, &[count(7)]).unwrap();
@@ -350,9 +356,10 @@ fn a_table_without_any_rows_is_still_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let resources = resources(folder.path(), PortType::table::<Motion>());
     let options = DriverOptions { on_error: OnError::Stop, stride: 1 };
-    let mut motion = Driver::<Recorder>::new(Values::new(), resources, options).unwrap();
-    let header = Header { stream: "test".into(), session: 0, frame: 0, pts: 0, captured: 0, forgotten: 0 };
-    motion.accept(0, Message { header, n: 0, body: Body::End }, Instant::now(), &mut Nowhere).unwrap();
+    let factory = Registry::new().operator::<Recorder>().get("recorder").unwrap().factory();
+    let mut motion = Driver::new(factory, Values::new(), resources, options).unwrap();
+    let header = Header { closing: true, ..Header::new("test", 0, 0) };
+    motion.accept(0, Message { header, n: 0, body: Body::End { frames: 0 } }, Instant::now(), &mut Nowhere).unwrap();
     motion.close().unwrap();
     assert!(rows::<Motion>(&folder.path().join("poses.parquet")).is_empty());
     let file = File::open(folder.path().join("poses.parquet")).unwrap();

@@ -60,7 +60,8 @@ fn said() -> Commentary {
 
 /// Frames in which pixels of a part of the picture are drawn on, of 150; the move and the sentence come with frame 30.
 fn drawn(overlays: &[&str], part: [usize; 4]) -> Vec<u64> {
-    let inputs = ["frames", "tracks", "moves", "commentary"].map(|name| (name, Alignment::Source(sideline_api::SourceId(0))));
+    let inputs =
+        ["frames", "tracks", "moves", "commentary"].map(|name| (name, Alignment::Source(sideline_api::SourceId(0))));
     let setup = Setup { inputs: Some(inputs.to_vec()), ..Setup::default() };
     let mut render = Harness::<Render>::with([("overlays", json!(overlays))], setup).unwrap();
     let mut frames = vec![];

@@ -21,7 +21,8 @@ fn grey(width: u32, height: u32) -> Frame {
 
 /// The node with these inputs beside the frames.
 fn render(inputs: &[&'static str], keys: &[(&str, Value)]) -> Harness<Render> {
-    let wired = ["frames"].iter().chain(inputs).map(|name| (*name, Alignment::Source(sideline_api::SourceId(0)))).collect();
+    let wired =
+        ["frames"].iter().chain(inputs).map(|name| (*name, Alignment::Source(sideline_api::SourceId(0)))).collect();
     let mut values = Values::new();
     for (key, value) in keys {
         values.set(*key, value.clone(), sideline_api::config::Origin::CommandLine);

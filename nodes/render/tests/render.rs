@@ -51,7 +51,11 @@ fn only(overlays: &[&str]) -> Values {
 }
 
 fn wired() -> Option<Vec<(&'static str, Alignment)>> {
-    Some(["frames", "poses", "tracks", "motion"].map(|name| (name, Alignment::Source(sideline_api::SourceId(0)))).to_vec())
+    Some(
+        ["frames", "poses", "tracks", "motion"]
+            .map(|name| (name, Alignment::Source(sideline_api::SourceId(0))))
+            .to_vec(),
+    )
 }
 
 struct Bench {

@@ -187,6 +187,9 @@ fn without_a_model_it_does_not_start() {
 #[test]
 fn the_file_of_the_repository_is_one() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let inputs = Some(vec![("motion", Alignment::Source(sideline_api::SourceId(0))), ("lstm", Alignment::Source(sideline_api::SourceId(0)))]);
+    let inputs = Some(vec![
+        ("motion", Alignment::Source(sideline_api::SourceId(0))),
+        ("lstm", Alignment::Source(sideline_api::SourceId(0))),
+    ]);
     Harness::<Fusion>::with(Values::new(), Setup { inputs, search: vec![root], ..Setup::default() }).unwrap();
 }

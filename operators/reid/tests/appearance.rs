@@ -15,7 +15,10 @@ const RED: Clothes = [[200, 30, 40], [240, 240, 240]];
 const BLUE: Clothes = [[30, 60, 200], [30, 30, 35]];
 
 fn harness(people: &'static str, values: impl Into<Values>) -> Harness<Reid> {
-    let inputs = Some(vec![("frames", Alignment::Source(sideline_api::SourceId(0))), (people, Alignment::Source(sideline_api::SourceId(0)))]);
+    let inputs = Some(vec![
+        ("frames", Alignment::Source(sideline_api::SourceId(0))),
+        (people, Alignment::Source(sideline_api::SourceId(0))),
+    ]);
     Harness::with(values, Setup { inputs, ..Setup::default() }).unwrap()
 }
 
@@ -196,7 +199,10 @@ fn wirings_without_sense_are_refused() {
     assert!(with(&["frames"]).contains("wire its input `poses` or `detections`"));
     assert!(with(&["frames", "poses", "detections"]).contains("it takes one of them"));
     let one = Setup {
-        inputs: Some(vec![("frames", Alignment::Source(sideline_api::SourceId(0))), ("poses", Alignment::Source(sideline_api::SourceId(0)))]),
+        inputs: Some(vec![
+            ("frames", Alignment::Source(sideline_api::SourceId(0))),
+            ("poses", Alignment::Source(sideline_api::SourceId(0))),
+        ]),
         ..Setup::default()
     };
     let error = Harness::<Reid>::with([("method", "embedding")], one).err().unwrap();

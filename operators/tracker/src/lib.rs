@@ -347,7 +347,8 @@ mod tests {
         let none = Setup { inputs: Some(vec![]), ..Setup::default() };
         let error = Harness::<Tracker>::with(Values::new(), none).err().unwrap();
         assert!(error.message.contains("wire its input `detections` or `poses`"), "{error}");
-        let one = Setup { inputs: Some(vec![("poses", Alignment::Source(sideline_api::SourceId(0)))]), ..Setup::default() };
+        let one =
+            Setup { inputs: Some(vec![("poses", Alignment::Source(sideline_api::SourceId(0)))]), ..Setup::default() };
         let error = Harness::<Tracker>::with([("low_score", 0.9)], one).err().unwrap();
         assert!(error.message.contains("low_score 0.9 is above high_score 0.65"), "{error}");
     }

@@ -345,6 +345,7 @@ pub fn without_frames(flow: &Flow) -> Report {
         reproducible: false,
         sources: vec![],
         nodes: vec![],
+        ignored: Default::default(),
         changes: vec![],
         wall_s: 0.0,
         cpu_s: meter::process_cpu().as_secs_f64(),

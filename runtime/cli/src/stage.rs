@@ -4,8 +4,8 @@ use std::{collections::VecDeque, path::Path, sync::Arc, time::Instant};
 
 use serde_json::Value;
 use sideline_api::{
-    Alignment, Body, Device, Driver, Error, Header, Message, Mode, Payload, Registry, Resources, Result, SourceId, Table,
-    Values, WiredInput,
+    Alignment, Body, Device, Driver, Error, Header, Message, Mode, Payload, Registry, Resources, Result, SourceId,
+    Table, Values, WiredInput,
     clock::WallClock,
     config::Origin,
     driver::{DriverOptions, OnError, Outlet, Ran},

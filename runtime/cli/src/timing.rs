@@ -125,8 +125,15 @@ mod tests {
     }
 
     fn batch() -> Vec<TimingRow> {
-        let row =
-            |frame| TimingRow { node: sideline_graph::plan::NodeId(0), stream: "camera".into(), frame, captured: 1, ready: 2, started: 3, ended: 4 };
+        let row = |frame| TimingRow {
+            node: sideline_graph::plan::NodeId(0),
+            stream: "camera".into(),
+            frame,
+            captured: 1,
+            ready: 2,
+            started: 3,
+            ended: 4,
+        };
         (0..512).map(row).collect()
     }
 

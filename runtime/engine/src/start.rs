@@ -82,7 +82,8 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
     let result = spawned.all(windows, lanes.inboxes.1.into_iter().zip(lanes.settings.1).collect());
     drop(spawned);
     let waiting = running.plan.nodes.iter().map(|node| node.id.clone()).collect();
-    let result = result.and_then(|()| wait_until_made(&made, waiting, running.plan.start, &options.asked_to_stop))
+    let result = result
+        .and_then(|()| wait_until_made(&made, waiting, running.plan.start, &options.asked_to_stop))
         .and_then(|()| options.begin.as_ref().map_or(Ok(()), |begin| begin()));
     if let Err(error) = &result {
         running.fail(error.clone());

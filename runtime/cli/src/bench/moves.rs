@@ -80,8 +80,7 @@ pub fn run(registry: &Registry) -> Result<MovesCost> {
     let setting = Setting { seconds: 40.0, ..Setting::default() };
     for (frame, poses) in Bout::generate(&setting).frames.iter().enumerate() {
         let pts = (frame as f64 * 1e9 / setting.rate) as i64;
-        let header =
-            Header::new("bench", frame as u64, pts);
+        let header = Header::new("bench", frame as u64, pts);
         motion.rows("poses", &header, poses)?;
         interaction.rows("poses", &header, poses)?;
         let (moving, standing) = (motion.said("motion")?, interaction.said("interaction")?);
