@@ -8,6 +8,7 @@
 extern crate self as sideline_api;
 
 pub mod address;
+pub mod assignment;
 pub mod body;
 pub mod boxes;
 pub mod clock;

@@ -19,6 +19,11 @@ use sideline_tracker::{Detection, TrackRow, TrackStage, TrackerConfig, TrackerSt
 use crate::args::{EvalTracker, scalar};
 use crate::commands::print_json;
 
+/// Writes a figure with this many decimals; `unknown` where there was nothing to measure it on, as JSON has `null`.
+pub(crate) fn figure(value: f64, decimals: usize) -> String {
+    if value.is_finite() { format!("{value:.decimals$}") } else { "unknown".into() }
+}
+
 /// The tracker on every sequence of a folder, beside SORT and ByteTrack on the same boxes.
 pub fn tracker(options: &EvalTracker) -> Result<u8> {
     let config = read_config(&values(&options.set)?, "tracker")?;
@@ -40,7 +45,7 @@ pub fn tracker(options: &EvalTracker) -> Result<u8> {
 fn values(set: &[String]) -> Result<Values> {
     let mut values = Values::new();
     for setting in set {
-        let (key, value) = split(setting, "buffer=60")?;
+        let (key, value) = split(setting, "lost_buffer_s=2")?;
         values.set(key, scalar(value), Origin::CommandLine);
     }
     Ok(values)
@@ -70,6 +75,13 @@ struct Peers {
 
 fn compare(dir: &Path, boxes: Option<Boxes>, noise: &Noise, config: &TrackerConfig) -> Result<Comparison> {
     let sequences = Sequence::read_all(dir, boxes, noise).map_err(|error| Error::input(error.to_string()))?;
+    if sequences.iter().all(|sequence| sequence.truth.iter().all(Vec::is_empty)) {
+        return Err(Error::input(format!(
+            "{}: no true box in any gt/gt.txt (a row whose seventh value is 0 does not count): there is nothing to measure \
+             against",
+            dir.display()
+        )));
+    }
     let (mut sort, mut byte_track) = (Sort::default(), ByteTrack::default());
     let made = sequences.iter().any(|sequence| sequence.boxes == Boxes::Noisy);
     Ok(Comparison {
@@ -119,6 +131,11 @@ fn answer(row: &TrackRow) -> Tracked {
     Tracked { id: row.id, rect: Rect { x: x1, y: y1, w: x2 - x1, h: y2 - y1 } }
 }
 
+/// Writes a figure for a column that has no room for words.
+fn narrow(value: f64) -> String {
+    if value.is_finite() { format!("{value:.1}") } else { "-".into() }
+}
+
 /// A column's name, and how a figure is written in it.
 type Measure = (&'static str, fn(&Figures) -> String);
 
@@ -126,9 +143,9 @@ impl fmt::Display for Comparison {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let trackers = [("ours", &self.ours), ("SORT", &self.peers.sort), ("ByteTrack", &self.peers.bytetrack)];
         let measures: [Measure; 4] = [
-            ("HOTA", |figures| format!("{:.1}", figures.hota)),
-            ("IDF1", |figures| format!("{:.1}", figures.idf1)),
-            ("MOTA", |figures| format!("{:.1}", figures.mota)),
+            ("HOTA", |figures| narrow(figures.hota)),
+            ("IDF1", |figures| narrow(figures.idf1)),
+            ("MOTA", |figures| narrow(figures.mota)),
             ("switches", |figures| figures.idsw.to_string()),
         ];
         write!(out, "{:<24}", "")?;
@@ -150,6 +167,11 @@ impl fmt::Display for Comparison {
             }
             writeln!(out)?;
         }
+        let unknown: Vec<&str> =
+            self.ours.sequences.iter().filter(|(_, of)| of.objects == 0).map(|(name, _)| name.as_str()).collect();
+        if !unknown.is_empty() {
+            writeln!(out, "-: unknown, there is no true box in {}", unknown.join(", "))?;
+        }
         writeln!(
             out,
             "\n{:<24}  {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>8} {:>8} {:>8} {:>6}",
@@ -159,8 +181,17 @@ impl fmt::Display for Comparison {
             let f = &report.overall;
             writeln!(
                 out,
-                "{name:<24}  {:>6.1} {:>6.1} {:>6.1} {:>6.1} {:>6.1} {:>6.1} {:>8} {:>8} {:>8} {:>6}",
-                f.hota, f.deta, f.assa, f.idf1, f.mota, f.motp, f.idsw, f.fp, f.r#fn, f.fm
+                "{name:<24}  {:>6.1} {:>6.1} {:>6.1} {:>6.1} {:>6.1} {:>6} {:>8} {:>8} {:>8} {:>6}",
+                f.hota,
+                f.deta,
+                f.assa,
+                f.idf1,
+                f.mota,
+                narrow(f.motp),
+                f.idsw,
+                f.fp,
+                f.r#fn,
+                f.fm
             )?;
         }
         let count = |kind| self.boxes.values().filter(|boxes| **boxes == kind).count();
@@ -174,5 +205,60 @@ impl fmt::Display for Comparison {
                 noise.seed
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder of sequences, each with its ground truth.
+    fn sequences(truths: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, truth) in truths {
+            let gt = folder.path().join(name).join("gt");
+            std::fs::create_dir_all(&gt).unwrap();
+            std::fs::write(gt.join("gt.txt"), truth).unwrap();
+        }
+        folder
+    }
+
+    fn comparison(folder: &Path) -> Result<Comparison> {
+        compare(folder, None, &Noise::default(), &TrackerConfig::default())
+    }
+
+    /// Two people who stand for thirty frames.
+    fn standing() -> String {
+        (1..=30).map(|frame| format!("{frame},1,10,20,40,90,1\n{frame},2,300,20,40,90,1\n")).collect()
+    }
+
+    #[test]
+    fn the_peers_figures_are_in_the_json_as_in_the_text() {
+        let folder = sequences(&[("a", &standing())]);
+        let report = comparison(folder.path()).unwrap();
+        let json = serde_json::to_value(&report).unwrap();
+        for figures in [&json["overall"], &json["peers"]["sort"]["overall"], &json["peers"]["bytetrack"]["a"]] {
+            assert!(figures["hota"].as_f64().is_some_and(|hota| hota > 0.0), "{json}");
+            assert_eq!(figures["objects"], 60, "{json}");
+        }
+        let text = report.to_string();
+        assert!(text.contains("\nSORT ") && text.contains("\nByteTrack "), "{text}");
+    }
+
+    #[test]
+    fn a_sequence_without_a_true_box_is_unknown_and_a_folder_of_such_is_refused() {
+        let folder = sequences(&[("a", &standing()), ("empty", "1,1,10,20,40,90,0\n")]);
+        let report = comparison(folder.path()).unwrap();
+        let json = serde_json::to_value(&report).unwrap();
+        assert!(json["empty"]["mota"].is_null() && json["overall"]["mota"].is_number(), "{json}");
+        let text = report.to_string();
+        assert!(text.contains("-: unknown, there is no true box in empty"), "{text}");
+        let refused = comparison(&folder.path().join("empty")).err().unwrap();
+        assert!(refused.message.contains("there is nothing to measure against"), "{refused}");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_called_unknown() {
+        assert_eq!((figure(12.345, 1).as_str(), figure(f64::NAN, 1).as_str()), ("12.3", "unknown"));
     }
 }

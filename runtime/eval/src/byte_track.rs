@@ -9,7 +9,8 @@
 //! The published filter is 8 x 8 (DeepSORT's), but nothing in it couples one coordinate with another, so it is exactly
 //! four filters of position and velocity.
 
-use crate::assignment::assign;
+use sideline_api::assignment::assign;
+
 use crate::driver::{DetectedFrame, Tracked};
 use crate::motchallenge::{Detection, Rect};
 

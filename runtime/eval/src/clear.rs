@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
-use crate::assignment::assign;
+use sideline_api::assignment::assign;
+
 use crate::motchallenge::{Frames, Labelled};
-use crate::{MATCH_IOU, driver::frame};
+use crate::{MATCH_IOU, driver::frame, ratio};
 
 /// The counts of CLEAR MOT; sequences are pooled by adding them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -59,16 +60,17 @@ impl Clear {
         counts
     }
 
-    /// Multiple object tracking accuracy: 1 - (misses + false positives + switches) / objects. May be negative.
+    /// Multiple object tracking accuracy: 1 - (misses + false positives + switches) / objects. May be negative; NaN without
+    /// objects.
     #[must_use]
     pub fn mota(&self) -> f64 {
-        1.0 - (self.misses + self.false_positives + self.switches) as f64 / self.objects.max(1) as f64
+        1.0 - ratio((self.misses + self.false_positives + self.switches) as f64, self.objects as f64)
     }
 
-    /// Mean IoU of the matches.
+    /// Mean IoU of the matches; NaN without matches.
     #[must_use]
     pub fn motp(&self) -> f64 {
-        self.iou / self.matches.max(1) as f64
+        ratio(self.iou, self.matches as f64)
     }
 }
 

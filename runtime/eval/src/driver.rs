@@ -29,7 +29,8 @@ pub struct Tracked {
     pub rect: Rect,
 }
 
-/// Figures of one sequence, or of several pooled. Ratios are percentages.
+/// Figures of one sequence, or of several pooled. Ratios are percentages, and NaN (`null` in JSON) where there is nothing to
+/// take them of: without a true box none is known.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Figures {
     /// Multiple object tracking accuracy (CLEAR).
@@ -155,7 +156,17 @@ mod tests {
         let object = Labelled { id: 1, rect: Rect { x: 0.0, y: 0.0, w: 2.0, h: 2.0 } };
         let figures = score(&vec![vec![object]; 3], &Vec::new());
         assert_eq!((figures.mota, figures.idf1, figures.hota, figures.r#fn), (0.0, 0.0, 0.0, 3));
-        let figures = score(&Vec::new(), &vec![vec![object]; 3]);
-        assert_eq!((figures.idf1, figures.hota, figures.fp), (0.0, 0.0, 3));
+    }
+
+    #[test]
+    fn without_a_true_box_no_ratio_is_known() {
+        let object = Labelled { id: 1, rect: Rect { x: 0.0, y: 0.0, w: 2.0, h: 2.0 } };
+        for result in [vec![], vec![vec![object]; 3]] {
+            let figures = score(&Vec::new(), &result);
+            let ratios = [figures.mota, figures.idf1, figures.hota, figures.deta, figures.assa, figures.motp];
+            assert!(ratios.iter().all(|ratio| ratio.is_nan()), "{figures:?}");
+            assert_eq!(figures.fp, result.len() as u64);
+            assert!(serde_json::to_value(figures).unwrap()["mota"].is_null());
+        }
     }
 }

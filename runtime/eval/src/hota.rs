@@ -1,9 +1,11 @@
 //! HOTA (Luiten et al. 2020): the geometric mean of how well things are found (DetA) and kept apart (AssA), averaged over
 //! localisation thresholds. Follows `trackeval`, the authors' own code.
 
+use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
-use crate::assignment::assign;
+use sideline_api::assignment::assign;
+
 use crate::driver::frame;
 use crate::identity::indices;
 use crate::motchallenge::{Frames, Labelled};
@@ -63,21 +65,23 @@ impl Hota {
 
         let mut counts =
             Self { objects: object_boxes.iter().sum(), tracks: track_boxes.iter().sum(), ..Self::default() };
-        let mut together = vec![[0.0; ALPHAS]; alike.len()];
+        // Few of all pairs of identities ever lie together.
+        let mut together: BTreeMap<usize, [f64; ALPHAS]> = BTreeMap::new();
         for number in 0..truth.len().min(result.len()) {
             let (objects, tracks) = (frame(truth, number), frame(result, number));
             let similarity = similarities(objects, tracks);
             let cells = objects.iter().flat_map(|object| tracks.iter().map(move |track| (object, track)));
-            let gains = cells.zip(&similarity).map(|((object, track), iou)| alike[cell(object, track)] * iou).collect();
+            let gains: Vec<f64> =
+                cells.zip(&similarity).map(|((object, track), iou)| alike[cell(object, track)] * iou).collect();
             for (o, t) in assign(objects.len(), tracks.len(), &gains) {
                 let iou = similarity[o * tracks.len() + t];
                 for step in (0..ALPHAS).take_while(|&step| iou >= alpha(step) - f64::EPSILON) {
                     counts.true_positives[step] += 1.0;
-                    together[cell(&objects[o], &tracks[t])][step] += 1.0;
+                    together.entry(cell(&objects[o], &tracks[t])).or_default()[step] += 1.0;
                 }
             }
         }
-        for (index, boxes) in together.iter().enumerate() {
+        for (index, boxes) in together {
             for (step, &shared) in boxes.iter().enumerate().filter(|(_, shared)| **shared > 0.0) {
                 counts.association[step] += shared * shared / union(index, shared);
             }
@@ -85,22 +89,22 @@ impl Hota {
         counts
     }
 
-    /// HOTA, 0 to 1.
+    /// HOTA, 0 to 1; NaN without objects.
     #[must_use]
     pub fn hota(&self) -> f64 {
-        mean(|step| (self.detection_at(step) * self.association_at(step)).sqrt())
+        self.mean(|step| (self.detection_at(step) * self.association_at(step)).sqrt())
     }
 
-    /// Detection accuracy, 0 to 1.
+    /// Detection accuracy, 0 to 1; NaN without objects.
     #[must_use]
     pub fn deta(&self) -> f64 {
-        mean(|step| self.detection_at(step))
+        self.mean(|step| self.detection_at(step))
     }
 
-    /// Association accuracy, 0 to 1.
+    /// Association accuracy, 0 to 1; NaN without objects.
     #[must_use]
     pub fn assa(&self) -> f64 {
-        mean(|step| self.association_at(step))
+        self.mean(|step| self.association_at(step))
     }
 
     fn detection_at(&self, step: usize) -> f64 {
@@ -110,6 +114,10 @@ impl Hota {
 
     fn association_at(&self, step: usize) -> f64 {
         self.association[step] / self.true_positives[step].max(1.0)
+    }
+
+    fn mean(&self, at: impl Fn(usize) -> f64) -> f64 {
+        if self.objects > 0.0 { (0..ALPHAS).map(at).sum::<f64>() / ALPHAS as f64 } else { f64::NAN }
     }
 }
 
@@ -122,10 +130,6 @@ impl AddAssign for Hota {
         self.objects += other.objects;
         self.tracks += other.tracks;
     }
-}
-
-fn mean(at: impl Fn(usize) -> f64) -> f64 {
-    (0..ALPHAS).map(at).sum::<f64>() / ALPHAS as f64
 }
 
 fn similarities(objects: &[Labelled], tracks: &[Labelled]) -> Vec<f64> {

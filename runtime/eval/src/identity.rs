@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
-use crate::assignment::assign;
+use sideline_api::assignment::assign;
+
 use crate::motchallenge::{Frames, Labelled};
-use crate::{MATCH_IOU, driver::frame};
+use crate::{MATCH_IOU, driver::frame, ratio};
 
 /// The counts of the identity measures; sequences are pooled by adding them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,10 +43,11 @@ impl Identity {
         }
     }
 
-    /// 2 true positives / (objects + tracks); 0 to 1.
+    /// 2 true positives / (objects + tracks), 0 to 1; NaN without objects.
     #[must_use]
     pub fn idf1(&self) -> f64 {
-        2.0 * self.true_positives as f64 / (self.objects + self.tracks).max(1) as f64
+        let tracks = if self.objects > 0 { self.tracks } else { 0 };
+        ratio(2.0 * self.true_positives as f64, (self.objects + tracks) as f64)
     }
 }
 

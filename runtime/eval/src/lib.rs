@@ -14,7 +14,6 @@
 
 #![forbid(unsafe_code)]
 
-mod assignment;
 pub mod bout;
 mod byte_track;
 mod clear;
@@ -37,6 +36,18 @@ pub use motchallenge::{Boxes, Detection, EvalError, Frames, Labelled, Rect, Sequ
 pub use noise::Noise;
 pub use sideline_api::Random;
 pub use sort::Sort;
+
+/// Returns `part / whole`; NaN, which JSON writes as `null`, where there is nothing to take a part of: what was not measured
+/// is unknown, neither perfect nor nothing.
+#[must_use]
+pub fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { f64::NAN }
+}
+
+/// Returns a text without the byte order mark that Windows programs begin files with.
+pub(crate) fn without_bom(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
 
 /// The least IoU at which CLEAR and IDF1 let a track box stand for an object.
 pub const MATCH_IOU: f64 = 0.5;

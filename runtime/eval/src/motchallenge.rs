@@ -2,13 +2,14 @@
 //!
 //! A row is `frame,id,left,top,width,height,confidence[,...]`; frames count from 1. In ground truth the seventh value is
 //! a flag: 0 means 'do not consider', and such rows are left out as the development kit leaves them out. What follows the
-//! seventh value differs between the years (world position in 2015, class and visibility later) and is not read.
+//! seventh value differs between the years (world position in 2015, class and visibility later) and is not read. Empty lines
+//! and lines that begin with `#` are passed over, as are a byte order mark and Windows line ends.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use crate::Noise;
+use crate::{Noise, without_bom};
 
 /// Frames a second where no `seqinfo.ini` says otherwise (the TUD sequences have 25).
 const DEFAULT_FRAME_RATE: f64 = 25.0;
@@ -236,6 +237,11 @@ pub fn read_boxes(path: &Path) -> Result<Frames<Labelled>, EvalError> {
     labelled(path, |_| true)
 }
 
+/// Frames of a sequence at most, nine hours of 60 a second: each takes memory, also one without boxes.
+const MOST_FRAMES: f64 = 2e6;
+/// Greatest identity: whole numbers up to this are told apart as floats.
+const GREATEST_ID: f64 = 1e15;
+
 struct Row {
     line: usize,
     frame: usize,
@@ -269,7 +275,8 @@ fn at<T>(frames: &mut Frames<T>, frame: usize) -> &mut Vec<T> {
 
 fn rows(path: &Path) -> Result<Vec<Row>, EvalError> {
     let text = std::fs::read_to_string(path).map_err(|source| EvalError::Read { path: path.to_owned(), source })?;
-    let lines = text.lines().enumerate().filter(|(_, text)| !text.trim().is_empty());
+    let says = |text: &str| !text.is_empty() && !text.starts_with('#');
+    let lines = without_bom(&text).lines().enumerate().filter(|(_, text)| says(text.trim()));
     lines
         .map(|(index, text)| {
             let line = index + 1;
@@ -295,8 +302,8 @@ fn row(line: usize, text: &str) -> Result<Row, String> {
     if frame < 1.0 || frame.fract() != 0.0 || frame > MAX_FRAME {
         return Err(format!("frame is {frame}; frames are whole numbers from 1 to {MAX_FRAME}"));
     }
-    if id.fract() != 0.0 {
-        return Err(format!("id is {id}, not a whole number"));
+    if id.fract() != 0.0 || id.abs() > GREATEST_ID {
+        return Err(format!("id is {id}, not a whole number of up to 15 digits"));
     }
     if w < 0.0 || h < 0.0 {
         return Err(format!("the box is {w} wide and {h} high"));
@@ -323,7 +330,7 @@ fn normalise(frames: &mut Frames<Detection>) {
 fn entry(seqinfo: &Path, key: &str, range: &RangeInclusive<f64>) -> Result<Option<f64>, EvalError> {
     let Ok(text) = std::fs::read_to_string(seqinfo) else { return Ok(None) };
     let value = |line: &str| Some(line.trim().strip_prefix(key)?.trim_start().strip_prefix('=')?.trim().to_owned());
-    let Some((line, value)) = text.lines().enumerate().find_map(|(index, line)| Some((index + 1, value(line)?))) else {
+    let Some((line, value)) = without_bom(&text).lines().enumerate().find_map(|(index, line)| Some((index + 1, value(line)?))) else {
         return Ok(None);
     };
     match value.parse() {
@@ -388,12 +395,21 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_windows_line_ends_empty_lines_and_comments_are_passed_over() {
+        let path = file("windows", "\u{feff}1,7,1,2,3,4,1\r\n\r\n# taken by hand\r\n2,7,1,2,3,4,1\r\n");
+        let truth = read_ground_truth(&path).unwrap();
+        assert_eq!(truth.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
     fn errors_name_file_line_and_value() {
         for (name, text, expected) in [
             ("word", "1,1,0,0,9,9,1\n1,2,0,zero,9,9,1\n", ":2: top is \"zero\", not a number"),
             ("short", "1,1,0,0\n", ":1: no value for width"),
             ("frame", "0,1,0,0,9,9,1\n", ":1: frame is 0"),
             ("far", "9000000,1,0,0,9,9,1\n", ":1: frame is 9000000; frames are whole numbers from 1 to 1000000"),
+            ("great", "1,1e16,0,0,9,9,1\n", ":1: id is 10000000000000000, not a whole number"),
             ("size", "1,1,0,0,-9,9,1\n", ":1: the box is -9 wide"),
             ("twice", "1,1,0,0,9,9,1\n\n1,1,5,0,9,9,1\n", ":3: identity 1 appears twice in frame 1"),
         ] {

@@ -3,7 +3,8 @@
 //! The published filter has a 7 x 7 covariance, but nothing in it couples one coordinate with another, so it is exactly
 //! three filters of position and velocity (centre x, centre y, area) and one of position alone (aspect).
 
-use crate::assignment::assign;
+use sideline_api::assignment::assign;
+
 use crate::driver::{DetectedFrame, Tracked};
 use crate::motchallenge::Rect;
 

@@ -31,12 +31,14 @@ mod with_models {
         config::did_you_mean,
         tables::{Ball, Track},
     };
+    use sideline_eval::ratio;
     use sideline_media::{DecodeOptions, Decoder};
 
     use super::{EvalDetect, Registry, Result};
     use crate::{
         bench::processor_ms,
         commands::print_json,
+        eval::figure,
         stage::{Stage, Workshop},
     };
 
@@ -165,7 +167,8 @@ mod with_models {
             each(&header, decoded.frame.into())?;
             number += 1;
         }
-        Ok(1e9 / decoder.interval().max(1) as f64)
+        // A clip of one frame has no interval.
+        Ok(ratio(1e9, decoder.interval() as f64))
     }
 
     /// The clip with a look at every so many frames.
@@ -201,7 +204,7 @@ mod with_models {
     }
 
     fn percent(part: usize, of: usize) -> f64 {
-        if of == 0 { f64::NAN } else { 100.0 * part as f64 / of as f64 }
+        100.0 * ratio(part as f64, of as f64)
     }
 
     fn compare(best: &Pass, pass: &Pass, every: u32) -> Stride {
@@ -235,10 +238,10 @@ mod with_models {
 
     fn print(report: &Report) {
         outln!(
-            "{}: {} frames, {:.1} a second; {:.1} ms of processor time a frame; {:.1} people, a ball in {:.0} % of frames",
+            "{}: {} frames, {} a second; {:.1} ms of processor time a frame; {:.1} people, a ball in {:.0} % of frames",
             report.clip,
             report.frames,
-            report.fps,
+            figure(report.fps, 1),
             report.ms,
             report.people,
             report.ball_coverage
@@ -254,15 +257,10 @@ mod with_models {
             "ball known"
         );
         for stride in &report.strides {
-            outln!(
-                "{:>6} {:>12.1} {:>14.1} {:>17.1} {:>17.1} {:>14.1}",
-                stride.every,
-                stride.ms,
-                stride.people_recall,
-                stride.people_precision,
-                stride.ball_within_20px,
-                stride.ball_coverage
-            );
+            let [found, right, near, known] =
+                [stride.people_recall, stride.people_precision, stride.ball_within_20px, stride.ball_coverage]
+                    .map(|percent| figure(percent, 1));
+            outln!("{:>6} {:>12.1} {found:>14} {right:>17} {near:>17} {known:>14}", stride.every, stride.ms);
         }
     }
 

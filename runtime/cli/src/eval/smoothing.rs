@@ -13,6 +13,7 @@ use sideline_api::{
 use sideline_eval::smoothing::{Smoothing, at_jitter, kalman, low_pass, moving_average, smoothing};
 use sideline_smooth::{People, SmoothConfig, smooth};
 
+use super::figure;
 use crate::{commands::print_json, recorded};
 
 /// Frames a second at which strikes are filmed.
@@ -184,7 +185,8 @@ fn print(report: &Report) {
             "after"
         );
         for row in &report.recorded {
-            outln!("{:<8} {:<16} {:>8.4} {:>8.4}", row.track, row.joint, row.jitter_before, row.jitter_after);
+            let [before, after] = [row.jitter_before, row.jitter_after].map(|jitter| figure(jitter, 4));
+            outln!("{:<8} {:<16} {before:>8} {after:>8}", row.track, row.joint);
         }
     }
 }

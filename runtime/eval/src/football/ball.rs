@@ -1,7 +1,7 @@
 //! How near the ball's row is to the ball; and two plain ways of following it, to compare with.
 
 use super::{Match, Seen, distance, middle};
-use crate::Detection;
+use crate::{Detection, ratio};
 
 /// An error up to this counts as found, px of a 4K picture.
 pub const NEAR: f64 = 20.0;
@@ -15,7 +15,7 @@ pub struct Answer {
     pub lost: bool,
 }
 
-/// How good the answers are, in percent of the frames in which the file tells where the ball is.
+/// How good the answers are, in percent of the frames in which the file tells where the ball is; NaN where there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct BallFigures {
     /// Frames with an answer within [`NEAR`] of the ball.
@@ -34,7 +34,7 @@ impl BallFigures {
     /// Judges the answers to several matches, a list of frames each, as one.
     #[must_use]
     pub fn of<'a>(answers: impl IntoIterator<Item = (&'a Match, &'a [Option<Answer>])>) -> Self {
-        let (mut frames, mut near, mut covered, mut errors) = (0, 0, 0, vec![]);
+        let (mut frames, mut near, mut covered, mut errors) = (0_usize, 0_usize, 0_usize, vec![]);
         for (game, answers) in answers {
             for (frame, answer) in answers.iter().enumerate() {
                 let Some(ball) = game.ball(frame) else { continue };
@@ -48,7 +48,7 @@ impl BallFigures {
             }
         }
         errors.sort_by(f64::total_cmp);
-        let share = |count: usize| 100.0 * count as f64 / frames.max(1) as f64;
+        let share = |count: usize| 100.0 * ratio(count as f64, frames as f64);
         let at = |share: f64| errors.get((errors.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
         Self {
             ball_within_20px: share(near),

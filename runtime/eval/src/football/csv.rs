@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use super::{FootballError, Player, Truth};
-use crate::Rect;
+use crate::{Rect, without_bom};
 
 /// What a file holds.
 #[derive(Debug)]
@@ -41,7 +41,8 @@ const PLACE: [&str; 2] = ["x", "y"];
 /// Reads the text of a file; `None` where its first line is not that of this layout.
 pub fn read(path: &Path, text: &str) -> Result<Option<Table>, FootballError> {
     let wrong = |line: usize, problem: String| FootballError::Line { path: path.to_owned(), line, problem };
-    let mut lines = text.lines().map(|line| line.split(',').map(str::trim).collect::<Vec<_>>()).enumerate().peekable();
+    let lines = without_bom(text).lines();
+    let mut lines = lines.map(|line| line.split(',').map(str::trim).collect::<Vec<_>>()).enumerate().peekable();
     let mut header = vec![];
     for name in ["TeamID", "PlayerID", "Attributes"] {
         match lines.next() {

@@ -2,15 +2,15 @@
 
 use super::Match;
 use crate::{
-    Rect,
+    Rect, ratio,
     smoothing::{kalman, moving_average},
 };
 
 /// What a camera showed of each frame: its crop, px.
 pub type Crops = Vec<Rect>;
 
-/// How good a camera is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+/// How good a camera is; NaN where the clips were too short to tell.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct ViewFigures {
     /// Percent of the frames in which the middle of the true ball is in the picture.
     pub view_ball_inside: f64,
@@ -23,10 +23,14 @@ pub struct ViewFigures {
 }
 
 impl ViewFigures {
+    /// The figures of a camera that was not judged.
+    pub const UNKNOWN: Self =
+        Self { view_ball_inside: f64::NAN, view_jerk: f64::NAN, view_lag: f64::NAN, view_width: f64::NAN };
+
     /// Judges the crops of several matches as one; the beginning of each, in which cameras find the ball, is left out.
     #[must_use]
     pub fn of<'a>(shown: impl IntoIterator<Item = (&'a Match, &'a [Rect])>) -> Self {
-        let (mut frames, mut inside, mut width, mut jerks, mut lags) = (0, 0, 0.0, vec![], vec![]);
+        let (mut frames, mut inside, mut width, mut jerks, mut lags) = (0_usize, 0_usize, 0.0, vec![], vec![]);
         for (game, crops) in shown {
             for (frame, crop) in crops.iter().enumerate().skip(SETTLING) {
                 let Some([x, y]) = game.ball(frame) else { continue };
@@ -38,15 +42,14 @@ impl ViewFigures {
             let middles: Vec<[f64; 2]> = crops.iter().map(super::middle).collect();
             jerks.extend(middles.windows(4).skip(SETTLING).map(jerk));
             let across: Vec<f64> = middles.iter().map(|[x, _]| *x).collect();
-            lags.push(lag(game, &across));
+            lags.extend(lag(game, &across));
         }
-        let count = f64::from(u32::try_from(frames).unwrap_or(u32::MAX)).max(1.0);
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / (values.len() as f64).max(1.0);
+        let mean = |values: &[f64]| ratio(values.iter().sum(), values.len() as f64);
         Self {
-            view_ball_inside: 100.0 * inside as f64 / count,
+            view_ball_inside: 100.0 * ratio(inside as f64, frames as f64),
             view_jerk: mean(&jerks),
             view_lag: mean(&lags),
-            view_width: width / count,
+            view_width: ratio(width, frames as f64),
         }
     }
 }
@@ -55,26 +58,31 @@ impl ViewFigures {
 const SETTLING: usize = 30;
 /// Longest lag that is looked for, frames.
 const LONGEST: usize = 60;
+/// Frames that must be left to compare, after the longest lag, for a lag to be told.
+const COMPARED: usize = 30;
 
 fn jerk(four: &[[f64; 2]]) -> f64 {
     let third = |axis: usize| four[3][axis] - 3.0 * four[2][axis] + 3.0 * four[1][axis] - four[0][axis];
     third(0).hypot(third(1))
 }
 
-/// The shift, to a tenth of a frame, at which the way lies nearest to the ball's.
-fn lag(game: &Match, across: &[f64]) -> f64 {
+/// The shift, to a tenth of a frame, at which the way lies nearest to the ball's; `None` where there is too little of it.
+fn lag(game: &Match, across: &[f64]) -> Option<f64> {
     let ball = |frame: usize, shift: f64| {
         let at = frame as f64 - shift;
         let (before, share) = (at.floor() as usize, at - at.floor());
         let next = (before + 1).min(across.len() - 1);
         Some((1.0 - share) * game.ball(before)?[0] + share * game.ball(next)?[0])
     };
-    let off = |shift: f64| {
-        let judged = (LONGEST..across.len()).filter_map(|frame| Some((across[frame] - ball(frame, shift)?).powi(2)));
-        judged.sum::<f64>()
+    let compared = |shift: f64| {
+        (LONGEST..across.len()).filter_map(move |frame| Some((across[frame] - ball(frame, shift)?).powi(2)))
     };
+    if compared(0.0).count() < COMPARED {
+        return None;
+    }
+    let off = |shift: f64| compared(shift).sum::<f64>();
     let shifts = (0..=LONGEST * 10).map(|tenths| tenths as f64 / 10.0);
-    shifts.map(|shift| (shift, off(shift))).min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0.0, |(shift, _)| shift)
+    shifts.map(|shift| (shift, off(shift))).min_by(|a, b| a.1.total_cmp(&b.1)).map(|(shift, _)| shift)
 }
 
 /// A camera whose crop is of one size and whose middle is a filtered ball.
@@ -125,6 +133,17 @@ mod tests {
         let figures = ViewFigures::of([(&game, &crops[..])]);
         assert!((figures.view_lag - 7.0).abs() < 0.2, "{figures:?}");
         assert_eq!(figures.view_width, 100.0);
+    }
+
+    #[test]
+    fn a_clip_too_short_to_judge_is_unknown_and_not_perfect() {
+        let (game, crop) = (game(), Rect { x: 400.0, y: 200.0, w: 500.0, h: 200.0 });
+        for (frames, known) in [(0, [false, false, false]), (31, [true, false, false]), (80, [true, true, false])] {
+            let crops = vec![crop; frames];
+            let figures = ViewFigures::of([(&game, &crops[..])]);
+            let found = [figures.view_ball_inside, figures.view_jerk, figures.view_lag].map(f64::is_finite);
+            assert_eq!(found, known, "{frames} frames: {figures:?}");
+        }
     }
 
     #[test]

@@ -316,7 +316,7 @@ fn of_no_use(files: &[PathBuf], library: &mut Library) {
 /// A file's text; what is not UTF-8 in it becomes a broken line. None, and a fault, where it cannot be read.
 fn text(path: &Path, library: &mut Library) -> Option<String> {
     match std::fs::read(path) {
-        Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        Ok(bytes) => Some(crate::without_bom(&String::from_utf8_lossy(&bytes)).to_owned()),
         Err(error) => {
             library.faults.push(Fault { path: path.to_owned(), line: 0, lines: 0, problem: error.to_string() });
             None

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::Labels;
+use crate::ratio;
 
 /// Bins of the calibration error.
 const BINS: usize = 15;
@@ -41,7 +42,7 @@ pub struct Class {
     pub f1: f64,
 }
 
-/// How good the answers to one set are. Shares are 0..1.
+/// How good the answers to one set are. Shares are 0..1, and NaN where no window was judged.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Figures {
     /// Windows that were judged.
@@ -93,13 +94,15 @@ pub fn score(answers: &[Answer], labels: &[&str], only: Option<&[&str]>) -> Figu
     }
     let classes: BTreeMap<String, Class> =
         truths.iter().map(|truth| truth.join("|")).map(|name| (name.clone(), of_class(&confusion, &name))).collect();
-    let ratio = |a: f64, b: usize| if b > 0 { a / b as f64 } else { 0.0 };
+    let of_windows = |sum: f64| ratio(sum, windows as f64);
+    // Of classes none of whose windows was judged, F1 is 0 by definition: that says nothing.
+    let f1 = classes.values().map(|class| class.f1).sum();
     Figures {
         windows,
         unjudged: answers.len() - windows,
-        accuracy: ratio(right as f64, windows),
-        macro_f1: ratio(classes.values().map(|class| class.f1).sum(), classes.len()),
-        ece: ratio(bins.iter().map(|(confidence, right, _)| (confidence - right).abs()).sum(), windows),
+        accuracy: of_windows(right as f64),
+        macro_f1: if windows > 0 { ratio(f1, classes.len() as f64) } else { f64::NAN },
+        ece: of_windows(bins.iter().map(|(confidence, right, _)| (confidence - right).abs()).sum()),
         classes,
         confusion,
     }
@@ -145,11 +148,11 @@ pub struct Rows {
     pub met: usize,
     /// Those of them that name it rightly.
     pub named: usize,
-    /// `met` of `told`.
+    /// `met` of `told`; NaN where there are none.
     pub precision: f64,
-    /// `met` of `made`.
+    /// `met` of `made`; NaN where there are none.
     pub recall: f64,
-    /// `named` of `met`.
+    /// `named` of `met`; NaN where there are none.
     pub right_names: f64,
 }
 
@@ -162,7 +165,7 @@ impl Rows {
     }
 
     fn of(made: usize, told: usize, met: usize, named: usize) -> Self {
-        let share = |a: usize, b: usize| if b > 0 { a as f64 / b as f64 } else { 0.0 };
+        let share = |part: usize, whole: usize| ratio(part as f64, whole as f64);
         let (precision, recall, right_names) = (share(met, told), share(met, made), share(named, met));
         Self { made, told, met, named, precision, recall, right_names }
     }
@@ -225,6 +228,15 @@ mod tests {
         // Each alone in its bin: 0.8 and 0.9 and 0.95 right, 0.8 and 0.7 wrong; both of 0.8 in one.
         let expected = ((0.8 + 0.8 - 1.0) + (1.0 - 0.9) + (1.0 - 0.95) + 0.7) / 5.0;
         assert!((figures.ece - expected).abs() < 1e-6, "{}", figures.ece);
+    }
+
+    #[test]
+    fn what_nobody_judged_is_unknown() {
+        let figures = score(&[Answer { truth: &["push"], probabilities: vec![] }], &LABELS, None);
+        assert_eq!((figures.windows, figures.unjudged), (0, 1));
+        assert!([figures.accuracy, figures.macro_f1, figures.ece].iter().all(|figure| figure.is_nan()), "{figures:?}");
+        let told = rows(&[], &[Told { person: 0, label: "jab", peak: 1.0 }], 0.1);
+        assert!(told.precision == 0.0 && told.recall.is_nan() && told.right_names.is_nan(), "{told:?}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
     Making,
     round::{Round, header, rows},
 };
-use crate::stage::Stage;
+use crate::{eval::figure, stage::Stage};
 
 /// COCO's number of a sports ball.
 const BALL: u16 = 32;
@@ -50,7 +50,9 @@ pub fn print(all: &BallFigures, matches: &BTreeMap<String, BallFigures>, peers: 
     outln!("\n{:<32} {:>16} {:>10} {:>10} {:>8}", "ball", "within 20 px, %", "known, %", "median, px", "95 %, px");
     let row = |name: &str, figures: &BallFigures| {
         let BallFigures { ball_within_20px, ball_coverage, median_px, p95_px, .. } = figures;
-        outln!("{name:<32} {ball_within_20px:>16.1} {ball_coverage:>10.1} {median_px:>10.1} {p95_px:>8.1}");
+        let [within, known, median, p95] =
+            [ball_within_20px, ball_coverage, median_px, p95_px].map(|value| figure(*value, 1));
+        outln!("{name:<32} {within:>16} {known:>10} {median:>10} {p95:>8}");
     };
     if matches.len() > 1 {
         matches.iter().for_each(|(name, figures)| row(name, figures));

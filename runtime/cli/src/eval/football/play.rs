@@ -12,7 +12,7 @@ use sideline_api::{
     tables::{Ball, Formation, Place, Possession, Team, Track},
 };
 use sideline_eval::{
-    Random,
+    Random, ratio,
     football::{
         Match,
         play::{self, Counts, Has, PERIOD},
@@ -20,7 +20,7 @@ use sideline_eval::{
 };
 
 use super::{Making, round::header};
-use crate::stage::Stage;
+use crate::{eval::figure, stage::Stage};
 
 /// What was said, frame by frame, judged.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -39,7 +39,7 @@ impl PlayFigures {
     /// Of all rounds.
     pub fn of<'a>(all: impl Iterator<Item = &'a Counts>) -> Self {
         let sum = all.fold(Counts::default(), |sum, counts| sum.with(counts));
-        let percent = |[right, all]: [u64; 2]| if all == 0 { f64::NAN } else { 100.0 * right as f64 / all as f64 };
+        let percent = |[right, all]: [u64; 2]| 100.0 * ratio(right as f64, all as f64);
         Self {
             team_purity: percent(sum.teams),
             team_coverage: percent(sum.named),
@@ -232,6 +232,6 @@ pub fn print(figures: &PlayFigures) {
         ("possession_agreement", figures.possession_agreement),
         ("formation_agreement", figures.formation_agreement),
     ] {
-        outln!("{name:<32} {value:>10.1}");
+        outln!("{name:<32} {:>10}", figure(value, 1));
     }
 }

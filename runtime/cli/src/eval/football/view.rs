@@ -19,7 +19,7 @@ use super::{
     Making,
     round::{Round, header},
 };
-use crate::stage::Stage;
+use crate::{eval::figure, stage::Stage};
 
 /// The operator's figures, and those of plain cameras that lag as much, whose crop is as wide.
 #[derive(Serialize)]
@@ -50,6 +50,10 @@ pub fn follow(balls: &[Vec<Ball>], tracks: &[Vec<Track>], picture: &Body, making
 /// Judges all rounds.
 pub fn judge(rounds: &[Round]) -> ViewReport {
     let ours = ViewFigures::of(rounds.iter().map(|round| (round.game, round.crops.as_slice())));
+    if !ours.view_lag.is_finite() {
+        // A peer is one that lags as much.
+        return ViewReport { ours, view_peers: ["mean", "kalman"].map(|name| (name, ViewFigures::UNKNOWN)).into() };
+    }
     let size = (ours.view_width, ours.view_width * 9.0 / 16.0);
     let of = |camera: &dyn Fn(&[[f64; 2]]) -> Crops| {
         let shown: Vec<Crops> = rounds.iter().map(|round| camera(&round.places())).collect();
@@ -59,7 +63,7 @@ pub fn judge(rounds: &[Round]) -> ViewReport {
     let pushes = (0..60).map(|step| 1.25_f64.powi(step));
     let kalman = pushes.map(|push| of(&|places| kalman_camera(places, push, RATE, size)));
     let off = |figures: &ViewFigures| (figures.view_lag - ours.view_lag).abs();
-    let kalman = kalman.min_by(|a, b| off(a).total_cmp(&off(b))).unwrap_or_default();
+    let kalman = kalman.min_by(|a, b| off(a).total_cmp(&off(b))).unwrap_or(ViewFigures::UNKNOWN);
     let mean = of(&|places| mean_camera(places, ours.view_lag, size));
     ViewReport { ours, view_peers: [("mean", mean), ("kalman", kalman)].into() }
 }
@@ -75,8 +79,9 @@ pub fn print(report: &ViewReport) {
         "width, px"
     );
     let row = |name: &str, figures: &ViewFigures| {
-        let ViewFigures { view_ball_inside, view_jerk, view_lag, view_width } = figures;
-        outln!("{name:<32} {view_ball_inside:>16.1} {view_lag:>12.1} {view_jerk:>13.3} {view_width:>10.0}");
+        let inside = figure(figures.view_ball_inside, 1);
+        let [lag, jerk] = [figure(figures.view_lag, 1), figure(figures.view_jerk, 3)];
+        outln!("{name:<32} {inside:>16} {lag:>12} {jerk:>13} {:>10}", figure(figures.view_width, 0));
     };
     row("operator `view`", &report.ours);
     row("moving average", &report.view_peers["mean"]);

@@ -14,6 +14,7 @@ use sideline_eval::moves::{
 };
 
 use super::judges::{About, Heard, Judges};
+use crate::eval::figure;
 
 /// A row of moves tells of a move whose peak is at most this far from its own, s.
 const WITHIN: f64 = 0.1;
@@ -203,8 +204,9 @@ impl fmt::Display for SetReport {
         )?;
         let line = |out: &mut fmt::Formatter<'_>, name: &str, figures: &Figures| {
             let Figures { windows, unjudged, accuracy, macro_f1, ece, .. } = figures;
-            let (accuracy, macro_f1) = (100.0 * accuracy, 100.0 * macro_f1);
-            writeln!(out, "  {name:<46} {windows:>8} {accuracy:>10.1} {macro_f1:>9.1} {ece:>7.3} {unjudged:>10}")
+            let [accuracy, macro_f1] = [accuracy, macro_f1].map(|share| figure(100.0 * share, 1));
+            let ece = figure(*ece, 3);
+            writeln!(out, "  {name:<46} {windows:>8} {accuracy:>10} {macro_f1:>9} {ece:>7} {unjudged:>10}")
         };
         for (name, figures) in &self.judges {
             line(out, name, figures)?;
@@ -219,10 +221,11 @@ impl fmt::Display for SetReport {
             line(out, &format!("{}, eight classes, among their labels", self.judge), figures)?;
         }
         if let Some(rows) = &self.rows {
-            let [precision, recall, names] = [rows.precision, rows.recall, rows.right_names].map(|share| 100.0 * share);
+            let [precision, recall, names] =
+                [rows.precision, rows.recall, rows.right_names].map(|share| figure(100.0 * share, 1));
             writeln!(
                 out,
-                "  rows of moves within {:.0} ms: precision {precision:.1} %, recall {recall:.1} %, {names:.1} % of them named \
+                "  rows of moves within {:.0} ms: precision {precision} %, recall {recall} %, {names} % of them named \
                  rightly ({} moves, {} rows)",
                 1e3 * WITHIN,
                 rows.made,
