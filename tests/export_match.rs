@@ -65,6 +65,22 @@ fn uuid(at: u64) -> String {
 
 /// A run of ten seconds: team_1 (tracks 1 to 11, the first its goalkeeper) plays from left to right in a 4-4-2, team_2 (21 to 31) against it.
 fn run_of_a_match(bench: &Bench, pitch: Value) {
+    let (one, two) = (("team_1", 7), ("team_2", 24));
+    let events = [
+        event("pass", 30, one, 9, [0.5, 0.25], [0.75, 0.5]),
+        event("pass", 60, ("team_1", 9), 24, [0.75, 0.5], [0.9, 0.5]),
+        event("interception", 75, two, 24, [0.9, 0.5], [0.9, 0.5]),
+        event("carry", 90, two, 24, [0.9, 0.5], [0.8, 0.5]),
+        event("loss", 120, two, 7, [0.8, 0.5], [0.8, 0.5]),
+        event("shot", 150, one, 0, [0.8, 0.5], [1.0, 0.5]),
+        event("corner", 210, one, 9, [1.0, 0.0], [0.9, 0.5]),
+        event("throw_in", 240, two, 25, [0.5, 1.0], [0.5, 0.75]),
+    ];
+    run_of_events(bench, pitch, &events);
+}
+
+/// A run of the same match in which other things happened.
+fn run_of_events(bench: &Bench, pitch: Value, events: &[(u64, Event)]) {
     let folder = bench.path().join("out");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("run.json"), "{}").unwrap();
@@ -114,20 +130,7 @@ fn run_of_a_match(bench: &Bench, pitch: Value) {
         confidence: 1.0,
     };
     record(&folder, &[(45, formation("team_1", "right")), (45, formation("team_2", "left"))]);
-    let (one, two) = (("team_1", 7), ("team_2", 24));
-    record(
-        &folder,
-        &[
-            event("pass", 30, one, 9, [0.5, 0.25], [0.75, 0.5]),
-            event("pass", 60, ("team_1", 9), 24, [0.75, 0.5], [0.9, 0.5]),
-            event("interception", 75, two, 24, [0.9, 0.5], [0.9, 0.5]),
-            event("carry", 90, two, 24, [0.9, 0.5], [0.8, 0.5]),
-            event("loss", 120, two, 7, [0.8, 0.5], [0.8, 0.5]),
-            event("shot", 150, one, 0, [0.8, 0.5], [1.0, 0.5]),
-            event("corner", 210, one, 9, [1.0, 0.0], [0.9, 0.5]),
-            event("throw_in", 240, two, 25, [0.5, 1.0], [0.5, 0.75]),
-        ],
-    );
+    record(&folder, events);
 }
 
 fn export(bench: &Bench, format: &str, more: &[&str]) -> Ended {
@@ -231,6 +234,47 @@ fn kloppy_reads_wyscouts_file_back() {
     near(&of_frame(&found, 240)["end"], [50.0, 25.0], 0.06);
     assert_eq!(found["teams"][0]["players"]["11"], "Striker", "{found}");
     assert_eq!(found["teams"][1]["formation"], "4-3-3");
+}
+
+#[test]
+fn a_match_without_events_can_be_read_back() {
+    let bench = Bench::new();
+    run_of_events(&bench, json!({"length": LENGTH, "width": WIDTH}), &[]);
+    for format in ["wyscout", "statsbomb"] {
+        let ended = export(&bench, format, &[]);
+        assert!(ended.code == 0 && ended.text.contains("0 events, 22 players"), "{}", ended.text);
+    }
+    let text = std::fs::read_to_string(bench.path().join("out/wyscout.json")).unwrap();
+    let written: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(written["events"][0]["type"]["primary"], "game_interruption", "{text}");
+    let Some(found) = read(&bench, &["wyscout", "wyscout.json"]) else { return };
+    assert_eq!((&found["teams"][0]["name"], told(&found).len()), (&"team_1".into(), 1), "{found}");
+    read(&bench, &["statsbomb", "statsbomb.json", "statsbomb-lineups.json"]);
+}
+
+#[test]
+fn nobody_is_named_for_an_event_of_the_other_team() {
+    let bench = Bench::new();
+    // Track 24 was taken for one of team_1 at first, and ended in team_2.
+    let events = [
+        event("pass", 30, ("team_1", 24), 9, [0.5, 0.25], [0.75, 0.5]),
+        event("shot", 60, ("team_1", 24), 0, [0.8, 0.5], [1.0, 0.5]),
+        event("carry", 90, ("team_2", 24), 24, [0.9, 0.5], [0.8, 0.5]),
+    ];
+    run_of_events(&bench, json!({"length": LENGTH, "width": WIDTH}), &events);
+    for (format, files) in [("wyscout", &["wyscout.json"][..]), ("statsbomb", &["statsbomb.json", "statsbomb-lineups.json"])]
+    {
+        let ended = export(&bench, format, &[]);
+        assert!(ended.code == 0 && ended.text.contains("note: 2 events were seen as one team's"), "{}", ended.text);
+        let Some(found) = read(&bench, &[&[format], files].concat()) else { continue };
+        let of = |at| (&of_frame(&found, at)["team"], &of_frame(&found, at)["player"]);
+        assert_eq!(of(30), (&"team_1".into(), &Value::Null), "{format}");
+        assert_eq!(of(60), (&"team_1".into(), &Value::Null), "{format}");
+        assert_eq!(of(90), (&"team_2".into(), &"24".into()), "{format}");
+    }
+    let text = std::fs::read_to_string(bench.path().join("out/wyscout.json")).unwrap();
+    let written: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(written["events"][0]["player"]["id"], 0, "{text}");
 }
 
 #[test]

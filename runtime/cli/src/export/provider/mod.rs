@@ -65,6 +65,9 @@ struct Shape {
     shape: String,
 }
 
+/// The track of an event whose player is not known.
+const NOBODY: u32 = 0;
+
 /// Something that happened, with times and as whoever did it sees the pitch.
 struct Happening {
     event: Event,
@@ -184,16 +187,28 @@ impl Match {
             notes.push("which goal is whose is not known: places are as in the picture, from left to right".into());
         }
         let squads = Team::NAMES.map(|team| Squad::new(team, &summary, &directions, &team_of, pitch, &mut notes));
-        let mut events = vec![];
+        let (mut events, mut strangers) = (vec![], 0_usize);
         for_rows::<Event>(&tables.named("events")?, stream, |_, rows| {
-            for event in rows {
+            for mut event in rows {
                 let Some(team) = Team::number(&event.team) else { continue };
+                // Teams are learned while the match goes on, and a track may pass from one person to another: what was
+                // known at the event names its team, what was known at the end the squads.
+                if team_of.get(&event.track).is_some_and(|of| *of != team) {
+                    event.track = NOBODY;
+                    strangers += 1;
+                }
                 let (seconds, end) = (clock.seconds(event.at), clock.seconds(event.end));
                 let place = |x: f32, y: f32| directions.seen_by(team, seconds, [x / pitch.length, y / pitch.width]);
                 let (from, to) = (place(event.x, event.y), place(event.end_x, event.end_y));
                 events.push(Happening { event, team, seconds, duration: (end - seconds).max(0.0), from, to });
             }
         })?;
+        if strangers > 0 {
+            notes.push(format!(
+                "{strangers} events were seen as one team's, and their track ended in the other: they are written without a \
+                 player"
+            ));
+        }
         events.sort_by(|a, b| a.seconds.total_cmp(&b.seconds).then_with(|| a.event.id.cmp(&b.event.id)));
         Ok(Self { stream: summary.stream.clone(), pitch, squads, events, seconds: clock.last(), notes })
     }

@@ -11,7 +11,11 @@ pub fn document(told: &Match) -> Value {
     let of_teams = |make: &dyn Fn(&Squad) -> Value| -> Value {
         told.squads.iter().map(|squad| (squad.id.to_string(), make(squad))).collect::<Map<_, _>>().into()
     };
-    let events: Vec<Value> = told.events.iter().map(|happening| event(told, happening)).collect();
+    let mut events: Vec<Value> = told.events.iter().map(|happening| event(told, happening)).collect();
+    if events.is_empty() {
+        // Readers tell the version of a file, and its periods, by its events: there has to be one.
+        events.push(final_whistle(told));
+    }
     json!({
         "meta": {"stream": told.stream},
         "match": {
@@ -59,6 +63,57 @@ pub fn document(told: &Match) -> Value {
     })
 }
 
+/// The interruption that ends a match.
+fn final_whistle(told: &Match) -> Value {
+    let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, format!("{} end", told.stream).as_bytes());
+    let mut row = head(told, 0, told.seconds, &id.to_string());
+    row.insert("type".into(), json!({"primary": "game_interruption", "secondary": ["whistle"]}));
+    row.into()
+}
+
+/// Parts that every event has; of what it may have, nothing.
+fn head(told: &Match, team: usize, seconds: f64, id: &str) -> Map<String, Value> {
+    let side = |squad: &Squad| json!({"id": squad.id, "name": squad.name, "formation": squad.formation});
+    let whole = seconds as u64;
+    let row = json!({
+        "id": id,
+        "matchId": 1,
+        "matchPeriod": "1H",
+        "minute": whole / 60,
+        "second": whole % 60,
+        "matchTimestamp": format!("{:02}:{:02}:{:06.3}", whole / 3600, whole / 60 % 60, seconds % 60.0),
+        "videoTimestamp": format!("{seconds:.3}"),
+        "relatedEventId": null,
+        "type": null,
+        "location": null,
+        "team": side(&told.squads[team]),
+        "opponentTeam": side(&told.squads[1 - team]),
+        "player": player(told, super::NOBODY),
+        "pass": null,
+        "shot": null,
+        "groundDuel": null,
+        "aerialDuel": null,
+        "infraction": null,
+        "carry": null,
+        "possession": {"id": null, "types": [], "team": side(&told.squads[team])},
+    });
+    match row {
+        Value::Object(row) => row,
+        _ => Map::new(),
+    }
+}
+
+fn player(told: &Match, track: u32) -> Value {
+    match told.player(track) {
+        Some((_, member)) => json!({
+            "id": member.track,
+            "name": member.name(),
+            "position": member.position.map_or("", |position| position.code).to_uppercase(),
+        }),
+        None => json!({"id": 0, "name": null, "position": null}),
+    }
+}
+
 fn event(told: &Match, happening: &Happening) -> Value {
     let Happening { event, team, seconds, from, to, .. } = happening;
     let (primary, secondary): (&str, &[&str]) = match event.kind.as_str() {
@@ -71,16 +126,6 @@ fn event(told: &Match, happening: &Happening) -> Value {
         "goal_kick" => ("goal_kick", &[]),
         _ => ("pass", &[]),
     };
-    let side = |squad: &Squad| json!({"id": squad.id, "name": squad.name, "formation": squad.formation});
-    let player = |track: u32| match told.player(track) {
-        Some((_, member)) => json!({
-            "id": member.track,
-            "name": member.name(),
-            "position": member.position.map_or("", |position| position.code).to_uppercase(),
-        }),
-        None => json!({"id": 0, "name": null, "position": null}),
-    };
-    let whole = *seconds as u64;
     let [along, across] = told.metres(*from, *to);
     let passed = matches!(primary, "pass" | "corner" | "throw_in" | "goal_kick").then(|| {
         let reached = told.player(event.to).filter(|(of, _)| event.complete && of == team).is_some();
@@ -89,7 +134,7 @@ fn event(told: &Match, happening: &Happening) -> Value {
             "angle": rounded(across.atan2(along).to_degrees().into(), 0),
             "height": null,
             "length": rounded(along.hypot(across).into(), 1),
-            "recipient": player(if reached { event.to } else { 0 }),
+            "recipient": player(told, if reached { event.to } else { super::NOBODY }),
             "endLocation": percent(*to),
         })
     });
@@ -99,28 +144,14 @@ fn event(told: &Match, happening: &Happening) -> Value {
     });
     let carry =
         (event.kind == "carry").then(|| json!({"progression": rounded(along.into(), 1), "endLocation": percent(*to)}));
-    json!({
-        "id": event.id,
-        "matchId": 1,
-        "matchPeriod": "1H",
-        "minute": whole / 60,
-        "second": whole % 60,
-        "matchTimestamp": format!("{:02}:{:02}:{:06.3}", whole / 3600, whole / 60 % 60, seconds % 60.0),
-        "videoTimestamp": format!("{seconds:.3}"),
-        "relatedEventId": null,
-        "type": {"primary": primary, "secondary": secondary},
-        "location": percent(*from),
-        "team": side(&told.squads[*team]),
-        "opponentTeam": side(&told.squads[1 - team]),
-        "player": player(event.track),
-        "pass": passed,
-        "shot": shot,
-        "groundDuel": null,
-        "aerialDuel": null,
-        "infraction": null,
-        "carry": carry,
-        "possession": {"id": null, "types": [], "team": side(&told.squads[*team])},
-    })
+    let mut row = head(told, *team, *seconds, &event.id);
+    row.insert("type".into(), json!({"primary": primary, "secondary": secondary}));
+    row.insert("location".into(), percent(*from));
+    row.insert("player".into(), player(told, event.track));
+    row.insert("pass".into(), passed.into());
+    row.insert("shot".into(), shot.into());
+    row.insert("carry".into(), carry.into());
+    row.into()
 }
 
 fn percent(place: [f32; 2]) -> Value {
