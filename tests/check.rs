@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use support::{Bench, installed, json_text, models, repository};
 
 #[test]
@@ -119,4 +121,61 @@ fn a_missing_model_is_a_mistake_of_the_flow() {
     );
     assert_eq!(ended.code, 1, "{}", ended.text);
     assert!(ended.text.contains("run `sideline models fetch blazepose_lite`"), "{}", ended.text);
+}
+
+/// Keys that several operators of a module have, and mean the same by: the module's node sets them all at once.
+const SHARED: [(&str, &str, &str); 7] = [
+    ("football.yml", "calibration", "events, formation, pitch, stats"),
+    ("football.yml", "interval", "formation, stats"),
+    ("moves.yml", "max_gap", "fusion, sequence"),
+    ("moves.yml", "max_speed", "fusion, sequence"),
+    ("perception.yml", "max_gap", "interaction, motion, smooth"),
+    ("perception.yml", "visibility", "interaction, motion, smooth"),
+    ("perception.yml", "window", "interaction, motion"),
+];
+
+#[test]
+fn a_key_of_several_operators_of_a_module_is_one_that_means_the_same_in_all() {
+    let operators = json_text(&Bench::new().sideline(&["list", "--json"]).text);
+    let keys_of = |name: &str| -> Vec<String> {
+        let operator = operators.as_array().unwrap().iter().find(|operator| operator["name"] == name);
+        let keys = operator.unwrap_or_else(|| panic!("no operator `{name}`"))["keys"].as_array().unwrap();
+        keys.iter().map(|key| key["key"].as_str().unwrap().to_owned()).collect()
+    };
+    let mut found = vec![];
+    for file in std::fs::read_dir(repository().join("dataflows/modules")).unwrap().flatten() {
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        let names: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix("    args: run ")).collect();
+        let mut owners: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for name in names {
+            keys_of(name).into_iter().for_each(|key| owners.entry(key).or_default().push(name));
+        }
+        let shared = owners.into_iter().filter(|(_, owners)| owners.len() > 1);
+        let module = file.file_name().to_string_lossy().into_owned();
+        found.extend(shared.map(|(key, owners)| (module.clone(), key, owners.join(", "))));
+    }
+    found.sort();
+    let found: Vec<(&str, &str, &str)> = found.iter().map(|(module, key, owners)| (&**module, &**key, &**owners)).collect();
+    assert_eq!(found, SHARED, "a key that means two things needs two names; one that means the same is to be listed here");
+}
+
+#[test]
+fn a_key_of_an_earlier_name_is_told_where_it_went() {
+    let bench = Bench::new();
+    let flow = |env: &str| {
+        format!(
+            "nodes:\n  - id: capture\n    path: sideline\n    args: run synthetic\n    inputs: {{done_recorder: recorder/done}}\n    \
+             outputs: [frames]\n  - id: ball\n    path: sideline\n    args: run ball\n    env: {env}\n    inputs: {{frames: \
+             capture/frames, balls: capture/frames}}\n    outputs: [ball]\n  - id: recorder\n    path: sideline\n    args: run \
+             recorder\n    inputs: {{ball: ball/ball}}\n    outputs: [done]\n"
+        )
+    };
+    for (env, told) in [
+        ("{CONFIDENCE: 0.3}", "key `confidence`: there is no such key any more; it is `min_score` now"),
+        ("{LOST_AFTER: 15}", "it is `lost_after_s` now, in seconds: 15 frames at 30 a second are 0.5"),
+    ] {
+        bench.write("flow.yml", &flow(env));
+        let ended = bench.sideline(&["check", "flow.yml"]);
+        assert!(ended.text.contains(told) && ended.text.contains("flow.yml:10:11"), "{}", ended.text);
+    }
 }

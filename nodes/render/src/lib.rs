@@ -4,7 +4,8 @@
 //! are known some frames after they happened: from then on they stand at who made them for a second. The last sentence of
 //! `commentary` stands below as a caption. The minimap needs places in metres.
 //!
-//! With `view` wired the frame is cropped to where the virtual camera looks and scaled to `width` x `height`; everything is
+//! With `view` wired the frame is cropped to where the virtual camera looks and scaled to the size that the camera is set to;
+//! `width` or `height` scale it further, and another aspect is refused. Everything is
 //! drawn on that picture, as sharp as it can be. In a frame without a view the camera stands still; before the first one it
 //! shows the widest part. `follow: false` shows the whole frame instead, with the overlay `crop` where the camera looks.
 //! Without `view` the key `crop` says what is shown.
@@ -101,10 +102,10 @@ pub struct RenderConfig {
     /// Joints less visible than this are not drawn. Higher hides guesses; lower shows hidden limbs.
     #[config(default = 0.5, live, range(0.0, 1.0))]
     pub visibility: f32,
-    /// Width of the drawn pictures in pixels, even; 0 is that of the frames or of `crop`, or follows from `height`. Smaller is cheaper to encode.
+    /// Width of the drawn pictures in pixels, even; 0 is that of the frames, of `crop`, or of the camera where `view` is wired, or follows from `height`. Smaller is cheaper to encode.
     #[config(default = 0, range(0, 8192))]
     pub width: u32,
-    /// Height of the drawn pictures in pixels, even; 0 is that of the frames or of `crop`, or follows from `width`.
+    /// Height of the drawn pictures in pixels, even; 0 is that of the frames, of `crop`, or of the camera where `view` is wired, or follows from `width`.
     #[config(default = 0, range(0, 8192))]
     pub height: u32,
     /// Where `view` is wired, crops to it; false shows the whole frame.
@@ -150,6 +151,9 @@ impl RenderConfig {
     }
 }
 
+/// Longest side of a picture that a view may ask for, px.
+const MOST_SIDE: u32 = 16_384;
+
 /// What is remembered of a stream.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Shown {
@@ -160,6 +164,8 @@ pub struct Shown {
     pub(crate) score: Score,
     /// The part of the frame that the last view asked for: left, top, width, height.
     part: Option<[f64; 4]>,
+    /// Size of the pictures that the last view asked for.
+    picture: Option<(u32, u32)>,
 }
 
 /// For the frame rate shown in `live` mode.
@@ -219,7 +225,7 @@ impl Operator for Render {
     fn process(&mut self, cx: &Context, input: &Inputs, shown: &mut Shown, out: &mut Outputs) -> Result<()> {
         let frame = input.frame("frames")?;
         let view = input.rows::<View>("view")?.and_then(|rows| rows.into_iter().next_back());
-        let (area, size) = self.framing(frame, view.as_ref(), shown);
+        let (area, size) = self.framing(frame, view.as_ref(), shown)?;
         let source = (frame.width(), frame.height());
         let mut picture = vec![];
         if area == Area::whole(source.0, source.1) && size == source {
@@ -257,14 +263,23 @@ impl Operator for Render {
 
 impl Render {
     /// Which part of the frame is shown, and how large.
-    fn framing(&self, frame: &Frame, view: Option<&View>, shown: &mut Shown) -> (Area, (u32, u32)) {
+    ///
+    /// # Errors
+    /// When the keys ask for another shape of picture than the camera was set to.
+    fn framing(&self, frame: &Frame, view: Option<&View>, shown: &mut Shown) -> Result<(Area, (u32, u32))> {
         let source = (frame.width(), frame.height());
         let (follows, config) = (self.viewed && self.config.follow, &self.config);
         let crop = if self.viewed { &[][..] } else { &config.crop };
-        let mut size = lens::size_of((config.width, config.height), crop, source);
+        let asked = view.map(|view| (view.picture_width, view.picture_height));
+        let can_be = |side: u32| (2..=MOST_SIDE).contains(&side);
+        shown.picture = asked.filter(|(width, height)| can_be(*width) && can_be(*height)).or(shown.picture);
+        let mut size = match shown.picture.filter(|_| follows) {
+            Some(picture) => self.size_of_picture(picture)?,
+            None => lens::size_of((config.width, config.height), crop, source),
+        };
         let whole = Area::whole(source.0, source.1);
         if !follows && crop.is_empty() && size == source {
-            return (whole, size);
+            return Ok((whole, size));
         }
         // What is scaled has an even size.
         size = (size.0.next_multiple_of(2), size.1.next_multiple_of(2));
@@ -278,7 +293,23 @@ impl Render {
         } else {
             lens::fixed(crop, source, size)
         };
-        (area.unwrap_or_else(|| lens::widest(source, size)), size)
+        Ok((area.unwrap_or_else(|| lens::widest(source, size)), size))
+    }
+
+    /// The size of the drawn pictures where the camera was set to pictures of a size.
+    fn size_of_picture(&self, picture: (u32, u32)) -> Result<(u32, u32)> {
+        let (width, height) = (self.config.width, self.config.height);
+        let size = lens::size_of((width, height), &[], picture);
+        // Even sides are up to a pixel off the aspect.
+        let off = f64::from(size.0) * f64::from(picture.1) / f64::from(picture.0) - f64::from(size.1);
+        if off.abs() <= 2.0 {
+            return Ok(size);
+        }
+        Err(Error::config(format!(
+            "`width` {width} and `height` {height} are another shape than the {} x {} that the camera (`view`) is set to: leave \
+             both out here, or give one of them to scale its picture",
+            picture.0, picture.1
+        )))
     }
 
     /// What lasts beyond this frame.

@@ -91,7 +91,16 @@ fn place(track: u32, x: f32, y: f32, unit: &str) -> Place {
 }
 
 fn view(x: f32, y: f32, width: f32, height: f32) -> View {
-    View { x, y, width, height, zoom: 2.0, follows: "ball".into() }
+    View {
+            x,
+            y,
+            width,
+            height,
+            zoom: 2.0,
+            follows: "ball".into(),
+            picture_width: 1280,
+            picture_height: 720,
+        }
 }
 
 fn event(kind: &str, track: u32, complete: bool) -> Event {
@@ -248,6 +257,24 @@ fn the_drawn_size_stays_when_the_frames_become_smaller() {
         let drawn = render.expect_frame("overlay");
         assert_eq!((drawn.width(), drawn.height()), (640, 360), "of frames of {width}x{height}");
     }
+}
+
+#[test]
+fn the_size_of_the_crop_is_the_cameras_and_another_shape_is_refused() {
+    let drawn = |keys: &[(&str, Value)]| {
+        let mut render = render(&["view"], &[&[only(&[])], keys].concat());
+        render.push_frame("frames", grey(1920, 1080)).unwrap();
+        render.push("view", &[view(960.0, 540.0, 960.0, 540.0)])?;
+        let frame = render.expect_frame("overlay");
+        Ok::<_, sideline_api::Error>((frame.width(), frame.height()))
+    };
+    assert_eq!(drawn(&[]).unwrap(), (1280, 720));
+    assert_eq!(drawn(&[("width", json!(640))]).unwrap(), (640, 360));
+    assert_eq!(drawn(&[("width", json!(854)), ("height", json!(480))]).unwrap(), (854, 480));
+    let refused = drawn(&[("width", json!(640)), ("height", json!(640))]).unwrap_err();
+    assert!(refused.message.contains("another shape than the 1280 x 720"), "{refused}");
+    let whole = drawn(&[("width", json!(640)), ("height", json!(640)), ("follow", json!(false))]);
+    assert_eq!(whole.unwrap(), (640, 640), "what shows the whole frame has a size of its own");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BallConfig,
+    BallConfig, frames,
     motion::{Matrix, Motion, apply, product, transition, transposed},
     trail::{Hit, KICK_SPEED},
 };
@@ -78,7 +78,7 @@ impl History {
         self.smoothed(config).into_iter().filter(|corrected| corrected.frame >= first).collect()
     }
 
-    /// Every moment that can be told, run by run: a run ends where the ball was not seen for longer than `fill` frames, or is
+    /// Every moment that can be told, run by run: a run ends where the ball was not seen for longer than `fill_s`, or is
     /// farther off afterwards than it can have come.
     fn smoothed(&self, config: &BallConfig) -> Vec<Corrected> {
         let mut corrected = vec![];
@@ -88,7 +88,7 @@ impl History {
             since += moment.frames;
             if let (Some(hit), Some(before)) = (moment.hit, last) {
                 let way = (hit.place[0] - before.place[0]).hypot(hit.place[1] - before.place[1]);
-                if since > config.fill || way > config.jump * since.max(1.0) {
+                if since > frames(config.fill_s) || way > config.jump * since.max(1.0) {
                     finish(&mut run, config, &mut corrected);
                 }
             }
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_gap_that_is_too_long_or_too_wide_stays_one() {
-        let config = BallConfig { fill: 10.0, ..BallConfig::default() };
+        let config = BallConfig { fill_s: 10.0 / 30.0, ..BallConfig::default() };
         let long: Vec<_> = (0..30).map(|t| (!(5..20).contains(&t)).then_some([0.0, 0.0])).collect();
         assert_eq!(history(&long).rest(30, &config).len(), 15);
         let wide: Vec<_> = (0..10).map(|t| (t != 5).then_some([if t < 5 { 0.0 } else { 1000.0 }, 0.0])).collect();

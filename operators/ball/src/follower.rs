@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     BallConfig, Method,
     corrections::History,
+    frames,
     particles::Cloud,
     trail::{Candidate, Trail},
 };
@@ -185,7 +186,7 @@ impl Follower {
         }
         let begun = candidates.iter().enumerate().filter(|(at, _)| !claimed[*at]);
         all.extend(begun.map(|(at, candidate)| (Trail::new(candidate, look.frame, usual, config), Some(at))));
-        all.retain(|(rival, _)| rival.evidence > GIVEN_UP && rival.missing < config.lost_after);
+        all.retain(|(rival, _)| rival.evidence > GIVEN_UP && rival.missing < frames(config.lost_after_s));
         all.sort_by(|(a, _), (b, _)| b.evidence.total_cmp(&a.evidence));
         let mut kept: Vec<(Trail, Option<usize>)> = vec![];
         for way in all {
@@ -208,7 +209,7 @@ impl Follower {
 
     /// Lets a rival take over where it is to.
     fn replace(&mut self, look: &Look, config: &BallConfig) {
-        let proven = |rival: &Trail| rival.seen >= config.confirm && rival.missed == 0;
+        let proven = |rival: &Trail| rival.seen >= config.confirm_looks && rival.missed == 0;
         let (from, missing) = match &self.trail {
             Some(trail) => (Some(trail.motion.place()), trail.missing),
             None => (None, 0.0),
@@ -217,7 +218,7 @@ impl Follower {
         // The search begins at the last place and goes to the middle of the field as it widens.
         let search = |rival: &Trail| {
             let Some(from) = from else { return 0.0 };
-            let way = ((missing - config.lost_after) / SEARCH).clamp(0.0, 1.0);
+            let way = ((missing - frames(config.lost_after_s)) / SEARCH).clamp(0.0, 1.0);
             let middle = [look.width / 2.0, 540.0];
             let centre = [0, 1].map(|axis| from[axis] + way * (middle[axis] - from[axis]));
             let off = distance(rival.motion.place(), centre) / (config.jump + SEARCH_WIDENS * missing);
@@ -242,7 +243,7 @@ impl Follower {
             .and_then(|trail| trail.hits.back())
             .is_some_and(|last| distance(rival.motion.place(), last.place) > config.jump * missing.max(1.0));
         if far && !gone {
-            self.chaos = config.chaos_frames;
+            self.chaos = frames(config.chaos_s);
         }
         let mut rival = self.rivals.swap_remove(best);
         if config.method == Method::Particle {
@@ -258,7 +259,7 @@ impl Follower {
 
     /// How still it lies, 0..1.
     fn stillness(&self, config: &BallConfig) -> f64 {
-        (self.rested / config.lock_frames.max(1.0)).min(1.0)
+        (self.rested / frames(config.lock_s).max(1.0)).min(1.0)
     }
 
     /// What mode the frame ends in.
@@ -276,7 +277,7 @@ impl Follower {
         self.mode = match () {
             () if lost(trail, config) => Mode::Lost,
             () if self.chaos > 0.0 => Mode::Chaos,
-            () if trail.missing <= config.warn_after && self.rested >= config.lock_frames => Mode::Locked,
+            () if trail.missing <= frames(config.warn_after_s) && self.rested >= frames(config.lock_s) => Mode::Locked,
             () if trail.missing > 0.0 || trail.streak <= config.normal_after => Mode::Recovering,
             () => Mode::Normal,
         };
@@ -291,7 +292,7 @@ fn same(a: &(Trail, Option<usize>), b: &(Trail, Option<usize>)) -> bool {
 }
 
 fn lost(trail: &Trail, config: &BallConfig) -> bool {
-    trail.missing > config.lost_after && trail.missed >= LOST_LOOKS
+    trail.missing > frames(config.lost_after_s) && trail.missed >= LOST_LOOKS
 }
 
 /// A ball that is foreseen beyond the picture is held at its edge.

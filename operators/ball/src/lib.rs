@@ -4,8 +4,8 @@
 //! which guess is sent and how sure it is, `corrections` where it was, known better later. None of them knows of the
 //! runtime: this file joins them to it.
 //!
-//! **Units.** Keys and everything inside are in pixels of a picture 1080 high and in frames of 1/30 s; what comes and goes
-//! is in pixels of the source frame, and seconds. So the keys mean the same for 720p, 4K, 25 and 60 frames a second.
+//! **Units.** Keys and everything inside are in pixels of a picture 1080 high; inside, time is in frames of 1/30 s; in keys
+//! that end in `_s`, and in what comes and goes, in seconds; what comes and goes is in pixels of the source frame. So the keys mean the same for 720p, 4K, 25 and 60 frames a second.
 //!
 //! **What may not be.** Before the ball was first found there is no row. A frame that no detector looked at (its message is
 //! skipped) counts against nothing: the row is predicted. A new connection of a stream begins anew.
@@ -51,8 +51,8 @@ pub struct BallConfig {
     #[config(default = 300, range(10, 100_000))]
     pub particles: usize,
     /// Score below which a candidate is passed over. Higher avoids false balls; lower keeps balls that are seen badly.
-    #[config(default = 0.05, live, range(0, 1))]
-    pub confidence: f32,
+    #[config(default = 0.05, live, range(0, 1), former = "confidence")]
+    pub min_score: f32,
     /// Variance that the acceleration gains in a frame, (px a frame²)². Higher follows turns sooner; lower is smoother and
     /// foresees better.
     #[config(default = 0.01, live, range(0.000_001, 100))]
@@ -80,41 +80,41 @@ pub struct BallConfig {
     #[config(default = 50.0, live, range(1, 1_000))]
     pub max_radius: f64,
     /// Looks in which it must be seen to be found, or found again. Higher avoids false balls; lower finds it sooner.
-    #[config(default = 3, live, range(1, 100))]
-    pub confirm: u32,
+    #[config(default = 3, live, range(1, 100), former = "confirm")]
+    pub confirm_looks: u32,
     /// Looks in a row after which all is normal.
     #[config(default = 15, live, range(1, 1_000))]
     pub normal_after: u32,
-    /// Frames unseen after which the log tells so, and a lock ends.
-    #[config(default = 5.0, live, range(0, 1_000))]
-    pub warn_after: f64,
-    /// Frames unseen after which it is lost. Higher foresees longer; lower looks elsewhere sooner.
-    #[config(default = 10.0, live, range(1, 1_000))]
-    pub lost_after: f64,
+    /// Seconds unseen after which the log tells so, and a lock ends.
+    #[config(default = 5.0 / RATE, live, range(0, 60), former_frames = "warn_after")]
+    pub warn_after_s: f64,
+    /// Seconds unseen after which it is lost. Higher foresees longer; lower looks elsewhere sooner.
+    #[config(default = 10.0 / RATE, live, range(0.01, 60), former_frames = "lost_after")]
+    pub lost_after_s: f64,
     /// Farthest that a ball comes in a frame, px: found farther off while it was not lost it has jumped, which is chaos.
     #[config(default = 120.0, live, range(1, 10_000))]
     pub jump: f64,
-    /// Frames that chaos lasts.
-    #[config(default = 120.0, live, range(0, 10_000))]
-    pub chaos_frames: f64,
+    /// Seconds that chaos lasts.
+    #[config(default = 4.0, live, range(0, 600), former_frames = "chaos_frames")]
+    pub chaos_s: f64,
     /// Farthest from the last place that a candidate is taken in chaos, px.
     #[config(default = 80.0, live, range(1, 10_000))]
     pub chaos_reach: f64,
     /// A ball within this of where it lay lies still, px.
     #[config(default = 5.0, live, range(0.1, 1_000))]
     pub lock_radius: f64,
-    /// Frames after which a ball that lies still is locked.
-    #[config(default = 25.0, live, range(1, 10_000))]
-    pub lock_frames: f64,
+    /// Seconds after which a ball that lies still is locked.
+    #[config(default = 25.0 / RATE, live, range(0.01, 600), former_frames = "lock_frames")]
+    pub lock_s: f64,
     /// Farthest from the last place that a candidate is taken while it is locked, px.
     #[config(default = 80.0, live, range(1, 10_000))]
     pub lock_reach: f64,
     /// Frames after which corrections come. Higher knows better; more is kept in mind.
     #[config(default = 30, range(1, 3_000))]
     pub lag: usize,
-    /// Longest gap that is filled, frames.
-    #[config(default = 30.0, range(0, 3_000))]
-    pub fill: f64,
+    /// Longest gap that is filled, seconds.
+    #[config(default = 1.0, range(0, 100), former_frames = "fill")]
+    pub fill_s: f64,
 }
 
 impl Default for BallConfig {
@@ -133,8 +133,9 @@ impl BallConfig {
         if self.noise_least > self.noise_most {
             wrong.push(("noise_least", format!("{} is above `noise_most` ({})", self.noise_least, self.noise_most)));
         }
-        if self.warn_after > self.lost_after {
-            wrong.push(("warn_after", format!("{} is above `lost_after` ({})", self.warn_after, self.lost_after)));
+        if self.warn_after_s > self.lost_after_s {
+            let (warn, lost) = (self.warn_after_s, self.lost_after_s);
+            wrong.push(("warn_after_s", format!("{warn} is above `lost_after_s` ({lost:.3})")));
         }
         wrong
     }
@@ -166,6 +167,11 @@ pub struct BallOperator {
 /// Rate and height that keys are written for.
 const RATE: f64 = 30.0;
 const HEIGHT: f64 = 1080.0;
+
+/// Frames of 1/30 s, in which time is counted inside.
+pub(crate) fn frames(seconds: f64) -> f64 {
+    seconds * RATE
+}
 
 impl Operator for BallOperator {
     type Config = BallConfig;
@@ -240,7 +246,7 @@ impl BallOperator {
             let [x1, y1, x2, y2] = [row.x1, row.y1, row.x2, row.y2].map(|edge| f64::from(edge) / scale);
             let radius = ((x2 - x1) + (y2 - y1)) / 4.0;
             let sound = [x1, y1, x2, y2].iter().all(|edge| edge.abs() < 1e6) && x2 > x1 && y2 > y1;
-            (sound && row.score >= self.config.confidence).then(|| Candidate {
+            (sound && row.score >= self.config.min_score).then(|| Candidate {
                 place: [(x1 + x2) / 2.0, (y1 + y2) / 2.0],
                 radius,
                 score: f64::from(row.score),
@@ -252,7 +258,7 @@ impl BallOperator {
     /// Tells once each time that the ball has not been seen for a while.
     fn tell(&self, cx: &Context, memory: &mut Memory) {
         let missing = memory.follower.trail.as_ref().map_or(0.0, |trail| trail.missing);
-        let long = missing > self.config.warn_after;
+        let long = missing > frames(self.config.warn_after_s);
         if long && !memory.warned {
             tracing::debug!(
                 node = cx.node,

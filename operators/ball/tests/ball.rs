@@ -67,7 +67,7 @@ fn off(row: &Ball, [x, y]: [f64; 2]) -> f64 {
 
 #[test]
 fn a_ball_is_found_after_a_few_looks_and_has_a_row_from_then_on() {
-    let mut ground = Ground::new([("confirm", 3)]);
+    let mut ground = Ground::new([("confirm_looks", 3)]);
     let rows: Vec<_> = (0..40).map(|frame| ground.see(Some(&[rolling(frame)]))).collect();
     assert!(rows[0].is_none() && rows[1].is_none(), "one look may be a false ball");
     for (frame, row) in (2..40).zip(&rows[2..]) {
@@ -132,7 +132,7 @@ fn a_ball_that_lies_still_is_locked_and_held_stiller() {
 
 #[test]
 fn a_ball_that_turns_up_far_away_while_it_was_known_is_chaos() {
-    let mut ground = Ground::new([("chaos_frames", 40.0)]);
+    let mut ground = Ground::new([("chaos_s", 40.0 / 30.0)]);
     (0..6).for_each(|_| drop(ground.see(Some(&[[300.0, 500.0]]))));
     let far = |frame: u32| [1500.0 + 8.0 * f64::from(frame), 700.0];
     // Not seen at the old place any more, and something moves far off: not at once, but before the old one is lost.
@@ -237,11 +237,11 @@ fn boxes_that_are_none_are_passed_over() {
 #[test]
 fn what_is_wired_or_set_wrongly_is_told() -> Result<()> {
     let inputs = Some(vec![("frames", sideline_api::Alignment::Source(sideline_api::SourceId(0)))]);
-    let unwired = Harness::<BallOperator>::with([("confirm", 3)], Setup { inputs, ..Setup::default() });
+    let unwired = Harness::<BallOperator>::with([("confirm_looks", 3)], Setup { inputs, ..Setup::default() });
     assert!(unwired.err().unwrap().message.contains("wire a detector's balls to it: `balls: detect/balls`"));
     for (key, value, wanted) in [
         ("min_radius", 60.0, "60 is not below `max_radius` (50)"),
-        ("warn_after", 11.0, "11 is above `lost_after` (10)"),
+        ("warn_after_s", 0.5, "0.5 is above `lost_after_s` (0.333)"),
         ("noise_least", 20.0, "20 is above `noise_most` (10)"),
     ] {
         let error = Harness::<BallOperator>::new([(key, value)]).err().unwrap().message;

@@ -38,12 +38,16 @@ pub struct PitchConfig {
 pub struct Heights {
     /// Sums over what was seen, the older the less: weight, y, y squared, height, y by height.
     sums: [f64; 5],
+    /// Media time of the last frame, ns.
+    pts: Option<i64>,
 }
 
 /// Height of a person, m, as boxes hold it.
 const PERSON: f64 = 1.75;
-/// Share that remains of what was seen in a frame, ten seconds later at 30 a second a twentieth.
+/// Share that remains after 1/30 s of what was seen: ten seconds later a twentieth.
 const KEEP: f64 = 0.99;
+/// Frames of 1/30 s that one frame counts for at most: what is longer is a gap.
+const LONGEST_FRAME: f64 = 6.0;
 /// How far, as a share, a box may be from the height that is expected there, once a few hundred were seen.
 const ODD: f64 = 0.5;
 const SETTLED: f64 = 200.0;
@@ -51,8 +55,13 @@ const SETTLED: f64 = 200.0;
 const SPREAD: f64 = 0.5;
 
 impl Heights {
-    /// Takes in the people of a frame.
-    fn see<'a>(&mut self, people: impl Iterator<Item = &'a Track>) {
+    /// Takes in the people of a frame, each for the time since the frame before: so a second of video weighs the same at any
+    /// frame rate.
+    fn see<'a>(&mut self, now: i64, people: impl Iterator<Item = &'a Track>) {
+        let nanoseconds = self.pts.replace(now).map(|before| (now - before).max(0));
+        // To a thousandth: timestamps are rounded, and a steady rate stays one.
+        let frames = nanoseconds.map_or(1.0, |ns| (ns as f64 * 30e-6).round() * 1e-3);
+        let weight = frames.min(LONGEST_FRAME);
         let mut new = [0.0; 5];
         for track in people {
             let (y, height) = (f64::from(track.y2), f64::from(track.y2 - track.y1));
@@ -61,12 +70,12 @@ impl Heights {
             let odd = self.sums[0] > SETTLED && expected.is_some_and(|e| (height / e - 1.0).abs() > ODD);
             if height > 1.0 && !odd {
                 for (sum, value) in new.iter_mut().zip([1.0, y, y * y, height, y * height]) {
-                    *sum += value;
+                    *sum += weight * value;
                 }
             }
         }
         for (sum, new) in self.sums.iter_mut().zip(new) {
-            *sum = *sum * KEEP + new;
+            *sum = *sum * KEEP.powf(frames) + new;
         }
     }
 
@@ -136,11 +145,11 @@ impl Operator for Pitch {
         Ok(Self { config, calibration, sized: None })
     }
 
-    fn process(&mut self, _: &Context, input: &Inputs, heights: &mut Heights, out: &mut Outputs) -> Result<()> {
+    fn process(&mut self, cx: &Context, input: &Inputs, heights: &mut Heights, out: &mut Outputs) -> Result<()> {
         let tracks = input.rows::<Track>("tracks")?.unwrap_or_default();
         let ball = input.rows::<Ball>("ball")?.unwrap_or_default();
         let shown: Vec<&Track> = tracks.iter().filter(|track| track.state != "lost" && track.track != BALL).collect();
-        heights.see(shown.iter().copied().filter(|track| track.state != "predicted"));
+        heights.see(cx.header.pts, shown.iter().copied().filter(|track| track.state != "predicted"));
         let homography = self.homography(input)?;
         let people = shown.into_iter().map(|track| {
             let at = [f64::from(track.x1 + track.x2) / 2.0, f64::from(track.y2)];
@@ -200,5 +209,44 @@ impl Pitch {
         let within = |value: f32, most: f32| (-self.config.margin..=most + self.config.margin).contains(&value);
         let inside = within(x, calibration.field.length) && within(y, calibration.field.width);
         Some(Place { track, x, y, unit: METRES.into(), scale: 1.0, measured, inside })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn person(y2: f32, height: f32) -> Track {
+        Track {
+            track: 1,
+            fighter: String::new(),
+            state: "confirmed".into(),
+            x1: 0.0,
+            y1: y2 - height,
+            x2: 40.0,
+            y2,
+            score: 0.9,
+            class: 0,
+            age: 0,
+        }
+    }
+
+    #[test]
+    fn how_tall_people_look_is_remembered_for_as_long_whatever_the_frame_rate() {
+        // Five seconds at one zoom, then five at another: what is left of the first is told by time, not by frames.
+        let after = |rate: i64| {
+            let mut heights = Heights::default();
+            for frame in 0..10 * rate {
+                let height = if frame < 5 * rate { 200.0 } else { 130.0 };
+                let people = [person(500.0, height), person(800.0, height)];
+                heights.see(frame * 1_000_000_000 / rate, people.iter());
+            }
+            heights.at(500.0).unwrap()
+        };
+        let at_30 = after(30);
+        assert!((135.0..190.0).contains(&at_30), "{at_30}");
+        for rate in [10, 25, 60] {
+            assert!((after(rate) - at_30).abs() < 3.0, "{} at {rate} frames a second, {at_30} at 30", after(rate));
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! `possession`: places and teams in, who has the ball out.
 //!
-//! The ball is with the player whose feet are nearest, within `reach`, once it has been so for `settle` seconds: a ball that
+//! The ball is with the player whose feet are nearest, within `reach_m`, once it has been so for `settle` seconds: a ball that
 //! flies past somebody is not theirs. Who has it keeps it within `release`, so that a step away does not lose it, until an
 //! opponent is clearly nearer. Where an opponent's feet are about as near it is `contested`, and still named after who had
-//! it. A ball whose place is predicted is followed for `patience` seconds.
+//! it. A ball whose place is predicted is followed for `predicted_for_s`.
 
 use std::collections::VecDeque;
 
@@ -20,9 +20,9 @@ use crate::sides::{Scene, Sides, metres, name};
 pub struct PossessionConfig {
     /// Metres from a player's feet to the ball within which it comes to be theirs. Higher gives it sooner and more often to
     /// somebody it only passes.
-    #[config(default = 2.0, live, range(0.1, 20))]
-    pub reach: f32,
-    /// Metres within which it stays theirs. Higher forgives long touches; never less than `reach`.
+    #[config(default = 2.0, live, range(0.1, 20), former = "reach")]
+    pub reach_m: f32,
+    /// Metres within which it stays theirs. Higher forgives long touches; never less than `reach_m`.
     #[config(default = 3.0, live, range(0.1, 30))]
     pub release: f32,
     /// Metres by which an opponent may be further than who is nearest, for the ball to be contested. Higher calls more so; 0
@@ -37,8 +37,8 @@ pub struct PossessionConfig {
     #[config(default = 12.0, live, range(1, 100))]
     pub speed: f32,
     /// Seconds that a ball whose place is only predicted is followed. Higher bridges longer gaps by guesses.
-    #[config(default = 1.0, live, range(0, 60))]
-    pub patience: f64,
+    #[config(default = 1.0, live, range(0, 60), former = "patience")]
+    pub predicted_for_s: f64,
 }
 
 /// What is remembered of a stream.
@@ -104,7 +104,7 @@ impl PossessionState {
             if ball.measured {
                 self.measured = Some(now);
             }
-            self.measured.is_some_and(|seen| now - seen <= config.patience)
+            self.measured.is_some_and(|seen| now - seen <= config.predicted_for_s)
         });
         let Some(ball) = known else {
             (self.holder, self.next) = (None, None);
@@ -127,12 +127,12 @@ impl PossessionState {
             (self.holder, self.next) = (None, None);
             return self.row("out", None, None, distance);
         }
-        let release = config.release.max(config.reach);
+        let release = config.release.max(config.reach_m);
         let holder =
             self.holder.and_then(|holder| near.iter().find(|near| near.1 == holder && near.0 <= release)).copied();
         self.holder = holder.map(|holder| holder.1);
         // Only a ball that slows down or is turned at somebody's feet becomes theirs.
-        let takes = distance <= config.reach
+        let takes = distance <= config.reach_m
             && self.holder != Some(nearest)
             && (self.speed(ball.scale) <= config.speed || self.turned());
         match (takes, self.next) {
@@ -154,7 +154,7 @@ impl PossessionState {
         };
         let opponent = near.iter().find(|near| near.2.is_some() && team.is_some() && near.2 != team);
         let contested = config.contest > 0.0
-            && opponent.is_some_and(|opponent| opponent.0 <= config.reach && opponent.0 <= own + config.contest);
+            && opponent.is_some_and(|opponent| opponent.0 <= config.reach_m && opponent.0 <= own + config.contest);
         if contested {
             return self.row("contested", team, Some(track), distance);
         }

@@ -34,14 +34,14 @@ pub struct TeamConfig {
     #[config(default = 4, live, range(1, 300))]
     pub views: u32,
     /// Part of a box that may be covered by another's before its view no longer counts. Higher sees more and mixes colours.
-    #[config(default = 0.25, live, range(0, 1))]
-    pub overlap: f32,
+    #[config(default = 0.25, live, range(0, 1), former = "overlap")]
+    pub max_cover: f32,
     /// Seconds in which a track's votes fade to a third. Higher is steadier; lower forgives the tracker's mistakes sooner.
     #[config(default = 0.75, live, range(0.1, 600))]
     pub memory: f64,
     /// Seconds without two teams after which everybody is taken for one. Higher waits longer for the others to be seen.
-    #[config(default = 5.0, live, range(0, 600))]
-    pub patience: f64,
+    #[config(default = 5.0, live, range(0, 600), former = "patience")]
+    pub one_team_after_s: f64,
 }
 
 /// See the documentation of the [crate].

@@ -163,7 +163,7 @@ fn a_track_that_goes_over_to_somebody_else_changes_sides() {
 
 #[test]
 fn one_team_alone_is_team_1_after_a_while() {
-    let mut run = Run::new([("patience", 1.0)]);
+    let mut run = Run::new([("one_team_after_s", 1.0)]);
     let reds = |frame| people(frame).into_iter().filter(|person| person.3 == RED).collect::<Vec<_>>();
     let early = (0..20).map(|frame| run.see(&reds(frame))).last().unwrap();
     assert!(early.iter().all(|row| row.team.is_empty()), "the others may still come: {early:?}");

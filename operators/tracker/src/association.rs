@@ -8,6 +8,7 @@
 //! (Hybrid-SORT), boxes buffered before they overlap (C-BIoU).
 
 use serde::{Deserialize, Serialize};
+use sideline_api::assignment::assign;
 
 use crate::TrackerConfig;
 use crate::appearance::{Appearance, View};
@@ -50,6 +51,10 @@ pub struct TrackerState {
 
 /// Overlap (IoU) with the place where it was last seen above which a detection may be a track.
 const LAST_PLACE_IOU: f64 = 0.1;
+/// Sightings without which nobody is confirmed, however far apart they are.
+const SIGHTINGS: u32 = 2;
+/// Tolerance of every comparison of media times, seconds: containers round them to a millisecond.
+pub(crate) const ROUNDING_S: f64 = 1e-3;
 /// The part of a camera's jump that is taken to go on in the next frames.
 const CAMERA_GOES_ON: f64 = 0.15;
 /// A hole in time, seconds, after which nobody is where he was: the tracks before it are given up.
@@ -105,7 +110,7 @@ impl TrackerState {
 
     /// Gives each detection to a track, begins new ones, and returns those that are given up.
     fn associate(&mut self, config: &TrackerConfig, detections: &[Detection], views: &[View]) -> Vec<Track> {
-        self.tracks.iter_mut().for_each(|track| track.unseen += 1);
+        self.tracks.iter_mut().for_each(|track| track.miss(self.since));
         let sound = |(index, detection): (usize, &Detection)| {
             let Detection { x1, y1, x2, y2, score, class } = *detection;
             let place = CentredBox::from_corners(x1, y1, x2, y2)?;
@@ -132,16 +137,16 @@ impl TrackerState {
         self.round(&mut sure, views, confirmed, |track, candidate| track.likely_at(candidate, f64::from(config.reach)));
 
         // At the beginning of a stream all that is there is believed: there was no frame in which it could have been seen.
-        let believed = self.frames == 0 || config.confirm <= 1;
+        let believed = self.frames == 0 || config.confirm_s <= 0.0;
         for candidate in sure.iter().filter(|candidate| candidate.score >= config.new_score) {
             self.last_id += 1;
             self.tracks.push(Track::new(self.last_id, candidate, believed));
         }
         for track in &mut self.tracks {
-            track.confirmed |= track.hits >= config.confirm;
+            track.confirmed |= track.hits >= SIGHTINGS && track.seen_s >= config.confirm_s - ROUNDING_S;
         }
         self.frames += 1;
-        let kept = |track: &mut Track| track.unseen == 0 || (track.confirmed && track.unseen <= config.buffer);
+        let kept = |track: &mut Track| track.unseen == 0 || (track.confirmed && track.unseen_s <= config.lost_buffer_s + ROUNDING_S);
         self.tracks.extract_if(.., |track| !kept(track)).collect()
     }
 
@@ -177,13 +182,9 @@ impl TrackerState {
             }));
         }
         let mut found = vec![false; candidates.len()];
-        // The only errors are a NaN and an infinity; boxes are finite.
-        let (rows, columns) = lsap::solve(tracks.len(), candidates.len(), &gains, true).unwrap_or_default();
-        for (track, candidate) in rows.into_iter().zip(columns) {
-            if gains[track * candidates.len() + candidate] > 0.0 {
-                tracks[track].see(&candidates[candidate]);
-                found[candidate] = true;
-            }
+        for (track, candidate) in assign(tracks.len(), candidates.len(), &gains) {
+            tracks[track].see(&candidates[candidate]);
+            found[candidate] = true;
         }
         let mut found = found.into_iter();
         candidates.retain(|_| found.next() == Some(false));
@@ -262,6 +263,35 @@ mod tests {
             }
             feed.see(&[at(20 + hidden)]);
             assert_eq!(feed.holder(0), Some(expected), "{hidden} frames hidden");
+        }
+    }
+
+    #[test]
+    fn a_lost_track_is_kept_as_long_whatever_the_frame_rate() {
+        for rate in [10.0, 25.0, 29.97, 30.0, 60.0] {
+            for (hidden_s, expected) in [(0.9, 1), (1.2, 2)] {
+                let mut feed = Feed::new();
+                feed.rate = rate;
+                for _ in 0..20 {
+                    feed.see(&[person(300.0, 200.0)]);
+                }
+                for _ in 0..(hidden_s * rate) as usize {
+                    feed.see(&[]);
+                }
+                feed.see(&[person(300.0, 200.0)]);
+                assert_eq!(feed.holder(0), Some(expected), "{hidden_s} s hidden at {rate} frames a second");
+            }
+        }
+    }
+
+    #[test]
+    fn a_track_is_confirmed_after_as_long_whatever_the_frame_rate() {
+        for rate in [10.0, 30.0, 60.0] {
+            let mut feed = Feed::new();
+            (feed.rate, feed.config.confirm_s) = (rate, 0.5);
+            feed.see(&[]);
+            let confirmed = (0..).find(|_| feed.see(&[person(300.0, 200.0)])[0].stage == TrackStage::Confirmed);
+            assert_eq!(confirmed, Some((0.5 * rate) as i32), "looks after the first at {rate} frames a second");
         }
     }
 

@@ -4,6 +4,8 @@
 //! never does. So before anything is matched, the displacement is sought that carries the most foreseen boxes onto a
 //! detection each. What all share is taken to be the camera's.
 
+use std::collections::HashMap;
+
 use crate::kalman::CentredBox;
 
 /// How far the camera may jump beside what was foreseen, heights of a person.
@@ -25,11 +27,11 @@ pub(crate) fn displacement(foreseen: &[CentredBox], detected: &[CentredBox]) -> 
     if foreseen.len() < FEWEST {
         return None;
     }
-    let offers = offers(foreseen, detected);
-    let still = fit(&offers, [0.0, 0.0]);
+    let offers = Offers::new(foreseen, detected);
+    let still = offers.fit([0.0, 0.0]);
     let mut best = Fit { weight: still.weight + BETTER.0 + BETTER.1 * foreseen.len() as f64, ..Fit::default() };
-    for offer in &offers {
-        let fit = fit(&offers, offer.by);
+    for offer in &offers.all {
+        let fit = offers.fit(offer.by);
         if fit.weight > best.weight {
             best = fit;
         }
@@ -44,6 +46,15 @@ struct Offer {
     by: [f64; 2],
     /// How far another may lie from it to agree with it, pixels.
     near: f64,
+}
+
+/// Offers in the order of their tracks, and which of them lie in each cell of a grid: only neighbors can agree, and a crowd of
+/// a thousand makes ten thousand offers.
+struct Offers {
+    all: Vec<Offer>,
+    cells: HashMap<[i64; 2], Vec<usize>>,
+    /// Side of a cell, pixels: the farthest at which any two agree.
+    side: f64,
 }
 
 fn offers(foreseen: &[CentredBox], detected: &[CentredBox]) -> Vec<Offer> {
@@ -70,22 +81,44 @@ struct Fit {
     sum: [f64; 2],
 }
 
-/// Each track agrees by the offer of its that lies nearest; a track's offers stand together.
-fn fit(offers: &[Offer], by: [f64; 2]) -> Fit {
-    let mut fit = Fit::default();
-    for of_track in offers.chunk_by(|a, b| a.track == b.track) {
-        let weight = |offer: &Offer| {
-            let square = (offer.by[0] - by[0]).powi(2) + (offer.by[1] - by[1]).powi(2);
-            1.0 - square / (offer.near * offer.near)
-        };
-        let nearest = of_track.iter().map(|offer| (weight(offer), offer)).max_by(|a, b| a.0.total_cmp(&b.0));
-        if let Some((weight, offer)) = nearest.filter(|(weight, _)| *weight > 0.0) {
-            fit.weight += weight;
-            fit.votes += 1;
-            fit.sum = [fit.sum[0] + offer.by[0], fit.sum[1] + offer.by[1]];
+impl Offers {
+    fn new(foreseen: &[CentredBox], detected: &[CentredBox]) -> Self {
+        let all = offers(foreseen, detected);
+        let side = all.iter().map(|offer| offer.near).fold(1.0, f64::max);
+        let mut offers = Self { cells: HashMap::new(), side, all };
+        for (index, offer) in offers.all.iter().enumerate() {
+            let cell = offer.by.map(|by| (by / side).floor() as i64);
+            offers.cells.entry(cell).or_default().push(index);
         }
+        offers
     }
-    fit
+
+    /// Counts who agrees with a displacement. Each track agrees by the offer of its that lies nearest.
+    fn fit(&self, by: [f64; 2]) -> Fit {
+        let mut fit = Fit::default();
+        for of_track in self.around(by).chunk_by(|a, b| a.track == b.track) {
+            let weight = |offer: &Offer| {
+                let square = (offer.by[0] - by[0]).powi(2) + (offer.by[1] - by[1]).powi(2);
+                1.0 - square / (offer.near * offer.near)
+            };
+            let nearest = of_track.iter().map(|offer| (weight(offer), offer)).max_by(|a, b| a.0.total_cmp(&b.0));
+            if let Some((weight, offer)) = nearest.filter(|(weight, _)| *weight > 0.0) {
+                fit.weight += weight;
+                fit.votes += 1;
+                fit.sum = [fit.sum[0] + offer.by[0], fit.sum[1] + offer.by[1]];
+            }
+        }
+        fit
+    }
+
+    /// The offers that may agree with a displacement, in the order of their tracks.
+    fn around(&self, by: [f64; 2]) -> Vec<&Offer> {
+        let [x, y] = by.map(|by| (by / self.side).floor() as i64);
+        let cells = (x - 1..=x + 1).flat_map(|x| (y - 1..=y + 1).map(move |y| [x, y]));
+        let mut found: Vec<usize> = cells.filter_map(|cell| self.cells.get(&cell)).flatten().copied().collect();
+        found.sort_unstable();
+        found.into_iter().map(|index| &self.all[index]).collect()
+    }
 }
 
 #[cfg(test)]

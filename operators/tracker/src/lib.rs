@@ -56,18 +56,19 @@ pub struct TrackerConfig {
     /// off, nothing is made of a crowd that starts to run as one.
     #[config(default = true, live)]
     pub camera: bool,
-    /// Frames in which a track must be seen, in a row, to be confirmed. Higher gives fewer false tracks; lower shows new
-    /// people sooner. What is there in the first frame of a stream is confirmed at once.
-    #[config(default = 2, live, range(1, 300))]
-    pub confirm: u32,
-    /// Frames for which an unseen track is `predicted` before it counts as `lost`. Higher fills longer gaps with guessed
+    /// Seconds over which a track must be seen at every look, at least twice, to be confirmed; 0 confirms it at once. Higher
+    /// gives fewer false tracks; lower shows new people sooner. What is there in the first frame of a stream is confirmed at
+    /// once.
+    #[config(default = 0.01, live, range(0, 10), former_frames = "confirm")]
+    pub confirm_s: f64,
+    /// Seconds for which an unseen track is `predicted` before it counts as `lost`. Higher fills longer gaps with guessed
     /// boxes; lower shows only what was seen. Nobody is guessed at who has been seen in less than ten frames, or who stands
     /// at the border of the picture and may have left it.
-    #[config(default = 3, live, range(0, 300))]
-    pub predict: u32,
-    /// Frames a lost track is kept. Higher survives longer occlusion; lower avoids wrong revivals.
-    #[config(default = 30, live, range(0, 3000))]
-    pub buffer: u32,
+    #[config(default = 0.125, live, range(0, 10), former_frames = "predict")]
+    pub predict_s: f64,
+    /// Seconds for which a lost track is kept. Higher survives longer occlusion; lower avoids wrong revivals.
+    #[config(default = 1.0, live, range(0, 100), former_frames = "buffer")]
+    pub lost_buffer_s: f64,
     /// Seconds for which somebody whose track was given up is known again by looks, wherever they come back; needs the input
     /// `appearance`. Higher survives longer absence; lower avoids taking a stranger dressed alike for them.
     #[config(default = 5.0, live, range(0, 600))]
@@ -91,9 +92,9 @@ impl Default for TrackerConfig {
             low_match_iou: 0.3,
             reach: 0.7,
             camera: true,
-            confirm: 2,
-            predict: 3,
-            buffer: 30,
+            confirm_s: 0.01,
+            predict_s: 0.125,
+            lost_buffer_s: 1.0,
             remember: 5.0,
             fighters: 0,
             warm_up: 1.0,
@@ -317,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_skipped_frame_predicts_and_counts_against_no_track() {
-        let mut harness = harness("detections", [("buffer", 1)]);
+        let mut harness = harness("detections", [("lost_buffer_s", 0.02)]);
         for frame in 0..30 {
             let states: Vec<String> = if frame % 5 == 0 {
                 harness.push("detections", &[person(100.0 + frame as f32 * 3.0)]).unwrap();
@@ -335,7 +336,7 @@ mod tests {
         let mut harness = harness("detections", Values::new());
         harness.push("detections", &[person(100.0)]).unwrap();
         harness.expect::<tables::Track>("tracks");
-        harness.set("buffer", 0).unwrap();
+        harness.set("lost_buffer_s", 0).unwrap();
         harness.push::<tables::Detection>("detections", &[]).unwrap();
         assert!(harness.expect::<tables::Track>("tracks").is_empty());
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrackerConfig;
 use crate::appearance::Looks;
-use crate::association::Candidate;
+use crate::association::{Candidate, ROUNDING_S};
 use crate::fighters::Fighter;
 use crate::kalman::{BoxFilter, CentredBox};
 
@@ -70,6 +70,10 @@ pub(crate) struct Track {
     pub(crate) confirmed: bool,
     /// Frames that were looked at without finding it, since it was last seen.
     pub(crate) unseen: u32,
+    /// Seconds since it was last seen, up to the last look.
+    pub(crate) unseen_s: f64,
+    /// Seconds from its first sighting to its last.
+    pub(crate) seen_s: f64,
     pub(crate) age: u32,
     score: f32,
     /// Frames in which it was seen.
@@ -88,6 +92,8 @@ impl Track {
             class: candidate.class,
             confirmed,
             unseen: 0,
+            unseen_s: 0.0,
+            seen_s: 0.0,
             age: 0,
             score: candidate.score,
             hits: 1,
@@ -107,12 +113,19 @@ impl Track {
         self.detection = None;
     }
 
+    /// Counts a look, this many seconds after the one before, in which it has not been found yet.
+    pub(crate) fn miss(&mut self, seconds: f64) {
+        self.unseen += 1;
+        self.unseen_s += seconds;
+    }
+
     pub(crate) fn see(&mut self, candidate: &Candidate) {
         self.filter.update(&candidate.place, f64::from(candidate.score));
         self.last_place = candidate.place;
         self.score = candidate.score;
         self.hits += 1;
-        self.unseen = 0;
+        self.seen_s += self.unseen_s;
+        (self.unseen, self.unseen_s) = (0, 0.0);
         self.detection = Some(candidate.index);
     }
 
@@ -139,11 +152,12 @@ impl Track {
 
     /// What is said of it; `leaving` if it stands at the picture's border.
     pub(crate) fn row(&self, config: &TrackerConfig, fighter: Option<Fighter>, leaving: bool) -> TrackRow {
+        let fresh = self.unseen_s <= config.predict_s + ROUNDING_S;
         let stage = match self.unseen {
             _ if !self.confirmed => TrackStage::Tentative,
             0 if self.detection.is_some() => TrackStage::Confirmed,
             0 => TrackStage::Predicted,
-            unseen if unseen <= config.predict && self.hits >= KNOWN && !leaving => TrackStage::Predicted,
+            _ if fresh && self.hits >= KNOWN && !leaving => TrackStage::Predicted,
             _ => TrackStage::Lost,
         };
         TrackRow {

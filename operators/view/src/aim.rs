@@ -124,7 +124,7 @@ impl Watch {
         for (smooth, now) in self.velocity.iter_mut().zip(velocity) {
             *smooth = keep * *smooth + (1.0 - keep) * now;
         }
-        let ahead = config.anticipation * config.prediction_steps / 30.0;
+        let ahead = config.anticipation * config.prediction_s;
         let target = [0, 1].map(|axis| place[axis] + self.velocity[axis] * ahead);
         let reach = (manner != Manner::Chaos).then(|| reach(place, tracks, scale, config));
         let speed = length(self.velocity);

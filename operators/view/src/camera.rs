@@ -99,7 +99,8 @@ impl Camera {
             let step = if config.use_pid { self.steering[axis].step(error, frames, most, config) } else { error };
             self.steered[axis] += step.clamp(-most * frames, most * frames);
             // Two equal low-passes behind each other: no speed begins or ends at once.
-            let keep = if config.stability > 0.0 { (-2.0 * frames / config.stability).exp() } else { 0.0 };
+            let evened = config.stability_s * 30.0;
+            let keep = if evened > 0.0 { (-2.0 * frames / evened).exp() } else { 0.0 };
             let mut last = self.steered[axis];
             for stage in [&mut self.evened[axis], &mut self.place[axis]] {
                 *stage = keep * *stage + (1.0 - keep) * last;

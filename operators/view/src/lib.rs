@@ -10,8 +10,9 @@
 //! **Cuts.** A new connection of a stream, or a picture of another size, shows something else: the camera begins anew in the
 //! middle, without a glide. A ball that jumps in one picture is glided to.
 //!
-//! **Units.** Keys in px are for a picture 1080 high, keys in frames for 1/30 s; rows are in px of the source frame. The crop
-//! has the aspect of `width` x `height` and never leaves the picture: at zoom 1 it is the widest that fits.
+//! **Units.** Keys in px are for a picture 1080 high, those of a step for a frame of 1/30 s; rows are in px of the source frame. The crop
+//! has the aspect of `width` x `height` and never leaves the picture: at zoom 1 it is the widest that fits. Its rows carry
+//! that size to `render`.
 #![forbid(unsafe_code)]
 
 mod aim;
@@ -30,10 +31,11 @@ use camera::Camera;
 #[derive(Clone, Debug, PartialEq, Config)]
 #[config(check = ViewConfig::check)]
 pub struct ViewConfig {
-    /// Width of the pictures that will be made of the crop, px: with `height` it gives the aspect. Set the same at `render`.
+    /// Width of the pictures that will be made of the crop, px, even; with `height` it gives the aspect. `render` draws
+    /// pictures of this size.
     #[config(default = 1280, range(16, 16_384))]
     pub width: u32,
-    /// Their height, px.
+    /// Their height, px, even.
     #[config(default = 720, range(16, 16_384))]
     pub height: u32,
     /// Cutoff of the smoothing for a target at rest, Hz. Lower is calmer and lags more.
@@ -67,16 +69,16 @@ pub struct ViewConfig {
     /// The same while the ball lies still.
     #[config(default = 100.0, live, range(1, 10_000))]
     pub lock_max_step: f64,
-    /// Frames over which its way is evened out at the end; it lags by as many. Higher is steadier; 0 leaves it out.
-    #[config(default = 6.0, live, range(0, 120))]
-    pub stability: f64,
+    /// Seconds over which its way is evened out at the end; it lags by as many. Higher is steadier; 0 leaves it out.
+    #[config(default = 0.2, live, range(0, 4), former_frames = "stability")]
+    pub stability_s: f64,
     /// How far the ball may be from the middle before the camera moves, in shares of half the crop; less the faster it runs.
     /// Higher is calmer.
     #[config(default = 0.1, live, range(0, 0.8))]
     pub dead_zone: f64,
-    /// Frames that the ball's way is foreseen.
-    #[config(default = 8.0, live, range(0, 120))]
-    pub prediction_steps: f64,
+    /// Seconds that the ball's way is foreseen.
+    #[config(default = 8.0 / 30.0, live, range(0, 4), former_frames = "prediction_steps")]
+    pub prediction_s: f64,
     /// Share of the way to the foreseen place by which the camera leads. 0 looks at the ball itself.
     #[config(default = 0.6, live, range(0, 2))]
     pub anticipation: f64,
@@ -106,11 +108,17 @@ impl Default for ViewConfig {
 
 impl ViewConfig {
     fn check(&self) -> Vec<(&'static str, String)> {
+        let mut wrong = vec![];
         let aspect = f64::from(self.width) / f64::from(self.height);
-        match (0.1..=10.0).contains(&aspect) {
-            true => vec![],
-            false => vec![("width", format!("{} x {} is no picture's shape", self.width, self.height))],
+        if !(0.1..=10.0).contains(&aspect) {
+            wrong.push(("width", format!("{} x {} is no picture's shape", self.width, self.height)));
         }
+        for (key, side) in [("width", self.width), ("height", self.height)] {
+            if side % 2 == 1 {
+                wrong.push((key, format!("{side} is odd, and H.264 knows only even sizes: write {}", side + 1)));
+            }
+        }
+        wrong
     }
 }
 
@@ -198,6 +206,8 @@ impl Operator for ViewOperator {
             height: px(height),
             zoom: (picture.widest[1] / height) as f32,
             follows: aim.follows.name().into(),
+            picture_width: self.config.width,
+            picture_height: self.config.height,
         };
         out.rows("view", &[row])
     }

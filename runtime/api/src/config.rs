@@ -145,6 +145,33 @@ pub struct Key {
     pub range: Option<(f64, f64)>,
     /// The key that it takes the place of: only one of the two is set, and the command line's wins over a file's.
     pub instead_of: Option<&'static str>,
+    /// The name that it had before.
+    pub former: Option<Former>,
+}
+
+/// The name that a key had before: whoever still writes it is told the new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Former {
+    /// The earlier name.
+    pub name: &'static str,
+    /// It counted frames; the key is in seconds.
+    pub frames: bool,
+}
+
+impl Key {
+    /// Returns where a key of this name went, with its value where that can be converted; `None` where it did not go here.
+    pub fn successor_of(&self, name: &str, value: Option<&Value>) -> Option<String> {
+        let former = self.former.filter(|former| former.name == name)?;
+        if !former.frames {
+            return Some(format!("it is `{}` now", self.name));
+        }
+        let frames = value.and_then(|value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()));
+        let converted = frames.map(|frames| {
+            let seconds = (frames / 30.0 * 1e3).round() / 1e3;
+            format!(": {frames} frames at 30 a second are {seconds}")
+        });
+        Some(format!("it is `{}` now, in seconds{}", self.name, converted.unwrap_or_default()))
+    }
 }
 
 /// Where a value was written.
@@ -269,12 +296,17 @@ pub fn place(wrong: Vec<(&'static str, String)>, values: &Values) -> Vec<Problem
 /// Reports keys that no field has. For the code that `#[derive(Config)]` writes.
 #[doc(hidden)]
 pub fn unknown_keys(values: &Values, keys: &[Key], problems: &mut Vec<Problem>) {
-    for (name, _, origin) in values.iter() {
+    for (name, value, origin) in values.iter() {
         if !keys.iter().any(|key| key.name == name) {
+            let moved = keys.iter().find_map(|key| key.successor_of(name, Some(value)));
+            let near = moved.map_or_else(
+                || did_you_mean(name, keys.iter().map(|key| key.name)),
+                |successor| format!(" any more; {successor}"),
+            );
             problems.push(Problem {
                 key: name.into(),
                 origin: origin.clone(),
-                message: format!("there is no such key{}", did_you_mean(name, keys.iter().map(|k| k.name))),
+                message: format!("there is no such key{near}"),
             });
         }
     }
@@ -292,7 +324,7 @@ mod tests {
     #[config(check = Keeper::check)]
     struct Keeper {
         /// Frames kept.
-        #[config(default = 30, live, range(1, 300))]
+        #[config(default = 30, live, range(1, 300), former_frames = "kept")]
         buffer: u32,
         /// A path.
         #[config(default = "out")]
@@ -300,11 +332,14 @@ mod tests {
         /// Points.
         #[config(default = Vec::new())]
         points: Vec<f32>,
+        /// Names.
+        #[config(default = Vec::new())]
+        names: Vec<String>,
         /// May be absent.
         #[config(default = None)]
         until: Option<f64>,
         /// Which shelf.
-        #[config(default = "upper")]
+        #[config(default = "upper", former = "board")]
         shelf: Shelf,
         /// Must be given.
         source: String,
@@ -340,6 +375,7 @@ mod tests {
                 buffer: 30,
                 path: "out".into(),
                 points: vec![],
+                names: vec![],
                 until: None,
                 shelf: Shelf::Upper,
                 source: "a.mp4".into(),
@@ -359,10 +395,31 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_words_may_be_written_without_brackets() {
+        for (written, read) in [("all", vec!["all"]), ("person, ball", vec!["person", "ball"]), ("[ball]", vec!["ball"])] {
+            let values = [("source", json!("a")), ("names", json!(written))].into();
+            assert_eq!(Keeper::from_values(&values).unwrap().names, read, "{written}");
+        }
+    }
+
+    #[test]
     fn a_word_that_is_none_of_a_few_is_named_with_the_nearest() {
         let found = |word: &str| problems([("source", json!("a")), ("shelf", json!(word))].into()).remove(0);
         assert_eq!(found("uper"), "command line: key `shelf`: `uper` is none of upper, lower; did you mean `upper`?");
         assert_eq!(found("x"), "command line: key `shelf`: `x` is none of upper, lower");
+    }
+
+    #[test]
+    fn a_key_of_an_earlier_name_is_told_where_it_went() {
+        let found = problems([("source", json!("a")), ("board", json!("lower")), ("kept", json!(45))].into());
+        assert_eq!(
+            found,
+            [
+                "command line: key `board`: there is no such key any more; it is `shelf` now",
+                "command line: key `kept`: there is no such key any more; it is `buffer` now, in seconds: 45 frames at 30 a \
+                 second are 1.5",
+            ]
+        );
     }
 
     #[test]
@@ -493,7 +550,7 @@ mod tests {
         let mut values: Values = [("source", json!("a.mp4")), ("until", json!(3))].into();
         values.set("loop", true, Origin::File { path: "fight.yml".into(), line: 12, column: 9 });
         assert_eq!(problems(values), ["fight.yml:12:9: key `loop`: has no end, and `until` is one"]);
-        assert_eq!(Keeper::keys()[6].instead_of, Some("until"));
+        assert_eq!(Keeper::keys()[7].instead_of, Some("until"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! ```no_run
 //! # use sideline_api::{testing::Harness, tables::{Pose, Track}, Operator};
 //! # fn example<Tracker: Operator>(pose: Pose) -> sideline_api::Result<()> {
-//! let mut tracker = Harness::<Tracker>::new([("buffer", 5)])?;
+//! let mut tracker = Harness::<Tracker>::new([("lost_buffer_s", 0.5)])?;
 //! tracker.push("poses", &[pose])?;
 //! let tracks: Vec<Track> = tracker.expect("tracks");
 //! # Ok(()) }

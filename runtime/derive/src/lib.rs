@@ -4,6 +4,8 @@
 //! lowering the value does. `#[config(default = .., live, range(least, greatest))]` gives the default, marks the value
 //! as one that may change while the graph runs, and bounds it. A field without a default must be given; a field
 //! `r#loop` is the key `loop`. `#[config(instead_of = "other")]` marks one of two keys of which only one may be set.
+//! `#[config(former = "old")]` tells whoever writes an earlier name the new one; `former_frames` where the old one counted
+//! frames and the new one is in seconds.
 //! `#[config(check = path)]` on the struct names a `fn(&Self) -> Vec<(&'static str, String)>`: what is wrong with values
 //! that are right each by itself, a key and a sentence.
 #![forbid(unsafe_code)]
@@ -31,6 +33,8 @@ struct Options {
     live: bool,
     range: Option<(Expr, Expr)>,
     instead_of: Option<LitStr>,
+    /// The earlier name, and whether that counted frames.
+    former: Option<(LitStr, bool)>,
 }
 
 fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
@@ -89,9 +93,15 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             Some(other) => quote!(::core::option::Option::Some(#other)),
             None => quote!(::core::option::Option::None),
         };
+        let former = match &options.former {
+            Some((name, frames)) => quote!(::core::option::Option::Some(::sideline_api::config::Former {
+                name: #name, frames: #frames,
+            })),
+            None => quote!(::core::option::Option::None),
+        };
         keys.push(quote!(::sideline_api::config::Key {
             name: #key, about: #about, kind: ::sideline_api::config::Kind::of::<#ty>(), default: #default, live: #live, range: #range,
-            instead_of: #instead_of,
+            instead_of: #instead_of, former: #former,
         }));
         reads.push(quote!(let #ident = ::sideline_api::config::read_field::<#ty>(values, &keys[#i], &mut problems);));
         writes.push(quote!((#key, ::sideline_api::config::to_json(&self.#ident))));
@@ -153,9 +163,14 @@ fn options(field: &Field) -> syn::Result<Options> {
                 options.range = Some((least, content.parse()?));
             } else if meta.path.is_ident("instead_of") {
                 options.instead_of = Some(meta.value()?.parse()?);
+            } else if meta.path.is_ident("former") || meta.path.is_ident("former_frames") {
+                options.former = Some((meta.value()?.parse()?, meta.path.is_ident("former_frames")));
             } else {
                 return Err(
-                    meta.error("expected `default = ..`, `live`, `range(least, greatest)` or `instead_of = \"key\"`")
+                    meta.error(
+                        "expected `default = ..`, `live`, `range(least, greatest)`, `instead_of = \"key\"`, `former = \"key\"` or \
+                         `former_frames = \"key\"`",
+                    )
                 );
             }
             Ok(())

@@ -15,7 +15,7 @@ use dora_message::descriptor::EnvValue;
 use serde_json::Value;
 use sideline_api::{
     Device, Entry, Mode, OnError, Registry, Values,
-    config::{Kind, Origin, did_you_mean, nearest},
+    config::{Key, Kind, Origin, did_you_mean, nearest},
     yaml::{self, Yaml},
 };
 
@@ -190,6 +190,15 @@ pub(crate) struct Passed {
     host: Option<String>,
     taken: bool,
     known: BTreeSet<&'static str>,
+    /// Where operators that had a key of this name before have it now.
+    successors: BTreeSet<String>,
+}
+
+impl Passed {
+    /// Tells where the key went.
+    fn moved(&self) -> String {
+        self.successors.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
+    }
 }
 
 impl<'a> Settings<'a> {
@@ -249,7 +258,8 @@ impl<'a> Settings<'a> {
             };
             let mut text = format!("key `{}`: {}", problem.key, problem.message);
             // Written at the wrong node: whose key it is helps more than the name that is most like it.
-            if !known(&problem.key) {
+            let moved = entry.keys().iter().any(|key| key.successor_of(&problem.key, None).is_some());
+            if !known(&problem.key) && !moved {
                 let have = |other: &&Entry| other.keys().iter().any(|key| key.name == problem.key);
                 let names: Vec<String> =
                     self.registry.iter().filter(have).map(|other| format!("`{}`", other.spec.name)).collect();
@@ -351,9 +361,13 @@ impl<'a> Settings<'a> {
             host,
             taken: false,
             known: BTreeSet::new(),
+            successors: BTreeSet::new(),
         });
         passed.taken |= taken;
         passed.known.extend(entry.keys().iter().map(|key| key.name));
+        let lower = key.to_lowercase();
+        let successors = entry.keys().iter().filter_map(|key| key.successor_of(&lower, None));
+        passed.successors.extend(successors.map(|successor| format!("`{}`: {successor}", entry.spec.name)));
     }
 
     /// Keys that were passed on and that nobody had.
@@ -361,9 +375,15 @@ impl<'a> Settings<'a> {
         for ((place, key), passed) in self.passed_on.iter().filter(|(_, passed)| !passed.taken) {
             let lower = key.to_lowercase();
             if let Some(host) = &passed.host {
-                let near = did_you_mean(&lower, passed.known.iter().copied());
+                let near = match passed.successors.is_empty() {
+                    true => did_you_mean(&lower, passed.known.iter().copied()),
+                    false => format!(" any more; {}", passed.moved()),
+                };
                 let text = format!("key `{key}`: no operator of the module has such a key{near}");
                 found.push(Diagnostic::error(place.clone(), Some(host), text));
+            } else if !passed.successors.is_empty() {
+                let text = format!("key `{key}`: no operator of the flow has such a key any more; {}", passed.moved());
+                found.push(Diagnostic::warning(place.clone(), None, text));
             } else if let Some(near) = nearest(&lower, passed.known.iter().copied()) {
                 // The flow's `env:` may hold variables for any program: only what looks like a slip is told.
                 let text = format!(
@@ -386,7 +406,14 @@ impl<'a> Settings<'a> {
                 Some(written) if matches!(written.what, What::Foreign) => {
                     format!("--set {node}.{key}: node `{node}` is not one of ours")
                 }
-                Some(_) => format!("--set {node}.{key}: no operator of the module has such a key"),
+                Some(_) => {
+                    let lower = key.to_lowercase();
+                    let successors = self.registry.iter().flat_map(|entry| {
+                        let of = |known: &Key| known.successor_of(&lower, None);
+                        entry.keys().iter().filter_map(of).map(|successor| format!("; `{}`: {successor}", entry.spec.name))
+                    });
+                    format!("--set {node}.{key}: no operator of the module has such a key{}", successors.collect::<String>())
+                }
             };
             found.push(Diagnostic::error(Place::default(), None, text));
         }

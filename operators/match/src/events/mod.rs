@@ -50,8 +50,8 @@ pub struct EventsConfig {
     #[config(default = 35.0, live, range(1, 120))]
     pub shot_distance: f32,
     /// Seconds after which a ball that nobody took is nobody's pass any more. Higher joins what is far apart.
-    #[config(default = 6.0, live, range(0.1, 60))]
-    pub patience: f64,
+    #[config(default = 6.0, live, range(0.1, 60), former = "patience")]
+    pub pass_timeout_s: f64,
 }
 
 /// What is remembered of a stream.
@@ -222,7 +222,7 @@ impl EventsState {
     }
 
     fn give_up(&mut self, frame: &Frame, rows: &mut Vec<Event>) {
-        let late = |spell: &Spell| frame.at.seconds - spell.last.seconds > frame.config.patience;
+        let late = |spell: &Spell| frame.at.seconds - spell.last.seconds > frame.config.pass_timeout_s;
         if let Some((before, flight)) = self.flight.take_if(|(before, _)| late(before)) {
             rows.extend(before.carry(frame));
             rows.extend(flight.shot_of(&before, [before.place[0], before.place[1]], frame));
@@ -240,7 +240,7 @@ impl EventsState {
             let place = [ball.x, ball.y];
             rows.push(taker.event(kind, back, frame.at, (place, place), true, 0, 0.7, frame));
             self.out = None;
-        } else if frame.at.seconds - back.seconds > frame.config.patience {
+        } else if frame.at.seconds - back.seconds > frame.config.pass_timeout_s {
             self.out = None;
         }
     }

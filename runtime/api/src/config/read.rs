@@ -87,7 +87,15 @@ fn typed(value: Value, kind: &Kind) -> Value {
         }
         (Kind::Optional(_), Value::Null) => Value::Null,
         (Kind::Optional(inner), value) => typed(value, inner),
-        (Kind::List(_) | Kind::Array(..), Value::String(text)) => match yaml::json(&text) {
+        (Kind::List(inner), Value::String(text)) => match yaml::json(&text) {
+            Ok(read @ Value::Array(_)) => typed(read, kind),
+            // A list of words may be written without brackets: `CLASSES: all`.
+            _ if matches!(inner.given(), Kind::Text | Kind::Choice(_)) => {
+                text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(Value::from).collect()
+            }
+            _ => Value::String(text),
+        },
+        (Kind::Array(..), Value::String(text)) => match yaml::json(&text) {
             Ok(read @ Value::Array(_)) => typed(read, kind),
             _ => Value::String(text),
         },

@@ -219,6 +219,10 @@ table! {
         pub zoom: f32,
         /// What it follows: `ball`, `players`, or `hold` where it sees neither.
         pub follows: String,
+        /// Width of the picture that is to be made of the crop, px.
+        pub picture_width: u32,
+        /// Height of the picture that is to be made of the crop, px.
+        pub picture_height: u32,
     }
 }
 

@@ -59,7 +59,16 @@ impl Scene {
     pub fn view(&self) -> View {
         let (x, y, _) = Self::pixel(self.ball());
         let zoom = 1.6 + 0.3 * (0.4 * self.time()).sin();
-        View { x, y, width: 1920.0 / zoom, height: 1080.0 / zoom, zoom, follows: "ball".into() }
+        View {
+            x,
+            y,
+            width: 1920.0 / zoom,
+            height: 1080.0 / zoom,
+            zoom,
+            follows: "ball".into(),
+            picture_width: 1280,
+            picture_height: 720,
+        }
     }
 
     /// Hands a frame's rows to the inputs named in [`INPUTS`].
