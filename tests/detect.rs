@@ -123,6 +123,58 @@ fn what_cannot_be_registered_is_said_with_its_mend_and_nothing_is_left_behind() 
 }
 
 #[test]
+fn a_model_that_needs_a_file_beside_it_or_means_something_else_is_not_registered() {
+    let bench = Bench::new();
+    if let Err(why) = house(&bench) {
+        return println!("skipped: {why}");
+    }
+    std::fs::create_dir(bench.path().join("folder.onnx")).unwrap();
+    let half = std::fs::read(bench.path().join("whole.onnx")).unwrap();
+    std::fs::write(bench.path().join("cut.onnx"), &half[..half.len() / 2]).unwrap();
+    let cases = [
+        ("beside.onnx", "save it as one file"),
+        ("yolonas.onnx", "which are pixels"),
+        ("decoded.onnx", "--decode_in_inference"),
+        ("folder.onnx", "is a folder, not a model file"),
+        ("cut.onnx", "cannot be loaded"),
+    ];
+    for (file, said) in cases {
+        let ended = sideline(&bench, &["models", "add", file]);
+        assert!(ended.code == 2 && ended.text.contains(said), "{file}: {}", ended.text);
+    }
+    assert!(list(&bench).is_empty() && !bench.path().join("house/models/own").exists());
+    std::os::unix::fs::symlink("whole.onnx", bench.path().join("link.onnx")).unwrap();
+    let added = sideline(&bench, &["models", "add", "link.onnx"]);
+    assert!(added.code == 0 && added.text.contains("2 classes (Player, Ball)"), "{}", added.text);
+    assert!(!bench.path().join("house/models/own/link.onnx").is_symlink());
+}
+
+#[test]
+fn verify_loads_what_it_calls_ok() {
+    let bench = Bench::new();
+    if let Err(why) = house(&bench) {
+        return println!("skipped: {why}");
+    }
+    assert_eq!(sideline(&bench, &["models", "add", "whole.onnx"]).code, 0);
+    let states = || {
+        let ended = sideline(&bench, &["models", "verify", "--json"]);
+        let list: Vec<Value> = serde_json::from_str(&ended.text[ended.text.find('[').unwrap()..]).unwrap();
+        (ended.code, list[0]["state"].as_str().unwrap().to_owned(), list[0]["loaded"].clone())
+    };
+    assert_eq!(states(), (0, "ok".into(), true.into()));
+    // Of the right checksum, and of no use: as an earlier version registered it.
+    let own = bench.path().join("house/models/own");
+    std::fs::copy(bench.path().join("beside.onnx"), own.join("whole.onnx")).unwrap();
+    let text = std::fs::read_to_string(own.join("models.yml")).unwrap();
+    let line = text.lines().find(|line| line.trim_start().starts_with("sha256:")).unwrap();
+    let sum = sideline_api::models::sha256(&own.join("whole.onnx")).unwrap();
+    std::fs::write(own.join("models.yml"), text.replace(line, &format!("  sha256: {sum}"))).unwrap();
+    let (code, state, loaded) = states();
+    assert_eq!((code, loaded), (2, false.into()));
+    assert!(state.starts_with("CANNOT BE USED: "), "{state}");
+}
+
+#[test]
 fn strides_are_held_against_a_look_at_every_frame() {
     let clip = repository().join("models/clips/athletes.mp4");
     if !clip.exists() || !repository().join("models/onnx/centernet.onnx").exists() {

@@ -1,8 +1,9 @@
 //! What a model's classes are called, and which of them are wanted.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use sideline_api::{Error, Failure, OrFail, Resources, Result, config::did_you_mean, yaml};
+use sideline_inference::Session;
 
 /// COCO's 80 classes (Lin et al. 2014), in the order in which models number them.
 const COCO: [&str; 80] = [
@@ -111,13 +112,20 @@ pub fn resolved(labels: &[String]) -> Vec<String> {
     }
 }
 
-/// Names from a file, one a line; an empty line is a class that is never wanted.
+/// Reads names from a file: one a line, where an empty line is a class that is never wanted, or a list or table as metadata
+/// hold it.
 ///
 /// # Errors
 /// When the file cannot be read or holds no name.
 pub fn from_file(path: &Path) -> Result<Vec<String>> {
     let text = yaml::read_text(path).or_fail(Failure::Config, || path.display().to_string())?;
-    let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let names = match text.trim_start().starts_with(['{', '[']) {
+        true => of_metadata(text).ok_or_else(|| {
+            Error::config(format!("{}: neither a list nor a table of names; write one a line", path.display()))
+        })?,
+        false => text.trim_end().lines().map(|line| line.trim().to_owned()).collect(),
+    };
     if names.iter().all(String::is_empty) {
         return Err(Error::config(format!("{}: no names in it; write one a line", path.display())));
     }
@@ -141,13 +149,62 @@ pub fn of_key(key: &str, resources: &Resources) -> Result<Option<Vec<String>>> {
     from_file(&file).map(Some)
 }
 
-/// Names out of a model's metadata: Ultralytics' `names`, a dictionary from numbers to names.
-pub fn of_metadata(names: &str) -> Option<Vec<String>> {
-    let names: std::collections::BTreeMap<usize, String> = yaml::from_str(names).ok()?;
+/// Keys of a model's metadata under which exporters write the names of its classes.
+const METADATA_KEYS: [&str; 4] = ["names", "class_names", "classes", "labels"];
+
+/// Reads the names that a model's own metadata give its classes; `None` where they give none.
+///
+/// # Errors
+/// When ONNX Runtime cannot read the metadata.
+pub fn of_model(session: &Session) -> Result<Option<Vec<String>>> {
+    for key in METADATA_KEYS {
+        if let Some(names) = session.metadata(key)?.as_deref().and_then(of_metadata) {
+            return Ok(Some(names));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads names as exporters write them: a dictionary from numbers to names, as Python prints it or as JSON, or from names to
+/// numbers; a list; one name a line, or between commas; `coco`, `coco91`.
+pub fn of_metadata(text: &str) -> Option<Vec<String>> {
+    let text = text.trim();
+    if let Some(names) = known(text) {
+        return Some(names);
+    }
+    if let Ok(names) = yaml::from_str::<Vec<String>>(text) {
+        return (!names.is_empty()).then_some(names);
+    }
+    if text.starts_with('{') || text.contains(": ") {
+        return numbered(text);
+    }
+    let separator = if text.contains('\n') { '\n' } else { ',' };
+    let names: Vec<String> = text.split(separator).map(|name| name.trim().to_owned()).collect();
+    names.iter().any(|name| !name.is_empty()).then_some(names)
+}
+
+/// Reads a dictionary of numbers and names into the order of the numbers; a number without a name is a class without one.
+fn numbered(text: &str) -> Option<Vec<String>> {
+    let keys = || yaml::from_str::<BTreeMap<usize, String>>(text).ok();
+    // JSON knows no other keys than text.
+    let quoted = || {
+        let names: BTreeMap<String, String> = yaml::from_str(text).ok()?;
+        names.into_iter().map(|(number, name)| Some((number.trim().parse().ok()?, name))).collect()
+    };
+    let inverted = || {
+        let numbers: BTreeMap<String, usize> = yaml::from_str(text).ok()?;
+        Some(numbers.into_iter().map(|(name, number)| (number, name)).collect())
+    };
+    let names: BTreeMap<usize, String> = keys().or_else(quoted).or_else(inverted)?;
     let most = *names.keys().next_back()?;
     // A model of more classes than anybody has names for is not to fill the memory.
     (most < usize::from(u16::MAX))
         .then(|| (0..=most).map(|number| names.get(&number).cloned().unwrap_or_default()).collect())
+}
+
+/// True for two names of one class: people write `Player` and `player`.
+fn same(a: &str, b: &str) -> bool {
+    a.trim().to_lowercase() == b.trim().to_lowercase()
 }
 
 /// The classes that a key wants.
@@ -158,21 +215,22 @@ pub struct Chosen {
 }
 
 impl Chosen {
-    /// The classes of these names; `all` is every one that has a name. `usual` are names that may be missing, since no model
-    /// has all of them.
+    /// The classes of these names, whatever their case; `all` is every one that has a name. `usual` are names that may be
+    /// missing, since no model has all of them.
     ///
     /// # Errors
     /// Names a class that the model does not have, with the nearest that it has.
     pub fn new(key: &str, wanted: &[String], usual: &[&str], labels: &[String]) -> Result<Self> {
         let named = || labels.iter().map(String::as_str).filter(|label| !label.is_empty());
         let missing = |name: &&String| {
-            *name != "all" && !usual.contains(&name.as_str()) && !labels.iter().any(|label| label == *name)
+            !same(name, "all") && !usual.iter().any(|usual| same(name, usual)) && !labels.iter().any(|label| same(label, name))
         };
         if let Some(name) = wanted.iter().find(missing) {
             let near = did_you_mean(name, named().collect::<Vec<_>>());
             return Err(Error::config(format!("`{key}`: the model has no class `{name}`{near}")));
         }
-        let wanted = |label: &String| !label.is_empty() && wanted.iter().any(|name| name == label || name == "all");
+        let wanted =
+            |label: &String| !label.is_empty() && wanted.iter().any(|name| same(name, label) || same(name, "all"));
         Ok(Self { classes: labels.iter().map(wanted).collect() })
     }
 
@@ -214,8 +272,29 @@ mod tests {
     fn names_come_out_of_metadata() {
         let found = of_metadata("{0: 'person', 1: \"driver's seat\", 3: 'ball'}").unwrap();
         assert_eq!(found, ["person", "driver's seat", "", "ball"]);
-        assert_eq!(of_metadata("person, ball"), None);
         assert_eq!(of_metadata("{99999999999: 'x'}"), None);
+        assert_eq!(of_metadata(" \n"), None);
+        for written in [
+            r#"{"0": "person", "1": "ball"}"#,
+            "{0: 'person', 1: 'ball'}",
+            "{'person': 0, 'ball': 1}",
+            "['person', 'ball']",
+            r#"["person", "ball"]"#,
+            "person\nball",
+            "person, ball",
+            "0: person\n1: ball\n",
+        ] {
+            assert_eq!(of_metadata(written).unwrap(), ["person", "ball"], "{written}");
+        }
+        assert_eq!(of_metadata("coco").unwrap().len(), 80);
+    }
+
+    #[test]
+    fn case_does_not_tell_classes_apart() {
+        let labels = names(&["Player", "BALL"]);
+        let people = Chosen::new("people", &names(&["person", "player"]), &["Person"], &labels).unwrap();
+        assert_eq!(people.classes, [true, false]);
+        assert_eq!(Chosen::new("classes", &names(&["ALL"]), &[], &labels).unwrap().classes, [true, true]);
     }
 
     #[test]
@@ -236,6 +315,8 @@ mod tests {
         let file = folder.path().join("labels.txt");
         std::fs::write(&file, "player\n\nball\n\n").unwrap();
         assert_eq!(from_file(&file).unwrap(), ["player", "", "ball"]);
+        std::fs::write(&file, "\u{feff}{\"0\": \"player\", \"1\": \"ball\"}\n").unwrap();
+        assert_eq!(from_file(&file).unwrap(), ["player", "ball"]);
         std::fs::write(&file, "\n \n").unwrap();
         assert!(from_file(&file).unwrap_err().message.contains("no names in it"));
     }

@@ -5,7 +5,7 @@ use sideline_inference::{Filter, Layout, Sampler, Sampling, Session};
 
 use crate::{
     config::DetectConfig,
-    decode::{Decoder, Look, Output, Wanted, picture_input},
+    decode::{CHOSEN, Decoder, Look, Output, Wanted, chosen_by_the_model, picture_input},
     labels,
     tiles::{Piece, View},
 };
@@ -27,23 +27,16 @@ pub struct Kind {
 
 impl Kind {
     /// Looks at the model's input and runs it once on black, so that its outputs' shapes are known whatever the file leaves
-    /// open. `wanted`: the decoder it should be for; `open`: columns and rows where it leaves them open.
+    /// open, and whether their values mean what the decoder reads in them. `wanted`: the decoder it should be for; `open`:
+    /// columns and rows where it leaves them open.
     ///
     /// # Errors
-    /// When it is no detector, or none for that decoder: which shapes were found, and which decoder would read them.
+    /// When it is no detector, or none for that decoder: which shapes were found, and which decoder would read them; what is
+    /// wrong with their values.
     pub fn of(session: &mut Session, wanted: Option<Decoder>, open: usize) -> Result<Self> {
         let (several, layout, size) = input(session, open)?;
-        let black = vec![0.0; size.0 * size.1 * 3];
-        let names: Vec<String> = session.outputs().map(|output| output.name().to_owned()).collect();
-        let mut shapes: Vec<Vec<i64>> = Vec::new();
-        {
-            let given = session.run(&[(&shape(layout, size, 1), &black)])?;
-            for name in &names {
-                shapes.push(given.tensor(name)?.0.to_vec());
-            }
-        }
-        let outputs: Vec<Output> =
-            names.iter().zip(&shapes).map(|(name, shape)| Output { name, shape, values: &[] }).collect();
+        let given = on_black(session, layout, size)?;
+        let outputs: Vec<Output> = given.iter().map(Given::output).collect();
         let said: Vec<String> = outputs.iter().map(ToString::to_string).collect();
         let said = said.join(", ");
         let fitting: Vec<Decoder> =
@@ -55,10 +48,8 @@ impl Kind {
                 let all: Vec<String> =
                     Decoder::ALL.iter().map(|decoder| format!("{}: {}", decoder.name(), decoder.reads())).collect();
                 // An export of the most frequent kind has a mend of its own.
-                let hint = match Decoder::Yolov8.classes(&outputs, size) {
-                    Err(misfit) if misfit.contains("export") => format!(". They {misfit}"),
-                    _ => String::new(),
-                };
+                let shapes: Vec<&[i64]> = outputs.iter().map(|output| output.shape).collect();
+                let hint = if chosen_by_the_model(&shapes) { format!(". They {CHOSEN}") } else { String::new() };
                 return Err(session
                     .unlike(format!("no decoder reads its outputs {said}{hint}. Decoders read {}", all.join("; "))));
             }
@@ -86,6 +77,7 @@ impl Kind {
         if classes == 0 || classes > usize::from(u16::MAX) {
             return Err(session.unlike(format!("its outputs {said} hold {classes} classes")));
         }
+        decoder.plausible(&outputs, size).map_err(|misfit| implausible(session, decoder, &misfit))?;
         Ok(Self { decoder, classes, size, layout, several })
     }
 }
@@ -107,6 +99,43 @@ impl Kind {
             labels.last().map_or("", String::as_str)
         )))
     }
+}
+
+/// An output that is kept after its run.
+struct Given {
+    name: String,
+    shape: Vec<i64>,
+    values: Vec<f32>,
+}
+
+impl Given {
+    fn output(&self) -> Output<'_> {
+        Output { name: &self.name, shape: &self.shape, values: &self.values }
+    }
+}
+
+/// Runs the model on black and returns its outputs.
+fn on_black(session: &mut Session, layout: Layout, size: (usize, usize)) -> Result<Vec<Given>> {
+    let names: Vec<String> = session.outputs().map(|output| output.name().to_owned()).collect();
+    if names.is_empty() {
+        return Err(session.unlike("it has no output"));
+    }
+    let black = vec![0.0; size.0 * size.1 * 3];
+    let given = session.run(&[(&shape(layout, size, 1), &black)])?;
+    let read = |name: String| {
+        let (shape, values) = given.tensor(&name)?;
+        let (shape, values) = (shape.to_vec(), values.to_vec());
+        Ok(Given { name, shape, values })
+    };
+    names.into_iter().map(read).collect()
+}
+
+/// The error of a model whose outputs have the decoder's shapes and another meaning.
+fn implausible(session: &Session, decoder: Decoder, misfit: &str) -> Error {
+    session.unlike(format!(
+        "the decoder {} reads its outputs, and they {misfit}. Another decoder is named by `decoder` (`models add`: `--decoder`)",
+        decoder.name()
+    ))
 }
 
 /// Whether the model takes several pictures, how they lie, and their columns and rows.
@@ -148,7 +177,12 @@ pub struct Model {
     sampler: Sampler,
     tensor: Vec<f32>,
     warm_ns: i64,
+    /// Runs whose values are still to be looked at: what a black picture does not show, the first frames may.
+    unproven: u32,
 }
+
+/// Runs on real pictures whose values are looked at.
+const PROOFS: u32 = 3;
 
 impl Model {
     /// Loads the model that a configuration names, checks it and warms it up.
@@ -166,7 +200,7 @@ impl Model {
         let of_entry = || entry.map(|entry| labels::resolved(&entry.labels)).filter(|labels| !labels.is_empty());
         let labels = match labels::of_key(&config.labels, resources)?.or_else(of_entry) {
             Some(labels) => labels,
-            None => session.metadata("names")?.and_then(|names| labels::of_metadata(&names)).ok_or_else(|| {
+            None => labels::of_model(&session)?.ok_or_else(|| {
                 Error::config(format!(
                     "model `{}` does not say what its {} classes are called: give `labels`, a file with one name a line, or \
                      `coco` where they are COCO's 80, `coco91` where they are numbered as its categories are",
@@ -186,7 +220,7 @@ impl Model {
             offset: look.offset,
         });
         let outputs = session.outputs().map(|output| output.name().to_owned()).collect();
-        let mut model = Self { session, kind, look, labels, outputs, sampler, tensor: Vec::new(), warm_ns: 0 };
+        let mut model = Self { session, kind, look, labels, outputs, sampler, tensor: Vec::new(), warm_ns: 0, unproven: PROOFS };
         let began = resources.clock.now();
         model.bare()?;
         model.warm_ns = resources.clock.now() - began;
@@ -249,6 +283,15 @@ impl Model {
                 Ok(Output { name, shape, values })
             });
             let outputs = tensors.collect::<Result<Vec<_>>>()?;
+            if self.unproven > 0 {
+                self.unproven -= 1;
+                let decoder = self.kind.decoder;
+                if let Err(misfit) = decoder.plausible(&outputs, self.kind.size) {
+                    drop(outputs);
+                    drop(given);
+                    return Err(implausible(&self.session, decoder, &misfit));
+                }
+            }
             for (i, view) in views.iter().enumerate() {
                 let found = self.kind.decoder.decode(&outputs, i, self.kind.size, wanted).map_err(|misfit| {
                     let said: Vec<String> = outputs.iter().map(ToString::to_string).collect();

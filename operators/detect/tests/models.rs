@@ -149,6 +149,42 @@ fn a_model_that_does_not_fit_is_told_by_its_shape_with_the_decoder_that_would_fi
 }
 
 #[test]
+fn outputs_of_another_meaning_are_refused_with_what_was_expected() {
+    let folder = needed!(shapes());
+    let cases: [(&str, &[&str]); 4] = [
+        ("yolonas", &["the decoder detr reads its outputs", "which are pixels", "`decoder`"]),
+        ("decoded", &["the decoder yolox reads its outputs", "--decode_in_inference"]),
+        ("broken", &["100 % of `output0` is NaN"]),
+        ("hundred", &["no decoder reads its outputs `output0` [1, 100, 6]", "export it with `nms=False`"]),
+    ];
+    for (name, said) in cases {
+        let (failure, message) = refusal([("model", file(folder, &format!("{name}.onnx")))]);
+        assert_eq!(failure, Failure::Model, "{message}");
+        assert!(said.iter().all(|said| message.contains(said)), "{message}");
+    }
+}
+
+#[test]
+fn what_a_black_picture_does_not_show_the_first_frame_does() {
+    let folder = needed!(shapes());
+    let mut harness = harness([("model", file(folder, "dark.onnx"))]).unwrap();
+    let error = harness.push_frame("frames", rgb(64, 64, vec![200; 64 * 64 * 3])).unwrap_err();
+    assert!(error.message.contains("--decode_in_inference"), "{error}");
+}
+
+#[test]
+fn names_in_json_and_of_another_case_are_read() {
+    let folder = needed!(shapes());
+    let values: Values = [("model", file(folder, "whole.onnx")), ("classes", "all".into())].into();
+    let mut harness = harness(values).unwrap();
+    harness.push_frame("frames", rgb(640, 640, vec![90; 640 * 640 * 3])).unwrap();
+    let (all, people, balls): (Vec<Detection>, Vec<Detection>, Vec<Detection>) =
+        (harness.expect("detections"), harness.expect("people"), harness.expect("balls"));
+    assert_eq!((all.len(), people.len(), balls.len()), (2, 1, 1));
+    assert_eq!([people[0].x1, people[0].y1, people[0].x2, people[0].y2], [100.0, 150.0, 200.0, 350.0]);
+}
+
+#[test]
 fn names_of_classes_are_asked_for_counted_and_checked() {
     let folder = needed!(shapes());
     let (failure, message) = refusal([("model", file(folder, "yolov8.onnx"))]);

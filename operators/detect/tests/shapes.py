@@ -94,6 +94,43 @@ def chosen(path):
     net.write(path, [("output0", [1, 300, 6])])
 
 
+def told(path, outputs, names, size=640, by_brightness=False, beside=None):
+    """A model that says the same of every picture: `outputs` by their names. With `by_brightness` it says so much of it as the
+    picture is bright, of a black one nothing. `beside`: the file that its weights go to."""
+    net = Net("images", [1, 3, size, size])
+    mean = net.node("ReduceMean", ["images"], keepdims=0)
+    zero = net.node("Mul", [mean, net.constant(np.float32(0))])
+    for name, values in outputs.items():
+        if by_brightness:
+            light = net.node("Min", [mean, net.constant(np.float32(1))])
+            net.node("Mul", [net.constant(values), light], output=name)
+        else:
+            net.node("Add", [net.constant(values), zero], output=name)
+    net.write(path, [(name, list(values.shape)) for name, values in outputs.items()], names)
+    if beside:
+        model = onnx.load(path)
+        onnx.save_model(model, path, save_as_external_data=True, location=beside, size_threshold=100)
+
+
+def another_meaning(folder):
+    """Exports whose outputs have the shapes that a decoder reads, and another meaning; and one that needs a file beside it."""
+    names = {"names": '{"0": "Player", "1": "Ball"}'}
+    player, ball = (100, 150, 200, 350), (400, 300, 420, 320)
+    boxes, scores = np.zeros((1, 8400, 4), np.float32), np.zeros((1, 8400, 2), np.float32)
+    boxes[0, 5], boxes[0, 6], scores[0, 5, 0], scores[0, 6, 1] = player, ball, 0.9, 0.8
+    told(folder / "yolonas.onnx", {"boxes": boxes, "scores": scores}, names)
+    rows = np.zeros((1, 8400, 7), np.float32)
+    rows[0, 10], rows[0, 11] = (150, 250, 100, 200, 0.95, 0.95, 0), (410, 310, 20, 20, 0.9, 0, 0.9)
+    told(folder / "decoded.onnx", {"output": rows}, names)
+    told(folder / "dark.onnx", {"output": rows}, names, by_brightness=True)
+    told(folder / "broken.onnx", {"output0": np.full((1, 6, 8400), np.nan, np.float32)}, names)
+    told(folder / "hundred.onnx", {"output0": np.zeros((1, 100, 6), np.float32)}, names)
+    columns = np.zeros((1, 6, 8400), np.float32)
+    columns[0, :5, 9], columns[0, :4, 7], columns[0, 5, 7] = (150, 250, 100, 200, 0.9), (410, 310, 20, 20), 0.8
+    told(folder / "whole.onnx", {"output0": columns}, names)
+    told(folder / "beside.onnx", {"output0": columns}, names, beside="weights.pb")
+
+
 LEAST = 0.25
 
 
@@ -155,6 +192,7 @@ def main():
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     expect(folder / "rfdetr.onnx", (560, 560), lambda run, p: rows_of_rfdetr(*run(planes((p / 255 - mean) / deviation)), 560))
     chosen(folder / "chosen.onnx")
+    another_meaning(folder)
 
 
 main()

@@ -112,11 +112,18 @@ impl Models {
     }
 
     /// Registers a model under `entry.name`, in the place of one that was registered under it before: its file is copied into
-    /// the house, its checksum kept. `entry` says the rest of what is known of it. Gives the entry as it is listed now.
+    /// the Sideline home, its checksum kept. `entry` says the rest of what is known of it. `prove` is given the copy before
+    /// anything is registered or replaced: a file may need others beside it, which are not copied. Returns the entry as it
+    /// is listed now.
     ///
     /// # Errors
-    /// When the name is no plain word or one of models.yml, or the house cannot be written.
-    pub fn register(&mut self, file: &Path, entry: ModelEntry) -> Result<ModelEntry> {
+    /// When the name is no plain word or one of models.yml, the Sideline home cannot be written, or `prove` fails.
+    pub fn register(
+        &mut self,
+        file: &Path,
+        entry: ModelEntry,
+        prove: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<ModelEntry> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
         let name = entry.name.clone();
         if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) || own_file(&name).is_some() {
@@ -129,15 +136,20 @@ impl Models {
             return Err(Error::config(format!("models.yml has a model `{name}`: give another name with `--name`")));
         }
         let path = PathBuf::from(format!("models/own/{name}.onnx"));
-        let entry = ModelEntry { registry: OWN.into(), path: path.clone(), sha256: sha256(file)?, ..entry };
+        let folder = self.home.join("models/own");
+        std::fs::create_dir_all(&folder).or_fail(Failure::Output, || folder.display().to_string())?;
+        let copy = Part::of(&self.home.join(&path));
+        copy.write(|part| std::fs::copy(file, part).map(drop))?;
+        prove(&copy.part)?;
+        let entry = ModelEntry { registry: OWN.into(), path, sha256: sha256(&copy.part)?, ..entry };
         let mut own = Catalogue::own(&self.home)?;
         own.models.retain(|model| model.name != name);
         own.models.push(entry.clone());
         let text = serde_yaml::to_string(&own).or_fail(Failure::Model, || OWN_CATALOGUE.to_owned())?;
-        let folder = self.home.join("models/own");
-        std::fs::create_dir_all(&folder).or_fail(Failure::Output, || folder.display().to_string())?;
-        put(&self.home.join(path), |part| std::fs::copy(file, part).map(drop))?;
-        put(&self.home.join(OWN_CATALOGUE), |part| std::fs::write(part, &text))?;
+        copy.put()?;
+        let catalogue = Part::of(&self.home.join(OWN_CATALOGUE));
+        catalogue.write(|part| std::fs::write(part, &text))?;
+        catalogue.put()?;
         self.models.retain(|model| model.name != name);
         self.models.push(entry.clone());
         Ok(entry)
@@ -206,16 +218,38 @@ impl Models {
     }
 }
 
-/// Writes a file so that it is at every moment the old one, the new one, or not there.
-fn put(file: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
-    let part = file.with_extension(format!("{}.part", std::process::id()));
-    let put = write(&part).and_then(|()| std::fs::rename(&part, file));
-    if put.is_err() {
-        let _ = std::fs::remove_file(&part);
+/// A file that is written beside the one it will replace, so that there is at every moment the old one, the new one, or none.
+/// Dropped before [`Self::put`] it leaves nothing behind.
+struct Part {
+    file: PathBuf,
+    part: PathBuf,
+}
+
+impl Part {
+    fn of(file: &Path) -> Self {
+        Self { file: file.to_owned(), part: file.with_extension(format!("{}.part", std::process::id())) }
     }
-    put.or_fail(Failure::Output, || {
-        format!("{}: the folder must be writable, or set SIDELINE_HOME to a copy of it that is", file.display())
-    })
+
+    fn write(&self, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+        write(&self.part).or_fail(Failure::Output, || self.refusal())
+    }
+
+    /// Puts what was written in the file's place.
+    fn put(self) -> Result<()> {
+        std::fs::rename(&self.part, &self.file).or_fail(Failure::Output, || self.refusal())
+    }
+
+    fn refusal(&self) -> String {
+        format!("{}: the folder must be writable, or set SIDELINE_HOME to a copy of it that is", self.file.display())
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.part);
+        // Only a folder that was made for it is empty.
+        let _ = self.part.parent().map(std::fs::remove_dir);
+    }
 }
 
 /// SHA-256 of a file, in hexadecimal.
@@ -280,7 +314,7 @@ mod tests {
         let add = |bytes: &[u8], name: &str| {
             std::fs::write(&file, bytes).unwrap();
             let entry = ModelEntry { name: name.into(), decoder: "yolov8".into(), ..ModelEntry::default() };
-            Models::open(folder.path()).unwrap().register(&file, entry)
+            Models::open(folder.path()).unwrap().register(&file, entry, |_| Ok(()))
         };
         let entry = add(b"weights", "mine").unwrap();
         std::fs::remove_file(&file).unwrap();
@@ -299,6 +333,17 @@ mod tests {
         std::fs::write(path, b"other weights").unwrap();
         let changed = models.verified("mine").unwrap_err().message;
         assert!(changed.contains("`sideline models add FILE --name mine`"), "{changed}");
+        // A copy that proves nothing good replaces nothing.
+        std::fs::write(&file, b"useless").unwrap();
+        let entry = ModelEntry { name: "mine".into(), ..ModelEntry::default() };
+        let refused = Models::open(folder.path()).unwrap().register(&file, entry, |copy| {
+            assert_eq!(std::fs::read(copy).unwrap(), b"useless");
+            Err(Error::model("no"))
+        });
+        assert_eq!(refused.unwrap_err().message, "no");
+        let left: Vec<_> = std::fs::read_dir(folder.path().join("models/own")).unwrap().flatten().collect();
+        assert_eq!(left.len(), 2, "the model and the catalogue: {left:?}");
+        assert_eq!(std::fs::read(folder.path().join("models/own/mine.onnx")).unwrap(), b"other weights");
         for (name, said) in [("theirs", "models.yml has a model `theirs`"), ("a/b", "no name"), ("x.onnx", "no name")] {
             let refused = add(b"weights", name).unwrap_err().message;
             assert!(refused.contains(said), "{refused}");

@@ -32,7 +32,7 @@ pub enum Command {
         /// Print problems as JSON.
         #[arg(long)]
         json: bool,
-        /// Set a key: `perception.tracker.buffer=60`; a module's id means every operator in it that has the key.
+        /// Set a key: `perception.tracker.lost_buffer_s=2`; a module's id means every operator in it that has the key.
         #[arg(long = "set", value_name = "NODE.KEY=VALUE", value_parser = setting)]
         set: Vec<Setting>,
         /// Plan for this mode.
@@ -66,7 +66,7 @@ pub enum Command {
     },
     /// Change keys of a run that is on in one process; one that is refused keeps its old value.
     Set {
-        /// `perception.tracker.buffer=60`; a module's id means every operator in it that has the key.
+        /// `perception.tracker.lost_buffer_s=2`; a module's id means every operator in it that has the key.
         #[arg(required = true, value_name = "NODE.KEY=VALUE", value_parser = setting)]
         settings: Vec<Setting>,
         /// The run: its folder, its name, or its flow's name. By default the only one that is on.
@@ -123,7 +123,7 @@ pub struct Run {
     /// Where models run; by default as the flow's SIDELINE_DEVICE says, else auto.
     #[arg(long)]
     pub device: Option<Device>,
-    /// Set a key: `perception.tracker.buffer=60`; a module's id means every operator in it that has the key.
+    /// Set a key: `perception.tracker.lost_buffer_s=2`; a module's id means every operator in it that has the key.
     #[arg(long = "set", value_name = "NODE.KEY=VALUE", value_parser = setting)]
     pub set: Vec<Setting>,
     /// The video, folder of images, camera or address: sets `source` of the flow's source. A file is seen from the working
@@ -310,8 +310,8 @@ pub enum Models {
         #[arg(long)]
         json: bool,
     },
-    /// Register a detector of one's own, in ONNX: its shape is checked, it is copied beside the others, and configurations
-    /// may name it.
+    /// Register a detector of one's own, in ONNX: the shapes and values of its outputs are checked, it is copied beside the
+    /// others and run from there, and configurations may name it.
     Add(AddModel),
     /// List what models.yml knows, and what was registered.
     List {
@@ -319,7 +319,7 @@ pub enum Models {
         #[arg(long)]
         json: bool,
     },
-    /// Compare the checksum of every file.
+    /// Compare the checksum of every file, and load each model.
     Verify {
         /// Print as JSON.
         #[arg(long)]
@@ -414,7 +414,7 @@ pub struct EvalTracker {
     /// Print as JSON.
     #[arg(long)]
     pub json: bool,
-    /// Set a key of the tracker: `buffer=60`.
+    /// Set a key of the tracker: `lost_buffer_s=2`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Where boxes come from; by default given where there is a `det/det.txt`, else noisy.
@@ -561,7 +561,7 @@ pub struct Setting {
 }
 
 fn setting(text: &str) -> Result<Setting, String> {
-    let wrong = || format!("`{text}` is not NODE.KEY=VALUE, as in `tracker.buffer=60`");
+    let wrong = || format!("`{text}` is not NODE.KEY=VALUE, as in `tracker.lost_buffer_s=2`");
     let (name, value) = text.split_once('=').ok_or_else(wrong)?;
     // Ids of operators inside a module hold a dot themselves.
     let (node, key) = name.rsplit_once('.').ok_or_else(wrong)?;
@@ -615,9 +615,9 @@ mod tests {
 
     #[test]
     fn a_setting_names_an_operator_inside_a_module() {
-        let set = setting("perception.tracker.buffer=60").unwrap();
-        assert_eq!((set.node.as_str(), set.key.as_str(), set.value), ("perception.tracker", "buffer", 60.into()));
-        assert!(setting("buffer=60").is_err() && setting("a.b").is_err());
+        let set = setting("perception.tracker.lost_buffer_s=2").unwrap();
+        assert_eq!((set.node.as_str(), set.key.as_str(), set.value), ("perception.tracker", "lost_buffer_s", 2.into()));
+        assert!(setting("lost_buffer_s=2").is_err() && setting("a.b").is_err());
         for (text, value) in [("a.b=1.10", "1.10".into()), ("a.b=007", "007".into()), ("a.b=-2.5", Value::from(-2.5))] {
             assert_eq!(setting(text).unwrap().value, value);
         }

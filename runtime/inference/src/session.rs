@@ -76,6 +76,9 @@ impl Session {
     }
 
     fn named(name: &str, path: &Path, mend: String, device: Device, home: &Path) -> Result<Self> {
+        if path.is_dir() {
+            return Err(Error::model(format!("{} is a folder, not a model file", path.display())));
+        }
         if !path.is_file() {
             return Err(Error::model(format!("model file {} is missing", path.display())));
         }
@@ -230,7 +233,9 @@ impl Outputs<'_> {
             .ok_or_else(|| Error::model(format!("model `{}` has no output `{output}`", self.name)))?;
         let (shape, values) = value
             .try_extract_tensor::<f32>()
-            .or_fail(Failure::Model, || format!("model `{}`, output `{output}`", self.name))?;
+            .or_fail(Failure::Model, || {
+                format!("model `{}`, output `{output}`: it is no f32 (export it in full precision)", self.name)
+            })?;
         Ok((shape, values))
     }
 }

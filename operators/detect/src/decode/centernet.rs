@@ -1,6 +1,6 @@
 //! CenterNet (Zhou et al. 2019, "Objects as Points", section 4) with sides instead of sizes (TTFNet, Liu et al. 2020, section 3).
 
-use super::{Found, Misfit, Output, Wanted, below, part, shapes};
+use super::{Found, Misfit, Output, Wanted, below, part, plausible::probabilities, shapes};
 
 /// The two outputs: which is which, and their grid.
 pub(super) struct Heads {
@@ -29,6 +29,12 @@ pub(super) fn outputs(shapes: &[&[i64]], (width, height): (usize, usize)) -> Res
         return Err(format!("lie on no grid of a picture of {width}x{height}"));
     }
     Ok(Heads { heatmap, sides, rows, columns, classes: classes as usize, stride: (width / columns) as f32 })
+}
+
+/// Scores are 0 to 1.
+pub(super) fn plausible(given: &[Output], size: (usize, usize)) -> Result<(), Misfit> {
+    let heads = outputs(&shapes(given), size)?;
+    probabilities(given[heads.heatmap].values.iter())
 }
 
 /// A cell that is the highest of its neighbours is the middle of a thing; neighbours as high as it count once, first come.

@@ -1,7 +1,11 @@
 //! DETR's heirs whose classes are told apart by sigmoids (Deformable DETR, Zhu et al. 2021, section 4; RF-DETR): a box and
 //! logits for each query, and nothing to suppress.
 
-use super::{Found, Misfit, Output, Wanted, part, shapes, sigmoid, surest};
+use super::{
+    Found, Misfit, Output, Wanted, part,
+    plausible::{extent, logits, middle_and_size},
+    shapes, sigmoid, surest,
+};
 
 /// The two outputs: which is which.
 pub(super) struct Heads {
@@ -26,6 +30,25 @@ pub(super) fn outputs(given: &[Output]) -> Result<Heads, Misfit> {
         (_, 4) => Ok(Heads { boxes: 1, logits: 0, classes: first as usize }),
         _ => Err("have none with 4 values a query".into()),
     }
+}
+
+/// Farthest that a box may reach, in pictures: boxes in pixels are far beyond.
+const FARTHEST: f32 = 8.0;
+
+/// Boxes are parts of the picture, scores logits.
+pub(super) fn plausible(given: &[Output]) -> Result<(), Misfit> {
+    let heads = outputs(given)?;
+    let boxes = given[heads.boxes].values;
+    let (least, most) = extent(boxes.iter());
+    if most > FARTHEST || least < -FARTHEST {
+        return Err(format!(
+            "hold boxes from {least:.0} to {most:.0}, which are pixels, where parts of the picture (0 to 1) are expected: a \
+             YOLO-NAS exports so, and no decoder reads it"
+        ));
+    }
+    logits(given[heads.logits].values.iter())?;
+    let boxes = boxes.chunks_exact(4).map(|place| [place[0], place[1], place[2], place[3]]);
+    middle_and_size(boxes, (1.0, 1.0))
 }
 
 /// Boxes are middle and size, 0 to 1 of the picture.
@@ -68,6 +91,26 @@ mod tests {
         for (has, want) in found[0].corners.iter().zip([40.0, 40.0, 60.0, 60.0]) {
             assert!((has - want).abs() < 1e-4, "{found:?}");
         }
+    }
+
+    #[test]
+    fn pixels_and_probabilities_are_of_another_network() {
+        let told = |boxes: &[f32], scores: &[f32]| {
+            let (b, l) = ([1, boxes.len() as i64 / 4, 4], [1, scores.len() as i64 / 2, 2]);
+            let given =
+                [Output { name: "boxes", shape: &b, values: boxes }, Output { name: "s", shape: &l, values: scores }];
+            plausible(&given).err().unwrap_or_default()
+        };
+        let (parts, low) = ([0.5, 0.5, 1.0, 1.0, 0.1, 0.2, 0.3, 0.4], [-9.0, 2.2, -9.0, -9.0]);
+        assert_eq!(told(&parts, &low), "");
+        assert_eq!(told(&[0.0; 8], &[0.0; 4]), "", "nothing is said of a model that sees nothing");
+        assert!(told(&[0.0, 0.0, 0.0, 0.0, 100.0, 150.0, 200.0, 350.0], &low).contains("which are pixels"));
+        assert!(told(&parts, &[0.0, 0.9, 0.1, 0.0]).contains("which are probabilities"));
+        // Corners of a hundred boxes over the right half.
+        let corners: Vec<f32> = (0..100).flat_map(|i| [0.8 + 0.001 * i as f32, 0.8, 0.95, 0.99]).collect();
+        assert!(told(&corners, &[-3.0; 200]).contains("two corners"));
+        let sizes: Vec<f32> = (0..100).flat_map(|i| [0.8 + 0.001 * i as f32, 0.8, 0.1, 0.2]).collect();
+        assert_eq!(told(&sizes, &[-3.0; 200]), "");
     }
 
     #[test]

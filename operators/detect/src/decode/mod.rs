@@ -4,6 +4,7 @@
 
 mod centernet;
 mod detr;
+mod plausible;
 mod yolov8;
 mod yolox;
 
@@ -138,6 +139,21 @@ impl Decoder {
         }
     }
 
+    /// Checks that the values of one run mean what this decoder reads in them: exports of other networks have outputs of the
+    /// same shapes. Says nothing of outputs that hold only zeros, as those of a model may that sees nothing.
+    ///
+    /// # Errors
+    /// What was expected, what was found, and what it may be, in words that follow "its outputs".
+    pub fn plausible(self, outputs: &[Output], size: (usize, usize)) -> Result<(), Misfit> {
+        plausible::finite(outputs)?;
+        match self {
+            Decoder::Centernet => centernet::plausible(outputs, size),
+            Decoder::Yolox => yolox::plausible(outputs, size),
+            Decoder::Yolov8 => yolov8::plausible(outputs, size),
+            Decoder::Detr => detr::plausible(outputs),
+        }
+    }
+
     /// The boxes in picture number `picture` of a batch.
     ///
     /// # Errors
@@ -183,6 +199,23 @@ fn single(shapes: &[&[i64]]) -> Result<(usize, usize), Misfit> {
         _ => Err("are not one of three dimensions".into()),
     }
 }
+
+/// True for outputs of boxes that the model has chosen itself (built-in non-maximum suppression): corners, score and class of
+/// each, perhaps after the picture's number; or each of these in an output of its own, after how many there are.
+pub(crate) fn chosen_by_the_model(shapes: &[&[i64]]) -> bool {
+    match shapes {
+        // Nobody keeps more boxes of a picture; grids have more cells.
+        [[.., boxes, 6 | 7] | [_, 6, boxes]] => *boxes <= 1000,
+        [[_, 1], [_, boxes, 4], rest @ ..] => {
+            rest.len() == 2 && rest.iter().all(|shape| matches!(shape, [_, count] if count == boxes))
+        }
+        _ => false,
+    }
+}
+
+/// Tells how such a model is exported so that a decoder reads it; follows "its outputs".
+pub(crate) const CHOSEN: &str =
+    "are boxes that the model has chosen itself: export it with `nms=False` (and `end2end=False`)";
 
 /// The part of an output's values that is about one picture.
 fn part<'a>(output: &Output<'a>, picture: usize) -> &'a [f32] {
@@ -247,6 +280,14 @@ mod tests {
             let outputs = given(shapes);
             assert!(Decoder::ALL.iter().all(|decoder| decoder.classes(&outputs, size).is_err()), "{shapes:?}");
         }
+    }
+
+    #[test]
+    fn boxes_that_a_model_chose_itself_are_told_by_their_shape() {
+        let chosen = chosen_by_the_model;
+        assert!(chosen(&[&[1, 300, 6]]) && chosen(&[&[1, 100, 6]]) && chosen(&[&[20, 7]]) && chosen(&[&[1, 100, 7]]));
+        assert!(chosen(&[&[1, 1], &[1, 100, 4], &[1, 100], &[1, 100]]));
+        assert!(!chosen(&[&[1, 84, 8400]]) && !chosen(&[&[1, 300, 4], &[1, 300, 91]]) && !chosen(&[&[1, 6, 8400]]));
     }
 
     #[test]

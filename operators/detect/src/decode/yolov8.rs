@@ -1,7 +1,11 @@
 //! YOLOv8 and its like (v8, v9, v11, v12), as Ultralytics exports them: boxes in pixels, classes 0 to 1, values of one kind
 //! beside each other.
 
-use super::{Found, Misfit, Output, Wanted, grids, part, shapes, single};
+use super::{
+    CHOSEN, Found, Misfit, Output, Wanted, chosen_by_the_model, grids, part,
+    plausible::{extent, middle_and_size, probabilities},
+    shapes, single,
+};
 
 /// Middle and size before the classes.
 const BEFORE: usize = 4;
@@ -9,10 +13,8 @@ const BEFORE: usize = 4;
 /// One output [N, 4 + classes, anchors].
 pub(super) fn classes(shapes: &[&[i64]], size: (usize, usize)) -> Result<usize, Misfit> {
     let (values, anchors) = single(shapes)?;
-    if anchors == 300 && values == 6 || values == 300 && anchors == 6 {
-        return Err(
-            "are boxes that the model has chosen itself: export it with `nms=False` (and `end2end=False`)".into()
-        );
+    if grids(anchors, size).is_none() && chosen_by_the_model(shapes) {
+        return Err(CHOSEN.into());
     }
     if values <= BEFORE {
         return Err(format!("have {values} values an anchor, where more than {BEFORE} are needed"));
@@ -21,6 +23,27 @@ pub(super) fn classes(shapes: &[&[i64]], size: (usize, usize)) -> Result<usize, 
         Some(_) => Ok(values - BEFORE),
         None => Err(format!("have {anchors} anchors, another number than the grids of {}x{}", size.0, size.1)),
     }
+}
+
+/// Greatest value of boxes that are parts of the picture: those in pixels are far above.
+const PARTS: f32 = 2.0;
+
+/// Boxes are in pixels, scores 0 to 1.
+pub(super) fn plausible(given: &[Output], size: (usize, usize)) -> Result<(), Misfit> {
+    let classes = classes(&shapes(given), size)?;
+    let values = part(&given[0], 0);
+    let anchors = values.len() / (BEFORE + classes);
+    let (boxes, scores) = values.split_at(BEFORE * anchors);
+    let (_, most) = extent(boxes.iter());
+    if most > 0.0 && most <= PARTS {
+        return Err(format!(
+            "hold boxes up to {most:.2}, which are parts of the picture, where pixels are expected: export it without \
+             normalized boxes"
+        ));
+    }
+    probabilities(scores.iter())?;
+    let place = |anchor: usize| std::array::from_fn(|value| boxes[value * anchors + anchor]);
+    middle_and_size((0..anchors).map(place), (size.0 as f32, size.1 as f32))
 }
 
 /// Each anchor with its surest class.
@@ -59,6 +82,20 @@ pub(super) fn decode(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_of_the_picture_and_logits_are_of_another_export() {
+        let anchors = 32 + 8 + 2;
+        let told = |place: f32, score: f32| {
+            let mut values = vec![place; 4 * anchors];
+            values.extend(vec![score; 2 * anchors]);
+            let shape = [1, 6, anchors as i64];
+            plausible(&[Output { name: "output0", shape: &shape, values: &values }], (64, 32)).err().unwrap_or_default()
+        };
+        assert_eq!((told(20.0, 0.7).as_str(), told(0.0, 0.0).as_str()), ("", ""));
+        assert!(told(0.4, 0.7).contains("which are parts of the picture"), "{}", told(0.4, 0.7));
+        assert!(told(20.0, -5.0).contains("scores from -5.00 to -5.00"), "{}", told(20.0, -5.0));
+    }
 
     #[test]
     fn columns_become_boxes() {

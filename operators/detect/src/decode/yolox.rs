@@ -1,6 +1,8 @@
 //! YOLOX (Ge et al. 2021, section 2.1), as its repository exports it: boxes still relative to their cells.
 
-use super::{Found, Misfit, Output, STRIDES, Wanted, below, grids, part, shapes, single, surest};
+use super::{
+    Found, Misfit, Output, STRIDES, Wanted, below, grids, part, plausible::probabilities, shapes, single, surest,
+};
 
 /// Box and objectness before the classes.
 const BEFORE: usize = 5;
@@ -15,6 +17,27 @@ pub(super) fn classes(shapes: &[&[i64]], size: (usize, usize)) -> Result<usize, 
         Some(_) => Ok(values - BEFORE),
         None => Err(format!("have {anchors} anchors, another number than the grids of {}x{}", size.0, size.1)),
     }
+}
+
+/// Farthest from its cell that a middle may lie, cells, and the greatest logarithm of a size in cells (12 pictures of 4096
+/// px). What is in pixels already is far beyond.
+const FARTHEST: f32 = 24.0;
+const LARGEST: f32 = 9.0;
+
+/// Boxes are relative to their cells, scores 0 to 1.
+pub(super) fn plausible(given: &[Output], size: (usize, usize)) -> Result<(), Misfit> {
+    let classes = classes(&shapes(given), size)?;
+    let rows = || given[0].values.chunks_exact(BEFORE + classes);
+    let decoded = |row: &&[f32]| {
+        row[..2].iter().any(|offset| offset.abs() > FARTHEST) || row[2..4].iter().any(|size| *size > LARGEST)
+    };
+    if let Some([x, y, width, height, ..]) = rows().find(decoded) {
+        return Err(format!(
+            "hold a box {x:.0} {y:.0} {width:.0} {height:.0}, which is in pixels, where boxes relative to their cells are \
+             expected: export it without `--decode_in_inference`"
+        ));
+    }
+    probabilities(rows().flat_map(|row| &row[4..]))
 }
 
 /// Anchors lie row by row on grids of [`STRIDES`], the finest first.
@@ -52,6 +75,22 @@ pub(super) fn decode(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn boxes_in_pixels_and_scores_without_their_sigmoid_are_of_another_export() {
+        let told = |row: [f32; 7]| {
+            let (mut values, shape) = (vec![0.0; 42 * 7], [1, 42, 7]);
+            values[70..77].copy_from_slice(&row);
+            plausible(&[Output { name: "output", shape: &shape, values: &values }], (64, 32)).err().unwrap_or_default()
+        };
+        assert_eq!(told([0.5, -1.2, 1.5, 2.3, 0.9, 0.8, 0.1]), "");
+        let decoded = told([150.0, 250.0, 100.0, 200.0, 0.95, 0.95, 0.0]);
+        assert!(decoded.contains("150 250 100 200") && decoded.contains("--decode_in_inference"), "{decoded}");
+        let raw: Vec<f32> = [0.5, 0.5, 0.1, 0.1, -6.0, -4.0, 3.0].repeat(42);
+        let shape = [1, 42, 7];
+        let raw = plausible(&[Output { name: "output", shape: &shape, values: &raw }], (64, 32)).unwrap_err();
+        assert!(raw.contains("scores from -6.00 to 3.00") && raw.contains("sigmoid"), "{raw}");
+    }
 
     #[test]
     fn anchors_are_put_on_their_grids() {
