@@ -155,8 +155,12 @@ fn a_key_of_several_operators_of_a_module_is_one_that_means_the_same_in_all() {
         found.extend(shared.map(|(key, owners)| (module.clone(), key, owners.join(", "))));
     }
     found.sort();
-    let found: Vec<(&str, &str, &str)> = found.iter().map(|(module, key, owners)| (&**module, &**key, &**owners)).collect();
-    assert_eq!(found, SHARED, "a key that means two things needs two names; one that means the same is to be listed here");
+    let found: Vec<(&str, &str, &str)> =
+        found.iter().map(|(module, key, owners)| (&**module, &**key, &**owners)).collect();
+    assert_eq!(
+        found, SHARED,
+        "a key that means two things needs two names; one that means the same is to be listed here"
+    );
 }
 
 #[test]

@@ -262,7 +262,8 @@ fn nobody_is_named_for_an_event_of_the_other_team() {
         event("carry", 90, ("team_2", 24), 24, [0.9, 0.5], [0.8, 0.5]),
     ];
     run_of_events(&bench, json!({"length": LENGTH, "width": WIDTH}), &events);
-    for (format, files) in [("wyscout", &["wyscout.json"][..]), ("statsbomb", &["statsbomb.json", "statsbomb-lineups.json"])]
+    for (format, files) in
+        [("wyscout", &["wyscout.json"][..]), ("statsbomb", &["statsbomb.json", "statsbomb-lineups.json"])]
     {
         let ended = export(&bench, format, &[]);
         assert!(ended.code == 0 && ended.text.contains("note: 2 events were seen as one team's"), "{}", ended.text);

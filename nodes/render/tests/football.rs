@@ -91,16 +91,7 @@ fn place(track: u32, x: f32, y: f32, unit: &str) -> Place {
 }
 
 fn view(x: f32, y: f32, width: f32, height: f32) -> View {
-    View {
-            x,
-            y,
-            width,
-            height,
-            zoom: 2.0,
-            follows: "ball".into(),
-            picture_width: 1280,
-            picture_height: 720,
-        }
+    View { x, y, width, height, zoom: 2.0, follows: "ball".into(), picture_width: 1280, picture_height: 720 }
 }
 
 fn event(kind: &str, track: u32, complete: bool) -> Event {

@@ -223,7 +223,9 @@ impl Chosen {
     pub fn new(key: &str, wanted: &[String], usual: &[&str], labels: &[String]) -> Result<Self> {
         let named = || labels.iter().map(String::as_str).filter(|label| !label.is_empty());
         let missing = |name: &&String| {
-            !same(name, "all") && !usual.iter().any(|usual| same(name, usual)) && !labels.iter().any(|label| same(label, name))
+            !same(name, "all")
+                && !usual.iter().any(|usual| same(name, usual))
+                && !labels.iter().any(|label| same(label, name))
         };
         if let Some(name) = wanted.iter().find(missing) {
             let near = did_you_mean(name, named().collect::<Vec<_>>());

@@ -220,7 +220,8 @@ impl Model {
             offset: look.offset,
         });
         let outputs = session.outputs().map(|output| output.name().to_owned()).collect();
-        let mut model = Self { session, kind, look, labels, outputs, sampler, tensor: Vec::new(), warm_ns: 0, unproven: PROOFS };
+        let mut model =
+            Self { session, kind, look, labels, outputs, sampler, tensor: Vec::new(), warm_ns: 0, unproven: PROOFS };
         let began = resources.clock.now();
         model.bare()?;
         model.warm_ns = resources.clock.now() - began;

@@ -105,7 +105,8 @@ impl Roster {
                 let is = if at == Some(i) { 1.0 } else { 0.0 };
                 *end += (is - *end) * (1.0 - keep).max(1.0 / (known.views as f32 + 1.0));
             }
-            let clear = track.state != "predicted" && seen_alone(i, &boxes, config.max_cover) && inside(&boxes[i], frame);
+            let clear =
+                track.state != "predicted" && seen_alone(i, &boxes, config.max_cover) && inside(&boxes[i], frame);
             let colour = clear.then(|| jersey(&pixels, boxes[i], pitch));
             if let Some(colour) = colour {
                 known.views += 1;
@@ -178,7 +179,9 @@ impl Roster {
                 self.one = false;
                 self.tracks.values_mut().for_each(|known| known.votes = [0.0; 3]);
             }
-            (None, None) if now - first >= config.one_team_after_s && !self.one => (self.one, self.say_one) = (true, true),
+            (None, None) if now - first >= config.one_team_after_s && !self.one => {
+                (self.one, self.say_one) = (true, true)
+            }
             (None, _) => {}
         }
     }

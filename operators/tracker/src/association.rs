@@ -146,7 +146,9 @@ impl TrackerState {
             track.confirmed |= track.hits >= SIGHTINGS && track.seen_s >= config.confirm_s - ROUNDING_S;
         }
         self.frames += 1;
-        let kept = |track: &mut Track| track.unseen == 0 || (track.confirmed && track.unseen_s <= config.lost_buffer_s + ROUNDING_S);
+        let kept = |track: &mut Track| {
+            track.unseen == 0 || (track.confirmed && track.unseen_s <= config.lost_buffer_s + ROUNDING_S)
+        };
         self.tracks.extract_if(.., |track| !kept(track)).collect()
     }
 

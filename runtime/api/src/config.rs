@@ -396,7 +396,9 @@ mod tests {
 
     #[test]
     fn a_list_of_words_may_be_written_without_brackets() {
-        for (written, read) in [("all", vec!["all"]), ("person, ball", vec!["person", "ball"]), ("[ball]", vec!["ball"])] {
+        for (written, read) in
+            [("all", vec!["all"]), ("person, ball", vec!["person", "ball"]), ("[ball]", vec!["ball"])]
+        {
             let values = [("source", json!("a")), ("names", json!(written))].into();
             assert_eq!(Keeper::from_values(&values).unwrap().names, read, "{written}");
         }

@@ -410,9 +410,16 @@ impl<'a> Settings<'a> {
                     let lower = key.to_lowercase();
                     let successors = self.registry.iter().flat_map(|entry| {
                         let of = |known: &Key| known.successor_of(&lower, None);
-                        entry.keys().iter().filter_map(of).map(|successor| format!("; `{}`: {successor}", entry.spec.name))
+                        entry
+                            .keys()
+                            .iter()
+                            .filter_map(of)
+                            .map(|successor| format!("; `{}`: {successor}", entry.spec.name))
                     });
-                    format!("--set {node}.{key}: no operator of the module has such a key{}", successors.collect::<String>())
+                    format!(
+                        "--set {node}.{key}: no operator of the module has such a key{}",
+                        successors.collect::<String>()
+                    )
                 }
             };
             found.push(Diagnostic::error(Place::default(), None, text));

@@ -231,11 +231,9 @@ impl Outputs<'_> {
             .values
             .get(output)
             .ok_or_else(|| Error::model(format!("model `{}` has no output `{output}`", self.name)))?;
-        let (shape, values) = value
-            .try_extract_tensor::<f32>()
-            .or_fail(Failure::Model, || {
-                format!("model `{}`, output `{output}`: it is no f32 (export it in full precision)", self.name)
-            })?;
+        let (shape, values) = value.try_extract_tensor::<f32>().or_fail(Failure::Model, || {
+            format!("model `{}`, output `{output}`: it is no f32 (export it in full precision)", self.name)
+        })?;
         Ok((shape, values))
     }
 }

@@ -51,7 +51,10 @@ pub(super) fn logits<'v>(scores: impl Iterator<Item = &'v f32> + Clone) -> Resul
 }
 
 /// Checks that boxes are middle and size, not two corners, in a picture of this size. Corners read so reach far beyond it.
-pub(super) fn middle_and_size(boxes: impl Iterator<Item = [f32; 4]>, (width, height): (f32, f32)) -> Result<(), Misfit> {
+pub(super) fn middle_and_size(
+    boxes: impl Iterator<Item = [f32; 4]>,
+    (width, height): (f32, f32),
+) -> Result<(), Misfit> {
     let boxes: Vec<[f32; 4]> =
         boxes.filter(|place| place.iter().all(|value| value.is_finite()) && *place != [0.0; 4]).collect();
     let corners = boxes.iter().filter(|[x1, y1, x2, y2]| x2 >= x1 && y2 >= y1).count();

@@ -12,11 +12,12 @@ use sideline_api::{
     tables::{Ball, Formation, Place, Possession, Team, Track},
 };
 use sideline_eval::{
-    Random, ratio,
+    Random,
     football::{
         Match,
         play::{self, Counts, Has, PERIOD},
     },
+    ratio,
 };
 
 use super::{Making, round::header};
