@@ -13,8 +13,9 @@ use sideline_media::{
     DecodeOptions, Decoder, Network, Refused, Trust, Unopened,
     encode::{Broadcast, BroadcastOptions, EncodeOptions, Target},
 };
+use sideline_testkit::{Capability, skipped};
 
-/// Runs a tool in a folder; false, with a word, where it is not installed.
+/// Runs a tool in a folder; false, and the test is skipped, where it is not installed.
 fn run(folder: &Path, tool: &str, args: &str) -> bool {
     match Command::new(tool).args(args.split_whitespace()).current_dir(folder).output() {
         Ok(output) => {
@@ -22,7 +23,7 @@ fn run(folder: &Path, tool: &str, args: &str) -> bool {
             true
         }
         Err(cause) => {
-            println!("skipped: {tool}: {cause}");
+            skipped(Capability::Ffmpeg, format_args!("{tool}: {cause}"));
             false
         }
     }
@@ -115,7 +116,7 @@ server.serve_forever()";
             .stderr(Stdio::null())
             .spawn();
         let Ok(mut process) = started else {
-            println!("skipped: python3");
+            skipped(Capability::Python, "no python3 on PATH");
             return None;
         };
         let mut line = String::new();

@@ -9,10 +9,11 @@ use sideline_media::{
     DecodeOptions, Decoder, SoundFormat, TimeJumps,
     encode::{EncodeOptions, Encoder, Target},
 };
+use sideline_testkit::{Capability, skipped};
 
 const S: i64 = 1_000_000_000;
 
-/// Runs `ffmpeg` in a folder; false, with a word, where it is not installed.
+/// Runs `ffmpeg` in a folder; false, and the test is skipped, where it is not installed.
 fn ffmpeg(folder: &Path, args: &str) -> bool {
     let mut command = Command::new("ffmpeg");
     command.args(["-v", "error", "-y", "-nostdin"]).args(args.split_whitespace()).current_dir(folder);
@@ -22,7 +23,7 @@ fn ffmpeg(folder: &Path, args: &str) -> bool {
             true
         }
         Err(cause) => {
-            println!("skipped: ffmpeg: {cause}");
+            skipped(Capability::Ffmpeg, format_args!("ffmpeg: {cause}"));
             false
         }
     }

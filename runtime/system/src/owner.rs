@@ -407,10 +407,11 @@ mod tests {
 
     #[test]
     fn a_client_that_is_another_user_is_not_trusted() {
+        use sideline_testkit::{Capability, skipped};
         use std::{os::unix::process::CommandExt, process::Command};
         if user() != 0 || !cfg!(target_os = "linux") {
-            println!("skipped: only root can be another user as well, and only Linux tells who a peer is");
-            return;
+            let reason = "only root can be another user as well, and only Linux tells who a peer is";
+            return skipped(Capability::Machine, reason);
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
@@ -421,10 +422,7 @@ mod tests {
         let child = Command::new("python3").args(["-c", client]).arg(&path).uid(STRANGER).current_dir("/").spawn();
         let mut child = match child {
             Ok(child) => child,
-            Err(cause) => {
-                println!("skipped: python3: {cause}");
-                return;
-            }
+            Err(cause) => return skipped(Capability::Python, format_args!("python3: {cause}")),
         };
         let (socket, _) = listener.accept().unwrap();
         assert!(!is_peer_trusted(&socket));

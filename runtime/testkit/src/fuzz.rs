@@ -63,9 +63,9 @@ const ODDITIES: [&str; 12] =
 /// # Panics
 /// When `target` panics or takes too much memory; the input and its seed are printed before.
 pub fn text(name: &str, corpus: &[&str], words: &[&str], target: impl Fn(&str)) {
-    let corpus: Vec<&[u8]> = corpus.iter().map(|text| text.as_bytes()).collect();
-    let make = |random: &mut Random, case| String::from_utf8_lossy(&mutated(random, &corpus, words, case)).into_owned();
-    run(name, make, |text| target(text));
+    let bytes: Vec<&[u8]> = corpus.iter().map(|text| text.as_bytes()).collect();
+    let make = |random: &mut Random| String::from_utf8_lossy(&mutated(random, &bytes, words)).into_owned();
+    run(name, corpus.iter().map(ToString::to_string), make, |text| target(text));
 }
 
 /// Gives `target` the files of `corpus`, then mutations of them into which `words` of the format are mixed.
@@ -73,7 +73,7 @@ pub fn text(name: &str, corpus: &[&str], words: &[&str], target: impl Fn(&str)) 
 /// # Panics
 /// When `target` panics or takes too much memory; the input and its seed are printed before.
 pub fn bytes(name: &str, corpus: &[&[u8]], words: &[&str], target: impl Fn(&[u8])) {
-    run(name, |random, case| mutated(random, corpus, words, case), |bytes| target(bytes));
+    run(name, corpus.iter().map(|file| file.to_vec()), |random| mutated(random, corpus, words), |bytes| target(bytes));
 }
 
 /// Gives `target` what `make` makes of random numbers.
@@ -81,7 +81,7 @@ pub fn bytes(name: &str, corpus: &[&[u8]], words: &[&str], target: impl Fn(&[u8]
 /// # Panics
 /// When `target` panics or takes too much memory; the input and its seed are printed before.
 pub fn values<I: Debug>(name: &str, make: impl Fn(&mut Random) -> I, target: impl Fn(&I)) {
-    run(name, |random, _| make(random), target);
+    run(name, [], make, target);
 }
 
 /// Says which input was at work when a target panicked.
@@ -100,7 +100,8 @@ impl<I: Debug> Drop for Culprit<'_, I> {
     }
 }
 
-fn run<I: Debug>(name: &str, make: impl Fn(&mut Random, usize) -> I, target: impl Fn(&I)) {
+/// Runs a target on what is known, whatever the time, and then on what is made, each of a seed of its own.
+fn run<I: Debug>(name: &str, known: impl IntoIterator<Item = I>, make: impl Fn(&mut Random) -> I, target: impl Fn(&I)) {
     if std::env::var(ONLY).is_ok_and(|only| !name.contains(&only)) {
         return;
     }
@@ -109,9 +110,7 @@ fn run<I: Debug>(name: &str, make: impl Fn(&mut Random, usize) -> I, target: imp
     let first = number(SEED).map_or(1, |seed| seed as u64);
     let (begin, mut slowest, mut cases) = (Instant::now(), Duration::ZERO, 0);
     let mut memory = Peak::now();
-    while begin.elapsed() < limit || cases == 0 {
-        let seed = first.wrapping_add(cases as u64);
-        let input = make(&mut Random::new(seed), cases);
+    let mut try_one = |seed, input: I| {
         let culprit = Culprit { name, seed, input: &input };
         let start = Instant::now();
         target(&input);
@@ -119,6 +118,13 @@ fn run<I: Debug>(name: &str, make: impl Fn(&mut Random, usize) -> I, target: imp
         memory = memory.checked(name);
         drop(culprit);
         cases += 1;
+    };
+    known.into_iter().for_each(|input| try_one(first, input));
+    for seed in (0..).map(|number| first.wrapping_add(number)) {
+        try_one(seed, make(&mut Random::new(seed)));
+        if begin.elapsed() >= limit {
+            break;
+        }
     }
     println!(
         "fuzz: {name}: {cases} cases in {:.0} s, slowest {:.1} ms",
@@ -161,11 +167,8 @@ impl Peak {
     }
 }
 
-/// One of the corpus as it is for the first cases, then a mutation of one.
-fn mutated(random: &mut Random, corpus: &[&[u8]], words: &[&str], case: usize) -> Vec<u8> {
-    if let Some(whole) = corpus.get(case) {
-        return whole.to_vec();
-    }
+/// A mutation of one of the corpus.
+fn mutated(random: &mut Random, corpus: &[&[u8]], words: &[&str]) -> Vec<u8> {
     let mut input = random.pick(corpus).to_vec();
     for _ in 0..random.between(1, MUTATIONS) {
         mutate(random, &mut input, corpus, words);
