@@ -128,6 +128,8 @@ fn run(folder: &Path, mode: Mode, set: &[(&str, &str, &str)]) -> Result<Status> 
         clock: Arc::new(WallClock),
         limit: Limit::default(),
         after: Default::default(),
+        asked_to_stop: Default::default(),
+        begin: None,
         timing: None,
     };
     let report = start(flow.plan_embedded().unwrap(), &registry(), options, None)?.wait();

@@ -237,8 +237,6 @@ pub fn read_boxes(path: &Path) -> Result<Frames<Labelled>, EvalError> {
     labelled(path, |_| true)
 }
 
-/// Frames of a sequence at most, nine hours of 60 a second: each takes memory, also one without boxes.
-const MOST_FRAMES: f64 = 2e6;
 /// Greatest identity: whole numbers up to this are told apart as floats.
 const GREATEST_ID: f64 = 1e15;
 

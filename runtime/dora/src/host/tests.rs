@@ -119,6 +119,8 @@ fn run(events: impl FnOnce(&mut Host, &Running)) -> (Report, Vec<(usize, Progres
         clock: Arc::new(WallClock),
         limit: Limit::default(),
         after: Default::default(),
+        asked_to_stop: Default::default(),
+        begin: None,
         timing: None,
     };
     let registry = Registry::new().operator::<Take>();
