@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::{Bench, Ended, dora, finish, json, nodes::nodes_in, nothing_stays, wait};
+use support::{Bench, Ended, dora, finish, json, nodes::nodes_in, nothing_stays, streams::until, wait};
 
 /// synthetic -> one -> two -> counter, 3 MB a frame; `change` is put into the environment of `one`.
 fn chain(frames: u64, source: &str, change: &str) -> String {
@@ -161,6 +161,24 @@ fn a_signal_to_one_node_closes_it_in_order_and_it_says_so() {
     let ended = wait(child);
     assert!(result.is_file(), "{}", ended.text);
     assert_eq!(json(result)["status"], "stopped", "{}", ended.text);
+    nothing_stays(&bench);
+}
+
+#[test]
+fn a_stop_of_our_own_finishes_every_frame_that_was_admitted() {
+    let Some(_lock) = dora() else { return };
+    let bench = Bench::new();
+    let child = start(&bench, &chain(0, ", FPS: 100, PACE: true", ""));
+    pid_of(&bench, "counter");
+    std::thread::sleep(Duration::from_millis(300)); // some frames, however many
+    let run = bench.last_run().file_name().unwrap().to_string_lossy().into_owned();
+    until("the run can be stopped", || bench.sideline(&["stop", &run]).code == 0);
+    let ended = wait(child);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    let source = json(bench.last_run().join("result/synthetic.json"));
+    let (admitted, frame) = (&source["sources"][0]["admitted"], &source["stopped_at_frame"]);
+    assert_eq!((admitted, &source["sources"][0]["unfinished"]), (frame, &0.into()), "{source}");
+    assert_eq!(processed(&bench.last_run(), "counter"), admitted.as_u64().unwrap(), "{}", ended.text);
     nothing_stays(&bench);
 }
 

@@ -126,7 +126,7 @@ fn a_live_key_changes_and_what_is_refused_says_why_and_leaves_the_old_value() {
     assert!(set.text.starts_with("middle.work_ms: 0 -> 3 (from frame "), "{}", set.text);
     for (setting, why) in [
         ("middle.work_ms=99999999", "99999999 is out of range, 0 to 60000"),
-        ("middle.work_ms=fast", "`fast` is not a u64"),
+        ("middle.work_ms=fast", "`fast` is not a whole number"),
         ("middle.panic_at=5", "needs a restart: stop the run, and start it with `--set middle.panic_at=5`"),
         ("synthetic.fps=5", "needs a restart"),
         ("middle.wrk_ms=5", "did you mean `work_ms`?"),
@@ -313,6 +313,24 @@ fn a_run_that_hangs_is_named_and_does_not_hold_up_the_others() {
     assert_eq!(set.code, 0, "{}", set.text);
     let drawn = sideline(&bench, &["graph", "flow.yml"]);
     assert!(drawn.code == 0 && drawn.text.contains(" fps, work "), "{}", drawn.text);
+    assert_eq!(on.stop().code, 0);
+}
+
+#[test]
+fn a_run_is_stopped_by_its_name_in_order() {
+    let bench = Bench::new();
+    bench.write("flow.yml", &flow(""));
+    let none = sideline(&bench, &["stop", "out"]);
+    assert!(none.code == 1 && none.text.contains("no run `out` is on"), "{}", none.text);
+    let on = start(&bench, &["flow.yml", "--output", "out"]);
+    let stopped = sideline(&bench, &["stop", "out"]);
+    assert!(stopped.code == 0 && stopped.text.contains("sideline result"), "{}", stopped.text);
+    let result = sideline(&bench, &["result", "out"]);
+    assert!(
+        result.code == 0 && result.text.contains("stopped at frame "),
+        "the result is there by then: {}",
+        result.text
+    );
     assert_eq!(on.stop().code, 0);
 }
 

@@ -290,7 +290,7 @@ mod tests {
     fn nothing_of_an_earlier_run_is_touched_before_the_first_frame() {
         let folder = tempfile::tempdir().unwrap();
         let old = |name: &str| std::fs::write(folder.path().join(name), "old").unwrap();
-        ["x.mp4", "x-2.mp4", ".x.mp4.run"].map(old);
+        ["x.mp4", "x-2.mp4", ".x.mp4.run"].into_iter().for_each(old);
         let elsewhere = folder.path().join("elsewhere.mp4");
         std::fs::write(&elsewhere, "old").unwrap();
         for output in [Path::new("x.mp4"), &elsewhere] {
@@ -306,7 +306,9 @@ mod tests {
     fn videos_of_an_earlier_run_are_removed_and_those_of_nobody_stay() {
         let folder = tempfile::tempdir().unwrap();
         let old = |name: &str| std::fs::write(folder.path().join(name), "old").unwrap();
-        ["x.mp4", "x-2.mp4", ".x.mp4.run", "y.m3u8", "y-00000.ts", ".y.m3u8.run", "clip.mp4", ".poses.run"].map(old);
+        ["x.mp4", "x-2.mp4", ".x.mp4.run", "y.m3u8", "y-00000.ts", ".y.m3u8.run", "clip.mp4", ".poses.run"]
+            .into_iter()
+            .for_each(old);
         remove_videos(folder.path()).unwrap();
         assert_eq!(names(folder.path()), ["clip.mp4"]);
         assert!(folder.path().join(".poses.run").is_file(), "that is of a table");

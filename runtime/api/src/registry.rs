@@ -52,7 +52,10 @@ impl Registry {
     /// Adds a source written in Rust.
     pub fn source<S: Source>(self) -> Self {
         const {
-            assert!(!<S::Config as Config>::HAS_LIVE, "a source takes no changes while it runs: no key of it is `live`");
+            assert!(
+                !<S::Config as Config>::HAS_LIVE,
+                "a source takes no changes while it runs: no key of it is `live`"
+            );
         }
         self.with(factory::source::<S>())
     }

@@ -76,6 +76,12 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// End a run in order, in one process or under dora: its sources end, what is in flight is finished, files are closed.
+    Stop {
+        /// The run: its folder, its name, or its flow's name. By default the only one that is on.
+        #[arg(value_name = "FOLDER|NAME")]
+        run: Option<String>,
+    },
     /// Tell how a run ended, all its processes together; the exit code is the run's.
     Result {
         /// The folder of the run.

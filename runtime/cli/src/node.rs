@@ -9,13 +9,14 @@ use std::{
 use serde_json::Value;
 use sideline_api::{Error, Failure, OrFail, Registry, Result};
 use sideline_dora::Node;
-use sideline_engine::{gate::Limit, meter::Report};
+use sideline_engine::{Running, gate::Limit, meter::Report};
 use sideline_graph::{Flow, ProcessKind};
 
 use crate::{
+    control,
     folder::spare_sources,
     house, print, record,
-    run::{engine_options, finish, first_cause, join, judged, overrides, runs, without_frames},
+    run::{engine_options, finish, first_cause, join, judged, listen, overrides, runs, without_frames},
     stop::Stop,
     timing::TimingFile,
 };
@@ -65,7 +66,14 @@ pub fn run(registry: &Registry) -> Result<u8> {
     prepare(&folder, &id, &start, &timing)?;
     let options = engine_options(&flow, &run, &folder, models, Limit::default(), &stop, &timing);
     let mut handle = None;
-    let report = match node.host(plan, registry, options, |running| handle = Some(Arc::clone(running))) {
+    let mut server = None;
+    let started = |running: &Arc<Running>| {
+        handle = Some(Arc::clone(running));
+        if running.has_source() {
+            server = listen(control::node_address(&run, &id), &flow, &run, &folder, running);
+        }
+    };
+    let report = match node.host(plan, registry, options, started) {
         Ok(report) => judged(report, true),
         Err(_) if stop.asked() => without_frames(&flow),
         Err(error) => return Err(failed(&folder, &id, &start, error)),
@@ -73,7 +81,10 @@ pub fn run(registry: &Registry) -> Result<u8> {
     if let Some(running) = handle {
         finish(running, &timing);
     }
-    ended(&folder, &id, report)
+    let ended = ended(&folder, &id, report);
+    // Closed last: whoever waits for the end finds the result.
+    drop(server);
+    ended
 }
 
 /// Makes the folder of the run and what belongs to this process in it. It is the run's alone: dora gives each another id.

@@ -298,7 +298,7 @@ pub fn embedded(
             return not_begun(flow, ours.then_some(folder), stop, error);
         }
     };
-    let server = listen(flow, run, folder, &running);
+    let server = listen(control::address(run), flow, run, folder, &running);
     let report = std::thread::scope(|scope| {
         let (is_on, over) = crossbeam_channel::bounded(0);
         let wait = || {
@@ -312,8 +312,9 @@ pub fn embedded(
     })
     .map_err(|_| Error::other("the waiting thread panicked; the message is above"))?;
     let report = judged(report, continued.is_none());
-    drop(server);
     finish(running, &timing);
+    // Closed last: whoever waits for the end finds the result.
+    let _open = server;
     if let Err(unwritten) = record::write_result(folder, PROCESS, &report) {
         return Err(first_cause(report.failure, unwritten));
     }
@@ -399,7 +400,13 @@ fn nothing_done(node: &NodeReport) -> Option<Error> {
 }
 
 /// Lets the run be asked and steered. It runs as well where that cannot be.
-fn listen(flow: &Flow, run: &str, folder: &Path, running: &Arc<Running>) -> Option<control::Server> {
+pub fn listen(
+    address: Result<PathBuf>,
+    flow: &Flow,
+    run: &str,
+    folder: &Path,
+    running: &Arc<Running>,
+) -> Option<control::Server> {
     let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let folder = whole(folder);
     let about =
@@ -409,9 +416,9 @@ fn listen(flow: &Flow, run: &str, folder: &Path, running: &Arc<Running>) -> Opti
             tracing::warn!(%error, "run.json does not tell of the change yet");
         }
     };
-    control::address(run)
+    address
         .and_then(|address| control::Server::start(&address, about, running, changed))
-        .inspect_err(|error| tracing::warn!(%error, "`sideline set` cannot reach this run"))
+        .inspect_err(|error| tracing::warn!(%error, "`sideline set` and `stop` cannot reach this run"))
         .ok()
 }
 

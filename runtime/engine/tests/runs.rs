@@ -455,7 +455,9 @@ fn what_goes_wrong_in_new_ends_the_start_and_closes_the_others() {
 
 #[test]
 fn a_stop_during_the_start_ends_it_and_the_run_does_not_begin() {
-    let plan = chain(Mode::Complete, Values::new(), [("fault", "new-hangs")]).0;
+    let plan = chain(Mode::Complete, Values::new(), [("fault", "new-hangs")])
+        .change(|plan| plan.start = Duration::from_secs(3600))
+        .0;
     let begun = Arc::new(AtomicBool::new(false));
     let told = begun.clone();
     let options = Options {
@@ -464,7 +466,6 @@ fn a_stop_during_the_start_ends_it_and_the_run_does_not_begin() {
             told.store(true, Ordering::SeqCst);
             Ok(())
         })),
-        start_deadline: Duration::from_secs(3600),
         ..options("stopped early", Limit::default())
     };
     let Err(error) = start(plan, &registry(), options, None) else { panic!("it started") };

@@ -328,7 +328,9 @@ fn normalise(frames: &mut Frames<Detection>) {
 fn entry(seqinfo: &Path, key: &str, range: &RangeInclusive<f64>) -> Result<Option<f64>, EvalError> {
     let Ok(text) = std::fs::read_to_string(seqinfo) else { return Ok(None) };
     let value = |line: &str| Some(line.trim().strip_prefix(key)?.trim_start().strip_prefix('=')?.trim().to_owned());
-    let Some((line, value)) = without_bom(&text).lines().enumerate().find_map(|(index, line)| Some((index + 1, value(line)?))) else {
+    let Some((line, value)) =
+        without_bom(&text).lines().enumerate().find_map(|(index, line)| Some((index + 1, value(line)?)))
+    else {
         return Ok(None);
     };
     match value.parse() {

@@ -13,11 +13,11 @@ use sideline_api::{Error, Failure, OrFail, Result};
 use sideline_engine::Change;
 use sideline_system::{owner, timed::Timed};
 
-use super::protocol::{About, Reply, Request, Status};
-use crate::{
-    args::Setting,
-    commands::print_json,
+use super::{
+    NODE, RUN,
+    protocol::{About, Reply, Request, Status},
 };
+use crate::{args::Setting, commands::print_json};
 
 /// Time that a run has for a change: longer than the stall time it gives its own operators.
 const CHANGE_TIME: Duration = Duration::from_secs(60);
@@ -68,7 +68,38 @@ impl Connection {
         match self.ask(&Request::Status, STATUS_TIME)? {
             Reply::Status(status) => Ok(*status),
             Reply::Refused(error) => Err(error),
-            Reply::Changed(_) => Err(Error::other("the run answers another question")),
+            Reply::Changed(_) | Reply::Stopping => Err(Error::other("the run answers another question")),
+        }
+    }
+
+    /// Ends the sources of the process, and waits until it is over.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    fn stop(mut self) -> Result<()> {
+        match self.ask(&Request::Stop, STATUS_TIME)? {
+            Reply::Stopping => {}
+            Reply::Refused(error) => return Err(error),
+            Reply::Changed(_) | Reply::Status(_) => return Err(Error::other("the run answers another question")),
+        }
+        self.wait_for_end().or_fail(Failure::Other, || "the run is ending, and the wait for its end failed")
+    }
+
+    /// Waits until the run closes the connection, however long its files take.
+    fn wait_for_end(&mut self) -> std::io::Result<()> {
+        loop {
+            self.reader.get_mut().extend(CHANGE_TIME);
+            match self.reader.fill_buf() {
+                Ok([]) => return Ok(()),
+                Ok(more) => {
+                    let read = more.len();
+                    self.reader.consume(read);
+                }
+                Err(cause) if matches!(cause.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {}
+                // The process is gone.
+                Err(cause) if cause.kind() == ErrorKind::ConnectionReset => return Ok(()),
+                Err(cause) => return Err(cause),
+            }
         }
     }
 
@@ -80,7 +111,7 @@ impl Connection {
         match self.ask(&Request::Set { node: node.into(), key: key.into(), value }, CHANGE_TIME)? {
             Reply::Changed(changed) => Ok(changed),
             Reply::Refused(error) => Err(error),
-            Reply::Status(_) => Err(Error::other("the run answers another question")),
+            Reply::Status(_) | Reply::Stopping => Err(Error::other("the run answers another question")),
         }
     }
 }
@@ -111,13 +142,19 @@ pub struct Runs {
 /// Asks every run of this user, all at the same time.
 pub fn runs() -> Runs {
     let folders = owner::runtime_folders().into_iter().filter(|folder| owner::check_private(folder).is_ok());
-    runs_in(folders)
+    runs_in(folders, &[RUN])
 }
 
-fn runs_in(folders: impl IntoIterator<Item = PathBuf>) -> Runs {
+/// The same with the processes of runs under dora that have a source.
+fn processes() -> Runs {
+    let folders = owner::runtime_folders().into_iter().filter(|folder| owner::check_private(folder).is_ok());
+    runs_in(folders, &[RUN, NODE])
+}
+
+fn runs_in(folders: impl IntoIterator<Item = PathBuf>, endings: &[&str]) -> Runs {
     let entries = folders.into_iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
     let mut sockets: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    sockets.retain(|path| path.extension().is_some_and(|ending| ending == "sock"));
+    sockets.retain(|path| path.extension().is_some_and(|ending| endings.iter().any(|known| ending == *known)));
     sockets.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
     let mut runs = Runs::default();
     std::thread::scope(|scope| {
@@ -196,17 +233,51 @@ fn choose(Runs { on, silent }: Runs, which: Option<&str>) -> Result<(About, Conn
         };
         return Err(Error::config(format!("{which}: {ended}{among}")));
     }
-    let named = |about: &About| {
-        about.run == which
-            || about.folder.file_name().is_some_and(|name| name == which)
-            || about.flow.file_stem().is_some_and(|name| name == which)
-    };
-    let mut meant: Vec<_> = on.into_iter().filter(|(about, _)| named(about)).collect();
+    let mut meant: Vec<_> = on.into_iter().filter(|(about, _)| about.is_named(which)).collect();
     match (meant.pop(), meant.len()) {
         (Some(run), 0) => Ok(run),
         (None, _) => Err(Error::config(format!("no run `{which}` is on{among}"))),
         (Some(_), more) => Err(Error::config(format!("`{which}` means {} runs; say which one{among}", more + 1))),
     }
+}
+
+/// `sideline stop`: ends a run in order, in one process or under dora, and waits until its sources' processes are over.
+///
+/// # Errors
+/// When no run, or not one alone, is meant, or it does not answer.
+pub fn stop(which: Option<&str>) -> Result<u8> {
+    let Runs { on, silent } = processes();
+    let folder = which.and_then(|which| Path::new(which).canonicalize().ok());
+    let is_meant = |about: &About| match which {
+        None => true,
+        Some(which) => about.is_named(which) || folder.as_ref() == Some(&about.folder),
+    };
+    let meant: Vec<(About, Connection)> = on.into_iter().filter(|(about, _)| is_meant(about)).collect();
+    let mut names: Vec<&str> = meant.iter().map(|(about, _)| about.run.as_str()).collect();
+    names.dedup();
+    let hang = if silent.is_empty() { String::new() } else { format!("; no answer from {}", silent.join(", ")) };
+    match names[..] {
+        [] => {
+            let name = which.map_or_else(String::new, |which| format!(" `{which}`"));
+            return Err(Error::config(format!("no run{name} is on on this host{hang}")));
+        }
+        [_] => {}
+        _ => {
+            let names = names.join(", ");
+            return Err(Error::config(format!(
+                "several runs are on: say which with `sideline stop NAME`: {names}{hang}"
+            )));
+        }
+    }
+    let folder = meant[0].0.folder.clone();
+    // All at once: a run with several sources is over when all have ended.
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = meant.into_iter().map(|(_, connection)| scope.spawn(|| connection.stop())).collect();
+        let done = asked.into_iter().map(|asked| asked.join().unwrap_or_else(|_| Err(Error::other("panicked"))));
+        done.collect::<Result<Vec<()>>>()
+    })?;
+    outln!("stopped; `sideline result {}` tells how far it came", folder.display());
+    Ok(0)
 }
 
 /// `sideline set`: the exit code is that of the first setting that was refused.

@@ -28,6 +28,8 @@ pub enum Request {
         /// Its new value.
         value: Value,
     },
+    /// Ends the sources; what is in flight is finished, and the connection is closed when the process is over.
+    Stop,
 }
 
 /// The answer to a request.
@@ -38,6 +40,8 @@ pub enum Reply {
     Status(Box<Status>),
     /// The keys that were changed.
     Changed(Vec<Change>),
+    /// The run is ending.
+    Stopping,
     /// The reason why nothing was done.
     Refused(Error),
 }
@@ -64,6 +68,15 @@ pub struct About {
     pub folder: PathBuf,
     /// Its process.
     pub pid: u32,
+}
+
+impl About {
+    /// True where the run, its folder or its flow has this name.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.run == name
+            || self.folder.file_name().is_some_and(|folder| folder == name)
+            || self.flow.file_stem().is_some_and(|flow| flow == name)
+    }
 }
 
 /// Answers the requests of a client until it has gone. A line that is no request is refused; behind one that is too long

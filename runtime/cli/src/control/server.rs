@@ -91,6 +91,10 @@ impl Inner {
                 Ok(changed) => Reply::Changed(changed),
                 Err(error) => Reply::Refused(error),
             },
+            Request::Stop => {
+                running.stop();
+                Reply::Stopping
+            }
         }
     }
 }
