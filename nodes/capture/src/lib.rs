@@ -54,9 +54,15 @@ pub struct CaptureConfig {
     /// At most so many frames a second, evenly by media time. Lower saves work and sees less of fast movements; above the video's own rate nothing changes. A camera is asked for this rate; images are played at it (30).
     #[config(default = None, range(0.001, 1_000))]
     fps: Option<f64>,
-    /// Largest size of a frame: a height (`720`, keeps the aspect) or both sides (`1280x720`). Lower saves work and loses small things; frames are never made larger. A camera is asked for this size.
+    /// Largest size of a frame: a height (`720`, keeps the aspect) or both sides (`1280x720`), in square pixels, which frames always have. Lower saves work and loses small things; frames are never made larger. A camera is asked for this size.
     #[config(default = None)]
     size: Option<String>,
+    /// Number of the video track that is read, from 0 as in FFmpeg's `0:v:N`; cover pictures are not counted. The default is the best one; where there are several, a warning lists them.
+    #[config(default = None, range(0, 1_000))]
+    video_track: Option<u32>,
+    /// Number of the audio track that is read, from 0 as in FFmpeg's `0:a:N`. The default is the best one of those that belong to the picture; where there are several, a warning lists them.
+    #[config(default = None, range(0, 1_000))]
+    audio_track: Option<u32>,
     /// Decoder threads of each stream. Higher decodes faster with more memory (in live mode only files coded in slices gain); the default is one per core, at most 4, shared by the streams.
     #[config(default = None, range(1, 16))]
     threads: Option<usize>,
@@ -181,6 +187,8 @@ pub struct Capture {
     behind: Vec<Audio>,
     /// When frames are due, once the first one was asked for.
     pace: Option<Pace>,
+    /// A frame came that lies behind `end`.
+    past_end: bool,
     ended: bool,
     warned: bool,
 }
@@ -227,8 +235,17 @@ impl Source for Capture {
         };
         let ca = config.ca.as_ref().map(|path| resources.find(path)).transpose();
         let trust = ca.and_then(|ca| Trust::new(ca, config.insecure)).map_err(|e| e.at("key `ca`"))?;
-        let buffer_bytes = config.buffer;
-        let reading = Reading { threads, size, fps: config.fps, audio, patience, buffer_bytes, trust };
+        let reading = Reading {
+            threads,
+            size,
+            fps: config.fps,
+            audio,
+            video_track: config.video_track,
+            audio_track: config.audio_track,
+            patience,
+            buffer_bytes: config.buffer,
+            trust,
+        };
         let (mut opened, mut failed) = (vec![], vec![]);
         for (stream, source) in named {
             match Self::stream(stream, source, &config, &reading, resources) {
@@ -309,6 +326,7 @@ impl Capture {
             last: None,
             behind: vec![],
             pace: None,
+            past_end: false,
             ended: false,
             warned: false,
         })
@@ -334,7 +352,11 @@ impl Capture {
             }
             arrived = cx.clock.now();
         })?;
-        let Some(read) = read.filter(|read| read.pts < self.end) else { return Ok(None) };
+        let Some(read) = read else { return Ok(None) };
+        if read.pts >= self.end {
+            self.past_end = true;
+            return Ok(None);
+        }
         let mut captured = arrived;
         if paced {
             let due = pace.due(read.pts.saturating_add(ahead), interval);
@@ -354,11 +376,14 @@ impl Capture {
     /// At the end of a pass: goes back to the beginning when that is asked for. False: that was all.
     ///
     /// # Errors
-    /// When something was missing at the end.
+    /// When something was missing at the end, or nothing came at all.
     fn begin_again(&mut self) -> Result<bool> {
         let last = self.last.take();
         // What fails ends it; a pass without a frame would be followed by no other either.
         self.ended = true;
+        if last.is_none() && self.session == 0 {
+            return Err(self.nothing());
+        }
         if let Some(missing) = self.reader.missing(self.start == 0) {
             return Err(Error::input(format!("{}: {missing}; what was there was handled", self.source)));
         }
@@ -371,6 +396,18 @@ impl Capture {
         self.session += 1;
         self.ended = false;
         Ok(true)
+    }
+
+    /// The failure of a source that gave no frame: nothing was done, and the run must not be called done.
+    fn nothing(&self) -> Error {
+        let source = shown(&self.source);
+        Error::input(match self.past_end {
+            true => {
+                let (start, end) = (self.start as f64 * 1e-9, self.end as f64 * 1e-9);
+                format!("{source}: no frame lies between `start`, {start} s, and `end`, {end} s")
+            }
+            false => format!("{source}: not one frame of it could be decoded: {}", self.reader.tried()),
+        })
     }
 
     /// The sound up to `until`, ns of the file, that no frame has brought yet: a row for each stretch; one without samples

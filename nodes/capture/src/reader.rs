@@ -8,7 +8,7 @@ use sideline_api::{
     serde_json,
 };
 use sideline_media::{
-    DecodeOptions, Decoder, Images, Picture, Size, Sound, SoundFormat, Threads, TimeJumps, Trust,
+    DecodeOptions, Decoder, Images, MediaInfo, Picture, Size, Sound, SoundFormat, Threads, TimeJumps, Trust,
     device::{Device, cameras, is_device},
 };
 
@@ -28,6 +28,10 @@ pub struct Reading {
     pub fps: Option<f64>,
     /// Whether its sound is decoded.
     pub audio: bool,
+    /// Number of the video track that is read.
+    pub video_track: Option<u32>,
+    /// Number of the audio track that is read.
+    pub audio_track: Option<u32>,
     /// How a stream on the network is waited for.
     pub patience: Patience,
     /// Bytes of such a stream that may wait in the system's buffer.
@@ -69,8 +73,8 @@ impl Reader {
     /// # Errors
     /// When it is missing, or not what can be read.
     pub fn open(source: &str, name: &str, reading: &Reading, resources: &Resources) -> Result<Self> {
-        let Reading { threads, size, fps, audio, .. } = *reading;
-        let options = DecodeOptions { threads, size, fps, audio: false };
+        let Reading { threads, size, fps, audio, video_track, audio_track, .. } = *reading;
+        let options = DecodeOptions { threads, size, fps, audio: false, video_track, audio_track };
         if is_remote(source) {
             let options = DecodeOptions { audio, ..options };
             let address = Address::resolve(source, &SCHEMES, &resources.search)?;
@@ -87,6 +91,10 @@ impl Reader {
         }
         let path = resources.find(source)?;
         if path.is_dir() {
+            if let Some(track) = video_track.filter(|track| *track > 0) {
+                let text = format!("key `video_track`: {source} is a folder of images, which has no track {track}");
+                return Err(Error::config(text));
+            }
             let images = Images::open(&path, size, fps.unwrap_or(IMAGES_FPS))?;
             return Ok(Reader::Images(Folder { images, shown: 0, damaged: 0, warned: false }));
         }
@@ -189,6 +197,23 @@ impl Reader {
             }
             // A stream on the network tells it when it breaks off.
             Reader::Images(_) | Reader::Line(_) => None,
+        }
+    }
+
+    /// What was tried, for a source that ended without a frame.
+    pub fn tried(&self) -> String {
+        match self {
+            Reader::Camera(decoder) if decoder.lost().is_some() => self.missing(true).unwrap_or_default(),
+            Reader::Video(decoder) | Reader::Camera(decoder) => {
+                let info = decoder.info();
+                let lost = match decoder.losses().undecodable {
+                    0 => "its track holds no picture".into(),
+                    lost => format!("{lost} packets could not be decoded"),
+                };
+                format!("it is {} of {} in {}, and {lost}", size_of(info), info.codec, info.container)
+            }
+            Reader::Images(folder) => format!("none of its {} images could be read", folder.images.len()),
+            Reader::Line(_) => "the connection brought none".into(),
         }
     }
 
@@ -322,6 +347,14 @@ impl Folder {
 /// The count of irregular times by its name, where there is anything to tell.
 pub fn time_jumps(jumps: u64) -> impl Iterator<Item = (&'static str, u64)> {
     (jumps > 0).then_some(("time_jumps", jumps)).into_iter()
+}
+
+/// Size of a video for a message.
+fn size_of(info: &MediaInfo) -> String {
+    match (info.width, info.height) {
+        (0, 0) => "a video of unknown size".into(),
+        (width, height) => format!("a video of {width}x{height}"),
+    }
 }
 
 /// What a camera is asked for. Only pairs of sides can be asked: a height goes as that of a 16:9 picture.

@@ -217,6 +217,65 @@ fn a_truncated_file_is_handled_and_then_reported() {
     assert_eq!((frames.len(), end), (15, Ok(())));
 }
 
+/// Runs `ffmpeg` in a folder.
+fn ffmpeg(folder: &Path, args: &[&str]) {
+    assert!(Command::new("ffmpeg").current_dir(folder).args(["-v", "error"]).args(args).status().unwrap().success());
+}
+
+#[test]
+fn a_source_without_a_frame_is_an_input_error_and_says_what_was_tried() {
+    let Some(folder) = clip() else { return };
+    // A header without pictures behind it, and pictures of which no byte is left.
+    ffmpeg(folder.path(), &["-i", "clip.mp4", "-c", "copy", "-frames:v", "0", "header.mkv"]);
+    let mut bytes = std::fs::read(folder.path().join("clip.mp4")).unwrap();
+    let data = bytes.windows(4).position(|name| name == b"mdat").unwrap() + 4;
+    bytes[data..].fill(0);
+    std::fs::write(folder.path().join("zeros.mp4"), bytes).unwrap();
+    let file = |name: &str| ("source", json!(name));
+    let cases = [
+        (vec![file("header.mkv")], "header.mkv: not one frame of it could be decoded: it is a video of"),
+        (vec![file("zeros.mp4")], "320x180 of h264 in mov,mp4"),
+        (vec![file("zeros.mp4"), ("loop", json!(true))], "packets could not be decoded"),
+        (vec![file("clip.mp4"), ("start", json!(0.51)), ("end", json!(0.52))], "no frame lies between `start`, 0.51 s"),
+    ];
+    for (values, want) in cases {
+        let (frames, end) = play(folder.path(), &values);
+        let error = end.unwrap_err();
+        assert_eq!((frames.len(), error.failure), (0, Failure::Input), "{error}");
+        assert!(error.message.contains(want), "{error}");
+    }
+}
+
+#[test]
+fn a_stop_before_the_first_frame_is_no_failure() {
+    let Some(folder) = clip() else { return };
+    let cx = SourceContext::new(Mode::Complete, Arc::new(VirtualClock::default()), Arc::new(AtomicBool::new(true)));
+    let mut capture = open_in(folder.path(), Mode::Complete, &[("source", json!("clip.mp4"))]).unwrap();
+    assert!(capture.next(&cx).unwrap().is_none());
+}
+
+#[test]
+fn the_track_that_is_asked_for_is_read_and_one_that_is_not_there_is_refused() {
+    let Some(folder) = clip() else { return };
+    let tracks = ["-i", "clip.mp4", "-filter_complex", "[0:v]scale=160:90,split[a][b]", "-map", "0:v", "-map", "[a]"];
+    ffmpeg(folder.path(), &[&tracks[..], &["-map", "[b]", "-s:v:2", "64x36", "three.mkv"]].concat());
+    for (track, want) in [(0, (320, 180)), (1, (160, 90)), (2, (64, 36))] {
+        let values = [("source", json!("three.mkv")), ("video_track", json!(track)), ("end", json!(0.1))];
+        let (frames, end) = play(folder.path(), &values);
+        assert_eq!((size(&frames[0]), end), (want, Ok(())));
+    }
+    std::fs::create_dir(folder.path().join("pictures")).unwrap();
+    ffmpeg(folder.path(), &["-i", "clip.mp4", "-frames:v", "1", "pictures/1.jpg"]);
+    for (source, failure, want) in [
+        ("three.mkv", Failure::Input, "no video track 3; its tracks are 0: h264 320x180"),
+        ("pictures", Failure::Config, "has no track 3"),
+    ] {
+        let values = [("source", json!(source)), ("video_track", json!(3))];
+        let Err(error) = open_in(folder.path(), Mode::Complete, &values) else { panic!("{source} was opened") };
+        assert!(error.failure == failure && error.message.contains(want), "{error}");
+    }
+}
+
 /// A clock that goes on by 4 ms whenever it is looked at.
 struct Ticking(AtomicI64);
 

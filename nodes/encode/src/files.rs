@@ -1,4 +1,5 @@
-//! One video file (mp4, or HLS with its segments beside it) per stream, and another one where the size of the pictures changes.
+//! One video file (mp4, or HLS with its segments beside it) per stream, and another one where the size or the color of the
+//! pictures changes.
 
 use std::{
     collections::BTreeSet,
@@ -102,18 +103,20 @@ impl Files {
 }
 
 impl Writer for Files {
-    fn cuts(&self, stream: &str, size: (u32, u32)) -> bool {
-        self.open.iter().any(|(name, encoder)| **name == *stream && encoder.size() != size)
+    fn cuts(&self, stream: &str, picture: &Picture) -> bool {
+        let differs = |encoder: &Encoder| picture.differs(encoder.size(), encoder.color());
+        self.open.iter().any(|(name, encoder)| **name == *stream && differs(encoder))
     }
 
     fn write(&mut self, stream: &StreamName, pts: i64, picture: Picture, sound: &[Audio]) -> Result<()> {
         let Picture { planes, size, color } = picture;
+        let cut = self.cuts(stream, &picture);
         let open = self.open.iter().position(|(name, _)| name == stream);
         let heard = open.and_then(|i| self.open[i].1.sound());
         // Frames without rows say nothing of the sound: there may be more.
         let format = sound.last().map(|row| SoundFormat { rate: row.rate, channels: row.channels }).or(heard);
         if let Some(i) = open
-            && (self.open[i].1.size() != size || format != heard)
+            && (cut || format != heard)
         {
             // It was heard before this frame, so with the pictures of that file.
             self.write_sound(stream, sound)?;

@@ -2,8 +2,9 @@
 //! RTMP server, whose line may break and come back (see `server`).
 //!
 //! One file per stream: `overlay.mp4` for the first, `overlay-NAME.mp4` for the stream NAME after it. Where the size of a
-//! stream's pictures changes, a new file begins (`overlay-2.mp4`): scaled pictures would show pixels that the camera never
-//! saw. Every frame keeps its time; a frame that was skipped upstream is not in the video, the one before it stands longer.
+//! stream's pictures or the meaning of their values changes, a new file begins (`overlay-2.mp4`): scaled pictures would show
+//! pixels that the camera never saw, and a file has one meaning of its values. Every frame keeps its time; a frame that was
+//! skipped upstream is not in the video, the one before it stands longer.
 //! The sound of the input `audio` goes into the file at its own time, so a frame that is left out does not move it; a stream
 //! without sound gives a file without.
 //!
@@ -198,9 +199,10 @@ impl Operator for Encode {
             let (u, v) = uv.split_at(uv.len() / 2);
             [(y, width), (u, half), (v, half)]
         };
-        let cut = self.writer.cuts(stream, size);
+        let picture = Picture { planes, size, color };
+        let cut = self.writer.cuts(stream, &picture);
         let sound = self.sound.until(stream, cx.header.pts, cut, input, self.config.duck)?;
-        self.writer.write(stream, cx.header.pts, Picture { planes, size, color }, &sound)
+        self.writer.write(stream, cx.header.pts, picture, &sound)
     }
 
     fn reconfigure(&mut self, config: &EncodeConfig) -> Result<()> {

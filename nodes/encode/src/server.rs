@@ -1,4 +1,4 @@
-//! An RTMP server: a connection for each stream, anew where the size of the pictures or the kind of sound changes.
+//! An RTMP server: a connection for each stream, anew where the size or the color of the pictures or the kind of sound changes.
 //!
 //! A server that is away ends nothing: frames are dropped and counted until it is back or the tries are used up.
 
@@ -86,15 +86,16 @@ fn add(all: &mut Sent, more: Sent) {
 }
 
 impl Writer for Server {
-    fn cuts(&self, stream: &str, size: (u32, u32)) -> bool {
-        self.at(stream).is_some_and(|at| self.open[at].1.size() != size)
+    fn cuts(&self, stream: &str, picture: &Picture) -> bool {
+        self.at(stream).map(|at| &self.open[at].1).is_some_and(|open| picture.differs(open.size(), open.color()))
     }
 
     fn write(&mut self, stream: &StreamName, pts: i64, picture: Picture, sound: &[Audio]) -> Result<()> {
+        let cut = self.cuts(stream, &picture);
         let heard = self.at(stream).and_then(|at| self.open[at].1.sound());
         let format = sound.last().map(|row| SoundFormat { rate: row.rate, channels: row.channels }).or(heard);
         if let Some(at) = self.at(stream)
-            && (self.open[at].1.size() != picture.size || format != heard)
+            && (cut || format != heard)
         {
             self.write_sound(stream, sound)?;
             self.hang_up(at)?;

@@ -19,10 +19,17 @@ pub struct Picture<'a> {
     pub color: Color,
 }
 
+impl Picture<'_> {
+    /// True where a video of this size and color cannot hold the picture: it has one of each from its beginning to its end.
+    pub fn differs(&self, size: (u32, u32), color: Option<Color>) -> bool {
+        self.size != size || color.is_some_and(|color| color != self.color)
+    }
+}
+
 /// Takes the pictures and the sound of any number of streams.
 pub trait Writer: Send {
-    /// True where a picture of this size ends what was written of the stream, and begins anew.
-    fn cuts(&self, stream: &str, size: (u32, u32)) -> bool;
+    /// True where this picture ends what was written of the stream, and begins anew.
+    fn cuts(&self, stream: &str, picture: &Picture) -> bool;
 
     /// Writes a picture of a stream, to be shown at `pts` nanoseconds, and the sound since the picture before.
     ///

@@ -140,6 +140,28 @@ fn every_frame_keeps_its_time_and_a_skipped_one_is_left_out() {
 }
 
 #[test]
+fn frames_whose_values_mean_something_else_begin_a_new_file() {
+    let mut bench = Bench::new();
+    for full_range in [false, false, true] {
+        let color = Color { full_range, ..Color::assumed(SIZE.1) };
+        let bytes = grey(SIZE.0, SIZE.1).into_packed_mut();
+        bench.push(Frame::from_packed(SIZE.0, SIZE.1, Encoding::I420, color, bytes).unwrap());
+    }
+    bench.end();
+    assert_eq!(bench.files(), ["overlay-2.mp4", "overlay.mp4"]);
+    let range = |name: &str| {
+        ff::init().unwrap();
+        let input = ff::format::input(&bench.file(name)).unwrap();
+        let stream = input.streams().best(ff::media::Type::Video).unwrap();
+        let decoder =
+            ff::codec::context::Context::from_parameters(stream.parameters()).unwrap().decoder().video().unwrap();
+        (read(&bench.file(name)).len(), decoder.color_range())
+    };
+    assert_eq!(range("overlay.mp4"), (2, ff::color::Range::MPEG));
+    assert_eq!(range("overlay-2.mp4"), (1, ff::color::Range::JPEG));
+}
+
+#[test]
 fn a_run_that_is_killed_leaves_a_video_that_plays() {
     let mut bench = Bench::new();
     for _ in 0..90 {

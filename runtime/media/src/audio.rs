@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use ff::{Packet, codec, format, frame, media, software::resampling};
+use ff::{Packet, codec, format, frame, software::resampling};
 use ffmpeg_next as ff;
 
 use crate::info::Times;
@@ -73,9 +73,9 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// The best sound of a file; `None` where it has none, or, with a word in the log, none that can be decoded.
-    pub fn open(input: &format::context::Input, path: &str) -> Option<Self> {
-        let stream = input.streams().best(media::Type::Audio)?;
+    /// Opens the sound of a stream; `None`, with a word in the log, where it cannot be decoded.
+    pub fn open(input: &format::context::Input, stream: usize, path: &str) -> Option<Self> {
+        let stream = input.stream(stream)?;
         let name = stream.parameters().id().name();
         let opened = codec::context::Context::from_parameters(stream.parameters()).and_then(|context| {
             let mut decoder = context.decoder();

@@ -14,6 +14,8 @@ use crate::{
     attached::Attached,
     audio::{Listener, Sound, SoundFormat},
     device::{self, Device},
+    exif,
+    geometry::Declared,
     info::{MediaInfo, Times},
     network::{self, Network, Unopened},
     open::{Opened, open},
@@ -21,6 +23,7 @@ use crate::{
     repeats::Repeats,
     scale::Size,
     timeline::{Jump, StepAhead, TimeJumps, Timeline, Unit},
+    tracks, views,
 };
 
 /// How the decoder spreads its work.
@@ -43,6 +46,10 @@ pub struct DecodeOptions {
     pub fps: Option<f64>,
     /// Decodes the sound too, where there is one, for [`Decoder::sound_until`]. Without it no packet of sound is looked at.
     pub audio: bool,
+    /// Number of the video track to read, from 0; cover pictures are not counted. `None`: the best one.
+    pub video_track: Option<u32>,
+    /// Number of the audio track to read, from 0. `None`: the best one of those that belong to the video track.
+    pub audio_track: Option<u32>,
 }
 
 /// Packets of picture that are read before their time to find the sound beside an earlier one: five seconds at 30 frames
@@ -54,14 +61,14 @@ const LOOK: Duration = Duration::from_millis(1);
 
 impl Default for DecodeOptions {
     fn default() -> Self {
-        Self { threads: Threads::Slice(1), size: None, fps: None, audio: false }
+        Self { threads: Threads::Slice(1), size: None, fps: None, audio: false, video_track: None, audio_track: None }
     }
 }
 
 /// One decoded frame.
 #[derive(Clone, Debug)]
 pub struct Decoded {
-    /// The picture, upright.
+    /// The picture, upright, in square pixels.
     pub frame: Frame,
     /// Media time in nanoseconds since the start of the stream; never goes back.
     pub pts_ns: i64,
@@ -161,7 +168,15 @@ impl Decoder {
 
     fn over(path: PathBuf, attached: Option<Attached>, opened: Opened, options: DecodeOptions) -> Result<Self> {
         let stream = opened.input.stream(opened.stream).ok_or_else(|| Error::input("the video stream is gone"))?;
-        let info = MediaInfo::read(&path.display().to_string(), &opened.input, &stream, &opened.decoder);
+        let name = path.display().to_string();
+        let orientation = exif::orientation_of_file(&path, opened.input.format().name());
+        let declared = Declared { orientation, ..Declared::read(&stream, &opened.decoder) };
+        let info = MediaInfo::read(&name, &opened.input, &stream, &opened.decoder, &declared, opened.sound);
+        let mut pictures = Pictures::new(&name, declared, options.size);
+        tracks::tell(&opened.input, &options, (opened.stream, opened.sound), &mut pictures.notices);
+        if let Some(text) = views::of_stream(&stream) {
+            pictures.notices.tell(views::KIND, || text);
+        }
         let start = stream.start_time();
         // AVI holds decoding times alone: a first frame that others wait for has a later one than the stream's start.
         // A device counts from when it was switched on, a stream from when it began: the first frame is the start here.
@@ -171,8 +186,11 @@ impl Decoder {
         let step_ahead = attached.as_ref().map_or(StepAhead::Pause, |attached| attached.step_ahead(&info.container));
         Ok(Self {
             timeline: Timeline::new(step_ahead, opened.stream, info.interval()),
-            pictures: Pictures::new(info.rotation, options.size),
-            listener: if options.audio { Listener::open(&opened.input, &info.path) } else { None },
+            pictures,
+            listener: opened
+                .sound
+                .filter(|_| options.audio)
+                .and_then(|stream| Listener::open(&opened.input, stream, &info.path)),
             heard_from: 0,
             ahead: VecDeque::new(),
             path,
@@ -203,7 +221,12 @@ impl Decoder {
         &self.info
     }
 
-    /// Width and height of the frames that come out: upright, and brought down to the size asked for.
+    /// Differences between the pictures and what the file says of them, as far as they were met.
+    pub fn notices(&self) -> impl Iterator<Item = &str> {
+        self.pictures.notices.texts()
+    }
+
+    /// Width and height of the frames that come out: upright, in square pixels, brought down to the size asked for.
     pub fn frame_size(&self) -> (u32, u32) {
         self.pictures.size_of(self.opened.decoder.width(), self.opened.decoder.height())
     }

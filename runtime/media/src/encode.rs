@@ -219,6 +219,11 @@ impl Encoder {
         (width as u32, height as u32)
     }
 
+    /// How the pixels of its frames are meant.
+    pub fn color(&self) -> Option<Color> {
+        self.video.color()
+    }
+
     /// The sound that [`Encoder::write_sound`] takes.
     pub fn sound(&self) -> Option<SoundFormat> {
         self.sound.as_ref().map(|sound| sound.format)

@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ff::{Packet, codec, decoder, frame, packet};
+use ff::{Packet, Rational, codec, decoder, frame, packet};
 use ffmpeg_next as ff;
 use sideline_api::{Error, Failure, Frame, OrFail, Result};
 
-use crate::{info, open::start_ffmpeg, picture::Pictures, picture::turned, scale::Size};
+use crate::{exif, geometry::Declared, open::start_ffmpeg, picture::Pictures, scale::Size};
 
 /// Endings of files that are taken for images; what they are is told from their first bytes.
 const ENDINGS: [&str; 5] = ["jpg", "jpeg", "png", "bmp", "webp"];
@@ -28,7 +28,7 @@ pub struct Image {
 /// What is in a file.
 #[derive(Clone, Debug)]
 pub enum Picture {
-    /// The picture, upright.
+    /// The picture, upright, in square pixels.
     Frame(Frame),
     /// Nothing that can be shown, and why.
     Damaged(String),
@@ -43,7 +43,7 @@ pub struct Images {
     next: usize,
     fps: f64,
     pictures: Pictures,
-    /// Width and height of the first image, upright, before it is brought down.
+    /// Width and height of the first image as it is shown, before it is brought down.
     first: Option<(u32, u32)>,
     /// Kept open from image to image, one for each kind that came.
     decoders: Vec<(codec::Id, decoder::Video)>,
@@ -80,7 +80,7 @@ impl Images {
             files,
             next: 0,
             fps,
-            pictures: Pictures::new(0, size),
+            pictures: Pictures::new(folder.display().to_string(), Declared::default(), size),
             first: None,
             decoders: vec![],
         })
@@ -140,6 +140,9 @@ impl Images {
         let Some(kind) = kind(&bytes) else {
             return Ok(Picture::Damaged("is not an image of a kind that is read here".into()));
         };
+        if is_animated(&bytes) {
+            return Ok(Picture::Damaged("is an animation, not an image; make a video of it and name that".into()));
+        }
         let decoder = match self.decoders.iter().position(|(id, _)| *id == kind) {
             Some(at) => &mut self.decoders[at].1,
             None => {
@@ -148,6 +151,8 @@ impl Images {
                 &mut self.decoders[end].1
             }
         };
+        // SAFETY: the decoder is ours and between two images. It would keep the aspect of the one before.
+        unsafe { (*decoder.as_mut_ptr()).sample_aspect_ratio = Rational(0, 1).into() };
         let mut packet = Packet::copy(&bytes);
         // FFmpeg's PNG knows pictures that are differences to the one before: these are not.
         packet.set_flags(packet::Flags::KEY);
@@ -161,8 +166,8 @@ impl Images {
         if let Err(cause) = decoded {
             return Ok(Picture::Damaged(format!("cannot be decoded: {cause}")));
         }
-        self.pictures.rotation = info::rotation_of(&picture);
-        let (width, height) = turned(self.pictures.rotation, picture.width(), picture.height());
+        self.pictures.declared.orientation = exif::orientation(&bytes);
+        let (width, height) = self.pictures.shown(&picture);
         if *self.first.get_or_insert((width, height)) != (width, height) {
             return Ok(Picture::OtherSize(width, height));
         }
@@ -179,6 +184,11 @@ fn kind(bytes: &[u8]) -> Option<codec::Id> {
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(codec::Id::WEBP),
         _ => None,
     }
+}
+
+/// True for an animated WebP, which FFmpeg does not decode: its extended header says so.
+fn is_animated(bytes: &[u8]) -> bool {
+    bytes.get(12..16) == Some(b"VP8X") && bytes.get(20).is_some_and(|flags| flags & 2 != 0)
 }
 
 fn start(kind: codec::Id) -> Result<decoder::Video> {

@@ -1,10 +1,10 @@
 //! What a file says of its video before anything is decoded.
 
-use ffmpeg_next::{Rational, Stream, codec, ffi, format, frame};
+use ffmpeg_next::{Rational, Stream, codec, ffi, format};
 use serde::Serialize;
 use sideline_api::Color;
 
-use crate::picture;
+use crate::{color::Coding, geometry::Declared, tracks};
 
 /// What a file says of its video. Written to the run folder by capture.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -15,12 +15,16 @@ pub struct MediaInfo {
     pub container: String,
     /// How the video is coded: `h264`.
     pub codec: String,
-    /// Width in pixels of an upright picture, before any scaling.
+    /// Width in pixels of an upright picture in square pixels, before it is brought down to a size.
     pub width: u32,
-    /// Height in pixels of an upright picture, before any scaling.
+    /// Height in pixels of an upright picture in square pixels, before it is brought down to a size.
     pub height: u32,
+    /// True where pictures are mirrored left to right, before they are turned.
+    pub mirrored: bool,
     /// Degrees, clockwise, by which pictures are turned to be upright: 0, 90, 180 or 270.
     pub rotation: u16,
+    /// Sample aspect ratio of the stored pictures, width to height: `64:45`; `1:1` are square pixels.
+    pub pixel_aspect: String,
     /// Frames per second, the mean over the file; 0 where the file does not say.
     pub fps: f64,
     /// Number of frames that the file's own index declares, if it has one.
@@ -31,6 +35,14 @@ pub struct MediaInfo {
     pub pixel_format: String,
     /// Meaning of the pixel values; assumed where the file does not say.
     pub color: Color,
+    /// Primaries, FFmpeg's name: `bt709`; none where the file does not say. They are not converted.
+    pub primaries: Option<&'static str>,
+    /// Transfer characteristic, FFmpeg's name: `bt709`; none where the file does not say. It is not converted.
+    pub transfer: Option<&'static str>,
+    /// Video tracks of the file, cover pictures not counted.
+    pub video_tracks: usize,
+    /// Number of the one that is read, from 0.
+    pub video_track: usize,
     /// How the sound is coded, where there is one: `aac`.
     pub audio: Option<String>,
     /// Unit of the file's time stamps: numerator and denominator, seconds.
@@ -43,9 +55,13 @@ impl MediaInfo {
         input: &format::context::Input,
         stream: &Stream,
         decoder: &codec::decoder::Video,
+        declared: &Declared,
+        sound: Option<usize>,
     ) -> Self {
-        let rotation = rotation(stream);
-        let (width, height) = picture::turned(rotation, decoder.width(), decoder.height());
+        let geometry = declared.geometry();
+        let (width, height) = geometry.shown(decoder.width(), decoder.height());
+        let coding = Coding::declared(decoder);
+        let videos = tracks::videos(input);
         let time_base = stream.time_base();
         let ns =
             |ticks: i64, base: Rational| Times { start: 0, num: base.numerator(), den: base.denominator() }.ns(ticks);
@@ -60,16 +76,19 @@ impl MediaInfo {
             codec: decoder.id().name().into(),
             width,
             height,
-            rotation,
+            mirrored: geometry.orientation.mirrored,
+            rotation: geometry.orientation.rotation,
+            pixel_aspect: geometry.aspect.to_string(),
             fps: fps(stream),
             frames: declared_frames(input, stream),
             duration_ns,
             pixel_format: decoder.format().descriptor().map_or("unknown", |format| format.name()).into(),
-            color: picture::color_of(decoder.color_space(), decoder.color_range(), decoder.format(), decoder.height()),
-            audio: input
-                .streams()
-                .best(ffmpeg_next::media::Type::Audio)
-                .map(|stream| stream.parameters().id().name().into()),
+            color: coding.color(),
+            primaries: coding.primaries.name(),
+            transfer: coding.transfer.name(),
+            video_track: videos.iter().position(|index| *index == stream.index()).unwrap_or(0),
+            video_tracks: videos.len(),
+            audio: sound.and_then(|index| input.stream(index)).map(|stream| stream.parameters().id().name().into()),
             time_base: (time_base.numerator(), time_base.denominator()),
         }
     }
@@ -135,47 +154,6 @@ fn declared_frames(input: &format::context::Input, stream: &Stream) -> Option<u6
     // SAFETY: the stream belongs to the open input.
     let indexed = unsafe { ffi::avformat_index_get_entries_count(stream.as_ptr()) };
     Some(u64::try_from(indexed).ok().filter(|indexed| *indexed > 0).map_or(declared, |indexed| indexed.min(declared)))
-}
-
-/// Bytes of a display matrix.
-const MATRIX: usize = 9 * size_of::<i32>();
-
-/// Degrees clockwise of the display matrix, to the nearest quarter turn.
-fn rotation(stream: &Stream) -> u16 {
-    let mut size = 0;
-    // SAFETY: the stream belongs to the open input; the matrix, where there is one, has nine numbers (checked).
-    let counterclockwise = unsafe {
-        let data = ffi::av_stream_get_side_data(
-            stream.as_ptr(),
-            ffi::AVPacketSideDataType::AV_PKT_DATA_DISPLAYMATRIX,
-            &mut size,
-        );
-        if data.is_null() || size < MATRIX {
-            return 0;
-        }
-        ffi::av_display_rotation_get(data.cast::<i32>())
-    };
-    quarter_turns(counterclockwise)
-}
-
-/// The same of a decoded picture: an image has no stream that could say.
-pub(crate) fn rotation_of(picture: &frame::Video) -> u16 {
-    // SAFETY: the frame is a valid AVFrame; the matrix, where there is one, has nine numbers (checked).
-    let counterclockwise = unsafe {
-        let data = ffi::av_frame_get_side_data(picture.as_ptr(), ffi::AVFrameSideDataType::AV_FRAME_DATA_DISPLAYMATRIX);
-        if data.is_null() || (*data).size < MATRIX {
-            return 0;
-        }
-        ffi::av_display_rotation_get((*data).data.cast::<i32>())
-    };
-    quarter_turns(counterclockwise)
-}
-
-fn quarter_turns(counterclockwise: f64) -> u16 {
-    if counterclockwise.is_nan() {
-        return 0;
-    }
-    ((-counterclockwise / 90.0).round() as i32 * 90).rem_euclid(360) as u16
 }
 
 #[cfg(test)]

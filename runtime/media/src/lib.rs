@@ -6,15 +6,19 @@
 
 mod attached;
 mod audio;
+mod color;
 mod crop;
 mod decode;
 pub mod device;
 pub mod encode;
+mod exif;
+mod geometry;
 mod i420;
 mod images;
 mod info;
 pub mod jpeg;
 mod network;
+mod notices;
 mod open;
 mod picture;
 mod repeats;
@@ -22,6 +26,8 @@ mod resample;
 mod scale;
 mod timeline;
 mod tls;
+mod tracks;
+mod views;
 mod watch;
 
 pub use audio::{RATES, Sound, SoundFormat};

@@ -11,18 +11,24 @@ use ff::{codec, format, media};
 use ffmpeg_next as ff;
 use sideline_api::{Error, Result};
 
-use crate::{DecodeOptions, Threads, tls::Opener, watch::Watch};
+use crate::{DecodeOptions, Threads, tls::Opener, tracks, watch::Watch};
 
 /// An open file and the decoder of its video stream.
 pub(crate) struct Opened {
     pub input: format::context::Input,
+    /// Index of the stream of video that is read.
     pub stream: usize,
+    /// Index of the stream of sound beside it.
+    pub sound: Option<usize>,
     pub decoder: codec::decoder::Video,
     /// What the input asks while it waits, for one on the network: dropped behind it.
     pub watch: Option<Arc<Watch>>,
     /// What opens the addresses that such an input refers to: dropped behind it.
     pub opener: Option<Arc<Opener>>,
 }
+
+/// Brands of images in the container of MP4 (ISO/IEC 23008-12; AVIF 1.1).
+const STILL_BRANDS: [&[u8; 4]; 6] = [b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis"];
 
 /// Registers FFmpeg's parts and silences its log.
 pub(crate) fn start_ffmpeg() {
@@ -60,6 +66,9 @@ pub(crate) fn open(path: &Path, options: &DecodeOptions) -> Result<Opened> {
         .map(|path| format!("file:{path}"))
         .ok_or_else(|| fail("its name is not UTF-8, which FFmpeg cannot open; rename it".into()))?;
     let input = format::input(&address).map_err(|cause| match cause {
+        ff::Error::InvalidData if is_mp4 && STILL_BRANDS.iter().any(|brand| head[8..] == **brand) => {
+            fail("is a HEIF or AVIF image, which this FFmpeg does not read: save it as JPEG or PNG".into())
+        }
         ff::Error::InvalidData if is_mp4 => {
             fail("is an MP4 without its index (moov), so nothing in it can be found: it was cut off, or its recording was not finished".into())
         }
@@ -78,7 +87,8 @@ pub(crate) fn set_up(
     options: &DecodeOptions,
     fail: &dyn Fn(String) -> Error,
 ) -> Result<Opened> {
-    let Some(stream) = best_video(&input) else {
+    let video = tracks::video(&input, options.video_track).map_err(fail)?;
+    let Some(stream) = video.and_then(|index| input.stream(index)) else {
         let has: Vec<&str> = input.streams().map(|s| s.parameters().id().name()).collect();
         if input.streams().any(|s| s.parameters().medium() == media::Type::Audio) {
             let has = has.join(", ");
@@ -90,6 +100,11 @@ pub(crate) fn set_up(
         return Err(fail(format!("has no video stream (its streams: {has})")));
     };
     let index = stream.index();
+    let sound = match options.audio {
+        true => tracks::sound(&input, options.audio_track, index).map_err(fail)?,
+        // Nobody hears it: a track that is not there does not matter.
+        false => tracks::sound(&input, None, index).unwrap_or_default(),
+    };
     let mut context = codec::context::Context::from_parameters(stream.parameters())
         .map_err(|cause| fail(format!("its video stream cannot be set up: {cause}")))?;
     let (kind, count) = match options.threads {
@@ -104,13 +119,5 @@ pub(crate) fn set_up(
         }
         cause => fail(format!("the decoder for `{name}` cannot be started: {cause}")),
     })?;
-    Ok(Opened { input, stream: index, decoder, watch: None, opener: None })
-}
-
-/// The video stream that FFmpeg finds best; a cover picture is none.
-fn best_video(input: &format::context::Input) -> Option<ff::Stream<'_>> {
-    let is_film = |stream: &ff::Stream| !stream.disposition().contains(format::stream::Disposition::ATTACHED_PIC);
-    input.streams().best(media::Type::Video).filter(is_film).or_else(|| {
-        input.streams().find(|stream| stream.parameters().medium() == media::Type::Video && is_film(stream))
-    })
+    Ok(Opened { input, stream: index, sound, decoder, watch: None, opener: None })
 }

@@ -2,49 +2,130 @@
 
 use std::{panic::RefUnwindSafe, ptr::NonNull, sync::Arc};
 
-use ffmpeg_next::{color, ffi, format::Pixel, frame};
+use ffmpeg_next::{ffi, format::Pixel, frame};
 use sideline_api::{
-    Color, Encoding, Error, Frame, Matrix, Plane, Result,
+    Color, Encoding, Error, Frame, Plane, Result,
     arrow::buffer::{Buffer, MutableBuffer},
 };
 
-use crate::scale::{Size, Source, Swscale};
+use crate::{
+    color::Coding,
+    geometry::{Declared, DisplayMatrix, Geometry, Orientation},
+    notices::Notices,
+    scale::{Size, Source, Swscale},
+    views,
+};
+
+/// Degrees by which a display matrix may differ from a quarter turn without a word.
+const EXACT_DEGREES: f64 = 1.0;
+
+/// Pictures that are woven of two fields look torn where something moves.
+const WOVEN: &str = "its pictures are interlaced: each holds two moments, whose lines alternate, and is handled as one picture, so \
+                     what moves has combed edges; to deinterlace it first: ffmpeg -i IN -vf bwdif OUT";
 
 /// Turns decoded pictures into frames of one stream.
 pub(crate) struct Pictures {
-    /// Degrees, clockwise, by which a picture is turned to be upright: 0, 90, 180 or 270.
-    pub rotation: u16,
-    /// What larger pictures are brought down to.
-    pub size: Option<Size>,
+    /// What the file states of the stream's pictures.
+    pub declared: Declared,
+    /// Display matrix of the pictures themselves.
+    own_matrix: Option<DisplayMatrix>,
+    /// Size that larger pictures are brought down to.
+    size: Option<Size>,
     swscale: Swscale,
+    /// Size and color of the frame before.
+    before: Option<((u32, u32), Color)>,
+    /// What of the pictures differs from what the file says.
+    pub notices: Notices,
 }
 
 impl Pictures {
-    pub fn new(rotation: u16, size: Option<Size>) -> Self {
-        Self { rotation, size, swscale: Swscale::new() }
+    pub fn new(source: impl Into<String>, declared: Declared, size: Option<Size>) -> Self {
+        let (swscale, notices) = (Swscale::new(), Notices::of(source));
+        Self { declared, own_matrix: None, size, swscale, before: None, notices }
     }
 
-    /// Size of a `width` x `height` picture of the decoder once it is turned and scaled.
+    /// Size of the frames of `width` x `height` pictures of the decoder, by what the file states.
     pub fn size_of(&self, width: u32, height: u32) -> (u32, u32) {
-        let (width, height) = turned(self.rotation, width, height);
+        self.scaled(self.declared.geometry().shown(width, height))
+    }
+
+    /// Size of a picture as it is shown, before it is brought down.
+    pub fn shown(&mut self, picture: &frame::Video) -> (u32, u32) {
+        self.geometry(picture).shown(picture.width(), picture.height())
+    }
+
+    /// Geometry of a picture. An orientation within a coded stream holds until the next key frame (ITU-T H.264, D.2.27).
+    fn geometry(&mut self, picture: &frame::Video) -> Geometry {
+        let own = DisplayMatrix::of_picture(picture);
+        if own.is_some() || picture.is_key() {
+            self.own_matrix = own;
+        }
+        self.declared.geometry_of(picture, self.own_matrix)
+    }
+
+    fn scaled(&self, (width, height): (u32, u32)) -> (u32, u32) {
         self.size.map_or((width, height), |size| size.within(width, height))
     }
 
     /// The frame over a decoded picture. Wraps its planes; copies only where it must convert, scale or turn.
     pub fn frame(&mut self, picture: frame::Video) -> Result<Frame> {
+        let geometry = self.geometry(&picture);
+        self.examine(&picture, &geometry);
         let (width, height) = (picture.width(), picture.height());
+        let shown = self.scaled(geometry.shown(width, height));
         // Scaled before it is turned: there is less to turn then.
-        let (to_width, to_height) = self.size_of(width, height);
-        let to = turned(self.rotation, to_width, to_height);
+        let to = geometry.orientation.sides(shown.0, shown.1);
+        let stored = Coding::of(&picture).color();
+        let color = self.color(shown, stored);
         let upright = match encoding(picture.format()) {
-            Some(encoding) if to == (width, height) && strides_are_positive(&picture) => wrap(picture, encoding)?,
+            Some(encoding) if to == (width, height) && color == stored && strides_are_positive(&picture) => {
+                wrap(picture, encoding, color)?
+            }
             _ => {
-                let source = source(&picture);
+                let source = source(&picture, stored);
                 // SAFETY: `picture` is alive; FFmpeg pads the planes of its frames.
-                unsafe { self.swscale.run(&source, to.0, to.1)? }
+                unsafe { self.swscale.convert(&source, to.0, to.1, color)? }
             }
         };
-        if self.rotation == 0 { Ok(upright) } else { turn(&upright, self.rotation) }
+        turn(upright, geometry.orientation)
+    }
+
+    /// Color of a frame: that of the frame before while the size stays, so that a video has one meaning of its values.
+    fn color(&mut self, size: (u32, u32), stored: Color) -> Color {
+        match self.before {
+            Some((before, color)) if before == size => color,
+            _ => {
+                self.before = Some((size, stored));
+                stored
+            }
+        }
+    }
+
+    /// Tells what of a picture is not handled as its file says.
+    fn examine(&mut self, picture: &frame::Video, geometry: &Geometry) {
+        let notices = &mut self.notices;
+        if picture.is_interlaced() {
+            notices.tell("scan", || WOVEN.into());
+        }
+        if let Some(text) = Coding::of(picture).unconverted() {
+            notices.tell("color", || text);
+        }
+        if let Some(text) = views::of_picture(picture) {
+            notices.tell(views::KIND, || text);
+        }
+        if !geometry.aspect.is_plausible(picture.width()) {
+            let (aspect, width, height) = (geometry.aspect, picture.width(), picture.height());
+            notices.tell("aspect", || {
+                format!("its pixels are said to be {aspect} wide to high, which cannot be meant: taken as square, {width}x{height}")
+            });
+        }
+        let residue = geometry.matrix.map_or(0.0, DisplayMatrix::residue_degrees);
+        if residue > EXACT_DEGREES {
+            let Orientation { rotation, .. } = geometry.orientation;
+            notices.tell("angle", || {
+                format!("its display matrix is no quarter turn, by {residue:.0} degrees: pictures are turned by {rotation} only")
+            });
+        }
     }
 }
 
@@ -57,39 +138,13 @@ fn encoding(format: Pixel) -> Option<Encoding> {
     }
 }
 
-/// Matrix and range of a stream or picture; what it does not say is assumed from its height.
-pub(crate) fn color_of(space: color::Space, range: color::Range, format: Pixel, height: u32) -> Color {
-    use color::Space as S;
-    let assumed = Color::assumed(height);
-    let matrix = match space {
-        S::BT709 => Matrix::Bt709,
-        S::FCC | S::BT470BG | S::SMPTE170M => Matrix::Bt601,
-        // BT.2020's coefficients lie nearer to BT.709's.
-        S::BT2020NCL | S::BT2020CL | S::SMPTE240M => Matrix::Bt709,
-        _ => assumed.matrix,
-    };
-    let jpeg = matches!(
-        format,
-        Pixel::YUVJ420P | Pixel::YUVJ422P | Pixel::YUVJ444P | Pixel::YUVJ440P | Pixel::YUVJ411P | Pixel::GRAY8
-    );
-    Color { matrix, full_range: range == color::Range::JPEG || jpeg }
-}
-
-fn picture_color(picture: &frame::Video) -> Color {
-    let format = picture.format();
-    // RGB becomes video-range Y'CbCr, whatever range it had itself.
-    let rgb = picture.color_space() == color::Space::RGB;
-    let color = color_of(picture.color_space(), picture.color_range(), format, picture.height());
-    if rgb { Color::assumed(picture.height()) } else { color }
-}
-
 fn strides_are_positive(picture: &frame::Video) -> bool {
     // SAFETY: the frame is a valid AVFrame.
     let strides = unsafe { (*picture.as_ptr()).linesize };
     strides[..3].iter().all(|stride| *stride >= 0)
 }
 
-fn source(picture: &frame::Video) -> Source {
+fn source(picture: &frame::Video, color: Color) -> Source {
     // SAFETY: the frame is a valid AVFrame; only its fields are read.
     let (data, stride) = unsafe { ((*picture.as_ptr()).data, (*picture.as_ptr()).linesize) };
     Source {
@@ -98,7 +153,7 @@ fn source(picture: &frame::Video) -> Source {
         height: picture.height(),
         data: [data[0], data[1], data[2], data[3]].map(|plane| plane.cast_const()),
         stride: [stride[0], stride[1], stride[2], stride[3]],
-        color: picture_color(picture),
+        color,
     }
 }
 
@@ -113,8 +168,8 @@ unsafe impl Sync for Kept {}
 impl RefUnwindSafe for Kept {}
 
 /// Planes where the decoder left them.
-fn wrap(picture: frame::Video, encoding: Encoding) -> Result<Frame> {
-    let (width, height, color) = (picture.width(), picture.height(), picture_color(&picture));
+fn wrap(picture: frame::Video, encoding: Encoding, color: Color) -> Result<Frame> {
+    let (width, height) = (picture.width(), picture.height());
     let rows = encoding.planes(width as usize, height as usize);
     let kept = Arc::new(Kept(picture));
     let mut planes = Vec::with_capacity(rows.len());
@@ -145,14 +200,12 @@ fn wrap(picture: frame::Video, encoding: Encoding) -> Result<Frame> {
     Frame::from_planes(width, height, encoding, color, planes)
 }
 
-/// Sides of a picture after a turn.
-pub(crate) fn turned(rotation: u16, width: u32, height: u32) -> (u32, u32) {
-    if rotation % 180 == 90 { (height, width) } else { (width, height) }
-}
-
-/// Turns a frame of planes clockwise by 90, 180 or 270 degrees.
-fn turn(frame: &Frame, rotation: u16) -> Result<Frame> {
-    let (width, height) = turned(rotation, frame.width(), frame.height());
+/// Makes a frame of planes upright.
+fn turn(frame: Frame, orientation: Orientation) -> Result<Frame> {
+    if orientation == Orientation::UPRIGHT {
+        return Ok(frame);
+    }
+    let (width, height) = orientation.sides(frame.width(), frame.height());
     let encoding = frame.encoding();
     let from_planes = encoding.planes(frame.width() as usize, frame.height() as usize);
     let to_planes = encoding.planes(width as usize, height as usize);
@@ -161,9 +214,9 @@ fn turn(frame: &Frame, rotation: u16) -> Result<Frame> {
         let (from, from_stride) = frame.plane(i);
         let mut to = MutableBuffer::from_len_zeroed(row * rows);
         if encoding == Encoding::Nv12 && i == 1 {
-            turn_plane::<2>(from, from_stride, from_row / 2, from_rows, &mut to, rotation);
+            turn_plane::<2>(from, from_stride, (from_row / 2, from_rows), &mut to, orientation);
         } else {
-            turn_plane::<1>(from, from_stride, from_row, from_rows, &mut to, rotation);
+            turn_plane::<1>(from, from_stride, (from_row, from_rows), &mut to, orientation);
         }
         planes.push(Plane { data: to.into(), stride: row });
     }
@@ -171,19 +224,28 @@ fn turn(frame: &Frame, rotation: u16) -> Result<Frame> {
 }
 
 /// Turns a plane of `N`-byte pixels, in tiles that stay in the cache. `to` has no padding.
-fn turn_plane<const N: usize>(from: &[u8], stride: usize, width: usize, height: usize, to: &mut [u8], rotation: u16) {
+fn turn_plane<const N: usize>(
+    from: &[u8],
+    stride: usize,
+    (width, height): (usize, usize),
+    to: &mut [u8],
+    Orientation { mirrored, rotation }: Orientation,
+) {
     const TILE: usize = 32;
     for top in (0..height).step_by(TILE) {
         for left in (0..width).step_by(TILE) {
             for y in top..(top + TILE).min(height) {
                 for x in left..(left + TILE).min(width) {
-                    // Where (x, y) comes to lie, and how wide the turned plane is.
+                    let from_at = y * stride + x * N;
+                    let x = if mirrored { width - 1 - x } else { x };
+                    // The place of (x, y) in the turned plane, and the width of that.
                     let (to_x, to_y, to_width) = match rotation {
                         90 => (height - 1 - y, x, height),
                         180 => (width - 1 - x, height - 1 - y, width),
-                        _ => (y, width - 1 - x, height),
+                        270 => (y, width - 1 - x, height),
+                        _ => (x, y, width),
                     };
-                    let (at, from_at) = ((to_y * to_width + to_x) * N, y * stride + x * N);
+                    let at = (to_y * to_width + to_x) * N;
                     to[at..at + N].copy_from_slice(&from[from_at..from_at + N]);
                 }
             }
@@ -201,24 +263,37 @@ mod tests {
         Frame::from_packed(4, 2, Encoding::Nv12, Color::assumed(2), bytes).unwrap()
     }
 
-    #[test]
-    fn a_quarter_turn_is_clockwise_and_keeps_chroma_pairs() {
-        let frame = turn(&nv12(), 90).unwrap();
-        assert_eq!((frame.width(), frame.height()), (2, 4));
-        assert_eq!(frame.into_packed_mut(), [4, 0, 5, 1, 6, 2, 7, 3, 10, 11, 20, 21]);
-        assert_eq!(turn(&nv12(), 270).unwrap().into_packed_mut(), [3, 7, 2, 6, 1, 5, 0, 4, 20, 21, 10, 11]);
-        assert_eq!(turn(&nv12(), 180).unwrap().into_packed_mut(), [7, 6, 5, 4, 3, 2, 1, 0, 20, 21, 10, 11]);
+    /// Bytes of the frame in the orientation of an EXIF value.
+    fn shown(frame: &Frame, exif: u16) -> Vec<u8> {
+        turn(frame.clone(), Orientation::of_exif(exif).unwrap()).unwrap().into_packed_mut()
     }
 
     #[test]
-    fn four_quarter_turns_are_none_also_for_odd_sides() {
+    fn all_eight_orientations_come_upright_and_keep_chroma_pairs() {
+        let frame = nv12();
+        let want: [(u16, [u8; 12]); 8] = [
+            (1, [0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 20, 21]),
+            (2, [3, 2, 1, 0, 7, 6, 5, 4, 20, 21, 10, 11]),
+            (3, [7, 6, 5, 4, 3, 2, 1, 0, 20, 21, 10, 11]),
+            (4, [4, 5, 6, 7, 0, 1, 2, 3, 10, 11, 20, 21]),
+            (5, [0, 4, 1, 5, 2, 6, 3, 7, 10, 11, 20, 21]),
+            (6, [4, 0, 5, 1, 6, 2, 7, 3, 10, 11, 20, 21]),
+            (7, [7, 3, 6, 2, 5, 1, 4, 0, 20, 21, 10, 11]),
+            (8, [3, 7, 2, 6, 1, 5, 0, 4, 20, 21, 10, 11]),
+        ];
+        for (exif, bytes) in want {
+            assert_eq!(shown(&frame, exif), bytes, "{exif}");
+        }
+    }
+
+    #[test]
+    fn orientations_that_undo_each_other_do_so_also_for_odd_sides() {
         let bytes: Vec<u8> =
             (0..Encoding::I420.planes(67, 35).iter().map(|(a, b)| a * b).sum::<usize>()).map(|i| i as u8).collect();
         let frame = Frame::from_packed(67, 35, Encoding::I420, Color::assumed(35), bytes.clone()).unwrap();
-        let mut turned = frame;
-        for _ in 0..4 {
-            turned = turn(&turned, 90).unwrap();
+        for (one, other) in [(2, 2), (3, 3), (4, 4), (5, 5), (7, 7), (6, 8), (8, 6)] {
+            let turned = turn(frame.clone(), Orientation::of_exif(one).unwrap()).unwrap();
+            assert_eq!(shown(&turned, other), bytes, "{one} and {other}");
         }
-        assert_eq!(turned.into_packed_mut(), bytes);
     }
 }

@@ -1,6 +1,6 @@
 //! Sizes and scaling: swscale, never upwards.
 
-use std::str::FromStr;
+use std::{ffi::CStr, str::FromStr};
 
 use ffmpeg_next::ffi;
 use sideline_api::{
@@ -67,7 +67,7 @@ pub fn scale(frame: &Frame, size: Size) -> Result<Frame> {
     }
     let (_planes, source) = padded(frame)?;
     // SAFETY: the planes of `source` are scratch buffers, alive and padded.
-    unsafe { Swscale::new().run(&source, to_width, to_height) }
+    unsafe { Swscale::new().convert(&source, to_width, to_height, source.color) }
 }
 
 /// A frame as swscale reads it. It may read a few bytes past a row: the planes are copied to where that is allowed, and
@@ -132,30 +132,66 @@ pub(crate) struct Source {
 }
 
 /// A scaler that keeps its tables while pictures of the same kind follow each other.
-pub(crate) struct Swscale(*mut ffi::SwsContext);
+pub(crate) struct Swscale {
+    context: *mut ffi::SwsContext,
+    /// What the context was made for.
+    kind: Option<Kind>,
+}
+
+/// What a conversion is made for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Kind {
+    format: ffi::AVPixelFormat,
+    /// Width and height.
+    from: (u32, u32),
+    to: (u32, u32),
+    from_color: Color,
+    to_color: Color,
+}
 
 // SAFETY: the context is owned and used through `&mut` alone; swscale binds it to no thread.
 unsafe impl Send for Swscale {}
 
 impl Swscale {
     pub fn new() -> Self {
-        Self(std::ptr::null_mut())
+        Self { context: std::ptr::null_mut(), kind: None }
     }
 
-    /// Converts to I420 of the given size; matrix and range stay those of `source.color`.
-    ///
-    /// # Safety
-    /// The planes of `source` are readable for its size and format, and so are 64 bytes behind each
-    /// (FFmpeg's own frames and [`Scratch`] are).
-    pub unsafe fn run(&mut self, source: &Source, width: u32, height: u32) -> Result<Frame> {
-        // SAFETY: as the caller vouches.
-        unsafe { self.convert(source, width, height, source.color) }
+    /// Makes the context ready for a kind of conversion.
+    fn prepare(&mut self, kind: Kind) -> bool {
+        if self.kind == Some(kind) {
+            return true;
+        }
+        // SAFETY: the context before is null or ours and is not used again. The new one is ours; its options are set before
+        // it is initialized, and it is freed when that fails.
+        unsafe {
+            ffi::sws_freeContext(self.context);
+            self.kind = None;
+            self.context = ffi::sws_alloc_context();
+            if self.context.is_null() {
+                return false;
+            }
+            for (name, value) in kind.options() {
+                ffi::av_opt_set_int(self.context.cast(), name.as_ptr(), value, 0);
+            }
+            if ffi::sws_init_context(self.context, std::ptr::null_mut(), std::ptr::null_mut()) < 0 {
+                return false;
+            }
+            let table = |color: Color| ffi::sws_getCoefficients(Kind::matrix(color));
+            let (from_range, to_range) = (i32::from(kind.from_color.full_range), i32::from(kind.to_color.full_range));
+            let (from, to) = (table(kind.from_color), table(kind.to_color));
+            // Its answer is -1 where nothing is to be converted: that is no failure.
+            ffi::sws_setColorspaceDetails(self.context, from, from_range, to, to_range, 0, 1 << 16, 1 << 16);
+        }
+        self.kind = Some(kind);
+        true
     }
 
     /// Converts to I420 of the given size, and to the given matrix and range.
     ///
     /// # Safety
-    /// As [`Swscale::run`].
+    /// The planes of `source` are readable for its size and format, and so are 64 bytes behind each
+    /// (FFmpeg's own frames and [`Scratch`] are).
     pub unsafe fn convert(&mut self, source: &Source, width: u32, height: u32, color: Color) -> Result<Frame> {
         let failed = || {
             Error::input(format!(
@@ -165,35 +201,16 @@ impl Swscale {
         };
         let (cw, ch) = (width.div_ceil(2) as usize, height.div_ceil(2) as usize);
         let mut planes = [Scratch::new(width as usize, height as usize), Scratch::new(cw, ch), Scratch::new(cw, ch)];
-        // By its format the new range is known when the way is chosen: planes of one range would else be copied as they are.
-        let to = match (source.color.full_range, color.full_range) {
-            (false, true) => ffi::AVPixelFormat::AV_PIX_FMT_YUVJ420P,
-            _ => ffi::AVPixelFormat::AV_PIX_FMT_YUV420P,
+        let kind = Kind {
+            format: source.format,
+            from: (source.width, source.height),
+            to: (width, height),
+            from_color: source.color,
+            to_color: color,
         };
-        // SAFETY: the context is null or ours; a new one is given for it. No filters, no parameters.
-        self.0 = unsafe {
-            ffi::sws_getCachedContext(
-                self.0,
-                source.width as i32,
-                source.height as i32,
-                source.format,
-                width as i32,
-                height as i32,
-                to,
-                ffi::SWS_BILINEAR,
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-                std::ptr::null(),
-            )
-        };
-        if self.0.is_null() {
+        if !self.prepare(kind) {
             return Err(failed());
         }
-        let matrix = |color: Color| match color.matrix {
-            Matrix::Bt601 => ffi::SWS_CS_ITU601,
-            Matrix::Bt709 => ffi::SWS_CS_ITU709,
-        };
-        let (from_range, to_range) = (i32::from(source.color.full_range), i32::from(color.full_range));
         let into = [
             planes[0].bytes.as_mut_ptr(),
             planes[1].bytes.as_mut_ptr(),
@@ -201,15 +218,11 @@ impl Swscale {
             std::ptr::null_mut(),
         ];
         let strides = [planes[0].stride as i32, planes[1].stride as i32, planes[2].stride as i32, 0];
-        // SAFETY: the context is valid; the coefficient tables are FFmpeg's own constants. The caller vouches for
-        // the source; the target planes hold `stride * rows` bytes and padding.
+        // SAFETY: the context is valid. The caller vouches for the source; the target planes hold `stride * rows` bytes and
+        // padding.
         let lines = unsafe {
-            let from = ffi::sws_getCoefficients(matrix(source.color));
-            let to = ffi::sws_getCoefficients(matrix(color));
-            // Its answer is -1 where nothing is to be converted: that is no failure.
-            ffi::sws_setColorspaceDetails(self.0, from, from_range, to, to_range, 0, 1 << 16, 1 << 16);
             ffi::sws_scale(
-                self.0,
+                self.context,
                 source.data.as_ptr(),
                 source.stride.as_ptr(),
                 0,
@@ -227,10 +240,37 @@ impl Swscale {
     }
 }
 
+impl Kind {
+    /// Options of the context. The ranges are known to it when it chooses its way: planes of one range would else be copied
+    /// into another as they are.
+    fn options(&self) -> [(&'static CStr, i64); 9] {
+        let side = |side: u32| i64::from(side);
+        [
+            (c"srcw", side(self.from.0)),
+            (c"srch", side(self.from.1)),
+            (c"src_format", self.format as i64),
+            (c"src_range", i64::from(self.from_color.full_range)),
+            (c"dstw", side(self.to.0)),
+            (c"dsth", side(self.to.1)),
+            (c"dst_format", ffi::AVPixelFormat::AV_PIX_FMT_YUV420P as i64),
+            (c"dst_range", i64::from(self.to_color.full_range)),
+            (c"sws_flags", i64::from(ffi::SWS_BILINEAR)),
+        ]
+    }
+
+    /// FFmpeg's number of a matrix.
+    fn matrix(color: Color) -> i32 {
+        match color.matrix {
+            Matrix::Bt601 => ffi::SWS_CS_ITU601,
+            Matrix::Bt709 => ffi::SWS_CS_ITU709,
+        }
+    }
+}
+
 impl Drop for Swscale {
     fn drop(&mut self) {
         // SAFETY: null or ours, freed once.
-        unsafe { ffi::sws_freeContext(self.0) }
+        unsafe { ffi::sws_freeContext(self.context) }
     }
 }
 

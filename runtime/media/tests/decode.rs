@@ -183,6 +183,222 @@ fn turned_recordings_come_upright() {
     }
 }
 
+/// The same MP4 with a display matrix: a, b, c, d, and where it moves the picture to.
+fn with_matrix(path: &Path, name: &str, numbers: [i32; 6]) -> PathBuf {
+    let mut bytes = std::fs::read(path).unwrap();
+    let header = bytes.windows(4).position(|name| name == b"tkhd").unwrap();
+    // Version 0: times and lengths of 32 bits stand before it.
+    let mut at = header + 4 + 40;
+    let [a, b, c, d, x, y] = numbers.map(|number| number * 65_536);
+    for number in [a, b, 0, c, d, 0, x, y, 0x4000_0000] {
+        bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
+        at += 4;
+    }
+    let turned = path.with_file_name(name);
+    std::fs::write(&turned, bytes).unwrap();
+    turned
+}
+
+#[test]
+fn every_display_matrix_shows_what_ffmpeg_shows() {
+    let Some((_folder, path)) = clip("a.mp4", &["-frames:v", "3"]) else { return };
+    let matrices: [(&str, [i32; 6], bool, u16); 8] = [
+        ("upright", [1, 0, 0, 1, 0, 0], false, 0),
+        ("hflip", [-1, 0, 0, 1, 320, 0], true, 0),
+        ("half", [-1, 0, 0, -1, 320, 180], false, 180),
+        ("vflip", [1, 0, 0, -1, 0, 180], true, 180),
+        ("transpose", [0, 1, 1, 0, 0, 0], true, 270),
+        ("clock", [0, 1, -1, 0, 180, 0], false, 90),
+        ("transverse", [0, -1, -1, 0, 180, 320], true, 90),
+        ("cclock", [0, -1, 1, 0, 0, 320], false, 270),
+    ];
+    for (name, numbers, mirrored, rotation) in matrices {
+        let shown = with_matrix(&path, &format!("{name}.mp4"), numbers);
+        let mut decoder = open(&shown);
+        assert_eq!((decoder.info().mirrored, decoder.info().rotation), (mirrored, rotation), "{name}");
+        let frames = all(&mut decoder);
+        assert_eq!(decoder.notices().count(), 0, "{name}");
+        assert!(bytes(&frames) == reference(&shown, &[]), "{name}");
+    }
+}
+
+#[test]
+fn an_orientation_within_the_coded_stream_counts_and_may_change() {
+    let Some((_folder, path)) = clip("a.mp4", &["-frames:v", "4", "-x264-params", "keyint=2:bframes=0"]) else {
+        return;
+    };
+    let upright = bytes(&all(&mut open(&path)));
+    let part = |name: &str, filter: &str| {
+        let part = path.with_file_name(name);
+        let args = ["-i", path.to_str().unwrap(), "-c", "copy", "-bsf:v", filter, part.to_str().unwrap()];
+        run("ffmpeg", &args).unwrap();
+        std::fs::read(part).unwrap()
+    };
+    let parts = [
+        part("as_it_is.h264", "h264_mp4toannexb"),
+        part("turned.h264", "h264_mp4toannexb,h264_metadata=display_orientation=insert:rotate=90:flip=horizontal"),
+    ];
+    let both = path.with_file_name("both.h264");
+    std::fs::write(&both, parts.concat()).unwrap();
+    let frames = all(&mut open(&both));
+    let sizes: Vec<(u32, u32)> = frames.iter().map(|frame| (frame.frame.width(), frame.frame.height())).collect();
+    assert_eq!(sizes, [[(320, 180); 4], [(180, 320); 4]].concat());
+    assert!(bytes(&frames[..4]) == upright);
+    // The command forgets the orientation at the frame after, which does not repeat it.
+    assert!(bytes(&frames[4..5]) == reference(&path.with_file_name("turned.h264"), &["-frames:v", "1"]));
+}
+
+#[test]
+fn an_odd_angle_is_told_and_the_nearest_quarter_is_shown() {
+    let Some((folder, path)) = clip("a.mp4", &["-frames:v", "1"]) else { return };
+    let turned = folder.path().join("turned.mp4");
+    let args = ["-i", path.to_str().unwrap(), "-c", "copy", "-metadata:s:v:0", "rotate=100", turned.to_str().unwrap()];
+    run("ffmpeg", &args);
+    let mut decoder = open(&turned);
+    let frame = decoder.next().unwrap().unwrap().frame;
+    assert_eq!((frame.width(), frame.height()), (180, 320));
+    let told: Vec<&str> = decoder.notices().collect();
+    assert_eq!(told, ["its display matrix is no quarter turn, by 10 degrees: pictures are turned by 270 only"]);
+}
+
+#[test]
+fn pixels_that_are_not_square_are_made_so() {
+    let Some((folder, path)) = clip("a.mp4", &["-vf", "scale=180:144,setsar=64/45"]) else { return };
+    let mut decoder = open(&path);
+    assert_eq!((decoder.info().width, decoder.info().height), (256, 144));
+    assert_eq!((decoder.info().pixel_aspect.as_str(), decoder.frame_size()), ("64:45", (256, 144)));
+    let frames = all(&mut decoder);
+    assert_eq!((frames.len(), frames[0].frame.width(), frames[0].frame.height()), (60, 256, 144));
+    let want = reference(&path, &["-vf", "scale=256:144:flags=bilinear"]);
+    let error = mean_difference(&bytes(&frames), &want);
+    assert!(error < 1.0, "{error}");
+    // What is asked for is asked for in square pixels.
+    for (size, want) in [(Size::Height(72), (128, 72)), (Size::Exact { width: 200, height: 300 }, (200, 144))] {
+        let mut decoder = Decoder::open(&path, DecodeOptions { size: Some(size), ..Default::default() }).unwrap();
+        let frame = decoder.next().unwrap().unwrap().frame;
+        assert_eq!((frame.width(), frame.height()), want, "{size:?}");
+    }
+    // The aspect is that of the stored picture: turned, it is the lines that grow.
+    let turned = with_matrix(&path, "turned.mp4", [0, 1, -1, 0, 144, 0]);
+    let frame = open(&turned).next().unwrap().unwrap().frame;
+    assert_eq!((frame.width(), frame.height()), (144, 256));
+    // A container that states another one than the coded stream is believed, as players do.
+    let other = folder.path().join("other.mkv");
+    let args = ["-i", path.to_str().unwrap(), "-c", "copy", "-aspect", "4:3", other.to_str().unwrap()];
+    run("ffmpeg", &args);
+    let frame = open(&other).next().unwrap().unwrap().frame;
+    assert_eq!((frame.width(), frame.height()), (192, 144));
+}
+
+#[test]
+fn an_absurd_pixel_aspect_is_told_and_changes_nothing() {
+    let Some((_folder, path)) = clip("a.mp4", &["-vf", "setsar=40/1", "-frames:v", "1"]) else { return };
+    let mut decoder = open(&path);
+    let frame = decoder.next().unwrap().unwrap().frame;
+    assert_eq!((frame.width(), frame.height()), (320, 180));
+    let told: Vec<&str> = decoder.notices().collect();
+    assert!(told.len() == 1 && told[0].contains("40:1 wide to high, which cannot be meant"), "{told:?}");
+}
+
+/// Two clips of the same size, one after the other in one stream; each has four frames.
+fn joined(parts: [&[&str]; 2]) -> Option<(TempDir, PathBuf)> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stream = vec![];
+    for part in parts {
+        let (_folder, path) = clip("part.h264", &[&["-frames:v", "4", "-bf", "0"], part].concat())?;
+        stream.extend(std::fs::read(path).unwrap());
+    }
+    let path = folder.path().join("joined.h264");
+    std::fs::write(&path, stream).unwrap();
+    Some((folder, path))
+}
+
+#[test]
+fn a_pixel_aspect_that_changes_in_the_middle_is_followed() {
+    let Some((_folder, path)) = joined([&["-vf", "setsar=4/3"], &["-vf", "setsar=1"]]) else { return };
+    let widths: Vec<u32> = all(&mut open(&path)).iter().map(|frame| frame.frame.width()).collect();
+    assert_eq!(widths, [426, 426, 426, 426, 320, 320, 320, 320]);
+}
+
+#[test]
+fn values_keep_their_meaning_when_range_or_matrix_change_in_the_middle() {
+    // The same red, coded in two ways: 0..255 by BT.601, then 16..235 by BT.709.
+    let red = "drawbox=color=red:t=fill";
+    let full = format!("{red},scale=out_color_matrix=bt601:out_range=full,format=yuvj420p");
+    let video = format!("{red},scale=out_color_matrix=bt709:out_range=tv,format=yuv420p");
+    let tags = |space, range| ["-colorspace", space, "-color_range", range];
+    let one = [&["-vf", &full, "-pix_fmt", "yuvj420p"], &tags("smpte170m", "pc")[..]].concat();
+    let other = [&["-vf", &video], &tags("bt709", "tv")[..]].concat();
+    for (parts, luma) in [([&one[..], &other[..]], 76), ([&other[..], &one[..]], 63)] {
+        let Some((_folder, path)) = joined(parts) else { return };
+        let frames = all(&mut open(&path));
+        assert_eq!(frames.len(), 8);
+        for (i, frame) in frames.iter().enumerate() {
+            assert_eq!(frame.frame.color(), frames[0].frame.color(), "frame {i}");
+            let found = frame.frame.plane(0).0[0];
+            assert!(found.abs_diff(luma) <= 2, "frame {i}: {found} is not {luma}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_handled_as_the_file_says_is_told_once() {
+    let cases: [(&str, &[&str], &[&str]); 5] = [
+        ("plain.mp4", &[], &[]),
+        ("woven.mp4", &["-flags", "+ildct+ilme", "-x264-params", "tff=1"], &["interlaced", "bwdif"]),
+        (
+            "hlg.mp4",
+            &["-color_primaries", "bt2020", "-color_trc", "arib-std-b67", "-colorspace", "bt2020nc"],
+            &["HDR (primaries bt2020, transfer arib-std-b67, matrix bt2020nc) and are not converted"],
+        ),
+        ("wide.mp4", &["-color_primaries", "smpte432", "-color_trc", "bt709"], &["not those of BT.709"]),
+        ("stereo.mp4", &["-x264-params", "frame-packing=3"], &["stereoscopic (side by side)"]),
+    ];
+    for (name, more, want) in cases {
+        let Some((_folder, path)) = clip(name, more) else { return };
+        let mut decoder = open(&path);
+        assert_eq!(all(&mut decoder).len(), 60);
+        let told: Vec<&str> = decoder.notices().collect();
+        assert_eq!(told.len(), usize::from(!want.is_empty()), "{name}: {told:?}");
+        assert!(want.iter().all(|words| told[0].contains(words)), "{name}: {told:?}");
+    }
+}
+
+#[test]
+fn of_several_tracks_one_is_chosen_and_the_others_are_told() {
+    let Some((folder, path)) = clip("a.mp4", &["-frames:v", "2"]) else { return };
+    let several = folder.path().join("several.mkv");
+    let cover = folder.path().join("cover.jpg");
+    run("ffmpeg", &["-i", path.to_str().unwrap(), "-frames:v", "1", cover.to_str().unwrap()]);
+    let small = ["-f", "lavfi", "-i", "testsrc2=size=64x48:duration=0.1", "-f", "lavfi", "-i", "sine=duration=0.1"];
+    let maps = ["-map", "0:v", "-map", "1:v", "-map", "2:a", "-map", "2:a", "-c:a:1", "pcm_s16le", "-c:a:0", "aac"];
+    let attached = ["-attach", cover.to_str().unwrap(), "-metadata:s:t", "mimetype=image/jpeg"];
+    let args = [&["-i", path.to_str().unwrap()], &small[..], &maps, &attached, &[several.to_str().unwrap()]].concat();
+    run("ffmpeg", &args);
+    let with = |video_track, audio_track| {
+        Decoder::open(&several, DecodeOptions { audio: true, video_track, audio_track, ..Default::default() })
+    };
+    let silent = with(None, None).unwrap();
+    let told: Vec<&str> = silent.notices().collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].contains("2 video tracks (0: h264 320x180, 1: h264 64x48): track 0 is read; `video_track`"),
+        "{told:?}"
+    );
+    assert!(told[1].contains("2 audio tracks (0: aac, 1: pcm_s16le): track 0 is read; `audio_track`"), "{told:?}");
+    assert_eq!((silent.info().video_track, silent.info().video_tracks), (0, 2));
+    let mut second = with(Some(1), Some(1)).unwrap();
+    assert_eq!(second.notices().count(), 0, "what was chosen needs no word");
+    assert_eq!((second.frame_size(), second.info().audio.as_deref()), ((64, 48), Some("pcm_s16le")));
+    assert_eq!(second.next().unwrap().unwrap().frame.width(), 64);
+    for (tracks, want) in
+        [((Some(2), None), "has no video track 2; its tracks are 0: h264"), ((None, Some(7)), "no audio track 7")]
+    {
+        let Err(error) = with(tracks.0, tracks.1) else { panic!("{tracks:?} was opened") };
+        assert!(error.failure == Failure::Input && error.message.contains(want), "{error}");
+    }
+}
+
 #[test]
 fn frames_are_brought_down_to_a_size_and_never_up() {
     let Some((_folder, path)) = clip("a.mp4", &[]) else { return };

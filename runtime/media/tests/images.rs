@@ -124,24 +124,122 @@ fn what_cannot_be_shown_is_told_and_the_rest_goes_on() {
     }
 }
 
-/// The same JPEG, with a note that it was taken with the camera turned: 6 is a quarter turn.
-fn turned(jpeg: &[u8]) -> Vec<u8> {
-    let exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
-    let length = (exif.len() as u16 + 2).to_be_bytes();
-    [&jpeg[..2], &[0xff, 0xe1], &length, exif, &jpeg[2..]].concat()
+/// EXIF data with an orientation, 1 to 8.
+fn exif(orientation: u8) -> Vec<u8> {
+    let mut exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x01\0\0\0\0\0\0\0".to_vec();
+    exif[18] = orientation;
+    exif
+}
+
+/// The same image, with a note on how the camera was held.
+fn held(image: &[u8], orientation: u8) -> Vec<u8> {
+    let exif = exif(orientation);
+    let length = exif.len() as u32;
+    match image {
+        [0xff, 0xd8, rest @ ..] => {
+            let marker = ((length + 8) as u16).to_be_bytes();
+            [&[0xff, 0xd8, 0xff, 0xe1], &marker[..], b"Exif\0\0", &exif, rest].concat()
+        }
+        // Behind the header; FFmpeg does not look at the checksum of a chunk that it does not know.
+        [0x89, ..] => [&image[..33], &length.to_be_bytes(), b"eXIf", &exif, &[0; 4], &image[33..]].concat(),
+        _ => {
+            let mut webp = [image, b"EXIF", &length.to_le_bytes(), &exif].concat();
+            let size = webp.len() as u32 - 8;
+            webp[4..8].copy_from_slice(&size.to_le_bytes());
+            webp
+        }
+    }
+}
+
+/// Luma in the middle of the four quarters: upper left, upper right, lower left, lower right.
+fn quarters(frame: &Frame) -> [u8; 4] {
+    let (width, height) = (frame.width() as usize, frame.height() as usize);
+    let (luma, stride) = frame.plane(0);
+    [(1, 1), (3, 1), (1, 3), (3, 3)].map(|(x, y)| luma[y * height / 4 * stride + x * width / 4])
 }
 
 #[test]
-fn a_photograph_stands_upright() {
+fn a_photograph_stands_upright_however_the_camera_was_held() {
+    // Places of the stored quarters in the picture that is shown (CIPA DC-008, 4.6.4).
+    let shown: [[usize; 4]; 8] = [
+        [0, 1, 2, 3],
+        [1, 0, 3, 2],
+        [3, 2, 1, 0],
+        [2, 3, 0, 1],
+        [0, 2, 1, 3],
+        [2, 0, 3, 1],
+        [3, 1, 2, 0],
+        [1, 3, 0, 2],
+    ];
+    let boxes = "drawbox=w=32:h=24:color=black:t=fill,drawbox=x=32:w=32:h=24:color=gray:t=fill,\
+                 drawbox=y=24:w=32:h=24:color=blue:t=fill,drawbox=x=32:y=24:w=32:h=24:color=white:t=fill";
+    for (ending, more) in [("jpg", &["-q:v", "2"][..]), ("png", &[]), ("webp", &["-lossless", "1", "-c:v", "libwebp"])]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let args = [&["-vf", boxes, "-frames:v", "1"], more].concat();
+        if !draw(folder.path(), &format!("0.{ending}"), &args) {
+            continue;
+        }
+        let image = std::fs::read(folder.path().join(format!("0.{ending}"))).unwrap();
+        // Each in a folder of its own: one of another size than the first is skipped.
+        let show = |orientation: u8| {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join(format!("1.{ending}")), held(&image, orientation)).unwrap();
+            frame(&pictures(folder.path())[0].2).clone()
+        };
+        let stored = quarters(&show(1));
+        for (orientation, places) in (1..).zip(shown) {
+            let found = show(orientation);
+            let sides = if orientation < 5 { (64, 48) } else { (48, 64) };
+            assert_eq!((found.width(), found.height()), sides, "{ending} {orientation}");
+            let quarters = quarters(&found);
+            for (i, place) in places.into_iter().enumerate() {
+                assert!(quarters[i].abs_diff(stored[place]) < 4, "{ending} {orientation}: {quarters:?} of {stored:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_pixel_aspect_of_an_image_is_its_own() {
     let folder = tempfile::tempdir().unwrap();
-    if !draw(folder.path(), "%d.jpg", &["-frames:v", "1"]) {
+    let anamorphic = draw(folder.path(), "%d.png", &["-vf", "setsar=2/1", "-frames:v", "1"]);
+    if !anamorphic
+        || !draw(folder.path(), "%d.jpg", &["-frames:v", "1", "-start_number", "2", "-vf", "scale=128:48,setsar=1"])
+    {
         return;
     }
-    let path: PathBuf = folder.path().join("1.jpg");
-    let bytes = std::fs::read(&path).unwrap();
-    std::fs::write(&path, turned(&bytes)).unwrap();
+    std::fs::rename(folder.path().join("2.jpg"), folder.path().join("2.png")).unwrap();
+    assert!(draw(folder.path(), "%d.png", &["-frames:v", "1", "-start_number", "3", "-vf", "scale=128:48"]));
+    let widths: Vec<u32> = pictures(folder.path()).iter().map(|(.., picture)| frame(picture).width()).collect();
+    assert_eq!(widths, [128, 128, 128]);
+}
+
+#[test]
+fn images_of_several_kinds_have_one_meaning_of_their_values() {
+    let folder = tempfile::tempdir().unwrap();
+    let gray = ["-vf", "drawbox=color=0x808080:t=fill", "-frames:v", "1"];
+    // Of 0 to 255, of 0 to 65,535, of colors, of a palette, with transparency.
+    for (name, format) in [
+        ("1.png", "gray"),
+        ("2.png", "gray16be"),
+        ("3.png", "rgb48be"),
+        ("4.png", "pal8"),
+        ("5.png", "rgba"),
+        ("6.png", "ya8"),
+        ("7.jpg", "yuvj444p"),
+    ] {
+        if !draw(folder.path(), name, &[&gray[..], &["-pix_fmt", format]].concat()) {
+            return;
+        }
+    }
     let found = pictures(folder.path());
-    assert_eq!((frame(&found[0].2).width(), frame(&found[0].2).height()), (48, 64));
+    for (name, _, picture) in &found {
+        let frame = frame(picture);
+        assert_eq!(frame.color(), self::frame(&found[0].2).color(), "{name}");
+        let level = luma(picture)[64 * 24 + 32];
+        assert!((level - 125.9).abs() < 2.0, "{name}: {level}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use ffmpeg_next as ff;
-use sideline_api::{Error, Failure, OrFail, Result, address};
+use sideline_api::{Color, Error, Failure, OrFail, Result, address};
 
 use super::{Clock, EncodeOptions, Muxer, SoundTrack, Target, VideoTrack, refused, sound_track, tracks};
 use crate::{SoundFormat, watch::Watch};
@@ -132,6 +132,11 @@ impl Broadcast {
     pub fn size(&self) -> (u32, u32) {
         let (width, height) = self.video.size();
         (width as u32, height as u32)
+    }
+
+    /// How the pixels of its frames are meant.
+    pub fn color(&self) -> Option<Color> {
+        self.video.color()
     }
 
     /// The sound that it takes.

@@ -23,6 +23,7 @@ pub(super) struct VideoTrack {
     encoder: encoder::video::Encoder,
     picture: frame::Video,
     size: (usize, usize),
+    color: Option<Color>,
     quality: Quality,
 }
 
@@ -157,12 +158,18 @@ impl VideoTrack {
         }
         let encoder = settings.open_with(own)?;
         let picture = frame::Video::new(Pixel::YUV420P, even.0, even.1);
-        Ok(Self { encoder, picture, size: (width as usize, height as usize), quality: options.quality })
+        let size = (width as usize, height as usize);
+        Ok(Self { encoder, picture, size, color: options.color, quality: options.quality })
     }
 
     /// Width and height of the pictures it takes.
     pub fn size(&self) -> (usize, usize) {
         self.size
+    }
+
+    /// How the pixels of its pictures are meant.
+    pub fn color(&self) -> Option<Color> {
+        self.color
     }
 
     /// What a muxer must know of it.
