@@ -226,14 +226,17 @@ fn ffmpeg(folder: &Path, args: &[&str]) {
 fn a_source_without_a_frame_is_an_input_error_and_says_what_was_tried() {
     let Some(folder) = clip() else { return };
     // A header without pictures behind it, and pictures of which no byte is left.
-    ffmpeg(folder.path(), &["-i", "clip.mp4", "-c", "copy", "-frames:v", "0", "header.mkv"]);
+    ffmpeg(folder.path(), &["-i", "clip.mp4", "-c", "copy", "-movflags", "frag_keyframe+empty_moov", "header.mp4"]);
+    let whole = std::fs::read(folder.path().join("header.mp4")).unwrap();
+    let pictures = whole.windows(4).position(|name| name == b"moof").unwrap() - 4;
+    std::fs::write(folder.path().join("header.mp4"), &whole[..pictures]).unwrap();
     let mut bytes = std::fs::read(folder.path().join("clip.mp4")).unwrap();
     let data = bytes.windows(4).position(|name| name == b"mdat").unwrap() + 4;
     bytes[data..].fill(0);
     std::fs::write(folder.path().join("zeros.mp4"), bytes).unwrap();
     let file = |name: &str| ("source", json!(name));
     let cases = [
-        (vec![file("header.mkv")], "header.mkv: not one frame of it could be decoded: it is a video of"),
+        (vec![file("header.mp4")], "header.mp4: not one frame of it could be decoded: it is a video of"),
         (vec![file("zeros.mp4")], "320x180 of h264 in mov,mp4"),
         (vec![file("zeros.mp4"), ("loop", json!(true))], "packets could not be decoded"),
         (vec![file("clip.mp4"), ("start", json!(0.51)), ("end", json!(0.52))], "no frame lies between `start`, 0.51 s"),

@@ -1,9 +1,6 @@
 //! Folders of images, against what the `ffmpeg` command writes.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::Path, process::Command};
 
 use sideline_api::Frame;
 use sideline_media::{Images, Picture, Size};
@@ -131,6 +128,12 @@ fn exif(orientation: u8) -> Vec<u8> {
     exif
 }
 
+/// The checksum of a PNG's chunk.
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 };
+    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}
+
 /// The same image, with a note on how the camera was held.
 fn held(image: &[u8], orientation: u8) -> Vec<u8> {
     let exif = exif(orientation);
@@ -140,8 +143,12 @@ fn held(image: &[u8], orientation: u8) -> Vec<u8> {
             let marker = ((length + 8) as u16).to_be_bytes();
             [&[0xff, 0xd8, 0xff, 0xe1], &marker[..], b"Exif\0\0", &exif, rest].concat()
         }
-        // Behind the header; FFmpeg does not look at the checksum of a chunk that it does not know.
-        [0x89, ..] => [&image[..33], &length.to_be_bytes(), b"eXIf", &exif, &[0; 4], &image[33..]].concat(),
+        // Behind the header.
+        [0x89, ..] => {
+            let chunk = [b"eXIf", &exif[..]].concat();
+            let checksum = crc32(&chunk).to_be_bytes();
+            [&image[..33], &length.to_be_bytes(), &chunk, &checksum, &image[33..]].concat()
+        }
         _ => {
             let mut webp = [image, b"EXIF", &length.to_le_bytes(), &exif].concat();
             let size = webp.len() as u32 - 8;
@@ -210,7 +217,7 @@ fn the_pixel_aspect_of_an_image_is_its_own() {
         return;
     }
     std::fs::rename(folder.path().join("2.jpg"), folder.path().join("2.png")).unwrap();
-    assert!(draw(folder.path(), "%d.png", &["-frames:v", "1", "-start_number", "3", "-vf", "scale=128:48"]));
+    assert!(draw(folder.path(), "%d.png", &["-frames:v", "1", "-start_number", "3", "-vf", "scale=128:48,setsar=0"]));
     let widths: Vec<u32> = pictures(folder.path()).iter().map(|(.., picture)| frame(picture).width()).collect();
     assert_eq!(widths, [128, 128, 128]);
 }
@@ -238,7 +245,9 @@ fn images_of_several_kinds_have_one_meaning_of_their_values() {
         let frame = frame(picture);
         assert_eq!(frame.color(), self::frame(&found[0].2).color(), "{name}");
         let level = luma(picture)[64 * 24 + 32];
-        assert!((level - 125.9).abs() < 2.0, "{name}: {level}");
+        // The palette that the command makes has no exact gray.
+        let allowed = if name == "4.png" { 10.0 } else { 2.0 };
+        assert!((level - 125.9).abs() < allowed, "{name}: {level}");
     }
 }
 
