@@ -208,7 +208,7 @@ impl Reader {
                 let info = decoder.info();
                 let lost = match decoder.losses().undecodable {
                     0 => "its track holds no picture".into(),
-                    lost => format!("{lost} packets could not be decoded"),
+                    lost => format!("{lost} of its packets could not be decoded"),
                 };
                 format!("it is {} of {} in {}, and {lost}", size_of(info), info.codec, info.container)
             }

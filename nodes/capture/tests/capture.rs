@@ -238,7 +238,7 @@ fn a_source_without_a_frame_is_an_input_error_and_says_what_was_tried() {
     let cases = [
         (vec![file("header.mp4")], "header.mp4: not one frame of it could be decoded: it is a video of"),
         (vec![file("zeros.mp4")], "320x180 of h264 in mov,mp4"),
-        (vec![file("zeros.mp4"), ("loop", json!(true))], "packets could not be decoded"),
+        (vec![file("zeros.mp4"), ("loop", json!(true))], "of its packets could not be decoded"),
         (vec![file("clip.mp4"), ("start", json!(0.51)), ("end", json!(0.52))], "no frame lies between `start`, 0.51 s"),
     ];
     for (values, want) in cases {

@@ -62,7 +62,7 @@ fn is_transparent(picture: &frame::Video) -> bool {
     // Of a value of several bytes the high one tells: the second where they are little-endian.
     let little = descriptor.flags & u64::from(ffi::AV_PIX_FMT_FLAG_BE as u32) == 0;
     let offset = alpha.offset as usize + usize::from(deep && little);
-    let opaque = if deep { ((1_u32 << alpha.depth) - 1 >> 8) as u8 } else { u8::MAX };
+    let opaque = if deep { (((1_u32 << alpha.depth) - 1) >> 8) as u8 } else { u8::MAX };
     let (Some(data), Some(stride)) = (planes.get(plane), strides.get(plane)) else { return false };
     let row = picture.width() as usize * step;
     (0..height as isize).any(|y| {

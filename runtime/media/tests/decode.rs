@@ -224,7 +224,7 @@ fn every_display_matrix_shows_what_ffmpeg_shows() {
 
 #[test]
 fn an_orientation_within_the_coded_stream_counts_and_may_change() {
-    let Some((_folder, path)) = clip("a.mp4", &["-frames:v", "4", "-x264-params", "keyint=2:bframes=0"]) else {
+    let Some((_folder, path)) = clip("a.mp4", &["-frames:v", "4", "-bf", "0"]) else {
         return;
     };
     let upright = bytes(&all(&mut open(&path)));
@@ -250,7 +250,7 @@ fn an_orientation_within_the_coded_stream_counts_and_may_change() {
 
 #[test]
 fn an_odd_angle_is_told_and_the_nearest_quarter_is_shown() {
-    let Some((folder, path)) = clip("a.mp4", &["-frames:v", "1"]) else { return };
+    let Some((folder, path)) = clip("a.mp4", &["-frames:v", "4", "-bf", "0"]) else { return };
     let turned = folder.path().join("turned.mp4");
     let args = ["-i", path.to_str().unwrap(), "-c", "copy", "-metadata:s:v:0", "rotate=100", turned.to_str().unwrap()];
     run("ffmpeg", &args);
@@ -396,6 +396,24 @@ fn of_several_tracks_one_is_chosen_and_the_others_are_told() {
     {
         let Err(error) = with(tracks.0, tracks.1) else { panic!("{tracks:?} was opened") };
         assert!(error.failure == Failure::Input && error.message.contains(want), "{error}");
+    }
+}
+
+#[test]
+fn sound_is_that_of_the_program_that_the_picture_belongs_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("programs.ts");
+    let sources = ["testsrc2=s=320x180:d=0.4", "testsrc2=s=160x90:d=0.4", "sine=d=0.4:r=48000", "sine=d=0.4:r=44100"];
+    let mut args: Vec<&str> = sources.iter().flat_map(|source| ["-f", "lavfi", "-i", source]).collect();
+    args.extend(["-map", "0", "-map", "1", "-map", "2", "-map", "3", "-c:v", "libx264"]);
+    args.extend(["-program", "st=1:st=3", "-program", "st=0:st=2", path.to_str().unwrap()]);
+    if run("ffmpeg", &args).is_none() {
+        return;
+    }
+    for video_track in [Some(0), Some(1)] {
+        let decoder = Decoder::open(&path, DecodeOptions { audio: true, video_track, ..Default::default() }).unwrap();
+        let rate = if decoder.info().width == 320 { 48_000 } else { 44_100 };
+        assert_eq!(decoder.sound_format().map(|format| format.rate), Some(rate), "{:?}", decoder.info());
     }
 }
 
