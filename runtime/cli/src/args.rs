@@ -81,6 +81,9 @@ pub enum Command {
         /// The run: its folder, its name, or its flow's name. By default the only one that is on.
         #[arg(value_name = "FOLDER|NAME")]
         run: Option<String>,
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Tell how a run ended, all its processes together; the exit code is the run's.
     Result {

@@ -130,7 +130,7 @@ fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
         Command::List { json } => commands::list(*json, registry),
         Command::Inspect { what, json } => commands::inspect(what, *json, registry),
         Command::Graph { flow, output, mode } => graph::draw(flow, output.as_deref(), *mode, registry),
-        Command::Stop { run } => control::stop(run.as_deref()),
+        Command::Stop { run, json } => control::stop(run.as_deref(), *json),
         Command::Set { settings, run, json } => control::set(run.as_deref(), settings, *json),
         Command::Result { run, json } => commands::result(run, *json),
         Command::Export(options) => export::export(options),

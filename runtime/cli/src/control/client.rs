@@ -245,7 +245,7 @@ fn choose(Runs { on, silent }: Runs, which: Option<&str>) -> Result<(About, Conn
 ///
 /// # Errors
 /// When no run, or not one alone, is meant, or it does not answer.
-pub fn stop(which: Option<&str>) -> Result<u8> {
+pub fn stop(which: Option<&str>, json: bool) -> Result<u8> {
     let Runs { on, silent } = processes();
     let folder = which.and_then(|which| Path::new(which).canonicalize().ok());
     let is_meant = |about: &About| match which {
@@ -269,14 +269,18 @@ pub fn stop(which: Option<&str>) -> Result<u8> {
             )));
         }
     }
-    let folder = meant[0].0.folder.clone();
+    let (run, folder) = (meant[0].0.run.clone(), meant[0].0.folder.clone());
     // All at once: a run with several sources is over when all have ended.
     std::thread::scope(|scope| {
         let asked: Vec<_> = meant.into_iter().map(|(_, connection)| scope.spawn(|| connection.stop())).collect();
         let done = asked.into_iter().map(|asked| asked.join().unwrap_or_else(|_| Err(Error::other("panicked"))));
         done.collect::<Result<Vec<()>>>()
     })?;
-    outln!("stopped; `sideline result {}` tells how far it came", folder.display());
+    if json {
+        print_json(&json!({"run": run, "folder": folder}))?;
+    } else {
+        outln!("stopped; `sideline result {}` tells how far it came", folder.display());
+    }
     Ok(0)
 }
 
