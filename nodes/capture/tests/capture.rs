@@ -184,7 +184,7 @@ fn wrong_values_are_refused_in_words() {
         (vec![], Failure::Config, "key `source`: must be given, or `sources`"),
         (vec![file.clone(), ("sources", json!(["b.mp4"]))], Failure::Config, "give exactly one of the two"),
         (vec![("sources", json!("[a/x.mp4, b/x.mp4]"))], Failure::Config, "`a/x.mp4` and `b/x.mp4` are both named `x`"),
-        (vec![("sources", json!("clip.mp4"))], Failure::Config, "is not a list"),
+        (vec![("sources", json!("none.mp4"))], Failure::Input, "no such file; looked for"),
         (vec![("sources", json!([]))], Failure::Config, "is an empty list"),
         (vec![("sources", json!(["clip.mp4"])), ("stream", json!("left"))], Failure::Config, "`NAME=PATH`"),
         (vec![("source", json!("/dev/video250"))], Failure::Config, "a camera does not wait"),
