@@ -95,7 +95,7 @@ impl Plan {
             sound: random.one_in(2),
             start_ms: if is_slow { random.between(0, 1500 * STALL_S) } else { 0 },
             work_ms: random.between(0, 2),
-            stop_after_rows: (seed % 4 == 0).then(|| random.between(1, 150)),
+            stop_after_rows: (seed.is_multiple_of(4)).then(|| random.between(1, 150)),
         }
     }
 

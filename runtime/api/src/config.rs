@@ -544,7 +544,7 @@ mod tests {
             (shelf.kind.to_string().as_str(), shelf.kind.choices()),
             ("one of upper, lower", &["upper", "lower"][..])
         );
-        assert!(Keeper::HAS_LIVE && !Limited::HAS_LIVE);
+        const { assert!(Keeper::HAS_LIVE && !Limited::HAS_LIVE) };
     }
 
     #[test]

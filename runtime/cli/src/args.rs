@@ -580,7 +580,7 @@ fn setting(text: &str) -> Result<Setting, String> {
 /// A value as JSON where it is JSON, else as text. A number that is written otherwise than JSON would (`1.10`) is text too: it
 /// may be a name, and who wants a number reads one from it.
 pub fn scalar(text: &str) -> Value {
-    let as_written = |value: &Value| !value.is_number() || value.to_string() == text;
+    let as_written = |value: &Value| !value.is_number() || format!("{value}") == text;
     serde_json::from_str(text).ok().filter(as_written).unwrap_or_else(|| text.into())
 }
 

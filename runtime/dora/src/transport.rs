@@ -93,7 +93,7 @@ fn check(text: &str) -> Result<Option<String>> {
     for key in PATIENCE {
         let value = lookup(&overlay, key);
         // Below zero it is without end.
-        if !value.and_then(Value::as_i64).is_some_and(|us| !(0..LEAST_PATIENCE_US).contains(&us)) {
+        if value.and_then(Value::as_i64).is_none_or(|us| (0..LEAST_PATIENCE_US).contains(&us)) {
             let name = key.rsplit('/').next().unwrap_or(key);
             let found = value.map_or_else(|| "is not set".to_owned(), |value| format!("is {value}"));
             return Err(Error::config(format!(

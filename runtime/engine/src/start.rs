@@ -38,7 +38,7 @@ const SLACK: usize = 8;
 pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<Arc<dyn Border>>) -> Result<Running> {
     let parts = Parts::look_up(&plan, registry)?;
     let wired = Wired::new(&plan);
-    let (windows, gates, remote_windows, remote_sinks) = windows(&plan, &options);
+    let Windows { sinks, gates, remote, remote_sinks } = windows(&plan, &options);
     let lanes = Channels::new(&plan);
     let (exited, exits) = unbounded();
     let shared = Arc::new(Shared {
@@ -48,7 +48,7 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
         stop: gates.stop,
         gates: gates.all,
         border,
-        remote_windows: remote_windows.into_iter().map(Mutex::new).collect(),
+        remote_windows: remote.into_iter().map(Mutex::new).collect(),
         names: plan.nodes.iter().map(|node| node.id.clone()).collect(),
         meters: plan.nodes.iter().map(|_| Mutex::new(Meter::new())).collect(),
         timed: options.timing.is_some(),
@@ -79,7 +79,7 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
     // The channel closes when every node is ready; a failed start has set the stop flag by then.
     let (go, gone) = bounded::<()>(0);
     let spawned = Spawn { running: &running, parts: &parts, wired: &wired, options: &options, ready, exited, gone };
-    let result = spawned.all(windows, lanes.inboxes.1.into_iter().zip(lanes.settings.1).collect());
+    let result = spawned.all(sinks, lanes.inboxes.1.into_iter().zip(lanes.settings.1).collect());
     drop(spawned);
     let waiting = running.plan.nodes.iter().map(|node| node.id.clone()).collect();
     let result = result
@@ -143,9 +143,18 @@ struct Gates {
     stop: Arc<AtomicBool>,
 }
 
-/// The windows that sinks move: of each node those of the sources that wait for it, the gates here, the windows of sources in
-/// other processes, and of each remote process its sinks in the gates here.
-fn windows(plan: &Plan, options: &Options) -> (Vec<Vec<SinkOf>>, Gates, Vec<RemoteWindow>, Vec<Vec<(GateId, SinkId)>>) {
+/// The windows that sinks move.
+struct Windows {
+    /// Of each node, those of the sources that wait for it.
+    sinks: Vec<Vec<SinkOf>>,
+    gates: Gates,
+    /// Those of sources in other processes.
+    remote: Vec<RemoteWindow>,
+    /// Of each remote process, its sinks in the gates here.
+    remote_sinks: Vec<Vec<(GateId, SinkId)>>,
+}
+
+fn windows(plan: &Plan, options: &Options) -> Windows {
     let gates = gates(plan, options);
     let gate_of = |source: SourceId| gates.all.iter().position(|of| of.source == source).map(GateId);
     let mut remote: Vec<RemoteWindow> = vec![];
@@ -176,7 +185,7 @@ fn windows(plan: &Plan, options: &Options) -> (Vec<Vec<SinkOf>>, Gates, Vec<Remo
     let remote_sinks = plan.remote_sinks.iter();
     let remote_sinks = remote_sinks.map(|of| of.sources.iter().filter_map(|source| add(&of.node, source)).collect());
     let remote_sinks = remote_sinks.collect();
-    (sinks, gates, remote, remote_sinks)
+    Windows { sinks, gates, remote, remote_sinks }
 }
 
 fn gates(plan: &Plan, options: &Options) -> Gates {

@@ -500,7 +500,8 @@ impl<'a> Settings<'a> {
                         let place = pair.map_or_else(|| file.whole(), |(key, _)| file.place(key));
                         let text = pair.and_then(|(_, text)| text.scalar()).unwrap_or_default();
                         // A name such as 1.10 stays what was written; who wants a number reads one from it.
-                        let as_written = !value.is_number() || value.to_string() == text;
+                        let shown = value.to_string();
+                        let as_written = !value.is_number() || shown == text;
                         values.set(key, if as_written { value } else { text.into() }, origin(&place));
                     }
                 }
