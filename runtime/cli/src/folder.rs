@@ -69,7 +69,10 @@ impl RunFolder {
         sideline_recorder::remove_recorded(folder)?;
         #[cfg(feature = "media")]
         sideline_encode::remove_videos(folder)?;
-        let folders = entries(folder)?.into_iter().filter(|path| path.extension().is_none() && is_folder(path));
+        // A folder of another run below this one is its own.
+        let is_run = |path: &Path| path.join("run.json").exists() || path.join(LOCK).exists();
+        let ours = |path: &PathBuf| path.extension().is_none() && is_folder(path) && !is_run(path);
+        let folders = entries(folder)?.into_iter().filter(ours);
         folders.into_iter().try_for_each(|folder| self.remove_recorded(&folder))
     }
 }

@@ -63,7 +63,9 @@ pub fn run(registry: &Registry) -> Result<u8> {
     };
     let nodes = plan.nodes.iter().map(|node| node.id.clone()).collect();
     let timing = TimingFile::new(folder.join("timing").join(format!("{id}.parquet")), nodes);
-    prepare(&folder, &id, &start, &timing)?;
+    if let Err(error) = prepare(&folder, &id, &start, &timing) {
+        return Err(failed(&folder, &id, &start, error));
+    }
     let options = engine_options(&flow, &run, &folder, models, Limit::default(), &stop, &timing);
     let mut handle = None;
     let mut server = None;

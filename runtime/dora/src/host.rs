@@ -110,7 +110,7 @@ impl<'a> Host<'a> {
                 self.stopping = true;
                 self.running.stop();
             }
-            Incoming::Set { key, value } => self.set(&key, value),
+            Incoming::Set { key, value } => set(self.running, &self.node, &key, value),
             Incoming::Note(text) => tracing::warn!(%text, "dora"),
         }
     }
@@ -237,8 +237,11 @@ impl<'a> Host<'a> {
         }
         for (output, border) in plan.border_outputs.iter().enumerate() {
             let source = plan.nodes[border.node.0].source;
-            if plan.nodes.iter().any(|node| node.is_source && node.source == source) {
-                self.life.beat(output, self.running.is_idle(source));
+            let is_here = plan.nodes.iter().any(|node| node.is_source && node.source == source);
+            // What only a foreign node feeds has signs of life of its own; the others pass on those of their source.
+            let is_fed = self.inputs.iter().any(|input| input.source == Some(source));
+            if is_here || !is_fed {
+                self.life.beat(output, !is_here || self.running.is_idle(source));
             }
         }
     }
@@ -284,18 +287,18 @@ impl<'a> Host<'a> {
             self.running.sink_gone(remote);
         }
     }
+}
 
-    /// `dora param set NODE key value`. In a node that hosts several operators `operator.key`, or `key` alone for all of
-    /// them that have it.
-    fn set(&self, key: &str, value: Value) {
-        let one = self.running.plan().nodes.iter().find_map(|node| {
-            let short = node.id.rsplit('.').next().unwrap_or(&node.id);
-            Some((node.id.as_str(), key.strip_prefix(short)?.strip_prefix('.')?))
-        });
-        let (node, key) = one.unwrap_or((&self.node, key));
-        if let Err(error) = self.running.set(node, key, value.clone()) {
-            tracing::warn!(node, key, %value, "refused: {error}");
-        }
+/// Changes a key, as `dora param set NODE key value` asks. In a node that hosts several operators `operator.key`, or `key` alone
+/// for all of them that have it. May wait for a busy operator.
+pub fn set(running: &Running, own: &str, key: &str, value: Value) {
+    let one = running.plan().nodes.iter().find_map(|node| {
+        let short = node.id.rsplit('.').next().unwrap_or(&node.id);
+        Some((node.id.as_str(), key.strip_prefix(short)?.strip_prefix('.')?))
+    });
+    let (node, key) = one.unwrap_or((own, key));
+    if let Err(error) = running.set(node, key, value.clone()) {
+        tracing::warn!(node, key, %value, "refused: {error}");
     }
 }
 

@@ -12,7 +12,7 @@ use sideline_engine::{Border, Options, Running, meter::Report};
 use sideline_graph::plan::Plan;
 
 use crate::{
-    host::{END_GRACE, Host, Incoming},
+    host::{self, END_GRACE, Host, Incoming},
     outputs::Outputs,
 };
 
@@ -70,7 +70,7 @@ impl Node {
         let id = self.id();
         let Node { node, mut events, parent } = self;
         let clock = options.clock.clone();
-        let outputs = Arc::new(Outputs::new(node, &plan, options.asked_to_stop.clone()));
+        let outputs = Arc::new(Outputs::new(node, &plan));
         let border: Arc<dyn Border> = outputs.clone();
         let running = Arc::new(sideline_engine::start(plan, registry, options, Some(border))?);
         started(&running);
@@ -81,10 +81,21 @@ impl Node {
                 .spawn(move || running.wait())
                 .map_err(|e| Error::other(format!("cannot start a thread: {e}")))?
         };
+        // A key may wait for a busy operator; messages and signs of life do not.
+        let (settings, waiting) = std::sync::mpsc::channel::<(String, serde_json::Value)>();
+        let (setter, own) = (running.clone(), id.clone());
+        std::thread::Builder::new()
+            .name("settings".into())
+            .spawn(move || waiting.iter().for_each(|(key, value)| host::set(&setter, &own, &key, value)))
+            .map_err(|e| Error::other(format!("cannot start a thread: {e}")))?;
         let mut host = Host::new(&running, &*outputs, &*clock, id, Instant::now());
         let mut over: Option<Instant> = None;
         loop {
             match events.recv_timeout(LOOK).map(incoming) {
+                Some(Some(Incoming::Set { key, value })) => {
+                    // The thread lives as long as this loop.
+                    let _ = settings.send((key, value));
+                }
                 Some(Some(event)) => host.handle(event, Instant::now()),
                 Some(None) => {}
                 None => {

@@ -1,10 +1,7 @@
 //! The outputs of a node: messages, progress of the sinks, and signs of life.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -35,15 +32,13 @@ pub struct Outputs {
     names: Vec<DataId>,
     /// Progress by source.
     finished: Mutex<Vec<Progress>>,
-    /// A signal ends this process alone.
-    asked_to_stop: Arc<AtomicBool>,
     /// For each output: when it sent last, and signs of life since then.
     last: Mutex<Vec<(Instant, u32)>>,
     done: Mutex<Instant>,
 }
 
 impl Outputs {
-    pub fn new(node: DoraNode, plan: &Plan, asked_to_stop: Arc<AtomicBool>) -> Self {
+    pub fn new(node: DoraNode, plan: &Plan) -> Self {
         let names: Vec<DataId> = plan.border_outputs.iter().map(|output| DataId::from(output.name.clone())).collect();
         let now = Instant::now();
         Self {
@@ -51,7 +46,6 @@ impl Outputs {
             last: Mutex::new(vec![(now, 0); names.len()]),
             names,
             finished: Mutex::default(),
-            asked_to_stop,
             done: Mutex::new(now),
         }
     }
@@ -158,10 +152,6 @@ impl Border for Outputs {
     }
 
     fn done(&self, source: SourceId, progress: Progress) -> Result<()> {
-        if progress == Progress::Closed && self.asked_to_stop.load(Ordering::SeqCst) {
-            // It did not see the end: to its source, which may go on for ever, it is gone.
-            return Ok(());
-        }
         // Every message says how far all sources are: dora's queues keep the newest ten, and a fast source's would push
         // out the last one about a slow source. Held until it is sent, so that none overtakes a newer one.
         let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);

@@ -89,11 +89,11 @@ pub enum Progress {
 }
 
 impl Progress {
-    /// The last frame, in words, for messages.
+    /// Returns it in words, for messages.
     pub fn last_finished(self) -> String {
         match self {
             Progress::Finished(0) => "it has finished no frame".into(),
-            Progress::Finished(n) => format!("the last frame it finished was number {}", n - 1),
+            Progress::Finished(entries) => format!("it has finished {entries} frames and ends of streams"),
             Progress::Closed => "it has closed".into(),
         }
     }
@@ -139,7 +139,7 @@ pub struct GateCounts {
 pub struct Patience {
     /// Longest time that the window may stand still.
     pub stall: Duration,
-    /// Longest time until every sink of other processes has finished its first frame: they may load models.
+    /// Longest time until every sink has finished its first frame: other processes may load models.
     pub start: Duration,
 }
 
@@ -323,7 +323,8 @@ impl Gate {
         let last = state.sinks.iter().min_by_key(|sink| sink.progress)?;
         let closing = state.closed && state.in_flight.is_empty();
         let waiting = !state.in_flight.is_empty() || (closing && last.progress != Progress::Closed);
-        let starts = |sink: &Sink| sink.remote && sink.progress == Progress::Finished(0);
+        // A sink here may wait for an operator elsewhere that loads; operators here are watched one by one.
+        let starts = |sink: &Sink| sink.progress == Progress::Finished(0);
         // At the end of a stream files are finished and encoders flushed: that may take as long as closing.
         let patience = match closing || state.in_flight.contains(&false) {
             true => patience.stall * CLOSING,
@@ -547,7 +548,7 @@ mod tests {
     fn a_stall_names_the_last_sink() {
         let gate = gate(Mode::Complete, Limit::default());
         let [a, _] = sinks(&gate);
-        let none = Patience { stall: Duration::ZERO, start: Duration::MAX };
+        let none = Patience { stall: Duration::ZERO, start: Duration::ZERO };
         offer(&gate, 0);
         assert!(gate.stalled(none).is_none(), "nothing in flight");
         assert!(frame(&gate).is_some());
@@ -556,13 +557,13 @@ mod tests {
     }
 
     #[test]
-    fn sinks_of_other_processes_have_the_start_deadline_for_their_first_frame() {
+    fn every_sink_has_the_start_deadline_for_its_first_frame() {
         let gate = gate(Mode::Complete, Limit::default());
-        let far = gate.add_sink("far", true);
+        let far = gate.add_sink("far", false);
         let patience = Patience { stall: Duration::ZERO, start: Duration::MAX };
         (0..2).for_each(|pts| offer(&gate, pts));
         (0..2).for_each(|_| assert!(frame(&gate).is_some()));
-        assert!(gate.stalled(patience).is_none(), "it may load a model");
+        assert!(gate.stalled(patience).is_none(), "what it reads may load a model elsewhere");
         assert!(gate.stalled(Patience { start: Duration::ZERO, ..patience }).is_some());
         gate.finished(far, Progress::Finished(1));
         assert!(gate.stalled(patience).is_some(), "it is ready, and does not answer");

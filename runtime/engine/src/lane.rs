@@ -20,7 +20,7 @@ use crate::{
     Change,
     gate::{Admission, Progress},
     meter::{self, Tally},
-    shared::{Delivery, GateId, Post, Setting, Shared, SideQueue, SinkOf, Target, TimingRow, What, Work},
+    shared::{Delivery, GateId, Post, Setting, Shared, SideQueue, SinkOf, Target, TimingRow, What, Window, Work},
 };
 
 /// Timing rows gathered before they are handed on.
@@ -77,6 +77,8 @@ struct Through<'a> {
     tally: &'a mut Tally,
     local: &'a mut VecDeque<Delivery>,
     timing: &'a mut Vec<TimingRow>,
+    /// The work at hand.
+    work: Work,
     ran: u64,
 }
 
@@ -119,7 +121,7 @@ impl Outlet for Through<'_> {
     }
 
     fn remade(&mut self) {
-        self.shared.busy[self.lane.0].begin(&self.shared.base, self.node, Work::Frame(*self.finished));
+        self.shared.busy[self.lane.0].begin(&self.shared.base, self.node, self.work);
     }
 }
 
@@ -156,7 +158,7 @@ impl Lane {
                 break;
             }
             // Before the look at what there is to do: what comes after it wakes once more.
-            woken.store(false, Ordering::Release);
+            woken.swap(false, Ordering::AcqRel);
             while let Ok(setting) = self.settings.try_recv() {
                 self.change(shared, setting);
             }
@@ -222,6 +224,10 @@ impl Lane {
             }
             let measured = slot.heavy || slot.finished.is_multiple_of(meter::CPU_SAMPLE);
             let cpu = measured.then(meter::thread_cpu);
+            let work = match &what {
+                What::Message(Message { body: Body::End { .. }, .. }) | What::Closed { .. } => Work::End,
+                What::Message(message) => Work::Frame(message.header.frame),
+            };
             let mut outlet = Through {
                 shared,
                 lane,
@@ -232,23 +238,21 @@ impl Lane {
                 tally: &mut slot.tally,
                 local,
                 timing,
+                work,
                 ran: 0,
             };
             let busy = &shared.busy[lane.0];
+            busy.begin(&shared.base, slot.node, work);
             let result = match what {
                 What::Message(message) => {
                     outlet.tally.came(port);
-                    let end = matches!(message.body, Body::End { .. });
-                    let work = if end { Work::End } else { Work::Frame(message.header.frame) };
-                    busy.begin(&shared.base, slot.node, work);
                     slot.driver.accept(port, message, sent, &mut outlet)
                 }
                 What::Closed { excused } => {
-                    busy.begin(&shared.base, slot.node, Work::End);
                     let last = slot.driver.closed(port, excused, &mut outlet);
                     match last {
                         Ok(true) => close(shared, slot, lane, excused, local),
-                        Ok(false) => closed(shared, slot, port),
+                        Ok(false) => closed(shared, slot, port, excused),
                         Err(error) => shared.fail(error),
                     }
                     busy.end();
@@ -365,16 +369,30 @@ fn close(shared: &Shared, slot: &mut Slot, lane: LaneId, excused: bool, local: &
         shared.send(targets, What::Closed { excused }, Instant::now(), Some(lane), local);
     }
     for sink in &slot.sinks {
-        shared.sink_finished(sink.window, Progress::Closed);
+        sink_closed(shared, sink, excused);
+    }
+}
+
+/// Tells the source that a sink has closed. One whose inputs closed before their end has not finished what was in flight: a
+/// source here gives it up, one elsewhere hears that it is gone.
+fn sink_closed(shared: &Shared, sink: &SinkOf, excused: bool) {
+    match (excused, sink.window) {
+        (false, window) => shared.sink_finished(window, Progress::Closed),
+        (true, Window::Gate(gate, id)) => {
+            let of = &shared.gates[gate.0];
+            of.gate.give_up(id);
+            shared.wake(of.lane);
+        }
+        (true, Window::Remote(..)) => {}
     }
 }
 
 /// An input has closed, others have not: a source whose inputs have all closed waits no longer.
-fn closed(shared: &Shared, slot: &mut Slot, port: usize) {
+fn closed(shared: &Shared, slot: &mut Slot, port: usize, excused: bool) {
     let Some(sink) = slot.sinks.iter_mut().find(|sink| Some(sink.source) == slot.sources[port]) else { return };
     sink.open = sink.open.saturating_sub(1);
     if sink.open == 0 && slot.sources.iter().flatten().any(|source| *source != sink.source) {
-        shared.sink_finished(sink.window, Progress::Closed);
+        sink_closed(shared, sink, excused);
     }
 }
 

@@ -308,6 +308,10 @@ impl Running {
         if self.is_remaking() {
             self.excuse();
         }
+        // A process without sinks cannot say that it makes an operator again, which has the time of a start. It watches itself.
+        let may_remake = self.plan.mode == Mode::Live && !self.plan.remote_sinks.is_empty();
+        let stall = if may_remake { patience.stall.max(patience.start) } else { patience.stall };
+        let patience = Patience { stall, ..patience };
         for of in &self.shared.gates {
             let Some(sink) = of.gate.stalled(patience) else { continue };
             // The sink hangs, or a node before it; where that is another process, that one says so itself.

@@ -448,6 +448,7 @@ fn read_all(shared: &Shared, gate: GateId, id: &str, sources: Vec<Box<dyn Runnab
             if let Err(cause) = std::thread::Builder::new().name(name).spawn_scoped(scope, work) {
                 let error = Error::other(format!("node `{id}`: cannot start a thread: {cause}"));
                 shared.gates[gate.0].gate.reader_ended(reader, Err(error));
+                shared.wake(shared.gates[gate.0].lane);
             }
         }
         if let Some((reader, mut source)) = first {

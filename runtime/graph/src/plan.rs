@@ -35,7 +35,7 @@ pub struct Plan {
     pub border_outputs: Vec<BorderOutput>,
     /// In a process that holds a source: sinks of other processes, by their `done_<node>` inputs.
     pub remote_sinks: Vec<RemoteSink>,
-    /// In a process without the source: true when its `done` output is to tell how far its sinks are.
+    /// With sinks of a source of another process: true, and its `done` output is to tell how far its sinks are.
     pub sends_done: bool,
 }
 

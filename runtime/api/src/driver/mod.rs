@@ -477,6 +477,8 @@ impl Driver {
         match self.options.on_error {
             OnError::Skip => Ok(()),
             OnError::Stop => Err(error),
+            // An end that came while a restart waits is no failure of its own.
+            OnError::Restart if self.restarts.is_waiting() => Ok(()),
             OnError::Restart => self.restart(&due.header, error, outlet),
         }
     }

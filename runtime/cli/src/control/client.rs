@@ -276,8 +276,11 @@ pub fn stop(which: Option<&str>, json: bool) -> Result<u8> {
         let done = asked.into_iter().map(|asked| asked.join().unwrap_or_else(|_| Err(Error::other("panicked"))));
         done.collect::<Result<Vec<()>>>()
     })?;
+    if !silent.is_empty() {
+        errln!("warning: no answer from {}: a part of the run may go on", silent.join(", "));
+    }
     if json {
-        print_json(&json!({"run": run, "folder": folder}))?;
+        print_json(&json!({"run": run, "folder": folder, "silent": silent}))?;
     } else {
         outln!("stopped; `sideline result {}` tells how far it came", folder.display());
     }

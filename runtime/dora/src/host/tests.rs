@@ -236,5 +236,5 @@ fn a_stop_ends_a_process_without_a_source_and_its_files_are_closed() {
     });
     assert_eq!(report.status, sideline_engine::meter::Status::Stopped, "{:?}", report.failure);
     assert_eq!((report.nodes[0].processed, report.stopped_at_frame), (1, None));
-    assert_eq!(told.last(), Some(&(0, Progress::Closed)));
+    assert_eq!(told, [(0, Progress::Finished(1))], "it did not see the end: its source hears that it is gone");
 }
