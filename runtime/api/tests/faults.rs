@@ -175,6 +175,23 @@ fn a_second_failure_in_a_row_waits_in_live_mode_and_frames_meanwhile_are_skipped
 }
 
 #[test]
+fn streams_that_end_while_a_restart_waits_are_no_further_failures() {
+    let harness = note(&["a"], [("fails_from", 0)], |setup| {
+        (setup.on_error, setup.mode) = (OnError::Restart, Mode::Live);
+    });
+    let mut feed = Feed(harness, 0);
+    let streams: Vec<String> = (0..12).map(|i| format!("s{i}")).collect();
+    for stream in &streams {
+        feed.push(stream, 0);
+    }
+    for stream in &streams {
+        let header = Header { closing: true, ..Header::new(stream.as_str(), 1, 1) };
+        feed.0.accept("a", Message { header, n: feed.1, body: Body::End { frames: 1 } }).expect("the run goes on");
+        feed.1 += 1;
+    }
+}
+
+#[test]
 fn sound_of_a_frame_that_fails_comes_with_the_next() {
     let mut h = note(&["a", "audio"], [("fails_at", 1)], skip);
     for frame in 0..3 {

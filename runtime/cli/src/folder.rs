@@ -225,6 +225,10 @@ mod tests {
             ("recorded.json", "{}"),
             ("second/.poses.run", "earlier"),
             ("second/poses.jsonl", "old"),
+            // A run of its own below this one.
+            ("fight-1/run.json", "{\"run\": \"another\"}"),
+            ("fight-1/.poses.run", "another"),
+            ("fight-1/poses.jsonl", "another's"),
             ("notes.txt", "the user's"),
             ("export.csv", "the user's"),
         ];
@@ -239,7 +243,9 @@ mod tests {
         let taken = names(folder.path());
         assert_eq!(taken.iter().filter(|name| *name != LOCK).cloned().collect::<Vec<_>>(), before);
         run.replace().unwrap();
-        assert_eq!(names(folder.path()), [".counts.run", LOCK, "export.csv", "notes.txt", "run.json", "second"]);
+        let kept = [".counts.run", LOCK, "export.csv", "fight-1", "notes.txt", "run.json", "second"];
+        assert_eq!(names(folder.path()), kept);
+        assert_eq!(names(&folder.path().join("fight-1")), [".poses.run", "poses.jsonl", "run.json"]);
         assert_eq!(names(&folder.path().join("second")), [".poses.run"]);
     }
 }
