@@ -36,7 +36,7 @@ pub struct Reading {
     pub patience: Patience,
     /// Bytes of such a stream that may wait in the system's buffer.
     pub buffer_bytes: u32,
-    /// Who is trusted over TLS.
+    /// The certificates trusted over TLS.
     pub trust: Trust,
 }
 
@@ -200,7 +200,7 @@ impl Reader {
         }
     }
 
-    /// What was tried, for a source that ended without a frame.
+    /// The attempts made, for a source that ended without a frame.
     pub fn tried(&self) -> String {
         match self {
             Reader::Camera(decoder) if decoder.lost().is_some() => self.missing(true).unwrap_or_default(),

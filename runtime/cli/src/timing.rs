@@ -38,7 +38,7 @@ impl TimingFile {
         Self { path, nodes, sender: Mutex::new(Some(sender)), rows: Mutex::new(Some(rows)), writer: Mutex::default() }
     }
 
-    /// Where rows go; none once the file is finished.
+    /// The receiver of rows; none once the file is finished.
     pub fn sender(&self) -> Option<Sender<Vec<TimingRow>>> {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

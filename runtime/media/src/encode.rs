@@ -219,7 +219,7 @@ impl Encoder {
         (width as u32, height as u32)
     }
 
-    /// How the pixels of its frames are meant.
+    /// The meaning of its frames' pixel values.
     pub fn color(&self) -> Option<Color> {
         self.video.color()
     }

@@ -42,7 +42,7 @@ pub struct Network {
     pub timeout: Duration,
     /// Bytes that may wait in the system's buffer of the connection.
     pub buffer_bytes: u32,
-    /// Who is trusted over TLS.
+    /// The certificates trusted over TLS.
     pub trust: Trust,
     /// True once nobody waits any more; asked several times a second, from whichever thread waits.
     pub stop: Arc<dyn Fn() -> bool + Send + Sync>,

@@ -230,7 +230,7 @@ impl Team {
     /// The two teams, as every table names them.
     pub const NAMES: [&str; 2] = ["team_1", "team_2"];
 
-    /// Which of the two a name means, from 0.
+    /// Returns the number of the team that a name means, from 0.
     pub fn number(name: &str) -> Option<usize> {
         Self::NAMES.iter().position(|known| *known == name)
     }

@@ -28,7 +28,7 @@ pub enum Target {
 pub struct Server {
     /// Its address, with the stream's key.
     pub address: Address,
-    /// Whether it is trusted, over TLS.
+    /// The certificates trusted over TLS.
     pub trust: Trust,
 }
 
