@@ -56,7 +56,7 @@ fn a_match_is_judged_and_a_seed_gives_the_same_figures() {
     let blind = judged(&["--noise", "miss=1", "--noise", "flickers=0", "--noise", "ghosts=0"]);
     assert_eq!(blind["ball_coverage"], 0.0, "{blind}");
     // Keys reach the operator.
-    let late = judged(&["--set", "ball.confirm=40"]);
+    let late = judged(&["--set", "ball.confirm_looks=40"]);
     assert!(late["ball_coverage"].as_f64() < first["ball_coverage"].as_f64(), "{late}");
 }
 

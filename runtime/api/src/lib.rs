@@ -43,7 +43,7 @@ pub use error::{Error, Failure, OrFail, Result};
 pub use excitement::Excitement;
 pub use factory::{DynOperator, Fault, Made, OperatorFactory, RunnableSource};
 pub use frame::{Color, Encoding, Frame, Matrix, Plane};
-pub use message::{Body, Header, Message, Payload, Reason, StreamName};
+pub use message::{Body, Header, Message, Payload, Reason, StreamName, is_same_stream};
 pub use operator::{Captured, Closing, Operator, Source, State};
 pub use pixels::Pixels;
 pub use port::{Alignment, FEEDBACK_QUEUE, InputPort, OutputPort, PortType, SourceId, Spec, WiredInput};

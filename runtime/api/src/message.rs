@@ -9,6 +9,13 @@ use crate::Frame;
 /// The name of a stream: one camera, one file.
 pub type StreamName = Arc<str>;
 
+/// Compares two stream names. All messages of a stream in one process usually share one allocation, so the addresses are
+/// compared first: the driver asks several times a frame.
+#[inline]
+pub fn is_same_stream(a: &StreamName, b: &StreamName) -> bool {
+    Arc::ptr_eq(a, b) || a == b
+}
+
 /// Which frame a message belongs to. Given by the source at admission, carried unchanged through the graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {

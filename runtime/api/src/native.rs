@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Context, Error, Inputs, Operator, Outputs, Result, StreamName, Values,
     factory::{DynOperator, Fault, read_config},
+    is_same_stream,
 };
 
 /// See the [module](self).
@@ -60,8 +61,9 @@ impl<O: Operator> Native<O> {
     }
 
     /// The operator and the memory of a stream, which begins here where it is new.
+    #[inline]
     fn at(&mut self, stream: &StreamName) -> (&mut O, &mut Memory<O::State>) {
-        let at = self.streams.iter().position(|known| known.name == *stream).unwrap_or_else(|| {
+        let at = self.streams.iter().position(|known| is_same_stream(&known.name, stream)).unwrap_or_else(|| {
             self.streams.push(Stream { name: stream.clone(), now: Memory::default(), copy: Memory::default() });
             self.streams.len() - 1
         });

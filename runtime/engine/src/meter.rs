@@ -10,6 +10,7 @@ use serde::Serialize;
 use sideline_api::{
     Error, Mode, StreamName,
     driver::{Outcome, Ran, Stage},
+    is_same_stream,
 };
 
 use crate::{Change, gate::StreamCounts};
@@ -202,7 +203,7 @@ impl Meter {
     }
 
     fn stream(&mut self, name: &StreamName) -> &mut StreamMeter {
-        let at = self.streams.iter().position(|known| known.name == *name).unwrap_or_else(|| {
+        let at = self.streams.iter().position(|known| is_same_stream(&known.name, name)).unwrap_or_else(|| {
             self.streams.push(StreamMeter { name: name.clone(), next: 0, handled: 0 });
             self.streams.len() - 1
         });

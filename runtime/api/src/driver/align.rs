@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use crate::{Alignment, Body, Error, Header, Message, Result, SourceId, StreamName, WiredInput};
+use crate::{Alignment, Body, Error, Header, Message, Result, SourceId, StreamName, WiredInput, is_same_stream};
 
 /// What the messages at hand are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +50,11 @@ struct Port {
 }
 
 impl Port {
+    #[inline]
     fn note(&mut self, message: &Message) {
         let stream = &message.header.stream;
         let end = matches!(message.body, Body::End { .. });
-        match self.streams.iter_mut().find(|(name, _)| name == stream) {
+        match self.streams.iter_mut().find(|(name, _)| is_same_stream(name, stream)) {
             Some((_, ended)) => *ended |= end,
             None => self.streams.push((stream.clone(), end)),
         }
@@ -112,6 +113,7 @@ impl Align {
     ///
     /// # Errors
     /// When one before it was lost.
+    #[inline]
     pub fn push(&mut self, port: usize, message: Message, sent: Instant) -> Result<()> {
         self.count(port, &message)?;
         self.ports[port].queue.push_back((message, sent));
@@ -137,6 +139,7 @@ impl Align {
     }
 
     /// Checks the number of a message, and notes its stream.
+    #[inline]
     fn count(&mut self, port: usize, message: &Message) -> Result<()> {
         let (due, came) = (self.ports[port].next_n, message.n);
         if came != due {
@@ -161,6 +164,7 @@ impl Align {
     ///
     /// # Errors
     /// When an input brings another frame than the others.
+    #[inline]
     pub fn next(&mut self, source: SourceId) -> Result<Option<Due>> {
         let mut due: Option<(usize, Due)> = None;
         for i in self.group(source) {
@@ -180,7 +184,7 @@ impl Align {
                 }
                 (one, other) => one == other,
             };
-            if !fits || due.header.stream != header.stream || due.header.frame != header.frame {
+            if !fits || !is_same_stream(&due.header.stream, &header.stream) || due.header.frame != header.frame {
                 return Err(self.mismatch(*first, i));
             }
         }
@@ -220,6 +224,7 @@ impl Align {
     }
 
     /// Hands the messages of side and feedback inputs to the call that follows.
+    #[inline]
     pub fn take_side(&mut self) {
         for (port, side) in self.ports.iter_mut().zip(&mut self.side) {
             side.clear();

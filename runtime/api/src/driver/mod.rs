@@ -17,6 +17,7 @@ use crate::{
     config::{Origin, did_you_mean},
     context::Mode,
     factory::{DynOperator, Fault, Made, OperatorFactory},
+    message::is_same_stream,
 };
 
 pub use crate::factory::read_config;
@@ -302,8 +303,9 @@ impl Driver {
         }
     }
 
+    #[inline]
     fn stream(&mut self, name: &StreamName) -> &mut Stream {
-        let at = self.streams.iter().position(|known| known.name == *name).unwrap_or_else(|| {
+        let at = self.streams.iter().position(|known| is_same_stream(&known.name, name)).unwrap_or_else(|| {
             self.streams.push(Stream { name: name.clone(), frames: 0, since_copy: 0, source: None, last: None });
             self.streams.len() - 1
         });
@@ -377,6 +379,7 @@ impl Driver {
     }
 
     /// Notes the data of inputs that hold, or hands in what was noted.
+    #[inline]
     fn hold(&mut self, header: &Header) {
         for i in 0..self.align.inputs().len() {
             let input = &self.align.inputs()[i];
@@ -419,6 +422,7 @@ impl Driver {
     }
 
     /// Calls the operator, and copies the state of the stream from time to time.
+    #[inline]
     fn call(
         &mut self,
         header: &Header,
@@ -444,7 +448,7 @@ impl Driver {
             result = inputs.misuse().map_err(Fault::from);
         }
         if result.is_ok() && self.options.on_error != OnError::Stop {
-            let stream = self.streams.iter_mut().find(|stream| stream.name == header.stream);
+            let stream = self.streams.iter_mut().find(|stream| is_same_stream(&stream.name, &header.stream));
             if let Some(stream) = stream {
                 stream.since_copy += 1;
                 if stream.since_copy >= COPY_EVERY {
@@ -463,6 +467,7 @@ impl Driver {
     }
 
     /// Reports, then applies `on_error`.
+    #[inline]
     fn finish(&mut self, due: &Due, started: Instant, fault: Option<Fault>, outlet: &mut dyn Outlet) -> Result<()> {
         let outcome = match &fault {
             None => Outcome::Done,
@@ -514,6 +519,7 @@ impl Driver {
     }
 
     /// True when the operator can be called; makes it where a restart has waited long enough.
+    #[inline]
     fn is_up(&mut self, header: &Header, outlet: &mut dyn Outlet) -> Result<bool> {
         if self.operator.is_none() && self.restarts.is_due(self.resources.clock.now()) {
             let place = format!("node `{}`, frame {} of stream `{}`", self.resources.node, header.frame, header.stream);

@@ -35,6 +35,7 @@ impl Outbox {
     }
 
     /// Gives each output that was not set an empty table, or, where it sends frames, the reason `none`.
+    #[inline]
     pub fn fill(&mut self) {
         for (slot, port) in self.slots.iter_mut().zip(&self.ports) {
             slot.get_or_insert_with(|| match &port.ty {
@@ -48,6 +49,7 @@ impl Outbox {
     ///
     /// # Errors
     /// When one is not of its output's type.
+    #[inline]
     pub fn send(&mut self, header: &Header, outlet: &mut dyn Outlet) -> Result<()> {
         for i in 0..self.slots.len() {
             if let Some(body) = self.slots[i].take() {
@@ -98,12 +100,14 @@ impl Outbox {
         Ok(())
     }
 
+    #[inline]
     fn put(&mut self, output: usize, header: &Header, body: Body, outlet: &mut dyn Outlet) {
         let n = self.sent[output];
         self.sent[output] += 1;
         outlet.send(output, Message { header: header.clone(), n, body });
     }
 
+    #[inline]
     fn check(&self, output: usize, body: &Body) -> Result<()> {
         let Body::Data(payload) = body else { return Ok(()) };
         check_payload(&self.ports[output].ty, payload).map_err(|error| self.place(output, error))
@@ -118,6 +122,7 @@ impl Outbox {
 ///
 /// # Errors
 /// Names the difference.
+#[inline]
 pub fn check_payload(ty: &PortType, payload: &Payload) -> Result<()> {
     match (ty, payload) {
         (PortType::Any, _) | (PortType::Frame, Payload::Frame(_)) => Ok(()),
