@@ -112,7 +112,7 @@ class MobileNetV2(unittest.TestCase):
 
     @staticmethod
     def layer(image, weights, prefix, convolution, norm, stride=1, active=True):
-        """Convolution, normalisation and ReLU6 by their definitions; image [channels, rows, columns]."""
+        """Convolution, normalization and ReLU6 by their definitions; image [channels, rows, columns]."""
         kernel = weights[f"{prefix}{convolution}.weight"].astype(np.float64)
         size = kernel.shape[2]
         padded = np.pad(image, ((0, 0), (size // 2,) * 2, (size // 2,) * 2))

@@ -49,12 +49,12 @@ class Networks(unittest.TestCase):
     def test_the_side_from_which_it_is_seen_changes_nothing(self):
         torch.manual_seed(1)
         rows = torch.randn(3, 30, 2, len(nets.JOINTS), 3)
-        nobody = torch.full((3, 30, 6), float("nan"))
+        absent = torch.full((3, 30, 6), float("nan"))
         c, s = np.cos(1.1), np.sin(1.1)
         x, y, z = rows.unbind(-1)
         turned = torch.stack([c * x + s * z, y, c * z - s * x], -1)
         prepared = nets.Prepared(30.0)
-        difference = (prepared(rows, nobody) - prepared(turned, nobody)).abs().max()
+        difference = (prepared(rows, absent) - prepared(turned, absent)).abs().max()
         self.assertLess(float(difference), 1e-3)
 
     def test_what_is_not_seen_gives_no_nan(self):

@@ -1,16 +1,20 @@
-//! autocam.yml on real footage: the same rows however it is run, a crop that stays in the picture, and no ball ever.
+//! autocam.yml on real footage: the same rows in one process and over dora, a crop within the frame, and a clip without
+//! a ball.
 
 mod support;
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use support::{Bench, dora, finish, frame_times, installed, json, parquet, repository, rows, shared_data, tool};
+use support::{
+    Bench, finish, frame_times, has_tool, is_installed, json, lock_dora, parquet, repository, rows, shared_data,
+};
 
 const TABLES: [&str; 4] = ["tracks", "ball", "corrections", "view"];
 
-/// A copy of autocam.yml as `NAME.yml` with its module beside it; `capture` is put into the environment of its source.
-fn put_autocam(bench: &Bench, name: &str, clip: &Path, capture: &str, expanded: bool) {
+/// Writes a copy of autocam.yml as `NAME.yml`, with its module beside it. `capture` is added to the environment of its
+/// source.
+fn write_autocam_flow(bench: &Bench, name: &str, clip: &Path, capture: &str, expanded: bool) {
     let flows = repository().join("dataflows");
     let read = |file: &str| std::fs::read_to_string(flows.join(file)).unwrap();
     let replace = |text: &str, old: &str, new: &str| {
@@ -32,7 +36,8 @@ fn put_autocam(bench: &Bench, name: &str, clip: &Path, capture: &str, expanded: 
     bench.write("modules/autocam.yml", &read("modules/autocam.yml"));
 }
 
-fn run_here(bench: &Bench, name: &str, out: &str, more: &[&str]) -> PathBuf {
+/// Runs `NAME.yml` in one process and returns the folder of the run.
+fn run_in_one_process(bench: &Bench, name: &str, out: &str, more: &[&str]) -> PathBuf {
     let flow = format!("{name}.yml");
     let all = [&["run", &flow, "--mode", "complete", "--device", "cpu", "--output", out], more].concat();
     let ended = bench.sideline(&all);
@@ -40,8 +45,9 @@ fn run_here(bench: &Bench, name: &str, out: &str, more: &[&str]) -> PathBuf {
     bench.path().join(out)
 }
 
+/// Returns the path of a clip of the shared data, if the detector is installed.
 fn clip(name: &str) -> Option<PathBuf> {
-    installed("centernet").then(|| Some(shared_data()?.join("clips").join(name))).flatten()
+    is_installed("centernet").then(|| Some(shared_data()?.join("clips").join(name))).flatten()
 }
 
 fn number(row: &Value, name: &str) -> f64 {
@@ -51,11 +57,11 @@ fn number(row: &Value, name: &str) -> f64 {
 #[test]
 fn one_process_dora_and_an_expanded_module_give_the_same_rows() {
     let Some(clip) = clip("zakery_soccer.mp4") else { return };
-    let Some(_lock) = dora() else { return };
+    let Some(_lock) = lock_dora() else { return };
     let bench = Bench::new();
-    put_autocam(&bench, "fused", &clip, "      END: 1.5\n", false);
-    put_autocam(&bench, "expanded", &clip, "      END: 1.5\n", true);
-    let here = run_here(&bench, "fused", "here", &[]);
+    write_autocam_flow(&bench, "fused", &clip, "      END: 1.5\n", false);
+    write_autocam_flow(&bench, "expanded", &clip, "      END: 1.5\n", true);
+    let here = run_in_one_process(&bench, "fused", "here", &[]);
     for (name, processes) in [("fused", 5), ("expanded", 8)] {
         let ended = finish(bench.command("dora").args(["run", &format!("{name}.yml")]).env_remove("SIDELINE_RUN_DIR"));
         let run = bench.last_run();
@@ -71,14 +77,14 @@ fn one_process_dora_and_an_expanded_module_give_the_same_rows() {
 }
 
 #[test]
-fn every_frame_has_a_crop_inside_the_picture_and_a_second_run_gives_the_same_bytes() {
+fn every_frame_has_a_crop_within_the_frame_and_a_second_run_gives_the_same_bytes() {
     let Some(clip) = clip("mafeuz_football4.mp4") else { return };
-    if !tool("ffprobe") {
+    if !has_tool("ffprobe") {
         return;
     }
     let bench = Bench::new();
-    put_autocam(&bench, "autocam", &clip, "      END: 3\n", false);
-    let [a, b] = ["a", "b"].map(|out| run_here(&bench, "autocam", out, &[]));
+    write_autocam_flow(&bench, "autocam", &clip, "      END: 3\n", false);
+    let [a, b] = ["a", "b"].map(|out| run_in_one_process(&bench, "autocam", out, &[]));
     for table in TABLES {
         let bytes = |run: &Path| std::fs::read(run.join(format!("{table}.parquet"))).unwrap();
         assert!(bytes(&a) == bytes(&b), "{table}.parquet differs");
@@ -94,12 +100,12 @@ fn every_frame_has_a_crop_inside_the_picture_and_a_second_run_gives_the_same_byt
 }
 
 #[test]
-fn without_any_ball_it_follows_the_players_and_says_so() {
+fn without_a_ball_the_view_follows_the_players_and_reports_it() {
     let Some(clip) = clip("mafeuz_football4.mp4") else { return };
     let bench = Bench::new();
-    put_autocam(&bench, "autocam", &clip, "      END: 3\n", false);
-    // No ball is as large as this.
-    let run = run_here(&bench, "autocam", "out", &["--set", "camera.detect.min_ball=99"]);
+    write_autocam_flow(&bench, "autocam", &clip, "      END: 3\n", false);
+    // No ball in the clip is this large.
+    let run = run_in_one_process(&bench, "autocam", "out", &["--set", "camera.detect.min_ball=99"]);
     assert!(rows(run.join("ball.jsonl")).is_empty());
     let views = rows(run.join("view.jsonl"));
     assert!(!views.is_empty() && views.iter().all(|view| view["follows"] != "ball"), "{:?}", views.last());

@@ -1,17 +1,17 @@
-//! `sideline check`: what is wrong with a flow, and where; how it would run.
+//! `sideline check`: mistakes in a flow with their places, and the plan of its run.
 
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use support::{Bench, installed, json_text, models, repository};
+use support::{Bench, has_models, is_installed, json_text, repository};
 
 #[test]
-fn the_shipped_flows_have_nothing_wrong_and_their_plan_is_printed() {
+fn the_shipped_flows_have_no_mistakes_and_their_plan_is_printed() {
     for (flow, threads, processes) in [("count.yml", 3, 3), ("fight.yml", 10, 8), ("autocam.yml", 6, 5)] {
         let ready = match flow {
-            "fight.yml" => models(),
-            "autocam.yml" => installed("centernet"),
+            "fight.yml" => has_models(),
+            "autocam.yml" => is_installed("centernet"),
             _ => true,
         };
         if !ready {
@@ -31,8 +31,8 @@ fn the_shipped_flows_have_nothing_wrong_and_their_plan_is_printed() {
 }
 
 #[test]
-fn a_fused_module_is_shown_in_its_other_form() {
-    if !models() {
+fn the_expanded_form_of_a_fused_module_is_printed() {
+    if !has_models() {
         return;
     }
     let path = repository().join("dataflows/fight.yml").canonicalize().unwrap();
@@ -41,8 +41,8 @@ fn a_fused_module_is_shown_in_its_other_form() {
     assert!(text.contains("    module: modules/perception.yml\n"), "{text}");
 }
 
-/// Five mistakes: a key, an input, a value, an output, an operator.
-const FIVE: &str = "nodes:
+/// Flow with five mistakes: a key, an input, a value, an output, an operator.
+const FIVE_MISTAKES: &str = "nodes:
   - id: synthetic
     path: sideline
     args: run synthetic
@@ -72,8 +72,8 @@ const FIVE: &str = "nodes:
     outputs: [done]
 ";
 
-/// Line, column, node and mend of each.
-const TOLD: [(u64, u64, &str, &str); 5] = [
+/// Expected report of each mistake: line, column, node, and part of the message.
+const EXPECTED: [(u64, u64, &str, &str); 5] = [
     (5, 11, "synthetic", "did you mean `width`?"),
     (11, 14, "one", "did you mean `frames`?"),
     (16, 11, "two", "0 to 60000 is allowed"),
@@ -82,49 +82,50 @@ const TOLD: [(u64, u64, &str, &str); 5] = [
 ];
 
 #[test]
-fn five_mistakes_are_five_lines_with_their_places() {
+fn every_mistake_is_reported_on_a_line_with_its_place() {
     let bench = Bench::new();
-    bench.write("flow.yml", FIVE);
+    bench.write("flow.yml", FIVE_MISTAKES);
     let ended = bench.sideline(&["check", "flow.yml"]);
     assert_eq!(ended.code, 1, "{}", ended.text);
-    let told: Vec<&str> = ended.text.lines().filter(|line| line.starts_with("flow.yml:")).collect();
-    assert_eq!(told.len(), 5, "{}", ended.text);
-    for (line, (row, column, node, mend)) in told.iter().zip(TOLD) {
+    let reports: Vec<&str> = ended.text.lines().filter(|line| line.starts_with("flow.yml:")).collect();
+    assert_eq!(reports.len(), 5, "{}", ended.text);
+    for (line, (row, column, node, words)) in reports.iter().zip(EXPECTED) {
         assert!(line.starts_with(&format!("flow.yml:{row}:{column}: error: node `{node}`: ")), "{line}");
-        assert!(line.contains(mend), "{line}");
+        assert!(line.contains(words), "{line}");
     }
 }
 
 #[test]
-fn programs_get_the_same_as_json() {
+fn json_output_contains_the_same_reports() {
     let bench = Bench::new();
-    bench.write("flow.yml", FIVE);
+    bench.write("flow.yml", FIVE_MISTAKES);
     let ended = bench.sideline(&["check", "flow.yml", "--json"]);
     assert_eq!(ended.code, 1, "{}", ended.text);
     let list = json_text(&ended.text);
     assert_eq!(list.as_array().unwrap().len(), 5, "{list:#}");
-    for (told, (line, column, node, mend)) in list.as_array().unwrap().iter().zip(TOLD) {
-        assert_eq!((&told["severity"], &told["file"]), (&"error".into(), &"flow.yml".into()));
-        assert_eq!((&told["line"], &told["column"], &told["node"]), (&line.into(), &column.into(), &node.into()));
-        assert!(told["message"].as_str().unwrap().contains(mend), "{told}");
+    for (report, (line, column, node, words)) in list.as_array().unwrap().iter().zip(EXPECTED) {
+        assert_eq!((&report["severity"], &report["file"]), (&"error".into(), &"flow.yml".into()));
+        assert_eq!((&report["line"], &report["column"], &report["node"]), (&line.into(), &column.into(), &node.into()));
+        assert!(report["message"].as_str().unwrap().contains(words), "{report}");
     }
 }
 
 #[test]
-fn a_missing_model_is_a_mistake_of_the_flow() {
+fn a_missing_model_is_reported_as_a_mistake_of_the_flow() {
     let bench = Bench::new();
-    let catalogue = std::fs::read_to_string(repository().join("models/models.yml")).unwrap();
-    bench.write("house/models/models.yml", &catalogue);
+    let catalog = std::fs::read_to_string(repository().join("models/models.yml")).unwrap();
+    bench.write("home/models/models.yml", &catalog);
     let path = repository().join("dataflows/fight.yml").canonicalize().unwrap();
     let ended = support::finish(
-        bench.command(support::SIDELINE).arg("check").arg(path).env("SIDELINE_HOME", bench.path().join("house")),
+        bench.command(support::SIDELINE).arg("check").arg(path).env("SIDELINE_HOME", bench.path().join("home")),
     );
     assert_eq!(ended.code, 1, "{}", ended.text);
     assert!(ended.text.contains("run `sideline models fetch blazepose_lite`"), "{}", ended.text);
 }
 
-/// Keys that several operators of a module have, and mean the same by: the module's node sets them all at once.
-const SHARED: [(&str, &str, &str); 7] = [
+/// Keys that several operators of a module have with the same meaning; the node of the module sets them in all
+/// operators.
+const SHARED_KEYS: [(&str, &str, &str); 7] = [
     ("football.yml", "calibration", "events, formation, pitch, stats"),
     ("football.yml", "interval", "formation, stats"),
     ("moves.yml", "max_gap", "fusion, sequence"),
@@ -135,7 +136,7 @@ const SHARED: [(&str, &str, &str); 7] = [
 ];
 
 #[test]
-fn a_key_of_several_operators_of_a_module_is_one_that_means_the_same_in_all() {
+fn every_key_that_operators_of_a_module_share_is_listed() {
     let operators = json_text(&Bench::new().sideline(&["list", "--json"]).text);
     let keys_of = |name: &str| -> Vec<String> {
         let operator = operators.as_array().unwrap().iter().find(|operator| operator["name"] == name);
@@ -158,13 +159,13 @@ fn a_key_of_several_operators_of_a_module_is_one_that_means_the_same_in_all() {
     let found: Vec<(&str, &str, &str)> =
         found.iter().map(|(module, key, owners)| (&**module, &**key, &**owners)).collect();
     assert_eq!(
-        found, SHARED,
-        "a key that means two things needs two names; one that means the same is to be listed here"
+        found, SHARED_KEYS,
+        "rename a key that has different meanings; list one that has the same meaning in all operators"
     );
 }
 
 #[test]
-fn a_key_of_an_earlier_name_is_told_where_it_went() {
+fn a_former_key_is_reported_with_its_new_name() {
     let bench = Bench::new();
     let flow = |env: &str| {
         format!(
@@ -174,12 +175,24 @@ fn a_key_of_an_earlier_name_is_told_where_it_went() {
              recorder\n    inputs: {{ball: ball/ball}}\n    outputs: [done]\n"
         )
     };
-    for (env, told) in [
+    for (env, message) in [
         ("{CONFIDENCE: 0.3}", "key `confidence`: there is no such key any more; it is `min_score` now"),
         ("{LOST_AFTER: 15}", "it is `lost_after_s` now, in seconds: 15 frames at 30 a second are 0.5"),
     ] {
         bench.write("flow.yml", &flow(env));
         let ended = bench.sideline(&["check", "flow.yml"]);
-        assert!(ended.text.contains(told) && ended.text.contains("flow.yml:10:11"), "{}", ended.text);
+        assert!(ended.text.contains(message) && ended.text.contains("flow.yml:10:11"), "{}", ended.text);
+    }
+}
+
+#[test]
+fn the_reference_pages_describe_this_build() {
+    let bench = Bench::new();
+    let ended = bench.sideline(&["reference", "."]);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    for page in ["operators.md", "tables.md", "cli.md"] {
+        let current = std::fs::read_to_string(bench.path().join(page)).unwrap();
+        let kept = std::fs::read_to_string(repository().join("docs/reference").join(page)).unwrap_or_default();
+        assert!(current == kept, "docs/reference/{page} is stale; run `sideline reference docs/reference`");
     }
 }

@@ -1,4 +1,4 @@
-//! A detector of one's own: registered, listed, run by its name; and what is said of one that is none.
+//! User models for `detect`: registered, listed, verified and run by name; and files that are refused.
 #![cfg(all(feature = "media", feature = "onnx"))]
 
 mod support;
@@ -6,11 +6,13 @@ mod support;
 use std::{path::Path, process::Command};
 
 use serde_json::Value;
-use support::{Bench, Capability, SIDELINE, finish, repository, skipped};
+use support::{Bench, Capability, SIDELINE, finish, repository, skip_test};
 
-/// A house of its own with a model of random weights beside it, in the shape of an Ultralytics export of four classes; or
-/// why there is none.
-fn house(bench: &Bench) -> Result<(), String> {
+/// Creates a Sideline home, and beside it models with random weights in the shape of Ultralytics exports and others.
+///
+/// # Errors
+/// The missing Python packages.
+fn create_home(bench: &Bench) -> Result<(), String> {
     let python = repository().join(".venv/bin/python");
     let imports = Command::new(&python).args(["-c", "import numpy, onnx, onnxruntime"]).output();
     if !imports.is_ok_and(|output| output.status.success()) {
@@ -19,17 +21,18 @@ fn house(bench: &Bench) -> Result<(), String> {
     let script = repository().join("operators/detect/tests/shapes.py");
     let made = Command::new(&python).arg(script).arg(bench.path()).output().map_err(|cause| cause.to_string())?;
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    bench.write("house/models/models.yml", "models: []\n");
-    // ONNX Runtime is looked for in the house.
-    std::os::unix::fs::symlink(repository().canonicalize().unwrap().join(".venv"), bench.path().join("house/.venv"))
+    bench.write("home/models/models.yml", "models: []\n");
+    // ONNX Runtime's library is found through Sideline home.
+    std::os::unix::fs::symlink(repository().canonicalize().unwrap().join(".venv"), bench.path().join("home/.venv"))
         .unwrap();
     Ok(())
 }
 
-fn sideline(bench: &Bench, arguments: &[&str]) -> support::Ended {
-    finish(bench.command(SIDELINE).args(arguments).env("SIDELINE_HOME", bench.path().join("house")))
+fn sideline(bench: &Bench, arguments: &[&str]) -> support::CommandResult {
+    finish(bench.command(SIDELINE).args(arguments).env("SIDELINE_HOME", bench.path().join("home")))
 }
 
+/// Lists the registered models.
 fn list(bench: &Bench) -> Vec<Value> {
     let ended = sideline(bench, &["models", "list", "--json"]);
     assert_eq!(ended.code, 0, "{}", ended.text);
@@ -59,15 +62,15 @@ nodes:
 ";
 
 #[test]
-fn a_model_of_ones_own_is_registered_listed_verified_and_run_by_its_name() {
+fn a_user_model_is_registered_listed_verified_and_run_by_its_name() {
     let bench = Bench::new();
-    if let Err(why) = house(&bench) {
-        return skipped(Capability::Python, why);
+    if let Err(why) = create_home(&bench) {
+        return skip_test(Capability::Python, why);
     }
     let added = sideline(&bench, &["models", "add", "named.onnx", "--name", "mine", "--licence", "MIT"]);
     assert_eq!(added.code, 0, "{}", added.text);
     assert!(added.text.contains("4 classes (player, goalkeeper, referee, ball), yolov8, 640x384"), "{}", added.text);
-    // It is a copy: what was given may go.
+    // The model was copied, so the original may be removed.
     std::fs::remove_file(bench.path().join("named.onnx")).unwrap();
     let listed = list(&bench);
     assert_eq!(
@@ -87,7 +90,7 @@ fn a_model_of_ones_own_is_registered_listed_verified_and_run_by_its_name() {
     };
     assert_eq!(rows("first"), rows("second"), "two runs give the same bytes");
 
-    let file = bench.path().join("house/models/own/mine.onnx");
+    let file = bench.path().join("home/models/own/mine.onnx");
     std::fs::write(&file, "something else").unwrap();
     let changed = sideline(&bench, &["run", "flow.yml", "--output", "third"]);
     assert_eq!(changed.code, 2, "{}", changed.text);
@@ -95,42 +98,42 @@ fn a_model_of_ones_own_is_registered_listed_verified_and_run_by_its_name() {
 }
 
 #[test]
-fn what_cannot_be_registered_is_said_with_its_mend_and_nothing_is_left_behind() {
+fn a_model_that_cannot_be_registered_is_refused_with_the_fix_and_leaves_no_file() {
     let bench = Bench::new();
-    if let Err(why) = house(&bench) {
-        return skipped(Capability::Python, why);
+    if let Err(why) = create_home(&bench) {
+        return skip_test(Capability::Python, why);
     }
     bench.write("few.txt", "player\nball\n");
     bench.write("broken.onnx", "no model at all");
     let lstm = repository().join("models/moves/lstm.onnx").display().to_string();
     let cases: [(&[&str], i32, &str); 8] = [
-        (&["yolov8.onnx", "--decoder", "yolox", "--labels", "coco"], 2, "choose the decoder yolov8"),
+        (&["yolov8.onnx", "--decoder", "yolox", "--labels", "coco"], 2, "set the decoder to yolov8"),
         (&["chosen.onnx", "--labels", "coco"], 2, "export it with `nms=False`"),
-        (&["yolov8.onnx"], 1, "does not say what its 80 classes are called: give `--labels`"),
-        (&["yolov8.onnx", "--labels", "few.txt"], 1, "has 80 classes, and 2 names were given"),
+        (&["yolov8.onnx"], 1, "has no names for its 80 classes: give `--labels`"),
+        (&["yolov8.onnx", "--labels", "few.txt"], 1, "has 80 classes, but there are 2 names"),
         (&["yolov8.onnx", "--labels", "coco", "--decoder", "yolov9"], 1, "no decoder `yolov9`; did you mean `yolov8`?"),
         (&["broken.onnx", "--labels", "coco"], 2, "broken.onnx cannot be loaded"),
         (&["missing.onnx"], 2, "missing.onnx is missing"),
-        (&[&lstm], 2, "one picture is expected as its input"),
+        (&[&lstm], 2, "expected one image as input"),
     ];
-    for (arguments, code, said) in cases {
+    for (arguments, code, message) in cases {
         let ended = sideline(&bench, &[&["models", "add"], arguments].concat());
         assert_eq!(ended.code, code, "{arguments:?}: {}", ended.text);
-        assert!(ended.text.contains(said), "{arguments:?}: {}", ended.text);
+        assert!(ended.text.contains(message), "{arguments:?}: {}", ended.text);
     }
     assert!(list(&bench).is_empty());
-    assert!(!Path::new(&bench.path().join("house/models/own")).exists());
+    assert!(!Path::new(&bench.path().join("home/models/own")).exists());
 }
 
 #[test]
-fn a_model_that_needs_a_file_beside_it_or_means_something_else_is_not_registered() {
+fn a_model_with_external_data_or_unsupported_outputs_is_not_registered() {
     let bench = Bench::new();
-    if let Err(why) = house(&bench) {
-        return println!("skipped: {why}");
+    if let Err(why) = create_home(&bench) {
+        return skip_test(Capability::Python, why);
     }
     std::fs::create_dir(bench.path().join("folder.onnx")).unwrap();
-    let half = std::fs::read(bench.path().join("whole.onnx")).unwrap();
-    std::fs::write(bench.path().join("cut.onnx"), &half[..half.len() / 2]).unwrap();
+    let whole = std::fs::read(bench.path().join("whole.onnx")).unwrap();
+    std::fs::write(bench.path().join("cut.onnx"), &whole[..whole.len() / 2]).unwrap();
     let cases = [
         ("beside.onnx", "save it as one file"),
         ("yolonas.onnx", "which are pixels"),
@@ -138,22 +141,22 @@ fn a_model_that_needs_a_file_beside_it_or_means_something_else_is_not_registered
         ("folder.onnx", "is a folder, not a model file"),
         ("cut.onnx", "cannot be loaded"),
     ];
-    for (file, said) in cases {
+    for (file, message) in cases {
         let ended = sideline(&bench, &["models", "add", file]);
-        assert!(ended.code == 2 && ended.text.contains(said), "{file}: {}", ended.text);
+        assert!(ended.code == 2 && ended.text.contains(message), "{file}: {}", ended.text);
     }
-    assert!(list(&bench).is_empty() && !bench.path().join("house/models/own").exists());
+    assert!(list(&bench).is_empty() && !bench.path().join("home/models/own").exists());
     std::os::unix::fs::symlink("whole.onnx", bench.path().join("link.onnx")).unwrap();
     let added = sideline(&bench, &["models", "add", "link.onnx"]);
     assert!(added.code == 0 && added.text.contains("2 classes (Player, Ball)"), "{}", added.text);
-    assert!(!bench.path().join("house/models/own/link.onnx").is_symlink());
+    assert!(!bench.path().join("home/models/own/link.onnx").is_symlink());
 }
 
 #[test]
-fn verify_loads_what_it_calls_ok() {
+fn verify_reports_ok_only_for_models_that_load() {
     let bench = Bench::new();
-    if let Err(why) = house(&bench) {
-        return println!("skipped: {why}");
+    if let Err(why) = create_home(&bench) {
+        return skip_test(Capability::Python, why);
     }
     assert_eq!(sideline(&bench, &["models", "add", "whole.onnx"]).code, 0);
     let states = || {
@@ -162,8 +165,8 @@ fn verify_loads_what_it_calls_ok() {
         (ended.code, list[0]["state"].as_str().unwrap().to_owned(), list[0]["loaded"].clone())
     };
     assert_eq!(states(), (0, "ok".into(), true.into()));
-    // Of the right checksum, and of no use: as an earlier version registered it.
-    let own = bench.path().join("house/models/own");
+    // A model with the right checksum that cannot be used, as an earlier version could register it.
+    let own = bench.path().join("home/models/own");
     std::fs::copy(bench.path().join("beside.onnx"), own.join("whole.onnx")).unwrap();
     let text = std::fs::read_to_string(own.join("models.yml")).unwrap();
     let line = text.lines().find(|line| line.trim_start().starts_with("sha256:")).unwrap();
@@ -172,30 +175,4 @@ fn verify_loads_what_it_calls_ok() {
     let (code, state, loaded) = states();
     assert_eq!((code, loaded), (2, false.into()));
     assert!(state.starts_with("CANNOT BE USED: "), "{state}");
-}
-
-#[test]
-fn strides_are_held_against_a_look_at_every_frame() {
-    let clip = repository().join("models/clips/athletes.mp4");
-    if !clip.exists() || !repository().join("models/onnx/centernet.onnx").exists() {
-        return skipped(
-            Capability::Models,
-            "athletes and centernet are not both fetched; `cargo xtask setup` fetches them",
-        );
-    }
-    let bench = Bench::new();
-    let clip = clip.display().to_string();
-    let arguments = ["eval", "detect", &clip, "--frames", "12", "--most", "3", "--json"];
-    let ended = finish(bench.command(SIDELINE).args(arguments));
-    assert_eq!(ended.code, 0, "{}", ended.text);
-    let report: Value = serde_json::from_str(&ended.text[ended.text.find('{').unwrap()..]).unwrap();
-    assert_eq!(report["frames"], 12);
-    let strides = report["strides"].as_array().unwrap();
-    assert_eq!(strides.len(), 2);
-    for stride in strides {
-        let recall = stride["people_recall"].as_f64().unwrap();
-        assert!((60.0..=100.0).contains(&recall), "{stride}");
-    }
-    let refused = finish(bench.command(SIDELINE).args(["eval", "detect", &clip, "--set", "detect.every=2"]));
-    assert!(refused.code == 1 && refused.text.contains("--set detect.every"), "{}", refused.text);
 }

@@ -1,4 +1,4 @@
-//! Flows as dora processes: nothing is lost, every death is noticed, nothing stays behind.
+//! Flows as dora processes: no frame is lost, every process that dies is detected, and no process is left behind.
 
 mod support;
 
@@ -8,10 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::{Bench, Ended, dora, finish, json, nodes::nodes_in, nothing_stays, streams::until, wait};
+use serde_json::Value;
+use support::{
+    Bench, CommandResult, finish, json, lock_dora, nodes::nodes_in, streams::wait_until, wait, wait_for_nodes_to_end,
+};
 
-/// synthetic -> one -> two -> counter, 3 MB a frame; `change` is put into the environment of `one`.
-fn chain(frames: u64, source: &str, change: &str) -> String {
+/// Flow text: synthetic -> one -> two -> counter, with frames of 3 MB. `middle` is added to the environment of `one`.
+fn chain(frames: u64, source: &str, middle: &str) -> String {
     let pool = "shared_memory_pool_size: 64MB";
     format!(
         "env: {{SIDELINE_STALL_S: 3}}
@@ -26,7 +29,7 @@ nodes:
   - id: one
     path: sideline
     args: run rehearse
-    env: {{SIDELINE_STRIDE: 1{change}}}
+    env: {{SIDELINE_STRIDE: 1{middle}}}
     inputs: {{frames: synthetic/frames}}
     outputs: [frames]
     {pool}
@@ -45,29 +48,30 @@ nodes:
     )
 }
 
-/// `dora run`, and what `sideline result` says of it.
-fn dora_run(bench: &Bench, flow: &str) -> (Ended, Ended) {
+/// Runs a flow with `dora run`, then `sideline result`; returns the results of both.
+fn dora_run(bench: &Bench, flow: &str) -> (CommandResult, CommandResult) {
     bench.write("flow.yml", flow);
     let ended = finish(bench.command("dora").args(["run", "flow.yml"]));
-    nothing_stays(bench);
+    wait_for_nodes_to_end(bench);
     let result = bench.sideline(&["result", bench.last_run().to_str().unwrap()]);
     (ended, result)
 }
 
-/// The process of a node, once it has begun to work: its timing file is there.
-fn pid_of(bench: &Bench, node: &str) -> u32 {
-    let until = Instant::now() + Duration::from_secs(30);
+/// Waits until a node has started, which its timing file shows, and returns its process id.
+fn wait_for_node(bench: &Bench, node: &str) -> u32 {
+    let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let mut runs = bench.path().join("runs").read_dir().into_iter().flatten().flatten();
         let started = runs.any(|run| run.path().join("timing").join(format!("{node}.parquet")).exists());
         if let (true, Some(pid)) = (started, nodes_in(bench.path()).get(node)) {
             return *pid;
         }
-        assert!(Instant::now() < until, "`{node}` did not start");
+        assert!(Instant::now() < deadline, "`{node}` did not start");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
+/// Starts `dora run`.
 fn start(bench: &Bench, flow: &str) -> Child {
     bench.write("flow.yml", flow);
     let mut command = bench.command("dora");
@@ -80,13 +84,14 @@ fn start(bench: &Bench, flow: &str) -> Child {
         .unwrap()
 }
 
+/// Number of frames that a node has processed.
 fn processed(run: &Path, node: &str) -> u64 {
     json(run.join(format!("result/{node}.json")))["nodes"][0]["processed"].as_u64().unwrap()
 }
 
 #[test]
-fn ten_runs_of_500_frames_of_3_mb_lose_none() {
-    let Some(_lock) = dora() else { return };
+fn ten_runs_of_500_frames_of_3_mb_lose_no_frame() {
+    let Some(_lock) = lock_dora() else { return };
     for _ in 0..10 {
         let bench = Bench::new();
         let (ended, result) = dora_run(&bench, &chain(500, "", ""));
@@ -100,11 +105,11 @@ fn ten_runs_of_500_frames_of_3_mb_lose_none() {
 
 #[test]
 fn a_killed_node_ends_the_run_and_is_named() {
-    let Some(_lock) = dora() else { return };
+    let Some(_lock) = lock_dora() else { return };
     for node in ["synthetic", "one", "two", "counter"] {
         let bench = Bench::new();
         let child = start(&bench, &chain(100_000, ", FPS: 200, PACE: true", ""));
-        let pid = pid_of(&bench, node);
+        let pid = wait_for_node(&bench, node);
         rustix::process::kill_process(
             rustix::process::Pid::from_raw(pid as i32).unwrap(),
             rustix::process::Signal::KILL,
@@ -115,13 +120,13 @@ fn a_killed_node_ends_the_run_and_is_named() {
         assert_ne!(ended.code, 0, "{node}: {}", ended.text);
         assert_eq!(result.code, 6, "{node}: {}", result.text);
         assert!(result.text.contains(&format!("process `{node}` left no result")), "{node}: {}", result.text);
-        nothing_stays(&bench);
+        wait_for_nodes_to_end(&bench);
     }
 }
 
 #[test]
-fn what_goes_wrong_in_a_node_ends_the_run_with_its_cause_and_code() {
-    let Some(_lock) = dora() else { return };
+fn a_failure_in_a_node_ends_the_run_with_its_cause_and_code() {
+    let Some(_lock) = lock_dora() else { return };
     for (change, text) in [
         (", PANIC_AT: 20", "node `one`, frame 20 of stream `synthetic`: panic: `panic_at` is set"),
         (", ERROR_AT: 20", "node `one`, frame 20 of stream `synthetic`: `error_at` is set"),
@@ -136,55 +141,97 @@ fn what_goes_wrong_in_a_node_ends_the_run_with_its_cause_and_code() {
 }
 
 #[test]
-fn a_wrong_key_stops_every_node_before_it_begins() {
-    let Some(_lock) = dora() else { return };
+fn an_unknown_key_stops_every_node_before_it_starts() {
+    let Some(_lock) = lock_dora() else { return };
     let bench = Bench::new();
     bench.write("flow.yml", &chain(100, "", ", WORK_MSS: 1"));
     let ended = finish(bench.command("dora").args(["run", "flow.yml"]));
     assert_ne!(ended.code, 0);
-    let told = "there is no such key; did you mean `work_ms`?";
-    assert!(ended.text.contains(told), "{}", ended.text);
-    nothing_stays(&bench);
+    let message = "there is no such key; did you mean `work_ms`?";
+    assert!(ended.text.contains(message), "{}", ended.text);
+    wait_for_nodes_to_end(&bench);
     let result = bench.sideline(&["result", bench.last_run().to_str().unwrap()]);
-    assert!(result.code == 1 && result.text.contains(told), "{}", result.text);
-    assert!(!result.text.contains("left no result"), "every node says so: {}", result.text);
+    assert!(result.code == 1 && result.text.contains(message), "{}", result.text);
+    assert!(!result.text.contains("left no result"), "every node reports it: {}", result.text);
 }
 
 #[test]
-fn a_signal_to_one_node_closes_it_in_order_and_it_says_so() {
-    let Some(_lock) = dora() else { return };
-    let bench = Bench::new();
-    let child = start(&bench, &chain(0, ", FPS: 100, PACE: true", ""));
-    let pid = rustix::process::Pid::from_raw(pid_of(&bench, "counter") as i32).unwrap();
-    let result = bench.last_run().join("result/counter.json");
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    let ended = wait(child);
-    assert!(result.is_file(), "{}", ended.text);
-    assert_eq!(json(result)["status"], "stopped", "{}", ended.text);
-    nothing_stays(&bench);
+fn a_signal_to_one_node_stops_the_whole_run_in_order() {
+    let Some(_lock) = lock_dora() else { return };
+    // The last one receives the signal while its operator is created.
+    for (node, middle) in [("synthetic", ""), ("one", ""), ("two", ""), ("counter", ""), ("one", ", HANG_IN_NEW: true")]
+    {
+        let bench = Bench::new();
+        let child = start(&bench, &chain(0, ", FPS: 100, PACE: true", middle));
+        for every in ["synthetic", "one", "two", "counter"] {
+            wait_for_node(&bench, every);
+        }
+        std::thread::sleep(Duration::from_millis(300)); // time for some frames
+        let pid = rustix::process::Pid::from_raw(wait_for_node(&bench, node) as i32).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let ended = wait(child);
+        assert_eq!(ended.code, 0, "{node}: {}", ended.text);
+        wait_for_nodes_to_end(&bench);
+        let own = json(bench.last_run().join(format!("result/{node}.json")));
+        assert_eq!((&own["status"], &own["stop_cause"]), (&"stopped".into(), &"signal".into()), "{}", ended.text);
+        let source = json(bench.last_run().join("result/synthetic.json"));
+        assert_eq!((&source["status"], &source["failure"]), (&"stopped".into(), &Value::Null), "{node}: {source}");
+        let result = bench.sideline(&["result", bench.last_run().to_str().unwrap()]);
+        let last_line = result.text.lines().last().unwrap_or_default();
+        assert!(
+            result.code == 0
+                && last_line.starts_with("stopped after ")
+                && last_line.ends_with(&format!("(by a signal to `{node}`)")),
+            "{node}: {}",
+            result.text
+        );
+    }
 }
 
 #[test]
-fn a_stop_of_our_own_finishes_every_frame_that_was_admitted() {
-    let Some(_lock) = dora() else { return };
+fn nodes_that_cannot_join_because_another_died_write_their_result_and_say_so() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(_lock) = lock_dora() else { return };
+    let bench = Bench::new();
+    // Takes the place of `two`, which dies before it has joined the dataflow.
+    let dies = bench.write("dies/sideline", "#!/bin/sh\nkill -9 $$\n");
+    std::fs::set_permissions(&dies, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let flow = chain(100, "", "").replace("- id: two\n    path: sideline", "- id: two\n    path: ./dies/sideline");
+    bench.write("flow.yml", &flow);
+    let ended = finish(bench.command("dora").args(["run", "flow.yml"]));
+    wait_for_nodes_to_end(&bench);
+    assert_ne!(ended.code, 0, "{}", ended.text);
+    let result = bench.sideline(&["result", bench.last_run().to_str().unwrap()]);
+    assert_eq!(result.code, 6, "{}", result.text);
+    for node in ["synthetic", "one", "counter"] {
+        let failure = &json(bench.last_run().join(format!("result/{node}.json")))["failure"];
+        let message = failure["message"].as_str().unwrap();
+        assert!(message.contains("a node of the flow died or was killed before all had joined"), "{node}: {message}");
+        assert_eq!(failure["consequence"], true, "{node}: {failure}");
+    }
+}
+
+#[test]
+fn sideline_stop_finishes_every_admitted_frame() {
+    let Some(_lock) = lock_dora() else { return };
     let bench = Bench::new();
     let child = start(&bench, &chain(0, ", FPS: 100, PACE: true", ""));
-    pid_of(&bench, "counter");
-    std::thread::sleep(Duration::from_millis(300)); // some frames, however many
+    wait_for_node(&bench, "counter");
+    std::thread::sleep(Duration::from_millis(300)); // time for some frames
     let run = bench.last_run().file_name().unwrap().to_string_lossy().into_owned();
-    until("the run can be stopped", || bench.sideline(&["stop", &run]).code == 0);
+    wait_until("the run can be stopped", || bench.sideline(&["stop", &run]).code == 0);
     let ended = wait(child);
     assert_eq!(ended.code, 0, "{}", ended.text);
     let source = json(bench.last_run().join("result/synthetic.json"));
     let (admitted, frame) = (&source["sources"][0]["admitted"], &source["stopped_at_frame"]);
     assert_eq!((admitted, &source["sources"][0]["unfinished"]), (frame, &0.into()), "{source}");
     assert_eq!(processed(&bench.last_run(), "counter"), admitted.as_u64().unwrap(), "{}", ended.text);
-    nothing_stays(&bench);
+    wait_for_nodes_to_end(&bench);
 }
 
 #[test]
-fn an_operator_that_never_answers_ends_the_run_within_the_stall_time() {
-    let Some(_lock) = dora() else { return };
+fn an_operator_that_hangs_ends_the_run_after_the_stall_timeout() {
+    let Some(_lock) = lock_dora() else { return };
     let bench = Bench::new();
     let (ended, result) = dora_run(&bench, &chain(100, "", ", HANG_AT: 20"));
     assert_ne!(ended.code, 0);
@@ -197,8 +244,8 @@ fn an_operator_that_never_answers_ends_the_run_within_the_stall_time() {
 }
 
 #[test]
-fn a_slow_node_makes_a_live_source_forget_and_the_counts_add_up() {
-    let Some(_lock) = dora() else { return };
+fn a_slow_node_makes_a_live_source_drop_frames_and_the_counts_add_up() {
+    let Some(_lock) = lock_dora() else { return };
     let bench = Bench::new();
     let flow =
         chain(200, ", FPS: 200, PACE: true", ", WORK_MS: 20").replace("SIDELINE_STALL_S: 3", "SIDELINE_MODE: live");
@@ -212,24 +259,24 @@ fn a_slow_node_makes_a_live_source_forget_and_the_counts_add_up() {
 }
 
 #[test]
-fn a_user_s_stop_closes_every_node_in_order() {
-    let Some(_lock) = dora() else { return };
+fn an_interrupt_of_dora_run_closes_every_node_in_order() {
+    let Some(_lock) = lock_dora() else { return };
     let bench = Bench::new();
     let child = start(&bench, &chain(0, ", FPS: 100, PACE: true", ""));
-    pid_of(&bench, "counter");
-    std::thread::sleep(Duration::from_millis(300)); // some frames, however many
+    wait_for_node(&bench, "counter");
+    std::thread::sleep(Duration::from_millis(300)); // time for some frames
     let dora = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
     rustix::process::kill_process(dora, rustix::process::Signal::INT).unwrap();
     wait(child);
     let result = bench.sideline(&["result", bench.last_run().to_str().unwrap()]);
     assert_eq!(result.code, 0, "{}", result.text);
-    assert!(result.text.contains("stopped at frame"), "{}", result.text);
-    nothing_stays(&bench);
+    assert!(result.text.contains("stopped after "), "{}", result.text);
+    wait_for_nodes_to_end(&bench);
 }
 
 #[test]
-fn a_node_without_the_program_on_path_is_told_by_dora() {
-    let Some(_lock) = dora() else { return };
+fn a_node_whose_program_is_missing_is_reported_by_dora() {
+    let Some(_lock) = lock_dora() else { return };
     let bench = Bench::new();
     bench.write("flow.yml", &chain(10, "", "").replace("path: sideline", "path: sideline-is-not-here"));
     let ended = finish(bench.command("dora").args(["run", "flow.yml"]));
@@ -238,8 +285,8 @@ fn a_node_without_the_program_on_path_is_told_by_dora() {
 }
 
 #[test]
-fn a_node_keeps_its_results_where_its_own_setting_says() {
-    let Some(_lock) = dora() else { return };
+fn a_node_writes_its_results_to_its_own_run_folder_setting() {
+    let Some(_lock) = lock_dora() else { return };
     let bench = Bench::new();
     bench.write("flow.yml", &chain(5, "", ", SIDELINE_RUN_DIR: elsewhere"));
     let ended = finish(bench.command("dora").args(["run", "flow.yml"]));
@@ -248,7 +295,7 @@ fn a_node_keeps_its_results_where_its_own_setting_says() {
     let elsewhere = bench.path().join("elsewhere").join(run.file_name().unwrap());
     assert!(elsewhere.join("result/one.json").is_file() && !run.join("result/one.json").exists());
     assert!(run.join("result/counter.json").is_file());
-    // Whichever of the two folders is asked, it tells of both.
+    // The result of either folder includes both processes.
     for folder in [&run, &elsewhere] {
         let result = bench.sideline(&["result", folder.to_str().unwrap()]);
         assert!(

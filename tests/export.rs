@@ -1,13 +1,13 @@
-//! `sideline export`: what a recorder left, as one flat table; also of runs that were skipped in parts or cut off.
+//! `sideline export`: the tables of a run as one flat table, also of runs with skipped frames and of interrupted runs.
 
 mod support;
 
 use std::{collections::BTreeMap, path::Path};
 
 use serde_json::Value;
-use support::{Bench, json_text, models, parquet, repository, rows};
+use support::{Bench, has_models, json_text, parquet, repository, rows};
 
-/// A flow whose operator fails now and then, recorded.
+/// Flow text: synthetic -> counter with a stride -> recorder.
 const FLOW: &str = "nodes:
   - id: source
     path: sideline
@@ -29,12 +29,14 @@ const FLOW: &str = "nodes:
     outputs: [done]
 ";
 
-fn count(bench: &Bench) {
+/// Runs [`FLOW`] into the folder `out`.
+fn record(bench: &Bench) {
     bench.write("flow.yml", FLOW);
     let ended = bench.sideline(&["run", "flow.yml", "--output", "out"]);
     assert_eq!(ended.code, 0, "{}", ended.text);
 }
 
+/// Exports the run in `out` and returns the summary.
 fn export(bench: &Bench, arguments: &[&str]) -> Value {
     let all: Vec<&str> = ["export", "out", "--json"].into_iter().chain(arguments.iter().copied()).collect();
     let ended = bench.sideline(&all);
@@ -46,7 +48,7 @@ fn read_json(path: &Path) -> Vec<Value> {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// The cells of a CSV file without quotes: names, rows.
+/// Reads a CSV file without quotes: column names and rows of cells.
 fn read_csv(path: &Path) -> (Vec<String>, Vec<Vec<String>>) {
     let text = std::fs::read_to_string(path).unwrap();
     let mut lines = text.lines().map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
@@ -54,9 +56,9 @@ fn read_csv(path: &Path) -> (Vec<String>, Vec<Vec<String>>) {
 }
 
 #[test]
-fn skipped_frames_keep_their_row_and_reason_in_every_format() {
+fn skipped_frames_have_a_row_with_the_reason_in_every_format() {
     let bench = Bench::new();
-    count(&bench);
+    record(&bench);
     for format in ["csv", "json", "parquet"] {
         let summary = export(&bench, &["--format", format]);
         assert_eq!((&summary["rows"], &summary["tables"][0]), (&20.into(), &"counts".into()), "{summary}");
@@ -65,8 +67,8 @@ fn skipped_frames_keep_their_row_and_reason_in_every_format() {
     let found = read_json(&bench.path().join("out/export.json"));
     assert_eq!(found.iter().map(|row| row["frame"].as_u64().unwrap()).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
     for row in &found {
-        let strided = row["frame"].as_u64().unwrap() % 3 != 0;
-        assert_eq!((row["skipped"] == "stride", row["counts_frames"].is_null()), (strided, strided), "{row}");
+        let is_skipped = row["frame"].as_u64().unwrap() % 3 != 0;
+        assert_eq!((row["skipped"] == "stride", row["counts_frames"].is_null()), (is_skipped, is_skipped), "{row}");
     }
     let (names, lines) = read_csv(&bench.path().join("out/export.csv"));
     assert_eq!(names, ["stream", "session", "frame", "pts", "skipped", "counts_frames", "counts_checksum"]);
@@ -79,30 +81,30 @@ fn skipped_frames_keep_their_row_and_reason_in_every_format() {
 }
 
 #[test]
-fn a_run_that_was_cut_off_gives_what_was_complete_and_says_so() {
+fn the_complete_part_of_an_interrupted_run_is_exported_and_marked_partial() {
     let bench = Bench::new();
-    count(&bench);
-    // As a kill leaves it: the row groups as files in a folder, no result, no table of times.
+    record(&bench);
+    // The state after a kill: row groups as files in a folder, no result, no timing table.
     let out = bench.path().join("out");
     let whole = std::fs::read(out.join("counts.parquet")).unwrap();
     std::fs::remove_file(out.join("counts.parquet")).unwrap();
     std::fs::remove_dir_all(out.join("result")).unwrap();
     std::fs::create_dir(out.join("counts.parquet")).unwrap();
-    std::fs::write(out.join(".counts.parquet.new"), b"half").unwrap();
+    std::fs::write(out.join(".counts.parquet.new"), b"incomplete").unwrap();
     let nothing = bench.sideline(&["export", "out"]);
     assert_eq!(nothing.code, 3, "{}", nothing.text);
-    assert!(nothing.text.contains("cut off before a part of it was complete"), "{}", nothing.text);
+    assert!(nothing.text.contains("interrupted before a part of it was complete"), "{}", nothing.text);
     std::fs::write(out.join("counts.parquet/part-00000.parquet"), whole).unwrap();
     let ended = bench.sideline(&["export", "out"]);
     assert_eq!(ended.code, 0, "{}", ended.text);
-    assert!(ended.text.contains("PARTIAL: the recording was cut off"), "{}", ended.text);
+    assert!(ended.text.contains("PARTIAL: the recording was interrupted"), "{}", ended.text);
     assert!(export(&bench, &["--overwrite"])["partial"].as_str().unwrap().contains("left no result"));
 }
 
 #[test]
-fn what_cannot_be_exported_is_said_with_its_mend() {
+fn what_cannot_be_exported_is_reported_with_the_fix() {
     let bench = Bench::new();
-    count(&bench);
+    record(&bench);
     bench.write("empty/run.json", "{\"processes\": []}");
     for (arguments, code, words) in [
         (vec!["export", "nowhere"], 3, "nowhere is not the folder of a run"),
@@ -122,15 +124,15 @@ fn what_cannot_be_exported_is_said_with_its_mend() {
     assert_eq!(again.code, 4, "{}", again.text);
     assert!(again.text.contains("`--overwrite`"), "{}", again.text);
     assert_eq!(bench.sideline(&["export", "out", "--overwrite"]).code, 0);
-    assert_eq!(std::fs::read(bench.path().join("out/export.csv")).unwrap(), before, "the same bytes again");
-    // To a pipe: the table and nothing else.
+    assert_eq!(std::fs::read(bench.path().join("out/export.csv")).unwrap(), before, "an export is reproducible");
+    // To a pipe only the table is written.
     let piped = bench.sideline(&["export", "out", "--output", "-"]);
     assert_eq!(piped.text.as_bytes(), before);
 }
 
 #[test]
-fn a_fight_is_one_table_by_track_with_joints_by_name() {
-    if !models() {
+fn a_fight_is_exported_as_one_table_by_track_with_named_joints() {
+    if !has_models() {
         return;
     }
     let bench = Bench::new();
@@ -141,41 +143,45 @@ fn a_fight_is_one_table_by_track_with_joints_by_name() {
     export(&bench, &["--format", "json"]);
     let mut found = read_json(&bench.path().join("out/export.json"));
     let key = |row: &Value| (row["frame"].as_u64().unwrap(), row["track"].as_u64().unwrap());
-    // Moves that were pending at the end come behind the last frame.
+    // Moves that were pending at the end follow the last frame.
     found.retain(|row| key(row).0 < 30);
     let by_key = |table: &str| -> BTreeMap<(u64, u64), Value> {
         rows(bench.path().join(format!("out/{table}.jsonl"))).into_iter().map(|row| (key(&row), row)).collect()
     };
     let (tracks, poses, motion) = (by_key("tracks"), by_key("poses"), by_key("motion"));
     let keys: std::collections::BTreeSet<_> = tracks.keys().chain(poses.keys()).copied().collect();
-    assert_eq!(found.iter().map(key).collect::<Vec<_>>(), keys.into_iter().collect::<Vec<_>>(), "each once, in order");
-    // JSON of either sort may write a number with other digits: they are the same to seven.
+    assert_eq!(
+        found.iter().map(key).collect::<Vec<_>>(),
+        keys.into_iter().collect::<Vec<_>>(),
+        "each track of each frame once, in order"
+    );
+    // The two JSON writers may format numbers with different digits; they agree to seven.
     let same = |a: &Value, b: &Value| match (a.as_f64(), b.as_f64()) {
         (Some(a), Some(b)) => (a - b).abs() <= 1e-6 * a.abs().max(1.0),
         _ => a == b,
     };
     for row in &found {
         let (track, pose, moved) = (tracks.get(&key(row)), poses.get(&key(row)), motion.get(&key(row)));
-        let of = |table: Option<&Value>, pick: fn(&Value) -> Value| table.map_or(Value::Null, pick);
+        let cell = |table: Option<&Value>, pick: fn(&Value) -> Value| table.map_or(Value::Null, pick);
         for (name, expected) in [
-            ("tracks_state", of(track, |row| row["state"].clone())),
-            ("poses_score", of(pose, |row| row["score"].clone())),
-            ("left_wrist_x", of(pose, |row| row["joints"][15][0].clone())),
-            ("right_hip_visibility", of(pose, |row| row["joints"][24][3].clone())),
-            ("nose_world_z", of(pose, |row| row["world"][0][2].clone())),
-            ("right_wrist_velocity_y", of(moved, |row| row["velocity"][16][1].clone())),
-            ("left_knee_angle", of(moved, |row| row["joint_angles"][12].clone())),
+            ("tracks_state", cell(track, |row| row["state"].clone())),
+            ("poses_score", cell(pose, |row| row["score"].clone())),
+            ("left_wrist_x", cell(pose, |row| row["joints"][15][0].clone())),
+            ("right_hip_visibility", cell(pose, |row| row["joints"][24][3].clone())),
+            ("nose_world_z", cell(pose, |row| row["world"][0][2].clone())),
+            ("right_wrist_velocity_y", cell(moved, |row| row["velocity"][16][1].clone())),
+            ("left_knee_angle", cell(moved, |row| row["joint_angles"][12].clone())),
         ] {
             assert!(same(&row[name], &expected), "{name}: {} is not {expected}", row[name]);
         }
     }
-    // Of a pair each side has its own view.
+    // Each fighter of a pair has a row with its own view.
     let pairs = rows(bench.path().join("out/interaction.jsonl"));
     assert!(!pairs.is_empty());
     for pair in &pairs {
         for (own, other) in [("a", "b"), ("b", "a")] {
-            let mine = |row: &&Value| row["frame"] == pair["frame"] && row["track"] == pair[format!("track_{own}")];
-            let row = found.iter().find(mine).unwrap();
+            let is_own = |row: &&Value| row["frame"] == pair["frame"] && row["track"] == pair[format!("track_{own}")];
+            let row = found.iter().find(is_own).unwrap();
             assert_eq!(row["interaction_opponent"], pair[format!("track_{other}")]);
             assert!(same(&row["interaction_reach"], &pair[format!("reach_{own}")]));
             assert!(same(&row["interaction_opponent_facing"], &pair[format!("facing_{other}")]));

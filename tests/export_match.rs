@@ -1,4 +1,4 @@
-//! `sideline export --format statsbomb | wyscout`: what kloppy reads back is what happened.
+//! `sideline export --format statsbomb | wyscout`: kloppy reads back the events of the match.
 
 mod support;
 
@@ -7,18 +7,16 @@ use std::{fs::File, path::Path, process::Command, sync::Arc};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
-use sideline_api::{
-    Table,
-    tables::{Event, Formation, Place, Possession},
-};
-use support::{Bench, Capability, Ended, json_text, repository, skipped};
+use sideline_api::Table;
+use sideline_sport::tables::{Event, Formation, Place, Possession};
+use support::{Bench, Capability, CommandResult, json_text, repository, skip_test};
 
 const LENGTH: f32 = 105.0;
 const WIDTH: f32 = 68.0;
-/// Frames of the match, 30 a second.
+/// Frames of the match, at 30 fps.
 const FRAMES: u64 = 300;
 
-/// Writes a table as the recorder does: rows with the frame of each.
+/// Writes a table as the recorder does. Each row is given with its frame number.
 fn record<T: Table + Clone>(folder: &Path, rows: &[(u64, T)]) {
     let frames = || rows.iter().map(|(frame, _)| *frame);
     let encoded = T::encode(&rows.iter().map(|(_, row)| row.clone()).collect::<Vec<_>>());
@@ -36,7 +34,7 @@ fn record<T: Table + Clone>(folder: &Path, rows: &[(u64, T)]) {
     writer.close().unwrap();
 }
 
-/// An event of a team's player that begins at a frame; places are 0..1 along and across the pitch.
+/// Event of a team's player that begins at the frame `at`. Positions are fractions of the pitch's length and width.
 fn event(kind: &str, at: u64, (team, track): (&str, u32), to: u32, from: [f32; 2], end: [f32; 2]) -> (u64, Event) {
     let complete = to != 0 && (to < 20) == (team == "team_1");
     let row = Event {
@@ -55,16 +53,18 @@ fn event(kind: &str, at: u64, (team, track): (&str, u32), to: u32, from: [f32; 2
         unit: "m".into(),
         confidence: 0.9,
     };
-    // It is known half a second later.
+    // An event is reported half a second after its end.
     (at + 30, row)
 }
 
+/// Id of the event that begins at a frame.
 fn uuid(at: u64) -> String {
     format!("00000000-0000-5000-8000-{at:012}")
 }
 
-/// A run of ten seconds: team_1 (tracks 1 to 11, the first its goalkeeper) plays from left to right in a 4-4-2, team_2 (21 to 31) against it.
-fn run_of_a_match(bench: &Bench, pitch: Value) {
+/// Writes a run of ten seconds: team_1 (tracks 1 to 11, the first is its goalkeeper) plays from left to right in a
+/// 4-4-2 against team_2 (tracks 21 to 31).
+fn write_match(bench: &Bench, pitch: Value) {
     let (one, two) = (("team_1", 7), ("team_2", 24));
     let events = [
         event("pass", 30, one, 9, [0.5, 0.25], [0.75, 0.5]),
@@ -76,11 +76,11 @@ fn run_of_a_match(bench: &Bench, pitch: Value) {
         event("corner", 210, one, 9, [1.0, 0.0], [0.9, 0.5]),
         event("throw_in", 240, two, 25, [0.5, 1.0], [0.5, 0.75]),
     ];
-    run_of_events(bench, pitch, &events);
+    write_match_with_events(bench, pitch, &events);
 }
 
-/// A run of the same match in which other things happened.
-fn run_of_events(bench: &Bench, pitch: Value, events: &[(u64, Event)]) {
+/// Writes a run of the same match with other events.
+fn write_match_with_events(bench: &Bench, pitch: Value, events: &[(u64, Event)]) {
     let folder = bench.path().join("out");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("run.json"), "{}").unwrap();
@@ -96,8 +96,9 @@ fn run_of_events(bench: &Bench, pitch: Value, events: &[(u64, Event)]) {
         "teams": {"team_1": shapes("4-4-2"), "team_2": shapes("4-3-2")},
     });
     std::fs::write(folder.join("summary.json"), summary.to_string()).unwrap();
-    // Lines of one, four, four and two; each from the far touch line on, so the first of a line is on the left.
-    let stands = |number: u32| -> [f32; 2] {
+    // Lines of one, four, four and two players, each from the far touchline, so that the first player of a line is on
+    // the left.
+    let position = |number: u32| -> [f32; 2] {
         match number {
             0 => [0.03, 0.5],
             1..=4 => [0.2, number as f32 * 0.2],
@@ -106,7 +107,7 @@ fn run_of_events(bench: &Bench, pitch: Value, events: &[(u64, Event)]) {
         }
     };
     let place = |track: u32| {
-        let [x, y] = if track < 20 { stands(track - 1) } else { stands(track - 21).map(|part| 1.0 - part) };
+        let [x, y] = if track < 20 { position(track - 1) } else { position(track - 21).map(|part| 1.0 - part) };
         let (x, y) = (x * LENGTH, y * WIDTH);
         Place { track, x, y, unit: "m".into(), scale: 1.0, measured: true, inside: true }
     };
@@ -133,17 +134,18 @@ fn run_of_events(bench: &Bench, pitch: Value, events: &[(u64, Event)]) {
     record(&folder, events);
 }
 
-fn export(bench: &Bench, format: &str, more: &[&str]) -> Ended {
+/// Runs `sideline export`.
+fn export(bench: &Bench, format: &str, more: &[&str]) -> CommandResult {
     let arguments: Vec<&str> = ["export", "out", "--format", format].into_iter().chain(more.iter().copied()).collect();
     bench.sideline(&arguments)
 }
 
-/// What kloppy makes of the files; `None`, and the test is skipped, where it is not installed.
-fn read(bench: &Bench, arguments: &[&str]) -> Option<Value> {
+/// Reads the files with kloppy; `None`, and the test counts as skipped, if it is not installed.
+fn read_with_kloppy(bench: &Bench, arguments: &[&str]) -> Option<Value> {
     let python = repository().join(".venv/bin/python");
-    let has = Command::new(&python).args(["-c", "import kloppy"]).output();
-    if !has.is_ok_and(|tried| tried.status.success()) {
-        skipped(Capability::Python, "kloppy is not installed; `cargo xtask test` installs it");
+    let imported = Command::new(&python).args(["-c", "import kloppy"]).output();
+    if !imported.is_ok_and(|output| output.status.success()) {
+        skip_test(Capability::Python, "kloppy is not installed; `cargo xtask test` installs it");
         return None;
     }
     let mut command = Command::new(python);
@@ -153,38 +155,41 @@ fn read(bench: &Bench, arguments: &[&str]) -> Option<Value> {
     Some(serde_json::from_slice(&output.stdout).unwrap())
 }
 
-/// Of each event: kind, team, player, result.
-fn told(found: &Value) -> Vec<[String; 4]> {
+/// Returns kind, team, player and result of each event.
+fn summarize_events(found: &Value) -> Vec<[String; 4]> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let events = found["events"].as_array().unwrap().iter();
     events.map(|event| ["kind", "team", "player", "result"].map(|key| text(&event[key]))).collect()
 }
 
-fn near(found: &Value, expected: [f64; 2], within: f64) {
-    let of = |axis: usize| found[axis].as_f64().unwrap();
+/// Asserts that a position is within a distance of the expected one on each axis.
+fn assert_near(found: &Value, expected: [f64; 2], within: f64) {
+    let coordinate = |axis: usize| found[axis].as_f64().unwrap();
     assert!(
-        (of(0) - expected[0]).abs() <= within && (of(1) - expected[1]).abs() <= within,
+        (coordinate(0) - expected[0]).abs() <= within && (coordinate(1) - expected[1]).abs() <= within,
         "{found} is not {expected:?}"
     );
 }
 
-/// The event of a number, in the order they happened.
-fn of_frame(found: &Value, at: u64) -> &Value {
+/// Returns the event that begins at a frame.
+fn event_at(found: &Value, at: u64) -> &Value {
     let events = found["events"].as_array().unwrap();
     events.iter().find(|event| event["id"] == uuid(at).as_str()).unwrap_or_else(|| panic!("{found}"))
 }
 
 #[test]
-fn kloppy_reads_statsbombs_files_back() {
+fn kloppy_reads_the_statsbomb_files() {
     let bench = Bench::new();
-    run_of_a_match(&bench, json!({"length": LENGTH, "width": WIDTH}));
+    write_match(&bench, json!({"length": LENGTH, "width": WIDTH}));
     let ended = export(&bench, "statsbomb", &["--json"]);
     assert_eq!(ended.code, 0, "{}", ended.text);
     let written = json_text(&ended.text);
     assert_eq!((&written["events"], &written["players"]), (&8.into(), &22.into()));
     let notes = written["notes"].to_string();
-    assert!(notes.contains("team_2 stood 4-3-2, which the format does not know: 4-3-3 is written"), "{notes}");
-    let Some(found) = read(&bench, &["statsbomb", "statsbomb.json", "statsbomb-lineups.json"]) else { return };
+    assert!(notes.contains("team_2 played 4-3-2, which the format does not support: 4-3-3 is written"), "{notes}");
+    let Some(found) = read_with_kloppy(&bench, &["statsbomb", "statsbomb.json", "statsbomb-lineups.json"]) else {
+        return;
+    };
     let [home, away] = [&found["teams"][0], &found["teams"][1]];
     assert_eq!(
         (&home["name"], &home["ground"], &home["formation"]),
@@ -194,30 +199,30 @@ fn kloppy_reads_statsbombs_files_back() {
     for (track, position) in [("1", "Goalkeeper"), ("2", "LeftBack"), ("5", "RightBack"), ("10", "LeftForward")] {
         assert_eq!(home["players"][track], position, "{home}");
     }
-    // Each sees the pitch from its own goal: 120 x 80.
-    let pass = of_frame(&found, 30);
-    near(&pass["place"], [60.0, 20.0], 0.06);
-    near(&pass["end"], [90.0, 40.0], 0.06);
+    // Each team has coordinates from its own goal, on a pitch of 120 x 80.
+    let pass = event_at(&found, 30);
+    assert_near(&pass["place"], [60.0, 20.0], 0.06);
+    assert_near(&pass["end"], [90.0, 40.0], 0.06);
     assert_eq!((&pass["result"], &pass["receiver"], &pass["seconds"]), (&"COMPLETE".into(), &"9".into(), &1.0.into()));
-    let carry = of_frame(&found, 90);
-    near(&carry["place"], [12.0, 40.0], 0.06);
-    near(&carry["end"], [24.0, 40.0], 0.06);
-    assert_eq!(of_frame(&found, 60)["result"], "INCOMPLETE");
-    assert_eq!(of_frame(&found, 75)["kind"], "INTERCEPTION");
-    assert_eq!(of_frame(&found, 150)["kind"], "SHOT");
-    assert_eq!(of_frame(&found, 210)["set_piece"][0], "CORNER_KICK");
-    assert_eq!(of_frame(&found, 240)["set_piece"][0], "THROW_IN");
-    assert_eq!(of_frame(&found, 120)["player"], "24");
+    let carry = event_at(&found, 90);
+    assert_near(&carry["place"], [12.0, 40.0], 0.06);
+    assert_near(&carry["end"], [24.0, 40.0], 0.06);
+    assert_eq!(event_at(&found, 60)["result"], "INCOMPLETE");
+    assert_eq!(event_at(&found, 75)["kind"], "INTERCEPTION");
+    assert_eq!(event_at(&found, 150)["kind"], "SHOT");
+    assert_eq!(event_at(&found, 210)["set_piece"][0], "CORNER_KICK");
+    assert_eq!(event_at(&found, 240)["set_piece"][0], "THROW_IN");
+    assert_eq!(event_at(&found, 120)["player"], "24");
 }
 
 #[test]
-fn kloppy_reads_wyscouts_file_back() {
+fn kloppy_reads_the_wyscout_file() {
     let bench = Bench::new();
-    run_of_a_match(&bench, json!({"length": LENGTH, "width": WIDTH}));
+    write_match(&bench, json!({"length": LENGTH, "width": WIDTH}));
     let ended = export(&bench, "wyscout", &[]);
     assert_eq!(ended.code, 0, "{}", ended.text);
     assert!(ended.text.contains("wyscout.json: 8 events, 22 players"), "{}", ended.text);
-    let Some(found) = read(&bench, &["wyscout", "wyscout.json"]) else { return };
+    let Some(found) = read_with_kloppy(&bench, &["wyscout", "wyscout.json"]) else { return };
     let expected = [
         ["PASS", "team_1", "7", "COMPLETE"],
         ["PASS", "team_1", "9", "INCOMPLETE"],
@@ -228,18 +233,18 @@ fn kloppy_reads_wyscouts_file_back() {
         ["PASS", "team_1", "7", "COMPLETE"],
         ["PASS", "team_2", "24", "COMPLETE"],
     ];
-    assert_eq!(told(&found), expected);
-    near(&of_frame(&found, 30)["place"], [50.0, 25.0], 0.06);
-    near(&of_frame(&found, 90)["place"], [10.0, 50.0], 0.06);
-    near(&of_frame(&found, 240)["end"], [50.0, 25.0], 0.06);
+    assert_eq!(summarize_events(&found), expected);
+    assert_near(&event_at(&found, 30)["place"], [50.0, 25.0], 0.06);
+    assert_near(&event_at(&found, 90)["place"], [10.0, 50.0], 0.06);
+    assert_near(&event_at(&found, 240)["end"], [50.0, 25.0], 0.06);
     assert_eq!(found["teams"][0]["players"]["11"], "Striker", "{found}");
     assert_eq!(found["teams"][1]["formation"], "4-3-3");
 }
 
 #[test]
-fn a_match_without_events_can_be_read_back() {
+fn a_match_without_events_can_be_read() {
     let bench = Bench::new();
-    run_of_events(&bench, json!({"length": LENGTH, "width": WIDTH}), &[]);
+    write_match_with_events(&bench, json!({"length": LENGTH, "width": WIDTH}), &[]);
     for format in ["wyscout", "statsbomb"] {
         let ended = export(&bench, format, &[]);
         assert!(ended.code == 0 && ended.text.contains("0 events, 22 players"), "{}", ended.text);
@@ -247,31 +252,31 @@ fn a_match_without_events_can_be_read_back() {
     let text = std::fs::read_to_string(bench.path().join("out/wyscout.json")).unwrap();
     let written: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(written["events"][0]["type"]["primary"], "game_interruption", "{text}");
-    let Some(found) = read(&bench, &["wyscout", "wyscout.json"]) else { return };
-    assert_eq!((&found["teams"][0]["name"], told(&found).len()), (&"team_1".into(), 1), "{found}");
-    read(&bench, &["statsbomb", "statsbomb.json", "statsbomb-lineups.json"]);
+    let Some(found) = read_with_kloppy(&bench, &["wyscout", "wyscout.json"]) else { return };
+    assert_eq!((&found["teams"][0]["name"], summarize_events(&found).len()), (&"team_1".into(), 1), "{found}");
+    read_with_kloppy(&bench, &["statsbomb", "statsbomb.json", "statsbomb-lineups.json"]);
 }
 
 #[test]
-fn nobody_is_named_for_an_event_of_the_other_team() {
+fn an_event_has_no_player_if_its_track_ended_in_the_other_team() {
     let bench = Bench::new();
-    // Track 24 was taken for one of team_1 at first, and ended in team_2.
+    // Track 24 was first assigned to team_1 and ended in team_2.
     let events = [
         event("pass", 30, ("team_1", 24), 9, [0.5, 0.25], [0.75, 0.5]),
         event("shot", 60, ("team_1", 24), 0, [0.8, 0.5], [1.0, 0.5]),
         event("carry", 90, ("team_2", 24), 24, [0.9, 0.5], [0.8, 0.5]),
     ];
-    run_of_events(&bench, json!({"length": LENGTH, "width": WIDTH}), &events);
+    write_match_with_events(&bench, json!({"length": LENGTH, "width": WIDTH}), &events);
     for (format, files) in
         [("wyscout", &["wyscout.json"][..]), ("statsbomb", &["statsbomb.json", "statsbomb-lineups.json"])]
     {
         let ended = export(&bench, format, &[]);
-        assert!(ended.code == 0 && ended.text.contains("note: 2 events were seen as one team's"), "{}", ended.text);
-        let Some(found) = read(&bench, &[&[format], files].concat()) else { continue };
-        let of = |at| (&of_frame(&found, at)["team"], &of_frame(&found, at)["player"]);
-        assert_eq!(of(30), (&"team_1".into(), &Value::Null), "{format}");
-        assert_eq!(of(60), (&"team_1".into(), &Value::Null), "{format}");
-        assert_eq!(of(90), (&"team_2".into(), &"24".into()), "{format}");
+        assert!(ended.code == 0 && ended.text.contains("note: 2 events have no player"), "{}", ended.text);
+        let Some(found) = read_with_kloppy(&bench, &[&[format], files].concat()) else { continue };
+        let team_and_player = |at| (&event_at(&found, at)["team"], &event_at(&found, at)["player"]);
+        assert_eq!(team_and_player(30), (&"team_1".into(), &Value::Null), "{format}");
+        assert_eq!(team_and_player(60), (&"team_1".into(), &Value::Null), "{format}");
+        assert_eq!(team_and_player(90), (&"team_2".into(), &"24".into()), "{format}");
     }
     let text = std::fs::read_to_string(bench.path().join("out/wyscout.json")).unwrap();
     let written: Value = serde_json::from_str(&text).unwrap();
@@ -279,25 +284,25 @@ fn nobody_is_named_for_an_event_of_the_other_team() {
 }
 
 #[test]
-fn what_cannot_be_told_is_refused_with_the_mend() {
+fn what_cannot_be_exported_is_refused_with_the_fix() {
     let bench = Bench::new();
-    run_of_a_match(&bench, Value::Null);
+    write_match(&bench, Value::Null);
     let ended = export(&bench, "statsbomb", &[]);
     assert_eq!(ended.code, 1, "{}", ended.text);
-    assert!(ended.text.contains("its places are in pixels") && ended.text.contains("calibration"), "{}", ended.text);
+    assert!(ended.text.contains("its positions are in pixels") && ended.text.contains("calibration"), "{}", ended.text);
     let ended = export(&bench, "wyscout", &["--stream", "left"]);
-    assert!(ended.code == 3 && ended.text.contains("no stream `left`; there are match"), "{}", ended.text);
+    assert!(ended.code == 3 && ended.text.contains("no stream `left`; the streams are match"), "{}", ended.text);
     let ended = export(&bench, "csv", &["--stream", "match"]);
-    assert!(ended.code == 1 && ended.text.contains("a flat table holds all streams"), "{}", ended.text);
+    assert!(ended.code == 1 && ended.text.contains("a flat table contains all streams"), "{}", ended.text);
     std::fs::remove_file(bench.path().join("out/summary.json")).unwrap();
     let ended = export(&bench, "wyscout", &[]);
     assert!(ended.code == 3 && ended.text.contains("no summary.json"), "{}", ended.text);
 }
 
 #[test]
-fn files_that_are_there_are_not_written_over_unasked() {
+fn existing_files_are_overwritten_only_on_request() {
     let bench = Bench::new();
-    run_of_a_match(&bench, json!({"length": LENGTH, "width": WIDTH}));
+    write_match(&bench, json!({"length": LENGTH, "width": WIDTH}));
     assert_eq!(export(&bench, "wyscout", &[]).code, 0);
     let again = export(&bench, "wyscout", &[]);
     assert!(again.code == 4 && again.text.contains("--overwrite"), "{}", again.text);

@@ -1,5 +1,5 @@
-//! football.yml on real footage: players, teams and what follows from them, the same rows again and over dora; and what goes
-//! wrong.
+//! football.yml on real footage: players, teams and derived tables, reproducible and the same over dora; and invalid
+//! input.
 
 mod support;
 
@@ -8,27 +8,27 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use sideline_api::{
     Values,
-    tables::{Team, Track},
     testing::{Harness, Setup},
 };
 use sideline_media::{DecodeOptions, Decoder};
+use sideline_sport::tables::{Team, Track};
 use sideline_team::TeamOperator;
-use support::{Bench, dora, finish, installed, json, nothing_stays, repository, rows, shared_data};
+use support::{Bench, finish, is_installed, json, lock_dora, repository, rows, shared_data, wait_for_nodes_to_end};
 
-/// Team purity on the labelled frames of the bib clip, at least.
-const PURITY: f64 = 0.97;
+/// Minimum team purity on the labeled frames of the bib clip.
+const MIN_PURITY: f64 = 0.97;
 
-/// Yellow bibs against blue, black and dark green, from above, with a moving camera: who wears a bib was said by hand in ten
-/// frames. The tracks are those of the flow, with the tracker's mistakes: some tracks go over to somebody else.
+/// Yellow bibs against blue, black and dark green shirts, from above, with a moving camera. Ten frames are labeled by
+/// hand. The tracks are those of the flow, including identity switches of the tracker.
 #[test]
-fn jerseys_tell_bibs_from_everything_else() {
+fn players_with_bibs_are_assigned_to_one_team() {
     let Some(data) = shared_data() else { return };
     let fixture: Value = json(repository().join("tests/fixtures/bibs.json"));
     let mut clip = Decoder::open(data.join("clips/mafeuz_football4.mp4"), DecodeOptions::default()).unwrap();
     let mut team =
         Harness::<TeamOperator>::with(Values::new(), Setup { interval: 1_000_000_000 / 25, ..Setup::default() })
             .unwrap();
-    let mut told: BTreeMap<(String, String), u32> = BTreeMap::new();
+    let mut assigned: BTreeMap<(String, String), u32> = BTreeMap::new();
     let mut wrong = vec![];
     for (frame, boxes) in fixture["tracks"].as_array().unwrap().iter().enumerate() {
         let Some(decoded) = clip.next().unwrap() else { panic!("the clip ends at frame {frame}") };
@@ -39,22 +39,22 @@ fn jerseys_tell_bibs_from_everything_else() {
         let Some(labels) = fixture["labels"].get(frame.to_string()) else { continue };
         for (number, label) in labels.as_object().unwrap() {
             let row = rows.iter().find(|row| row.track.to_string() == *number).unwrap();
-            *told.entry((label.as_str().unwrap().into(), row.team.clone())).or_default() += 1;
+            *assigned.entry((label.as_str().unwrap().into(), row.team.clone())).or_default() += 1;
             wrong.push((frame, number.clone(), label.as_str().unwrap().to_owned(), row.team.clone()));
         }
     }
-    let of = |label: &str, team: &str| f64::from(told.get(&(label.into(), team.into())).copied().unwrap_or(0));
-    let straight = of("bibs", "team_1") + of("others", "team_2");
-    let crossed = of("bibs", "team_2") + of("others", "team_1");
+    let count = |label: &str, team: &str| f64::from(assigned.get(&(label.into(), team.into())).copied().unwrap_or(0));
+    let straight = count("bibs", "team_1") + count("others", "team_2");
+    let crossed = count("bibs", "team_2") + count("others", "team_1");
     let bibs = if straight > crossed { "team_1" } else { "team_2" };
     wrong.retain(|(_, _, label, team)| !team.is_empty() && (label == "bibs") != (team == bibs));
     let purity = straight.max(crossed) / (straight + crossed);
-    assert!(straight + crossed >= 100.0, "too few have a team: {told:?}");
-    assert!(purity >= PURITY, "{purity}: {wrong:?}");
-    println!("team purity {purity:.3} of {} labelled boxes", straight + crossed);
+    assert!(straight + crossed >= 100.0, "too few players have a team: {assigned:?}");
+    assert!(purity >= MIN_PURITY, "{purity}: {wrong:?}");
+    println!("team purity {purity:.3} of {} labeled boxes", straight + crossed);
 }
 
-/// Track, state, left, top, right, bottom.
+/// Parses a track from an array: track, state, left, top, right, bottom.
 fn track(row: &Value) -> Track {
     let side = |i: usize| row[i].as_f64().unwrap() as f32;
     Track {
@@ -73,15 +73,15 @@ fn track(row: &Value) -> Track {
 
 const TABLES: [&str; 8] = ["tracks", "ball", "teams", "places", "possession", "events", "formation", "stats"];
 
-/// The flow and a clip of a match; `None` where they are not there.
+/// Returns the flow and a clip of a match; `None` if the clip or the detector is missing.
 fn clip() -> Option<(String, String)> {
     let clip = shared_data()?.join("clips/zakery_soccer.mp4");
     let flow = repository().join("dataflows/football.yml");
-    installed("centernet").then(|| (flow.display().to_string(), clip.display().to_string()))
+    is_installed("centernet").then(|| (flow.display().to_string(), clip.display().to_string()))
 }
 
 #[test]
-fn a_clip_becomes_a_match_and_the_same_one_again() {
+fn all_tables_of_a_match_are_reproducible_and_the_same_over_dora() {
     let Some((flow, clip)) = clip() else { return };
     let bench = Bench::new();
     for out in ["one", "two"] {
@@ -92,20 +92,20 @@ fn a_clip_becomes_a_match_and_the_same_one_again() {
     for table in TABLES {
         let [one, two] =
             ["one", "two"].map(|out| std::fs::read(bench.path().join(out).join(format!("{table}.parquet"))).unwrap());
-        assert!(one == two, "{table} is not the same");
+        assert!(one == two, "{table} differs");
     }
     let summary = json(bench.path().join("one/summary.json"));
     assert_eq!((&summary["frames"], &summary["unit"]), (&60.into(), &"px".into()), "{summary}");
-    let said = summary["unknown"].to_string();
-    assert!(said.contains("There is no calibration"), "{said}");
-    let seen: Vec<Value> = rows(bench.path().join("one/teams.jsonl"));
+    let unknown = summary["unknown"].to_string();
+    assert!(unknown.contains("There is no calibration"), "{unknown}");
+    let teams: Vec<Value> = rows(bench.path().join("one/teams.jsonl"));
     for team in ["team_1", "team_2"] {
-        assert!(seen.iter().filter(|row| row["team"] == team).count() > 100, "{team}");
+        assert!(teams.iter().filter(|row| row["team"] == team).count() > 100, "{team}");
         assert!(bench.path().join(format!("one/heat_{team}.png")).is_file());
     }
     assert!(bench.path().join("one/overlay.mp4").is_file());
     // Over dora, the same rows.
-    let Some(_lock) = dora() else { return };
+    let Some(_lock) = lock_dora() else { return };
     let text = std::fs::read_to_string(&flow).unwrap().replace("models/clips/pedestrians.avi", &clip);
     let text = text.replace("      SOURCE:", "      END: 2.0\n      SOURCE:");
     let text = format!(
@@ -119,26 +119,26 @@ fn a_clip_becomes_a_match_and_the_same_one_again() {
     bench.write("football.yml", &text);
     let ended = finish(bench.command("dora").args(["run", "football.yml"]));
     assert_eq!(ended.code, 0, "{}", ended.text);
-    nothing_stays(&bench);
+    wait_for_nodes_to_end(&bench);
     for table in TABLES {
-        let [one, over] =
+        let [one, dora] =
             [bench.path().join("one"), bench.last_run()].map(|out| rows(out.join(format!("{table}.jsonl"))));
-        assert!(one == over, "{table} is not the same over dora");
+        assert!(one == dora, "{table} differs over dora");
     }
 }
 
 #[test]
-fn a_calibration_that_cannot_be_is_refused_before_the_start() {
+fn an_invalid_calibration_is_refused_before_the_start() {
     let bench = Bench::new();
     let flow = repository().join("dataflows/football.yml").display().to_string();
     let clip = repository().join("models/clips/pedestrians.avi").display().to_string();
-    if !installed("centernet") || !installed("pedestrians") {
+    if !is_installed("centernet") || !is_installed("pedestrians") {
         return;
     }
     for (points, words) in [
         (
             "[[0, 0], [105, 0], [105, 68]]",
-            "pitch.yml:1:1: error: there are 3 points, and a homography needs four or more: add 1",
+            "pitch.yml:1:1: error: only 3 points; a homography needs four or more: add 1",
         ),
         ("[[0, 0], [20, 0], [40, 0], [105, 68]]", "pitch.yml:1:1: error: too many of the 4 points lie on one line"),
     ] {
@@ -155,16 +155,17 @@ fn a_calibration_that_cannot_be_is_refused_before_the_start() {
 }
 
 #[test]
-fn a_clip_without_a_ball_says_so() {
-    if !installed("centernet") || !installed("pedestrians") {
+fn a_clip_without_a_ball_is_reported_in_the_summary() {
+    if !is_installed("centernet") || !is_installed("pedestrians") {
         return;
     }
     let bench = Bench::new();
     let flow = repository().join("dataflows/football.yml").display().to_string();
     let clip = repository().join("models/clips/pedestrians.avi").display().to_string();
-    // The detector takes a spot on the square for a ball: no ball is as small as this.
-    let none = "football.detect.max_ball=0.5";
-    let ended = bench.sideline(&["run", &flow, "--input", &clip, "--frames", "20", "--set", none, "--output", "out"]);
+    // The detector mistakes a spot on the square for a ball; no ball is this small.
+    let no_ball = "football.detect.max_ball=0.5";
+    let ended =
+        bench.sideline(&["run", &flow, "--input", &clip, "--frames", "20", "--set", no_ball, "--output", "out"]);
     assert_eq!(ended.code, 0, "{}", ended.text);
     let summary = json(bench.path().join("out/summary.json"));
     assert!(summary["unknown"].to_string().contains("The ball was never seen"), "{summary}");

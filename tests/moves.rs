@@ -1,10 +1,10 @@
-//! From motion to moves, in the program: which models are found, and what is said of those that are not.
+//! Models of `sequence` in a flow: lookup of model files and names, and reports of missing ones.
 
 mod support;
 
 use support::{Bench, SIDELINE, finish};
 
-/// Nobody is in these frames: what is wrong is wrong before the first.
+/// Flow text with a `sequence` model. Its frames show no people; the tests concern errors before the first frame.
 const FLOW: &str = "nodes:
   - id: synthetic
     path: sideline
@@ -36,29 +36,29 @@ const FLOW: &str = "nodes:
 ";
 
 #[test]
-fn a_model_of_ones_own_that_is_not_there_is_told_at_its_node_with_where_it_was_looked_for() {
+fn a_missing_model_file_is_reported_at_its_node_with_the_searched_folders() {
     let bench = Bench::new();
     bench.write("flow.yml", FLOW);
-    bench.write("house/models/models.yml", "models: []\n");
+    bench.write("home/models/models.yml", "models: []\n");
     for command in ["check", "run"] {
-        let house = bench.path().join("house");
-        let ended = finish(bench.command(SIDELINE).args([command, "flow.yml"]).env("SIDELINE_HOME", &house));
-        let told = ended.text.lines().find(|line| line.contains("own.onnx")).unwrap_or_default();
-        let told_where = format!("{}/models/own.onnx", house.display());
-        for part in ["flow.yml:18:5: error: node `own`", "models/own.onnx: no such file; looked for", &told_where] {
-            assert!(told.contains(part), "`{part}` is not in:\n{}", ended.text);
+        let home = bench.path().join("home");
+        let ended = finish(bench.command(SIDELINE).args([command, "flow.yml"]).env("SIDELINE_HOME", &home));
+        let report = ended.text.lines().find(|line| line.contains("own.onnx")).unwrap_or_default();
+        let searched = format!("{}/models/own.onnx", home.display());
+        for part in ["flow.yml:18:5: error: node `own`", "models/own.onnx: no such file; looked for", &searched] {
+            assert!(report.contains(part), "`{part}` is not in:\n{}", ended.text);
         }
         assert_ne!(ended.code, 0);
     }
 }
 
 #[test]
-fn a_name_that_models_yml_does_not_have_is_told_with_the_nearest() {
+fn an_unknown_model_name_is_reported_with_the_closest_one() {
     let bench = Bench::new();
     bench.write("flow.yml", &FLOW.replace("models/own.onnx", "lstn"));
-    bench.write("house/models/models.yml", "models:\n  - {name: lstm, path: models/lstm.onnx, sha256: 00}\n");
-    let house = bench.path().join("house");
-    let ended = finish(bench.command(SIDELINE).args(["run", "flow.yml"]).env("SIDELINE_HOME", house));
+    bench.write("home/models/models.yml", "models:\n  - {name: lstm, path: models/lstm.onnx, sha256: 00}\n");
+    let home = bench.path().join("home");
+    let ended = finish(bench.command(SIDELINE).args(["run", "flow.yml"]).env("SIDELINE_HOME", home));
     assert_eq!(ended.code, 2, "{}", ended.text);
     assert!(ended.text.contains("there is no model `lstn` in models.yml; did you mean `lstm`?"), "{}", ended.text);
 }

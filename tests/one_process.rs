@@ -1,17 +1,18 @@
-//! Flows in one process, by the program itself.
+//! Flows in one process, run by the program `sideline`.
 
 mod support;
 
 use std::{path::Path, process::Stdio};
 
-use support::{Bench, SIDELINE, finish, json, rehearsed, wait};
+use support::{Bench, SIDELINE, finish, json, rehearse_flow, wait};
 
+/// Flow text: 120 synthetic frames -> rehearse -> counter -> recorder, with additions to two environments.
 fn flow(source: &str, middle: &str) -> String {
-    rehearsed(&format!("FRAMES: 120, WIDTH: 64, HEIGHT: 48{source}"), &format!("SIDELINE_STRIDE: 1{middle}"))
+    rehearse_flow(&format!("FRAMES: 120, WIDTH: 64, HEIGHT: 48{source}"), &format!("SIDELINE_STRIDE: 1{middle}"))
 }
 
 #[test]
-fn a_run_leaves_its_tables_and_its_books() {
+fn a_run_writes_its_tables_and_its_frame_accounting() {
     let bench = Bench::new();
     bench.write("flow.yml", &flow("", ""));
     let ended = bench.sideline(&["run", "flow.yml", "--output", "out"]);
@@ -27,7 +28,7 @@ fn a_run_leaves_its_tables_and_its_books() {
     assert!(bench.path().join("out/counts.parquet").is_file() && bench.path().join("out/timing.parquet").is_file());
     let result = bench.sideline(&["result", "out"]);
     assert_eq!(
-        (result.code, result.text.contains("120 decoded = 120 admitted + 0 forgotten")),
+        (result.code, result.text.contains("120 decoded = 120 admitted + 0 dropped")),
         (0, true),
         "{}",
         result.text
@@ -48,7 +49,7 @@ fn a_second_run_gives_the_same_bytes() {
 }
 
 #[test]
-fn a_live_run_forgets_and_says_so_and_records_what_was_admitted() {
+fn a_live_run_counts_dropped_frames_and_records_the_admitted_ones() {
     let bench = Bench::new();
     bench.write("flow.yml", &flow(", FPS: 400", ", WORK_MS: 20"));
     let ended = bench.sideline(&["run", "flow.yml", "--mode", "live", "--output", "out"]);
@@ -61,7 +62,7 @@ fn a_live_run_forgets_and_says_so_and_records_what_was_admitted() {
 }
 
 #[test]
-fn what_goes_wrong_has_its_message_and_its_code() {
+fn failures_have_their_message_and_exit_code() {
     for (source, middle, arguments, code, text) in [
         ("", ", PANIC_AT: 5", "", 6, "node `middle`, frame 5 of stream `synthetic`: panic: `panic_at` is set"),
         ("", ", ERROR_AT: 5", "", 6, "frame 5 of stream `synthetic`: `error_at` is set"),
@@ -86,7 +87,7 @@ fn what_goes_wrong_has_its_message_and_its_code() {
 }
 
 #[test]
-fn a_failed_run_is_marked_partial_and_keeps_what_was_right() {
+fn a_failed_run_is_marked_partial_and_keeps_its_complete_rows() {
     let bench = Bench::new();
     bench.write("flow.yml", &flow("", ", ERROR_AT: 50"));
     assert_eq!(bench.sideline(&["run", "flow.yml", "--output", "out"]).code, 6);
@@ -108,7 +109,7 @@ fn a_hang_ends_the_run_and_names_the_node() {
 }
 
 #[test]
-fn frames_and_json_and_progress_are_for_programs() {
+fn a_run_can_be_limited_and_its_report_and_progress_are_json() {
     let bench = Bench::new();
     bench.write("flow.yml", &flow("", ""));
     let ended = bench.sideline(&["run", "flow.yml", "--frames", "10", "--json"]);
@@ -120,12 +121,12 @@ fn frames_and_json_and_progress_are_for_programs() {
     let output = bench.command(SIDELINE).args(["run", "flow.yml", "--progress", "json"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.last().unwrap()["frames"], 120, "every line is JSON, and the last is of the end");
+    assert_eq!(lines.last().unwrap()["frames"], 120, "every line is JSON, and the last one is written at the end");
     assert!(String::from_utf8_lossy(&output.stderr).contains("120 decoded = 120 admitted"));
 }
 
 #[test]
-fn commands_end_quietly_where_their_reader_has_gone() {
+fn commands_end_without_an_error_when_their_reader_is_gone() {
     let bench = Bench::new();
     bench.write("flow.yml", &flow("", ""));
     assert_eq!(bench.sideline(&["run", "flow.yml", "--output", "out"]).code, 0);
@@ -154,10 +155,10 @@ fn commands_end_quietly_where_their_reader_has_gone() {
 }
 
 #[test]
-fn what_could_not_be_printed_is_a_failed_output() {
+fn output_that_cannot_be_printed_is_an_output_failure() {
     let bench = Bench::new();
     if !Path::new("/dev/full").exists() {
-        println!("skipped: no /dev/full");
+        support::skip_test(support::Capability::Machine, "no /dev/full");
         return;
     }
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
@@ -167,26 +168,30 @@ fn what_could_not_be_printed_is_a_failed_output() {
 }
 
 #[test]
-fn names_that_are_no_text_are_told_or_used_and_never_a_panic() {
+fn file_names_that_are_not_utf_8_cause_no_panic() {
     use std::os::unix::ffi::OsStrExt;
     let bench = Bench::new();
-    let odd = |end: &[u8]| std::ffi::OsStr::from_bytes(&[b"odd-\xff", end].concat()).to_owned();
-    std::fs::write(bench.path().join(odd(b".yml")), flow("", ", WORK_MSS: 1")).unwrap();
+    let non_utf8_name = |end: &[u8]| std::ffi::OsStr::from_bytes(&[b"odd-\xff", end].concat()).to_owned();
+    std::fs::write(bench.path().join(non_utf8_name(b".yml")), flow("", ", WORK_MSS: 1")).unwrap();
     bench.write("flow.yml", &flow("", ""));
     for (arguments, code) in [
-        (vec!["check".into(), "--json".into(), odd(b".yml")], 1),
-        (vec!["run".into(), odd(b".yml")], 1),
-        (vec!["result".into(), odd(b"")], 3),
-        (vec!["run".into(), "flow.yml".into(), "--json".into(), "--output".into(), odd(b"")], 0),
+        (vec!["check".into(), "--json".into(), non_utf8_name(b".yml")], 1),
+        (vec!["run".into(), non_utf8_name(b".yml")], 1),
+        (vec!["result".into(), non_utf8_name(b"")], 3),
+        (vec!["run".into(), "flow.yml".into(), "--json".into(), "--output".into(), non_utf8_name(b"")], 0),
     ] {
         let ended = finish(bench.command(SIDELINE).args(&arguments));
         assert_eq!(ended.code, code, "{arguments:?}: {}", ended.text);
         assert!(!ended.text.contains("panicked"), "{arguments:?}: {}", ended.text);
     }
+    let arguments = ["run".into(), "flow.yml".into(), "--input".into(), non_utf8_name(b".mp4")];
+    let refused = finish(bench.command(SIDELINE).args(&arguments));
+    let text = "error: argument 4, \"odd-\\xFF.mp4\" after `--input`, is not valid UTF-8: rename the file, ";
+    assert!(refused.code == 1 && refused.text.contains(text), "{}", refused.text);
 }
 
 #[test]
-fn what_is_not_a_flow_is_said_to_be_none() {
+fn files_and_names_that_are_no_flow_are_reported() {
     let bench = Bench::new();
     bench.write("empty.yml", "");
     bench.write("broken.yml", "nodes: [\n");
@@ -204,7 +209,7 @@ fn what_is_not_a_flow_is_said_to_be_none() {
 }
 
 #[test]
-fn operators_are_listed_and_shown() {
+fn operators_are_listed_and_inspected() {
     let bench = Bench::new();
     let list = bench.sideline(&["list"]);
     assert!(list.text.contains("counter      Counts frames"), "{}", list.text);

@@ -1,31 +1,32 @@
-//! From moves to spoken sound in the video, in one process. The moves are made up, so that what is said is known.
+//! From moves to speech in the video, in one process. The moves are given, so that the sentences are known.
 
 use std::{path::Path, sync::Arc};
 
 use sideline_api::{
     Config, Context, Device, Inputs, Mode, Operator, Outputs, PortType, Registry, Resources, Result, Spec,
-    clock::WallClock, models::Models, serde_json, tables::Move,
+    clock::WallClock, models::Models, serde_json,
 };
-use sideline_engine::{Options, gate::Limit, meter::Status, start};
+use sideline_engine::{Options, gate::RunLimit, meter::RunStatus, start};
 use sideline_graph::{Flow, Overrides};
 use sideline_media::{DecodeOptions, Decoder};
+use sideline_sport::tables::Move;
 
-/// Makes moves up: a combination, and what answers it.
+/// Operator that sends given moves: a combination, and a later knee strike of the other fighter.
 #[derive(Clone, Config)]
-struct BlowsConfig {}
+struct ScriptedMovesConfig {}
 
-struct Blows;
+struct ScriptedMoves;
 
-impl Operator for Blows {
-    type Config = BlowsConfig;
+impl Operator for ScriptedMoves {
+    type Config = ScriptedMovesConfig;
     type State = ();
 
     fn spec() -> Spec {
-        Spec::operator("blows").required("frames", PortType::Frame).output("moves", PortType::table::<Move>())
+        Spec::operator("scripted_moves").required("frames", PortType::Frame).output("moves", PortType::table::<Move>())
     }
 
-    fn new(_: BlowsConfig, _: &Resources) -> Result<Self> {
-        Ok(Blows)
+    fn new(_: ScriptedMovesConfig, _: &Resources) -> Result<Self> {
+        Ok(ScriptedMoves)
     }
 
     fn process(&mut self, cx: &Context, _: &Inputs, (): &mut (), out: &mut Outputs) -> Result<()> {
@@ -35,9 +36,9 @@ impl Operator for Blows {
             (37, "fighter_1", "hook"),
             (100, "fighter_2", "knee"),
         ];
-        // Known ten frames after the peak.
-        let known = bout.iter().filter(|(peak, ..)| peak + 10 == cx.header.frame);
-        let rows: Vec<Move> = known
+        // Each move is reported ten frames after its peak.
+        let due = bout.iter().filter(|(peak, ..)| peak + 10 == cx.header.frame);
+        let rows: Vec<Move> = due
             .map(|(peak, fighter, label)| Move {
                 id: format!("{fighter}-{peak}"),
                 track: 1,
@@ -67,15 +68,15 @@ nodes:
     env: { FRAMES: 150, WIDTH: 320, HEIGHT: 240 }
     inputs: { done_encode: encode/done, done_recorder: recorder/done }
     outputs: [frames]
-  - id: blows
+  - id: scripted_moves
     path: sideline
-    args: run blows
+    args: run scripted_moves
     inputs: { frames: camera/frames }
     outputs: [moves]
   - id: commentary
     path: sideline
     args: run commentary
-    inputs: { moves: blows/moves }
+    inputs: { moves: scripted_moves/moves }
     outputs: [commentary]
   - id: speech
     path: sideline
@@ -87,7 +88,7 @@ nodes:
     args: run render
     inputs:
       frames: camera/frames
-      moves: blows/moves
+      moves: scripted_moves/moves
       commentary: commentary/commentary
     outputs: [overlay]
   - id: encode
@@ -102,18 +103,19 @@ nodes:
     path: sideline
     args: run recorder
     inputs:
-      moves: blows/moves
+      moves: scripted_moves/moves
       commentary: commentary/commentary
       speech: { source: speech/speech, queue_policy: drop_oldest, queue_size: 300 }
     outputs: [done]
 ";
 
+/// Operators of Sideline and [`ScriptedMoves`].
 fn registry() -> Registry {
-    sideline::registry().operator::<Blows>()
+    sideline::registry().operator::<ScriptedMoves>()
 }
 
-/// Runs the flow in a folder of its own; what it failed with, and its status.
-fn run(folder: &Path, mode: Mode, set: &[(&str, &str, &str)]) -> Result<Status> {
+/// Runs the flow in a folder and returns the status of the run, or its failure.
+fn run(folder: &Path, mode: Mode, set: &[(&str, &str, &str)]) -> Result<RunStatus> {
     let path = folder.join("flow.yml");
     std::fs::write(&path, FLOW).unwrap();
     let set = set.iter().map(|(node, key, value)| ((*node).into(), (*key).into(), serde_json::Value::from(*value)));
@@ -126,25 +128,25 @@ fn run(folder: &Path, mode: Mode, set: &[(&str, &str, &str)]) -> Result<Status> 
         run_dir: folder.into(),
         models: Arc::new(Models::default()),
         clock: Arc::new(WallClock),
-        limit: Limit::default(),
-        after: Default::default(),
-        asked_to_stop: Default::default(),
-        begin: None,
+        limit: RunLimit::default(),
+        resume_after: Default::default(),
+        stop_requested: Default::default(),
+        on_start: None,
         timing: None,
     };
     let report = start(flow.plan_embedded().unwrap(), &registry(), options, None)?.wait();
     report.failure.map_or(Ok(report.status), Err)
 }
 
-/// The sentences, each with the media time at which it was known, seconds.
+/// Returns the sentences, each with the media time at which it was sent, s.
 fn sentences(folder: &Path) -> Vec<(f64, String)> {
     let lines = std::fs::read_to_string(folder.join("commentary.jsonl")).unwrap();
     let rows = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     rows.map(|row| (row["pts"].as_f64().unwrap() * 1e-9, row["text"].as_str().unwrap().to_owned())).collect()
 }
 
-/// Seconds at which somebody begins to speak, in the sound of a video or a WAV: after a tenth of a second of silence.
-fn begins(path: &Path) -> Vec<f64> {
+/// Returns the times at which speech begins in a video or WAV file, s: after 0.12 s of silence.
+fn speech_starts(path: &Path) -> Vec<f64> {
     let (samples, rate) = if path.extension().is_some_and(|ending| ending == "wav") {
         let bytes = std::fs::read(path).unwrap();
         let data = bytes.windows(4).position(|four| four == b"data").unwrap() + 8;
@@ -153,42 +155,43 @@ fn begins(path: &Path) -> Vec<f64> {
         (samples.collect(), u32::from_le_bytes(bytes[rate..rate + 4].try_into().unwrap()))
     } else {
         let mut decoder = Decoder::open(path, DecodeOptions { audio: true, ..Default::default() }).unwrap();
-        let mut runs = vec![];
+        let mut segments = vec![];
         while let Some(decoded) = decoder.next().unwrap() {
-            runs.extend(decoder.sound_until(decoded.pts_ns));
+            segments.extend(decoder.audio_until(decoded.pts_ns));
         }
-        runs.extend(decoder.sound_until(i64::MAX));
-        let samples: Vec<f32> = runs.into_iter().flat_map(|run| run.samples).collect();
-        (samples, decoder.sound_format().unwrap().rate)
+        segments.extend(decoder.audio_until(i64::MAX));
+        let samples: Vec<f32> = segments.into_iter().flat_map(|segment| segment.samples).collect();
+        (samples, decoder.audio_format().unwrap().rate)
     };
-    let (mut begins, mut loud): (Vec<f64>, f64) = (vec![], f64::NEG_INFINITY);
+    let (mut starts, mut last_loud): (Vec<f64>, f64) = (vec![], f64::NEG_INFINITY);
     for (i, _) in samples.iter().enumerate().filter(|(_, sample)| sample.abs() > 0.02) {
         let at = i as f64 / f64::from(rate);
-        if at - loud > 0.12 {
-            begins.push(at);
+        if at - last_loud > 0.12 {
+            starts.push(at);
         }
-        loud = at;
+        last_loud = at;
     }
-    begins
+    starts
 }
 
+/// Files that must be identical in a second run.
 const FILES: [&str; 5] = ["moves.parquet", "commentary.parquet", "commentary.jsonl", "speech.wav", "overlay.mp4"];
 
 #[test]
-fn moves_are_told_spoken_and_heard_in_the_video_the_same_in_every_run() {
+fn moves_become_sentences_and_speech_in_the_video_reproducibly() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     for folder in &folders {
-        assert_eq!(run(folder.path(), Mode::Complete, &[]).unwrap(), Status::Done);
+        assert_eq!(run(folder.path(), Mode::Complete, &[]).unwrap(), RunStatus::Done);
     }
     let [first, second] = folders.each_ref().map(|folder| folder.path());
-    let told = sentences(first);
+    let sentences = sentences(first);
     assert!(
-        told.len() >= 3 && told.iter().any(|(_, text)| text.to_lowercase().contains("jab, cross, hook")),
-        "{told:?}"
+        sentences.len() >= 3 && sentences.iter().any(|(_, text)| text.to_lowercase().contains("jab, cross, hook")),
+        "{sentences:?}"
     );
-    // The first one is heard when it is known, in the recording and, to the frame, in the video.
-    let [recorded, rendered] = ["speech.wav", "overlay.mp4"].map(|name| begins(&first.join(name)));
-    assert!((recorded[0] - told[0].0).abs() < 0.1, "{recorded:?} {told:?}");
+    // The first sentence is spoken when it is sent, in the recording and, to the frame, in the video.
+    let [recorded, rendered] = ["speech.wav", "overlay.mp4"].map(|name| speech_starts(&first.join(name)));
+    assert!((recorded[0] - sentences[0].0).abs() < 0.1, "{recorded:?} {sentences:?}");
     assert!((rendered[0] - recorded[0]).abs() < 1.0 / 30.0, "{rendered:?} {recorded:?}");
     for name in FILES {
         let read = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
@@ -197,25 +200,25 @@ fn moves_are_told_spoken_and_heard_in_the_video_the_same_in_every_run() {
 }
 
 #[test]
-fn in_live_mode_it_is_spoken_beside_the_frames() {
+fn sentences_are_spoken_in_live_mode() {
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(run(folder.path(), Mode::Live, &[]).unwrap(), Status::Done);
+    assert_eq!(run(folder.path(), Mode::Live, &[]).unwrap(), RunStatus::Done);
     assert!(!sentences(folder.path()).is_empty());
-    assert!(!begins(&folder.path().join("speech.wav")).is_empty());
-    assert!(!begins(&folder.path().join("overlay.mp4")).is_empty());
+    assert!(!speech_starts(&folder.path().join("speech.wav")).is_empty());
+    assert!(!speech_starts(&folder.path().join("overlay.mp4")).is_empty());
 }
 
 #[test]
-fn without_a_voice_the_sentences_stay_and_nothing_is_heard() {
+fn without_a_voice_there_are_sentences_but_no_speech() {
     let folder = tempfile::tempdir().unwrap();
     let set = [("speech", "voice", "none"), ("speech", "program", "/nowhere")];
-    assert_eq!(run(folder.path(), Mode::Complete, &set).unwrap(), Status::Done);
+    assert_eq!(run(folder.path(), Mode::Complete, &set).unwrap(), RunStatus::Done);
     assert!(!sentences(folder.path()).is_empty() && !folder.path().join("speech.wav").exists());
-    assert!(begins(&folder.path().join("overlay.mp4")).is_empty());
+    assert!(speech_starts(&folder.path().join("overlay.mp4")).is_empty());
 }
 
 #[test]
-fn what_cannot_be_said_stops_the_start_with_exit_code_1() {
+fn an_invalid_vocabulary_or_voice_ends_the_start_with_exit_code_1() {
     let folder = tempfile::tempdir().unwrap();
     let words = folder.path().join("words.yml");
     std::fs::write(&words, "phrases:\n  strike:\n    low:\n      - \"{who} throws {\"\n").unwrap();

@@ -2,7 +2,7 @@
 
 The network is that of Sandler et al., "MobileNetV2", 2018, table 2, up to the mean over the last 7 x 7 x 1280: an
 embedding of 1280 values, none below 0. Tensor names are those of torchvision's first MobileNetV2 (`features.N.conv.M`).
-Every batch normalisation is folded into the convolution before it. The same weights and library versions give the same
+Every batch normalization is folded into the convolution before it. The same weights and library versions give the same
 bytes.
 """
 
@@ -31,7 +31,7 @@ STEM, LAST = 32, 1280
 
 
 def layers():
-    """Every convolution in order: (name of its weights, of its normalisation, shape, stride, groups, ReLU6 behind it, block).
+    """Every convolution in order: (name of its weights, of its normalization, shape, stride, groups, ReLU6 behind it, block).
 
     Convolutions of one block have its number; the stem and the last one have None. A block whose input fits its output
     adds the two.
@@ -93,7 +93,7 @@ def convert(weights: dict[str, np.ndarray]) -> onnx.ModelProto:
 
 
 def _folded(weights: dict[str, np.ndarray], name: str, norm: str, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias of a convolution with the normalisation behind it: kernel * g, beta - mean * g, g = gamma / deviation."""
+    """Kernel and bias of a convolution with the normalization behind it: kernel * g, beta - mean * g, g = gamma / deviation."""
 
     def tensor(key: str, expected: tuple[int, ...]) -> np.ndarray:
         if key not in weights:

@@ -86,7 +86,7 @@ class Pose:
     landmarks: np.ndarray  # [33, 3] pixels of the frame; z on the same scale, 0 at the hips, negative towards the camera
     visibility: np.ndarray  # [33] 0..1
     presence: np.ndarray  # [33] 0..1
-    world: np.ndarray  # [33, 3] metres from the hip centre, turned upright with the frame
+    world: np.ndarray  # [33, 3] meters from the hip centre, turned upright with the frame
     next_region: Region
 
 
@@ -102,7 +102,7 @@ def sample(frame: np.ndarray, region: Region, size: int, taps: int = 1) -> np.nd
     """Samples a region of an RGB frame [height, width, 3] to float32 [size, size, 3]; see the conventions above."""
     steps = (np.arange(size * taps) + 0.5) / (size * taps) - 0.5
     u, v = np.meshgrid(steps, steps)
-    position = region.to_frame(np.stack([u, v], axis=-1)) - 0.5  # now whole numbers are pixel centres
+    position = region.to_frame(np.stack([u, v], axis=-1)) - 0.5  # now whole numbers are pixel centers
     corner = np.floor(position).astype(int)
     weight = position - corner
     height, width = frame.shape[:2]
@@ -118,13 +118,13 @@ def sample(frame: np.ndarray, region: Region, size: int, taps: int = 1) -> np.nd
 
 
 def anchors() -> np.ndarray:
-    """Centres of the detector's 2254 anchors, 0..1 of its input: row by row, several per cell, coarser grids last."""
-    centres = []
+    """Centers of the detector's 2254 anchors, 0..1 of its input: row by row, several per cell, coarser grids last."""
+    centers = []
     for stride, count in ANCHOR_LAYERS:
         cells = DETECTOR_SIZE // stride
         y, x = np.divmod(np.arange(cells * cells), cells)
-        centres.append(np.repeat((np.column_stack([x, y]) + 0.5) / cells, count, axis=0))
-    return np.concatenate(centres)
+        centers.append(np.repeat((np.column_stack([x, y]) + 0.5) / cells, count, axis=0))
+    return np.concatenate(centers)
 
 
 def decode_detections(boxes: np.ndarray, logits: np.ndarray, region: Region, threshold: float) -> list[Detection]:
@@ -184,15 +184,15 @@ def decode_pose(landmarks: np.ndarray, score: float, world: np.ndarray, region: 
         region.to_frame(rows[:, :2] / LANDMARK_SIZE - 0.5),
         rows[:, 2] / LANDMARK_SIZE * region.size,
     ])  # fmt: skip
-    metres = world.reshape(39, 3)[:JOINTS].astype(np.float64)
-    metres[:, :2] = metres[:, :2] @ rotation_matrix(region.rotation).T
+    meters = world.reshape(39, 3)[:JOINTS].astype(np.float64)
+    meters[:, :2] = meters[:, :2] @ rotation_matrix(region.rotation).T
     return Pose(
         score=float(score),
         region=region,
         landmarks=points[:JOINTS],
         visibility=sigmoid(rows[:JOINTS, 3]),
         presence=sigmoid(rows[:JOINTS, 4]),
-        world=metres,
+        world=meters,
         next_region=region_of(points[REGION_CENTRE, :2], points[REGION_SCALE_POINT, :2]),
     )
 
@@ -333,7 +333,7 @@ def main() -> int:
     parser.add_argument("video", type=Path, nargs="?", metavar="VIDEO")
     parser.add_argument("--i420", type=Path, metavar="FILE", help="raw I420 frames instead of a video")
     parser.add_argument("--size", metavar="WxH", help="size of the raw frames")
-    parser.add_argument("--matrix", choices=["bt601", "bt709"], default="bt601", help="colours of the raw frames")
+    parser.add_argument("--matrix", choices=["bt601", "bt709"], default="bt601", help="colors of the raw frames")
     parser.add_argument("--frames", required=True, help="frame numbers from 0, with commas")
     parser.add_argument("--model", choices=["lite", "full", "heavy"], default="full")
     parser.add_argument("--models", type=Path, default=here.parent / "onnx", help="folder of the ONNX files")

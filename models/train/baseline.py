@@ -1,8 +1,8 @@
-"""The peer: extremely randomised trees on the same windows of the same motion, judged as train.py judges the networks.
+"""The peer: extremely randomized trees on the same windows of the same motion, judged as train.py judges the networks.
 
     python models/train/baseline.py moves.parquet
 
-Vicon by leaving each person out; the sets that nobody trains on by trees that saw all open recordings of people.
+Vicon by leaving each person out; the sets that no model is trained on by trees that saw all open recordings of people.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Recordings of motion, as `sideline eval moves DIR --export FILE.parquet` writes them, cut into windows and varied.
+"""Recordings of motion, as `sideline-lab eval moves DIR --export FILE.parquet` writes them, cut into windows and varied.
 
 What is varied here is linear in velocities and accelerations, so it can be done after the product's own `motion` has run:
 mirror images, view angles, tempo, the noise of a pose model, joints that it loses.

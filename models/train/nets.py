@@ -128,7 +128,7 @@ class Attention(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Two encoder layers, norm first, with learnt places (Vaswani et al., 2017, section 3)."""
+    """Two encoder layers, norm first, with learned places (Vaswani et al., 2017, section 3)."""
 
     def __init__(self, frames: int, inner: int):
         super().__init__()

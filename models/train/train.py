@@ -4,7 +4,7 @@
     python models/train/train.py DATA --labels my.yml    # others
 
 Weights are trained only on recordings whose licence is `open`; all others are judged. Each person of the held-out set is
-judged by networks that never saw that person; temperatures, evidence and gate come from these judgements. Seeds are fixed: the
+judged by networks that never saw that person; temperatures, evidence and gate come from these judgments. Seeds are fixed: the
 same file, versions and machine give the same weights.
 """
 
@@ -64,8 +64,8 @@ def fit(kind, pool, kept, labels, settings, seed):
     net = Net(kind, len(labels), frames, data.RATE)
     mine = torch.from_numpy(np.flatnonzero(kept[pool.where[:, 0]] & pool.truths[kind].any(1).numpy()))
     steps = settings["windows"] // BATCH
-    optimiser = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
+    optimizer = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     net.train()
     for step in range(steps):
         if step * BATCH % len(mine) < BATCH:
@@ -73,10 +73,10 @@ def fit(kind, pool, kept, labels, settings, seed):
         at = order[torch.arange(step * BATCH, (step + 1) * BATCH) % len(order)]
         logits = net(pool.rows[at, -frames:].float(), pool.interaction[at, -frames:].float())
         loss = partial_loss(logits, pool.truths[kind][at])
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
     return net.eval()
 
@@ -141,7 +141,7 @@ def fuse(probabilities, shares, heat=1.0):
 
 
 def gate(fused, allowed, weights):
-    """The least confidence of which, among held-out windows about as sure, more judgements are right than wrong."""
+    """The least confidence of which, among held-out windows about as sure, more judgments are right than wrong."""
     confidence = fused.max(1)
     right = allowed[np.arange(len(fused)), fused.argmax(1)] > 0
     for low in np.arange(0.2, 0.8, 0.05):
@@ -201,9 +201,10 @@ def exported(recordings, bouts):
     """The Parquet file: of a folder it is made, with so many generated bouts."""
     if not recordings.is_dir():
         return recordings
-    program = shutil.which("sideline")
+    program = shutil.which("sideline-lab")
     if program is None:
-        sys.exit("`sideline` is not on the PATH: it makes motion of the recordings (cargo build -p sideline, then target/debug)")
+        sys.exit("`sideline-lab` is not on the PATH: it makes motion of the recordings "
+                 "(cargo build -p sideline-lab, then target/debug)")
     target = pathlib.Path(tempfile.mkdtemp()) / "moves.parquet"
     subprocess.run([program, "eval", "moves", recordings, "--generate", str(bouts), "--export", target], check=True)
     return target
@@ -212,7 +213,7 @@ def exported(recordings, bouts):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recordings", type=pathlib.Path,
-                        help="folder of recordings, or the file that `sideline eval moves DIR --export` made of it")
+                        help="folder of recordings, or the file that `sideline-lab eval moves DIR --export` made of it")
     parser.add_argument("--labels", default=HERE / "labels.yml", type=pathlib.Path, help="labels and settings")
     parser.add_argument("--out", default=HERE.parent / "moves", type=pathlib.Path)
     parser.add_argument("--threads", type=int, default=2)
@@ -228,7 +229,7 @@ def main():
     open_ones = [r for r in recordings if r.licence == "open"]
     begun = time.time()
 
-    # Held-out judgements: each person once, and the generated bouts in as many parts.
+    # Held-out judgments: each person once, and the generated bouts in as many parts.
     persons = sorted({r.person for r in open_ones if r.set == HELD_OUT})
     if len(persons) < 2:
         sys.exit(f"{options.recordings}: at least two people of the set `{HELD_OUT}` are needed, {len(persons)} found")

@@ -43,7 +43,7 @@ BONES = [
     (27, 29), (27, 31), (29, 31),
 ]  # fmt: skip
 DOTS = [11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
-COLOURS = {"fighter_1": (46, 29, 225), "fighter_2": (240, 92, 32)}
+COLORS = {"fighter_1": (46, 29, 225), "fighter_2": (240, 92, 32)}
 GREY = (182, 180, 180)
 WAITING = 4  # frames that may wait between two threads, as many as Sideline has under way
 
@@ -115,7 +115,7 @@ class Fight:
             sys.exit("peer: the command `ffmpeg`, which encodes, is not there; install it (Debian: apt-get install ffmpeg)")
 
     def run(self) -> dict:
-        works = [self.reading, self.posing, self.analysing, self.writing]
+        works = [self.reading, self.posing, self.analyzing, self.writing]
         threads = [threading.Thread(target=self.guard, args=(work,), daemon=True) for work in works]
         for thread in threads:
             thread.start()
@@ -139,7 +139,7 @@ class Fight:
                 put_newest(waiting, None)
 
     def reading(self) -> None:
-        """Decodes; with a rate each frame is ready at its due time, and replaces one that nobody took."""
+        """Decodes; with a rate each frame is ready at its due time, and replaces one that was not taken."""
         rate, limit = self.options.rate, self.options.frames
         began = time.perf_counter()
         while self.failure is None and (not limit or self.read < limit):
@@ -168,7 +168,7 @@ class Fight:
             self.stages[0].ended()
         self.posed.put(None)
 
-    def analysing(self) -> None:
+    def analyzing(self) -> None:
         while item := self.posed.get():
             self.stages[1].began()
             boxes = np.array([person.box for person in item.people]).reshape(-1, 4)
@@ -251,13 +251,13 @@ def draw(item: Item) -> None:
         if row["state"] == "tentative":
             continue
         names[row["track"]] = row["fighter"]
-        colour = COLOURS.get(row["fighter"], GREY)
+        colour = COLORS.get(row["fighter"], GREY)
         x1, y1, x2, y2 = (int(value) for value in row["box"])
         cv2.rectangle(image, (x1, y1), (x2, y2), colour, thin)
         label = f"{row['fighter'].replace('_', ' ').upper()} #{row['track']}".strip()
         cv2.putText(image, label, (x1, max(y1 - 6, 12)), cv2.FONT_HERSHEY_SIMPLEX, 0.6 * scale, (250, 250, 250), thin, cv2.LINE_AA)
     for track, person in zip(item.ids, item.people):
-        colour = COLOURS.get(names.get(track, ""), GREY)
+        colour = COLORS.get(names.get(track, ""), GREY)
         # Points in sixteenths of a pixel, so that lines do not jump.
         points = [(round(x * 16), round(y * 16)) for x, y in person.joints[:, :2].tolist()]
         seen = (person.joints[:, 3] >= 0.5).tolist()

@@ -1,6 +1,6 @@
 """How a track moves: the 198 values, 20 joint angles and a norm, as `operators/motion` defines them, in numpy.
 
-Velocities and accelerations of 33 joints, hip-centred, in torso lengths a second: those of a quadratic fitted to the last
+Velocities and accelerations of 33 joints, hip-centered, in torso lengths a second: those of a quadratic fitted to the last
 tenth of a second. NaN is 'not seen'.
 """
 

@@ -75,7 +75,7 @@ class Person:
 
     score: float
     joints: np.ndarray  # [33, 4]: x, y, z in pixels, visibility
-    world: np.ndarray  # [33, 3]: metres from between the hips
+    world: np.ndarray  # [33, 3]: meters from between the hips
     next: Region
     box: np.ndarray  # x1 y1 x2 y2
 
@@ -86,13 +86,13 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def anchors() -> np.ndarray:
-    """Centres of the detector's 2254 anchors, 0..1 of its input."""
-    centres = []
+    """Centers of the detector's 2254 anchors, 0..1 of its input."""
+    centers = []
     for stride, count in ((8, 2), (16, 2), (32, 6)):
         cells = DETECTOR_SIZE // stride
         y, x = np.divmod(np.arange(cells * cells), cells)
-        centres.append(np.repeat((np.column_stack([x, y]) + 0.5) / cells, count, axis=0))
-    return np.concatenate(centres).astype(np.float32)
+        centers.append(np.repeat((np.column_stack([x, y]) + 0.5) / cells, count, axis=0))
+    return np.concatenate(centers).astype(np.float32)
 
 
 def overlap(a, b) -> float:
@@ -217,12 +217,12 @@ class BlazePose:
         if not region.usable(width, height):
             return None
         matrix = region.matrix(LANDMARK_SIZE)
-        # OpenCV counts from pixel centres, the matrix from corners.
-        centred = matrix.copy()
-        centred[:, 2] += centred[:, :2] @ (0.5, 0.5) - 0.5
-        crop = cv2.warpAffine(frame, centred, (LANDMARK_SIZE,) * 2, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        # OpenCV counts from pixel centers, the matrix from corners.
+        centered = matrix.copy()
+        centered[:, 2] += centered[:, :2] @ (0.5, 0.5) - 0.5
+        crop = cv2.warpAffine(frame, centered, (LANDMARK_SIZE,) * 2, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
         tensor = cv2.cvtColor(crop, cv2.COLOR_BGR2RGB).astype(np.float32) * np.float32(1 / 255)
-        values, score, metres = self.landmarks.run(["Identity", "Identity_1", "Identity_4"], {"input_1": tensor[None]})
+        values, score, meters = self.landmarks.run(["Identity", "Identity_1", "Identity_4"], {"input_1": tensor[None]})
         score = float(score[0, 0])
         if not score >= self.settings.pose_score:
             return None
@@ -234,7 +234,7 @@ class BlazePose:
         joints[:, 2] = rows[:JOINTS, 2] / LANDMARK_SIZE * region.size
         joints[:, 3] = sigmoid(rows[:JOINTS, 3])
         cos, sin = math.cos(region.rotation), math.sin(region.rotation)
-        world = metres[0].reshape(39, 3)[:JOINTS].copy()
+        world = meters[0].reshape(39, 3)[:JOINTS].copy()
         world[:, :2] = world[:, :2] @ np.array([[cos, sin], [-sin, cos]], np.float32)
         if not following.usable(width, height):
             return None

@@ -1,5 +1,5 @@
-//! What the tests of the whole system share: a folder with flows in it, and the programs that run them.
-#![allow(dead_code, reason = "each test file uses its part")]
+//! Support of the system tests: test folders with flows, programs that run them, and readers of their results.
+#![allow(dead_code, reason = "each test file uses only a part")]
 
 pub mod nodes;
 pub mod streams;
@@ -16,36 +16,43 @@ use arrow_array::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use sideline_api::models::Models;
-pub use sideline_testkit::{Capability, skipped};
+pub use sideline_testkit::{Capability, skip_test};
 
-/// The program under test.
-pub const SIDELINE: &str = env!("CARGO_BIN_EXE_sideline");
+/// Program `sideline`: its path in tests of the package `sideline`. Those of `sideline-lab`, for which cargo does not build it,
+/// find it on the PATH of [`Bench::command`] after they have checked [`has_sideline`].
+pub const SIDELINE: &str = match option_env!("CARGO_BIN_EXE_sideline") {
+    Some(path) => path,
+    None => "sideline",
+};
 
-/// How long anything may take before it counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Program `sideline-lab`: its path in tests of the package `sideline-lab`.
+pub const LAB: Option<&str> = option_env!("CARGO_BIN_EXE_sideline-lab");
 
-/// The repository.
+/// Time after which a program or a wait counts as hanging.
+const HANG_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Returns the root of the repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// `shared/data` beside the repository; counts the test as skipped when it is not there.
+/// Returns `shared/data` beside the repository; counts the test as skipped if it is missing.
 pub fn shared_data() -> Option<PathBuf> {
     let data = repository().join("../shared/data");
     if !data.is_dir() {
-        skipped(Capability::Data, "no ../shared/data");
+        skip_test(Capability::Data, "no ../shared/data");
         return None;
     }
     Some(data)
 }
 
-/// A folder of its own for one test.
+/// Private folder of one test.
 pub struct Bench {
     folder: tempfile::TempDir,
 }
 
-/// How a program ended.
-pub struct Ended {
+/// Result of a finished program.
+pub struct CommandResult {
     /// Exit code.
     pub code: i32,
     /// Standard output and standard error.
@@ -53,17 +60,17 @@ pub struct Ended {
 }
 
 impl Bench {
-    /// An empty folder.
+    /// Creates an empty folder.
     pub fn new() -> Self {
         Bench { folder: tempfile::tempdir().unwrap() }
     }
 
-    /// The folder.
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Writes a file.
+    /// Writes a file and returns its path.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -71,7 +78,7 @@ impl Bench {
         path
     }
 
-    /// A command in the folder, with `sideline` and dora on its PATH.
+    /// Returns a command that runs in the folder, with `sideline` and dora on its PATH.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.path()).env("PATH", path_with_tools()).env("RUST_BACKTRACE", "0");
@@ -83,38 +90,57 @@ impl Bench {
     }
 
     /// Runs `sideline ...` to its end.
-    pub fn sideline(&self, arguments: &[&str]) -> Ended {
+    pub fn sideline(&self, arguments: &[&str]) -> CommandResult {
         finish(self.command(SIDELINE).args(arguments))
     }
 
-    /// The newest folder of runs.
+    /// Runs `sideline-lab ...` to its end; in tests of the package `sideline-lab` only.
+    pub fn lab(&self, arguments: &[&str]) -> CommandResult {
+        finish(self.command(LAB.expect("a test of the package `sideline-lab`")).args(arguments))
+    }
+
+    /// Returns the newest folder in `runs`.
     pub fn last_run(&self) -> PathBuf {
         let runs = std::fs::read_dir(self.path().join("runs")).unwrap().map(|entry| entry.unwrap().path());
         runs.max_by_key(|path| std::fs::metadata(path).unwrap().modified().unwrap()).unwrap()
     }
 }
 
-/// `run.json` or a result, as JSON.
+/// Reads a JSON file, such as `run.json` or a result.
 pub fn json(path: impl AsRef<Path>) -> Value {
     let path = path.as_ref();
     serde_json::from_str(&std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))).unwrap()
 }
 
-fn path_with_tools() -> std::ffi::OsString {
-    let sideline = Path::new(SIDELINE).parent().unwrap().to_owned();
-    let venv = repository().join(".venv/bin");
-    let old = std::env::var_os("PATH").unwrap_or_default();
-    std::env::join_paths([sideline, venv].into_iter().chain(std::env::split_paths(&old))).unwrap()
+/// Returns the folder of the programs that cargo has built.
+fn built_programs() -> &'static Path {
+    Path::new(LAB.unwrap_or(SIDELINE)).parent().unwrap()
 }
 
-/// Runs a command to its end; a hang is a failed test that leaves nothing behind.
-pub fn finish(command: &mut Command) -> Ended {
+/// Returns true if the program `sideline` is built; otherwise counts the test as skipped.
+pub fn has_sideline() -> bool {
+    let is_built = built_programs().join("sideline").is_file();
+    if !is_built {
+        skip_test(Capability::Sideline, "the program `sideline` is not built; `cargo build -p sideline` builds it");
+    }
+    is_built
+}
+
+/// Returns a PATH with the programs that cargo has built and those of `.venv`.
+fn path_with_tools() -> std::ffi::OsString {
+    let venv = repository().join(".venv/bin");
+    let old = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths([built_programs().to_owned(), venv].into_iter().chain(std::env::split_paths(&old))).unwrap()
+}
+
+/// Runs a command to its end. Kills it and fails the test if it hangs.
+pub fn finish(command: &mut Command) -> CommandResult {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     wait(child)
 }
 
-/// Waits for the end of a child whose output is piped.
-pub fn wait(mut child: Child) -> Ended {
+/// Waits for the end of a child with piped output. Kills it and fails the test if it hangs.
+pub fn wait(mut child: Child) -> CommandResult {
     let mut pipes: Vec<Box<dyn Read + Send>> = Vec::new();
     pipes.extend(child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>));
     pipes.extend(child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>));
@@ -128,33 +154,41 @@ pub fn wait(mut child: Child) -> Ended {
             })
         })
         .collect();
-    let until = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + HANG_TIMEOUT;
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
-        if Instant::now() > until {
+        if Instant::now() > deadline {
             child.kill().unwrap();
             panic!("hangs: {}", readers.into_iter().map(|r| r.join().unwrap()).collect::<String>());
         }
         std::thread::sleep(Duration::from_millis(10));
     };
     let text = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
-    Ended { code: status.code().unwrap_or(-1), text }
+    CommandResult { code: status.code().unwrap_or(-1), text }
 }
 
-/// True when dora is there; counts the test as skipped when it is not. Holds a lock, as flows share ports of the machine.
-pub fn dora() -> Option<MutexGuard<'static, ()>> {
+/// Returns a lock for the use of dora, whose flows share ports of the machine; `None`, and the test counts as skipped,
+/// if dora is not installed.
+pub fn lock_dora() -> Option<MutexGuard<'static, ()>> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let found = Command::new("dora").env("PATH", path_with_tools()).arg("--version").output();
     if !found.is_ok_and(|Output { status, .. }| status.success()) {
-        skipped(Capability::Dora, "no `dora` in .venv or on PATH; `cargo xtask setup` installs it");
+        skip_test(Capability::Dora, "no `dora` in .venv or on PATH; `cargo xtask setup` installs it");
         return None;
     }
     Some(ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Process ids of every program whose command line holds all these words.
+/// Makes a program available under another path: as a hard link, or as a copy where that is on another file system.
+pub fn copy_program(program: &str, to: &Path) {
+    if std::fs::hard_link(program, to).is_err() {
+        std::fs::copy(program, to).unwrap();
+    }
+}
+
+/// Returns the ids of all processes whose command lines contain all these words.
 pub fn processes(words: &[&str]) -> Vec<u32> {
     let mut found = vec![];
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -168,13 +202,13 @@ pub fn processes(words: &[&str]) -> Vec<u32> {
     found
 }
 
-/// The working directory of a process.
+/// Returns the working directory of a process.
 pub fn working_directory(pid: u32) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/{pid}/cwd")).ok()
 }
 
-/// Capture as `env` says -> counter -> recorder.
-pub fn count(env: &str) -> String {
+/// Flow text: capture with the environment `env` -> counter -> recorder.
+pub fn count_flow(env: &str) -> String {
     format!(
         "nodes:
   - id: capture
@@ -197,8 +231,8 @@ pub fn count(env: &str) -> String {
     )
 }
 
-/// Synthetic frames as `source` says -> rehearse as `middle` says -> counter -> recorder.
-pub fn rehearsed(source: &str, middle: &str) -> String {
+/// Flow text: synthetic with the environment `source` -> rehearse with `middle` -> counter -> recorder.
+pub fn rehearse_flow(source: &str, middle: &str) -> String {
     format!(
         "nodes:
   - id: synthetic
@@ -227,33 +261,33 @@ pub fn rehearsed(source: &str, middle: &str) -> String {
     )
 }
 
-/// True when FFmpeg's tool (`ffmpeg`, `ffprobe`) is there; counts the test as skipped when it is not.
-pub fn tool(name: &str) -> bool {
+/// Returns true if an FFmpeg tool (`ffmpeg`, `ffprobe`) is on PATH; otherwise counts the test as skipped.
+pub fn has_tool(name: &str) -> bool {
     let found = Command::new(name).arg("-version").output().is_ok_and(|output| output.status.success());
     if !found {
-        skipped(Capability::Ffmpeg, format_args!("no `{name}` on PATH"));
+        skip_test(Capability::Ffmpeg, format_args!("no `{name}` on PATH"));
     }
     found
 }
 
-/// True when the models of the fight and its clip are installed; counts the test as skipped when they are not.
-pub fn models() -> bool {
-    ["blazepose_detector", "blazepose_lite", "athletes"].iter().all(|name| installed(name))
+/// Returns true if the models of fight.yml and its clip are installed; otherwise counts the test as skipped.
+pub fn has_models() -> bool {
+    ["blazepose_detector", "blazepose_lite", "athletes"].iter().all(|name| is_installed(name))
 }
 
-/// True when a model or clip of models.yml is installed; counts the test as skipped when it is not.
-pub fn installed(name: &str) -> bool {
+/// Returns true if a model or clip of models.yml is installed; otherwise counts the test as skipped.
+pub fn is_installed(name: &str) -> bool {
     let catalogue = Models::open(repository()).unwrap();
     let entry = catalogue.models().iter().chain(catalogue.clips()).find(|entry| entry.name == name).unwrap();
-    let there = repository().join(&entry.path).is_file();
-    if !there {
+    let is_file = repository().join(&entry.path).is_file();
+    if !is_file {
         let path = entry.path.display();
-        skipped(Capability::Models, format_args!("no {path}; `sideline models fetch {name}` installs it"));
+        skip_test(Capability::Models, format_args!("no {path}; `sideline models fetch {name}` installs it"));
     }
-    there
+    is_file
 }
 
-/// The time of every frame of a video, in seconds as ffprobe writes them; the frames are decoded.
+/// Decodes a video and returns the time of every frame, s, as formatted by ffprobe.
 pub fn frame_times(video: &Path) -> Vec<String> {
     let entries = ["-show_entries", "frame=best_effort_timestamp_time", "-of", "csv=p=0"];
     let probe =
@@ -263,32 +297,33 @@ pub fn frame_times(video: &Path) -> Vec<String> {
     probe.text.lines().map(|line| line.trim_matches(',').to_owned()).filter(|time| !time.is_empty()).collect()
 }
 
-/// The rows of a table in JSON Lines.
+/// Reads the rows of a table in JSON Lines.
 pub fn rows(path: impl AsRef<Path>) -> Vec<Value> {
     let path = path.as_ref();
     let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The rows of a Parquet file, as one batch for each 65,536.
+/// Reads the rows of a Parquet file, in batches of 65,536.
 pub fn parquet(path: &Path) -> Vec<RecordBatch> {
     let file = std::fs::File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().with_batch_size(65_536).build().unwrap();
     reader.map(Result::unwrap).collect()
 }
 
-/// What a program printed, as JSON.
+/// Parses the output of a program as JSON.
 pub fn json_text(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 
-/// Waits until no node of the test's folder runs any more; one that stays is a failed test.
-pub fn nothing_stays(bench: &Bench) {
+/// Waits until no node of the test's folder runs any more. Fails the test if one remains.
+pub fn wait_for_nodes_to_end(bench: &Bench) {
     let here = bench.path().canonicalize().unwrap();
-    let until = Instant::now() + PATIENCE;
-    let left = || processes(&["sideline", "run"]).into_iter().find(|pid| working_directory(*pid) == Some(here.clone()));
-    while let Some(pid) = left() {
-        assert!(Instant::now() < until, "process {pid} was left behind");
+    let deadline = Instant::now() + HANG_TIMEOUT;
+    let remaining =
+        || processes(&["sideline", "run"]).into_iter().find(|pid| working_directory(*pid) == Some(here.clone()));
+    while let Some(pid) = remaining() {
+        assert!(Instant::now() < deadline, "process {pid} was left behind");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,5 +1,5 @@
-//! Real servers and publishers of streams for tests, each on ports of its own; all are ended by their own handles.
-#![allow(dead_code, reason = "each test file uses its part")]
+//! Real streaming servers and publishers for tests, each on ports of its own and ended by its handle.
+#![allow(dead_code, reason = "each test file uses only a part")]
 
 use std::{
     net::{TcpListener, TcpStream},
@@ -8,71 +8,75 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Bench, Capability, PATIENCE, SIDELINE, skipped, tool};
+use super::{Bench, Capability, HANG_TIMEOUT, SIDELINE, has_tool, skip_test};
 
-/// Where Debian puts the module.
-const MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
+/// Path of nginx's RTMP module on Debian.
+const RTMP_MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
 
-/// Waits until something is so; a hang is a failed test.
-pub fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !so() {
-        assert!(Instant::now() < end, "never: {what}");
+/// Waits until a condition holds. Fails the test with `description` if it takes too long.
+pub fn wait_until(description: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + HANG_TIMEOUT;
+    while !condition() {
+        assert!(Instant::now() < deadline, "timed out waiting until {description}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
+/// Returns a port on which no process listens at present.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A child that is ended with its handle.
-pub struct Running(pub Child);
+/// Child process that is killed on drop.
+pub struct ChildGuard(pub Child);
 
-impl Running {
+impl ChildGuard {
+    /// Starts a program without input and output.
     pub fn start(command: &mut Command) -> Self {
-        Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        ChildGuard(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
-    pub fn end(&mut self) {
+    /// Kills the child and waits for its end.
+    pub fn kill(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 
+    /// Sends a signal to the child.
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.0);
         rustix::process::kill_process(pid, signal).unwrap();
     }
 }
 
-impl Drop for Running {
+impl Drop for ChildGuard {
     fn drop(&mut self) {
-        self.end();
+        self.kill();
     }
 }
 
-/// nginx with its RTMP module: `/live` with HLS beside it, `/out`, and the files of a folder by HTTP.
+/// nginx with its RTMP module: the applications `live`, with HLS, and `out`, and a folder served by HTTP.
 pub struct Nginx {
     folder: PathBuf,
-    pub rtmp: u16,
-    pub http: u16,
-    process: Option<Running>,
+    rtmp_port: u16,
+    http_port: u16,
+    process: Option<ChildGuard>,
 }
 
 impl Nginx {
-    /// Started; none, and the test is skipped, where it or FFmpeg's tool is missing.
+    /// Starts the server; returns `None`, and counts the test as skipped, if nginx or `ffmpeg` is missing.
     pub fn start(bench: &Bench) -> Option<Self> {
-        if !Path::new(MODULE).is_file() || !tool("ffmpeg") {
-            skipped(Capability::Servers, "no nginx with RTMP; Debian: apt-get install nginx-light libnginx-mod-rtmp");
+        if !Path::new(RTMP_MODULE).is_file() || !has_tool("ffmpeg") {
+            skip_test(Capability::Servers, "no nginx with RTMP; Debian: apt-get install nginx-light libnginx-mod-rtmp");
             return None;
         }
         let mut nginx =
-            Nginx { folder: bench.path().join("nginx"), rtmp: free_port(), http: free_port(), process: None };
+            Nginx { folder: bench.path().join("nginx"), rtmp_port: free_port(), http_port: free_port(), process: None };
         std::fs::create_dir_all(nginx.folder.join("www")).unwrap();
-        let (folder, rtmp, http) = (nginx.folder.display(), nginx.rtmp, nginx.http);
-        // Its working process is another user's unless it is told otherwise; as one process it needs none.
+        let (folder, rtmp, http) = (nginx.folder.display(), nginx.rtmp_port, nginx.http_port);
+        // nginx runs its worker process as another user by default; as a single process it needs no other user.
         let text = format!(
-            "load_module {MODULE}; daemon off; master_process off; error_log {folder}/error.log; pid {folder}/pid;
+            "load_module {RTMP_MODULE}; daemon off; master_process off; error_log {folder}/error.log; pid {folder}/pid;
              events {{ worker_connections 64; }}
              rtmp {{ server {{ listen 127.0.0.1:{rtmp}; access_log off;
                application live {{ live on; publish_notify on; drop_idle_publisher 20s;
@@ -84,79 +88,84 @@ impl Nginx {
                server {{ listen 127.0.0.1:{http}; root {folder}/www; }} }}"
         );
         std::fs::write(nginx.folder.join("nginx.conf"), text).unwrap();
-        nginx.go();
+        nginx.start_server();
         Some(nginx)
     }
 
-    /// Starts it, again or for the first time.
-    pub fn go(&mut self) {
+    /// Starts the server, for the first time or again after [`Nginx::kill`].
+    pub fn start_server(&mut self) {
         let conf = self.folder.join("nginx.conf");
         let mut command = Command::new("nginx");
         command.arg("-e").arg(self.folder.join("error.log")).arg("-c").arg(conf).arg("-p").arg(&self.folder);
-        self.process = Some(Running::start(command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")));
-        for port in [self.rtmp, self.http] {
-            until("nginx listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        self.process = Some(ChildGuard::start(command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")));
+        for port in [self.rtmp_port, self.http_port] {
+            wait_until("nginx listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         }
     }
 
-    /// Kills it.
+    /// Kills the server.
     pub fn kill(&mut self) {
         self.process = None;
     }
 
-    pub fn live(&self, name: &str) -> String {
-        format!("rtmp://127.0.0.1:{}/live/{name}", self.rtmp)
+    /// Returns the address of a stream of the application `live`.
+    pub fn live_url(&self, name: &str) -> String {
+        format!("rtmp://127.0.0.1:{}/live/{name}", self.rtmp_port)
     }
 
-    pub fn out(&self, name: &str) -> String {
-        format!("rtmp://127.0.0.1:{}/out/{name}", self.rtmp)
+    /// Returns the address of a stream of the application `out`.
+    pub fn out_url(&self, name: &str) -> String {
+        format!("rtmp://127.0.0.1:{}/out/{name}", self.rtmp_port)
     }
 
-    pub fn page(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}/{path}", self.http)
+    /// Returns the address of a file served by HTTP.
+    pub fn http_url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}/{path}", self.http_port)
     }
 
-    /// The folder that is served by HTTP.
+    /// Returns the folder that is served by HTTP.
     pub fn www(&self) -> PathBuf {
         self.folder.join("www")
     }
 }
 
-/// A picture whose 16 blocks are the bits of its number, and white and loud in the first tenth of every second.
-pub fn numbered(size: &str, seconds: u32) -> Vec<String> {
+/// Returns FFmpeg arguments for a test video with audio. Each frame shows its number as 16 blocks, one for each bit;
+/// the lower half is white and a tone sounds in the first tenth of every second.
+pub fn numbered_video(size: &str, seconds: u32) -> Vec<String> {
     let (width, _) = size.split_once('x').unwrap();
     let block = width.parse::<u32>().unwrap() / 16;
     let bits = format!(
         "if(lt(Y,H/2),235*mod(floor(N/pow(2,floor(X/{block}))),2)+16*(1-mod(floor(N/pow(2,floor(X/{block}))),2)),if(lt(mod(T,1),0.1),235,16))"
     );
     let picture = format!("color=size={size}:rate=30:duration={seconds},format=yuv420p,geq=lum='{bits}':cb=128:cr=128");
-    let sound = format!("aevalsrc='0.6*sin(2000*PI*t)*lt(mod(t,1),0.1)':s=48000:d={seconds}");
-    ["-re", "-f", "lavfi", "-i", &picture, "-re", "-f", "lavfi", "-i", &sound].map(String::from).to_vec()
+    let audio = format!("aevalsrc='0.6*sin(2000*PI*t)*lt(mod(t,1),0.1)':s=48000:d={seconds}");
+    ["-re", "-f", "lavfi", "-i", &picture, "-re", "-f", "lavfi", "-i", &audio].map(String::from).to_vec()
 }
 
-/// The number in a picture's luma, `stride` bytes a row.
-pub fn number(luma: &[u8], stride: usize, width: usize, height: usize) -> u32 {
+/// Reads the number shown in a frame of [`numbered_video`] from its luma plane, `stride` bytes per row.
+pub fn frame_number(luma: &[u8], stride: usize, width: usize, height: usize) -> u32 {
     let block = width / 16;
     let bit = |i: usize| u32::from(luma[(height / 4) * stride + i * block + block / 2] > 126) << i;
     (0..16).map(bit).sum()
 }
 
-/// FFmpeg, publishing.
-pub fn publish(input: &[String], address: &str) -> Running {
+/// Starts FFmpeg publishing an input to an address.
+pub fn publish(input: &[String], address: &str) -> ChildGuard {
     let mut command = Command::new("ffmpeg");
     command.args(["-v", "error"]).args(input);
     command.args(["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "15", "-threads", "1"]);
     command.args(["-c:a", "aac", "-f", if address.starts_with("rtmp") { "flv" } else { "rtsp" }, address]);
-    Running::start(&mut command)
+    ChildGuard::start(&mut command)
 }
 
-/// `sideline run ...` under way, its log in `log`.
+/// Running `sideline run ...`, whose log is in `log`.
 pub struct Run {
     pub child: Child,
     log: PathBuf,
 }
 
 impl Run {
+    /// Starts `sideline run` with these arguments.
     pub fn start(bench: &Bench, arguments: &[&str]) -> Self {
         let log = bench.path().join("log");
         let mut command = bench.command(SIDELINE);
@@ -165,36 +174,39 @@ impl Run {
         Run { child, log }
     }
 
+    /// Returns the log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until the log holds a text.
-    pub fn says(&mut self, text: &str) {
-        let what = format!("`{text}` in its log");
-        until(&what, || {
-            let gone = self.child.try_wait().unwrap().is_some();
-            let said = self.log().contains(text);
-            assert!(said || !gone, "ended without `{text}`: {}", self.log());
-            said
+    /// Waits until the log contains a text.
+    pub fn wait_for_log(&mut self, text: &str) {
+        let description = format!("the log contains `{text}`");
+        wait_until(&description, || {
+            let has_ended = self.child.try_wait().unwrap().is_some();
+            let is_logged = self.log().contains(text);
+            assert!(is_logged || !has_ended, "ended without `{text}`: {}", self.log());
+            is_logged
         });
     }
 
-    /// Waits until a frame with this number, or a later one, was counted.
-    pub fn reaches(&mut self, frame: u64) {
+    /// Waits until more than `frame` frames are recorded.
+    pub fn wait_for_frame(&mut self, frame: u64) {
         let frames = |log: &str| log.lines().filter(|line| line.contains("\"node\":\"recorder\"")).count() as u64;
-        until("its frames", || {
+        wait_until("its frames are recorded", || {
             assert!(self.child.try_wait().unwrap().is_none(), "ended: {}", self.log());
             frames(&self.log()) > frame
         });
     }
 
+    /// Sends SIGINT.
     pub fn interrupt(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     }
 
-    pub fn wait(self) -> super::Ended {
+    /// Waits for the end of the run.
+    pub fn wait(self) -> super::CommandResult {
         super::wait(self.child)
     }
 }

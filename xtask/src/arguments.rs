@@ -1,146 +1,148 @@
-//! The command line.
+//! Command line of `cargo xtask`.
 
-/// What `cargo xtask` prints without arguments; at most 80 columns.
+/// Help text, printed by `cargo xtask` without arguments; at most 80 columns wide.
 pub const HELP: &str = "\
-From a fresh clone to a demo, tests and benchmarks.
+Sets up a fresh clone and runs demos, tests and benchmarks.
 
 Usage: cargo xtask COMMAND
 
-  setup                     Put in place what the rest needs: system packages
-                            (apt), .venv with the Python packages, models, clip.
-                            What is there already is left alone.
-  demo [NAME]               Set up, build, and run a flow on its clip; then say
-                            where video, tables and figures are. NAME is
+  setup                     Install what the other commands need: system
+                            packages (apt), .venv with the Python packages,
+                            models and clips. Installed packages are kept.
+  demo [NAME]               Set up, build, and run a flow on a clip; then list
+                            the videos, tables and figures. NAME is
                             fight (default): two athletes; sound: two walkers
-                            with a tone each second, which the video has too;
+                            with a tone every second, which the video has too;
                             football: players, ball, teams, statistics;
                             autocam: a crop that follows the ball.
-    --dora                  One process per node, under a dora of its own.
-    --frames N              End after N frames (not with --dora).
-  test [ARGS]               Set up, then all tests, Python's and Rust's, and a
-                            list of those that could not run. With ARGS only
+    --dora                  One process per node, under a private dora instance.
+    --frames N              Stop after N frames (not with --dora).
+  test [ARGS]               Set up, run all Python and Rust tests, and list the
+                            tests that could not run. With ARGS, run only
                             `cargo test ARGS`. SIDELINE_REQUIRE=dora,models
-                            makes those fail that need what is missing (dora,
-                            models, data, ffmpeg, servers, python, training,
+                            makes tests fail instead of being skipped when they
+                            lack one of these capabilities (dora, models, data,
+                            ffmpeg, servers, python, training, sideline,
                             machine).
-  fuzz [SECONDS] [NAME]     Set up, then each fuzz target for so long (600), or
-                            those with NAME in their names: what the readers of
-                            files and messages make of odd input.
-  soak runs                 Set up, then random flows over dora, some stopped
-                            at a random frame; checks codes and counts.
-    --count N --seed S      So many (200), from this seed (1).
-  soak hour                 Set up, then count.yml and fight.yml, live over dora
-                            with operators that restart; checks counts, and
-                            that memory stays flat.
-    --minutes M             For so long, together (60).
-  bench [WHAT] [ARGS]       Set up, build, and run `sideline bench WHAT ARGS`:
-                            hops, preprocess, pose, tracker, moves, film,
-                            fight, or all (default).
+  fuzz [SECONDS] [NAME]     Set up, then run each fuzz target, or those with
+                            NAME in their names, for SECONDS (600): the parsers
+                            of files and messages on malformed input.
+  soak runs                 Set up, then run random flows over dora, some of
+                            them stopped at a random frame; check exit codes and
+                            counts.
+    --count N --seed S      Number of runs (200), seed of the first one (1).
+  soak hour                 Set up, then run count.yml and fight.yml live over
+                            dora, with operators that restart; check counts, and
+                            that memory use stays flat.
+    --minutes M             Total duration (60).
+  bench [WHAT] [ARGS]       Set up, build, and run `sideline-lab bench WHAT
+                            ARGS`: hops, preprocess, detect, pose, tracker,
+                            match, moves, film, fight, or all (default).
 
-Environment: CARGO_TARGET_DIR says where builds go (default: target). Logs of
-each step are in xtask-logs there. Exit code 0: done; 1: the message says what
-failed and how to mend it; 130: stopped. `demo` and `bench` give the code of
-`sideline`.
+Environment: CARGO_TARGET_DIR is the build folder (default: target). The logs of
+each step are in its subfolder xtask-logs. Exit code 0: success; 1: failure, the
+message gives its cause and the fix; 130: stopped by a signal. `demo` and
+`bench` exit with the code of the program that they run.
 ";
 
-/// What `sideline bench` can measure.
-pub const BENCHES: [&str; 8] = ["hops", "preprocess", "pose", "tracker", "match", "moves", "film", "fight"];
+/// Benchmarks of `sideline-lab bench` that `cargo xtask bench` runs.
+pub const BENCHES: [&str; 9] = ["hops", "preprocess", "detect", "pose", "tracker", "match", "moves", "film", "fight"];
 
-/// Every command.
+/// Names of all commands.
 const COMMANDS: [&str; 6] = ["setup", "demo", "test", "bench", "fuzz", "soak"];
 
-/// A demo: a flow, and the clip it is run on.
+/// Demo: a flow and the clip that it runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Show {
-    /// As it is named on the command line.
+pub struct Demo {
+    /// Name on the command line.
     pub name: &'static str,
-    /// The dataflow file.
+    /// Dataflow file.
     pub flow: &'static str,
-    /// The video file.
+    /// Video file.
     pub clip: &'static str,
-    /// The video file that `clip` is made of, by laying a tone each second over it: the clips that setup fetches are silent.
+    /// Video file from which `clip` is made by adding a tone every second; the clips that setup fetches are silent.
     pub tone_over: Option<&'static str>,
 }
 
-/// Every demo; the first is run where none is named.
-pub const SHOWS: [Show; 4] = [
-    Show { name: "fight", flow: "dataflows/fight.yml", clip: "models/clips/athletes.mp4", tone_over: None },
-    Show {
+/// Demos; the first one is the default.
+pub const DEMOS: [Demo; 4] = [
+    Demo { name: "fight", flow: "dataflows/fight.yml", clip: "models/clips/athletes.mp4", tone_over: None },
+    Demo {
         name: "sound",
         flow: "dataflows/fight.yml",
         clip: "models/clips/walker_tone.mp4",
         tone_over: Some("models/clips/walker.mp4"),
     },
-    Show { name: "football", flow: "dataflows/football.yml", clip: "models/clips/pedestrians.avi", tone_over: None },
-    Show { name: "autocam", flow: "dataflows/autocam.yml", clip: "models/clips/pedestrians.avi", tone_over: None },
+    Demo { name: "football", flow: "dataflows/football.yml", clip: "models/clips/pedestrians.avi", tone_over: None },
+    Demo { name: "autocam", flow: "dataflows/autocam.yml", clip: "models/clips/pedestrians.avi", tone_over: None },
 ];
 
-/// Seconds of each fuzz target where none are given.
-const FUZZ_SECONDS: u64 = 600;
+/// Default duration of each fuzz target, s.
+const DEFAULT_FUZZ_SECONDS: u64 = 600;
 
-/// What to do.
+/// Parsed command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Print the help.
     Help,
-    /// Put everything in place.
+    /// Install the prerequisites.
     Setup,
     /// Run a demo.
     Demo {
-        /// Which one.
-        show: Show,
-        /// Under dora instead of in one process.
+        /// Demo to run.
+        demo: Demo,
+        /// Run under dora instead of in one process.
         dora: bool,
-        /// End after so many frames.
+        /// Number of frames after which the run ends.
         frames: Option<u64>,
     },
     /// Run tests.
     Test {
-        /// For `cargo test`.
+        /// Arguments of `cargo test`.
         arguments: Vec<String>,
     },
     /// Run benchmarks.
     Bench {
-        /// Which ones, in order.
-        what: Vec<String>,
-        /// For `sideline bench`.
+        /// Benchmarks to run, in order.
+        names: Vec<String>,
+        /// Arguments of `sideline-lab bench`.
         arguments: Vec<String>,
     },
     /// Run fuzz targets.
     Fuzz {
-        /// Seconds of each.
+        /// Duration of each target, s.
         seconds: u64,
-        /// Part of the names of those that are wanted; all where it is not given.
+        /// Substring of the names of the targets to run; `None` for all.
         target: Option<String>,
     },
-    /// Run flows over dora for long.
+    /// Run a soak test.
     Soak(Soak),
 }
 
-/// A long trial over dora.
+/// Soak test over dora.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Soak {
     /// Many short random runs.
     Runs {
-        /// How many.
+        /// Number of runs.
         count: u64,
-        /// Seed of the first.
+        /// Seed of the first run.
         seed: u64,
     },
     /// Few long live runs.
     Hour {
-        /// Minutes of all of them together.
+        /// Total duration of all runs, min.
         minutes: u64,
     },
 }
 
-/// Reads the arguments after the program's name.
+/// Parses the arguments after the program's name.
 ///
 /// # Errors
-/// What is wrong, and what is possible instead.
-pub fn parse(given: &[String]) -> Result<Command, String> {
-    let Some((command, rest)) = given.split_first() else { return Ok(Command::Help) };
-    // `test` hands its arguments on: `--help` after it is cargo's.
+/// When the arguments are invalid; the message lists the valid ones.
+pub fn parse(arguments: &[String]) -> Result<Command, String> {
+    let Some((command, rest)) = arguments.split_first() else { return Ok(Command::Help) };
+    // `test` passes its arguments on, so `--help` after it is for cargo.
     if command != "test" && rest.iter().any(|a| a == "--help" || a == "-h") {
         return Ok(Command::Help);
     }
@@ -148,19 +150,22 @@ pub fn parse(given: &[String]) -> Result<Command, String> {
         "--help" | "-h" | "help" => Ok(Command::Help),
         "setup" => match rest.first() {
             None => Ok(Command::Setup),
-            Some(other) => Err(format!("`setup` takes no arguments, `{other}` was given")),
+            Some(other) => Err(format!("`setup` takes no arguments, but got `{other}`")),
         },
         "demo" => demo(rest),
         "test" => Ok(Command::Test { arguments: rest.to_vec() }),
         "bench" => bench(rest),
         "fuzz" => fuzz(rest),
         "soak" => soak(rest),
-        other => Err(format!("unknown command `{other}`; there are {} (`cargo xtask --help`)", COMMANDS.join(", "))),
+        other => Err(format!(
+            "unknown command `{other}`; the commands are {} (see `cargo xtask --help`)",
+            COMMANDS.join(", ")
+        )),
     }
 }
 
 fn demo(rest: &[String]) -> Result<Command, String> {
-    let (mut show, mut dora, mut frames) = (None, false, None);
+    let (mut demo, mut dora, mut frames) = (None, false, None);
     let mut rest = rest.iter();
     while let Some(argument) = rest.next() {
         if argument == "--dora" {
@@ -169,24 +174,27 @@ fn demo(rest: &[String]) -> Result<Command, String> {
             frames = Some(number("--frames", rest.next())?);
         } else if let Some(value) = argument.strip_prefix("--frames=") {
             frames = Some(number("--frames", Some(&value.to_owned()))?);
-        } else if let Some(named) = SHOWS.into_iter().find(|known| known.name == argument).filter(|_| show.is_none()) {
-            show = Some(named);
+        } else if let Some(named) = DEMOS.into_iter().find(|known| known.name == argument).filter(|_| demo.is_none()) {
+            demo = Some(named);
         } else {
-            let names = SHOWS.map(|show| show.name).join(", ");
-            return Err(format!("`demo` does not know `{argument}`; it takes one of {names}, --dora and --frames N"));
+            let names = DEMOS.map(|demo| demo.name).join(", ");
+            return Err(format!(
+                "unknown argument `{argument}` of `demo`; it takes one of {names}, --dora and --frames N"
+            ));
         }
     }
     if dora && frames.is_some() {
-        return Err("`--frames` goes only with a run in one process: leave out `--dora` or `--frames`".into());
+        return Err("`--frames` applies only to a run in one process: omit `--dora` or `--frames`".into());
     }
-    Ok(Command::Demo { show: show.unwrap_or(SHOWS[0]), dora, frames })
+    Ok(Command::Demo { demo: demo.unwrap_or(DEMOS[0]), dora, frames })
 }
 
+/// Parses a positive whole number.
 fn number(option: &str, text: Option<&String>) -> Result<u64, String> {
-    let text = text.ok_or_else(|| format!("`{option}` wants a number, as in `{option} 50`"))?;
+    let text = text.ok_or_else(|| format!("`{option}` needs a number, for example `{option} 50`"))?;
     match text.parse() {
         Ok(number) if number > 0 => Ok(number),
-        _ => Err(format!("`{option}` wants a whole number above 0, not `{text}`")),
+        _ => Err(format!("`{option}` needs a positive whole number, not `{text}`")),
     }
 }
 
@@ -194,55 +202,57 @@ fn fuzz(rest: &[String]) -> Result<Command, String> {
     let (mut seconds, mut target) = (None, None);
     for argument in rest {
         if argument.starts_with('-') {
-            return Err(format!("`fuzz` does not know `{argument}`; it takes SECONDS and a part of a target's name"));
+            return Err(format!(
+                "unknown argument `{argument}` of `fuzz`; it takes SECONDS and a part of a target's name"
+            ));
         }
         let slot = if argument.starts_with(|c: char| c.is_ascii_digit()) { &mut seconds } else { &mut target };
         if slot.replace(argument).is_some() {
-            return Err(format!("`fuzz` takes SECONDS and one NAME; `{argument}` is too much"));
+            return Err(format!("`fuzz` takes SECONDS and one NAME; `{argument}` is one argument too many"));
         }
     }
-    let seconds = seconds.map_or(Ok(FUZZ_SECONDS), |text| number("fuzz", Some(text)))?;
+    let seconds = seconds.map_or(Ok(DEFAULT_FUZZ_SECONDS), |text| number("fuzz", Some(text)))?;
     Ok(Command::Fuzz { seconds, target: target.cloned() })
 }
 
 fn soak(rest: &[String]) -> Result<Command, String> {
-    let Some((kind, rest)) = rest.split_first() else { return Err("`soak` wants `runs` or `hour`".into()) };
+    let Some((kind, rest)) = rest.split_first() else { return Err("`soak` needs `runs` or `hour`".into()) };
     let mut soak = match kind.as_str() {
         "runs" => Soak::Runs { count: 200, seed: 1 },
         "hour" => Soak::Hour { minutes: 60 },
-        other => return Err(format!("`soak` does not know `{other}`; there are runs and hour")),
+        other => return Err(format!("unknown argument `{other}` of `soak`; it takes runs or hour")),
     };
     let mut rest = rest.iter();
     while let Some(option) = rest.next() {
-        let place = match (&mut soak, option.as_str()) {
+        let target = match (&mut soak, option.as_str()) {
             (Soak::Runs { count, .. }, "--count") => count,
             (Soak::Runs { seed, .. }, "--seed") => seed,
             (Soak::Hour { minutes }, "--minutes") => minutes,
-            _ => return Err(format!("`soak {kind}` does not know `{option}`; see `cargo xtask --help`")),
+            _ => return Err(format!("unknown option `{option}` of `soak {kind}`; see `cargo xtask --help`")),
         };
-        *place = number(option, rest.next())?;
+        *target = number(option, rest.next())?;
     }
     Ok(Command::Soak(soak))
 }
 
 fn bench(rest: &[String]) -> Result<Command, String> {
     let all = || BENCHES.map(String::from).to_vec();
-    let (what, arguments) = match rest.split_first() {
+    let (names, arguments) = match rest.split_first() {
         Some((name, arguments)) if name == "all" => (all(), arguments),
         Some((name, arguments)) if BENCHES.contains(&name.as_str()) => (vec![name.clone()], arguments),
         Some((name, _)) if !name.starts_with('-') => {
-            return Err(format!("no benchmark is called `{name}`; there are {} and all", BENCHES.join(", ")));
+            return Err(format!("unknown benchmark `{name}`; the benchmarks are {} and all", BENCHES.join(", ")));
         }
         _ => (all(), rest),
     };
-    Ok(Command::Bench { what, arguments: arguments.to_vec() })
+    Ok(Command::Bench { names, arguments: arguments.to_vec() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parsed(line: &str) -> Result<Command, String> {
+    fn parse_line(line: &str) -> Result<Command, String> {
         parse(&line.split_whitespace().map(String::from).collect::<Vec<_>>())
     }
 
@@ -251,9 +261,9 @@ mod tests {
     }
 
     #[test]
-    fn help_is_the_answer_to_nothing_and_fits_80_columns() {
+    fn no_arguments_print_the_help_which_fits_80_columns() {
         for line in ["", "--help", "-h", "help", "demo --help", "bench hops -h"] {
-            assert_eq!(parsed(line), Ok(Command::Help), "{line}");
+            assert_eq!(parse_line(line), Ok(Command::Help), "{line}");
         }
         for line in HELP.lines() {
             assert!(line.chars().count() <= 80, "{line}");
@@ -261,73 +271,73 @@ mod tests {
     }
 
     #[test]
-    fn demo_takes_its_two_options_but_not_together() {
-        let show = SHOWS[0];
-        assert_eq!(parsed("demo"), Ok(Command::Demo { show, dora: false, frames: None }));
-        assert_eq!(parsed("demo --dora"), Ok(Command::Demo { show, dora: true, frames: None }));
-        assert_eq!(parsed("demo --frames 7"), Ok(Command::Demo { show, dora: false, frames: Some(7) }));
-        assert_eq!(parsed("demo --frames=7"), parsed("demo --frames 7"));
+    fn demo_takes_dora_or_frames_but_not_both() {
+        let demo = DEMOS[0];
+        assert_eq!(parse_line("demo"), Ok(Command::Demo { demo, dora: false, frames: None }));
+        assert_eq!(parse_line("demo --dora"), Ok(Command::Demo { demo, dora: true, frames: None }));
+        assert_eq!(parse_line("demo --frames 7"), Ok(Command::Demo { demo, dora: false, frames: Some(7) }));
+        assert_eq!(parse_line("demo --frames=7"), parse_line("demo --frames 7"));
         for wrong in ["demo --frames", "demo --frames 0", "demo --frames x", "demo fast", "demo --dora --frames 7"] {
-            assert!(parsed(wrong).is_err(), "{wrong}");
+            assert!(parse_line(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn every_demo_is_run_by_its_name_and_the_help_knows_it() {
-        assert_eq!(parsed("demo fight"), parsed("demo"));
-        for show in SHOWS {
-            let named = Command::Demo { show, dora: true, frames: None };
-            assert_eq!(parsed(&format!("demo {} --dora", show.name)), Ok(named.clone()));
-            assert_eq!(parsed(&format!("demo --dora {}", show.name)), Ok(named));
-            assert!(HELP.contains(show.name), "{}", show.name);
+    fn every_demo_is_selected_by_its_name_and_listed_in_the_help() {
+        assert_eq!(parse_line("demo fight"), parse_line("demo"));
+        for demo in DEMOS {
+            let named = Command::Demo { demo, dora: true, frames: None };
+            assert_eq!(parse_line(&format!("demo {} --dora", demo.name)), Ok(named.clone()));
+            assert_eq!(parse_line(&format!("demo --dora {}", demo.name)), Ok(named));
+            assert!(HELP.contains(demo.name), "{}", demo.name);
         }
-        assert!(parsed("demo fight sound").is_err(), "one at a time");
-        assert!(parsed("demo fihgt").unwrap_err().contains("fight, sound"));
+        assert!(parse_line("demo fight sound").is_err(), "only one demo at a time");
+        assert!(parse_line("demo fihgt").unwrap_err().contains("fight, sound"));
     }
 
     #[test]
-    fn test_hands_everything_on() {
-        let Ok(Command::Test { arguments }) = parsed("test -p sideline-graph -- --help") else { panic!() };
+    fn test_passes_all_arguments_on() {
+        let Ok(Command::Test { arguments }) = parse_line("test -p sideline-graph -- --help") else { panic!() };
         assert_eq!(arguments, strings(&["-p", "sideline-graph", "--", "--help"]));
     }
 
     #[test]
-    fn bench_runs_all_unless_one_is_named() {
-        let all = Command::Bench { what: strings(&BENCHES), arguments: vec![] };
-        assert_eq!(parsed("bench"), Ok(all));
-        assert_eq!(parsed("bench all"), parsed("bench"));
-        let hops = Command::Bench { what: strings(&["hops"]), arguments: strings(&["--json"]) };
-        assert_eq!(parsed("bench hops --json"), Ok(hops));
-        let Ok(Command::Bench { what, arguments }) = parsed("bench --json") else { panic!() };
-        assert_eq!((what.len(), arguments), (BENCHES.len(), strings(&["--json"])));
-        assert!(parsed("bench hop").unwrap_err().contains("hops, preprocess"));
+    fn bench_runs_all_benchmarks_unless_one_is_named() {
+        let all = Command::Bench { names: strings(&BENCHES), arguments: vec![] };
+        assert_eq!(parse_line("bench"), Ok(all));
+        assert_eq!(parse_line("bench all"), parse_line("bench"));
+        let hops = Command::Bench { names: strings(&["hops"]), arguments: strings(&["--json"]) };
+        assert_eq!(parse_line("bench hops --json"), Ok(hops));
+        let Ok(Command::Bench { names, arguments }) = parse_line("bench --json") else { panic!() };
+        assert_eq!((names.len(), arguments), (BENCHES.len(), strings(&["--json"])));
+        assert!(parse_line("bench hop").unwrap_err().contains("hops, preprocess"));
     }
 
     #[test]
-    fn what_is_not_known_is_refused() {
-        assert!(parsed("setup --fast").is_err());
-        assert!(parsed("build").unwrap_err().contains("setup, demo, test, bench, fuzz, soak"));
+    fn unknown_commands_and_arguments_are_refused() {
+        assert!(parse_line("setup --fast").is_err());
+        assert!(parse_line("build").unwrap_err().contains("setup, demo, test, bench, fuzz, soak"));
     }
 
     #[test]
     fn fuzz_takes_seconds_and_a_name_in_any_order() {
         let fuzz = |seconds, target: Option<&str>| Ok(Command::Fuzz { seconds, target: target.map(String::from) });
-        assert_eq!(parsed("fuzz"), fuzz(600, None));
-        assert_eq!(parsed("fuzz 30"), fuzz(30, None));
-        assert_eq!(parsed("fuzz yaml 30"), fuzz(30, Some("yaml")));
+        assert_eq!(parse_line("fuzz"), fuzz(600, None));
+        assert_eq!(parse_line("fuzz 30"), fuzz(30, None));
+        assert_eq!(parse_line("fuzz yaml 30"), fuzz(30, Some("yaml")));
         for wrong in ["fuzz 0", "fuzz 3s", "fuzz --all", "fuzz a b", "fuzz 1 2"] {
-            assert!(parsed(wrong).is_err(), "{wrong}");
+            assert!(parse_line(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn soak_takes_the_options_of_its_kind() {
-        assert_eq!(parsed("soak runs"), Ok(Command::Soak(Soak::Runs { count: 200, seed: 1 })));
+    fn soak_takes_only_the_options_of_its_kind() {
+        assert_eq!(parse_line("soak runs"), Ok(Command::Soak(Soak::Runs { count: 200, seed: 1 })));
         let few = Command::Soak(Soak::Runs { count: 5, seed: 9 });
-        assert_eq!(parsed("soak runs --seed 9 --count 5"), Ok(few));
-        assert_eq!(parsed("soak hour --minutes 2"), Ok(Command::Soak(Soak::Hour { minutes: 2 })));
+        assert_eq!(parse_line("soak runs --seed 9 --count 5"), Ok(few));
+        assert_eq!(parse_line("soak hour --minutes 2"), Ok(Command::Soak(Soak::Hour { minutes: 2 })));
         for wrong in ["soak", "soak day", "soak hour --count 2", "soak runs --count", "soak runs --count 0"] {
-            assert!(parsed(wrong).is_err(), "{wrong}");
+            assert!(parse_line(wrong).is_err(), "{wrong}");
         }
     }
 }

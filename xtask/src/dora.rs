@@ -1,6 +1,7 @@
-//! A dora of this program's own: coordinator and daemon on free ports, gone when this program is, however it ends.
+//! Private dora instance: a coordinator and a daemon on free ports, which end with this program, however it ends.
 //!
-//! Not `dora up`: that shares its port and its store with every dora of the user, and a second one fails on the store.
+//! `dora up` is not used because it shares its port and its store with all dora instances of the user, and a second one
+//! fails on the store.
 
 use std::{
     fs::File,
@@ -12,61 +13,62 @@ use std::{
 };
 
 use crate::{
-    error::{About, Error, Result},
-    house::House,
-    process::{Group, stopping},
+    error::{Context, Error, Result},
+    process::{ProcessGroup, is_stopping},
     progress::tail,
+    workspace::Workspace,
 };
 
-/// How long coordinator and daemon may take to find each other; on an idle machine it is under a second.
-const READY: Duration = Duration::from_secs(30);
-/// How long they may take to stop before they are killed.
-const STOP: Duration = Duration::from_secs(10);
+/// Time within which the daemon must connect to the coordinator. On an idle machine it takes less than a second.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time within which the processes must stop before they are killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A running coordinator and daemon.
+/// Running coordinator and daemon.
 pub struct Dora {
     port: u16,
+    /// The command `dora down` of this instance.
     down: Command,
-    daemon: Group,
-    coordinator: Group,
+    daemon: ProcessGroup,
+    coordinator: ProcessGroup,
     watchdog: Child,
-    stopped: bool,
+    is_stopped: bool,
 }
 
 impl Dora {
-    /// Starts both and waits until flows can be started.
+    /// Starts coordinator and daemon, and waits until flows can be started.
     ///
     /// # Errors
-    /// When one does not start: the end of its log.
-    pub fn start(house: &House) -> Result<Self> {
+    /// When one of them does not start; the message contains the end of the log.
+    pub fn start(workspace: &Workspace) -> Result<Self> {
         let (port, local) = free_ports()?;
-        let log = house.logs.join("dora.log");
-        File::create(&log).about(log.display())?;
-        let start = |arguments: &[&str]| -> Result<Group> {
-            let file = File::options().append(true).open(&log).about(log.display())?;
-            let mut command = dora(house, port);
-            // dora leaves a folder `out` where it is started.
-            command.current_dir(&house.logs).args(arguments);
-            command.stdout(file.try_clone().about(log.display())?).stderr(file);
-            Group::start(&mut command)
+        let log = workspace.logs.join("dora.log");
+        File::create(&log).context(log.display())?;
+        let start = |arguments: &[&str]| -> Result<ProcessGroup> {
+            let file = File::options().append(true).open(&log).context(log.display())?;
+            let mut command = dora_command(workspace, port);
+            // dora creates a folder `out` in its working directory.
+            command.current_dir(&workspace.logs).args(arguments);
+            command.stdout(file.try_clone().context(log.display())?).stderr(file);
+            ProcessGroup::start(&mut command)
         };
         let (port_text, local) = (port.to_string(), local.to_string());
         let coordinator = start(&["coordinator", "--quiet", "--store", "memory", "--port", &port_text])?;
         let daemon = start(&["daemon", "--quiet", "--coordinator-port", &port_text, "--local-listen-port", &local])?;
         let down = || {
-            let mut down = dora(house, port);
-            down.current_dir(&house.logs).args(["down", "--force"]).stdout(Stdio::null()).stderr(Stdio::null());
+            let mut down = dora_command(workspace, port);
+            down.current_dir(&workspace.logs).args(["down", "--force"]).stdout(Stdio::null()).stderr(Stdio::null());
             down
         };
-        let watchdog = watchdog(&down(), &[daemon.id(), coordinator.id()])?;
-        let mut dora = Dora { port, down: down(), daemon, coordinator, watchdog, stopped: false };
-        dora.wait_until_ready(house, &log)?;
+        let watchdog = spawn_watchdog(&down(), &[daemon.id(), coordinator.id()])?;
+        let mut dora = Dora { port, down: down(), daemon, coordinator, watchdog, is_stopped: false };
+        dora.wait_until_ready(workspace, &log)?;
         Ok(dora)
     }
 
-    /// The `dora` command, bound to this instance.
-    pub fn command(&self, house: &House) -> Command {
-        dora(house, self.port)
+    /// Returns a `dora` command that addresses this instance.
+    pub fn command(&self, workspace: &Workspace) -> Command {
+        dora_command(workspace, self.port)
     }
 
     /// Stops flows, daemon and coordinator.
@@ -74,24 +76,24 @@ impl Dora {
         self.end();
     }
 
-    fn wait_until_ready(&mut self, house: &House, log: &Path) -> Result<()> {
+    fn wait_until_ready(&mut self, workspace: &Workspace, log: &Path) -> Result<()> {
         let start = Instant::now();
         loop {
-            let status = self.command(house).arg("status").output().about("dora status")?;
-            let said = String::from_utf8_lossy(&status.stdout);
-            if status.status.success() && sideline_dora_texts::is_daemon_running(&said) {
+            let status = self.command(workspace).arg("status").output().context("dora status")?;
+            let output = String::from_utf8_lossy(&status.stdout);
+            if status.status.success() && sideline_dora_texts::is_daemon_running(&output) {
                 return Ok(());
             }
-            let ended = self.coordinator.ended()?.is_some() || self.daemon.ended()?.is_some();
-            if ended || start.elapsed() > READY {
-                let said = std::fs::read_to_string(log).unwrap_or_default();
+            let has_ended = self.coordinator.try_wait()?.is_some() || self.daemon.try_wait()?.is_some();
+            if has_ended || start.elapsed() > READY_TIMEOUT {
+                let text = std::fs::read_to_string(log).unwrap_or_default();
                 return Err(Error::new(format!(
-                    "dora does not start; the end of {}:\n{}\nTo mend: remove .venv and run `cargo xtask setup`",
+                    "dora does not start; the end of {}:\n{}\nTo fix this, remove .venv and run `cargo xtask setup`",
                     log.display(),
-                    tail(&said)
+                    tail(&text)
                 )));
             }
-            if stopping() {
+            if is_stopping() {
                 return Err(Error::interrupted("starting dora"));
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -99,16 +101,17 @@ impl Dora {
     }
 
     fn end(&mut self) {
-        if std::mem::replace(&mut self.stopped, true) {
+        if std::mem::replace(&mut self.is_stopped, true) {
             return;
         }
-        // Politely first; what is left is killed when the groups are dropped, and a killed daemon takes its nodes along.
-        if let Ok(mut down) = Group::start(&mut self.down) {
-            down.wait_for(STOP);
+        // An orderly stop first. Processes that remain are killed when the groups are dropped; the nodes end with the
+        // daemon.
+        if let Ok(mut down) = ProcessGroup::start(&mut self.down) {
+            down.wait_for(STOP_TIMEOUT);
         }
-        self.daemon.wait_for(STOP);
-        self.coordinator.wait_for(STOP);
-        // Before their ids can belong to others.
+        self.daemon.wait_for(STOP_TIMEOUT);
+        self.coordinator.wait_for(STOP_TIMEOUT);
+        // The watchdog must end before the process ids that it would kill can be reused.
         let _ = self.watchdog.kill();
         let _ = self.watchdog.wait();
     }
@@ -120,16 +123,18 @@ impl Drop for Dora {
     }
 }
 
-fn dora(house: &House, port: u16) -> Command {
-    let mut command = house.command(house.venv("dora"));
-    // A coordinator elsewhere that the user's shell names must not be meant.
+/// Returns a `dora` command for the coordinator on a port.
+fn dora_command(workspace: &Workspace, port: u16) -> Command {
+    let mut command = workspace.command(workspace.venv("dora"));
+    // The environment of the user may name another coordinator.
     command.env("DORA_COORDINATOR_ADDR", "127.0.0.1").env("DORA_COORDINATOR_PORT", port.to_string());
     command.env_remove("DORA_COORDINATOR_INTERFACE");
     command
 }
 
-/// Runs `down` and kills these process groups when this program dies without having done so: its end of the pipe closes then.
-fn watchdog(down: &Command, groups: &[u32]) -> Result<Child> {
+/// Spawns a process that runs `down` and kills these process groups if this program dies without stopping them. It
+/// detects that by the end of its standard input, a pipe held by this program.
+fn spawn_watchdog(down: &Command, groups: &[u32]) -> Result<Child> {
     let script = "trap '' INT HUP TERM; read -r _; groups=$1; shift; \"$@\"; for group in $groups; do kill -s KILL -- -$group; done";
     let groups: Vec<String> = groups.iter().map(ToString::to_string).collect();
     let mut command = Command::new("sh");
@@ -142,13 +147,13 @@ fn watchdog(down: &Command, groups: &[u32]) -> Result<Child> {
     }
     command.current_dir(down.get_current_dir().unwrap_or(Path::new("/")));
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-    command.spawn().about("cannot start sh")
+    command.spawn().context("cannot start sh")
 }
 
-/// Two ports that nobody listens on now.
+/// Returns two ports on which no process listens at present.
 fn free_ports() -> Result<(u16, u16)> {
     let listen = || TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr().map(|a| (l, a.port())));
-    let (first, second) = (listen().about("no free port")?, listen().about("no free port")?);
+    let (first, second) = (listen().context("no free port")?, listen().context("no free port")?);
     Ok((first.1, second.1))
 }
 
@@ -157,43 +162,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_watchdog_asks_and_then_kills_when_its_pipe_closes() {
-        let mut guarded = Group::start(Command::new("sleep").arg("1000")).unwrap();
-        let asked = std::env::temp_dir().join(format!("xtask-asked-{}", std::process::id()));
+    fn the_watchdog_runs_down_and_then_kills_when_its_pipe_closes() {
+        let mut guarded = ProcessGroup::start(Command::new("sleep").arg("1000")).unwrap();
+        let marker = std::env::temp_dir().join(format!("xtask-down-{}", std::process::id()));
         let mut down = Command::new("touch");
-        down.arg(&asked);
-        let mut watchdog = watchdog(&down, &[guarded.id()]).unwrap();
+        down.arg(&marker);
+        let mut watchdog = spawn_watchdog(&down, &[guarded.id()]).unwrap();
         drop(watchdog.stdin.take());
         let status = guarded.wait().unwrap();
         watchdog.wait().unwrap();
-        std::fs::remove_file(&asked).unwrap();
+        std::fs::remove_file(&marker).unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
     }
 
     #[test]
-    fn a_dora_of_our_own_is_ready_and_says_which_flow_it_starts() {
+    fn a_private_dora_instance_starts_flows_and_prints_their_ids() {
         let root = std::path::absolute(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap();
         let folder = std::env::temp_dir().join(format!("xtask-dora-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let house = House { root, programs: folder.clone(), logs: folder.clone() };
-        if !house.command(house.venv("dora")).arg("--version").output().is_ok_and(|output| output.status.success()) {
-            return sideline_testkit::skipped(
+        let workspace = Workspace { root, programs: folder.clone(), logs: folder.clone() };
+        if !workspace
+            .command(workspace.venv("dora"))
+            .arg("--version")
+            .output()
+            .is_ok_and(|output| output.status.success())
+        {
+            return sideline_testkit::skip_test(
                 sideline_testkit::Capability::Dora,
                 "no .venv/bin/dora; `cargo xtask setup`",
             );
         }
-        let dora = Dora::start(&house).unwrap();
+        let dora = Dora::start(&workspace).unwrap();
         let flow = folder.join("flow.yml");
         std::fs::write(&flow, "nodes: [{id: a, path: /bin/true}]\n").unwrap();
-        let output = dora.command(&house).args(["start", "--attach"]).arg(&flow).output().unwrap();
+        let output = dora.command(&workspace).args(["start", "--attach"]).arg(&flow).output().unwrap();
         dora.stop();
         std::fs::remove_dir_all(&folder).unwrap();
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-        assert!(said.lines().any(|line| sideline_dora_texts::dataflow_id(line).is_some()), "{said}");
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        assert!(text.lines().any(|line| sideline_dora_texts::dataflow_id(line).is_some()), "{text}");
     }
 
     #[test]
-    fn ports_differ() {
+    fn free_ports_differ() {
         let (first, second) = free_ports().unwrap();
         assert_ne!(first, second);
     }

@@ -1,11 +1,11 @@
-//! What went wrong, how to mend it, and the exit code.
+//! Failures with their fix and the exit code.
 
 use std::fmt;
 
-/// Shorthand.
+/// Result of a fallible operation of this program.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A failure that ends the command; printed once, at the top.
+/// Failure that ends the command; printed once, by `main`.
 #[derive(Debug)]
 pub struct Error {
     message: String,
@@ -14,14 +14,14 @@ pub struct Error {
 }
 
 impl Error {
-    /// A failure with exit code 1. The message says what failed and how to mend it.
+    /// Creates a failure with exit code 1. The message says what failed and how to fix it.
     pub fn new(message: impl Into<String>) -> Self {
         Error { message: message.into(), code: 1 }
     }
 
-    /// The user stopped the command (128 + SIGINT, as shells have it).
-    pub fn interrupted(doing: &str) -> Self {
-        Error { message: format!("stopped by a signal during `{doing}`"), code: 130 }
+    /// Creates the failure of a command that was stopped by a signal, with exit code 130 (128 + SIGINT, as in shells).
+    pub fn interrupted(step: &str) -> Self {
+        Error { message: format!("stopped by a signal during `{step}`"), code: 130 }
     }
 }
 
@@ -31,17 +31,17 @@ impl fmt::Display for Error {
     }
 }
 
-/// Says what an I/O error was about.
-pub trait About<T> {
-    /// `what` names the file or program.
+/// Adds a subject to an I/O error.
+pub trait Context<T> {
+    /// Prefixes the error with `subject`, the name of the file or program.
     ///
     /// # Errors
     /// The I/O error with its subject.
-    fn about(self, what: impl fmt::Display) -> Result<T>;
+    fn context(self, subject: impl fmt::Display) -> Result<T>;
 }
 
-impl<T> About<T> for std::io::Result<T> {
-    fn about(self, what: impl fmt::Display) -> Result<T> {
-        self.map_err(|e| Error::new(format!("{what}: {e}")))
+impl<T> Context<T> for std::io::Result<T> {
+    fn context(self, subject: impl fmt::Display) -> Result<T> {
+        self.map_err(|e| Error::new(format!("{subject}: {e}")))
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: every fuzz target for long, each from another seed than the last time.
+//! `cargo xtask fuzz`: runs the fuzz targets for a given time, with a new seed each time.
 
 use std::{
     fmt::Write,
@@ -7,58 +7,58 @@ use std::{
 
 use crate::{
     error::{Error, Result},
-    house::House,
+    output,
     progress::Progress,
-    say,
     setup::{self, Python},
+    workspace::Workspace,
 };
 
-/// Beginning of the names of the tests that are fuzz targets.
-const PREFIX: &str = "fuzz_";
+/// Prefix of the names of tests that are fuzz targets.
+const TARGET_PREFIX: &str = "fuzz_";
 
-/// The command: 0 if nothing was found.
+/// Runs the fuzz targets and returns 0 if none has a finding.
 ///
 /// # Errors
 /// When the set-up fails or the tests do not build.
-pub fn command(house: &House, seconds: u64, target: Option<&str>) -> Result<u8> {
-    let mut progress = Progress::new(house, setup::STEPS + 2);
-    setup::run(house, &mut progress, Python::Run)?;
+pub fn command(workspace: &Workspace, seconds: u64, target: Option<&str>) -> Result<u8> {
+    let mut progress = Progress::new(workspace, setup::STEPS + 2);
+    setup::run(workspace, &mut progress, Python::Run)?;
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_secs());
     let tests = ["test", "--workspace", "--lib", "--bins", "--tests"];
 
     let mut step = progress.step("build fuzz targets")?;
-    step.say("cargo test --no-run (the first time this takes several minutes)");
-    if step.run_shown(house.cargo().args(tests).arg("--no-run"))? != 0 {
-        return Err(Error::new("the fuzz targets do not build; cargo says why above"));
+    step.report("cargo test --no-run (the first time this takes several minutes)");
+    if step.run_shown(workspace.cargo().args(tests).arg("--no-run"))? != 0 {
+        return Err(Error::new("the fuzz targets do not build; see the output of cargo above"));
     }
     step.done("built");
 
     let mut step = progress.step("fuzz")?;
-    step.say(&format!("each target for {seconds} s, from seed {seed}"));
-    let mut cargo = house.cargo();
-    cargo.args(tests).args(["--no-fail-fast", PREFIX, "--", "--nocapture"]);
+    step.report(&format!("each target for {seconds} s, from seed {seed}"));
+    let mut cargo = workspace.cargo();
+    cargo.args(tests).args(["--no-fail-fast", TARGET_PREFIX, "--", "--nocapture"]);
     cargo.env("SIDELINE_FUZZ_S", seconds.to_string()).env("SIDELINE_FUZZ_SEED", seed.to_string());
     cargo.env("SIDELINE_FUZZ_ONLY", target.unwrap_or_default());
-    let mut said = Vec::new();
-    let good = step.run_echoed(&mut cargo, |line| said.extend(told(line)))?;
-    step.done(if good { "nothing found" } else { "findings" });
-    say::out(summary(&said));
-    Ok(u8::from(!good || said.is_empty()))
+    let mut results = Vec::new();
+    let succeeded = step.run_echoed(&mut cargo, |line| results.extend(target_result(line)))?;
+    step.done(if succeeded { "no findings" } else { "findings" });
+    output::print_line(summary(&results));
+    Ok(u8::from(!succeeded || results.is_empty()))
 }
 
-/// The part of a line that a target printed; the test's name may stand before it.
-fn told(line: &str) -> Option<String> {
+/// Returns the result of a fuzz target in a line, which may begin with the name of the test.
+fn target_result(line: &str) -> Option<String> {
     line.find("fuzz: ").map(|at| line[at + "fuzz: ".len()..].into())
 }
 
-/// Lines of the targets, findings last.
-fn summary(said: &[String]) -> String {
-    let (findings, fine): (Vec<_>, Vec<_>) = said.iter().partition(|line| line.contains(": finding at "));
+/// Formats the results of the targets, findings last, and their number.
+fn summary(results: &[String]) -> String {
+    let (findings, passed): (Vec<_>, Vec<_>) = results.iter().partition(|line| line.contains(": finding at "));
     let mut text = String::from("\n");
-    for line in fine.iter().chain(&findings) {
+    for line in passed.iter().chain(&findings) {
         let _ = writeln!(text, "{line}");
     }
-    text + &format!("{} targets, {} findings", fine.len() + findings.len(), findings.len())
+    text + &format!("{} targets, {} findings", passed.len() + findings.len(), findings.len())
 }
 
 #[cfg(test)]
@@ -72,8 +72,8 @@ mod tests {
             "fuzz: yaml: 4000 cases in 1 s, slowest 0.2 ms",
             "test result: ok",
         ];
-        let said: Vec<String> = lines.iter().filter_map(|line| told(line)).collect();
-        let text = summary(&said);
+        let results: Vec<String> = lines.iter().filter_map(|line| target_result(line)).collect();
+        let text = summary(&results);
         assert!(text.ends_with("\"-1\"\n2 targets, 1 findings"), "{text}");
         assert!(text.starts_with("\nyaml: 4000 cases"), "{text}");
     }

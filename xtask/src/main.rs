@@ -1,6 +1,6 @@
-//! `cargo xtask`: from a fresh clone to a demo, tests and benchmarks, each in one command.
+//! `cargo xtask`: sets up a fresh clone and runs demos, tests and benchmarks, each with one command.
 #![forbid(unsafe_code)]
-// `say` instead: these panic when nobody reads.
+// Use `output` instead: the standard macros panic when the reader of a pipe is gone.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod arguments;
@@ -9,49 +9,50 @@ mod demo;
 mod dora;
 mod error;
 mod fuzz;
-mod house;
+mod output;
 mod process;
 mod progress;
 mod results;
-mod say;
 mod setup;
 mod skips;
 mod soak;
 mod test;
 mod venv;
+mod workspace;
 
 use std::process::ExitCode;
 
 use arguments::{Command, HELP};
 use error::{Error, Result};
-use house::House;
+use workspace::Workspace;
 
 fn main() -> ExitCode {
-    let given: Vec<String> = std::env::args().skip(1).collect();
-    match run(&given) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
         Ok(code) => code.into(),
         Err(error) => {
-            say::err(format_args!("error: {error}"));
+            output::eprint_line(format_args!("error: {error}"));
             error.code.into()
         }
     }
 }
 
-fn run(given: &[String]) -> Result<u8> {
-    let command = arguments::parse(given).map_err(Error::new)?;
+/// Runs the command and returns its exit code.
+fn run(arguments: &[String]) -> Result<u8> {
+    let command = arguments::parse(arguments).map_err(Error::new)?;
     if command == Command::Help {
-        say::out(HELP.trim_end());
+        output::print_line(HELP.trim_end());
         return Ok(0);
     }
     process::watch_signals()?;
-    let house = House::find()?;
+    let workspace = Workspace::find()?;
     match command {
         Command::Help => Ok(0),
-        Command::Setup => setup::command(&house),
-        Command::Demo { show, dora, frames } => demo::command(&house, show, dora, frames),
-        Command::Test { arguments } => test::command(&house, &arguments),
-        Command::Bench { what, arguments } => bench::command(&house, &what, &arguments),
-        Command::Fuzz { seconds, target } => fuzz::command(&house, seconds, target.as_deref()),
-        Command::Soak(soak) => soak::command(&house, soak),
+        Command::Setup => setup::command(&workspace),
+        Command::Demo { demo, dora, frames } => demo::command(&workspace, demo, dora, frames),
+        Command::Test { arguments } => test::command(&workspace, &arguments),
+        Command::Bench { names, arguments } => bench::command(&workspace, &names, &arguments),
+        Command::Fuzz { seconds, target } => fuzz::command(&workspace, seconds, target.as_deref()),
+        Command::Soak(soak) => soak::command(&workspace, soak),
     }
 }

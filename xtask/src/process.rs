@@ -1,7 +1,8 @@
-//! Programs that this one starts, and the signals that reach it.
+//! Programs started by this one, and the signals that it receives.
 //!
-//! Each runs in a process group of its own, so that Ctrl-C comes here alone and is handed on in order: the first signal as
-//! SIGINT, for the program to finish what it holds; the second kills the whole group. Nothing started here outlives it.
+//! Each program runs in a process group of its own, so that Ctrl-C reaches only this process, which forwards it: the
+//! first signal as SIGINT, so that the program can stop in order; the second one kills the whole group. No program
+//! started here outlives this process.
 
 use std::{
     io::{Read, Write},
@@ -21,21 +22,22 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::error::{About, Result};
+use crate::error::{Context, Result};
 
-/// How often a running program is looked at.
-const LOOK: Duration = Duration::from_millis(50);
-/// How long output is waited for after a program has ended; a grandchild may hold the pipe open.
-const LAST_OUTPUT: Duration = Duration::from_secs(1);
+/// Interval at which a running program is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Time to wait for further output after a program has ended; a grandchild may still hold the pipe open.
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Number of signals received that ask this process to stop.
 static SIGNALS: AtomicUsize = AtomicUsize::new(0);
 
-/// From now on SIGINT, SIGTERM and SIGHUP are counted instead of ending this process.
+/// Counts SIGINT, SIGTERM and SIGHUP from now on, instead of letting them end this process.
 ///
 /// # Errors
-/// When the system refuses.
+/// When the signal handlers cannot be installed.
 pub fn watch_signals() -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).about("signals cannot be watched")?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("signals cannot be watched")?;
     thread::spawn(move || {
         for _ in signals.forever() {
             SIGNALS.fetch_add(1, Ordering::Relaxed);
@@ -44,148 +46,156 @@ pub fn watch_signals() -> Result<()> {
     Ok(())
 }
 
-/// True once a signal asked this program to stop.
-pub fn stopping() -> bool {
+/// Returns true once a signal has asked this process to stop.
+pub fn is_stopping() -> bool {
     SIGNALS.load(Ordering::Relaxed) > 0
 }
 
-/// A running program with its process group; killed when dropped.
-pub struct Group {
+/// Running program with its process group, which is killed on drop.
+pub struct ProcessGroup {
     child: Child,
-    ended: bool,
-    /// Signals that had come when it started, and those handed on since.
-    before: usize,
-    told: usize,
+    has_ended: bool,
+    /// Number of signals received before the start.
+    signals_before: usize,
+    /// Number of signals forwarded since the start.
+    signals_forwarded: usize,
 }
 
-impl Group {
+impl ProcessGroup {
     /// Starts a program without standard input.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// When the program cannot be started.
     pub fn start(command: &mut Command) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
-        let child = command.stdin(Stdio::null()).process_group(0).spawn().about(format!("cannot start {name}"))?;
-        Ok(Group { child, ended: false, before: SIGNALS.load(Ordering::Relaxed), told: 0 })
+        let child = command.stdin(Stdio::null()).process_group(0).spawn().context(format!("cannot start {name}"))?;
+        Ok(ProcessGroup {
+            child,
+            has_ended: false,
+            signals_before: SIGNALS.load(Ordering::Relaxed),
+            signals_forwarded: 0,
+        })
     }
 
-    /// The process id, which is that of the group.
+    /// Returns the process id, which is also the id of the group.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// How it ended, if it did.
+    /// Returns the exit status if the program has ended.
     ///
     /// # Errors
-    /// When the system does not say.
-    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        let status = self.child.try_wait().about("a started program cannot be waited for")?;
-        self.ended |= status.is_some();
+    /// When the system cannot report the status.
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        let status = self.child.try_wait().context("a started program cannot be waited for")?;
+        self.has_ended |= status.is_some();
         Ok(status)
     }
 
-    /// Waits until it ends, handing signals on.
+    /// Waits until the program ends, and forwards signals meanwhile.
     ///
     /// # Errors
-    /// See [`Group::ended`].
+    /// See [`ProcessGroup::try_wait`].
     pub fn wait(&mut self) -> Result<ExitStatus> {
         loop {
-            if let Some(status) = self.ended()? {
+            if let Some(status) = self.try_wait()? {
                 return Ok(status);
             }
-            self.hand_on();
-            thread::sleep(LOOK);
+            self.forward_signals();
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
-    /// Waits at most so long; true if it has ended.
-    pub fn wait_for(&mut self, limit: Duration) -> bool {
+    /// Waits until the program ends or the time is over. Returns true if it has ended.
+    pub fn wait_for(&mut self, timeout: Duration) -> bool {
         let start = Instant::now();
         loop {
-            match self.ended() {
+            match self.try_wait() {
                 Ok(Some(_)) => return true,
-                Ok(None) if start.elapsed() < limit => thread::sleep(LOOK),
+                Ok(None) if start.elapsed() < timeout => thread::sleep(POLL_INTERVAL),
                 _ => return false,
             }
         }
     }
 
-    /// Hands on what signals came since the last call.
-    fn hand_on(&mut self) {
-        let seen = SIGNALS.load(Ordering::Relaxed) - self.before;
-        if seen > self.told {
-            self.signal(if seen == 1 { "INT" } else { "KILL" });
-            self.told = seen;
+    /// Forwards signals received since the last call.
+    fn forward_signals(&mut self) {
+        let received = SIGNALS.load(Ordering::Relaxed) - self.signals_before;
+        if received > self.signals_forwarded {
+            self.signal(if received == 1 { "INT" } else { "KILL" });
+            self.signals_forwarded = received;
         }
     }
 
+    /// Sends a signal to the group.
     fn signal(&self, name: &str) {
-        // The shell's own `kill`: the program of that name is missing from small systems.
+        // The built-in `kill` of the shell, because small systems lack the program of that name.
         let script = format!("kill -s {name} -- -{}", self.id());
         let _ = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status();
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
-        if !self.ended {
+        if !self.has_ended {
             self.signal("KILL");
             let _ = self.child.wait();
         }
     }
 }
 
-/// Runs a program to its end with its output in `log`; `look` sees each line, and `None` several times a second.
+/// Runs a program to its end and writes its output to `log`. Calls `on_output` with each line, and with `None` several
+/// times a second.
 ///
 /// # Errors
-/// When it cannot be started, or the log not written.
-pub fn run_logged(command: &mut Command, log: &Path, mut look: impl FnMut(Option<&str>)) -> Result<ExitStatus> {
-    let (reader, writer) = std::io::pipe().about("pipe")?;
-    command.stdout(writer.try_clone().about("pipe")?).stderr(writer);
-    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(log).about(log.display())?;
-    writeln!(file, "$ {}", line(command)).about(log.display())?;
-    let group = Group::start(command);
-    // The command holds the writing end: without this the output would never end.
+/// When the program cannot be started, or the log cannot be written.
+pub fn run_logged(command: &mut Command, log: &Path, mut on_output: impl FnMut(Option<&str>)) -> Result<ExitStatus> {
+    let (reader, writer) = std::io::pipe().context("pipe")?;
+    command.stdout(writer.try_clone().context("pipe")?).stderr(writer);
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(log).context(log.display())?;
+    writeln!(file, "$ {}", command_line(command)).context(log.display())?;
+    let group = ProcessGroup::start(command);
+    // The command holds the writing end of the pipe. Unless it is released, the output never ends.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut group = group?;
     let (send, lines) = mpsc::channel();
     thread::spawn(move || read_lines(reader, file, &send));
 
     let mut ended: Option<(ExitStatus, Instant)> = None;
-    let mut silent = false;
+    let mut output_ended = false;
     loop {
-        match lines.recv_timeout(LOOK) {
-            Ok(line) => look(Some(&line)),
+        match lines.recv_timeout(POLL_INTERVAL) {
+            Ok(line) => on_output(Some(&line)),
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => {
-                silent = true;
-                thread::sleep(LOOK);
+                output_ended = true;
+                thread::sleep(POLL_INTERVAL);
             }
         }
-        look(None);
-        group.hand_on();
+        on_output(None);
+        group.forward_signals();
         match ended {
-            Some((status, at)) if silent || at.elapsed() > LAST_OUTPUT => return Ok(status),
+            Some((status, at)) if output_ended || at.elapsed() > OUTPUT_TIMEOUT => return Ok(status),
             Some(_) => {}
-            None => ended = group.ended()?.map(|status| (status, Instant::now())),
+            None => ended = group.try_wait()?.map(|status| (status, Instant::now())),
         }
     }
 }
 
-/// A command as one would type it, without its environment.
-pub fn line(command: &Command) -> String {
+/// Formats a command as typed in a shell, without its environment.
+pub fn command_line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-/// Copies everything to the log and sends the lines on; a carriage return ends one too, as in bars of progress.
-fn read_lines(mut from: impl Read, mut log: impl Write, send: &mpsc::Sender<String>) {
+/// Copies all output to the log and sends its lines. A carriage return ends a line too, as in progress bars.
+fn read_lines(mut reader: impl Read, mut log: impl Write, send: &mpsc::Sender<String>) {
     let mut buffer = [0; 8192];
     let mut line = Vec::new();
-    while let Ok(count) = from.read(&mut buffer)
+    while let Ok(count) = reader.read(&mut buffer)
         && count > 0
     {
-        // A full disk must not stop the program whose output this is.
+        // The error is ignored so that a full disk does not stop the program.
         let _ = log.write_all(&buffer[..count]);
         for byte in &buffer[..count] {
             if matches!(byte, b'\n' | b'\r') {
@@ -208,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_end_at_carriage_returns_too_and_the_log_holds_every_byte() {
+    fn carriage_returns_end_lines_and_the_log_contains_every_byte() {
         let (send, lines) = mpsc::channel();
         let mut log = Vec::new();
         read_lines(&b"10%\r20%\rdone\nno end"[..], &mut log, &send);
@@ -218,11 +228,11 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_dropped_takes_its_children_along() {
+    fn dropping_a_process_group_kills_its_children() {
         let (reader, writer) = std::io::pipe().unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 1000 & echo up; wait"]).stdout(writer);
-        let group = Group::start(&mut command).unwrap();
+        let group = ProcessGroup::start(&mut command).unwrap();
         command.stdout(Stdio::null());
         let mut lines = std::io::BufReader::new(reader).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "up");
@@ -232,15 +242,15 @@ mod tests {
     }
 
     #[test]
-    fn a_programs_output_is_seen_and_logged_and_its_status_given() {
+    fn the_output_of_a_program_is_passed_on_and_logged_and_its_status_returned() {
         let log = std::env::temp_dir().join(format!("xtask-test-{}.log", std::process::id()));
-        let mut seen = Vec::new();
+        let mut output = Vec::new();
         let mut command = Command::new("sh");
         command.args(["-c", "echo one; echo two >&2; exit 3"]);
-        let status = run_logged(&mut command, &log, |line| seen.extend(line.map(String::from))).unwrap();
+        let status = run_logged(&mut command, &log, |line| output.extend(line.map(String::from))).unwrap();
         let logged = std::fs::read_to_string(&log).unwrap();
         std::fs::remove_file(&log).unwrap();
-        assert_eq!((status.code(), seen), (Some(3), vec!["one".to_string(), "two".to_string()]));
+        assert_eq!((status.code(), output), (Some(3), vec!["one".to_string(), "two".to_string()]));
         assert!(logged.starts_with("$ ") && logged.ends_with("one\ntwo\n"), "{logged}");
     }
 }

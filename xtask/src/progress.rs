@@ -1,4 +1,4 @@
-//! What is seen while steps are under way: a line that moves on a terminal, plain lines elsewhere.
+//! Progress of the steps of a command: a status line that is redrawn on a terminal, plain lines elsewhere.
 
 use std::{
     io::IsTerminal,
@@ -8,102 +8,113 @@ use std::{
 };
 
 use crate::{
-    error::{About, Error, Result},
-    house::House,
-    process::{self, Group, run_logged, stopping},
-    say,
+    error::{Context, Error, Result},
+    output,
+    process::{self, ProcessGroup, is_stopping, run_logged},
+    workspace::Workspace,
 };
 
-/// How often a step without a terminal says that it is alive.
-const PLAIN: Duration = Duration::from_secs(10);
-/// How often the moving line moves.
-const MOVING: Duration = Duration::from_millis(200);
-/// Lines of a failed program's log that are shown.
-const TAIL: usize = 15;
+/// Interval of status lines where there is no terminal.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+/// Interval at which the status line on a terminal is redrawn.
+const REDRAW_INTERVAL: Duration = Duration::from_millis(200);
+/// Number of lines shown of the log of a failed program.
+const TAIL_LINES: usize = 15;
 
-/// The steps of one command.
+/// Progress through the steps of a command.
 pub struct Progress<'a> {
-    house: &'a House,
-    terminal: bool,
-    at: usize,
-    of: usize,
+    workspace: &'a Workspace,
+    is_terminal: bool,
+    current: usize,
+    total: usize,
 }
 
 impl<'a> Progress<'a> {
-    /// A command of so many steps.
-    pub fn new(house: &'a House, of: usize) -> Self {
-        Progress { house, terminal: std::io::stderr().is_terminal(), at: 0, of }
+    /// Creates the progress of a command with `total` steps.
+    pub fn new(workspace: &'a Workspace, total: usize) -> Self {
+        Progress { workspace, is_terminal: std::io::stderr().is_terminal(), current: 0, total }
     }
 
-    /// Begins the next step; its name is also that of its log.
+    /// Begins the next step. Its log is named after it.
     ///
     /// # Errors
-    /// When the user asked to stop, or an old log cannot be removed.
+    /// When a signal asked to stop, or an old log cannot be removed.
     pub fn step(&mut self, name: &str) -> Result<Step> {
-        if stopping() {
+        if is_stopping() {
             return Err(Error::interrupted(name));
         }
-        self.at += 1;
-        let log = self.house.logs.join(format!("{}.log", name.replace(' ', "-").to_lowercase()));
+        self.current += 1;
+        let log = self.workspace.logs.join(format!("{}.log", name.replace(' ', "-").to_lowercase()));
         if log.exists() {
-            std::fs::remove_file(&log).about(log.display())?;
+            std::fs::remove_file(&log).context(log.display())?;
         }
         let now = Instant::now();
-        let head = format!("[{}/{}] {name}", self.at, self.of);
-        Ok(Step { head, name: name.into(), terminal: self.terminal, log, start: now, said: now, last: String::new() })
+        let heading = format!("[{}/{}] {name}", self.current, self.total);
+        Ok(Step {
+            heading,
+            name: name.into(),
+            is_terminal: self.is_terminal,
+            log,
+            started_at: now,
+            last_shown: now,
+            status: String::new(),
+        })
     }
 }
 
-/// One step; may run several programs.
+/// Step of a command, which may run several programs.
 pub struct Step {
-    head: String,
+    /// Number and name of the step, for messages.
+    heading: String,
     name: String,
-    terminal: bool,
+    is_terminal: bool,
     log: PathBuf,
-    start: Instant,
-    said: Instant,
-    /// The last line a program printed.
-    last: String,
+    started_at: Instant,
+    /// Time at which the status was last shown.
+    last_shown: Instant,
+    /// Last report, or last line printed by a program.
+    status: String,
 }
 
 impl Step {
-    /// Says what the step is about to do.
-    pub fn say(&mut self, what: &str) {
-        self.last = what.into();
-        self.said = Instant::now();
-        if self.terminal {
+    /// Shows the current activity of the step.
+    pub fn report(&mut self, activity: &str) {
+        self.status = activity.into();
+        self.last_shown = Instant::now();
+        if self.is_terminal {
             self.draw();
         } else {
-            say::err(format_args!("{}: {what}", self.head));
+            output::eprint_line(format_args!("{}: {activity}", self.heading));
         }
     }
 
-    /// Runs a program with its output in the step's log; `mend` says what to do when it fails.
+    /// Runs a program and writes its output to the log of the step. `fix`: advice for the user if the program fails.
     ///
     /// # Errors
-    /// When it cannot be started or fails: the end of its output, the log's path and `mend`.
-    pub fn run(&mut self, command: &mut Command, mend: &str) -> Result<()> {
-        self.run_watched(command, mend, |_| ())
+    /// When the program cannot be started or fails; the message has the end of its output, the path of the log, and
+    /// `fix`.
+    pub fn run(&mut self, command: &mut Command, fix: &str) -> Result<()> {
+        self.run_watched(command, fix, |_| ())
     }
 
-    /// As [`Step::run`]; `line` sees each line.
+    /// Runs a program as [`Step::run`] does, and calls `on_line` with each line of its output.
     ///
     /// # Errors
     /// See [`Step::run`].
-    pub fn run_watched(&mut self, command: &mut Command, mend: &str, mut line: impl FnMut(&str)) -> Result<()> {
+    pub fn run_watched(&mut self, command: &mut Command, fix: &str, mut on_line: impl FnMut(&str)) -> Result<()> {
         let log = self.log.clone();
-        let status = run_logged(command, &log, |seen| match seen {
+        let status = run_logged(command, &log, |output| match output {
             Some(text) => {
-                line(text);
+                on_line(text);
                 if !text.trim().is_empty() {
-                    self.last = text.trim().into();
+                    self.status = text.trim().into();
                 }
             }
-            None => self.alive(),
+            None => self.refresh(),
         });
         self.clear();
         let status = status?;
-        if stopping() {
+        if is_stopping() {
             return Err(Error::interrupted(&self.name));
         }
         if status.success() {
@@ -111,88 +122,97 @@ impl Step {
         }
         let text = std::fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         Err(Error::new(format!(
-            "{}: `{}` failed ({status}); the end of what it said:\n{}\nAll of it: {}\nTo mend: {mend}",
+            "{}: `{}` failed ({status}); the end of its output:\n{}\nLog: {}\nTo fix this: {fix}",
             self.name,
-            process::line(command),
+            process::command_line(command),
             tail(&text),
             log.display()
         )))
     }
 
-    /// Runs a program, prints what it prints and logs it too; `line` sees each line. True if it succeeded.
+    /// Runs a program, prints and logs its output, and calls `on_line` with each line. Returns true if it succeeded.
     ///
     /// # Errors
-    /// When it cannot be started, or the user asked to stop.
-    pub fn run_echoed(&mut self, command: &mut Command, mut line: impl FnMut(&str)) -> Result<bool> {
+    /// When the program cannot be started, or a signal asked to stop.
+    pub fn run_echoed(&mut self, command: &mut Command, mut on_line: impl FnMut(&str)) -> Result<bool> {
         let log = self.log.clone();
-        let status = run_logged(command, &log, |seen| match seen {
+        let status = run_logged(command, &log, |output| match output {
             Some(text) => {
                 self.clear();
-                say::out(text);
-                line(text);
-                self.said = Instant::now();
-                self.last = text.trim().into();
+                output::print_line(text);
+                on_line(text);
+                self.last_shown = Instant::now();
+                self.status = text.trim().into();
             }
-            None => self.alive(),
+            None => self.refresh(),
         });
         self.clear();
         let status = status?;
-        if stopping() { Err(Error::interrupted(&self.name)) } else { Ok(status.success()) }
+        if is_stopping() { Err(Error::interrupted(&self.name)) } else { Ok(status.success()) }
     }
 
-    /// Runs a program that shows itself what it does (cargo, sideline), on this program's own outputs; gives its exit code.
+    /// Runs a program that shows its own progress (cargo, sideline) with the standard streams of this program, and
+    /// returns its exit code.
     ///
     /// # Errors
-    /// When it cannot be started or was ended by a signal that the user did not send.
+    /// When the program cannot be started, or was ended by a signal that the user did not send.
     pub fn run_shown(&mut self, command: &mut Command) -> Result<u8> {
         self.clear();
         let program = command.get_program().to_string_lossy().into_owned();
-        let status = Group::start(command)?.wait()?;
+        let status = ProcessGroup::start(command)?.wait()?;
         match status.code() {
             Some(code) => Ok(u8::try_from(code).unwrap_or(1)),
-            None if stopping() => Err(Error::interrupted(&self.name)),
+            None if is_stopping() => Err(Error::interrupted(&self.name)),
             None => Err(Error::new(format!(
-                "{}: {program} was ended from outside ({status}); if the system ran out of memory, close other programs",
+                "{}: {program} was killed by a signal ({status}); if the system ran out of memory, close other programs",
                 self.name
             ))),
         }
     }
 
-    /// Ends the step well.
-    pub fn done(self, how: &str) {
+    /// Ends the step and prints its outcome and duration.
+    pub fn done(self, outcome: &str) {
         self.clear();
-        say::err(format_args!("{}: {how} ({:.1} s)", self.head, self.start.elapsed().as_secs_f64()));
+        output::eprint_line(format_args!(
+            "{}: {outcome} ({:.1} s)",
+            self.heading,
+            self.started_at.elapsed().as_secs_f64()
+        ));
     }
 
-    /// Seconds since it began.
+    /// Returns the time since the start of the step, s.
     pub fn seconds(&self) -> f64 {
-        self.start.elapsed().as_secs_f64()
+        self.started_at.elapsed().as_secs_f64()
     }
 
-    fn alive(&mut self) {
-        if self.said.elapsed() < if self.terminal { MOVING } else { PLAIN } {
+    /// Shows the status again if its interval has passed.
+    fn refresh(&mut self) {
+        if self.last_shown.elapsed() < if self.is_terminal { REDRAW_INTERVAL } else { PLAIN_INTERVAL } {
             return;
         }
-        self.said = Instant::now();
-        if self.terminal {
+        self.last_shown = Instant::now();
+        if self.is_terminal {
             self.draw();
         } else {
-            say::err(self.line(120));
+            output::eprint_line(self.status_line(120));
         }
     }
 
+    /// Redraws the status line on the terminal.
     fn draw(&self) {
-        say::raw_err(format_args!("\r\x1b[2K{}", self.line(79)));
+        output::eprint_raw(format_args!("\r\x1b[2K{}", self.status_line(79)));
     }
 
-    fn line(&self, width: usize) -> String {
-        let line = format!("{}  {:.0} s  {}", self.head, self.start.elapsed().as_secs_f64(), self.last);
+    /// Formats the status line, at most `width` characters wide.
+    fn status_line(&self, width: usize) -> String {
+        let line = format!("{}  {:.0} s  {}", self.heading, self.started_at.elapsed().as_secs_f64(), self.status);
         line.chars().filter(|c| !c.is_control()).take(width).collect()
     }
 
+    /// Clears the status line on the terminal.
     fn clear(&self) {
-        if self.terminal {
-            say::raw_err("\r\x1b[2K");
+        if self.is_terminal {
+            output::eprint_raw("\r\x1b[2K");
         }
     }
 }
@@ -203,12 +223,13 @@ impl Drop for Step {
     }
 }
 
-/// The last lines of a log, without those that draw a bar over and over.
+/// Returns the last lines of a log, indented. Of a line that was redrawn, such as a progress bar, only the last state
+/// is kept.
 pub fn tail(text: &str) -> String {
     let lines: Vec<&str> =
         text.lines().map(|line| line.rsplit('\r').find(|part| !part.is_empty()).unwrap_or("")).collect();
     let lines: Vec<&str> = lines.into_iter().filter(|line| !line.trim().is_empty()).collect();
-    let from = lines.len().saturating_sub(TAIL);
+    let from = lines.len().saturating_sub(TAIL_LINES);
     lines[from..].iter().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
 }
 
@@ -217,9 +238,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tail_is_short_and_shows_only_the_last_state_of_a_bar() {
+    fn a_tail_has_few_lines_and_only_the_last_state_of_a_progress_bar() {
         let text: String = (0..40).map(|n| format!("line {n}\n\n")).collect();
-        assert_eq!(tail(&text).lines().count(), TAIL);
+        assert_eq!(tail(&text).lines().count(), TAIL_LINES);
         assert!(tail(&text).ends_with("    line 39"));
         assert_eq!(tail("10%\r20%\r\nend"), "    20%\n    end");
         assert_eq!(tail(""), "");

@@ -1,24 +1,28 @@
-//! Says where a run left what: video, tables, figures.
+//! List of the files that a run has written: videos, tables, figures.
 
 use std::{
     fmt::Write,
     path::{Path, PathBuf},
 };
 
-use crate::{house::House, say};
+use crate::{output, workspace::Workspace};
 
-/// Kinds of files of a run, in the order they are shown.
-const KINDS: [&str; 5] = ["video", "summary", "tables", "figures", "how it ended"];
+/// Kinds of files of a run, in the order in which they are listed.
+const KINDS: [&str; 5] = ["video", "summary", "tables", "figures", "result"];
 
 /// Prints the files of the run in `folder`, by kind.
-pub fn print(house: &House, folder: &Path) {
+pub fn print(workspace: &Workspace, folder: &Path) {
     let mut files = Vec::new();
     collect(folder, &mut files);
     files.sort();
-    say::out(format_args!("\nThe run is in {}\n{}", house.short(folder), listing(folder, &files).trim_end()));
+    output::print_line(format_args!(
+        "\nThe run is in {}\n{}",
+        workspace.short(folder),
+        listing(folder, &files).trim_end()
+    ));
 }
 
-/// A line per file; nothing for kinds of which there is none.
+/// Formats one line for each file, grouped by kind.
 fn listing(folder: &Path, files: &[(PathBuf, u64)]) -> String {
     let mut text = String::new();
     for kind in KINDS {
@@ -34,11 +38,12 @@ fn listing(folder: &Path, files: &[(PathBuf, u64)]) -> String {
     text
 }
 
+/// Returns the kind of a file, given its path inside the folder of the run.
 fn kind_of(inside: &Path) -> Option<&'static str> {
     if inside.starts_with("result") {
-        return Some("how it ended");
+        return Some("result");
     }
-    // With several processes each measures its own times, into a folder.
+    // Of several processes, each writes its own timing file to a folder.
     if inside.starts_with("timing") {
         return Some("figures");
     }
@@ -52,6 +57,7 @@ fn kind_of(inside: &Path) -> Option<&'static str> {
     }
 }
 
+/// Formats a file size.
 fn size(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),
@@ -60,6 +66,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
+/// Collects the files in a folder and its subfolders, with their sizes in bytes.
 fn collect(folder: &Path, files: &mut Vec<(PathBuf, u64)>) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
@@ -76,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_listed_by_kind() {
+    fn files_are_grouped_by_kind() {
         let files = [
             "heat-team_1.png",
             "overlay.mp4",
@@ -94,13 +101,13 @@ mod tests {
   tables         tracks.parquet  (2 kB)
   figures        run.json  (2 kB)
                  timing/capture.parquet  (2 kB)
-  how it ended   result/all.json  (2 kB)
+  result         result/all.json  (2 kB)
 ";
         assert_eq!(listing(Path::new("/r"), &files), expected);
     }
 
     #[test]
-    fn sizes_are_in_the_unit_that_fits() {
+    fn sizes_have_a_suitable_unit() {
         assert_eq!([size(999), size(1_000), size(2_500_000)], ["999 B", "1 kB", "2.5 MB"]);
     }
 }

@@ -1,19 +1,20 @@
-//! `cargo xtask setup`: system packages, `.venv`, models and clip. What is there already is left alone.
+//! `cargo xtask setup`: installs system packages, `.venv`, models and clips. Installed packages are kept.
 
 use std::process::Command;
 
 use crate::{
     error::{Error, Result},
-    house::House,
+    output,
     progress::{Progress, Step},
-    say, venv,
+    venv,
+    workspace::Workspace,
 };
 
-/// How many steps [`run`] shows.
+/// Number of steps of [`run`].
 pub const STEPS: usize = 3;
 
-/// Debian packages that building and running need: FFmpeg's libraries, what bindgen reads their headers with, tools, and the
-/// voice of `speech`.
+/// Debian packages for building and running: FFmpeg's libraries, bindgen's dependencies for their headers, tools, and
+/// the speech synthesizer of the operator `speech`.
 const PACKAGES: [&str; 13] = [
     "ffmpeg",
     "libavcodec-dev",
@@ -30,7 +31,7 @@ const PACKAGES: [&str; 13] = [
     "espeak-ng",
 ];
 
-/// Debian packages that only tests need: servers of streams.
+/// Debian packages that only tests need: streaming servers.
 const TEST_PACKAGES: [&str; 7] = [
     "nginx-light",
     "libnginx-mod-rtmp",
@@ -41,22 +42,26 @@ const TEST_PACKAGES: [&str; 7] = [
     "gstreamer1.0-plugins-ugly",
 ];
 
-/// Which Python packages are wanted.
+/// Set of Python packages to install; each set includes the previous one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Python {
-    /// What running needs.
+    /// Packages for running flows.
     Run,
-    /// And what the peers of benchmarks need.
+    /// Packages of the programs that benchmarks compare with.
     Peers,
-    /// And what only tests need.
+    /// Packages of tests.
     Test,
 }
 
 impl Python {
-    /// The files of requirements in the repository, the base first.
+    /// Returns the requirements files in the repository, the base first.
     pub fn files(self) -> &'static [&'static str] {
-        const ALL: [&str; 3] =
-            ["models/requirements.txt", "tests/peers/requirements.txt", "models/requirements-test.txt"];
+        const ALL: [&str; 4] = [
+            "models/requirements.txt",
+            "tests/peers/requirements.txt",
+            "models/requirements-test.txt",
+            "docs/requirements.txt",
+        ];
         match self {
             Python::Run => &ALL[..1],
             Python::Peers => &ALL[..2],
@@ -65,37 +70,38 @@ impl Python {
     }
 }
 
-/// The command.
+/// Installs the prerequisites.
 ///
 /// # Errors
 /// See [`run`].
-pub fn command(house: &House) -> Result<u8> {
-    run(house, &mut Progress::new(house, STEPS), Python::Run)?;
-    say::out("All in place. Next: cargo xtask demo");
+pub fn command(workspace: &Workspace) -> Result<u8> {
+    run(workspace, &mut Progress::new(workspace, STEPS), Python::Run)?;
+    output::print_line("Set-up complete. Next: cargo xtask demo");
     Ok(0)
 }
 
-/// Puts everything in place, in [`STEPS`] steps.
+/// Installs the prerequisites, in [`STEPS`] steps.
 ///
 /// # Errors
-/// What could not be had, and how to mend it.
-pub fn run(house: &House, progress: &mut Progress<'_>, python: Python) -> Result<()> {
+/// When something cannot be installed; the message says how to fix it.
+pub fn run(workspace: &Workspace, progress: &mut Progress<'_>, python: Python) -> Result<()> {
     let mut step = progress.step("system packages")?;
-    let _lock = venv::lock(house, &mut step)?;
-    system_packages(house, step, python)?;
-    venv::put_in_place(house, progress.step("Python packages")?, python)?;
+    let _lock = venv::lock(workspace, &mut step)?;
+    install_system_packages(workspace, step, python)?;
+    venv::install(workspace, progress.step("Python packages")?, python)?;
     let mut step = progress.step("models and clips")?;
-    let mut fetch = house.command(house.venv("python"));
+    let mut fetch = workspace.command(workspace.venv("python"));
     fetch.args(["models/convert/fetch.py", "--all"]).env("PYTHONUNBUFFERED", "1");
     step.run(
         &mut fetch,
-        "check that the registries of npm and pip can be reached (network, proxy), then run this again",
+        "check that the registries of npm and pip can be reached (network, proxy), then run this command again",
     )?;
-    step.done("in place");
+    step.done("installed");
     Ok(())
 }
 
-fn system_packages(house: &House, mut step: Step, python: Python) -> Result<()> {
+/// Installs missing Debian packages.
+fn install_system_packages(workspace: &Workspace, mut step: Step, python: Python) -> Result<()> {
     let mut wanted: Vec<&str> = PACKAGES.to_vec();
     if python == Python::Test {
         wanted.extend(TEST_PACKAGES);
@@ -106,17 +112,17 @@ fn system_packages(house: &House, mut step: Step, python: Python) -> Result<()> 
     if !succeeds("npm", &["--version"]) {
         wanted.push("npm");
     }
-    let mut query = house.command("dpkg-query");
+    let mut query = workspace.command("dpkg-query");
     query.args(["-W", "-f", "${Package} ${db:Status-Status}\n"]).args(&wanted);
-    let Ok(answer) = query.output() else {
+    let Ok(output) = query.output() else {
         step.done(
-            "not checked: this is no Debian or Ubuntu; what is wanted goes there by the names in xtask/src/setup.rs",
+            "not checked: this is not Debian or Ubuntu; install the equivalents of the packages in xtask/src/setup.rs",
         );
         return Ok(());
     };
-    let missing = missing(&wanted, &String::from_utf8_lossy(&answer.stdout));
+    let missing = missing(&wanted, &String::from_utf8_lossy(&output.stdout));
     if missing.is_empty() {
-        step.done("there already");
+        step.done("already installed");
         return Ok(());
     }
     let install = format!("apt-get install -y --no-install-recommends {}", missing.join(" "));
@@ -127,30 +133,32 @@ fn system_packages(house: &House, mut step: Step, python: Python) -> Result<()> 
              sudo apt-get update && sudo {install}"
         )));
     }
-    step.say(&format!("installing {}", missing.join(" ")));
+    step.report(&format!("installing {}", missing.join(" ")));
     for line in ["apt-get update", &install] {
         let mut words = line.split(' ');
         let mut apt = if root {
-            house.command(words.next().unwrap_or("apt-get"))
+            workspace.command(words.next().unwrap_or("apt-get"))
         } else {
-            // sudo passes no variables on: `env` behind it sets this one.
-            let mut sudo = house.command("sudo");
+            // sudo does not pass environment variables on, so `env` sets this one.
+            let mut sudo = workspace.command("sudo");
             sudo.args(["-n", "env", "DEBIAN_FRONTEND=noninteractive"]);
             sudo
         };
         apt.args(words).env("DEBIAN_FRONTEND", "noninteractive");
-        step.run(&mut apt, &format!("run `{line}` by hand and see what it asks for, then run this again"))?;
+        step.run(&mut apt, &format!("run `{line}` by hand and see what it asks for, then run this command again"))?;
     }
     step.done(&format!("{} installed", missing.len()));
     Ok(())
 }
 
-/// Which of `wanted` are not installed, by dpkg-query's lines `NAME STATUS`; it leaves out what it has never heard of.
-fn missing<'a>(wanted: &[&'a str], answer: &str) -> Vec<&'a str> {
-    let installed = |name: &str| answer.lines().any(|line| line.strip_suffix(" installed") == Some(name));
+/// Returns the packages of `wanted` that are not installed according to the lines `NAME STATUS` of dpkg-query, which
+/// omits unknown packages.
+fn missing<'a>(wanted: &[&'a str], output: &str) -> Vec<&'a str> {
+    let installed = |name: &str| output.lines().any(|line| line.strip_suffix(" installed") == Some(name));
     wanted.iter().copied().filter(|name| !installed(name)).collect()
 }
 
+/// Returns true if a program can be run and succeeds.
 fn succeeds(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
@@ -160,10 +168,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_are_missing_unless_dpkg_says_installed() {
-        let answer = "clang installed\ncmake config-files\nlibclang-dev not-installed\nclang-14 installed\n";
-        assert_eq!(missing(&["clang", "cmake", "libclang-dev", "ffmpeg"], answer), ["cmake", "libclang-dev", "ffmpeg"]);
+    fn packages_are_missing_unless_dpkg_reports_them_installed() {
+        let output = "clang installed\ncmake config-files\nlibclang-dev not-installed\nclang-14 installed\n";
+        assert_eq!(missing(&["clang", "cmake", "libclang-dev", "ffmpeg"], output), ["cmake", "libclang-dev", "ffmpeg"]);
         assert_eq!(missing(&["clang"], ""), ["clang"]);
-        assert!(missing(&[], answer).is_empty());
+        assert!(missing(&[], output).is_empty());
     }
 }

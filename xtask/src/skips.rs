@@ -1,4 +1,5 @@
-//! Skipped tests: the lines that `sideline_testkit::skipped` leaves in a file, as what tests print is captured.
+//! Skipped tests, read from the file to which `sideline_testkit::skip_test` writes them, since the test harness
+//! captures what tests print.
 
 use std::{
     fmt::Write,
@@ -6,43 +7,43 @@ use std::{
 };
 
 use crate::{
-    error::{About, Result},
-    house::House,
+    error::{Context, Result},
+    workspace::Workspace,
 };
 
-/// The variable that names the file to the tests.
-pub const VARIABLE: &str = "SIDELINE_SKIPS";
+/// Environment variable with the path of that file.
+pub const FILE_VARIABLE: &str = "SIDELINE_SKIPS";
 
-/// A test that could not run.
+/// Test that could not run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skip {
-    /// The capability that was missing, as `dora`; or `ignored`.
+    /// Missing capability, such as `dora`, or `ignored`.
     pub needs: String,
-    /// The test, with its program.
+    /// Name of the test, with its program.
     pub test: String,
-    /// Reason in words.
+    /// Reason of the skip.
     pub reason: String,
 }
 
-/// The empty file for the skips of a suite.
+/// Creates an empty file for the skipped tests of a suite.
 ///
 /// # Errors
-/// When it cannot be written.
-pub fn fresh_file(house: &House, suite: &str) -> Result<PathBuf> {
-    let path = house.logs.join(format!("skips-{}", suite.to_lowercase()));
-    std::fs::write(&path, "").about(path.display())?;
+/// When the file cannot be written.
+pub fn create_file(workspace: &Workspace, suite: &str) -> Result<PathBuf> {
+    let path = workspace.logs.join(format!("skips-{}", suite.to_lowercase()));
+    std::fs::write(&path, "").context(path.display())?;
     Ok(path)
 }
 
-/// Reads the skips of a suite, each test once.
+/// Reads the skipped tests of a suite, each test once.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn read(path: &Path) -> Result<Vec<Skip>> {
-    Ok(parse(&std::fs::read_to_string(path).about(path.display())?))
+    Ok(parse(&std::fs::read_to_string(path).context(path.display())?))
 }
 
-/// Lines `skipped: [NEEDS] TEST: REASON`.
+/// Parses lines `skipped: [NEEDS] TEST: REASON`.
 fn parse(text: &str) -> Vec<Skip> {
     let mut skips: Vec<Skip> = Vec::new();
     for line in text.lines() {
@@ -57,14 +58,14 @@ fn parse(text: &str) -> Vec<Skip> {
     skips
 }
 
-/// Lists skips by capability; empty where there are none.
+/// Formats skipped tests by missing capability; empty if there are none.
 pub fn listing(skips: &[&Skip]) -> String {
     let mut skips = skips.to_vec();
     skips.sort_by(|a, b| (&a.needs, &a.test).cmp(&(&b.needs, &b.test)));
     let mut text = String::new();
-    for of_one in skips.chunk_by(|a, b| a.needs == b.needs) {
-        let _ = writeln!(text, "skipped for want of {}: {}", of_one[0].needs, of_one.len());
-        for Skip { test, reason, .. } in of_one {
+    for group in skips.chunk_by(|a, b| a.needs == b.needs) {
+        let _ = writeln!(text, "skipped for lack of {}: {}", group[0].needs, group.len());
+        for Skip { test, reason, .. } in group {
             let _ = writeln!(text, "  {test}: {reason}");
         }
     }
@@ -76,13 +77,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_skipped_test_counts_once_and_is_listed_by_what_it_lacks() {
+    fn each_skipped_test_counts_once_and_is_listed_by_its_missing_capability() {
         let text = "skipped: [data] tud::scores: no ../shared/data\nskipped: [dora] many::both: not on PATH\n\
             skipped: [data] tud::scores: again\nsomething else\nskipped: [data] peers::sort: no ../shared/data\n";
         let skips = parse(text);
         assert_eq!(skips.len(), 3);
-        let expected = "skipped for want of data: 2\n  peers::sort: no ../shared/data\n  tud::scores: no ../shared/data\n\
-            skipped for want of dora: 1\n  many::both: not on PATH\n";
+        let expected = "skipped for lack of data: 2\n  peers::sort: no ../shared/data\n  tud::scores: no ../shared/data\n\
+            skipped for lack of dora: 1\n  many::both: not on PATH\n";
         assert_eq!(listing(&skips.iter().collect::<Vec<_>>()), expected);
         assert_eq!(listing(&[]), "");
     }

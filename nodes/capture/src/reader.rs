@@ -1,93 +1,94 @@
-//! One open source: a video file, a camera, a folder of images or a stream on the network, read alike.
+//! An open source (video file, camera, folder of images or network stream) behind one interface.
 
 use std::path::{Path, PathBuf};
 
-use sideline_api::{
-    Body, Error, Failure, Mode, OrFail, Payload, Reason, Resources, Result, SourceContext,
-    address::{Address, SCHEMES, is_remote},
-    serde_json,
-};
+use sideline_address::{Address, SCHEMES, is_remote};
+use sideline_api::{Body, Error, Failure, Mode, OrFail, Payload, Reason, Resources, Result, SourceContext, serde_json};
 use sideline_media::{
-    DecodeOptions, Decoder, Images, MediaInfo, Picture, Size, Sound, SoundFormat, Threads, TimeJumps, Trust,
-    device::{Device, cameras, is_device},
+    AudioFormat, AudioSegment, DecodeOptions, Decoder, ImageContent, ImageSequence, MediaInfo, Size, Threads,
+    TimeJumps, TlsTrust,
+    device::{Device, describe_cameras, is_device},
 };
 
-use crate::line::{Line, Patience};
+use crate::network_stream::{NetworkStream, ReconnectPolicy};
 
-/// Rate of a folder of images, unless another is asked for.
-const IMAGES_FPS: f64 = 30.0;
+/// Default frame rate of a folder of images, per second.
+const DEFAULT_IMAGE_FPS: f64 = 30.0;
 
-/// How sources are read; the same for all of a node.
+/// Read options shared by all sources of a node.
 #[derive(Clone, Debug)]
-pub struct Reading {
+pub struct ReadOptions {
     /// Decoder threads.
     pub threads: Threads,
     /// Largest size of a frame.
     pub size: Option<Size>,
-    /// Frames a second: at most of a video, asked of a camera, exactly of images.
+    /// Frame rate, per second: the maximum for a video, the requested rate for a camera, the exact rate for images.
     pub fps: Option<f64>,
-    /// Whether its sound is decoded.
+    /// Decodes the audio track.
     pub audio: bool,
-    /// Number of the video track that is read.
+    /// Index of the video track to read.
     pub video_track: Option<u32>,
-    /// Number of the audio track that is read.
+    /// Index of the audio track to read.
     pub audio_track: Option<u32>,
-    /// How a stream on the network is waited for.
-    pub patience: Patience,
-    /// Bytes of such a stream that may wait in the system's buffer.
+    /// Timeout and reconnect policy of network streams.
+    pub reconnect: ReconnectPolicy,
+    /// Socket receive buffer of network streams, bytes.
     pub buffer_bytes: u32,
-    /// The certificates trusted over TLS.
-    pub trust: Trust,
+    /// Certificates trusted over TLS.
+    pub trust: TlsTrust,
 }
 
-/// What was read.
-pub struct Read {
-    /// The frame, or why there is none.
+/// A frame read from a source.
+pub struct SourceFrame {
+    /// The frame, or the reason why it was skipped.
     pub body: Body,
     /// Media time, nanoseconds.
     pub pts: i64,
-    /// Number of the connection, from 0; of anything but a stream on the network 0.
+    /// Number of the connection, from 0; always 0 for anything but a network stream.
     pub session: u32,
 }
 
-/// See the [module](self).
+/// An open source; see the [module](self).
 pub enum Reader {
     Video(Decoder),
     Camera(Decoder),
-    Images(Folder),
-    Line(Box<Line>),
+    Images(ImageFolder),
+    Network(Box<NetworkStream>),
 }
 
-/// A folder of images, and what was wrong with some.
-pub struct Folder {
-    images: Images,
-    shown: u64,
+/// A folder of images, with counts of its readable and damaged images.
+pub struct ImageFolder {
+    images: ImageSequence,
+    decoded: u64,
     damaged: u64,
-    warned: bool,
+    /// True once an image of another size was reported, so that the warning is given once.
+    size_reported: bool,
 }
 
 impl Reader {
-    /// Opens what `source` names; a stream on the network is connected to once the run has started. `name`: of the node, and
-    /// of the stream where it has several.
+    /// Opens a source; a network stream is connected once the run has started. `name` identifies the node, and the stream if
+    /// the node has several.
     ///
     /// # Errors
-    /// When it is missing, or not what can be read.
-    pub fn open(source: &str, name: &str, reading: &Reading, resources: &Resources) -> Result<Self> {
-        let Reading { threads, size, fps, audio, video_track, audio_track, .. } = *reading;
+    /// If the source is missing or cannot be read.
+    pub fn open(source: &str, name: &str, read_options: &ReadOptions, resources: &Resources) -> Result<Self> {
+        let ReadOptions { threads, size, fps, audio, video_track, audio_track, .. } = *read_options;
         let options = DecodeOptions { threads, size, fps, audio: false, video_track, audio_track };
         if is_remote(source) {
             let options = DecodeOptions { audio, ..options };
             let address = Address::resolve(source, &SCHEMES, &resources.search)?;
-            return Line::new(address, name, options, reading, resources).map(|line| Reader::Line(line.into()));
+            return NetworkStream::new(address, name, options, read_options, resources)
+                .map(|stream| Reader::Network(stream.into()));
         }
         if is_device(Path::new(source)) {
             if resources.mode == Mode::Complete {
                 return Err(Error::config(format!(
-                    "{source}: a camera does not wait, and `complete` mode would lose frames that nobody counts: run it live"
+                    "{source}: a camera does not wait for the graph, and `complete` mode would lose frames uncounted: run it \
+                     in `live` mode"
                 )));
             }
-            let device = Device { size: size.map(asked), fps, ..Device::camera(Path::new(source)) };
-            return Decoder::device(&device, options).map(Reader::Camera);
+            let device = Device { size: size.map(requested_size), fps, ..Device::camera(Path::new(source)) };
+            return Decoder::open_device(&device, options).map(Reader::Camera);
         }
         let path = resources.find(source)?;
         if path.is_dir() {
@@ -95,149 +96,149 @@ impl Reader {
                 let text = format!("key `video_track`: {source} is a folder of images, which has no track {track}");
                 return Err(Error::config(text));
             }
-            let images = Images::open(&path, size, fps.unwrap_or(IMAGES_FPS))?;
-            return Ok(Reader::Images(Folder { images, shown: 0, damaged: 0, warned: false }));
+            let images = ImageSequence::open(&path, size, fps.unwrap_or(DEFAULT_IMAGE_FPS))?;
+            return Ok(Reader::Images(ImageFolder { images, decoded: 0, damaged: 0, size_reported: false }));
         }
         Decoder::open(path, DecodeOptions { audio, ..options }).map(Reader::Video)
     }
 
-    /// Goes to a media time.
+    /// Seeks to a media time, ns.
     ///
     /// # Errors
-    /// When there is nothing at that time.
+    /// If there is no frame at that time, or the source cannot seek.
     pub fn seek(&mut self, ns: i64) -> Result<()> {
         match self {
             Reader::Video(decoder) | Reader::Camera(decoder) => decoder.seek(ns),
             Reader::Images(folder) => folder.images.seek(ns),
-            Reader::Line(_) => Err(Error::config("a stream on the network is read from where it is")),
+            Reader::Network(_) => Err(Error::config("a network stream cannot seek")),
         }
     }
 
-    /// Nanoseconds from a frame to the next.
+    /// Returns the interval between two frames, ns.
     pub fn interval(&self) -> i64 {
         match self {
-            Reader::Video(decoder) | Reader::Camera(decoder) => decoder.interval(),
-            Reader::Images(folder) => folder.images.interval(),
-            Reader::Line(line) => line.interval(),
+            Reader::Video(decoder) | Reader::Camera(decoder) => decoder.interval_ns(),
+            Reader::Images(folder) => folder.images.interval_ns(),
+            Reader::Network(stream) => stream.interval(),
         }
     }
 
-    /// True when it shows what is now, whenever it is read.
+    /// True if the source is live: a read returns the present, whenever it happens.
     pub fn is_live(&self) -> bool {
         match self {
             Reader::Camera(_) => true,
-            Reader::Line(line) => line.is_live(),
+            Reader::Network(stream) => stream.is_live(),
             Reader::Video(_) | Reader::Images(_) => false,
         }
     }
 
-    /// Before the first frame: a camera that is waited for is given up once the run is to end; a stream on the network is
-    /// connected to. False: the run is to end.
+    /// Prepares the first read: makes waiting for a camera stop with the run, and connects a network stream. Returns false if
+    /// the run is stopping.
     ///
     /// # Errors
-    /// When the stream is not there.
-    pub fn ready(&mut self, cx: &SourceContext) -> Result<bool> {
+    /// If the network stream cannot be reached.
+    pub fn prepare(&mut self, cx: &SourceContext) -> Result<bool> {
         match self {
             Reader::Camera(decoder) => {
                 let cx = cx.clone();
-                decoder.stop_when(move || cx.stopping());
+                decoder.set_stop(move || cx.is_stopping());
                 Ok(true)
             }
-            Reader::Line(line) => line.ready(cx),
+            Reader::Network(stream) => stream.connect(cx),
             Reader::Video(_) | Reader::Images(_) => Ok(true),
         }
     }
 
-    /// What comes next, or `None` at the end. `before` is told the decoding time of every packet, and may wait.
+    /// Reads the next frame, or `None` at the end. `before` is called with the decoding time of every packet, ns, and may
+    /// block to pace the stream. `damage_reported` is set by the first warning of a damaged frame.
     ///
     /// # Errors
-    /// When a picture cannot be converted.
+    /// If a frame cannot be converted.
     pub fn next(
         &mut self,
         cx: &SourceContext,
         source: &str,
-        warned: &mut bool,
+        damage_reported: &mut bool,
         before: impl FnMut(i64),
-    ) -> Result<Option<Read>> {
+    ) -> Result<Option<SourceFrame>> {
         let decoder = match self {
             Reader::Video(decoder) | Reader::Camera(decoder) => decoder,
             Reader::Images(folder) => return folder.next(source, before),
-            Reader::Line(line) => return line.next(cx, before),
+            Reader::Network(stream) => return stream.next(cx, before),
         };
         let Some(decoded) = decoder.next_with(before)? else { return Ok(None) };
-        if decoded.damaged && !std::mem::replace(warned, true) {
+        if decoded.is_damaged && !std::mem::replace(damage_reported, true) {
             let seconds = decoded.pts_ns as f64 * 1e-9;
-            tracing::warn!(source, "it is damaged at {seconds:.3} s: parts of that frame are guessed");
+            tracing::warn!(source, "the video is damaged at {seconds:.3} s: parts of that frame are concealed");
         }
         let body = Body::Data(Payload::Frame(decoded.frame.into()));
-        Ok(Some(Read { body, pts: decoded.pts_ns, session: 0 }))
+        Ok(Some(SourceFrame { body, pts: decoded.pts_ns, session: 0 }))
     }
 
-    /// The sound up to a media time that was not asked for before; none where there is no sound.
-    pub fn sound(&mut self, until: i64) -> Option<(SoundFormat, Vec<Sound>)> {
+    /// Takes the audio up to a media time, ns, that was not taken before; `None` if the source has no audio.
+    pub fn audio_until(&mut self, until: i64) -> Option<(AudioFormat, Vec<AudioSegment>)> {
         let decoder = match self {
             Reader::Video(decoder) => decoder,
-            Reader::Line(line) => return line.sound(until),
+            Reader::Network(stream) => return stream.audio_until(until),
             Reader::Camera(_) | Reader::Images(_) => return None,
         };
-        let format = decoder.sound_format()?;
-        Some((format, decoder.sound_until(until)))
+        let format = decoder.audio_format()?;
+        Some((format, decoder.audio_until(until)))
     }
 
-    /// What was missing of it, once it has ended; `whole` when it was read from its beginning.
-    pub fn missing(&self, whole: bool) -> Option<String> {
+    /// Describes the frames missing from a source that has ended; `None` if it is complete. `from_start` is true if it was
+    /// read from its beginning.
+    pub fn missing(&self, from_start: bool) -> Option<String> {
         match self {
-            Reader::Video(decoder) => missing(decoder, whole),
+            Reader::Video(decoder) => describe_missing(decoder, from_start),
             Reader::Camera(decoder) => {
-                let cause = decoder.lost()?;
-                Some(format!("the camera was unplugged or stopped answering ({cause}); {}", cameras()))
+                let cause = decoder.disconnect_cause()?;
+                Some(format!("the camera was unplugged or stopped answering ({cause}); {}", describe_cameras()))
             }
-            Reader::Images(folder) if folder.shown == 0 && folder.damaged > 0 => {
+            Reader::Images(folder) if folder.decoded == 0 && folder.damaged > 0 => {
                 Some(format!("none of its {} images could be read", folder.damaged))
             }
-            // A stream on the network tells it when it breaks off.
-            Reader::Images(_) | Reader::Line(_) => None,
+            // A network stream reports it when the connection breaks.
+            Reader::Images(_) | Reader::Network(_) => None,
         }
     }
 
-    /// The attempts made, for a source that ended without a frame.
-    pub fn tried(&self) -> String {
+    /// Describes why a source ended without a frame.
+    pub fn no_frames_reason(&self) -> String {
         match self {
-            Reader::Camera(decoder) if decoder.lost().is_some() => self.missing(true).unwrap_or_default(),
+            Reader::Camera(decoder) if decoder.disconnect_cause().is_some() => self.missing(true).unwrap_or_default(),
             Reader::Video(decoder) | Reader::Camera(decoder) => {
                 let info = decoder.info();
-                let lost = match decoder.losses().undecodable {
-                    0 => "its track holds no picture".into(),
-                    lost => format!("{lost} of its packets could not be decoded"),
+                let cause = match decoder.losses().undecodable_video {
+                    0 => "its video track holds no frame".into(),
+                    packets => format!("{packets} of its packets could not be decoded"),
                 };
-                format!("it is {} of {} in {}, and {lost}", size_of(info), info.codec, info.container)
+                format!("it is {} of {} in {}, and {cause}", describe_size(info), info.codec, info.container)
             }
             Reader::Images(folder) => format!("none of its {} images could be read", folder.images.len()),
-            Reader::Line(_) => "the connection brought none".into(),
+            Reader::Network(_) => "the connection delivered none".into(),
         }
     }
 
-    /// What is told of its connections, for a stream on the network; and of its times, where they were irregular.
+    /// Returns the counts for the run's result: connections of a network stream, and timestamp jumps if there were any.
     pub fn counts(&self) -> Vec<(&'static str, u64)> {
         match self {
-            Reader::Line(line) => line.counts().named(),
-            Reader::Video(decoder) | Reader::Camera(decoder) => time_jumps(decoder.time_jumps().total()).collect(),
+            Reader::Network(stream) => stream.counts().to_named(),
+            Reader::Video(decoder) | Reader::Camera(decoder) => {
+                time_jumps_count(decoder.time_jumps().total()).collect()
+            }
             Reader::Images(_) => vec![],
         }
     }
 
-    /// Says what of it was damaged.
+    /// Logs the damage found in the source, and closes a network stream.
     pub fn close(&mut self, source: &str) {
         match &*self {
             Reader::Video(decoder) | Reader::Camera(decoder) => {
                 let losses = decoder.losses();
-                if losses.unheard > 0 {
-                    let unheard = losses.unheard;
-                    tracing::warn!(
-                        source,
-                        unheard,
-                        "packets of sound could not be decoded: there is silence in their place"
-                    );
+                if losses.undecodable_audio > 0 {
+                    let packets = losses.undecodable_audio;
+                    tracing::warn!(source, packets, "audio packets could not be decoded and were replaced by silence");
                 }
                 let jumps = decoder.time_jumps();
                 if jumps.total() > 1 {
@@ -247,139 +248,140 @@ impl Reader {
                         restarts,
                         pauses,
                         standstills,
-                        "its times are irregular: so many jumps in all"
+                        "the timestamps are irregular: total number of jumps of each kind"
                     );
                 }
                 if losses.damaged > 0 {
                     tracing::warn!(
                         source,
                         damaged = losses.damaged,
-                        "parts of these frames were guessed: it is damaged"
+                        "the video is damaged: parts of these frames are concealed"
                     );
                 }
-                if matches!(self, Reader::Camera(_)) && losses.undecodable > 0 {
-                    tracing::warn!(source, packets = losses.undecodable, "could not be decoded");
+                if matches!(self, Reader::Camera(_)) && losses.undecodable_video > 0 {
+                    tracing::warn!(source, packets = losses.undecodable_video, "packets could not be decoded");
                 }
             }
             Reader::Images(folder) if folder.damaged > 0 => {
-                tracing::warn!(source, damaged = folder.damaged, "so many images could not be read");
+                tracing::warn!(source, damaged = folder.damaged, "damaged images were skipped");
             }
-            Reader::Images(_) | Reader::Line(_) => {}
+            Reader::Images(_) | Reader::Network(_) => {}
         }
-        if let Reader::Line(line) = self {
-            line.close();
+        if let Reader::Network(stream) = self {
+            stream.close();
         }
     }
 
-    /// What the source says of itself, for a file in the folder of the run. `name`: of the node, and of the stream where it
-    /// has several.
+    /// Returns the source's media properties as a file for the folder of the run; `None` for a network stream, which is not
+    /// connected yet. `name` identifies the node, and the stream if the node has several.
     ///
     /// # Errors
-    /// When it has no form as JSON.
-    pub fn report(&self, name: &str, source: &str, resources: &Resources) -> Result<Option<Report>> {
+    /// If the properties cannot be serialized as JSON.
+    pub fn report(&self, name: &str, source: &str, resources: &Resources) -> Result<Option<MediaReport>> {
         let info = match self {
             Reader::Video(decoder) | Reader::Camera(decoder) => {
                 let (width, height) = decoder.frame_size();
                 serde_json::json!({ "media": decoder.info(), "frame_width": width, "frame_height": height })
             }
             Reader::Images(folder) => {
-                let fps = 1e9 / folder.images.interval() as f64;
+                let fps = 1e9 / folder.images.interval_ns() as f64;
                 let media = serde_json::json!({
                     "path": source, "container": "images", "frames": folder.images.len(), "fps": fps,
                 });
                 serde_json::json!({ "media": media })
             }
-            // Nothing is known before it is connected to.
-            Reader::Line(_) => return Ok(None),
+            // Unknown before the connection is made.
+            Reader::Network(_) => return Ok(None),
         };
-        let path = resources.run_dir.join(format!("media-{}.json", name.replace(['/', '\\'], "_")));
+        let path = resources.run_dir.join(format!("media-{name}.json"));
         let text = serde_json::to_string_pretty(&info).or_fail(Failure::Other, || "the media information")?;
-        Ok(Some(Report { path, text: text + "\n" }))
+        Ok(Some(MediaReport { path, text: text + "\n" }))
     }
 }
 
-/// A file about a source.
-pub struct Report {
+/// The file `media-NAME.json` with the media properties of a source.
+pub struct MediaReport {
     path: PathBuf,
     text: String,
 }
 
-impl Report {
+impl MediaReport {
     /// Writes the file.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn write(self) -> Result<()> {
         std::fs::write(&self.path, self.text).or_fail(Failure::Output, || self.path.display().to_string())
     }
 }
 
-impl Folder {
-    fn next(&mut self, source: &str, mut before: impl FnMut(i64)) -> Result<Option<Read>> {
+impl ImageFolder {
+    fn next(&mut self, source: &str, mut before: impl FnMut(i64)) -> Result<Option<SourceFrame>> {
         let Some(image) = self.images.next()? else { return Ok(None) };
         before(image.pts_ns);
         let name = image.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let body = match image.picture {
-            Picture::Frame(frame) => {
-                self.shown += 1;
+        let body = match image.content {
+            ImageContent::Frame(frame) => {
+                self.decoded += 1;
                 Body::Data(Payload::Frame(frame.into()))
             }
-            Picture::Damaged(cause) => {
+            ImageContent::Damaged(cause) => {
                 self.damaged += 1;
                 tracing::warn!(source, image = name, "skipped: {cause}");
                 Body::Skipped(Reason::Damaged)
             }
-            Picture::OtherSize(width, height) => {
-                if !std::mem::replace(&mut self.warned, true) {
+            ImageContent::OtherSize(width, height) => {
+                if !std::mem::replace(&mut self.size_reported, true) {
                     tracing::warn!(
                         source,
                         image = name,
-                        "skipped, as all that are not of the first one's size: {width}x{height}"
+                        "skipped, like all images that are not of the first image's size: {width}x{height}"
                     );
                 }
                 Body::Skipped(Reason::Other("size".into()))
             }
         };
-        Ok(Some(Read { body, pts: image.pts_ns, session: 0 }))
+        Ok(Some(SourceFrame { body, pts: image.pts_ns, session: 0 }))
     }
 }
 
-/// The count of irregular times by its name, where there is anything to tell.
-pub fn time_jumps(jumps: u64) -> impl Iterator<Item = (&'static str, u64)> {
+/// Returns the count of timestamp jumps with its name, unless it is 0.
+pub fn time_jumps_count(jumps: u64) -> impl Iterator<Item = (&'static str, u64)> {
     (jumps > 0).then_some(("time_jumps", jumps)).into_iter()
 }
 
-/// Size of a video for a message.
-fn size_of(info: &MediaInfo) -> String {
+/// Describes the size of a video in a message.
+fn describe_size(info: &MediaInfo) -> String {
     match (info.width, info.height) {
         (0, 0) => "a video of unknown size".into(),
         (width, height) => format!("a video of {width}x{height}"),
     }
 }
 
-/// What a camera is asked for. Only pairs of sides can be asked: a height goes as that of a 16:9 picture.
-fn asked(size: Size) -> (u32, u32) {
+/// Returns the frame size to request from a camera. A camera takes only width and height, so a height alone is requested as
+/// 16:9.
+fn requested_size(size: Size) -> (u32, u32) {
     match size {
         Size::Height(height) => ((height * 16 / 9).next_multiple_of(2), height),
         Size::Exact { width, height } => (width, height),
     }
 }
 
-fn missing(decoder: &Decoder, whole: bool) -> Option<String> {
+fn describe_missing(decoder: &Decoder, from_start: bool) -> Option<String> {
     let losses = decoder.losses();
-    let what = match (losses.missing, decoder.info().frames) {
-        (Some(missing), Some(declared)) if whole => {
+    let text = match (losses.missing, decoder.info().frames) {
+        (Some(missing), Some(declared)) if from_start => {
             format!("{missing} of {declared} frames are missing: the file is truncated or damaged")
         }
         (Some(missing), _) => format!("about {missing} frames are missing at the end: the file is truncated"),
-        (None, _) if losses.undecodable > 0 => {
-            format!("{} packets could not be decoded: the file is damaged", losses.undecodable)
+        (None, _) if losses.undecodable_video > 0 => {
+            format!("{} packets could not be decoded: the file is damaged", losses.undecodable_video)
         }
         (None, _) => return None,
     };
-    let guessed = match losses.damaged {
+    let concealed = match losses.damaged {
         0 => String::new(),
-        damaged => format!("; parts of {damaged} frames are guessed"),
+        damaged => format!("; parts of {damaged} frames are concealed"),
     };
-    Some(what + &guessed)
+    Some(text + &concealed)
 }

@@ -1,4 +1,4 @@
-//! Capture, driven as the engine drives it.
+//! Tests of the source `capture` through the calls that the engine makes.
 
 use std::{
     io::{Read, Write},
@@ -11,7 +11,8 @@ use std::{
 };
 
 use sideline_api::{
-    Body, Captured, Device, Failure, Mode, Payload, Reason, Resources, Result, Source, SourceContext, Table, Values,
+    Body, CapturedFrame, Device, Failure, Mode, Payload, Reason, Resources, Result, Source, SourceContext, Table,
+    Values,
     clock::{Clock, VirtualClock},
     driver::read_config,
     models::Models,
@@ -19,10 +20,10 @@ use sideline_api::{
     tables::Audio,
 };
 use sideline_capture::{Capture, CaptureConfig};
-use sideline_testkit::{Capability, skipped};
+use sideline_testkit::{Capability, skip_test};
 use tempfile::TempDir;
 
-/// A folder with `clip.mp4` of 2 s, 30 frames a second, 320x180; `None`, with a word, where there is no `ffmpeg`.
+/// Makes a folder with `clip.mp4`: 2 s, 30 frames per second, 320x180. `None`, counted as a skipped test, without `ffmpeg`.
 fn clip() -> Option<TempDir> {
     let folder = tempfile::tempdir().unwrap();
     let made = Command::new("ffmpeg")
@@ -44,7 +45,7 @@ fn clip() -> Option<TempDir> {
     match made {
         Ok(status) => assert!(status.success()),
         Err(cause) => {
-            skipped(Capability::Ffmpeg, format_args!("ffmpeg: {cause}"));
+            skip_test(Capability::Ffmpeg, format_args!("ffmpeg: {cause}"));
             return None;
         }
     }
@@ -55,13 +56,13 @@ fn open_in(folder: &Path, mode: Mode, values: &[(&str, Value)]) -> Result<Captur
     open_with(folder, mode, values, &["frames", "audio"])
 }
 
-/// `outputs`: those that somebody reads.
+/// Opens a source of which only `outputs` are wired.
 fn open_with(folder: &Path, mode: Mode, values: &[(&str, Value)], outputs: &[&str]) -> Result<Capture> {
     let (config, resources) = config(folder, mode, values, outputs)?;
     Capture::new(config, &resources)
 }
 
-/// Every stream of a node.
+/// Opens every stream of a node.
 fn open_all(folder: &Path, mode: Mode, values: &[(&str, Value)]) -> Result<Vec<Capture>> {
     let (config, resources) = config(folder, mode, values, &["frames", "audio"])?;
     Capture::open(config, &resources)
@@ -91,8 +92,8 @@ fn context(mode: Mode) -> SourceContext {
     SourceContext::new(mode, Arc::new(VirtualClock::default()), Arc::new(AtomicBool::new(false)))
 }
 
-/// All frames, and how it ended.
-fn all(capture: &mut Capture, cx: &SourceContext) -> (Vec<Captured>, Result<()>) {
+/// Reads all frames; returns them with the outcome at the end.
+fn read_all(capture: &mut Capture, cx: &SourceContext) -> (Vec<CapturedFrame>, Result<()>) {
     let mut frames = vec![];
     loop {
         match capture.next(cx) {
@@ -103,18 +104,18 @@ fn all(capture: &mut Capture, cx: &SourceContext) -> (Vec<Captured>, Result<()>)
     }
 }
 
-fn play(folder: &Path, values: &[(&str, Value)]) -> (Vec<Captured>, Result<()>) {
+fn play(folder: &Path, values: &[(&str, Value)]) -> (Vec<CapturedFrame>, Result<()>) {
     let mut capture = open_in(folder, Mode::Complete, values).unwrap();
-    let played = all(&mut capture, &context(Mode::Complete));
+    let played = read_all(&mut capture, &context(Mode::Complete));
     assert!(
         capture.next(&context(Mode::Complete)).unwrap().is_none(),
-        "after the end there is nothing, not an error again"
+        "after the end further reads return no frame and no error"
     );
     capture.close().unwrap();
     played
 }
 
-fn size(captured: &Captured) -> (u32, u32) {
+fn size(captured: &CapturedFrame) -> (u32, u32) {
     match &captured.outputs[..] {
         [Body::Data(Payload::Frame(frame)), _] => (frame.width(), frame.height()),
         other => panic!("one frame expected, found {other:?}"),
@@ -122,7 +123,7 @@ fn size(captured: &Captured) -> (u32, u32) {
 }
 
 #[test]
-fn a_file_comes_whole_with_its_times_and_a_report() {
+fn a_file_is_read_completely_with_its_timestamps_and_a_report() {
     let Some(folder) = clip() else { return };
     let (frames, end) = play(folder.path(), &[("source", json!("clip.mp4"))]);
     end.unwrap();
@@ -138,7 +139,7 @@ fn a_file_comes_whole_with_its_times_and_a_report() {
 }
 
 #[test]
-fn a_source_that_is_only_opened_leaves_the_folder_of_the_run_as_it_is() {
+fn opening_a_source_writes_nothing_to_the_run_folder() {
     let Some(folder) = clip() else { return };
     let before = folder.path().read_dir().unwrap().count();
     open_in(folder.path(), Mode::Complete, &[("source", json!("clip.mp4"))]).unwrap().close().unwrap();
@@ -146,7 +147,7 @@ fn a_source_that_is_only_opened_leaves_the_folder_of_the_run_as_it_is() {
 }
 
 #[test]
-fn start_end_fps_size_and_stream_are_obeyed() {
+fn start_end_fps_size_and_stream_are_applied() {
     let Some(folder) = clip() else { return };
     let values = [
         ("source", json!("clip.mp4")),
@@ -156,18 +157,18 @@ fn start_end_fps_size_and_stream_are_obeyed() {
         ("size", json!(90)),
         ("stream", json!("left")),
     ];
-    // `size: 90` comes as a number from YAML.
+    // YAML yields `size: 90` as a number.
     let (frames, end) = play(folder.path(), &values);
     end.unwrap();
     let pts: Vec<i64> = frames.iter().map(|frame| frame.pts).collect();
     let want: Vec<i64> =
         (15..45_i64).filter(|i| i % 2 == 0 || *i == 15).map(|i| (i * 1_000_000_000 + 15) / 30).collect();
-    assert_eq!(pts, want, "media time is that of the file");
+    assert_eq!(pts, want, "media times are those of the file");
     assert!(frames.iter().all(|frame| size(frame) == (160, 90) && &*frame.stream == "left"));
 }
 
 #[test]
-fn wrong_values_are_refused_in_words() {
+fn invalid_values_are_refused_with_a_message() {
     let Some(folder) = clip() else { return };
     let file = ("source", json!("clip.mp4"));
     let cases = [
@@ -177,10 +178,10 @@ fn wrong_values_are_refused_in_words() {
         (
             vec![("source", json!("rtmp://h/live/k3y")), ("start", json!(1))],
             Failure::Config,
-            "`rtmp://h/live/***` is read from where it is",
+            "`rtmp://h/live/***` is a network stream, which cannot seek",
         ),
         (vec![("source", json!("none.mp4"))], Failure::Input, "no such file; looked for"),
-        (vec![("source", json!("."))], Failure::Input, "holds no images; taken are .jpg"),
+        (vec![("source", json!("."))], Failure::Input, "contains no images; supported are .jpg"),
         (vec![], Failure::Config, "key `source`: must be given, or `sources`"),
         (vec![file.clone(), ("sources", json!(["b.mp4"]))], Failure::Config, "give exactly one of the two"),
         (vec![("sources", json!("[a/x.mp4, b/x.mp4]"))], Failure::Config, "`a/x.mp4` and `b/x.mp4` are both named `x`"),
@@ -188,8 +189,16 @@ fn wrong_values_are_refused_in_words() {
         (vec![("sources", json!([]))], Failure::Config, "is an empty list"),
         (vec![("sources", json!(["clip.mp4"])), ("stream", json!("left"))], Failure::Config, "`NAME=PATH`"),
         (vec![("source", json!("/dev/video250"))], Failure::Config, "a camera does not wait"),
-        (vec![("source", json!("/dev/video250")), ("loop", json!(true))], Failure::Config, "shows what is now"),
-        (vec![("source", json!("/dev/video250")), ("start", json!(1))], Failure::Config, "shows what is now"),
+        (
+            vec![("source", json!("/dev/video250")), ("loop", json!(true))],
+            Failure::Config,
+            "is a camera, which cannot seek",
+        ),
+        (
+            vec![("source", json!("/dev/video250")), ("start", json!(1))],
+            Failure::Config,
+            "is a camera, which cannot seek",
+        ),
         (vec![file.clone(), ("start", json!(1)), ("end", json!(1))], Failure::Config, "is not after `start`"),
         (vec![file.clone(), ("start", json!(9))], Failure::Input, "there is no frame at 9.000 s"),
         (vec![file, ("size", json!("huge"))], Failure::Config, "`huge` is not a size"),
@@ -202,7 +211,7 @@ fn wrong_values_are_refused_in_words() {
 }
 
 #[test]
-fn a_truncated_file_is_handled_and_then_reported() {
+fn a_truncated_file_is_processed_and_then_reported() {
     let Some(folder) = clip() else { return };
     let bytes = std::fs::read(folder.path().join("clip.mp4")).unwrap();
     std::fs::write(folder.path().join("cut.mp4"), &bytes[..bytes.len() * 6 / 10]).unwrap();
@@ -211,8 +220,8 @@ fn a_truncated_file_is_handled_and_then_reported() {
     assert!((20..50).contains(&frames.len()));
     assert_eq!(error.failure, Failure::Input);
     let want = format!("cut.mp4: {} of 60 frames are missing: the file is truncated or damaged", 60 - frames.len());
-    assert!(error.message.starts_with(&want) && error.message.ends_with("what was there was handled"), "{error}");
-    // What is missing lies behind `end`: nobody asked for it.
+    assert!(error.message.starts_with(&want) && error.message.ends_with("all frames read were processed"), "{error}");
+    // The missing frames lie after `end`, so none of them was wanted.
     let (frames, end) = play(folder.path(), &[("source", json!("cut.mp4")), ("end", json!(0.5))]);
     assert_eq!((frames.len(), end), (15, Ok(())));
 }
@@ -223,20 +232,20 @@ fn ffmpeg(folder: &Path, args: &[&str]) {
 }
 
 #[test]
-fn a_source_without_a_frame_is_an_input_error_and_says_what_was_tried() {
+fn a_source_without_a_frame_is_an_input_error_that_names_the_cause() {
     let Some(folder) = clip() else { return };
-    // A header without pictures behind it, and pictures of which no byte is left.
+    // A header without frame data, and frame data overwritten with zeros.
     ffmpeg(folder.path(), &["-i", "clip.mp4", "-c", "copy", "-movflags", "frag_keyframe+empty_moov", "header.mp4"]);
-    let whole = std::fs::read(folder.path().join("header.mp4")).unwrap();
-    let pictures = whole.windows(4).position(|name| name == b"moof").unwrap() - 4;
-    std::fs::write(folder.path().join("header.mp4"), &whole[..pictures]).unwrap();
+    let bytes = std::fs::read(folder.path().join("header.mp4")).unwrap();
+    let header = bytes.windows(4).position(|name| name == b"moof").unwrap() - 4;
+    std::fs::write(folder.path().join("header.mp4"), &bytes[..header]).unwrap();
     let mut bytes = std::fs::read(folder.path().join("clip.mp4")).unwrap();
     let data = bytes.windows(4).position(|name| name == b"mdat").unwrap() + 4;
     bytes[data..].fill(0);
     std::fs::write(folder.path().join("zeros.mp4"), bytes).unwrap();
     let file = |name: &str| ("source", json!(name));
     let cases = [
-        (vec![file("header.mp4")], "header.mp4: not one frame of it could be decoded: it is a video of"),
+        (vec![file("header.mp4")], "header.mp4: no frame could be decoded: it is a video of"),
         (vec![file("zeros.mp4")], "320x180 of h264 in mov,mp4"),
         (vec![file("zeros.mp4"), ("loop", json!(true))], "of its packets could not be decoded"),
         (vec![file("clip.mp4"), ("start", json!(0.51)), ("end", json!(0.52))], "no frame lies between `start`, 0.51 s"),
@@ -250,7 +259,7 @@ fn a_source_without_a_frame_is_an_input_error_and_says_what_was_tried() {
 }
 
 #[test]
-fn a_stop_before_the_first_frame_is_no_failure() {
+fn a_stop_before_the_first_frame_is_not_a_failure() {
     let Some(folder) = clip() else { return };
     let cx = SourceContext::new(Mode::Complete, Arc::new(VirtualClock::default()), Arc::new(AtomicBool::new(true)));
     let mut capture = open_in(folder.path(), Mode::Complete, &[("source", json!("clip.mp4"))]).unwrap();
@@ -258,7 +267,7 @@ fn a_stop_before_the_first_frame_is_no_failure() {
 }
 
 #[test]
-fn the_track_that_is_asked_for_is_read_and_one_that_is_not_there_is_refused() {
+fn the_configured_video_track_is_read_and_a_missing_one_is_refused() {
     let Some(folder) = clip() else { return };
     let tracks = ["-i", "clip.mp4", "-filter_complex", "[0:v]scale=160:90,split[a][b]", "-map", "0:v", "-map", "[a]"];
     ffmpeg(folder.path(), &[&tracks[..], &["-map", "[b]", "-s:v:2", "64x36", "three.mkv"]].concat());
@@ -279,19 +288,19 @@ fn the_track_that_is_asked_for_is_read_and_one_that_is_not_there_is_refused() {
     }
 }
 
-/// A clock that goes on by 4 ms whenever it is looked at.
-struct Ticking(AtomicI64);
+/// A clock that advances by 4 ms at every reading.
+struct TickingClock(AtomicI64);
 
-impl Clock for Ticking {
+impl Clock for TickingClock {
     fn now(&self) -> i64 {
         self.0.fetch_add(4_000_000, Ordering::SeqCst)
     }
 }
 
 #[test]
-fn live_a_file_is_paced_and_stamped_with_its_due_times() {
+fn in_live_mode_a_file_is_paced_and_captured_at_its_due_times() {
     let Some(folder) = clip() else { return };
-    let clock = Arc::new(Ticking(AtomicI64::new(7_000_000_000)));
+    let clock = Arc::new(TickingClock(AtomicI64::new(7_000_000_000)));
     let cx = SourceContext::new(Mode::Live, clock.clone(), Arc::new(AtomicBool::new(false)));
     let mut capture =
         open_in(folder.path(), Mode::Live, &[("source", json!("clip.mp4")), ("end", json!(0.5))]).unwrap();
@@ -299,9 +308,9 @@ fn live_a_file_is_paced_and_stamped_with_its_due_times() {
     while let Some(captured) = capture.next(&cx).unwrap() {
         let (due, now) = (7_000_000_000 + captured.pts, clock.0.load(Ordering::SeqCst));
         assert!(
-            captured.captured >= due && captured.captured <= now,
+            captured.captured_at >= due && captured.captured_at <= now,
             "frame {frames}: due {due}, {}, now {now}",
-            captured.captured
+            captured.captured_at
         );
         frames += 1;
     }
@@ -309,10 +318,10 @@ fn live_a_file_is_paced_and_stamped_with_its_due_times() {
 }
 
 #[test]
-fn a_stop_ends_it_also_while_it_waits() {
+fn a_stop_interrupts_the_wait_for_a_due_time() {
     let Some(folder) = clip() else { return };
     let stop = Arc::new(AtomicBool::new(false));
-    // The clock stands still: the second frame would never be due.
+    // The virtual clock does not advance: the second frame would never be due.
     let cx = SourceContext::new(Mode::Live, Arc::new(VirtualClock::default()), stop.clone());
     let mut capture = open_in(folder.path(), Mode::Live, &[("source", json!("clip.mp4"))]).unwrap();
     assert!(capture.next(&cx).unwrap().is_some());
@@ -321,8 +330,8 @@ fn a_stop_ends_it_also_while_it_waits() {
     assert_eq!(waiting.join().unwrap(), Ok(true));
 }
 
-/// A folder with `clip.mp4` of 2 s of pictures, and of 2.5 s of a tone whose loudness grows with its time.
-fn loud_clip() -> Option<TempDir> {
+/// Makes a folder with `loud.mp4`: 2 s of video, and 2.5 s of a tone whose amplitude is a fifth of its time in seconds.
+fn clip_with_tone() -> Option<TempDir> {
     let folder = clip()?;
     let (silent, path) = (folder.path().join("clip.mp4"), folder.path().join("loud.mp4"));
     let tone = ["-f", "lavfi", "-i", "aevalsrc='t/5*sin(2*PI*1000*t)':s=48000:d=2.5", "-c:v", "copy", "-c:a", "aac"];
@@ -338,67 +347,71 @@ fn rows(body: &Body) -> Vec<Audio> {
     }
 }
 
-/// Loudness of the sound at its start and end, and the number of samples in one channel, of what a run gives in all.
-fn heard(folder: &Path, values: &[(&str, Value)]) -> (f32, f32, usize) {
+/// Plays a source; returns the peak amplitude of its audio in the first and in the last 20 ms, and its number of samples.
+fn measure_audio(folder: &Path, values: &[(&str, Value)]) -> (f32, f32, usize) {
     let mut capture = open_in(folder, Mode::Complete, values).unwrap();
-    let (frames, end) = all(&mut capture, &context(Mode::Complete));
+    let (frames, end) = read_all(&mut capture, &context(Mode::Complete));
     end.unwrap();
-    let mut sound = vec![];
+    let mut audio = vec![];
     for frame in &frames {
-        let came = rows(&frame.outputs[1]);
-        assert!(!came.is_empty(), "each frame tells that there is sound");
-        assert!(came.iter().all(|row| row.start <= frame.pts && (row.rate, row.channels) == (48_000, 1)));
-        sound.extend(came);
+        let rows = rows(&frame.outputs[1]);
+        assert!(!rows.is_empty(), "each frame has a row, which shows that there is audio");
+        assert!(rows.iter().all(|row| row.start <= frame.pts && (row.rate, row.channels) == (48_000, 1)));
+        audio.extend(rows);
     }
-    for closing in capture.closing() {
+    for closing in capture.closing_rows() {
         assert_eq!((&*closing.stream, closing.output), ("camera", "audio"));
-        sound.extend(Audio::decode(&closing.rows).unwrap());
+        audio.extend(Audio::decode(&closing.rows).unwrap());
     }
     assert!(
-        sound.windows(2).all(|pair| {
+        audio.windows(2).all(|pair| {
             let end = pair[0].start + pair[0].samples.len() as i64 * 1_000_000_000 / 48_000;
             pair[1].samples.is_empty() || (pair[1].start - end).abs() < 21_000
         }),
-        "without a gap"
+        "the audio has no gap"
     );
-    let samples: Vec<f32> = sound.into_iter().flat_map(|row| row.samples).collect();
-    let peak = |part: &[f32]| part.iter().fold(0.0, |most: f32, sample| most.max(sample.abs()));
+    let samples: Vec<f32> = audio.into_iter().flat_map(|row| row.samples).collect();
+    let peak = |part: &[f32]| part.iter().fold(0.0, |peak: f32, sample| peak.max(sample.abs()));
     (peak(&samples[..960]), peak(&samples[samples.len() - 960..]), samples.len())
 }
 
 #[test]
-fn sound_comes_with_the_frames_and_is_cut_with_them() {
-    let Some(folder) = loud_clip() else { return };
+fn audio_comes_with_the_frames_and_is_cut_with_them() {
+    let Some(folder) = clip_with_tone() else { return };
     let file = ("source", json!("loud.mp4"));
-    let is = |found: (f32, f32, usize), first: f32, last: f32| {
-        let length = (found.2 as f32 / 48_000.0 - (last - first)).abs();
-        let near = |loudness: f32, at: f32| (loudness - at / 5.0).abs() < 0.02;
-        assert!(length < 0.03 && near(found.0, first) && near(found.1, last), "{found:?}: not {first} to {last} s");
+    let assert_interval = |found: (f32, f32, usize), first: f32, last: f32| {
+        let length_error = (found.2 as f32 / 48_000.0 - (last - first)).abs();
+        let near = |peak: f32, time: f32| (peak - time / 5.0).abs() < 0.02;
+        assert!(
+            length_error < 0.03 && near(found.0, first) && near(found.1, last),
+            "{found:?}: not {first} to {last} s"
+        );
     };
-    is(heard(folder.path(), std::slice::from_ref(&file)), 0.0, 2.5);
-    is(heard(folder.path(), &[file.clone(), ("start", json!(0.71)), ("end", json!(1.5))]), 0.71, 1.5);
-    is(heard(folder.path(), &[file.clone(), ("fps", json!(7))]), 0.0, 2.5);
-    is(heard(folder.path(), &[file.clone(), ("fps", json!(3)), ("end", json!(1.9))]), 0.0, 1.9);
+    assert_interval(measure_audio(folder.path(), std::slice::from_ref(&file)), 0.0, 2.5);
+    let cut = [file.clone(), ("start", json!(0.71)), ("end", json!(1.5))];
+    assert_interval(measure_audio(folder.path(), &cut), 0.71, 1.5);
+    assert_interval(measure_audio(folder.path(), &[file.clone(), ("fps", json!(7))]), 0.0, 2.5);
+    assert_interval(measure_audio(folder.path(), &[file.clone(), ("fps", json!(3)), ("end", json!(1.9))]), 0.0, 1.9);
 }
 
 #[test]
-fn sound_that_nobody_reads_is_not_made_and_a_silent_clip_has_none() {
-    let Some(folder) = loud_clip() else { return };
-    let empty = |source: &str, outputs: &[&str]| {
+fn audio_that_is_not_wired_is_not_decoded_and_a_silent_clip_has_none() {
+    let Some(folder) = clip_with_tone() else { return };
+    let has_no_audio = |source: &str, outputs: &[&str]| {
         let values = [("source", json!(source))];
         let mut capture = open_with(folder.path(), Mode::Complete, &values, outputs).unwrap();
-        let (frames, end) = all(&mut capture, &context(Mode::Complete));
+        let (frames, end) = read_all(&mut capture, &context(Mode::Complete));
         end.unwrap();
         assert_eq!(frames.len(), 60);
-        frames.iter().all(|frame| rows(&frame.outputs[1]).is_empty()) && capture.closing().is_empty()
+        frames.iter().all(|frame| rows(&frame.outputs[1]).is_empty()) && capture.closing_rows().is_empty()
     };
-    assert!(empty("loud.mp4", &["frames"]));
-    assert!(empty("clip.mp4", &["frames", "audio"]));
-    assert!(!empty("loud.mp4", &["frames", "audio"]));
+    assert!(has_no_audio("loud.mp4", &["frames"]));
+    assert!(has_no_audio("clip.mp4", &["frames", "audio"]));
+    assert!(!has_no_audio("loud.mp4", &["frames", "audio"]));
 }
 
 #[test]
-fn an_unplugged_camera_is_told_with_those_there_are() {
+fn the_error_of_a_missing_camera_lists_the_available_ones() {
     let folder = tempfile::tempdir().unwrap();
     let values = [("source", json!("/dev/video250")), ("size", json!(720)), ("fps", json!(60))];
     let Err(error) = open_in(folder.path(), Mode::Live, &values) else { panic!("there is no such camera") };
@@ -407,7 +420,7 @@ fn an_unplugged_camera_is_told_with_those_there_are() {
 }
 
 #[test]
-fn what_ends_by_itself_is_played_complete_by_default() {
+fn a_source_is_finite_unless_it_loops_or_is_live() {
     let finite =
         |values: &[(&str, Value)]| Capture::finite(&config(Path::new("."), Mode::Live, values, &[]).unwrap().0);
     assert!(finite(&[("sources", json!(["a.mp4", "pictures/"]))]));
@@ -416,30 +429,30 @@ fn what_ends_by_itself_is_played_complete_by_default() {
 }
 
 #[test]
-fn a_file_that_loops_goes_on_in_frames_and_time_as_another_session() {
+fn each_pass_of_a_looping_file_continues_frames_and_times_as_another_session() {
     let Some(folder) = clip() else { return };
     let values = [("source", json!("clip.mp4")), ("start", json!(0.5)), ("end", json!(1.0)), ("loop", json!(true))];
     for mode in [Mode::Complete, Mode::Live] {
-        let clock = Arc::new(Ticking(AtomicI64::new(0)));
+        let clock = Arc::new(TickingClock(AtomicI64::new(0)));
         let cx = SourceContext::new(mode, clock, Arc::new(AtomicBool::new(false)));
         let mut capture = open_in(folder.path(), mode, &values).unwrap();
-        let frames: Vec<Captured> = (0..45).map(|_| capture.next(&cx).unwrap().unwrap()).collect();
+        let frames: Vec<CapturedFrame> = (0..45).map(|_| capture.next(&cx).unwrap().unwrap()).collect();
         for (i, frame) in frames.iter().enumerate() {
             let due = 500_000_000 + i as i64 * 1_000_000_000 / 30;
             assert_eq!(frame.session, i as u32 / 15, "frame {i}");
             assert!((frame.pts - due).abs() < 1000, "frame {i}: {} against {due}", frame.pts);
-            assert!(mode == Mode::Complete || frame.captured >= frame.pts - 500_000_000, "frame {i} came too early");
+            assert!(mode == Mode::Complete || frame.captured_at >= frame.pts - 500_000_000, "frame {i} came too early");
         }
         let picture = |i: usize| match &frames[i].outputs[..] {
             [Body::Data(Payload::Frame(frame)), _] => (**frame).clone().into_packed_mut(),
             other => panic!("{other:?}"),
         };
-        assert!(picture(3) == picture(18) && picture(3) == picture(33), "the same pictures again");
+        assert!(picture(3) == picture(18) && picture(3) == picture(33), "each pass has the same frames");
     }
 }
 
 #[test]
-fn a_truncated_file_does_not_loop_in_silence() {
+fn looping_a_truncated_file_is_an_error() {
     let Some(folder) = clip() else { return };
     let bytes = std::fs::read(folder.path().join("clip.mp4")).unwrap();
     std::fs::write(folder.path().join("cut.mp4"), &bytes[..bytes.len() * 6 / 10]).unwrap();
@@ -448,7 +461,7 @@ fn a_truncated_file_does_not_loop_in_silence() {
 }
 
 #[test]
-fn several_sources_are_a_stream_each_and_every_one_that_fails_is_named() {
+fn each_of_several_sources_is_a_stream_and_every_failed_one_is_named() {
     let Some(folder) = clip() else { return };
     std::fs::copy(folder.path().join("clip.mp4"), folder.path().join("other.mp4")).unwrap();
     let sources = json!("[right=clip.mp4, other.mp4]");
@@ -456,7 +469,7 @@ fn several_sources_are_a_stream_each_and_every_one_that_fails_is_named() {
     let names: Vec<String> = streams.iter().map(|stream| Source::stream(stream).unwrap().to_string()).collect();
     assert_eq!(names, ["right", "other"]);
     for stream in &mut streams {
-        assert_eq!(all(stream, &context(Mode::Complete)).0.len(), 15);
+        assert_eq!(read_all(stream, &context(Mode::Complete)).0.len(), 15);
     }
     for name in names {
         assert!(folder.path().join(format!("media-camera-{name}.json")).is_file(), "{name}");
@@ -464,12 +477,30 @@ fn several_sources_are_a_stream_each_and_every_one_that_fails_is_named() {
     let sources = json!(["clip.mp4", "none.mp4", "gone.mp4"]);
     let Err(error) = open_all(folder.path(), Mode::Complete, &[("sources", sources)]) else { panic!("it opened") };
     assert_eq!(error.failure, Failure::Input);
-    let told = ["2 sources: none.mp4: no such file", "; gone.mp4: no such file"];
-    assert!(told.iter().all(|words| error.message.contains(words)), "{error}");
+    let causes = ["2 sources: none.mp4: no such file", "; gone.mp4: no such file"];
+    assert!(causes.iter().all(|cause| error.message.contains(cause)), "{error}");
 }
 
 #[test]
-fn a_folder_of_images_plays_in_order_and_says_what_it_skips() {
+fn the_names_of_streams_are_safe_in_file_names() {
+    let Some(folder) = clip() else { return };
+    let name = "a\n\u{1b}[2Jb\\..\\c.d";
+    let path = folder.path().join("e.d.mp4");
+    std::fs::copy(folder.path().join("clip.mp4"), &path).unwrap();
+    std::fs::copy(&path, folder.path().join("e d.mp4")).unwrap();
+    let sources = json!([format!("{name}=clip.mp4"), "e.d.mp4", "e d.mp4"]);
+    let mut streams = open_all(folder.path(), Mode::Complete, &[("sources", sources), ("end", json!(0.1))]).unwrap();
+    assert_eq!(&**Source::stream(&streams[0]).as_ref().unwrap(), name, "the name itself stays");
+    for stream in &mut streams {
+        read_all(stream, &context(Mode::Complete)).1.unwrap();
+    }
+    for name in ["a___2Jb____c_d", "e_d", "e_d-2"] {
+        assert!(folder.path().join(format!("media-camera-{name}.json")).is_file(), "{name}");
+    }
+}
+
+#[test]
+fn a_folder_of_images_plays_in_order_and_skips_damaged_images_and_other_sizes() {
     let Some(folder) = clip() else { return };
     let pictures = folder.path().join("pictures");
     std::fs::create_dir(&pictures).unwrap();
@@ -490,7 +521,7 @@ fn a_folder_of_images_plays_in_order_and_says_what_it_skips() {
         }
     }
     for name in ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"] {
-        std::fs::write(pictures.join(format!("{name}.jpg")), "none is left").unwrap();
+        std::fs::write(pictures.join(format!("{name}.jpg")), "not a picture").unwrap();
     }
     let (frames, end) = play(folder.path(), &[("source", json!("pictures"))]);
     assert_eq!(frames.len(), 12);
@@ -498,11 +529,11 @@ fn a_folder_of_images_plays_in_order_and_says_what_it_skips() {
 }
 
 #[test]
-fn the_clips_beside_the_repository_play_to_their_end() {
+fn the_shared_clips_play_to_their_end() {
     let root =
         Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|f| f.join("shared/data/clips")).find(|f| f.is_dir());
     let Some(root) = root else {
-        return skipped(Capability::Data, "no shared/data/clips beside the repository");
+        return skip_test(Capability::Data, "no shared/data/clips beside the repository");
     };
     let runs = tempfile::tempdir().unwrap();
     for path in std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()) {
@@ -513,8 +544,8 @@ fn the_clips_beside_the_repository_play_to_their_end() {
     }
 }
 
-/// Answers every request with a file, and says that it were longer; its port.
-fn serve_cut(path: &Path) -> u16 {
+/// Serves a file over HTTP with a content length that is too large, so that every transfer breaks off. Returns the port.
+fn serve_truncated(path: &Path) -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let bytes = std::fs::read(path).unwrap();
@@ -522,7 +553,7 @@ fn serve_cut(path: &Path) -> u16 {
         for mut stream in listener.incoming().flatten() {
             let mut request = [0; 4096];
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", bytes.len() + 9_999);
-            // Whoever asked may have gone.
+            // The client may have disconnected.
             let _ = stream.read(&mut request).and_then(|_| stream.write_all(&[head.as_bytes(), &bytes].concat()));
         }
     });
@@ -530,9 +561,9 @@ fn serve_cut(path: &Path) -> u16 {
 }
 
 #[test]
-fn a_connection_that_breaks_before_its_first_frame_is_a_failed_try() {
+fn a_connection_that_breaks_before_its_first_frame_is_a_failed_attempt() {
     let Some(folder) = clip() else { return };
-    // No key frame: it is known what the stream is, and nothing of it can be decoded.
+    // Without a key frame the stream is identified, but no frame of it can be decoded.
     let command =
         "-v error -i clip.mp4 -c:v libx264 -bf 0 -g 999 -sc_threshold 0 -flvflags no_duration_filesize whole.flv";
     let drop = "-v error -i whole.flv -c copy -bsf:v noise=drop=key late.flv";
@@ -540,27 +571,27 @@ fn a_connection_that_breaks_before_its_first_frame_is_a_failed_try() {
         let mut made = Command::new("ffmpeg");
         assert!(made.current_dir(folder.path()).args(command.split(' ')).status().unwrap().success());
     }
-    let port = serve_cut(&folder.path().join("late.flv"));
+    let port = serve_truncated(&folder.path().join("late.flv"));
     let source = format!("http://127.0.0.1:{port}/late.flv");
-    let values = [("source", json!(source)), ("tries", json!(5)), ("backoff", json!(1))];
+    let values = [("source", json!(source)), ("reconnect_attempts", json!(5)), ("backoff", json!(1))];
     let mut capture = open_in(folder.path(), Mode::Complete, &values).unwrap();
     let cx =
         SourceContext::new(Mode::Complete, Arc::new(sideline_api::clock::WallClock), Arc::new(AtomicBool::new(false)));
-    let (frames, end) = all(&mut capture, &cx);
-    assert!(frames.is_empty() && end.unwrap_err().message.contains("given up after 5 more tries"));
+    let (frames, end) = read_all(&mut capture, &cx);
+    assert!(frames.is_empty() && end.unwrap_err().message.contains("gave up after 5 reconnect attempts"));
     let counts = capture.counts();
-    let of = |key: &str| counts.iter().find(|(name, _)| *name == key).unwrap().1;
-    assert_eq!((of("failed_tries"), of("sessions"), of("alerts")), (6, 0, 1), "{counts:?}");
+    let count = |key: &str| counts.iter().find(|(name, _)| *name == key).unwrap().1;
+    assert_eq!((count("failed_tries"), count("sessions"), count("alerts")), (6, 0, 1), "{counts:?}");
 }
 
 #[test]
-fn a_secret_address_is_looked_up_at_the_start_and_never_told() {
+fn a_secret_address_is_looked_up_at_the_start_and_never_shown() {
     let folder = tempfile::tempdir().unwrap();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     std::fs::write(folder.path().join("cam"), format!("rtmp://u:s3cret@127.0.0.1:{free}/live/k3y\n")).unwrap();
-    let values = [("source", json!("file:cam")), ("tries", json!(0))];
+    let values = [("source", json!("file:cam")), ("reconnect_attempts", json!(0))];
     let mut capture = open_in(folder.path(), Mode::Live, &values).unwrap();
-    let error = all(&mut capture, &context(Mode::Live)).1.unwrap_err();
+    let error = read_all(&mut capture, &context(Mode::Live)).1.unwrap_err();
     assert!(error.message.starts_with("file:cam: nothing listens there"), "{error}");
     let hidden = ["s3cret", "k3y", &free.to_string()];
     assert!(hidden.iter().all(|secret| !error.message.contains(secret)), "{error}");
@@ -575,6 +606,6 @@ fn a_secret_address_is_looked_up_at_the_start_and_never_told() {
     assert!(!Capture::finite(&config(folder.path(), Mode::Live, &values, &[]).unwrap().0));
     std::fs::write(folder.path().join("key.pem"), "-----BEGIN PRIVATE KEY-----").unwrap();
     let values = [("source", json!("https://h/x.mp4")), ("ca", json!("key.pem"))];
-    let Err(error) = open_in(folder.path(), Mode::Live, &values) else { panic!("a key is no certificate") };
-    assert!(error.message.contains("key `ca`") && error.message.contains("holds no certificate"), "{error}");
+    let Err(error) = open_in(folder.path(), Mode::Live, &values) else { panic!("a private key is not a certificate") };
+    assert!(error.message.contains("key `ca`") && error.message.contains("contains no certificate"), "{error}");
 }

@@ -1,6 +1,6 @@
-//! Time of encoding a frame, beside that of the `ffmpeg` program with the same settings on the same frames.
+//! Benchmark of the encoder, in milliseconds per frame, beside the `ffmpeg` program with the same settings on the same frames.
 //!
-//! `cargo run -p sideline-render --example encode -- WIDTH HEIGHT IN.yuv [PRESET]`: raw I420, 30 frames a second.
+//! `cargo run -p sideline-encode --example encode -- WIDTH HEIGHT IN.yuv [PRESET]`: raw I420, 30 frames per second.
 
 use std::{error::Error, process::Command, time::Instant};
 
@@ -44,13 +44,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         times.get(times.len() / 2).copied()
     };
     let Some(ours) = median(&mut ours) else { return Ok(()) };
-    println!("encode {preset} {width}x{height}, {count} frames, 1 thread: {ours:.2} ms a frame, {} kB", bytes / 1000);
+    println!("encode {preset} {width}x{height}, {count} frames, 1 thread: {ours:.2} ms per frame, {} kB", bytes / 1000);
     match median(&mut theirs) {
         Some(theirs) => {
             let size = std::fs::metadata(folder.join("theirs.mp4"))?.len() / 1000;
-            println!("ffmpeg: {theirs:.2} ms a frame, {size} kB; ratio {:.2}", ours / theirs);
+            println!("ffmpeg: {theirs:.2} ms per frame, {size} kB; ratio {:.2}", ours / theirs);
         }
-        None => println!("there is no ffmpeg program to compare with"),
+        None => println!("no ffmpeg program to compare with"),
     }
     std::fs::remove_dir_all(&folder)?;
     Ok(())

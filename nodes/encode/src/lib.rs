@@ -1,24 +1,23 @@
-//! Writes frames as a video: H.264, and AAC beside it, in a fragmented mp4 that plays whenever the run dies; as HLS; or to an
-//! RTMP server, whose line may break and come back (see `server`).
+//! Encodes frames as video: H.264 with AAC audio, in a fragmented MP4 that plays even if the run is killed; as HLS; or to an
+//! RTMP server, with reconnects (see `rtmp`).
 //!
-//! One file per stream: `overlay.mp4` for the first, `overlay-NAME.mp4` for the stream NAME after it. Where the size of a
-//! stream's pictures or the meaning of their values changes, a new file begins (`overlay-2.mp4`): scaled pictures would show
-//! pixels that the camera never saw, and a file has one meaning of its values. Every frame keeps its time; a frame that was
-//! skipped upstream is not in the video, the one before it stands longer.
-//! The sound of the input `audio` goes into the file at its own time, so a frame that is left out does not move it; a stream
-//! without sound gives a file without.
+//! There is one file per stream: `overlay.mp4` for the first, `overlay-NAME.mp4` for each further stream NAME. If the frame
+//! size or the color description of a stream changes, a new file begins (`overlay-2.mp4`): a file has a single color
+//! description, and scaling would invent pixels that the camera never recorded. Every frame keeps its time; a frame that was
+//! skipped upstream is not in the video, and the one before it is shown longer.
+//! The audio of the input `audio` is written at its own time, so a frame that is left out does not shift it. A stream without
+//! audio gives a file without an audio track.
 //!
-//! With `speech` wired each file has a sound track: the sentences at their times, and the clip's own sound under them, which
-//! is quieter while somebody speaks. In a live flow write `queue_policy: drop_oldest` at `speech`, so that no frame waits for
-//! a voice.
+//! With `speech` wired, each file has an audio track: the sentences at their times, mixed over the clip's own audio, which is
+//! ducked during speech. In a live flow give `speech` the `queue_policy: drop_oldest`, so that no frame waits for speech.
 //!
-//! Frames come from whoever sends them: from `render` with what was found drawn on them, from `capture` as they are.
+//! Frames come from any operator: from `render` with its overlay, from `capture` unchanged.
 #![forbid(unsafe_code)]
 
+mod audio_tracks;
 mod files;
 pub mod mixer;
-mod server;
-mod sound;
+mod rtmp;
 mod writer;
 
 use std::time::Duration;
@@ -28,19 +27,19 @@ use sideline_api::{
     Config, Context, Encoding, Inputs, Operator, Outputs, PortType, Resources, Result, Spec, tables::Audio,
 };
 use sideline_media::{
-    Trust,
+    TlsTrust,
     encode::{BroadcastOptions, Codec, EncodeOptions, Quality},
     to_i420,
 };
 
-pub use crate::files::remove_videos;
+pub use crate::files::MarkedVideos;
 
 use crate::{
-    sound::Sound,
-    writer::{Picture, Writer},
+    audio_tracks::AudioTracks,
+    writer::{FramePlanes, Writer},
 };
 
-/// x264's presets, from fast and large to slow and small.
+/// Presets of x264, from the fastest, with the largest files, to the slowest, with the smallest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -58,11 +57,11 @@ pub enum Preset {
 
 impl Preset {
     fn name(self) -> &'static str {
-        sideline_media::encode::PRESETS[self as usize]
+        sideline_media::encode::X264_PRESETS[self as usize]
     }
 }
 
-/// Which encoder is used.
+/// Choice of the H.264 encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -72,83 +71,83 @@ pub enum EncoderName {
     Nvenc,
 }
 
-/// Writes frames and their sound as a video: a file, HLS, or to an RTMP server.
+/// Encodes frames and their audio as video: to a file, as HLS, or to an RTMP server.
 #[derive(Clone, Debug, Config)]
 pub struct EncodeConfig {
-    /// The video file (`x.mp4`) or HLS playlist (`x.m3u8`, its segments beside it), in the run folder unless the path is absolute; or the address of a server, `rtmp://HOST/APP/KEY` (rtmps). `{stream}` in an address stands for the stream's name, `{env:NAME}` and `{file:PATH}` for a secret that is looked up when the node starts; `env:NAME` or `file:PATH` alone for the whole address.
+    /// Video file (`x.mp4`) or HLS playlist (`x.m3u8`, with its segments beside it), in the run folder unless the path is absolute; or the address of a server, `rtmp://HOST/APP/KEY` (or `rtmps://`). In an address, `{stream}` stands for the stream's name, and `{env:NAME}` or `{file:PATH}` for a secret that is looked up when the node starts; `env:NAME` or `file:PATH` alone stands for the whole address.
     #[config(default = "overlay.mp4")]
     pub output: String,
-    /// Decibels by which the clip's own sound is quieter while somebody speaks, where `speech` is wired. Higher is quieter; 0 leaves it as it is.
+    /// Ducking, dB: attenuation of the clip's own audio during speech, if `speech` is wired. Higher is quieter; 0 does not attenuate.
     #[config(default = 12.0, live, range(0.0, 60.0))]
     pub duck: f32,
-    /// For a file: x264's constant rate factor. Lower looks better and makes larger files: 18 looks like the source.
+    /// Constant rate factor (CRF) of x264, for a file. Lower improves quality and makes larger files; 18 is visually lossless.
     #[config(default = 23.0, range(0.0, 51.0))]
     pub crf: f32,
-    /// x264's preset, ultrafast to veryslow. Slower ones make smaller files for more CPU.
+    /// Preset of x264, ultrafast to veryslow. Slower presets take more CPU time and make smaller files.
     #[config(default = Preset::Veryfast)]
     pub preset: Preset,
-    /// Threads of the encoder. More are faster on an idle machine; the file is the same in every run for a fixed number.
+    /// Encoder threads. Higher is faster on an idle machine. For a given number the file is identical in every run.
     #[config(default = 1, range(1, 32))]
     pub threads: u32,
-    /// Frames a second to expect: a hint for the encoder, every frame keeps its own time.
+    /// Expected frame rate, per second: a hint for the encoder's rate control. Every frame keeps its own time.
     #[config(default = 30.0, range(1.0, 1000.0))]
     pub fps: f64,
-    /// Most frames between key frames. Fewer make seeking quicker and files larger.
+    /// Maximum interval between key frames, frames. Lower makes seeking faster and files larger.
     #[config(default = 60, range(1, 1000))]
     pub gop: u32,
-    /// The encoder: `nvenc` (fails where there is none), `x264`, or `auto`, which tries NVENC, takes x264 where it cannot be opened, and logs which it is.
+    /// Encoder: `nvenc`, which fails if there is none; `x264`; or `auto`, which prefers NVENC, falls back to x264, and logs its choice.
     #[config(default = EncoderName::Auto)]
     pub encoder: EncoderName,
-    /// For HLS and a server: kilobits a second. Higher looks better and needs a better line.
+    /// Mean bit rate for HLS and a server, kbit/s. Higher improves quality and needs more bandwidth.
     #[config(default = 4_000, live, range(50, 200_000))]
     pub bitrate: u32,
-    /// For a server: milliseconds that connecting, and each write, may take. Higher bears worse networks; lower notices sooner that the line is dead.
+    /// Network timeout for a server, milliseconds: the longest time to connect, and for each write. Higher tolerates worse networks; lower detects a dead connection sooner.
     #[config(default = 5_000, range(50, 600_000))]
     pub timeout: u64,
-    /// For a server: bytes of encoded video that may wait for the line. When they are full, frames are dropped and counted. Higher rides out longer hiccups and lets viewers fall further behind.
+    /// Send buffer for a server, bytes of encoded video. When it is full, frames are dropped and counted. Higher bridges longer stalls and lets viewers fall further behind.
     #[config(default = 4_096_000, range(10_000, 1_000_000_000))]
     pub buffer: usize,
-    /// For `rtmps`: file of the certificates (PEM) that a server's must lead to, in place of the system's.
+    /// File of the trusted CA certificates (PEM) for `rtmps`, in place of the system's.
     #[config(default = None)]
     pub ca: Option<String>,
-    /// For `rtmps`: sends to whoever answers, whatever its certificate. Others may then read along.
+    /// Skips TLS certificate verification for `rtmps`. An impostor may then receive the video.
     #[config(default = false)]
     pub insecure: bool,
-    /// For a server: tries to connect again, in a row, before the node fails. Higher waits longer for a server that comes back; frames meanwhile are dropped and counted.
-    #[config(default = 10, range(0, 1_000_000))]
-    pub tries: u32,
-    /// For a server: milliseconds before the first of these tries; each further wait is twice as long, up to a minute.
+    /// Reconnect attempts to a server, in a row, before the node fails. Higher waits longer for the server to return; meanwhile frames are dropped and counted.
+    #[config(default = 10, range(0, 1_000_000), former = "tries")]
+    pub reconnect_attempts: u32,
+    /// Backoff before the first reconnect attempt, milliseconds; it doubles with each attempt, up to a minute. Lower reconnects sooner and puts more load on the server.
     #[config(default = 1_000, range(1, 60_000))]
     pub backoff: u64,
-    /// For a server: failed tries in a row after which an alert is logged as an error and counted in the result.
+    /// Failed connection attempts in a row after which an alert is logged as an error and counted in the result. Higher alerts later.
     #[config(default = 5, range(1, 1_000_000))]
     pub alert: u32,
 }
 
 impl EncodeConfig {
-    fn line(&self) -> BroadcastOptions {
+    fn broadcast_options(&self) -> BroadcastOptions {
         BroadcastOptions {
             timeout: Duration::from_millis(self.timeout),
-            buffer: self.buffer,
-            tries: self.tries,
+            buffer_bytes: self.buffer,
+            reconnect_attempts: self.reconnect_attempts,
             backoff: Duration::from_millis(self.backoff),
-            alert: self.alert,
-            patient: false,
+            alert_after: self.alert,
+            blocks_when_full: false,
         }
     }
 
-    /// Bits a second.
-    fn bits(&self) -> usize {
+    /// Returns the bit rate in bit/s.
+    fn bits_per_s(&self) -> usize {
         self.bitrate as usize * 1000
     }
 }
 
-/// See the [crate](self).
+/// The operator `encode`; see the [crate](self).
 pub struct Encode {
     config: EncodeConfig,
     writer: Box<dyn Writer>,
-    sound: Sound,
-    /// A frame of another layout, brought to I420; kept to spare an allocation per frame.
+    audio: AudioTracks,
+    /// Buffer for a frame converted to I420; reused to save an allocation per frame.
     converted: Vec<u8>,
 }
 
@@ -172,7 +171,7 @@ impl Operator for Encode {
             gop: config.gop,
             threads: config.threads,
             color: None,
-            sound: None,
+            audio: None,
             codec: match config.encoder {
                 EncoderName::Auto => Codec::Auto,
                 EncoderName::X264 => Codec::X264,
@@ -181,10 +180,11 @@ impl Operator for Encode {
             low_delay: false,
         };
         let ca = config.ca.as_ref().map(|path| resources.find(path)).transpose();
-        let trust = ca.and_then(|ca| Trust::new(ca, config.insecure)).map_err(|e| e.at("key `ca`"))?;
-        let writer = writer::open(&config.output, trust, resources, options, config.bits(), config.line())?;
-        let sound = Sound::new(resources.is_wired("speech"));
-        Ok(Self { config, writer, sound, converted: vec![] })
+        let trust = ca.and_then(|ca| TlsTrust::new(ca, config.insecure)).map_err(|e| e.at("key `ca`"))?;
+        let writer =
+            writer::open(&config.output, trust, resources, options, config.bits_per_s(), config.broadcast_options())?;
+        let audio = AudioTracks::new(resources.is_wired("speech"));
+        Ok(Self { config, writer, audio, converted: vec![] })
     }
 
     fn process(&mut self, cx: &Context, input: &Inputs, _: &mut (), _: &mut Outputs) -> Result<()> {
@@ -199,15 +199,15 @@ impl Operator for Encode {
             let (u, v) = uv.split_at(uv.len() / 2);
             [(y, width), (u, half), (v, half)]
         };
-        let picture = Picture { planes, size, color };
-        let cut = self.writer.cuts(stream, &picture);
-        let sound = self.sound.until(stream, cx.header.pts, cut, input, self.config.duck)?;
-        self.writer.write(stream, cx.header.pts, picture, &sound)
+        let planes = FramePlanes { planes, size, color };
+        let is_cut = self.writer.needs_new_output(stream, &planes);
+        let audio = self.audio.take_until(stream, cx.header.pts, is_cut, input, self.config.duck)?;
+        self.writer.write(stream, cx.header.pts, planes, &audio)
     }
 
     fn reconfigure(&mut self, config: &EncodeConfig) -> Result<()> {
         if config.bitrate != self.config.bitrate {
-            self.writer.set_bitrate(config.bits());
+            self.writer.set_bitrate(config.bits_per_s());
         }
         self.config = config.clone();
         Ok(())
@@ -215,9 +215,9 @@ impl Operator for Encode {
 
     fn stream_ended(&mut self, cx: &Context, input: &Inputs, _: &mut (), _: &mut Outputs) -> Result<()> {
         let stream = &cx.header.stream;
-        // What is heard behind the last frame.
-        let sound = self.sound.rest(stream, input, self.config.duck)?;
-        self.writer.write_sound(stream, &sound)?;
+        // The audio after the last frame.
+        let audio = self.audio.take_rest(stream, input, self.config.duck)?;
+        self.writer.write_audio(stream, &audio)?;
         self.writer.end(stream)
     }
 

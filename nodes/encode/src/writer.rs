@@ -1,89 +1,90 @@
-//! Where a video goes: what can be done with such a place, and which one the key `output` names.
+//! The interface of video outputs, and the choice of one by the key `output`.
 
 use sideline_api::{Color, Mode, Resources, Result, StreamName, tables::Audio};
 use sideline_media::{
-    Trust,
+    TlsTrust,
     encode::{BroadcastOptions, EncodeOptions, Quality, Target},
 };
 
-use crate::{files::Files, server::Server};
+use crate::{files::VideoFiles, rtmp::RtmpOutput};
 
-/// A picture to be written.
+/// A frame to be written, in I420.
 #[derive(Clone, Copy)]
-pub struct Picture<'a> {
-    /// Y, U and V, each with the distance between its rows in bytes.
+pub struct FramePlanes<'a> {
+    /// Planes Y, U and V, each with its stride in bytes.
     pub planes: [(&'a [u8], usize); 3],
     /// Width and height in pixels.
     pub size: (u32, u32),
-    /// Meaning of the pixel values.
+    /// Color description of the pixel values.
     pub color: Color,
 }
 
-impl Picture<'_> {
-    /// True where a video of this size and color cannot hold the picture: it has one of each from its beginning to its end.
-    pub fn differs(&self, size: (u32, u32), color: Option<Color>) -> bool {
+impl FramePlanes<'_> {
+    /// True if a video of this size and color cannot hold the frame: both are fixed for the length of a video.
+    pub fn differs_from(&self, size: (u32, u32), color: Option<Color>) -> bool {
         self.size != size || color.is_some_and(|color| color != self.color)
     }
 }
 
-/// Takes the pictures and the sound of any number of streams.
+/// Destination of the frames and the audio of any number of streams.
 pub trait Writer: Send {
-    /// True where this picture ends what was written of the stream, and begins anew.
-    fn cuts(&self, stream: &str, picture: &Picture) -> bool;
+    /// True if this frame does not fit the open output of its stream, so that writing it starts a new one.
+    fn needs_new_output(&self, stream: &str, frame: &FramePlanes) -> bool;
 
-    /// Writes a picture of a stream, to be shown at `pts` nanoseconds, and the sound since the picture before.
+    /// Writes a frame of a stream, shown at `pts` nanoseconds, and the audio since the frame before.
     ///
     /// # Errors
-    /// `Output` when it cannot be written there; `Other` when time goes back.
-    fn write(&mut self, stream: &StreamName, pts: i64, picture: Picture, sound: &[Audio]) -> Result<()>;
+    /// `Output` if it cannot be written; `Other` if time goes back.
+    fn write(&mut self, stream: &StreamName, pts: i64, frame: FramePlanes, audio: &[Audio]) -> Result<()>;
 
-    /// Writes sound of a stream that a picture of it was written of before; of another one it is nobody's.
+    /// Writes audio of a stream. The audio of a stream without a frame so far is discarded.
     ///
     /// # Errors
-    /// `Output` when it cannot be written there.
-    fn write_sound(&mut self, stream: &str, sound: &[Audio]) -> Result<()>;
+    /// `Output` if it cannot be written.
+    fn write_audio(&mut self, stream: &str, audio: &[Audio]) -> Result<()>;
 
-    /// From the next picture on another mean of bits a second, where that is what decides.
-    fn set_bitrate(&mut self, bits: usize);
+    /// Sets the mean bit rate, bit/s, from the next frame on, where the rate control uses one.
+    fn set_bitrate(&mut self, bits_per_s: usize);
 
-    /// What became of the frames, by name, for the report.
+    /// Returns the frame counts by name, for the report.
     fn counts(&self) -> Vec<(&'static str, u64)> {
         vec![]
     }
 
-    /// Ends what was written of a stream, if there is anything.
+    /// Finishes the open output of a stream, if there is one.
     ///
     /// # Errors
-    /// `Output` when the rest cannot be written.
+    /// `Output` if the rest cannot be written.
     fn end(&mut self, stream: &str) -> Result<()>;
 
-    /// Ends every stream; each is tried, the first failure is told.
+    /// Finishes every stream; after a failure the others are still finished, and the first failure is returned.
     ///
     /// # Errors
-    /// `Output` when the rest cannot be written.
+    /// `Output` if the rest cannot be written.
     fn close(&mut self) -> Result<()>;
 }
 
-/// Opens the place that the key `output` names. `trust`: of a server. `bitrate`: bits a second of what others follow while it is written.
+/// Opens the output that the key `output` names. `trust` applies to a server; `bitrate`, bit/s, to outputs that are watched
+/// while they are written (HLS and servers).
 ///
 /// # Errors
-/// `Config` for what cannot be written; `Output` when it cannot be written to, or H.264 cannot be encoded here.
+/// `Config` for an unsupported output; `Output` if it cannot be written to, or H.264 cannot be encoded on this machine.
 pub fn open(
     output: &str,
-    trust: Trust,
+    trust: TlsTrust,
     resources: &Resources,
     options: EncodeOptions,
     bitrate: usize,
-    line: BroadcastOptions,
+    broadcast: BroadcastOptions,
 ) -> Result<Box<dyn Writer>> {
-    let steady = EncodeOptions { quality: Quality::Bitrate(bitrate), ..options.clone() };
-    let files = |options| Files::new(output.as_ref(), &resources.run_dir, &resources.run, options);
-    Ok(match Target::of(output, trust, &resources.search).map_err(|e| e.at("key `output`"))? {
+    let constant_rate = EncodeOptions { quality: Quality::Bitrate(bitrate), ..options.clone() };
+    let files = |options| VideoFiles::new(output.as_ref(), &resources.run_dir, &resources.run, options);
+    Ok(match Target::parse(output, trust, &resources.search).map_err(|e| e.at("key `output`"))? {
         Target::File(_) => Box::new(files(options)?),
-        Target::Hls(_) => Box::new(files(steady)?),
+        Target::Hls(_) => Box::new(files(constant_rate)?),
         Target::Rtmp(server) => {
-            let line = BroadcastOptions { patient: resources.mode == Mode::Complete, ..line };
-            Box::new(Server::new(server, EncodeOptions { low_delay: true, ..steady }, line)?)
+            let broadcast = BroadcastOptions { blocks_when_full: resources.mode == Mode::Complete, ..broadcast };
+            Box::new(RtmpOutput::new(server, EncodeOptions { low_delay: true, ..constant_rate }, broadcast)?)
         }
     })
 }

@@ -1,4 +1,4 @@
-//! The node as a run sees it: frames in, a video out, read back with FFmpeg.
+//! Tests of the operator `encode` through the harness; the videos are read back with FFmpeg.
 
 use std::path::{Path, PathBuf};
 
@@ -15,14 +15,14 @@ use sideline_encode::{Encode, EncodeConfig};
 const SIZE: (u32, u32) = (320, 240);
 const INTERVAL: i64 = 1_000_000_000 / 30;
 
-fn grey(width: u32, height: u32) -> Frame {
+fn gray_frame(width: u32, height: u32) -> Frame {
     let (luma, chroma) = ((width * height) as usize, (width.div_ceil(2) * height.div_ceil(2)) as usize);
     let mut bytes = vec![90u8; luma];
     bytes.extend(vec![128; 2 * chroma]);
-    Frame::from_packed(width, height, Encoding::I420, Color::assumed(height), bytes).unwrap()
+    Frame::from_packed(width, height, Encoding::I420, Color::default_for_height(height), bytes).unwrap()
 }
 
-/// Near to lossless.
+/// Returns a nearly lossless and fast configuration, with the values in `more` on top.
 fn values(more: &[(&str, Value)]) -> Values {
     let mut values = Values::new();
     values.set("crf", 1.0, Origin::CommandLine);
@@ -33,12 +33,13 @@ fn values(more: &[(&str, Value)]) -> Values {
     values
 }
 
-struct Bench {
+/// The operator in a harness, with a run folder of its own.
+struct Fixture {
     folder: tempfile::TempDir,
     encode: Harness<Encode>,
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Self {
         Self::with(Setup::default())
     }
@@ -71,7 +72,7 @@ impl Bench {
     }
 }
 
-/// Frames and nothing else.
+/// Sets the run folder, and wires the input `frames` alone.
 fn in_folder(folder: &Path, setup: Setup) -> Setup {
     Setup {
         run_dir: folder.into(),
@@ -80,17 +81,18 @@ fn in_folder(folder: &Path, setup: Setup) -> Setup {
     }
 }
 
-struct Read {
+struct DecodedFrame {
+    /// Media time, ns.
     pts: i64,
     width: usize,
     height: usize,
     luma: Vec<u8>,
-    /// U and V of the middle.
+    /// U and V of the central pixel.
     chroma: (u8, u8),
 }
 
-/// Every frame that a decoder makes of the file; times in nanoseconds.
-fn read(path: &Path) -> Vec<Read> {
+/// Decodes every frame of a file.
+fn read(path: &Path) -> Vec<DecodedFrame> {
     ff::init().unwrap();
     let mut input = ff::format::input(path).unwrap();
     let stream = input.streams().best(ff::media::Type::Video).unwrap();
@@ -98,199 +100,202 @@ fn read(path: &Path) -> Vec<Read> {
     let mut decoder =
         ff::codec::context::Context::from_parameters(stream.parameters()).unwrap().decoder().video().unwrap();
     let mut frames = vec![];
-    let mut take = |decoder: &mut ff::decoder::Video| {
+    let mut receive = |decoder: &mut ff::decoder::Video| {
         let mut picture = ff::frame::Video::empty();
         while decoder.receive_frame(&mut picture).is_ok() {
             let (width, height) = (picture.width() as usize, picture.height() as usize);
             let rows = picture.data(0).chunks(picture.stride(0)).take(height);
-            let middle = |i: usize| picture.data(i)[height / 4 * picture.stride(i) + width / 4];
+            let central = |i: usize| picture.data(i)[height / 4 * picture.stride(i) + width / 4];
             let den = i128::from(base.1);
             let pts = i128::from(picture.pts().unwrap()) * i128::from(base.0) * 1_000_000_000;
-            frames.push(Read {
+            frames.push(DecodedFrame {
                 pts: ((pts + den / 2) / den) as i64,
                 width,
                 height,
                 luma: rows.flat_map(|row| row[..width].to_vec()).collect(),
-                chroma: (middle(1), middle(2)),
+                chroma: (central(1), central(2)),
             });
         }
     };
     for (_, packet) in input.packets() {
         decoder.send_packet(&packet).unwrap();
-        take(&mut decoder);
+        receive(&mut decoder);
     }
     decoder.send_eof().unwrap();
-    take(&mut decoder);
+    receive(&mut decoder);
     frames
 }
 
 #[test]
-fn every_frame_keeps_its_time_and_a_skipped_one_is_left_out() {
-    let mut bench = Bench::new();
+fn every_frame_keeps_its_time_and_skipped_frames_are_left_out() {
+    let mut fixture = Fixture::new();
     for _ in 0..10 {
-        bench.push(grey(SIZE.0, SIZE.1));
+        fixture.push(gray_frame(SIZE.0, SIZE.1));
     }
-    bench.encode.skip("frames", Reason::Damaged).unwrap();
-    bench.push(grey(SIZE.0, SIZE.1));
-    bench.end();
-    let times: Vec<i64> = read(&bench.file("overlay.mp4")).iter().map(|frame| frame.pts).collect();
+    fixture.encode.skip("frames", Reason::Damaged).unwrap();
+    fixture.push(gray_frame(SIZE.0, SIZE.1));
+    fixture.end();
+    let times: Vec<i64> = read(&fixture.file("overlay.mp4")).iter().map(|frame| frame.pts).collect();
     let want: Vec<i64> = (0..10).chain([11]).map(|i| i * INTERVAL).collect();
     assert!(times.iter().zip(&want).all(|(found, want)| found.abs_diff(*want) <= 700), "{times:?}");
     assert_eq!(times.len(), want.len());
 }
 
 #[test]
-fn frames_whose_values_mean_something_else_begin_a_new_file() {
-    let mut bench = Bench::new();
+fn a_new_color_description_starts_a_new_file() {
+    let mut fixture = Fixture::new();
     for full_range in [false, false, true] {
-        let color = Color { full_range, ..Color::assumed(SIZE.1) };
-        let bytes = grey(SIZE.0, SIZE.1).into_packed_mut();
-        bench.push(Frame::from_packed(SIZE.0, SIZE.1, Encoding::I420, color, bytes).unwrap());
+        let color = Color { full_range, ..Color::default_for_height(SIZE.1) };
+        let bytes = gray_frame(SIZE.0, SIZE.1).into_packed_mut();
+        fixture.push(Frame::from_packed(SIZE.0, SIZE.1, Encoding::I420, color, bytes).unwrap());
     }
-    bench.end();
-    assert_eq!(bench.files(), ["overlay-2.mp4", "overlay.mp4"]);
+    fixture.end();
+    assert_eq!(fixture.files(), ["overlay-2.mp4", "overlay.mp4"]);
     let range = |name: &str| {
         ff::init().unwrap();
-        let input = ff::format::input(&bench.file(name)).unwrap();
+        let input = ff::format::input(&fixture.file(name)).unwrap();
         let stream = input.streams().best(ff::media::Type::Video).unwrap();
         let decoder =
             ff::codec::context::Context::from_parameters(stream.parameters()).unwrap().decoder().video().unwrap();
-        (read(&bench.file(name)).len(), decoder.color_range())
+        (read(&fixture.file(name)).len(), decoder.color_range())
     };
     assert_eq!(range("overlay.mp4"), (2, ff::color::Range::MPEG));
     assert_eq!(range("overlay-2.mp4"), (1, ff::color::Range::JPEG));
 }
 
 #[test]
-fn a_run_that_is_killed_leaves_a_video_that_plays() {
-    let mut bench = Bench::new();
+fn a_killed_run_leaves_a_playable_video() {
+    let mut fixture = Fixture::new();
     for _ in 0..90 {
-        bench.push(grey(SIZE.0, SIZE.1));
+        fixture.push(gray_frame(SIZE.0, SIZE.1));
     }
-    // As the file lies there when the process dies.
-    let cut = bench.file("cut.mp4");
-    std::fs::copy(bench.file("overlay.mp4"), &cut).unwrap();
+    // A copy of the open file is what a killed process leaves.
+    let cut = fixture.file("cut.mp4");
+    std::fs::copy(fixture.file("overlay.mp4"), &cut).unwrap();
     let frames = read(&cut).len();
     assert!((45..=90).contains(&frames), "{frames} of 90 frames");
-    drop(bench.encode);
-    assert_eq!(read(&bench.folder.path().join("overlay.mp4")).len(), 90, "stopped without an end, it is whole");
+    drop(fixture.encode);
+    assert_eq!(read(&fixture.folder.path().join("overlay.mp4")).len(), 90, "dropping the operator finishes the file");
 }
 
 #[test]
-fn another_size_begins_another_file() {
-    let mut bench = Bench::new();
+fn a_new_frame_size_starts_a_new_file() {
+    let mut fixture = Fixture::new();
     for (width, height) in [(320, 240), (320, 240), (160, 120), (320, 240)] {
-        bench.push(grey(width, height));
+        fixture.push(gray_frame(width, height));
     }
-    bench.end();
-    assert_eq!(bench.files(), ["overlay-2.mp4", "overlay-3.mp4", "overlay.mp4"]);
+    fixture.end();
+    assert_eq!(fixture.files(), ["overlay-2.mp4", "overlay-3.mp4", "overlay.mp4"]);
     let sizes = |name: &str| -> Vec<(usize, usize)> {
-        read(&bench.file(name)).iter().map(|frame| (frame.width, frame.height)).collect()
+        read(&fixture.file(name)).iter().map(|frame| (frame.width, frame.height)).collect()
     };
     assert_eq!(sizes("overlay.mp4"), [(320, 240); 2]);
     assert_eq!(sizes("overlay-2.mp4"), [(160, 120)]);
-    let last = read(&bench.file("overlay-3.mp4"));
-    assert!(last[0].pts.abs_diff(3 * INTERVAL) <= 700, "a later file goes on with the stream's time");
+    let last = read(&fixture.file("overlay-3.mp4"));
+    assert!(last[0].pts.abs_diff(3 * INTERVAL) <= 700, "a later file continues the stream's media time");
 }
 
 #[test]
-fn frames_of_every_layout_are_written_as_they_are() {
-    let mut bench = Bench::new();
+fn frames_of_every_encoding_keep_their_colors() {
+    let mut fixture = Fixture::new();
     let (w, h) = SIZE;
-    // Red of BT.601: as planes with padded rows, as pairs, as bytes in either order.
+    // BT.601 red: as I420 with padded rows, as NV12, as RGB and as BGR.
     let plane = |value: u8, row: usize, rows: usize| Plane {
         data: [vec![value; row], vec![0; 32]].concat().repeat(rows).into(),
         stride: row + 32,
     };
     let (cw, ch) = (w as usize / 2, h as usize / 2);
     let padded = vec![plane(81, w as usize, h as usize), plane(90, cw, ch), plane(240, cw, ch)];
-    let color = Color::assumed(h);
-    bench.push(Frame::from_planes(w, h, Encoding::I420, color, padded).unwrap());
-    let pairs = [vec![81u8; (w * h) as usize], [90, 240].repeat(cw * ch)].concat();
-    bench.push(Frame::from_packed(w, h, Encoding::Nv12, color, pairs).unwrap());
+    let color = Color::default_for_height(h);
+    fixture.push(Frame::from_planes(w, h, Encoding::I420, color, padded).unwrap());
+    let nv12 = [vec![81u8; (w * h) as usize], [90, 240].repeat(cw * ch)].concat();
+    fixture.push(Frame::from_packed(w, h, Encoding::Nv12, color, nv12).unwrap());
     for (encoding, pixel) in [(Encoding::Rgb8, [255, 0, 0]), (Encoding::Bgr8, [0, 0, 255u8])] {
-        bench.push(Frame::from_packed(w, h, encoding, color, pixel.repeat((w * h) as usize)).unwrap());
+        fixture.push(Frame::from_packed(w, h, encoding, color, pixel.repeat((w * h) as usize)).unwrap());
     }
-    bench.end();
-    let frames = read(&bench.file("overlay.mp4"));
+    fixture.end();
+    let frames = read(&fixture.file("overlay.mp4"));
     assert_eq!(frames.len(), 4);
-    for Read { luma, chroma: (u, v), .. } in frames {
+    for DecodedFrame { luma, chroma: (u, v), .. } in frames {
         assert!(luma.iter().all(|y| y.abs_diff(81) <= 2), "{:?}", &luma[..8]);
         assert!(u.abs_diff(90) <= 2 && v.abs_diff(240) <= 2, "{u} {v}");
     }
 }
 
 #[test]
-fn a_place_that_cannot_be_written_stops_the_start_with_exit_code_4() {
+fn an_output_that_cannot_be_written_fails_at_start_with_exit_code_4() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("no/such/folder/x.mp4");
     let error = Harness::<Encode>::new(values(&[("output", json!(output))])).map(|_| ()).unwrap_err();
     assert_eq!((error.failure, error.failure.exit_code()), (Failure::Output, 4), "{error}");
-    assert!(error.message.contains("no/such/folder/x.mp4") && error.message.contains("make it"), "{error}");
+    assert!(error.message.contains("no/such/folder/x.mp4") && error.message.contains("create it"), "{error}");
     let error = Harness::<Encode>::new(values(&[("output", json!("x.avi"))])).map(|_| ()).unwrap_err();
     assert_eq!(error.failure, Failure::Config);
 }
 
 #[test]
-fn nothing_in_the_run_folder_is_overwritten_and_no_empty_file_stays() {
-    let mut bench = Bench::new();
-    bench.push(grey(SIZE.0, SIZE.1));
-    let folder = bench.folder.path().to_owned();
+fn no_file_in_the_run_folder_is_overwritten_and_no_empty_file_is_left() {
+    let mut fixture = Fixture::new();
+    fixture.push(gray_frame(SIZE.0, SIZE.1));
+    let folder = fixture.folder.path().to_owned();
     let encode = || Harness::<Encode>::with(values(&[]), in_folder(&folder, Setup::default())).unwrap();
     encode().close().unwrap();
-    assert_eq!(bench.files(), ["overlay.mp4"], "it had no frames");
+    assert_eq!(fixture.files(), ["overlay.mp4"], "an operator without frames leaves no file");
     let mut second = encode();
-    second.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+    second.push_frame("frames", gray_frame(SIZE.0, SIZE.1)).unwrap();
     second.close().unwrap();
-    assert_eq!(bench.files(), ["overlay-2.mp4", "overlay.mp4"]);
-    bench.end();
-    assert_eq!(read(&bench.file("overlay.mp4")).len(), 1);
+    assert_eq!(fixture.files(), ["overlay-2.mp4", "overlay.mp4"]);
+    fixture.end();
+    assert_eq!(read(&fixture.file("overlay.mp4")).len(), 1);
 }
 
 #[test]
-fn the_video_of_an_earlier_run_makes_place_and_one_of_nobody_s_stays() {
+fn the_video_of_an_earlier_run_is_replaced_and_a_video_without_a_marker_stays() {
     let folder = tempfile::tempdir().unwrap();
-    let left = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     let run = || {
         let mut encode = Harness::<Encode>::with(values(&[]), in_folder(folder.path(), Setup::default())).unwrap();
-        encode.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+        encode.push_frame("frames", gray_frame(SIZE.0, SIZE.1)).unwrap();
         encode.end().unwrap();
         encode.close().unwrap();
     };
     let holds = |name: &str| std::fs::read_to_string(folder.path().join(name)).is_ok_and(|text| text == "old");
-    left("overlay.mp4", "old");
+    write("overlay.mp4", "old");
     run();
-    assert!(holds("overlay.mp4"), "no run is known to have made it");
-    left("overlay-2.mp4", "old");
-    left(".overlay.mp4.run", "another run");
+    assert!(holds("overlay.mp4"), "without a marker the file is not a run's");
+    assert_eq!(read(&folder.path().join("overlay-2.mp4")).len(), 1);
+    write("overlay-2.mp4", "an earlier run's");
+    write("overlay-3.mp4", "an earlier run's");
+    write(".overlay.mp4.run", "another run\n\"overlay-2.mp4\"\n\"overlay-3.mp4\"\n");
     run();
-    assert_eq!(read(&folder.path().join("overlay.mp4")).len(), 1);
-    assert!(!folder.path().join("overlay-2.mp4").exists());
+    assert!(holds("overlay.mp4"), "the marker does not name it");
+    assert_eq!(read(&folder.path().join("overlay-2.mp4")).len(), 1);
+    assert!(!folder.path().join("overlay-3.mp4").exists());
 }
 
 #[test]
-fn after_a_restart_a_new_file_goes_on_and_the_old_one_plays() {
-    let mut bench = Bench::with(Setup { mode: Mode::Live, on_error: OnError::Restart, ..Setup::default() });
+fn after_a_restart_a_new_file_begins_and_the_old_one_plays() {
+    let mut fixture = Fixture::with(Setup { mode: Mode::Live, on_error: OnError::Restart, ..Setup::default() });
     for _ in 0..5 {
-        bench.push(grey(SIZE.0, SIZE.1));
+        fixture.push(gray_frame(SIZE.0, SIZE.1));
     }
-    // This is no picture yet: an error, after which the driver makes the operator anew.
-    bench.push(Frame::from_packed(8, 8, Encoding::Jpeg, Color::assumed(8), vec![0u8; 9]).unwrap());
-    bench.push(grey(SIZE.0, SIZE.1));
-    bench.end();
-    assert_eq!(bench.files(), ["overlay-2.mp4", "overlay.mp4"]);
-    assert_eq!(read(&bench.file("overlay.mp4")).len(), 5);
-    assert_eq!(read(&bench.file("overlay-2.mp4")).len(), 1);
+    // Invalid JPEG data: an error, after which the driver restarts the operator.
+    fixture.push(Frame::from_packed(8, 8, Encoding::Jpeg, Color::default_for_height(8), vec![0u8; 9]).unwrap());
+    fixture.push(gray_frame(SIZE.0, SIZE.1));
+    fixture.end();
+    assert_eq!(fixture.files(), ["overlay-2.mp4", "overlay.mp4"]);
+    assert_eq!(read(&fixture.file("overlay.mp4")).len(), 5);
+    assert_eq!(read(&fixture.file("overlay-2.mp4")).len(), 1);
 }
 
 #[test]
-fn it_says_what_it_is_and_only_ducking_and_bitrate_change_while_it_runs() {
+fn the_spec_is_a_heavy_sink_and_only_duck_and_bitrate_are_live() {
     let spec = Encode::spec();
-    assert_eq!((spec.name, spec.heavy, spec.outputs.len()), ("encode", true, 0));
+    assert_eq!((spec.name, spec.is_heavy, spec.outputs.len()), ("encode", true, 0));
     let required: Vec<_> = spec.inputs.iter().filter(|port| port.required).map(|port| port.name).collect();
     assert_eq!(required, ["frames"]);
     let live: Vec<_> = EncodeConfig::keys().into_iter().filter(|key| key.live).map(|key| key.name).collect();
     assert_eq!(live, ["duck", "bitrate"]);
-    let mut bench = Bench::new();
-    assert!(bench.encode.set("crf", 20).is_err(), "a file cannot change its quality half-way");
+    let mut fixture = Fixture::new();
+    assert!(fixture.encode.set("crf", 20).is_err(), "the quality of a file is fixed");
 }

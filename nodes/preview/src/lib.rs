@@ -1,6 +1,6 @@
-//! `preview`: shows frames in the browser while a run is on, and never holds one up.
+//! `preview`: shows the frames of a running flow in the browser, without delaying them.
 //!
-//! `sideline run FLOW --preview` adds it to a flow. A flow may name it too, also for dora:
+//! `sideline run FLOW --preview` adds it to a flow. A flow can also declare it, for runs under dora too:
 //!
 //! ```yaml
 //!   - id: preview
@@ -8,22 +8,22 @@
 //!     args: run preview
 //!     inputs:
 //!       frames: {source: render/overlay, queue_policy: drop_oldest, queue_size: 1}
-//!     outputs: [done]      # read by the source, as `done_preview`, where the flow runs in `complete` mode
+//!     outputs: [done]      # read by the source as `done_preview`, if the flow runs in `complete` mode
 //! ```
 //!
-//! What `process` does is put the newest frame where viewers find it. A JPEG
-//! is made of it on the server's own thread, once for all who watch, and only while somebody does.
+//! `process` only publishes the newest frame. A thread of the server encodes it as a JPEG, once for all viewers, and
+//! only while there is a viewer.
 //!
-//! | address | gives |
+//! | address | content |
 //! |---|---|
 //! | `/` | a page with every stream |
-//! | `/stream/NAME` | MJPEG: each part holds the newest frame |
+//! | `/stream/NAME` | MJPEG: each part is the newest frame |
 //! | `/frame/NAME.jpg` | the newest frame |
 //! | `/status` | names, frames, rates and latencies as JSON |
 #![forbid(unsafe_code)]
 
-mod pictures;
 mod server;
+mod streams;
 
 use std::{io::Write, net::TcpListener, sync::Arc};
 
@@ -33,42 +33,43 @@ use sideline_api::{
 };
 
 use crate::{
-    pictures::{Look, Pictures},
-    server::{About, Server},
+    server::{RunInfo, Server},
+    streams::{Streams, ViewSettings},
 };
 
-/// Shows frames in the browser while the run is on; it never delays one.
+/// Shows the frames of a running flow in the browser, without delaying them.
 #[derive(Clone, Debug, Config)]
 pub struct PreviewConfig {
-    /// Port on 127.0.0.1; 0 takes any that is free. The address is printed.
+    /// TCP port of the web page on 127.0.0.1; 0 takes any free port. The address is printed at the start.
     #[config(default = 8090)]
     pub port: u16,
-    /// Most pictures a second for each who watches. Higher is smoother and takes more CPU while somebody does.
+    /// Maximum frame rate for each viewer, per second. Raising it makes the video smoother and uses more CPU while
+    /// there are viewers.
     #[config(default = 15.0, live, range(0.1, 240.0))]
     pub fps: f64,
-    /// Quality of the JPEGs. Higher looks better; lower is smaller.
+    /// JPEG quality. Raising it improves the pictures and makes them larger.
     #[config(default = 75, live, range(1, 100))]
     pub quality: u32,
-    /// Wider frames are scaled down to this, in pixels. Lower takes less CPU and less of a slow line.
+    /// Maximum width of the pictures, in pixels; wider frames are scaled down. Lowering it saves CPU and bandwidth.
     #[config(default = 1280, live, range(16, 16_384))]
     pub width: u32,
-    /// The page's heading; by default the name of the run.
+    /// Heading of the page; empty for the name of the run.
     #[config(default = String::new())]
     pub title: String,
 }
 
 impl PreviewConfig {
-    fn look(&self) -> Look {
-        Look { fps: self.fps, quality: self.quality, width: self.width }
+    fn view_settings(&self) -> ViewSettings {
+        ViewSettings { max_fps: self.fps, quality: self.quality, max_width: self.width }
     }
 }
 
-/// See the [crate](crate).
+/// The operator `preview`; see the documentation of the [crate].
 pub struct Preview {
-    pictures: Arc<Pictures>,
+    streams: Arc<Streams>,
     server: Server,
-    /// With several inputs the name of each is part of its pictures' names.
-    several: bool,
+    /// True if the operator has several inputs. The names of its streams then begin with that of the input.
+    has_several_inputs: bool,
 }
 
 impl Operator for Preview {
@@ -83,41 +84,41 @@ impl Operator for Preview {
         let port = config.port;
         let listener = TcpListener::bind(("127.0.0.1", port)).map_err(|cause| match cause.kind() {
             std::io::ErrorKind::AddrInUse => Error::config(format!(
-                "key `port`: 127.0.0.1:{port} is taken by another program, perhaps by another run; set another one, or 0 for \
-                 any that is free (`--preview=0`)"
+                "key `port`: 127.0.0.1:{port} is taken by another program, perhaps by another run; set another port, or 0 \
+                 for any free one (`--preview=0`)"
             )),
             std::io::ErrorKind::PermissionDenied => Error::config(format!(
-                "key `port`: 127.0.0.1:{port} may not be opened by this user; set one from 1024 on, or 0 for any that is free"
+                "key `port`: this user may not open 127.0.0.1:{port}; set a port from 1024 on, or 0 for any free one"
             )),
             _ => Error::output(format!("key `port`: 127.0.0.1:{port} cannot be opened: {cause}")),
         })?;
-        let pictures = Arc::new(Pictures::new(config.look()));
+        let streams = Arc::new(Streams::new(config.view_settings()));
         let title = if config.title.is_empty() { resources.run.clone() } else { config.title };
-        let live = resources.mode == Mode::Live;
-        let server = Server::start(listener, pictures.clone(), About { title, run: resources.run.clone(), live })?;
-        // Under dora this stands in the node's log; a person reads it, whatever the level of the log is.
-        // Where nobody can read it any more, the preview is still there.
+        let is_live = resources.mode == Mode::Live;
+        let server = Server::start(listener, streams.clone(), RunInfo { title, run: resources.run.clone(), is_live })?;
+        // Printed directly, so that the user sees it at any log level; under dora it goes to the node's log.
+        // The preview also works if standard error is closed.
         let _ = writeln!(std::io::stderr(), "{}: http://{}/", resources.node, server.address());
-        Ok(Self { pictures, server, several: resources.inputs.len() > 1 })
+        Ok(Self { streams, server, has_several_inputs: resources.inputs.len() > 1 })
     }
 
     fn process(&mut self, cx: &Context, input: &Inputs, (): &mut (), _: &mut Outputs) -> Result<()> {
         for (port, message) in input.all() {
-            self.put(cx, port, message);
+            self.publish(cx, port, message);
         }
         for (port, messages) in input.all_side() {
-            self.put(cx, port, messages.last());
+            self.publish(cx, port, messages.last());
         }
         Ok(())
     }
 
     fn reconfigure(&mut self, config: &PreviewConfig) -> Result<()> {
-        self.pictures.set_look(config.look());
+        self.streams.set_settings(config.view_settings());
         Ok(())
     }
 
     fn stream_ended(&mut self, cx: &Context, _: &Inputs, (): &mut (), _: &mut Outputs) -> Result<()> {
-        self.pictures.ended(&cx.header.stream);
+        self.streams.mark_ended(&cx.header.stream);
         Ok(())
     }
 
@@ -128,13 +129,13 @@ impl Operator for Preview {
 }
 
 impl Preview {
-    fn put(&self, cx: &Context, port: &WiredInput, message: Option<&Message>) {
+    fn publish(&self, cx: &Context, port: &WiredInput, message: Option<&Message>) {
         let Some(Message { header, body: Body::Data(Payload::Frame(frame)), .. }) = message else { return };
-        let name = if self.several && *port.name != *header.stream {
+        let name = if self.has_several_inputs && *port.name != *header.stream {
             format!("{}.{}", port.name, header.stream)
         } else {
             header.stream.to_string()
         };
-        self.pictures.put(&name, header, frame, cx.now());
+        self.streams.publish(&name, header, frame, cx.now());
     }
 }

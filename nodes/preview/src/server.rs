@@ -1,5 +1,5 @@
-//! The web server: GET of four addresses, on 127.0.0.1 alone. Each connection has a thread of its own, so a viewer who
-//! reads slowly, or not at all, keeps nobody else waiting, and loses the connection.
+//! The web server, which answers GET requests for four addresses on 127.0.0.1 only. Each connection has its own thread,
+//! so a client that reads slowly or not at all delays no other client. Its connection is closed after a timeout.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -10,72 +10,79 @@ use std::{
 
 use serde::Serialize;
 use sideline_api::{Failure, OrFail, Result, config::did_you_mean};
-use sideline_system::{serve, timed::Timed};
+use sideline_system::{deadline::DeadlineStream, serve};
 
-use crate::pictures::{Picture, PictureStatus, Pictures};
+use crate::streams::{Stream, StreamStatus, Streams};
 
 const PAGE: &str = include_str!("page.html");
-/// Most connections at a time.
-const MOST: usize = 64;
-/// Longest head of a request, bytes.
-const HEAD: u64 = 16 * 1024;
-/// Time in which a request has to come whole, counted from the answer before it; and in which an answer, or a picture of a
-/// stream, has to be taken.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Maximum number of connections at a time.
+const MAX_CONNECTIONS: usize = 64;
+/// Maximum length of a request's head, in bytes.
+const MAX_HEAD_BYTES: u64 = 16 * 1024;
+/// Time for a client to send a whole request after the previous response, and to receive a response or one picture of a
+/// stream.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What the page says of the run.
+/// Description of the run on the page.
 #[derive(Clone, Debug, Serialize)]
-pub struct About {
-    /// The heading.
+pub struct RunInfo {
+    /// Heading of the page.
     pub title: String,
     /// Name of the run.
     pub run: String,
-    /// Live, else complete.
-    pub live: bool,
+    /// True in live mode, false in complete mode.
+    #[serde(rename = "live")]
+    pub is_live: bool,
 }
 
-/// Serves until it is stopped.
+/// The web server of the preview; it serves until [`Server::stop`] or drop.
 pub struct Server {
     address: SocketAddr,
-    pictures: Arc<Pictures>,
+    streams: Arc<Streams>,
     server: serve::Server<TcpStream>,
 }
 
-struct Inner {
-    pictures: Arc<Pictures>,
-    about: About,
-    patience: Duration,
+struct Handler {
+    streams: Arc<Streams>,
+    run: RunInfo,
+    timeout: Duration,
 }
 
 impl Server {
-    /// Serves on a socket that is open already.
+    /// Starts to serve on an open socket.
     ///
     /// # Errors
-    /// `Output` when the system refuses a thread.
-    pub fn start(listener: TcpListener, pictures: Arc<Pictures>, about: About) -> Result<Self> {
-        Self::start_with(listener, pictures, about, PATIENCE)
+    /// `Output` when a thread cannot be created.
+    pub fn start(listener: TcpListener, streams: Arc<Streams>, run: RunInfo) -> Result<Self> {
+        Self::start_with_timeout(listener, streams, run, TIMEOUT)
     }
 
-    fn start_with(listener: TcpListener, pictures: Arc<Pictures>, about: About, patience: Duration) -> Result<Self> {
+    fn start_with_timeout(
+        listener: TcpListener,
+        streams: Arc<Streams>,
+        run: RunInfo,
+        timeout: Duration,
+    ) -> Result<Self> {
         let place = || "the preview's server";
         let address = listener.local_addr().or_fail(Failure::Output, place)?;
-        let inner = Inner { pictures: pictures.clone(), about, patience };
-        let answer = move |stream: &TcpStream| {
-            // What fails here is the connection: nobody is left who could be told.
-            let _ = inner.serve(stream);
+        let handler = Handler { streams: streams.clone(), run, timeout };
+        let serve_connection = move |connection: &TcpStream| {
+            // An error here is one of the connection, so it cannot be reported to the client.
+            let _ = handler.serve(connection);
         };
-        let server = serve::Server::start(listener, "preview", MOST, answer).or_fail(Failure::Output, place)?;
-        Ok(Self { address, pictures, server })
+        let server = serve::Server::start(listener, "preview", MAX_CONNECTIONS, serve_connection)
+            .or_fail(Failure::Output, place)?;
+        Ok(Self { address, streams, server })
     }
 
-    /// Address on which it serves.
+    /// Returns the address of the server.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Ends every connection and the server, and waits for their threads.
+    /// Shuts down every connection and the server, and joins their threads.
     pub fn stop(&mut self) {
-        self.pictures.finish();
+        self.streams.finish();
         self.server.stop();
     }
 }
@@ -86,114 +93,114 @@ impl Drop for Server {
     }
 }
 
-impl Inner {
-    /// Answers the requests of one connection, one after the other.
-    fn serve(&self, stream: &TcpStream) -> std::io::Result<()> {
-        stream.set_nodelay(true)?;
-        let mut reader = BufReader::new(Timed::new(stream, self.patience));
-        let mut out = Timed::new(stream, self.patience);
-        while let Some(request) = Request::read(&mut (&mut reader).take(HEAD))? {
-            let answer = self.answer(&request);
-            let body = if request.method == "HEAD" { &[][..] } else { &answer.body };
-            out.extend(self.patience);
-            out.write_all(answer.head().as_bytes())?;
+impl Handler {
+    /// Serves the requests of one connection in order.
+    fn serve(&self, connection: &TcpStream) -> std::io::Result<()> {
+        connection.set_nodelay(true)?;
+        let mut reader = BufReader::new(DeadlineStream::new(connection, self.timeout));
+        let mut out = DeadlineStream::new(connection, self.timeout);
+        while let Some(request) = Request::read(&mut (&mut reader).take(MAX_HEAD_BYTES))? {
+            let response = self.respond(&request);
+            let body = if request.method == "HEAD" { &[][..] } else { &response.body };
+            out.reset(self.timeout);
+            out.write_all(response.head().as_bytes())?;
             out.write_all(body)?;
-            if let Some(picture) = answer.stream.filter(|_| request.method == "GET") {
-                return self.stream(out, &picture);
+            if let Some(stream) = response.stream.filter(|_| request.method == "GET") {
+                return self.send_stream(out, &stream);
             }
-            reader.get_mut().extend(self.patience);
+            reader.get_mut().reset(self.timeout);
         }
         Ok(())
     }
 
-    fn answer(&self, request: &Request) -> Answer {
-        if !request.of_this_machine() {
-            return Answer::refusal("403 Forbidden", "ask for http://127.0.0.1 or http://localhost\n");
+    fn respond(&self, request: &Request) -> Response {
+        if !request.is_for_this_machine() {
+            return Response::error("403 Forbidden", "use http://127.0.0.1 or http://localhost\n");
         }
         if !["GET", "HEAD"].contains(&request.method.as_str()) {
-            return Answer::refusal("405 Method Not Allowed", "there is nothing here but to look at\n");
+            return Response::error("405 Method Not Allowed", "only GET and HEAD are supported\n");
         }
         let path = request.path.split('?').next().unwrap_or_default();
         if path == "/" {
-            return Answer::new("text/html; charset=utf-8", PAGE.as_bytes());
+            return Response::new("text/html; charset=utf-8", PAGE.as_bytes());
         }
         if path == "/status" {
             return self.status();
         }
         if let Some(name) = path.strip_prefix("/frame/") {
-            return match self.find(name.strip_suffix(".jpg").unwrap_or(name)) {
-                Ok(picture) => match picture.jpeg(self.pictures.look()) {
-                    Ok(Some((_, jpeg))) => Answer::new("image/jpeg", &jpeg),
-                    Ok(None) => Answer::refusal("404 Not Found", "no frame has come yet\n"),
-                    Err(error) => Answer::refusal("500 Internal Server Error", &format!("{error}\n")),
+            return match self.find_stream(name.strip_suffix(".jpg").unwrap_or(name)) {
+                Ok(stream) => match stream.jpeg(self.streams.settings()) {
+                    Ok(Some((_, jpeg))) => Response::new("image/jpeg", &jpeg),
+                    Ok(None) => Response::error("404 Not Found", "the stream has no frame yet\n"),
+                    Err(error) => Response::error("500 Internal Server Error", &format!("{error}\n")),
                 },
-                Err(refusal) => refusal,
+                Err(error) => error,
             };
         }
         if let Some(name) = path.strip_prefix("/stream/") {
-            return match self.find(name) {
-                Ok(picture) => {
-                    Answer { stream: Some(picture), ..Answer::new("multipart/x-mixed-replace; boundary=frame", &[]) }
+            return match self.find_stream(name) {
+                Ok(stream) => {
+                    Response { stream: Some(stream), ..Response::new("multipart/x-mixed-replace; boundary=frame", &[]) }
                 }
-                Err(refusal) => refusal,
+                Err(error) => error,
             };
         }
-        Answer::refusal("404 Not Found", "there are /, /status, /stream/NAME and /frame/NAME.jpg\n")
+        Response::error("404 Not Found", "the addresses are /, /status, /stream/NAME and /frame/NAME.jpg\n")
     }
 
-    fn status(&self) -> Answer {
+    fn status(&self) -> Response {
         #[derive(Serialize)]
         struct Status<'a> {
             #[serde(flatten)]
-            about: &'a About,
-            streams: Vec<PictureStatus>,
+            run: &'a RunInfo,
+            streams: Vec<StreamStatus>,
         }
-        let streams = self.pictures.all().iter().filter_map(|picture| picture.status()).collect();
-        match serde_json::to_string(&Status { about: &self.about, streams }) {
-            Ok(text) => Answer::new("application/json", text.as_bytes()),
-            Err(error) => Answer::refusal("500 Internal Server Error", &format!("{error}\n")),
+        let streams = self.streams.all().iter().filter_map(|stream| stream.status()).collect();
+        match serde_json::to_string(&Status { run: &self.run, streams }) {
+            Ok(text) => Response::new("application/json", text.as_bytes()),
+            Err(error) => Response::error("500 Internal Server Error", &format!("{error}\n")),
         }
     }
 
-    fn find(&self, path: &str) -> Result<Arc<Picture>, Answer> {
-        let name = unescape(path);
-        self.pictures.get(&name).ok_or_else(|| {
-            let all = self.pictures.all();
-            let hint = did_you_mean(&name, all.iter().map(|picture| picture.name.as_str()));
-            Answer::refusal("404 Not Found", &format!("there is no stream `{name}`{hint}\n"))
+    fn find_stream(&self, path: &str) -> Result<Arc<Stream>, Response> {
+        let name = percent_decode(path);
+        self.streams.get(&name).ok_or_else(|| {
+            let all = self.streams.all();
+            let hint = did_you_mean(&name, all.iter().map(|stream| stream.name.as_str()));
+            Response::error("404 Not Found", &format!("there is no stream `{name}`{hint}\n"))
         })
     }
 
-    /// Sends the newest frame again and again, each once, until the run is over or the viewer gone.
-    fn stream(&self, mut out: Timed<&TcpStream>, picture: &Arc<Picture>) -> std::io::Result<()> {
-        let _watching = picture.watch();
-        let (mut seen, mut due) = (0, Instant::now());
+    /// Sends each newest frame once, until the run ends or the client disconnects.
+    fn send_stream(&self, mut out: DeadlineStream<&TcpStream>, stream: &Arc<Stream>) -> std::io::Result<()> {
+        let _viewer = stream.add_viewer();
+        let (mut last_number, mut due) = (0, Instant::now());
         out.write_all(b"--frame\r\n")?;
-        while self.pictures.wait(picture, seen, due.saturating_duration_since(Instant::now())) {
-            let look = self.pictures.look();
-            due = Instant::now() + Duration::from_secs_f64(1.0 / look.fps);
-            let Some((number, jpeg)) = picture.jpeg(look).map_err(std::io::Error::other)? else { continue };
-            seen = number;
-            out.extend(self.patience);
+        while self.streams.wait_for_frame(stream, last_number, due.saturating_duration_since(Instant::now())) {
+            let settings = self.streams.settings();
+            due = Instant::now() + Duration::from_secs_f64(1.0 / settings.max_fps);
+            let Some((number, jpeg)) = stream.jpeg(settings).map_err(std::io::Error::other)? else { continue };
+            last_number = number;
+            out.reset(self.timeout);
             write!(out, "Content-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", jpeg.len())?;
             out.write_all(&jpeg)?;
-            // A browser shows a part when the next boundary has come, so each ends with it.
+            // A browser shows a part when it receives the next boundary, so each part ends with one.
             out.write_all(b"\r\n--frame\r\n")?;
         }
         Ok(())
     }
 }
 
-/// The part of a request that matters here.
+/// The parts of an HTTP request that this server uses.
 struct Request {
     method: String,
     path: String,
-    /// Every `Host` of the head.
+    /// Values of all `Host` fields.
     hosts: Vec<String>,
 }
 
 impl Request {
-    /// Reads a head; none when the connection has ended.
+    /// Reads the head of a request; `None` if the connection has been closed.
     fn read(reader: &mut impl BufRead) -> std::io::Result<Option<Self>> {
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 {
@@ -208,7 +215,7 @@ impl Request {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
             let Some((name, value)) = line.split_once(':') else {
-                // The empty line behind the head; what follows it would be a body, which no GET has.
+                // The empty line after the head. A body is not read, since GET requests have none.
                 return Ok(Some(request));
             };
             if name.eq_ignore_ascii_case("host") {
@@ -217,9 +224,10 @@ impl Request {
         }
     }
 
-    /// True for one that names this machine. A page from elsewhere whose name was made to lead here is kept out.
-    fn of_this_machine(&self) -> bool {
-        // Two that differ may be read differently by others on the way.
+    /// Returns true if `Host` names this machine. This rejects requests from a web page of another host whose name
+    /// resolves to 127.0.0.1 (DNS rebinding).
+    fn is_for_this_machine(&self) -> bool {
+        // A proxy might use another of several `Host` fields, so exactly one is required.
         let [host] = &self.hosts[..] else { return false };
         let name = match host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|c| c.is_ascii_digit()) => name,
@@ -229,35 +237,35 @@ impl Request {
     }
 }
 
-struct Answer {
+struct Response {
     status: &'static str,
-    kind: &'static str,
+    content_type: &'static str,
     body: Vec<u8>,
-    /// What follows the head: pictures without an end.
-    stream: Option<Arc<Picture>>,
+    /// The stream to send after the head, without end.
+    stream: Option<Arc<Stream>>,
 }
 
-impl Answer {
-    fn new(kind: &'static str, body: &[u8]) -> Self {
-        Answer { status: "200 OK", kind, body: body.to_vec(), stream: None }
+impl Response {
+    fn new(content_type: &'static str, body: &[u8]) -> Self {
+        Response { status: "200 OK", content_type, body: body.to_vec(), stream: None }
     }
 
-    fn refusal(status: &'static str, text: &str) -> Self {
-        Answer { status, ..Self::new("text/plain; charset=utf-8", text.as_bytes()) }
+    fn error(status: &'static str, text: &str) -> Self {
+        Response { status, ..Self::new("text/plain; charset=utf-8", text.as_bytes()) }
     }
 
     fn head(&self) -> String {
-        let Answer { status, kind, body, stream } = self;
+        let Response { status, content_type, body, stream } = self;
         let length = match stream {
             Some(_) => "Connection: close".to_owned(),
             None => format!("Content-Length: {}", body.len()),
         };
-        format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nCache-Control: no-store\r\n{length}\r\n\r\n")
+        format!("HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nCache-Control: no-store\r\n{length}\r\n\r\n")
     }
 }
 
-/// `%20` and the like as the bytes they stand for.
-fn unescape(text: &str) -> String {
+/// Decodes percent-encoded bytes such as `%20`; an invalid sequence stays as it is.
+fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {
@@ -274,50 +282,55 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_taken_out_of_addresses() {
-        assert_eq!(unescape("left%20camera"), "left camera");
-        assert_eq!(unescape("rtmp%3A%2F%2Fa%2Fb"), "rtmp://a/b");
-        assert_eq!(unescape("100%"), "100%");
-        assert_eq!(unescape("%zz%C3%A4"), "%zzä");
+    fn stream_names_are_percent_decoded() {
+        assert_eq!(percent_decode("left%20camera"), "left camera");
+        assert_eq!(percent_decode("rtmp%3A%2F%2Fa%2Fb"), "rtmp://a/b");
+        assert_eq!(percent_decode("100%"), "100%");
+        assert_eq!(percent_decode("%zz%C3%A4"), "%zzä");
     }
 
     #[test]
-    fn only_who_asks_for_this_machine_is_answered() {
-        let asks = |host: &str| {
+    fn only_requests_for_this_machine_are_accepted() {
+        let is_accepted = |host: &str| {
             let head = format!("GET / HTTP/1.1\r\nhOsT: {host}\r\nAccept: */*\r\n\r\n");
-            Request::read(&mut head.as_bytes()).unwrap().unwrap().of_this_machine()
+            Request::read(&mut head.as_bytes()).unwrap().unwrap().is_for_this_machine()
         };
-        assert!(asks("127.0.0.1:8090") && asks("localhost") && asks("localhost:9") && asks("[::1]:8090"));
+        assert!(
+            is_accepted("127.0.0.1:8090")
+                && is_accepted("localhost")
+                && is_accepted("localhost:9")
+                && is_accepted("[::1]:8090")
+        );
         let others =
             ["evil.example", "evil.example:8090", "127.0.0.1.evil.example:80", "localhost\r\nHost: evil.example", ""];
-        assert!(!others.into_iter().any(asks));
+        assert!(!others.into_iter().any(is_accepted));
     }
 
-    fn serving(patience: Duration) -> Server {
-        let look = crate::pictures::Look { fps: 15.0, quality: 75, width: 1280 };
-        let about = About { title: "title".into(), run: "run".into(), live: true };
+    fn start_server(timeout: Duration) -> Server {
+        let settings = crate::streams::ViewSettings { max_fps: 15.0, quality: 75, max_width: 1280 };
+        let run = RunInfo { title: "title".into(), run: "run".into(), is_live: true };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        Server::start_with(listener, Arc::new(Pictures::new(look)), about, patience).unwrap()
+        Server::start_with_timeout(listener, Arc::new(Streams::new(settings)), run, timeout).unwrap()
     }
 
     #[test]
-    fn a_request_that_comes_byte_by_byte_is_ended_by_its_deadline() {
-        let server = serving(Duration::from_millis(50));
+    fn a_request_sent_byte_by_byte_is_ended_by_its_deadline() {
+        let server = start_server(Duration::from_millis(50));
         let mut client = TcpStream::connect(server.address()).unwrap();
         client.write_all(b"GET / HTTP/1.1\r\nA: ").unwrap();
         client.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-        // A byte each time that the connection is found open.
+        // Sends one byte each time the connection is still open.
         let mut sent = 0;
         while client.read(&mut [0]).is_err_and(|cause| cause.kind() == std::io::ErrorKind::WouldBlock) {
             let _ = client.write_all(b"b");
             sent += 1;
         }
-        assert!(sent < HEAD, "ended by the length of the head alone");
+        assert!(sent < MAX_HEAD_BYTES, "ended by the length of the head only");
     }
 
     #[test]
-    fn a_head_without_end_is_refused_and_others_are_answered_meanwhile() {
-        let server = serving(PATIENCE);
+    fn an_endless_head_is_refused_while_other_clients_are_served() {
+        let server = start_server(TIMEOUT);
         let mut silent = TcpStream::connect(server.address()).unwrap();
         silent.write_all(b"GET /status HT").unwrap();
         let mut endless = TcpStream::connect(server.address()).unwrap();

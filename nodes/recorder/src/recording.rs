@@ -1,4 +1,4 @@
-//! What is recorded of one input: its rows, and the frames it skipped.
+//! The recording of one input: its rows, and the frames that were skipped on it.
 
 use std::{
     fs::{File, TryLockError},
@@ -16,21 +16,21 @@ use sideline_api::{
 };
 
 use crate::{
-    dataset::{Dataset, failed},
-    lines::Lines,
-    wave::{Waves, is_sound},
-    whole,
+    dataset::{self, Dataset, write_error},
+    json_lines::JsonLines,
+    resume_points,
+    wav::{WavFiles, is_sound},
 };
 
-/// How inputs are recorded: the recorder's configuration and mode.
+/// Formats of the recorded files, from the configuration and the mode of the recorder.
 #[derive(Clone, Copy)]
 pub struct Options {
-    /// Whether Parquet is written.
+    /// Writes Parquet.
     pub parquet: bool,
-    /// Whether JSON Lines are written.
-    pub lines: bool,
-    /// Media time after which JSON Lines are handed to the system, ns.
-    pub flush_after: i64,
+    /// Writes JSON Lines.
+    pub json_lines: bool,
+    /// Media time between writes of JSON Lines, in nanoseconds.
+    pub flush_interval_ns: i64,
 }
 
 /// The files of one input.
@@ -40,37 +40,37 @@ pub struct Recording {
     options: Options,
     /// Name of the run.
     run: String,
-    /// Goes on with the files of the folder, instead of beginning them anew.
+    /// True if the files of the folder are continued, false if they are replaced.
     resumes: bool,
-    /// The table's columns, where the type of the input is known before its first row.
+    /// Columns of the table, if the type of the input is known before its first row.
     fields: Option<Fields>,
-    /// Until the first row, where the type of the input is not known before.
-    rows: Option<Sheet>,
-    /// Instead of rows, for sound.
-    waves: Option<Waves>,
-    /// Until the first skip.
-    skipped: Option<Sheet>,
-    /// Held locked: no two recorders write the same files.
-    mark: File,
+    /// `None` before the first row, if the type of the input is not known earlier.
+    rows: Option<TableWriter>,
+    /// Replaces `rows` for an input of sound.
+    wav_files: Option<WavFiles>,
+    /// `None` before the first skipped frame.
+    skipped: Option<TableWriter>,
+    /// Locked file with the name of the run, so that no two recorders write the same files.
+    run_file: File,
 }
 
 impl Recording {
-    /// Takes the files of an input; they stay as they are until [`Recording::begin`].
+    /// Locks the files of an input, without changing them before [`Recording::begin`].
     ///
     /// # Errors
-    /// When they cannot be written, are being written by another recorder, or the table has columns that cannot be recorded.
-    pub fn take(folder: &Path, run: &str, input: &WiredInput, options: Options) -> Result<Self> {
+    /// When the files cannot be locked, another recorder writes them, or a column of the table cannot be recorded.
+    pub fn lock(folder: &Path, run: &str, input: &WiredInput, options: Options) -> Result<Self> {
         let fields = match &input.ty {
             PortType::Table(table) => Some(table.fields.clone()),
             _ => None,
         };
         if let Some(fields) = fields.as_ref().filter(|fields| !is_sound(fields)) {
             let schema = schema(&input.name, fields)?;
-            if options.lines {
-                Lines::check(&lines_path(folder, &input.name), &schema)?;
+            if options.json_lines {
+                JsonLines::check(&lines_path(folder, &input.name), &schema)?;
             }
         }
-        let (mark, resumes) = lock(folder, run, &input.name)?;
+        let (run_file, resumes) = lock_run_file(folder, run, &input.name)?;
         Ok(Self {
             name: input.name.clone(),
             folder: folder.to_owned(),
@@ -79,25 +79,28 @@ impl Recording {
             resumes,
             fields,
             rows: None,
-            waves: None,
+            wav_files: None,
             skipped: None,
-            mark,
+            run_file,
         })
     }
 
-    /// Makes the files, in place of those of an earlier run: now this one has begun.
+    /// Creates the files, and removes those of an earlier run.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// When the files cannot be written.
     pub fn begin(&mut self) -> Result<()> {
         if !self.resumes {
-            remove(&self.folder, &self.name)?;
-            let path = mark_path(&self.folder, &self.name);
-            let mark = &mut self.mark;
-            mark.set_len(0)
-                .and_then(|()| mark.rewind())
-                .and_then(|()| mark.write_all(self.run.as_bytes()))
-                .map_err(|cause| failed(&path, cause))?;
+            if read_run(&self.folder, &self.name).is_some() {
+                recorded_paths(&self.folder, &self.name)?.iter().try_for_each(|path| dataset::remove(path))?;
+            }
+            let path = run_file_path(&self.folder, &self.name);
+            let run_file = &mut self.run_file;
+            run_file
+                .set_len(0)
+                .and_then(|()| run_file.rewind())
+                .and_then(|()| run_file.write_all(self.run.as_bytes()))
+                .map_err(|cause| write_error(&path, cause))?;
         }
         match self.fields.take() {
             Some(fields) => self.open(&fields),
@@ -105,7 +108,7 @@ impl Recording {
         }
     }
 
-    /// True when it goes on with files that this run wrote before.
+    /// Returns true if files that this run wrote before are continued.
     pub fn resumes(&self) -> bool {
         self.resumes
     }
@@ -113,15 +116,15 @@ impl Recording {
     /// Records one message.
     ///
     /// # Errors
-    /// When it cannot be written, or is not a table.
+    /// When the message cannot be written or is a frame.
     pub fn record(&mut self, message: &Message) -> Result<()> {
         let header = &message.header;
         match &message.body {
-            Body::Data(Payload::Table(rows)) => self.rows(header, rows)?,
-            Body::Skipped(reason) => self.skip(header, reason)?,
+            Body::Data(Payload::Table(rows)) => self.write_rows(header, rows)?,
+            Body::Skipped(reason) => self.write_skip(header, reason)?,
             Body::Data(Payload::Frame(_)) => {
                 return Err(Error::config(format!(
-                    "input `{}`: a frame came, the recorder writes tables; wire frames to `encode`",
+                    "input `{}`: received a frame, but the recorder writes tables; wire frames to `encode`",
                     self.name
                 )));
             }
@@ -130,71 +133,73 @@ impl Recording {
         Ok(())
     }
 
-    /// Ends the row groups: what came so far survives a kill.
+    /// Ends the row groups, so that all rows so far survive a kill of the process.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn cut(&mut self) -> Result<()> {
-        self.rows.iter_mut().chain(&mut self.skipped).try_for_each(Sheet::cut)
+    /// When a file cannot be written.
+    pub fn end_row_groups(&mut self) -> Result<()> {
+        self.rows.iter_mut().chain(&mut self.skipped).try_for_each(TableWriter::end_row_group)
     }
 
-    /// Opens the files for rows of these columns.
+    /// Opens the files for rows with these columns.
     fn open(&mut self, fields: &Fields) -> Result<()> {
         if is_sound(fields) {
-            self.waves = Some(Waves::open(&self.folder, &self.name, self.resumes)?);
+            self.wav_files = Some(WavFiles::open(&self.folder, &self.name, self.resumes)?);
         } else {
-            self.rows = Some(self.sheet(&self.name, fields)?);
+            self.rows = Some(self.open_table(&self.name, fields)?);
         }
         Ok(())
     }
 
-    fn rows(&mut self, header: &Header, rows: &StructArray) -> Result<()> {
-        if self.rows.is_none() && self.waves.is_none() {
+    fn write_rows(&mut self, header: &Header, rows: &StructArray) -> Result<()> {
+        if self.rows.is_none() && self.wav_files.is_none() {
             self.open(rows.fields())?;
         }
-        match (&mut self.rows, &mut self.waves) {
-            (Some(sheet), _) => sheet.write(header, rows.len(), rows.columns()),
-            (None, Some(waves)) => waves.write(header, rows),
+        match (&mut self.rows, &mut self.wav_files) {
+            (Some(table), _) => table.write(header, rows.len(), rows.columns()),
+            (None, Some(wav_files)) => wav_files.write(header, rows),
             (None, None) => Ok(()),
         }
     }
 
-    fn skip(&mut self, header: &Header, reason: &Reason) -> Result<()> {
+    fn write_skip(&mut self, header: &Header, reason: &Reason) -> Result<()> {
         if self.skipped.is_none() {
             let text = |name| Field::new(name, DataType::Utf8, false);
             self.skipped =
-                Some(self.sheet(&skipped_name(&self.name), &Fields::from(vec![text("input"), text("reason")]))?);
+                Some(self.open_table(&skipped_name(&self.name), &Fields::from(vec![text("input"), text("reason")]))?);
         }
         let text = |text: &str| Arc::new(StringArray::from(vec![text])) as ArrayRef;
         match &mut self.skipped {
-            Some(sheet) => sheet.write(header, 1, &[text(&self.name), text(&reason.to_string())]),
+            Some(table) => table.write(header, 1, &[text(&self.name), text(&reason.to_string())]),
             None => Ok(()),
         }
     }
 
-    fn sheet(&self, name: &str, fields: &Fields) -> Result<Sheet> {
-        Sheet::open(&self.folder, name, fields, self.options, self.resumes)
+    fn open_table(&self, name: &str, fields: &Fields) -> Result<TableWriter> {
+        TableWriter::open(&self.folder, name, fields, self.options, self.resumes)
     }
 
-    /// Completes the files.
+    /// Writes the remaining rows and closes the files.
     ///
     /// # Errors
-    /// When what is left cannot be written.
+    /// When a file cannot be written.
     pub fn close(self) -> Result<()> {
         let mut outcome = Ok(());
-        for sheet in self.rows.into_iter().chain(self.skipped) {
-            let closed = sheet.close();
+        for table in self.rows.into_iter().chain(self.skipped) {
+            let closed = table.close();
             outcome = outcome.and(closed);
         }
         outcome
     }
 }
 
+/// Returns the table name for the skipped frames of an input.
 fn skipped_name(input: &str) -> String {
     format!("{input}.skipped")
 }
 
-fn mark_path(folder: &Path, input: &str) -> PathBuf {
+/// Returns the path of the hidden file with the name of the run that recorded an input.
+fn run_file_path(folder: &Path, input: &str) -> PathBuf {
     folder.join(format!(".{input}.run"))
 }
 
@@ -202,36 +207,118 @@ fn lines_path(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.jsonl"))
 }
 
-/// Removes what an earlier run recorded of an input.
-fn remove(folder: &Path, input: &str) -> Result<()> {
-    for name in [input.to_owned(), skipped_name(input)] {
-        Sheet::remove(folder, &name)?;
-    }
-    Waves::remove(folder, input)
+/// Returns the name of the run that recorded an input to a folder, from the run file; `None` if no run has.
+fn read_run(folder: &Path, input: &str) -> Option<String> {
+    // Empty if the run ended before its first frame.
+    std::fs::read_to_string(run_file_path(folder, input)).ok().filter(|run| !run.is_empty())
 }
 
-/// Removes what an earlier run recorded in a folder, for a run that takes its place. Marks stay: those of its own inputs are
-/// locked by then, and are written over when they begin.
+/// Returns the existing files and folders that have a name of the recording of an input, whoever made them.
+fn recorded_paths(folder: &Path, input: &str) -> Result<Vec<PathBuf>> {
+    let mut paths = vec![];
+    for name in [input.to_owned(), skipped_name(input)] {
+        paths.extend(Dataset::paths(&folder.join(format!("{name}.parquet"))));
+        paths.push(lines_path(folder, &name));
+    }
+    paths.retain(|path| exists(path));
+    paths.extend(WavFiles::list(folder, input)?);
+    Ok(paths)
+}
+
+/// Returns true if there is a file, a folder or a link at a path.
+fn exists(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok()
+}
+
+/// Returns each input that a run has recorded to a folder, and the name of that run.
+fn recorded_inputs(folder: &Path) -> Result<Vec<(String, String)>> {
+    let mut inputs = vec![];
+    for entry in std::fs::read_dir(folder).map_err(|cause| write_error(folder, cause))? {
+        let name = entry.map_err(|cause| write_error(folder, cause))?.file_name();
+        let input = name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(".run"));
+        // Names of inputs have no dot; the run file of a video has one.
+        let Some(input) = input.filter(|input| !input.contains('.')) else { continue };
+        inputs.extend(read_run(folder, input).map(|run| (input.to_owned(), run)));
+    }
+    Ok(inputs)
+}
+
+/// Checks that a recording of these inputs would replace no file that no run has made: each input has a run file
+/// (`.INPUT.run`), or there is no file of its names.
 ///
 /// # Errors
-/// When something of it cannot be removed.
-pub fn remove_recorded(folder: &Path) -> Result<()> {
-    for entry in std::fs::read_dir(folder).map_err(|cause| failed(folder, cause))? {
-        let mark = entry.map_err(|cause| failed(folder, cause))?.file_name();
-        let input = mark.to_str().and_then(|mark| mark.strip_prefix('.')?.strip_suffix(".run"));
-        // Names of inputs have no dot; the mark of a video has one.
-        let Some(input) = input.filter(|input| !input.contains('.')) else { continue };
-        remove(folder, input)?;
+/// `Output`, with the file and the remedy, if it would; or if the folder cannot be read.
+pub fn check_replaceable<'a>(folder: &Path, inputs: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    if !folder.exists() {
+        return Ok(());
     }
-    Lines::remove(&folder.join(whole::FILE))
+    for input in inputs {
+        if read_run(folder, input).is_none()
+            && let Some(path) = recorded_paths(folder, input)?.first()
+        {
+            return Err(foreign_file_error(path));
+        }
+    }
+    let resume_points = folder.join(resume_points::FILE_NAME);
+    if exists(&resume_points) && recorded_inputs(folder)?.is_empty() {
+        return Err(foreign_file_error(&resume_points));
+    }
+    Ok(())
 }
 
-/// Locks the files of an input, and says whether they are of this run already: the recorder was made anew.
+/// Returns the error for a file that no run has made where a run would write a file of the same name.
+pub fn foreign_file_error(path: &Path) -> Error {
+    Error::output(format!(
+        "{}: no run has made this, and a result of this run would replace it; move it away, or name another folder \
+         (`--output`, SIDELINE_RUN_DIR)",
+        path.display()
+    ))
+}
+
+/// Returns the files and folders that a run has recorded to a folder: those of the inputs whose run file has its name.
 ///
-/// The hidden file that is locked holds the name of the run. It is no part of the tables, which name no run.
-fn lock(folder: &Path, run: &str, input: &str) -> Result<(File, bool)> {
-    let path = mark_path(folder, input);
-    let fail = |cause| failed(&path, cause);
+/// # Errors
+/// When the folder cannot be read.
+pub fn recorded_files(folder: &Path, run: &str) -> Result<Vec<PathBuf>> {
+    let mut files = vec![];
+    let inputs = recorded_inputs(folder)?;
+    for (input, _) in inputs.iter().filter(|(_, recorded_by)| recorded_by == run) {
+        files.extend(recorded_paths(folder, input)?);
+    }
+    let resume_points = folder.join(resume_points::FILE_NAME);
+    // Another run that records to the same folder replaces the file.
+    if !inputs.is_empty() && inputs.iter().all(|(_, recorded_by)| recorded_by == run) && exists(&resume_points) {
+        files.push(resume_points);
+    }
+    Ok(files)
+}
+
+/// Removes what a run has recorded to a folder. The run files of inputs that another recorder has locked stay: it
+/// overwrites them when it begins.
+///
+/// # Errors
+/// When the folder cannot be read or a file cannot be removed.
+pub fn remove_recorded(folder: &Path, run: &str) -> Result<()> {
+    let inputs = recorded_inputs(folder)?;
+    recorded_files(folder, run)?.iter().try_for_each(|path| dataset::remove(path))?;
+    for (input, _) in inputs.iter().filter(|(_, recorded_by)| recorded_by == run) {
+        let path = run_file_path(folder, input);
+        let file = File::open(&path).map_err(|cause| write_error(&path, cause))?;
+        if file.try_lock().is_ok() {
+            dataset::remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Locks the run file of an input, and returns it with true if this run wrote the files before, which is the case after
+/// a restart of the recorder.
+///
+/// The run file is hidden and holds the name of the run. It is separate from the tables, which do not depend on that
+/// name.
+fn lock_run_file(folder: &Path, run: &str, input: &str) -> Result<(File, bool)> {
+    let path = run_file_path(folder, input);
+    let fail = |cause| write_error(&path, cause);
     let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
     match file.try_lock() {
         Ok(()) => {}
@@ -243,36 +330,30 @@ fn lock(folder: &Path, run: &str, input: &str) -> Result<(File, bool)> {
         }
         Err(TryLockError::Error(cause)) => return Err(fail(cause)),
     }
-    let mut before = String::new();
-    file.read_to_string(&mut before).map_err(fail)?;
-    Ok((file, before == run))
+    let mut previous_run = String::new();
+    file.read_to_string(&mut previous_run).map_err(fail)?;
+    Ok((file, previous_run == run))
 }
 
-/// A table in both forms.
-struct Sheet {
+/// Writes a table in both formats.
+struct TableWriter {
     schema: SchemaRef,
     dataset: Option<Dataset>,
-    lines: Option<Lines>,
+    lines: Option<JsonLines>,
 }
 
-impl Sheet {
+impl TableWriter {
     fn open(folder: &Path, name: &str, fields: &Fields, options: Options, resumes: bool) -> Result<Self> {
         let schema = schema(name, fields)?;
         let dataset = match options.parquet {
             true => Some(Dataset::open(folder.join(format!("{name}.parquet")), schema.clone(), resumes)?),
             false => None,
         };
-        let lines = match options.lines {
-            true => Some(Lines::open(lines_path(folder, name), &schema, options.flush_after)?),
+        let lines = match options.json_lines {
+            true => Some(JsonLines::open(lines_path(folder, name), &schema, options.flush_interval_ns)?),
             false => None,
         };
         Ok(Self { schema, dataset, lines })
-    }
-
-    /// Removes what an earlier run left in both forms.
-    fn remove(folder: &Path, name: &str) -> Result<()> {
-        Dataset::remove(&folder.join(format!("{name}.parquet")))?;
-        Lines::remove(&lines_path(folder, name))
     }
 
     fn write(&mut self, header: &Header, rows: usize, columns: &[ArrayRef]) -> Result<()> {
@@ -285,7 +366,7 @@ impl Sheet {
             ];
             all.extend(columns.iter().cloned());
             let batch = RecordBatch::try_new(self.schema.clone(), all).map_err(|cause| {
-                Error::other(format!("frame {}: the table changed its columns: {cause}", header.frame))
+                Error::other(format!("frame {}: the columns of the table have changed: {cause}", header.frame))
             })?;
             if let Some(dataset) = &mut self.dataset {
                 dataset.append(&batch)?;
@@ -297,18 +378,21 @@ impl Sheet {
         self.lines.as_mut().map_or(Ok(()), |lines| lines.flush_if_due(header.pts))
     }
 
-    fn cut(&mut self) -> Result<()> {
-        self.lines.as_mut().map_or(Ok(()), Lines::flush)?;
-        self.dataset.as_mut().map_or(Ok(()), Dataset::cut)
+    fn end_row_group(&mut self) -> Result<()> {
+        self.lines.as_mut().map_or(Ok(()), JsonLines::flush)?;
+        self.dataset.as_mut().map_or(Ok(()), Dataset::end_row_group)
     }
 
     fn close(self) -> Result<()> {
-        let lines = self.lines.map_or(Ok(()), Lines::close);
+        let lines = self.lines.map_or(Ok(()), JsonLines::close);
         self.dataset.map_or(Ok(()), Dataset::close).and(lines)
     }
 }
 
-/// The recorder's columns, then the table's.
+/// Returns the schema of a recorded table: the columns of the recorder, then those of the table.
+///
+/// # Errors
+/// When the table has a column with the name of one of the recorder's.
 fn schema(name: &str, fields: &Fields) -> Result<SchemaRef> {
     let own = [
         Field::new("stream", DataType::Utf8, false),
@@ -318,8 +402,8 @@ fn schema(name: &str, fields: &Fields) -> Result<SchemaRef> {
     ];
     if let Some(taken) = own.iter().find(|column| fields.find(column.name()).is_some()) {
         return Err(Error::config(format!(
-            "table `{name}` has a column `{0}`: the recorder writes one of that name itself; \
-             call it otherwise (a row about another frame names it `at`)",
+            "table `{name}` has a column `{0}`, which is also a column of the recorder: rename it (a row about another \
+             frame calls its frame `at`)",
             taken.name()
         )));
     }

@@ -1,4 +1,4 @@
-//! What the recorder leaves in a run's folder.
+//! Recorded tables: Parquet and JSON Lines in the run folder, after a run, a restart and a kill.
 
 use std::{
     collections::BTreeMap,
@@ -14,13 +14,14 @@ use sideline_api::{
     PortType, Reason, Registry, Resources, Result, Table, Values, WiredInput,
     arrow::array::{Array, Int64Array, RecordBatch, StringArray, StructArray, UInt64Array},
     clock::VirtualClock,
-    driver::{DriverOptions, Outlet, Ran},
+    driver::{CallReport, DriverOptions, Outlet},
     models::Models,
     serde_json::{self, Value, json},
-    tables::{Count, JOINTS, Motion, Pose},
+    tables::Count,
     testing::{Harness, Setup},
 };
 use sideline_recorder::{Recorder, RecorderConfig, remove_recorded};
+use sideline_sport::tables::{JOINTS, Motion, Pose};
 
 type Inputs<'a> = &'a [(&'static str, Alignment)];
 const POSES: Inputs = &[("poses", Alignment::Source(sideline_api::SourceId(0)))];
@@ -48,7 +49,8 @@ fn pose(track: u32, at: f32) -> Pose {
     pose
 }
 
-/// Two people in every frame, none in every fifth; frame 3 is skipped.
+/// Pushes two people in every frame, except none in every fifth; frame 3 is skipped. Returns the rows with their
+/// frames.
 fn record(poses: &mut Harness<Recorder>, frames: std::ops::Range<u64>) -> Vec<(u64, Pose)> {
     let mut sent = vec![];
     for frame in frames {
@@ -63,7 +65,7 @@ fn record(poses: &mut Harness<Recorder>, frames: std::ops::Range<u64>) -> Vec<(u
     sent
 }
 
-/// All rows of a Parquet file, or of a folder of them, and the sizes of its row groups.
+/// Returns all rows of a Parquet file or of a folder of Parquet files, and the number of rows in each row group.
 fn read(path: &Path) -> (Vec<RecordBatch>, Vec<usize>) {
     let mut files = vec![path.to_owned()];
     if path.is_dir() {
@@ -101,21 +103,21 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// NaN is not equal to itself, its text is.
-fn same<T: std::fmt::Debug>(a: &[T], b: &[T]) {
+/// Compares the debug text, since NaN is not equal to itself.
+fn assert_same<T: std::fmt::Debug>(a: &[T], b: &[T]) {
     assert_eq!(format!("{a:?}"), format!("{b:?}"));
 }
 
 #[test]
-fn rows_come_back_from_parquet_with_their_frames() {
+fn parquet_files_hold_all_rows_with_their_frames() {
     let folder = tempfile::tempdir().unwrap();
     let mut poses = recorder(folder.path(), [("row_group", 4)], Mode::Complete, POSES).unwrap();
     let sent = record(&mut poses, 0..11);
     poses.end().unwrap();
     poses.close().unwrap();
     let path = folder.path().join("poses.parquet");
-    same(&rows::<Pose>(&path), &sent);
-    // Frames 0 to 3: two with rows; 4 to 7: three; 8 to 10: two.
+    assert_same(&rows::<Pose>(&path), &sent);
+    // Two rows per frame: two frames with rows in 0 to 3, three in 4 to 7, two in 8 to 10.
     assert_eq!(read(&path).1, [4, 6, 4]);
     let (batches, _) = read(&path);
     let stream = batches[0].column_by_name("stream").unwrap().as_any().downcast_ref::<StringArray>().unwrap();
@@ -125,7 +127,7 @@ fn rows_come_back_from_parquet_with_their_frames() {
 }
 
 #[test]
-fn a_row_is_a_line_and_nan_is_null() {
+fn each_row_is_a_json_line_and_nan_is_null() {
     let folder = tempfile::tempdir().unwrap();
     let mut poses = recorder(folder.path(), Values::new(), Mode::Complete, POSES).unwrap();
     poses.push("poses", &[pose(1, 0.25)]).unwrap();
@@ -140,7 +142,7 @@ fn a_row_is_a_line_and_nan_is_null() {
 }
 
 #[test]
-fn skipped_frames_are_rows_of_their_own_table() {
+fn skipped_frames_are_recorded_in_a_table_of_skips() {
     let folder = tempfile::tempdir().unwrap();
     let inputs = &[
         ("poses", Alignment::Source(sideline_api::SourceId(0))),
@@ -156,11 +158,11 @@ fn skipped_frames_are_rows_of_their_own_table() {
     assert_eq!(skipped, [row]);
     assert_eq!(read(&folder.path().join("poses.skipped.parquet")).1, [1]);
     assert_eq!(rows::<Count>(&folder.path().join("counts.parquet"))[0].1.checksum, 2);
-    assert!(!folder.path().join("counts.skipped.parquet").exists(), "nothing was skipped there");
+    assert!(!folder.path().join("counts.skipped.parquet").exists(), "no frame was skipped on this input");
 }
 
 #[test]
-fn the_same_rows_make_the_same_bytes() {
+fn equal_rows_give_equal_bytes() {
     let make = |run: &str| {
         let folder = tempfile::tempdir().unwrap();
         let mut poses = recorder(folder.path(), [("row_group", 3)], Mode::Complete, POSES).unwrap();
@@ -180,26 +182,26 @@ fn the_same_rows_make_the_same_bytes() {
 }
 
 #[test]
-fn after_a_kill_everything_to_the_last_row_group_is_read() {
+fn after_a_kill_all_rows_up_to_the_last_row_group_are_readable() {
     let folder = tempfile::tempdir().unwrap();
     let mut poses = recorder(folder.path(), [("row_group", 4)], Mode::Live, POSES).unwrap();
     let sent = record(&mut poses, 0..10);
-    // What a kill leaves: neither `close` nor a destructor runs.
+    // As after a kill, neither `close` nor a destructor runs.
     std::mem::forget(poses);
-    let whole: Vec<_> = sent.iter().filter(|row| row.0 < 8).cloned().collect();
-    same(&rows::<Pose>(&folder.path().join("poses.parquet")), &whole);
+    let complete: Vec<_> = sent.iter().filter(|row| row.0 < 8).cloned().collect();
+    assert_same(&rows::<Pose>(&folder.path().join("poses.parquet")), &complete);
     assert_eq!(lines(&folder.path().join("poses.jsonl")).len(), sent.len(), "in live mode: every frame");
-    assert_eq!(last_whole(folder.path()), 7, "the last of the second row group");
+    assert_eq!(resume_frame(folder.path()), 7, "the last frame of the second row group");
 }
 
-/// The last frame that is whole in all tables.
-fn last_whole(folder: &Path) -> u64 {
+/// Returns the frame of the resume point.
+fn resume_frame(folder: &Path) -> u64 {
     let text = fs::read_to_string(folder.join("recorded.json")).unwrap();
     serde_json::from_str::<Value>(&text).unwrap()["streams"]["test"]["frame"].as_u64().unwrap()
 }
 
 #[test]
-fn made_anew_in_a_run_it_goes_on() {
+fn a_restarted_recorder_continues_its_files() {
     let folder = tempfile::tempdir().unwrap();
     let mut sent = vec![];
     for frames in [0..3, 3..4, 4..9] {
@@ -214,13 +216,13 @@ fn made_anew_in_a_run_it_goes_on() {
         }
         poses.close().unwrap();
     }
-    same(&rows::<Pose>(&folder.path().join("poses.parquet")), &sent);
+    assert_same(&rows::<Pose>(&folder.path().join("poses.parquet")), &sent);
     assert_eq!(lines(&folder.path().join("poses.jsonl")).len(), sent.len());
-    assert_eq!(last_whole(folder.path()), 2, "the frame at which it failed may be missing");
+    assert_eq!(resume_frame(folder.path()), 2, "the frame at which it failed may be missing");
 }
 
 #[test]
-fn a_half_written_line_is_cut_off_when_it_goes_on() {
+fn a_restarted_recorder_truncates_an_incomplete_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("poses.jsonl");
     let open = || recorder(folder.path(), [("parquet", false)], Mode::Live, POSES).unwrap();
@@ -239,7 +241,7 @@ fn a_half_written_line_is_cut_off_when_it_goes_on() {
 }
 
 #[test]
-fn another_run_begins_the_files_anew() {
+fn another_run_replaces_the_files() {
     let folder = tempfile::tempdir().unwrap();
     let mut poses = recorder(folder.path(), Values::new(), Mode::Complete, POSES).unwrap();
     record(&mut poses, 0..5);
@@ -255,7 +257,7 @@ fn another_run_begins_the_files_anew() {
 }
 
 #[test]
-fn a_run_that_does_not_come_to_a_frame_leaves_what_an_earlier_one_recorded() {
+fn a_run_without_frames_leaves_the_recordings_of_an_earlier_run() {
     let folder = tempfile::tempdir().unwrap();
     let mut poses = recorder(folder.path(), Values::new(), Mode::Complete, POSES).unwrap();
     record(&mut poses, 0..5);
@@ -269,22 +271,64 @@ fn a_run_that_does_not_come_to_a_frame_leaves_what_an_earlier_one_recorded() {
 }
 
 #[test]
-fn what_was_recorded_is_removed_as_a_whole_and_nothing_else() {
+fn remove_recorded_removes_exactly_what_the_run_recorded() {
     let folder = tempfile::tempdir().unwrap();
     let mut poses = recorder(folder.path(), Values::new(), Mode::Complete, POSES).unwrap();
     record(&mut poses, 0..5);
     poses.end().unwrap();
     poses.close().unwrap();
     drop(poses);
-    for name in ["notes.jsonl", ".overlay.mp4.run"] {
-        fs::write(folder.path().join(name), "not a recorder's").unwrap();
+    let run = fs::read_to_string(folder.path().join(".poses.run")).unwrap();
+    for name in ["notes.jsonl", "recorded.json.bak", ".overlay.mp4.run"] {
+        fs::write(folder.path().join(name), "not from a recorder").unwrap();
     }
-    remove_recorded(folder.path()).unwrap();
-    assert_eq!(files(folder.path()).keys().collect::<Vec<_>>(), [".overlay.mp4.run", ".poses.run", "notes.jsonl"]);
+    let mut kept = files(folder.path());
+    remove_recorded(folder.path(), "another run").unwrap();
+    assert_eq!(files(folder.path()), kept, "nothing here is from that run");
+    remove_recorded(folder.path(), &run).unwrap();
+    kept.retain(|name, _| !name.starts_with("poses") && !["recorded.json", ".poses.run"].contains(&name.as_str()));
+    assert_eq!((files(folder.path()), kept.len()), (kept, 3));
 }
 
 #[test]
-fn side_messages_are_recorded_in_the_frame_they_name() {
+fn the_run_file_of_an_input_that_the_next_run_records_stays_locked() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(".poses.run"), "earlier").unwrap();
+    fs::write(folder.path().join("poses.jsonl"), "earlier").unwrap();
+    let next = Recorder::new(config(Values::new()), &resources(folder.path(), PortType::table::<Pose>())).unwrap();
+    remove_recorded(folder.path(), "earlier").unwrap();
+    assert_eq!(files(folder.path()).keys().collect::<Vec<_>>(), [".poses.run"]);
+    drop(next);
+}
+
+#[test]
+fn files_that_no_run_has_made_are_never_replaced() {
+    let names = [
+        "poses.jsonl",
+        "poses.parquet/x",
+        "poses.skipped.jsonl",
+        "poses.skipped.parquet",
+        "poses.wav",
+        "recorded.json",
+    ];
+    for name in names {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "the user's").unwrap();
+        // A run that ended before its first frame leaves an empty run file.
+        fs::write(folder.path().join(".poses.run"), "").unwrap();
+        let resources = resources(folder.path(), PortType::table::<Pose>());
+        let refused = Recorder::new(config(Values::new()), &resources).err().unwrap();
+        let file = name.split('/').next().unwrap();
+        assert!(refused.failure == Failure::Output && refused.message.contains(file), "{refused}");
+        assert!(refused.message.contains("move it away, or name another folder"), "{refused}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "the user's", "{name}");
+    }
+}
+
+#[test]
+fn side_messages_are_recorded_with_the_frame_that_they_name() {
     let folder = tempfile::tempdir().unwrap();
     let inputs = &[("poses", Alignment::Source(sideline_api::SourceId(0))), ("counts", Alignment::Side { queue: 8 })];
     let mut both = recorder(folder.path(), Values::new(), Mode::Live, inputs).unwrap();
@@ -300,7 +344,7 @@ fn count(frames: u64) -> Count {
 }
 
 #[test]
-fn sources_that_take_turns_do_not_mix() {
+fn interleaved_sources_are_recorded_separately() {
     let folder = tempfile::tempdir().unwrap();
     let inputs = &[
         ("left", Alignment::Source(sideline_api::SourceId(0))),
@@ -344,22 +388,24 @@ fn config(values: impl Into<Values>) -> RecorderConfig {
     RecorderConfig::from_values(&values.into()).unwrap()
 }
 
-struct Nowhere;
+struct DiscardOutlet;
 
-impl Outlet for Nowhere {
+impl Outlet for DiscardOutlet {
     fn send(&mut self, _: usize, _: Message) {}
-    fn ran(&mut self, _: Ran<'_>) {}
+    fn report(&mut self, _: CallReport<'_>) {}
 }
 
 #[test]
-fn a_table_without_any_rows_is_still_a_file() {
+fn a_table_without_rows_is_recorded_as_an_empty_file() {
     let folder = tempfile::tempdir().unwrap();
     let resources = resources(folder.path(), PortType::table::<Motion>());
     let options = DriverOptions { on_error: OnError::Stop, stride: 1 };
     let factory = Registry::new().operator::<Recorder>().get("recorder").unwrap().factory();
     let mut motion = Driver::new(factory, Values::new(), resources, options).unwrap();
-    let header = Header { closing: true, ..Header::new("test", 0, 0) };
-    motion.accept(0, Message { header, n: 0, body: Body::End { frames: 0 } }, Instant::now(), &mut Nowhere).unwrap();
+    let header = Header { is_closing: true, ..Header::new("test", 0, 0) };
+    motion
+        .accept(0, Message { header, n: 0, body: Body::End { frames: 0 } }, Instant::now(), &mut DiscardOutlet)
+        .unwrap();
     motion.close().unwrap();
     assert!(rows::<Motion>(&folder.path().join("poses.parquet")).is_empty());
     let file = File::open(folder.path().join("poses.parquet")).unwrap();
@@ -368,50 +414,50 @@ fn a_table_without_any_rows_is_still_a_file() {
 }
 
 sideline_api::table! {
-    /// A row with a column the recorder needs.
+    /// A row with a column that the recorder has too.
     pub struct Clash in "clash" {
-        /// Taken.
+        /// Name of a column of the recorder.
         pub frame: u64,
     }
 }
 
 #[test]
-fn what_cannot_be_recorded_is_refused_before_it_begins() {
+fn inputs_that_cannot_be_recorded_are_refused_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |values: Values, resources: &Resources| Recorder::new(config(values), resources).err().unwrap();
-    let fine = resources(folder.path(), PortType::table::<Pose>());
+    let valid = resources(folder.path(), PortType::table::<Pose>());
 
     let error = refused(Values::new(), &resources(folder.path(), PortType::Frame));
     assert!(error.failure == Failure::Config && error.message.contains("wire frames to `encode`"), "{error}");
     let error = refused(Values::new(), &resources(folder.path(), PortType::table::<Clash>()));
     assert!(error.message.contains("has a column `frame`"), "{error}");
-    let error = refused([("parquet", false), ("jsonl", false)].into(), &fine);
+    let error = refused([("parquet", false), ("jsonl", false)].into(), &valid);
     assert!(error.message.contains("both false"), "{error}");
-    let mut named = fine.clone();
+    let mut named = valid.clone();
     named.inputs[0].name = "timing".into();
-    assert!(refused(Values::new(), &named).message.contains("choose another"));
+    assert!(refused(Values::new(), &named).message.contains("choose another name"));
     named.inputs[0].name = "../poses".into();
-    assert!(refused(Values::new(), &named).message.contains("name becomes that of a file"));
+    assert!(refused(Values::new(), &named).message.contains("name of an input becomes a file name"));
 
-    let first = Recorder::new(config(Values::new()), &fine).unwrap();
-    let error = refused(Values::new(), &fine);
+    let first = Recorder::new(config(Values::new()), &valid).unwrap();
+    let error = refused(Values::new(), &valid);
     assert!(error.message.contains("another recorder writes `poses`"), "{error}");
-    let elsewhere = Recorder::new(config([("folder", "second")]), &fine);
-    assert!(elsewhere.is_ok(), "another folder is free");
+    let elsewhere = Recorder::new(config([("folder", "second")]), &valid);
+    assert!(elsewhere.is_ok(), "another folder is not locked");
     drop(first);
 }
 
 #[test]
-fn a_frame_on_an_input_of_any_type_is_refused_when_it_comes() {
+fn a_frame_on_an_input_of_any_type_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let mut poses = recorder(folder.path(), Values::new(), Mode::Complete, POSES).unwrap();
-    let frame = Frame::from_packed(2, 2, Encoding::Rgb8, Color::assumed(2), vec![0; 12]).unwrap();
+    let frame = Frame::from_packed(2, 2, Encoding::Rgb8, Color::default_for_height(2), vec![0; 12]).unwrap();
     let error = poses.push_frame("poses", frame).unwrap_err();
     assert!(error.message.contains("wire frames to `encode`"), "{error}");
 }
 
 #[test]
-fn a_folder_that_vanished_ends_the_run_as_a_failed_output() {
+fn a_removed_run_folder_is_an_output_failure() {
     let folder = tempfile::tempdir().unwrap();
     let mut poses = recorder(folder.path(), [("row_group", 1)], Mode::Complete, POSES).unwrap();
     poses.push("poses", &[pose(1, 0.0)]).unwrap();

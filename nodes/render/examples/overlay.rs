@@ -1,23 +1,21 @@
-//! Draws a hand-made scene, two fighters and two others, to look at and to measure.
+//! Draws a synthetic scene with two fighters and two other people, for inspection and as a benchmark.
 //!
-//! `cargo run -p sideline-render --example overlay -- WIDTH HEIGHT [IN.yuv [OUT.yuv]]`: raw I420 in and out;
-//! the time of drawing one frame goes to standard output.
+//! `cargo run -p sideline-render --example overlay -- WIDTH HEIGHT [IN.yuv [OUT.yuv]]`: input and output are raw I420; the
+//! time of drawing one frame is printed to standard output.
 
 use std::{error::Error, time::Instant};
 
-use sideline_api::{
-    Color, Config, Values,
-    tables::{JOINTS, Motion, Pose, Track},
-};
+use sideline_api::{Color, Config, Values};
 use sideline_render::{
-    RenderConfig, Show, Shown,
+    OverlayKind, RenderConfig, RenderState,
     canvas::Canvas,
-    lens::Lens,
-    overlay::{Look, Overlay, Scene},
-    text::Text,
+    overlay::{Overlay, Scene, Style},
+    text::TextRenderer,
+    viewport::Viewport,
 };
+use sideline_sport::tables::{JOINTS, Motion, Pose, Track};
 
-/// A boxer on her guard, seen from her left: joint, x, y in a picture of 640 x 720.
+/// Boxer in guard position, seen from her left: joint, x, y in an image of 640 x 720.
 const BOXER: [(usize, f32, f32); 31] = [
     (0, 425.0, 226.0),
     (2, 437.0, 208.0),
@@ -52,12 +50,12 @@ const BOXER: [(usize, f32, f32); 31] = [
     (6, 428.0, 208.0),
 ];
 
-/// The boxer in a picture of 1280 x 720, `place` mapping her x.
-fn pose(track: u32, fighter: &str, place: impl Fn(f32, f32) -> (f32, f32), size: (f32, f32)) -> Pose {
+/// Returns the pose of the boxer, mapped by `map` into an image of 1280 x 720 and scaled to `size`.
+fn pose(track: u32, fighter: &str, map: impl Fn(f32, f32) -> (f32, f32), size: (f32, f32)) -> Pose {
     let mut joints = [[f32::NAN; 4]; JOINTS];
     let mut rect = [f32::MAX, f32::MAX, f32::MIN, f32::MIN];
     for (joint, x, y) in BOXER {
-        let (x, y) = place(x, y);
+        let (x, y) = map(x, y);
         joints[joint] = [x / 1280.0, y / 720.0, 0.0, 0.9];
         rect = [rect[0].min(x), rect[1].min(y), rect[2].max(x), rect[3].max(y)];
     }
@@ -77,15 +75,15 @@ fn pose(track: u32, fighter: &str, place: impl Fn(f32, f32) -> (f32, f32), size:
     }
 }
 
-fn track(of: &Pose, state: &str) -> Track {
+fn track(pose: &Pose, state: &str) -> Track {
     Track {
-        track: of.track,
-        fighter: of.fighter.clone(),
+        track: pose.track,
+        fighter: pose.fighter.clone(),
         state: state.into(),
-        x1: of.x1,
-        y1: of.y1,
-        x2: of.x2,
-        y2: of.y2,
+        x1: pose.x1,
+        y1: pose.y1,
+        x2: pose.x2,
+        y2: pose.y2,
         score: 0.9,
         class: 0,
         age: 40,
@@ -122,35 +120,36 @@ fn scene(size: (f32, f32)) -> Scene {
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().collect();
     let (width, height): (u32, u32) = (args[1].parse()?, args[2].parse()?);
-    let picture = match args.get(3) {
+    let background = match args.get(3) {
         Some(path) => std::fs::read(path)?,
         None => vec![110; (width * height) as usize * 3 / 2],
     };
     let size = (width as f32, height as f32);
     let scene = scene(size);
-    let mut text = Text::new()?;
-    let mut drawn = vec![];
-    let all = vec![Show::Skeletons, Show::Boxes, Show::Labels, Show::Stats];
-    let parts = all.iter().map(|part| vec![*part]).chain([all.clone()]);
-    for overlays in parts.collect::<Vec<_>>() {
+    let mut text = TextRenderer::new()?;
+    let mut image = vec![];
+    let all = vec![OverlayKind::Skeletons, OverlayKind::Boxes, OverlayKind::Labels, OverlayKind::Stats];
+    let selections = all.iter().map(|kind| vec![*kind]).chain([all.clone()]);
+    for overlays in selections.collect::<Vec<_>>() {
         let config =
             RenderConfig { overlays, ..RenderConfig::from_values(&Values::new()).map_err(|e| e[0].to_string())? };
-        let look = Look { config: &config, lens: Lens::plain(width, height) };
-        let shown = Shown::default();
+        let style = Style { config: &config, viewport: Viewport::full_frame(width, height) };
+        let state = RenderState::default();
         let stats = Some("29.8 fps   38 ms   dropped 2");
-        let mut times = vec![];
+        let mut times_ms = vec![];
         for _ in 0..200 {
-            drawn.clone_from(&picture);
+            image.clone_from(&background);
             let start = Instant::now();
-            let mut canvas = Canvas::new(&mut drawn, width, height).ok_or("the picture is too short")?;
-            Overlay::new(&mut canvas, &mut text, Color::assumed(height), look).draw(&scene, &shown, stats);
-            times.push(start.elapsed().as_secs_f64() * 1e3);
+            let mut canvas = Canvas::new(&mut image, width, height).ok_or("the image is too short")?;
+            Overlay::new(&mut canvas, &mut text, Color::default_for_height(height), style).draw(&scene, &state, stats);
+            times_ms.push(start.elapsed().as_secs_f64() * 1e3);
         }
-        times.sort_by(f64::total_cmp);
-        println!("draw {:?} {width}x{height}: p50 {:.3} ms, p99 {:.3} ms", config.overlays, times[100], times[198]);
+        times_ms.sort_by(f64::total_cmp);
+        let (p50, p99) = (times_ms[100], times_ms[198]);
+        println!("draw {:?} {width}x{height}: p50 {p50:.3} ms, p99 {p99:.3} ms", config.overlays);
     }
     if let Some(out) = args.get(4) {
-        std::fs::write(out, &drawn)?;
+        std::fs::write(out, &image)?;
     }
     Ok(())
 }

@@ -1,20 +1,19 @@
-//! Draws what was found onto a copy of each frame; `encode` writes the drawn frames as a video, `preview` shows them.
+//! `render`: draws overlays onto a copy of each frame. `encode` writes the rendered frames as a video, `preview` shows them.
 //!
-//! Each overlay is drawn where its inputs are wired, and left out of a frame for which they were skipped. Moves and events
-//! are known some frames after they happened: from then on they stand at who made them for a second. The last sentence of
-//! `commentary` stands below as a caption. The minimap needs places in metres.
+//! An overlay is drawn if its inputs are wired, and left out of a frame for which they were skipped. Moves and events arrive
+//! some frames after they happened; from then on they are displayed for a second at the person who made them. The last
+//! sentence of `commentary` is the caption at the bottom. The minimap needs places in meters.
 //!
-//! With `view` wired the frame is cropped to where the virtual camera looks and scaled to the size that the camera is set to;
-//! `width` or `height` scale it further, and another aspect is refused. Everything is
-//! drawn on that picture, as sharp as it can be. In a frame without a view the camera stands still; before the first one it
-//! shows the widest part. `follow: false` shows the whole frame instead, with the overlay `crop` where the camera looks.
-//! Without `view` the key `crop` says what is shown.
+//! With `view` wired, the frame is cropped to the view of the virtual camera and scaled to the output size of the camera;
+//! `width` or `height` scale it further, and another aspect ratio is refused. Overlays are drawn after scaling, at the
+//! resolution of the output. In a frame without a row of `view` the camera keeps its position; before the first row it shows
+//! the widest part. `follow: false` shows the whole frame instead, and the overlay `crop` outlines the view. Without `view`
+//! the key `crop` selects the visible part.
 #![forbid(unsafe_code)]
 
 mod ball;
 pub mod callouts;
 pub mod canvas;
-pub mod lens;
 mod minimap;
 pub mod overlay;
 mod people;
@@ -23,95 +22,102 @@ mod shapes;
 mod skeleton;
 mod teams;
 pub mod text;
+pub mod viewport;
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{
     Body, Config, Context, Encoding, Error, Frame, Inputs, Mode, Operator, Outputs, Payload, PortType, Resources,
     Result, Spec, Table,
-    tables::{Ball, Commentary, Event, Motion, Move, PIXELS, Place, Pose, Possession, Team, Track, View},
 };
-use sideline_media::{Area, Cropper, to_i420};
+use sideline_media::{CropRect, Cropper, to_i420};
+use sideline_sport::tables::{
+    Ball, Commentary, Event, Motion, Move, PIXELS, Place, Pose, Possession, Team, Track, View,
+};
 
 use crate::{
     ball::Trail,
     callouts::Callouts,
     canvas::Canvas,
-    lens::Lens,
-    overlay::{Look, Overlay, Scene},
-    scoreboard::Score,
+    overlay::{Overlay, Scene, Style},
+    scoreboard::ScoreboardState,
     teams::Teams,
-    text::Text,
+    text::TextRenderer,
+    viewport::Viewport,
 };
 
-/// What can be drawn.
+/// Kind of overlay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Show {
+pub enum OverlayKind {
     /// Joints and limbs (`poses`).
     Skeletons,
-    /// Boxes of tracks, or of poses where no tracks are wired.
+    /// Boxes of tracks, or of poses if no tracks are wired.
     Boxes,
-    /// Names and track numbers at the boxes, with a bar for the speed where `motion` is wired.
+    /// Names and track numbers at the boxes, with a speed bar if `motion` is wired.
     Labels,
-    /// A ring around the ball, dashed where its place is predicted (`ball`).
+    /// Ring around the ball, dashed if its position is predicted (`ball`).
     Ball,
-    /// The way the ball came within a second (`ball`).
+    /// Path of the ball during the last second (`ball`).
     Trail,
-    /// Boxes in the colours of the teams' jerseys; goalkeepers and referees by their titles (`teams`).
+    /// Boxes in the colors of the jerseys, and titles of goalkeepers and referees (`teams`).
     Teams,
-    /// Moves at who made them, with the models' confidence (`moves`).
+    /// Moves at the person who made them, with the confidence (`moves`).
     Moves,
-    /// Events at who made them (`events`).
+    /// Events at the player who made them (`events`).
     Events,
-    /// The last sentence, below (`commentary`).
+    /// Caption with the last sentence, at the bottom (`commentary`).
     Captions,
-    /// Possession, and passes where `events` is wired, in the middle above (`possession`).
+    /// Scoreboard at the top center: possession, and passes if `events` is wired (`possession`).
     Scoreboard,
-    /// The pitch from above in the lower right corner (`places`, in metres).
+    /// Top view of the pitch in the lower right corner (`places`, in meters).
     Minimap,
-    /// A line in the upper left corner: frames a second, latency and drops when live, else frame number and time.
+    /// Line in the upper left corner: frame rate, latency and dropped frames in live mode, else frame number and time.
     Stats,
-    /// On the whole frame, what the virtual camera sees (`view`, with `follow: false`).
+    /// Outline of the virtual camera's view on the whole frame (`view`, with `follow: false`).
     Crop,
 }
 
-/// All of them; what is not wired draws nothing.
-const ALL: [Show; 13] = [
-    Show::Skeletons,
-    Show::Boxes,
-    Show::Labels,
-    Show::Ball,
-    Show::Trail,
-    Show::Teams,
-    Show::Moves,
-    Show::Events,
-    Show::Captions,
-    Show::Scoreboard,
-    Show::Minimap,
-    Show::Stats,
-    Show::Crop,
+/// All overlays, the default of the key `overlays`. An overlay without wired inputs draws nothing.
+const ALL_OVERLAYS: [OverlayKind; 13] = [
+    OverlayKind::Skeletons,
+    OverlayKind::Boxes,
+    OverlayKind::Labels,
+    OverlayKind::Ball,
+    OverlayKind::Trail,
+    OverlayKind::Teams,
+    OverlayKind::Moves,
+    OverlayKind::Events,
+    OverlayKind::Captions,
+    OverlayKind::Scoreboard,
+    OverlayKind::Minimap,
+    OverlayKind::Stats,
+    OverlayKind::Crop,
 ];
 
-/// Draws what was found onto the frames, and crops them to a virtual camera's view.
+/// Draws detections, tracks, poses and other results onto the frames, and crops them to the view of a virtual camera.
 #[derive(Clone, Debug, Config)]
 #[config(check = RenderConfig::check)]
 pub struct RenderConfig {
-    /// What is drawn, where its inputs are wired: any of skeletons, boxes, labels, ball, trail, teams, moves, events, captions, scoreboard, minimap, stats, crop.
-    #[config(default = ALL.to_vec(), live)]
-    pub overlays: Vec<Show>,
-    /// Joints less visible than this are not drawn. Higher hides guesses; lower shows hidden limbs.
+    /// Overlays to draw if their inputs are wired: any of skeletons, boxes, labels, ball, trail, teams, moves, events, captions,
+    /// scoreboard, minimap, stats, crop.
+    #[config(default = ALL_OVERLAYS.to_vec(), live)]
+    pub overlays: Vec<OverlayKind>,
+    /// Minimum visibility of joints that are drawn, 0..1. Higher hides uncertain joints; lower shows occluded limbs.
     #[config(default = 0.5, live, range(0.0, 1.0))]
     pub visibility: f32,
-    /// Width of the drawn pictures in pixels, even; 0 is that of the frames, of `crop`, or of the camera where `view` is wired, or follows from `height`. Smaller is cheaper to encode.
+    /// Width of the output, px, even. 0 is the width of the frame, of `crop`, or of the camera if `view` is wired, or follows
+    /// from `height`. Lower is cheaper to encode; higher is sharper.
     #[config(default = 0, range(0, 8192))]
     pub width: u32,
-    /// Height of the drawn pictures in pixels, even; 0 is that of the frames, of `crop`, or of the camera where `view` is wired, or follows from `width`.
+    /// Height of the output, px, even. 0 is the height of the frame, of `crop`, or of the camera if `view` is wired, or follows
+    /// from `width`. Lower is cheaper to encode; higher is sharper.
     #[config(default = 0, range(0, 8192))]
     pub height: u32,
-    /// Where `view` is wired, crops to it; false shows the whole frame.
+    /// Crops the frame to the wired `view`; false shows the whole frame.
     #[config(default = true, live)]
     pub follow: bool,
-    /// Without `view`, the part of the frame that is shown: left, top, width, height in pixels. Empty shows all of it. Another size of the drawn pictures begins another file.
+    /// Visible part of the frame if `view` is not wired: left, top, width, height, px. Empty shows the whole frame. A change of
+    /// the output size starts a new video file.
     #[config(default = Vec::new(), live)]
     pub crop: Vec<f32>,
     /// Name of team_1 on the scoreboard.
@@ -120,77 +126,77 @@ pub struct RenderConfig {
     /// Name of team_2 on the scoreboard.
     #[config(default = "", live)]
     pub away: String,
-    /// Length and width of the pitch on the minimap, metres: those that the places were calibrated for.
+    /// Length and width of the pitch on the minimap, m, as in the calibration of the places.
     #[config(default = overlay::PITCH.to_vec(), live)]
     pub pitch: Vec<f32>,
 }
 
 impl RenderConfig {
     fn check(&self) -> Vec<(&'static str, String)> {
-        let mut wrong = vec![];
-        let numbers = |list: &[f32]| list.iter().all(|number| number.is_finite() && *number >= 0.0);
-        let crop = match self.crop[..] {
+        let mut problems = vec![];
+        let all_valid = |list: &[f32]| list.iter().all(|number| number.is_finite() && *number >= 0.0);
+        let is_crop_valid = match self.crop[..] {
             [] => true,
-            [_, _, width, height] => numbers(&self.crop) && width >= 2.0 && height >= 2.0,
+            [_, _, width, height] => all_valid(&self.crop) && width >= 2.0 && height >= 2.0,
             _ => false,
         };
-        if !crop {
-            let text =
-                format!("{:?} is no part of a picture: write `\"[left, top, width, height]\"` in pixels", self.crop);
-            wrong.push(("crop", text));
+        if !is_crop_valid {
+            let text = format!("{:?} is not a rectangle: write `\"[left, top, width, height]\"` in pixels", self.crop);
+            problems.push(("crop", text));
         }
-        if !(self.pitch.len() == 2 && numbers(&self.pitch) && self.pitch.iter().all(|side| *side >= 1.0)) {
-            wrong.push(("pitch", format!("{:?} is no pitch: write `\"[length, width]\"` in metres", self.pitch)));
+        if !(self.pitch.len() == 2 && all_valid(&self.pitch) && self.pitch.iter().all(|side| *side >= 1.0)) {
+            let text = format!("{:?} is not a size of a pitch: write `\"[length, width]\"` in meters", self.pitch);
+            problems.push(("pitch", text));
         }
         for (key, side) in [("width", self.width), ("height", self.height)] {
             if side % 2 == 1 {
-                wrong.push((key, format!("{side} is odd, and H.264 knows only even sizes: write {}", side + 1)));
+                problems.push((key, format!("{side} is odd, but H.264 needs an even size: write {}", side + 1)));
             }
         }
-        wrong
+        problems
     }
 }
 
-/// Longest side of a picture that a view may ask for, px.
-const MOST_SIDE: u32 = 16_384;
+/// Maximum width and height of an output image that a row of `view` may set, px.
+const MAX_VIEW_SIDE: u32 = 16_384;
 
-/// What is remembered of a stream.
+/// State of one stream.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Shown {
-    pace: Pace,
+pub struct RenderState {
+    frame_rate: FrameRate,
     pub(crate) callouts: Callouts,
     pub(crate) trail: Trail,
     pub(crate) teams: Teams,
-    pub(crate) score: Score,
-    /// The part of the frame that the last view asked for: left, top, width, height.
-    part: Option<[f64; 4]>,
-    /// Size of the pictures that the last view asked for.
-    picture: Option<(u32, u32)>,
+    pub(crate) scoreboard: ScoreboardState,
+    /// Visible part of the frame in the last view: left, top, width, height.
+    visible: Option<[f64; 4]>,
+    /// Output size of the last view.
+    view_size: Option<(u32, u32)>,
 }
 
-/// For the frame rate shown in `live` mode.
+/// Smoothed frame rate for the statistics in `live` mode.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Pace {
-    /// When the last frame was drawn, nanoseconds since 1970.
+struct FrameRate {
+    /// Wall-clock time of the last frame, nanoseconds since 1970.
     last: Option<i64>,
-    /// Smoothed time between frames, nanoseconds.
-    interval: f64,
+    /// Smoothed interval between frames, nanoseconds.
+    interval_ns: f64,
 }
 
-/// See the [crate](self).
+/// Operator that draws overlays; see the [crate](self).
 pub struct Render {
     config: RenderConfig,
-    text: Text,
+    text: TextRenderer,
     cropper: Cropper,
-    /// Somebody sends views.
-    viewed: bool,
-    /// It was said that places in pixels make no minimap.
-    said: bool,
+    /// True if the input `view` is wired.
+    has_view: bool,
+    /// True once it was logged that places in pixels give no minimap.
+    has_logged_minimap: bool,
 }
 
 impl Operator for Render {
     type Config = RenderConfig;
-    type State = Shown;
+    type State = RenderState;
 
     fn spec() -> Spec {
         Spec::operator("render")
@@ -211,27 +217,27 @@ impl Operator for Render {
     }
 
     fn new(config: RenderConfig, resources: &Resources) -> Result<Self> {
-        // Without a reader there is no video and no preview: that is never meant.
+        // Without a reader there is neither a video nor a preview, which is a mistake in the flow.
         if !resources.is_read("overlay") {
             return Err(Error::config(
-                "nobody reads the output `overlay`; a node `encode` with `frames: NODE/overlay` among its `inputs` writes it as \
-                 a video",
+                "the output `overlay` has no reader; a node `encode` with `frames: NODE/overlay` among its `inputs` writes it \
+                 as a video",
             ));
         }
-        let viewed = resources.is_wired("view");
-        Ok(Self { config, text: Text::new()?, cropper: Cropper::new(), viewed, said: false })
+        let has_view = resources.is_wired("view");
+        Ok(Self { config, text: TextRenderer::new()?, cropper: Cropper::new(), has_view, has_logged_minimap: false })
     }
 
-    fn process(&mut self, cx: &Context, input: &Inputs, shown: &mut Shown, out: &mut Outputs) -> Result<()> {
+    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut RenderState, out: &mut Outputs) -> Result<()> {
         let frame = input.frame("frames")?;
         let view = input.rows::<View>("view")?.and_then(|rows| rows.into_iter().next_back());
-        let (area, size) = self.framing(frame, view.as_ref(), shown)?;
+        let (visible, size) = self.framing(frame, view.as_ref(), state)?;
         let source = (frame.width(), frame.height());
-        let mut picture = vec![];
-        if area == Area::whole(source.0, source.1) && size == source {
-            to_i420(frame, &mut picture)?;
+        let mut image = vec![];
+        if visible == CropRect::full(source.0, source.1) && size == source {
+            to_i420(frame, &mut image)?;
         } else {
-            self.cropper.crop(frame, area, size, &mut picture)?;
+            self.cropper.crop(frame, visible, size, &mut image)?;
         }
         let scene = Scene {
             poses: input.rows("poses")?,
@@ -241,18 +247,20 @@ impl Operator for Render {
             places: input.rows("places")?.unwrap_or_default(),
             view: view.filter(|_| !self.config.follow),
         };
-        self.remember(cx.header.pts, input, &scene, shown)?;
-        let shows = |what: Show| self.config.overlays.contains(&what);
-        let stats = shows(Show::Stats).then(|| stats(cx, &mut shown.pace));
-        if shows(Show::Minimap) && !self.said && scene.places.iter().any(|place| place.unit == PIXELS) {
-            tracing::info!("no minimap: places are in pixels, for no pitch is calibrated");
-            self.said = true;
+        self.update_state(cx.header.pts, input, &scene, state)?;
+        let style = Style { config: &self.config, viewport: Viewport::new(visible, source, size) };
+        let stats = style.is_enabled(OverlayKind::Stats).then(|| stats_line(cx, &mut state.frame_rate));
+        if style.is_enabled(OverlayKind::Minimap)
+            && !self.has_logged_minimap
+            && scene.places.iter().any(|place| place.unit == PIXELS)
+        {
+            tracing::info!("no minimap: places are in pixels, because no pitch is calibrated");
+            self.has_logged_minimap = true;
         }
-        let mut canvas = Canvas::new(&mut picture, size.0, size.1)
-            .ok_or_else(|| Error::other("the picture is shorter than its size says"))?;
-        let look = Look { config: &self.config, lens: Lens::new(area, source, size) };
-        Overlay::new(&mut canvas, &mut self.text, frame.color(), look).draw(&scene, shown, stats.as_deref());
-        out.frame("overlay", Frame::from_packed(size.0, size.1, Encoding::I420, frame.color(), picture)?.into())
+        let mut canvas = Canvas::new(&mut image, size.0, size.1)
+            .ok_or_else(|| Error::other("the image has fewer bytes than its size requires"))?;
+        Overlay::new(&mut canvas, &mut self.text, frame.color(), style).draw(&scene, state, stats.as_deref());
+        out.frame("overlay", Frame::from_packed(size.0, size.1, Encoding::I420, frame.color(), image)?.into())
     }
 
     fn reconfigure(&mut self, config: &RenderConfig) -> Result<()> {
@@ -262,73 +270,73 @@ impl Operator for Render {
 }
 
 impl Render {
-    /// Which part of the frame is shown, and how large.
+    /// Returns the visible part of the frame and the size of the output image.
     ///
     /// # Errors
-    /// When the keys ask for another shape of picture than the camera was set to.
-    fn framing(&self, frame: &Frame, view: Option<&View>, shown: &mut Shown) -> Result<(Area, (u32, u32))> {
+    /// When the keys `width` and `height` have another aspect ratio than the camera's output.
+    fn framing(&self, frame: &Frame, view: Option<&View>, state: &mut RenderState) -> Result<(CropRect, (u32, u32))> {
         let source = (frame.width(), frame.height());
-        let (follows, config) = (self.viewed && self.config.follow, &self.config);
-        let crop = if self.viewed { &[][..] } else { &config.crop };
-        let asked = view.map(|view| (view.picture_width, view.picture_height));
-        let can_be = |side: u32| (2..=MOST_SIDE).contains(&side);
-        shown.picture = asked.filter(|(width, height)| can_be(*width) && can_be(*height)).or(shown.picture);
-        let mut size = match shown.picture.filter(|_| follows) {
-            Some(picture) => self.size_of_picture(picture)?,
-            None => lens::size_of((config.width, config.height), crop, source),
+        let (follows, config) = (self.has_view && self.config.follow, &self.config);
+        let crop = if self.has_view { &[][..] } else { &config.crop };
+        let view_size = view.map(|view| (view.picture_width, view.picture_height));
+        let is_valid = |side: u32| (2..=MAX_VIEW_SIDE).contains(&side);
+        state.view_size = view_size.filter(|(width, height)| is_valid(*width) && is_valid(*height)).or(state.view_size);
+        let mut size = match state.view_size.filter(|_| follows) {
+            Some(view_size) => self.scaled_view_size(view_size)?,
+            None => viewport::output_size((config.width, config.height), crop, source),
         };
-        let whole = Area::whole(source.0, source.1);
+        let full = CropRect::full(source.0, source.1);
         if !follows && crop.is_empty() && size == source {
-            return Ok((whole, size));
+            return Ok((full, size));
         }
-        // What is scaled has an even size.
+        // A scaled image has even sides.
         size = (size.0.next_multiple_of(2), size.1.next_multiple_of(2));
-        let area = if follows {
-            if let Some(area) = view.and_then(|view| lens::seen(view, source, size)) {
-                shown.part = Some([area.x, area.y, area.width, area.height]);
+        let visible = if follows {
+            if let Some(rect) = view.and_then(|view| viewport::view_rect(view, source, size)) {
+                state.visible = Some([rect.x, rect.y, rect.width, rect.height]);
             }
-            // The camera stands still where nothing tells it to move; it stays inside a frame that became smaller.
-            let last = shown.part.map(|[x, y, width, height]| [x + width / 2.0, y + height / 2.0, width, height]);
-            last.map(|part| lens::fitted(part, source, size))
+            // Without a row of `view` the camera keeps its position, moved into the frame if the frame became smaller.
+            let last = state.visible.map(|[x, y, width, height]| [x + width / 2.0, y + height / 2.0, width, height]);
+            last.map(|rect| viewport::fit_rect(rect, source, size))
         } else {
-            lens::fixed(crop, source, size)
+            viewport::crop_key_rect(crop, source, size)
         };
-        Ok((area.unwrap_or_else(|| lens::widest(source, size)), size))
+        Ok((visible.unwrap_or_else(|| viewport::widest_rect(source, size)), size))
     }
 
-    /// The size of the drawn pictures where the camera was set to pictures of a size.
-    fn size_of_picture(&self, picture: (u32, u32)) -> Result<(u32, u32)> {
+    /// Returns the size of the output image for an output size of the camera.
+    fn scaled_view_size(&self, view_size: (u32, u32)) -> Result<(u32, u32)> {
         let (width, height) = (self.config.width, self.config.height);
-        let size = lens::size_of((width, height), &[], picture);
-        // Even sides are up to a pixel off the aspect.
-        let off = f64::from(size.0) * f64::from(picture.1) / f64::from(picture.0) - f64::from(size.1);
-        if off.abs() <= 2.0 {
+        let size = viewport::output_size((width, height), &[], view_size);
+        // Rounding to even sides changes the height by up to a pixel.
+        let difference = f64::from(size.0) * f64::from(view_size.1) / f64::from(view_size.0) - f64::from(size.1);
+        if difference.abs() <= 2.0 {
             return Ok(size);
         }
         Err(Error::config(format!(
-            "`width` {width} and `height` {height} are another shape than the {} x {} that the camera (`view`) is set to: leave \
-             both out here, or give one of them to scale its picture",
-            picture.0, picture.1
+            "`width` {width} and `height` {height} have another aspect ratio than the {} x {} of the camera (`view`): leave both \
+             out, or set one of them to scale the image of the camera",
+            view_size.0, view_size.1
         )))
     }
 
-    /// What lasts beyond this frame.
-    fn remember(&self, now: i64, input: &Inputs, scene: &Scene, shown: &mut Shown) -> Result<()> {
-        shown.callouts.call(now, &rows(input, "moves")?);
-        shown.callouts.caption(now, &rows(input, "commentary")?);
+    /// Updates the parts of the state that last longer than a frame.
+    fn update_state(&self, now: i64, input: &Inputs, scene: &Scene, state: &mut RenderState) -> Result<()> {
+        state.callouts.add_moves(now, &rows(input, "moves")?);
+        state.callouts.set_caption(now, &rows(input, "commentary")?);
         let events: Vec<Event> = rows(input, "events")?;
-        shown.callouts.happened(now, &events);
-        shown.score.count(&events);
-        shown.score.possession(&rows(input, "possession")?);
-        shown.trail.follow(now, scene.ball.as_ref());
+        state.callouts.add_events(now, &events);
+        state.scoreboard.count_passes(&events);
+        state.scoreboard.set_possession(&rows(input, "possession")?);
+        state.trail.update(now, scene.ball.as_ref());
         if let Some(teams) = input.rows("teams")? {
-            shown.teams.learn(&teams);
+            state.teams.update(&teams);
         }
         Ok(())
     }
 }
 
-/// Rows of an input, whether it is aligned or a side input.
+/// Returns the rows of an aligned or side input.
 fn rows<T: Table>(input: &Inputs, name: &str) -> Result<Vec<T>> {
     let mut rows = input.rows(name)?.unwrap_or_default();
     for message in input.side(name) {
@@ -339,21 +347,22 @@ fn rows<T: Table>(input: &Inputs, name: &str) -> Result<Vec<T>> {
     Ok(rows)
 }
 
-/// The line of statistics. In `complete` mode only what is the same in every run.
-fn stats(cx: &Context, pace: &mut Pace) -> String {
+/// Returns the line of statistics. In `complete` mode it contains only values that are the same in every run.
+fn stats_line(cx: &Context, frame_rate: &mut FrameRate) -> String {
     let header = cx.header;
     if cx.mode == Mode::Complete {
         let (minutes, seconds) = ((cx.seconds() / 60.0).floor(), cx.seconds().rem_euclid(60.0));
         return format!("{minutes:02}:{seconds:06.3}   frame {}", header.frame);
     }
     let now = cx.now();
-    if let Some(last) = pace.last {
-        let since = (now - last).max(0) as f64;
-        // Over about the last ten frames.
-        pace.interval += if pace.interval > 0.0 { 0.1 * (since - pace.interval) } else { since };
+    if let Some(last) = frame_rate.last {
+        let interval_ns = (now - last).max(0) as f64;
+        // Exponential average over about ten frames.
+        let change = 0.1 * (interval_ns - frame_rate.interval_ns);
+        frame_rate.interval_ns += if frame_rate.interval_ns > 0.0 { change } else { interval_ns };
     }
-    pace.last = Some(now);
-    let fps = if pace.interval > 0.0 { 1e9 / pace.interval } else { 0.0 };
-    let latency = (now - header.captured) as f64 * 1e-6;
-    format!("{fps:.1} fps   {latency:.0} ms   dropped {}", header.forgotten)
+    frame_rate.last = Some(now);
+    let fps = if frame_rate.interval_ns > 0.0 { 1e9 / frame_rate.interval_ns } else { 0.0 };
+    let latency_ms = (now - header.captured_at) as f64 * 1e-6;
+    format!("{fps:.1} fps   {latency_ms:.0} ms   dropped {}", header.dropped)
 }

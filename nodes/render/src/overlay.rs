@@ -1,133 +1,131 @@
-//! What is drawn, and how it looks: boxes, labels, the line of statistics, and the order of everything else.
+//! Drawing of all overlays in their order; boxes, labels, the view outline and the line of statistics are in this file.
 //!
-//! Sizes are those of a picture whose shorter side has 720 pixels, and grow with it.
+//! Sizes are given for an image whose shorter side has 720 pixels, and scale with it.
 
-use sideline_api::{
-    Color,
-    tables::{Ball, Motion, Place, Pose, Track, View},
-};
+use sideline_api::Color;
+use sideline_sport::tables::{Ball, Motion, Place, Pose, Track, View};
 
 use crate::{
-    RenderConfig, Show, Shown,
+    OverlayKind, RenderConfig, RenderState,
     canvas::{Canvas, Ink, Rgb},
-    lens::Lens,
-    people::{Person, Side, people},
+    people::{Fighter, Person, people},
     skeleton::LEFT,
-    text::Text,
+    text::TextRenderer,
+    viewport::Viewport,
 };
 
-/// How it is to be drawn.
+/// Configuration and viewport of the overlays.
 #[derive(Clone, Copy)]
-pub struct Look<'a> {
-    /// What is to be drawn, and how it is called.
+pub struct Style<'a> {
+    /// Configuration of the operator.
     pub config: &'a RenderConfig,
-    /// Which part of the frame is shown.
-    pub lens: Lens,
+    /// Mapping from the source frame to the output image.
+    pub viewport: Viewport,
 }
 
-impl Look<'_> {
-    /// True for what is to be drawn.
-    pub fn shows(&self, what: Show) -> bool {
-        self.config.overlays.contains(&what)
+impl Style<'_> {
+    /// Returns true if the overlay is enabled in the configuration.
+    pub fn is_enabled(&self, kind: OverlayKind) -> bool {
+        self.config.overlays.contains(&kind)
     }
 
-    /// Length and width of the pitch, metres.
-    pub(crate) fn pitch(&self) -> [f32; 2] {
+    /// Returns length and width of the pitch, m.
+    pub(crate) fn pitch_size(&self) -> [f32; 2] {
         match self.config.pitch[..] {
-            [long, across] => [long, across],
+            [length, width] => [length, width],
             _ => PITCH,
         }
     }
 }
 
-/// Length and width of a pitch for international matches (IFAB, law 1), metres.
+/// Length and width of a pitch for international matches (IFAB, law 1), m.
 pub(crate) const PITCH: [f32; 2] = [105.0, 68.0];
 
-/// What was found in one frame. Tables that are not wired, or were skipped, are `None` or empty.
+/// Rows of one frame. Tables that are not wired, or were skipped, are `None` or empty.
 #[derive(Default)]
 pub struct Scene {
-    /// Joints.
+    /// Poses for the skeletons.
     pub poses: Option<Vec<Pose>>,
-    /// Boxes; where there are none, those of the poses are drawn.
+    /// Tracks with the boxes; if `None`, the boxes of the poses are drawn.
     pub tracks: Option<Vec<Track>>,
-    /// How people move: the bar under a label.
+    /// Motion of the tracks, for the speed bar of a label.
     pub motion: Option<Vec<Motion>>,
-    /// The ball.
+    /// State of the ball.
     pub ball: Option<Ball>,
-    /// Where everybody stands on the pitch.
+    /// Positions on the pitch.
     pub places: Vec<Place>,
-    /// Where a virtual camera looks, on a picture that is not cropped to it.
+    /// View of the virtual camera, if the image is not cropped to it.
     pub view: Option<View>,
 }
 
-/// A norm of velocities (torso lengths a second, over 33 joints) that fills the bar: about a hard punch.
-const FULL_BAR: f32 = 50.0;
+/// Velocity norm (torso lengths per second, over 33 joints) that fills the speed bar; a hard punch has about this value.
+const FULL_SPEED_BAR: f32 = 50.0;
 
-/// Draws onto one picture.
+/// Overlays of one image.
 pub struct Overlay<'a, 'b> {
     pub(crate) canvas: &'a mut Canvas<'b>,
-    pub(crate) text: &'a mut Text,
-    pub(crate) look: Look<'a>,
+    pub(crate) text: &'a mut TextRenderer,
+    pub(crate) style: Style<'a>,
     color: Color,
-    /// 1 at 720 lines.
+    /// Scale of all sizes, 1 for a shorter side of 720 px.
     pub(crate) scale: f32,
-    /// Plates so far: labels keep out of each other's way.
-    plates: Vec<[f32; 4]>,
-    /// What stands over the picture at the lower right.
-    hidden: Option<[f32; 4]>,
-    /// Where what stands at the lower right begins; captions keep left of it.
-    pub(crate) right: f32,
+    /// Rectangles of the labels so far, which later labels avoid.
+    label_rects: Vec<[f32; 4]>,
+    /// Rectangle of the minimap, which covers the people below it.
+    reserved: Option<[f32; 4]>,
+    /// Right limit of the caption: the left edge of the minimap, or of the image without one.
+    pub(crate) caption_right: f32,
 }
 
 impl<'a, 'b> Overlay<'a, 'b> {
-    /// An overlay on a picture whose pixels are meant as `color` says.
-    pub fn new(canvas: &'a mut Canvas<'b>, text: &'a mut Text, color: Color, look: Look<'a>) -> Self {
+    /// Creates an overlay on an image with this color description.
+    pub fn new(canvas: &'a mut Canvas<'b>, text: &'a mut TextRenderer, color: Color, style: Style<'a>) -> Self {
         let (width, height) = canvas.size();
         let scale = (width.min(height) / 720.0).clamp(0.4, 6.0);
-        Self { canvas, text, look, color, scale, plates: vec![], hidden: None, right: width }
+        Self { canvas, text, style, color, scale, label_rects: vec![], reserved: None, caption_right: width }
     }
 
     pub(crate) fn ink(&self, rgb: Rgb) -> Ink {
         Ink::new(rgb, self.color)
     }
 
-    /// Draws everything that was found and is to be shown, and the line of statistics, if there is one, in the upper left
-    /// corner.
-    pub fn draw(&mut self, scene: &Scene, shown: &Shown, stats: Option<&str>) {
-        let look = self.look;
-        let people = people(scene, &look, &shown.teams);
-        if look.shows(Show::Boxes) {
-            people.iter().for_each(|person| self.frame(person));
+    /// Draws all enabled overlays of a frame; `stats` is the line of statistics.
+    pub fn draw(&mut self, scene: &Scene, state: &RenderState, stats: Option<&str>) {
+        let style = self.style;
+        let people = people(scene, &style, &state.teams);
+        if style.is_enabled(OverlayKind::Boxes) {
+            people.iter().for_each(|person| self.draw_box(person));
         }
-        if look.shows(Show::Skeletons) {
+        if style.is_enabled(OverlayKind::Skeletons) {
             let mut poses: Vec<&Pose> = scene.poses.iter().flatten().collect();
-            poses.sort_by_key(|pose| Side::of(&pose.fighter) != Side::Other);
-            poses.into_iter().for_each(|pose| self.skeleton(pose, look.config.visibility));
+            poses.sort_by_key(|pose| Fighter::from_name(&pose.fighter) != Fighter::Other);
+            poses.into_iter().for_each(|pose| self.draw_skeleton(pose, style.config.visibility));
         }
-        if look.shows(Show::Trail) {
-            self.trail(&shown.trail);
+        if style.is_enabled(OverlayKind::Trail) {
+            self.draw_trail(&state.trail);
         }
-        if let Some(ball) = scene.ball.as_ref().filter(|_| look.shows(Show::Ball)) {
-            self.ball(ball);
+        if let Some(ball) = scene.ball.as_ref().filter(|_| style.is_enabled(OverlayKind::Ball)) {
+            self.draw_ball(ball);
         }
-        if let Some(view) = scene.view.as_ref().filter(|_| look.shows(Show::Crop)) {
-            self.view(view);
+        if let Some(view) = scene.view.as_ref().filter(|_| style.is_enabled(OverlayKind::Crop)) {
+            self.draw_view(view);
         }
-        // What has its place comes before what can make way.
-        if look.shows(Show::Minimap) {
-            self.minimap(&scene.places, &shown.teams);
+        // Overlays with a fixed position come before labels, which can be moved.
+        if style.is_enabled(OverlayKind::Minimap) {
+            self.draw_minimap(&scene.places, &state.teams);
         }
-        if look.shows(Show::Scoreboard) {
-            self.scoreboard(&shown.score, &shown.teams);
+        if style.is_enabled(OverlayKind::Scoreboard) {
+            self.draw_scoreboard(&state.scoreboard, &state.teams);
         }
-        if let Some(stats) = stats.filter(|_| look.shows(Show::Stats)) {
-            self.stats(stats);
+        if let Some(stats) = stats.filter(|_| style.is_enabled(OverlayKind::Stats)) {
+            self.draw_stats(stats);
         }
-        // In a team what happened stands at the box itself, or nobody would know at whose: numbers make way.
-        let (team, others): (Vec<&Person>, Vec<&Person>) = people.iter().partition(|person| person.team);
-        self.called(&shown.callouts, &team);
-        if look.shows(Show::Labels) {
-            // Fighters first: they get the best places.
+        // Callouts of team members are placed before labels, directly at the box, because their player could not be
+        // identified at a distance. Those of other people are placed after the labels.
+        let (members, others): (Vec<&Person>, Vec<&Person>) = people.iter().partition(|person| person.is_team_member);
+        self.draw_callouts(&state.callouts, &members);
+        if style.is_enabled(OverlayKind::Labels) {
+            // Fighters come first and get the best positions.
             for person in people.iter().rev() {
                 let speed = scene
                     .motion
@@ -136,168 +134,177 @@ impl<'a, 'b> Overlay<'a, 'b> {
                     .find(|motion| person.track != 0 && motion.track == person.track)
                     .map(|motion| motion.velocity_norm)
                     .filter(|speed| speed.is_finite());
-                self.label(person, speed);
+                self.draw_label(person, speed);
             }
         }
-        self.called(&shown.callouts, &others);
-        if look.shows(Show::Captions) {
-            self.caption(&shown.callouts);
+        self.draw_callouts(&state.callouts, &others);
+        if style.is_enabled(OverlayKind::Captions) {
+            self.draw_caption(&state.callouts);
         }
     }
 
-    /// What a virtual camera sees, on the whole picture: its frame, and what it follows.
-    fn view(&mut self, view: &View) {
+    /// Draws the outline of the virtual camera's view, with its target and zoom.
+    fn draw_view(&mut self, view: &View) {
         let (w, h) = (view.width / 2.0, view.height / 2.0);
-        let [x1, y1, x2, y2] = self.look.lens.rect([view.x - w, view.y - h, view.x + w, view.y + h]);
+        let [x1, y1, x2, y2] = self.style.viewport.rect([view.x - w, view.y - h, view.x + w, view.y + h]);
         let s = self.scale;
-        let [seam, ink] = [self.ink(Rgb(8, 10, 14)).faded(0.6), self.ink(Rgb(255, 214, 64))];
-        self.outline([x1 - s, y1 - s, x2 + s, y2 + s], 5.0 * s, seam);
-        self.outline([x1, y1, x2, y2], 3.0 * s, ink);
+        let [border, ink] = [self.ink(Rgb(8, 10, 14)).faded(0.6), self.ink(Rgb(255, 214, 64))];
+        self.draw_outline([x1 - s, y1 - s, x2 + s, y2 + s], 5.0 * s, border);
+        self.draw_outline([x1, y1, x2, y2], 3.0 * s, ink);
         let line = format!("{}   zoom {:.1}", view.follows, view.zoom);
-        self.line_of_text([x1 + 9.0 * s, y2 - 34.0 * s], &line, 14.0);
+        self.draw_text_line([x1 + 9.0 * s, y2 - 34.0 * s], &line, 14.0);
     }
 
-    /// A thin box; a fighter's has strong corners.
-    fn frame(&mut self, person: &Person) {
+    /// Draws the box of a person, with thick corners for a fighter.
+    fn draw_box(&mut self, person: &Person) {
         let [x1, y1, x2, y2] = person.rect;
         let ink = self.ink(person.color).faded(person.alpha);
-        let fighter = person.side != Side::Other;
-        let thin = (if person.team { 2.0 } else { 1.4 } * self.scale).max(1.0);
-        self.outline(
+        let is_fighter = person.fighter != Fighter::Other;
+        let line_width = (if person.is_team_member { 2.0 } else { 1.4 } * self.scale).max(1.0);
+        self.draw_outline(
             person.rect,
-            thin,
-            ink.faded(if fighter {
+            line_width,
+            ink.faded(if is_fighter {
                 0.45
-            } else if person.team {
+            } else if person.is_team_member {
                 0.9
             } else {
                 0.65
             }),
         );
-        if fighter {
-            let thick = (3.2 * self.scale).max(1.6);
-            let arm = ((x2 - x1).min(y2 - y1) * 0.16).clamp(0.0, 26.0 * self.scale);
-            let o = (thick - thin) * 0.5;
-            for (x, to) in [(x1 - o, 1.0), (x2 + o, -1.0)] {
-                for (y, down) in [(y1 - o, 1.0), (y2 + o, -1.0)] {
-                    let (ex, ey) = (x + to * arm, y + down * arm);
-                    let (tx, ty) = (x + to * thick, y + down * thick);
-                    self.canvas.rect([x.min(ex), y.min(ty), x.max(ex), y.max(ty)], ink);
-                    self.canvas.rect([x.min(tx), ty.min(ey), x.max(tx), ty.max(ey)], ink);
+        if is_fighter {
+            let corner_width = (3.2 * self.scale).max(1.6);
+            let corner_length = ((x2 - x1).min(y2 - y1) * 0.16).clamp(0.0, 26.0 * self.scale);
+            let offset = (corner_width - line_width) * 0.5;
+            for (x, x_sign) in [(x1 - offset, 1.0), (x2 + offset, -1.0)] {
+                for (y, y_sign) in [(y1 - offset, 1.0), (y2 + offset, -1.0)] {
+                    let (end_x, end_y) = (x + x_sign * corner_length, y + y_sign * corner_length);
+                    let (inner_x, inner_y) = (x + x_sign * corner_width, y + y_sign * corner_width);
+                    self.canvas.rect([x.min(end_x), y.min(inner_y), x.max(end_x), y.max(inner_y)], ink);
+                    self.canvas.rect([x.min(inner_x), inner_y.min(end_y), x.max(inner_x), inner_y.max(end_y)], ink);
                 }
             }
         }
     }
 
-    pub(crate) fn outline(&mut self, [x1, y1, x2, y2]: [f32; 4], width: f32, ink: Ink) {
+    /// Draws the outline of a rectangle, with lines of `width` inside it.
+    pub(crate) fn draw_outline(&mut self, [x1, y1, x2, y2]: [f32; 4], width: f32, ink: Ink) {
         self.canvas.rect([x1, y1, x2, y1 + width], ink);
         self.canvas.rect([x1, y2 - width, x2, y2], ink);
         self.canvas.rect([x1, y1 + width, x1 + width, y2 - width], ink);
         self.canvas.rect([x2 - width, y1 + width, x2, y2 - width], ink);
     }
 
-    pub(crate) fn size(&self, at_720: f32) -> u16 {
+    /// Scales a font size that is given for 720 px; the result is at least 9 px.
+    pub(crate) fn font_size(&self, at_720: f32) -> u16 {
         (at_720 * self.scale).round().max(9.0) as u16
     }
 
-    /// The name and the number above the box, kept inside the picture and off other labels.
-    fn label(&mut self, person: &Person, speed: Option<f32>) {
+    /// Draws the name, the track number and the speed bar above the box, within the image and without overlapping others.
+    fn draw_label(&mut self, person: &Person, speed: Option<f32>) {
         let [x1, y1, ..] = person.rect;
-        if self.hides(person.rect) {
+        if self.is_hidden(person.rect) {
             return;
         }
-        let name = (!person.name.is_empty()).then_some(person.name);
+        let name = (!person.label.is_empty()).then_some(person.label);
         let number = if person.track == 0 { String::new() } else { format!("#{}", person.track) };
         if name.is_none() && number.is_empty() {
             return;
         }
-        let large = person.side != Side::Other;
-        let size = self.size(if large { 17.0 } else { 12.0 });
-        let small = self.size(if large { 13.0 } else { 12.0 });
+        let is_large = person.fighter != Fighter::Other;
+        let name_size = self.font_size(if is_large { 17.0 } else { 12.0 });
+        let number_size = self.font_size(if is_large { 13.0 } else { 12.0 });
         let s = self.scale;
-        let pad = if large { 7.0 * s } else { 4.0 * s };
-        let accent = if large { 4.0 * s } else { 0.0 };
-        let name_width = name.map_or(0.0, |name| self.text.width(name, size));
+        let pad = if is_large { 7.0 * s } else { 4.0 * s };
+        let stripe_width = if is_large { 4.0 * s } else { 0.0 };
+        let name_width = name.map_or(0.0, |name| self.text.width(name, name_size));
         let gap = if name.is_some() && !number.is_empty() { pad } else { 0.0 };
-        let wide = accent + pad + name_width + gap + self.text.width(&number, small) + pad;
-        let bar = if speed.is_some() { 6.0 * s } else { 0.0 };
-        let tall = Text::cap_height(size) + 1.7 * pad + bar;
-        let Some([px, py, pr, pb]) = self.place([x1, y1 - tall - 5.0 * s, wide, tall], y1 + 5.0 * s) else { return };
-        self.canvas.plate([px, py, pr, pb], 3.0 * s, self.ink(Rgb(12, 14, 18)).faded(0.68 * person.alpha.max(0.7)));
-        if large {
+        let width = stripe_width + pad + name_width + gap + self.text.width(&number, number_size) + pad;
+        let bar_height = if speed.is_some() { 6.0 * s } else { 0.0 };
+        let height = TextRenderer::cap_height(name_size) + 1.7 * pad + bar_height;
+        let Some([left, top, right, bottom]) =
+            self.place_label([x1, y1 - height - 5.0 * s, width, height], y1 + 5.0 * s)
+        else {
+            return;
+        };
+        let opacity = person.alpha.max(0.7);
+        let background = self.ink(Rgb(12, 14, 18)).faded(0.68 * opacity);
+        self.canvas.rounded_rect([left, top, right, bottom], 3.0 * s, background);
+        if is_large {
             let stripe = self.ink(person.color);
-            self.canvas.plate([px, py, px + accent + 1.0, pb], 1.5 * s, stripe);
+            self.canvas.rounded_rect([left, top, left + stripe_width + 1.0, bottom], 1.5 * s, stripe);
         }
-        let baseline = py + 0.85 * pad + Text::cap_height(size);
-        let left = px + accent + pad;
+        let baseline = top + 0.85 * pad + TextRenderer::cap_height(name_size);
+        let text_left = left + stripe_width + pad;
         let white = self.ink(Rgb(250, 250, 250));
         if let Some(name) = name {
-            self.text.draw(self.canvas, left, baseline, name, size, white.faded(person.alpha.max(0.7)));
+            self.text.draw(self.canvas, text_left, baseline, name, name_size, white.faded(opacity));
         }
-        let pale = white.faded(if name.is_some() { 0.72 } else { 0.85 } * person.alpha.max(0.7));
-        self.text.draw(self.canvas, left + name_width + gap, baseline, &number, small, pale);
+        let pale = white.faded(if name.is_some() { 0.72 } else { 0.85 } * opacity);
+        self.text.draw(self.canvas, text_left + name_width + gap, baseline, &number, number_size, pale);
         if let Some(speed) = speed {
-            let (from, to) = (left, pr - pad);
-            let bottom = pb - 0.6 * pad;
-            let full = from + (to - from) * (speed / FULL_BAR).clamp(0.0, 1.0);
-            self.canvas.rect([from, bottom - 3.0 * s, to, bottom], white.faded(0.18));
-            let ink = self.ink(person.side.limbs()[LEFT]);
-            self.canvas.rect([from, bottom - 3.0 * s, full, bottom], ink);
+            let bar_right = right - pad;
+            let bar_bottom = bottom - 0.6 * pad;
+            let filled_right = text_left + (bar_right - text_left) * (speed / FULL_SPEED_BAR).clamp(0.0, 1.0);
+            self.canvas.rect([text_left, bar_bottom - 3.0 * s, bar_right, bar_bottom], white.faded(0.18));
+            let ink = self.ink(person.fighter.limb_colors()[LEFT]);
+            self.canvas.rect([text_left, bar_bottom - 3.0 * s, filled_right, bar_bottom], ink);
         }
     }
 
-    /// A place for a plate of `[x, y, width, height]`: there, or at `inside` when that is above the picture; moved into the
-    /// picture, then past other plates: upwards while there is room. `None` when the picture is too small for it.
-    pub(crate) fn place(&mut self, [x, y, wide, tall]: [f32; 4], inside: f32) -> Option<[f32; 4]> {
-        let (width, height) = self.canvas.size();
+    /// Finds a position for a label of `[x, y, width, height]`: at y, or at `fallback_y` if y is above the image. The label is
+    /// moved into the image, then away from other labels, upwards while there is space. Returns the rectangle, or `None` if
+    /// the image is too small for the label.
+    pub(crate) fn place_label(&mut self, [x, y, width, height]: [f32; 4], fallback_y: f32) -> Option<[f32; 4]> {
+        let (canvas_width, canvas_height) = self.canvas.size();
         let margin = (3.0 * self.scale).round();
-        if wide + 2.0 * margin > width || tall + 2.0 * margin > height {
+        if width + 2.0 * margin > canvas_width || height + 2.0 * margin > canvas_height {
             return None;
         }
-        let x = x.clamp(margin, width - wide - margin).round();
-        let lowest = height - tall - margin;
-        let above = y >= margin;
-        let mut y = if above { y.min(lowest) } else { inside.clamp(margin, lowest) }.round();
+        let x = x.clamp(margin, canvas_width - width - margin).round();
+        let max_y = canvas_height - height - margin;
+        let is_above = y >= margin;
+        let mut y = if is_above { y.min(max_y) } else { fallback_y.clamp(margin, max_y) }.round();
         for _ in 0..4 {
-            let hit = self.plates.iter().find(|p| x < p[2] && p[0] < x + wide && y < p[3] && p[1] < y + tall);
-            let Some(hit) = hit else { break };
-            let higher = hit[1] - tall - margin;
-            y = if above && higher >= margin { higher } else { (hit[3] + margin).min(lowest) }.round();
+            let overlaps = |rect: &&[f32; 4]| x < rect[2] && rect[0] < x + width && y < rect[3] && rect[1] < y + height;
+            let Some(other) = self.label_rects.iter().find(overlaps) else { break };
+            let higher = other[1] - height - margin;
+            y = if is_above && higher >= margin { higher } else { (other[3] + margin).min(max_y) }.round();
         }
-        let rect = [x, y, x + wide.round(), y + tall.round()];
-        self.plates.push(rect);
+        let rect = [x, y, x + width.round(), y + height.round()];
+        self.label_rects.push(rect);
         Some(rect)
     }
 
-    /// Labels keep off this part of the picture, which hides who is under it.
-    pub(crate) fn keep_free(&mut self, rect: [f32; 4]) {
-        self.plates.push(rect);
-        self.hidden = Some(rect);
+    /// Reserves a rectangle of the image that labels avoid and that hides the people below it.
+    pub(crate) fn reserve(&mut self, rect: [f32; 4]) {
+        self.label_rects.push(rect);
+        self.reserved = Some(rect);
     }
 
-    /// True for the box of somebody who cannot be seen: outside the picture, or under what stands over it.
-    pub(crate) fn hides(&self, [x1, y1, x2, y2]: [f32; 4]) -> bool {
+    /// Returns true if a box is outside the image or its center is below the reserved rectangle.
+    pub(crate) fn is_hidden(&self, [x1, y1, x2, y2]: [f32; 4]) -> bool {
         let (width, height) = self.canvas.size();
         let (x, y) = ((x1 + x2) / 2.0, (y1 + y2) / 2.0);
-        let under = |rect: [f32; 4]| (rect[0]..rect[2]).contains(&x) && (rect[1]..rect[3]).contains(&y);
-        x2 <= 0.0 || y2 <= 0.0 || x1 >= width || y1 >= height || self.hidden.is_some_and(under)
+        let contains_center = |rect: [f32; 4]| (rect[0]..rect[2]).contains(&x) && (rect[1]..rect[3]).contains(&y);
+        x2 <= 0.0 || y2 <= 0.0 || x1 >= width || y1 >= height || self.reserved.is_some_and(contains_center)
     }
 
-    fn stats(&mut self, line: &str) {
-        let at = (12.0 * self.scale).round();
-        self.line_of_text([at, at], line, 15.0);
+    fn draw_stats(&mut self, line: &str) {
+        let margin = (12.0 * self.scale).round();
+        self.draw_text_line([margin, margin], line, 15.0);
     }
 
-    /// A line on a plate, its upper left corner there or as near as others let it.
-    fn line_of_text(&mut self, [x, y]: [f32; 2], line: &str, size: f32) {
-        let (size, s) = (self.size(size), self.scale);
+    /// Draws a line of text on a dark background, with its upper left corner at or near a point.
+    fn draw_text_line(&mut self, [x, y]: [f32; 2], line: &str, size: f32) {
+        let (size, s) = (self.font_size(size), self.scale);
         let pad = 8.0 * s;
-        let wide = self.text.width(line, size) + 2.0 * pad;
-        let tall = Text::cap_height(size) + 1.7 * pad;
-        let Some([px, py, pr, pb]) = self.place([x, y, wide, tall], y) else { return };
-        self.canvas.plate([px, py, pr, pb], 3.0 * s, self.ink(Rgb(12, 14, 18)).faded(0.62));
+        let width = self.text.width(line, size) + 2.0 * pad;
+        let height = TextRenderer::cap_height(size) + 1.7 * pad;
+        let Some([left, top, right, bottom]) = self.place_label([x, y, width, height], y) else { return };
+        self.canvas.rounded_rect([left, top, right, bottom], 3.0 * s, self.ink(Rgb(12, 14, 18)).faded(0.62));
         let ink = self.ink(Rgb(245, 245, 245));
-        let baseline = py + 0.85 * pad + Text::cap_height(size);
-        self.text.draw(self.canvas, px + pad, baseline, line, size, ink);
+        let baseline = top + 0.85 * pad + TextRenderer::cap_height(size);
+        self.text.draw(self.canvas, left + pad, baseline, line, size, ink);
     }
 }

@@ -1,89 +1,99 @@
-//! Who is in the picture: boxes, names and colours of people.
+//! People to draw, with their boxes, names and colors.
 //!
-//! `fighter_1` is red, his left limbs orange; `fighter_2` is blue, his left limbs cyan. Who belongs to a team has the colour
-//! of its jerseys; everybody else is grey.
+//! `fighter_1` is red with orange left limbs; `fighter_2` is blue with cyan left limbs. Members of a team have the color of
+//! its jerseys; all other people are gray.
 
-use sideline_api::tables::Pose;
+use sideline_sport::tables::Pose;
 
 use crate::{
-    Show,
+    OverlayKind,
     canvas::Rgb,
-    overlay::{Look, Scene},
+    overlay::{Scene, Style},
     teams::Teams,
 };
 
-/// Which fighter somebody is.
+/// Fighter that a person is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum Fighter {
     First,
     Second,
+    /// Neither of the two fighters.
     Other,
 }
 
-impl Side {
-    pub(crate) fn of(fighter: &str) -> Self {
-        match fighter {
-            "fighter_1" => Side::First,
-            "fighter_2" => Side::Second,
-            _ => Side::Other,
+impl Fighter {
+    pub(crate) fn from_name(name: &str) -> Self {
+        match name {
+            "fighter_1" => Fighter::First,
+            "fighter_2" => Fighter::Second,
+            _ => Fighter::Other,
         }
     }
 
-    /// Right limbs, left limbs, trunk.
-    pub(crate) fn limbs(self) -> [Rgb; 3] {
+    /// Returns the colors of the right limbs, the left limbs and the trunk.
+    pub(crate) fn limb_colors(self) -> [Rgb; 3] {
         match self {
-            Side::First => [Rgb(225, 29, 46), Rgb(255, 152, 62), Rgb(244, 84, 72)],
-            Side::Second => [Rgb(32, 92, 240), Rgb(48, 208, 255), Rgb(70, 145, 250)],
-            Side::Other => [Rgb(148, 150, 152), Rgb(212, 214, 216), Rgb(180, 182, 184)],
+            Fighter::First => [Rgb(225, 29, 46), Rgb(255, 152, 62), Rgb(244, 84, 72)],
+            Fighter::Second => [Rgb(32, 92, 240), Rgb(48, 208, 255), Rgb(70, 145, 250)],
+            Fighter::Other => [Rgb(148, 150, 152), Rgb(212, 214, 216), Rgb(180, 182, 184)],
         }
     }
 
-    pub(crate) fn frame(self) -> Rgb {
+    /// Returns the color of the box.
+    pub(crate) fn box_color(self) -> Rgb {
         match self {
-            Side::First => Rgb(240, 52, 58),
-            Side::Second => Rgb(52, 122, 255),
-            Side::Other => Rgb(205, 208, 210),
+            Fighter::First => Rgb(240, 52, 58),
+            Fighter::Second => Rgb(52, 122, 255),
+            Fighter::Other => Rgb(205, 208, 210),
         }
     }
 
-    fn name(self) -> &'static str {
+    /// Returns the name on the label; empty for other people.
+    fn label(self) -> &'static str {
         match self {
-            Side::First => "FIGHTER 1",
-            Side::Second => "FIGHTER 2",
-            Side::Other => "",
+            Fighter::First => "FIGHTER 1",
+            Fighter::Second => "FIGHTER 2",
+            Fighter::Other => "",
         }
     }
 }
 
-/// Somebody whose box is known.
+/// Person with a box.
 pub(crate) struct Person {
     pub track: u32,
-    pub side: Side,
-    /// In the drawn picture.
+    pub fighter: Fighter,
+    /// Box in the output image: left, top, right, bottom, px.
     pub rect: [f32; 4],
-    /// Of the box, and of what is called out.
+    /// Color of the box and of callouts.
     pub color: Rgb,
-    /// Of a fighter, a goalkeeper, a referee; else empty.
-    pub name: &'static str,
-    /// Somebody of a team: his box is thin, his number small, for there are many.
-    pub team: bool,
-    /// Fainter for a predicted box.
+    /// Label of a fighter, a goalkeeper or a referee; else empty.
+    pub label: &'static str,
+    /// True for a member of a team. Boxes and numbers of team members are smaller, because there are many.
+    pub is_team_member: bool,
+    /// Opacity, lower for a predicted box.
     pub alpha: f32,
 }
 
-/// The people whose boxes are drawn: of tracks, else of poses. A track that is still tentative may vanish again, one that is
-/// lost is nowhere.
-pub(crate) fn people(scene: &Scene, look: &Look, teams: &Teams) -> Vec<Person> {
-    let lens = look.lens;
+/// Returns the people whose boxes are drawn, from tracks or, without tracks, from poses. Tentative tracks are left out,
+/// because many of them disappear again, and lost tracks, because their position is unknown.
+pub(crate) fn people(scene: &Scene, style: &Style, teams: &Teams) -> Vec<Person> {
+    let viewport = style.viewport;
     let person = |track: u32, fighter: &str, rect: [f32; 4], alpha: f32| {
-        let side = Side::of(fighter);
-        let mut person =
-            Person { track, side, rect: lens.rect(rect), color: side.frame(), name: side.name(), team: false, alpha };
-        if side == Side::Other
-            && look.shows(Show::Teams)
-            && let Some((color, name)) = teams.of(track)
+        let fighter = Fighter::from_name(fighter);
+        let mut person = Person {
+            track,
+            fighter,
+            rect: viewport.rect(rect),
+            color: fighter.box_color(),
+            label: fighter.label(),
+            is_team_member: false,
+            alpha,
+        };
+        if fighter == Fighter::Other
+            && style.is_enabled(OverlayKind::Teams)
+            && let Some((color, title)) = teams.color_and_title(track)
         {
-            (person.color, person.name, person.team) = (color, name, true);
+            (person.color, person.label, person.is_team_member) = (color, title, true);
         }
         person
     };
@@ -102,8 +112,8 @@ pub(crate) fn people(scene: &Scene, look: &Look, teams: &Teams) -> Vec<Person> {
         }
         (None, None) => vec![],
     };
-    // Fighters last: they are drawn over the others.
     people.retain(|person| person.rect.iter().all(|edge| edge.is_finite()));
-    people.sort_by_key(|person| person.side != Side::Other);
+    // Fighters are last, so that they are drawn above other people.
+    people.sort_by_key(|person| person.fighter != Fighter::Other);
     people
 }

@@ -1,14 +1,16 @@
-//! Joints and limbs.
+//! Skeleton overlay: limbs and joints of a pose.
 
-use sideline_api::tables::Pose;
+use sideline_sport::tables::Pose;
 
-use crate::{canvas::Rgb, overlay::Overlay, people::Side};
+use crate::{canvas::Rgb, overlay::Overlay, people::Fighter};
 
+/// Indices into [`Fighter::limb_colors`].
 const RIGHT: usize = 0;
 pub(crate) const LEFT: usize = 1;
 const TRUNK: usize = 2;
 
-/// Bones between joints of MediaPipe's pose topology. Of face, hands and feet only what a wide view can show.
+/// Bones as two joints of MediaPipe's pose topology and a color index. Face, hands and feet are simplified, because their
+/// details are too small in a wide view.
 const BONES: [(usize, usize, usize); 28] = [
     // face: ear, eye, nose
     (8, 5, RIGHT),
@@ -44,42 +46,44 @@ const BONES: [(usize, usize, usize); 28] = [
     (29, 31, LEFT),
 ];
 
-/// Joints that get a dot: shoulders, elbows, wrists, hips, knees, ankles. Odd ones are left.
-const DOTS: std::ops::RangeInclusive<usize> = 11..=28;
-const HANDS: std::ops::RangeInclusive<usize> = 17..=22;
+/// Joints from the shoulders to the ankles; all but the hands are drawn as discs. Odd indices are on the left side.
+const BODY_JOINTS: std::ops::RangeInclusive<usize> = 11..=28;
+const HAND_JOINTS: std::ops::RangeInclusive<usize> = 17..=22;
 
 impl Overlay<'_, '_> {
-    /// Limbs over a dark seam, so that they stand out on any ground; then the joints.
-    pub(crate) fn skeleton(&mut self, pose: &Pose, visibility: f32) {
-        let lens = self.look.lens;
-        let (width, height) = lens.source();
-        let side = Side::of(&pose.fighter);
+    /// Draws the limbs with a dark outline, which separates them from any background, then the joints.
+    pub(crate) fn draw_skeleton(&mut self, pose: &Pose, min_visibility: f32) {
+        let viewport = self.style.viewport;
+        let (width, height) = viewport.source();
+        let fighter = Fighter::from_name(&pose.fighter);
         let joint = |i: usize| {
-            let [x, y, _, seen] = pose.joints[i];
-            // A comparison with NaN is false: what the model does not know is not drawn.
-            (seen >= visibility && x.is_finite() && y.is_finite()).then(|| lens.at([x * width, y * height]))
+            let [x, y, _, visibility] = pose.joints[i];
+            // A comparison with NaN is false: joints that the model does not have are not drawn.
+            let is_visible = visibility >= min_visibility && x.is_finite() && y.is_finite();
+            is_visible.then(|| viewport.point([x * width, y * height]))
         };
-        // Limbs of a small person are thin, or they would hide him.
-        let tall = lens.length((pose.y2 - pose.y1).max(0.0));
-        let limb = (tall * 0.0095).clamp(1.5 * self.scale, 4.6 * self.scale).max(1.0);
-        let thickness = |(a, _, _): (usize, usize, usize)| {
-            let fine = a < 11 || HANDS.contains(&a) || (15..=16).contains(&a) || a >= 27;
-            if fine { limb * 0.65 } else { limb }
+        // The limbs of a small person are thinner, otherwise they would cover the person.
+        let person_height = viewport.length((pose.y2 - pose.y1).max(0.0));
+        let limb_width = (person_height * 0.0095).clamp(1.5 * self.scale, 4.6 * self.scale).max(1.0);
+        let bone_width = |(a, _, _): (usize, usize, usize)| {
+            let is_thin = a < 11 || HAND_JOINTS.contains(&a) || (15..=16).contains(&a) || a >= 27;
+            if is_thin { limb_width * 0.65 } else { limb_width }
         };
-        let seam = self.ink(Rgb(8, 10, 14)).faded(if side == Side::Other { 0.35 } else { 0.55 });
-        let inks = side.limbs().map(|rgb| self.ink(rgb));
+        let is_other = fighter == Fighter::Other;
+        let outline = self.ink(Rgb(8, 10, 14)).faded(if is_other { 0.35 } else { 0.55 });
+        let inks = fighter.limb_colors().map(|rgb| self.ink(rgb));
         let bones = BONES.iter().filter_map(|bone| Some((joint(bone.0)?, joint(bone.1)?, *bone)));
         for (a, b, bone) in bones.clone() {
-            self.canvas.line(a, b, thickness(bone) + 1.6 * self.scale.max(0.7), seam);
+            self.canvas.line(a, b, bone_width(bone) + 1.6 * self.scale.max(0.7), outline);
         }
         for (a, b, bone) in bones {
-            self.canvas.line(a, b, thickness(bone), inks[bone.2]);
+            self.canvas.line(a, b, bone_width(bone), inks[bone.2]);
         }
-        let light = self.ink(Rgb(255, 255, 255)).faded(if side == Side::Other { 0.6 } else { 0.95 });
-        for i in DOTS.filter(|i| !HANDS.contains(i)) {
-            if let Some(at) = joint(i) {
-                self.canvas.disc(at, limb * 0.95, inks[if i % 2 == 1 { LEFT } else { RIGHT }]);
-                self.canvas.disc(at, limb * 0.5, light);
+        let light = self.ink(Rgb(255, 255, 255)).faded(if is_other { 0.6 } else { 0.95 });
+        for i in BODY_JOINTS.filter(|i| !HAND_JOINTS.contains(i)) {
+            if let Some(center) = joint(i) {
+                self.canvas.disc(center, limb_width * 0.95, inks[if i % 2 == 1 { LEFT } else { RIGHT }]);
+                self.canvas.disc(center, limb_width * 0.5, light);
             }
         }
     }

@@ -1,18 +1,18 @@
-//! Who belongs to which team, and in which colours the teams are drawn.
+//! Teams of one stream: members, roles, and the display colors of the teams.
 
 use serde::{Deserialize, Serialize};
-use sideline_api::tables::Team;
+use sideline_sport::tables::Team;
 
 use crate::canvas::Rgb;
 
-/// Colours of teams whose jerseys have not been seen, and of a second one that looks like the first.
-const OWN: [Rgb; 2] = [Rgb(255, 188, 46), Rgb(64, 190, 255)];
-const REFEREE: Rgb = Rgb(250, 224, 92);
-const NOBODY: Rgb = Rgb(205, 208, 210);
-/// Jerseys of which the mean is made; after so many the newest count by this much.
-const JERSEYS: f32 = 500.0;
-/// Distance in RGB below which two teams cannot be told apart.
-const ALIKE: f32 = 90.0;
+/// Default colors, for teams whose jerseys have not been visible, and for a second team that resembles the first.
+const DEFAULT_COLORS: [Rgb; 2] = [Rgb(255, 188, 46), Rgb(64, 190, 255)];
+const REFEREE_COLOR: Rgb = Rgb(250, 224, 92);
+const NO_TEAM_COLOR: Rgb = Rgb(205, 208, 210);
+/// Number of jerseys in the mean color; beyond it each new one has a weight of 1 / this number.
+const MAX_MEAN_JERSEYS: f32 = 500.0;
+/// Minimum distance in RGB between the colors of two teams. Nearer colors cannot be distinguished in the image.
+const MIN_COLOR_DISTANCE: f32 = 90.0;
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Role {
@@ -28,33 +28,33 @@ struct Member {
     role: Role,
 }
 
-/// What is known of the teams of one stream.
+/// State of the teams of one stream.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Teams {
-    /// Those of the last frame.
+    /// Members in the last frame.
     members: Vec<Member>,
-    /// Mean colour of each team's players, sRGB, and of how many jerseys.
+    /// Mean color of the jerseys of each team's players, sRGB, and the number of jerseys.
     jerseys: [([f32; 3], f32); 2],
 }
 
 impl Teams {
-    /// Learns who is who, and what jerseys look like.
-    pub fn learn(&mut self, rows: &[Team]) {
+    /// Updates the members and the mean colors.
+    pub fn update(&mut self, rows: &[Team]) {
         self.members.clear();
         for row in rows {
-            let (team, role) = match (row.role.as_str(), Team::number(&row.team)) {
+            let (team, role) = match (row.role.as_str(), Team::index(&row.team)) {
                 ("referee", _) => (None, Role::Referee),
                 ("goalkeeper", team) => (team, Role::Goalkeeper),
                 (_, Some(team)) => (Some(team), Role::Player),
                 _ => continue,
             };
             self.members.push(Member { track: row.track, team, role });
-            // A goalkeeper's jersey is of another colour.
+            // A goalkeeper's jersey has another color than those of the team.
             if let (Role::Player, Some(team)) = (role, team)
                 && row.jersey.iter().all(|value| value.is_finite())
             {
                 let (mean, count) = &mut self.jerseys[team];
-                *count = (*count + 1.0).min(JERSEYS);
+                *count = (*count + 1.0).min(MAX_MEAN_JERSEYS);
                 for (mean, value) in mean.iter_mut().zip(row.jersey) {
                     *mean += (value - *mean) / *count;
                 }
@@ -62,30 +62,30 @@ impl Teams {
         }
     }
 
-    /// Colour and title of somebody who is known.
-    pub(crate) fn of(&self, track: u32) -> Option<(Rgb, &'static str)> {
+    /// Returns the color and the title of a member.
+    pub(crate) fn color_and_title(&self, track: u32) -> Option<(Rgb, &'static str)> {
         let member = self.members.iter().find(|member| member.track == track)?;
-        let color = member.team.map_or(NOBODY, |team| self.color(team));
+        let color = member.team.map_or(NO_TEAM_COLOR, |team| self.color(team));
         Some(match member.role {
             Role::Player => (color, ""),
             Role::Goalkeeper => (color, "GK"),
-            Role::Referee => (REFEREE, "REF"),
+            Role::Referee => (REFEREE_COLOR, "REF"),
         })
     }
 
-    /// The colour of a team, 0 or 1: that of its jerseys, made legible.
+    /// Returns the display color of a team (0 or 1): that of its jerseys, adjusted for contrast.
     pub(crate) fn color(&self, team: usize) -> Rgb {
-        let own = |team: usize| match self.jerseys[team] {
-            (mean, count) if count > 0.0 => legible(mean),
-            _ => OWN[team],
+        let jersey_color = |team: usize| match self.jerseys[team] {
+            (mean, count) if count > 0.0 => with_contrast(mean),
+            _ => DEFAULT_COLORS[team],
         };
-        let (first, second) = (own(0), own(1));
+        let (first, second) = (jersey_color(0), jersey_color(1));
         match team {
             0 => first,
-            _ if distance(first, second) >= ALIKE => second,
-            // Of the two that are ours, the one further away.
-            _ if distance(first, OWN[1]) >= distance(first, OWN[0]) => OWN[1],
-            _ => OWN[0],
+            _ if distance(first, second) >= MIN_COLOR_DISTANCE => second,
+            // The jerseys are too similar: the second team has the default color that is farther from the first team's.
+            _ if distance(first, DEFAULT_COLORS[1]) >= distance(first, DEFAULT_COLORS[0]) => DEFAULT_COLORS[1],
+            _ => DEFAULT_COLORS[0],
         }
     }
 }
@@ -95,28 +95,30 @@ fn distance(Rgb(r, g, b): Rgb, Rgb(s, h, c): Rgb) -> f32 {
     (square(r, s) + square(g, h) + square(b, c)).sqrt()
 }
 
-/// The same hue, neither too dark nor too pale to stand out on grass and shadow (HSL; greys stay greys).
-fn legible(rgb: [f32; 3]) -> Rgb {
+/// Returns a color of the same hue with a lightness and saturation (HSL) that contrast with grass and shadow. Grays stay
+/// gray.
+fn with_contrast(rgb: [f32; 3]) -> Rgb {
     let rgb = rgb.map(|value| (value / 255.0).clamp(0.0, 1.0));
-    let (most, least) = (rgb.iter().copied().fold(0.0, f32::max), rgb.iter().copied().fold(1.0, f32::min));
-    let (light, span) = ((most + least) / 2.0, most - least);
-    let saturation = if span > 0.0 { span / (1.0 - (2.0 * light - 1.0).abs()).max(1e-3) } else { 0.0 };
-    // A colour of little strength is taken for white, grey or black.
-    let (wanted_light, wanted_span) = if saturation < 0.22 || span < 0.08 {
-        (light.clamp(0.42, 0.94), 0.0)
+    let (max, min) = (rgb.iter().copied().fold(0.0, f32::max), rgb.iter().copied().fold(1.0, f32::min));
+    let (lightness, chroma) = ((max + min) / 2.0, max - min);
+    let saturation = if chroma > 0.0 { chroma / (1.0 - (2.0 * lightness - 1.0).abs()).max(1e-3) } else { 0.0 };
+    // Colors of low saturation are treated as white, gray or black.
+    let (new_lightness, new_chroma) = if saturation < 0.22 || chroma < 0.08 {
+        (lightness.clamp(0.42, 0.94), 0.0)
     } else {
-        let light = light.clamp(0.46, 0.66);
-        (light, saturation.clamp(0.7, 0.95) * (1.0 - (2.0 * light - 1.0).abs()))
+        let lightness = lightness.clamp(0.46, 0.66);
+        (lightness, saturation.clamp(0.7, 0.95) * (1.0 - (2.0 * lightness - 1.0).abs()))
     };
-    let scale = if span > 0.0 { wanted_span / span } else { 0.0 };
-    let [r, g, b] = rgb.map(|value| ((wanted_light + (value - light) * scale).clamp(0.0, 1.0) * 255.0).round() as u8);
+    let scale = if chroma > 0.0 { new_chroma / chroma } else { 0.0 };
+    let adjusted = |value: f32| new_lightness + (value - lightness) * scale;
+    let [r, g, b] = rgb.map(|value| (adjusted(value).clamp(0.0, 1.0) * 255.0).round() as u8);
     Rgb(r, g, b)
 }
 
-/// Black or white, whichever is read better on a colour.
-pub(crate) fn on(Rgb(r, g, b): Rgb) -> Rgb {
-    let light = 0.2126 * f32::from(r) + 0.7152 * f32::from(g) + 0.0722 * f32::from(b);
-    if light > 150.0 { Rgb(12, 14, 18) } else { Rgb(255, 255, 255) }
+/// Returns black or white, whichever has more contrast on a background color.
+pub(crate) fn text_color_on(Rgb(r, g, b): Rgb) -> Rgb {
+    let luma = 0.2126 * f32::from(r) + 0.7152 * f32::from(g) + 0.0722 * f32::from(b);
+    if luma > 150.0 { Rgb(12, 14, 18) } else { Rgb(255, 255, 255) }
 }
 
 #[cfg(test)]
@@ -128,42 +130,42 @@ mod tests {
     }
 
     #[test]
-    fn a_team_has_the_hue_of_its_jerseys_and_can_be_seen() {
+    fn a_team_has_the_hue_of_its_jerseys_with_more_contrast() {
         let mut teams = Teams::default();
-        // Dark red in the shade, and one that was not seen.
+        // Dark red in the shade, and a jersey that is not visible.
         let rows = [[70.0, 12.0, 16.0], [74.0, 16.0, 20.0], [f32::NAN; 3]];
         let rows: Vec<Team> =
             rows.iter().enumerate().map(|(i, jersey)| row(i as u32, "team_1", "player", *jersey)).collect();
-        teams.learn(&rows);
-        let (Rgb(r, g, b), title) = teams.of(1).unwrap();
+        teams.update(&rows);
+        let (Rgb(r, g, b), title) = teams.color_and_title(1).unwrap();
         assert!(r > 190 && g < 70 && b < 70 && title.is_empty(), "{r} {g} {b}");
-        assert_eq!(teams.color(1), OWN[1], "not seen yet");
+        assert_eq!(teams.color(1), DEFAULT_COLORS[1], "no jersey of team_2 was visible");
     }
 
     #[test]
-    fn teams_in_like_jerseys_are_told_apart() {
+    fn teams_in_similar_jerseys_have_distinct_colors() {
         let mut teams = Teams::default();
-        teams.learn(&[
+        teams.update(&[
             row(1, "team_1", "player", [40.0, 160.0, 250.0]),
             row(2, "team_2", "player", [44.0, 150.0, 240.0]),
         ]);
-        assert!(distance(teams.color(0), teams.color(1)) >= ALIKE);
-        assert_eq!(teams.color(1), OWN[0], "ours that is further away");
+        assert!(distance(teams.color(0), teams.color(1)) >= MIN_COLOR_DISTANCE);
+        assert_eq!(teams.color(1), DEFAULT_COLORS[0], "the default color that is farther from team_1's");
     }
 
     #[test]
     fn white_stays_white_and_roles_have_titles() {
         let mut teams = Teams::default();
-        teams.learn(&[
+        teams.update(&[
             row(1, "team_1", "player", [240.0, 238.0, 236.0]),
             row(2, "team_1", "goalkeeper", [20.0, 220.0, 30.0]),
             row(3, "", "referee", [0.0; 3]),
             row(4, "", "", [0.0; 3]),
         ]);
         let Rgb(r, g, b) = teams.color(0);
-        assert!(r > 225 && r == g && g == b, "the goalkeeper does not count: {r} {g} {b}");
-        assert_eq!(teams.of(2), Some((teams.color(0), "GK")));
-        assert_eq!(teams.of(3), Some((REFEREE, "REF")));
-        assert_eq!(teams.of(4), None);
+        assert!(r > 225 && r == g && g == b, "the jersey of the goalkeeper is excluded: {r} {g} {b}");
+        assert_eq!(teams.color_and_title(2), Some((teams.color(0), "GK")));
+        assert_eq!(teams.color_and_title(3), Some((REFEREE_COLOR, "REF")));
+        assert_eq!(teams.color_and_title(4), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Letters: DejaVu Sans Condensed Bold, rasterised once per size and kept.
+//! Text rendering: glyphs of DejaVu Sans Condensed Bold, rasterized once per size and cached.
 
 use std::collections::HashMap;
 
@@ -7,45 +7,45 @@ use sideline_api::{Error, Result};
 
 use crate::canvas::{Canvas, Ink};
 
-/// Latin, Greek and Cyrillic; its licence lies beside it.
+/// Font with Latin, Greek and Cyrillic letters; `font/LICENSE` is its license.
 const FONT: &[u8] = include_bytes!("../font/DejaVuSansCondensed-Bold.ttf");
 
-/// The coverage of one letter.
+/// Rasterized glyph.
 pub struct Glyph {
-    /// From the pen to the left edge, px.
+    /// Distance from the pen position to the left edge, px.
     pub left: i32,
-    /// From the base line up to the first row, px.
+    /// Distance from the baseline up to the first row, px.
     pub top: i32,
-    /// Columns.
+    /// Number of columns.
     pub width: usize,
-    /// Rows.
+    /// Number of rows.
     pub height: usize,
-    /// Row by row, 255 is wholly covered.
+    /// Coverage of the pixels, row by row; 255 is complete.
     pub coverage: Vec<u8>,
-    /// From the pen to the next letter's, px.
+    /// Distance to the next pen position, px.
     advance: f32,
 }
 
-/// Writes text in whole-pixel sizes.
-pub struct Text {
+/// Text renderer with a glyph cache, for whole-pixel font sizes.
+pub struct TextRenderer {
     font: Font,
     glyphs: HashMap<(char, u16), Glyph>,
 }
 
-impl Text {
-    /// Reads the font.
+impl TextRenderer {
+    /// Parses the font.
     ///
     /// # Errors
-    /// When the font that was compiled in is broken.
+    /// When the compiled-in font is invalid.
     pub fn new() -> Result<Self> {
         let font =
             Font::from_bytes(FONT, FontSettings::default()).map_err(|e| Error::other(format!("the font: {e}")))?;
         Ok(Self { font, glyphs: HashMap::new() })
     }
 
-    /// Height of a capital letter, px.
+    /// Returns the height of a capital letter, px.
     pub fn cap_height(size: u16) -> f32 {
-        // Of DejaVu Sans: 1493 of 2048 units.
+        // The cap height of DejaVu Sans is 1493 of 2048 units per em.
         f32::from(size) * 0.729
     }
 
@@ -64,14 +64,14 @@ impl Text {
         })
     }
 
-    /// Width of a line of text, px.
+    /// Returns the width of a line of text, px.
     pub fn width(&mut self, text: &str, size: u16) -> f32 {
         text.chars().map(|letter| self.glyph(letter, size).advance).sum()
     }
 
-    /// Draws a line of text from `x` on, its letters standing on `baseline`.
+    /// Draws a line of text from `x`, with its letters on `baseline`.
     pub fn draw(&mut self, canvas: &mut Canvas, x: f32, baseline: f32, text: &str, size: u16, ink: Ink) {
-        // A picture has no place for what is further away, and i32 neither.
+        // Coordinates beyond 1e6 are outside of any image, and could overflow an i32.
         if !(x.abs() < 1e6 && baseline.abs() < 1e6) {
             return;
         }
@@ -89,30 +89,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_stand_on_their_line_and_are_as_wide_as_measured() {
-        let mut text = Text::new().unwrap();
+    fn letters_are_drawn_on_the_baseline_with_the_measured_width() {
+        let mut text = TextRenderer::new().unwrap();
         let mut bytes = vec![0; 100 * 40 * 3 / 2];
         let mut canvas = Canvas::new(&mut bytes, 100, 40).unwrap();
         text.draw(&mut canvas, 10.0, 30.0, "HHH", 20, Ink { yuv: [255, 128, 128], alpha: 1.0 });
         let lit: Vec<(usize, usize)> = (0..4000).filter(|i| bytes[*i] > 128).map(|i| (i % 100, i / 100)).collect();
         let top = lit.iter().map(|p| p.1).min().unwrap() as f32;
         let bottom = lit.iter().map(|p| p.1).max().unwrap();
-        assert_eq!(bottom, 29, "on the line");
-        assert!((30.0 - top - Text::cap_height(20)).abs() <= 1.0, "capital height from {top}");
+        assert_eq!(bottom, 29, "the last row above the baseline");
+        assert!((30.0 - top - TextRenderer::cap_height(20)).abs() <= 1.0, "capital height from {top}");
         let right = lit.iter().map(|p| p.0).max().unwrap() as f32;
         assert!(right < 10.0 + text.width("HHH", 20) && right > 10.0 + 0.9 * text.width("HHH", 20));
     }
 
     #[test]
-    fn digits_are_of_one_width_so_that_counters_do_not_jitter() {
-        let mut text = Text::new().unwrap();
+    fn digits_have_the_same_width_so_that_counters_do_not_jitter() {
+        let mut text = TextRenderer::new().unwrap();
         let widths: Vec<f32> = "0123456789".chars().map(|digit| text.width(&digit.to_string(), 17)).collect();
         assert!(widths.iter().all(|width| *width == widths[0]), "{widths:?}");
     }
 
     #[test]
-    fn text_beyond_the_picture_is_cut() {
-        let mut text = Text::new().unwrap();
+    fn text_is_clipped_at_the_edge_of_the_image() {
+        let mut text = TextRenderer::new().unwrap();
         let mut bytes = vec![7; 20 * 10 * 3 / 2];
         let ink = Ink { yuv: [255; 3], alpha: 1.0 };
         for (x, y) in [(-500.0, 5.0), (5.0, -90.0), (f32::NAN, 0.0), (0.0, f32::INFINITY), (400.0, 400.0)] {

@@ -1,16 +1,16 @@
-//! What is called out in the pictures: moves at who made them, and sentences below.
+//! Callouts of moves at the fighter who made them, and captions at the bottom.
 
 use serde_json::json;
 use sideline_api::{
     Alignment, Color, Encoding, Frame,
-    tables::{Commentary, Move, Track},
     testing::{Harness, Setup},
 };
 use sideline_render::Render;
+use sideline_sport::tables::{Commentary, Move, Track};
 
-fn grey(width: u32, height: u32) -> Frame {
+fn gray(width: u32, height: u32) -> Frame {
     let bytes = vec![128u8; (width * height * 3 / 2) as usize];
-    Frame::from_packed(width, height, Encoding::I420, Color::assumed(height), bytes).unwrap()
+    Frame::from_packed(width, height, Encoding::I420, Color::default_for_height(height), bytes).unwrap()
 }
 
 fn track() -> Track {
@@ -29,7 +29,7 @@ fn track() -> Track {
     }
 }
 
-fn jab() -> Move {
+fn front_kick() -> Move {
     Move {
         id: "x".into(),
         track: 1,
@@ -48,7 +48,7 @@ fn jab() -> Move {
     }
 }
 
-fn said() -> Commentary {
+fn sentence() -> Commentary {
     Commentary {
         text: "Red lands a front kick, and that is a sentence long enough for two lines of this picture.".into(),
         fighter: "fighter_1".into(),
@@ -58,21 +58,22 @@ fn said() -> Commentary {
     }
 }
 
-/// Frames in which pixels of a part of the picture are drawn on, of 150; the move and the sentence come with frame 30.
-fn drawn(overlays: &[&str], part: [usize; 4]) -> Vec<u64> {
+/// Returns the frames, of 150, in which something is drawn in a part of the image (left, top, right, bottom). The move and
+/// the sentence come with frame 30.
+fn frames_with_drawing(overlays: &[&str], part: [usize; 4]) -> Vec<u64> {
     let inputs =
         ["frames", "tracks", "moves", "commentary"].map(|name| (name, Alignment::Source(sideline_api::SourceId(0))));
     let setup = Setup { inputs: Some(inputs.to_vec()), ..Setup::default() };
     let mut render = Harness::<Render>::with([("overlays", json!(overlays))], setup).unwrap();
     let mut frames = vec![];
     for frame in 0..150 {
-        render.push_frame("frames", grey(640, 360)).unwrap();
+        render.push_frame("frames", gray(640, 360)).unwrap();
         render.push("tracks", &[track()]).unwrap();
-        let (moves, sentences) = if frame == 30 { (vec![jab()], vec![said()]) } else { (vec![], vec![]) };
+        let (moves, sentences) = if frame == 30 { (vec![front_kick()], vec![sentence()]) } else { (vec![], vec![]) };
         render.push("moves", &moves).unwrap();
         render.push("commentary", &sentences).unwrap();
-        let shown = render.expect_frame("overlay");
-        let (luma, stride) = shown.plane(0);
+        let image = render.expect_frame("overlay");
+        let (luma, stride) = image.plane(0);
         let [x1, y1, x2, y2] = part;
         if (y1..y2).any(|y| luma[y * stride + x1..y * stride + x2].iter().any(|pixel| *pixel != 128)) {
             frames.push(frame);
@@ -81,22 +82,23 @@ fn drawn(overlays: &[&str], part: [usize; 4]) -> Vec<u64> {
     frames
 }
 
-/// Above the track's box, and where captions stand.
-const ABOVE: [usize; 4] = [200, 100, 440, 150];
-const BELOW: [usize; 4] = [20, 270, 620, 350];
+/// Area of callouts above the box of the track.
+const CALLOUT_AREA: [usize; 4] = [200, 100, 440, 150];
+/// Area of captions.
+const CAPTION_AREA: [usize; 4] = [20, 270, 620, 350];
 
 #[test]
-fn a_move_stands_at_its_fighter_for_a_second_and_the_sentence_below() {
-    let frames = drawn(&["moves", "captions"], ABOVE);
+fn a_move_is_displayed_at_its_fighter_for_a_second_and_the_sentence_as_a_caption() {
+    let frames = frames_with_drawing(&["moves", "captions"], CALLOUT_AREA);
     assert_eq!((frames.first(), frames.len()), (Some(&30), 31), "{frames:?}");
-    let frames = drawn(&["moves", "captions"], BELOW);
-    // 1.5 s, and 50 ms for each of 91 letters: beyond the last frame.
+    let frames = frames_with_drawing(&["moves", "captions"], CAPTION_AREA);
+    // 1.5 s, and 50 ms for each of 91 characters, which is beyond the last frame.
     assert_eq!((frames.first(), frames.last()), (Some(&30), Some(&149)), "{frames:?}");
 }
 
 #[test]
-fn moves_and_captions_can_be_switched_off() {
-    assert!(drawn(&["captions"], ABOVE).is_empty());
-    assert!(drawn(&["moves"], BELOW).is_empty());
-    assert!(!drawn(&["moves"], ABOVE).is_empty());
+fn moves_and_captions_can_be_disabled() {
+    assert!(frames_with_drawing(&["captions"], CALLOUT_AREA).is_empty());
+    assert!(frames_with_drawing(&["moves"], CAPTION_AREA).is_empty());
+    assert!(!frames_with_drawing(&["moves"], CALLOUT_AREA).is_empty());
 }

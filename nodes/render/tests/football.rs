@@ -1,25 +1,25 @@
-//! What is drawn of a match, and the picture that a virtual camera cuts out.
+//! Overlays of a match, and the crop of a virtual camera.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use sideline_api::{
     Alignment, Color, Encoding, Frame, Reason, Values,
-    tables::{Ball, Event, Place, Possession, Team, Track, View},
     testing::{Harness, Setup},
 };
 use sideline_render::Render;
+use sideline_sport::tables::{Ball, Event, Place, Possession, Team, Track, View};
 
 const SIZE: (u32, u32) = (1280, 720);
-const GROUND: u8 = 90;
+const BACKGROUND: u8 = 90;
 
-fn grey(width: u32, height: u32) -> Frame {
+fn gray(width: u32, height: u32) -> Frame {
     let (luma, chroma) = ((width * height) as usize, (width * height / 2) as usize);
-    let bytes = [vec![GROUND; luma], vec![128; chroma]].concat();
-    Frame::from_packed(width, height, Encoding::I420, Color::assumed(height), bytes).unwrap()
+    let bytes = [vec![BACKGROUND; luma], vec![128; chroma]].concat();
+    Frame::from_packed(width, height, Encoding::I420, Color::default_for_height(height), bytes).unwrap()
 }
 
-/// The node with these inputs beside the frames.
+/// Creates a harness with these inputs besides the frames.
 fn render(inputs: &[&'static str], keys: &[(&str, Value)]) -> Harness<Render> {
     let wired =
         ["frames"].iter().chain(inputs).map(|name| (*name, Alignment::Source(sideline_api::SourceId(0)))).collect();
@@ -50,13 +50,14 @@ impl Drawn {
         (u, v)
     }
 
-    /// Pixels of a part of the picture that differ from the ground: left, top, right, bottom.
-    fn drawn(&self, [x1, y1, x2, y2]: [usize; 4]) -> usize {
-        (y1..y2).map(|y| (x1..x2).filter(|x| self.y(*x, y).abs_diff(GROUND) > 6).count()).sum()
+    /// Returns the number of pixels that differ from the background in a part of the image: left, top, right, bottom.
+    fn drawn_pixels(&self, [x1, y1, x2, y2]: [usize; 4]) -> usize {
+        (y1..y2).map(|y| (x1..x2).filter(|x| self.y(*x, y).abs_diff(BACKGROUND) > 6).count()).sum()
     }
 
-    fn all(&self) -> usize {
-        self.drawn([0, 0, self.0.width() as usize, self.0.height() as usize])
+    /// Returns the number of pixels that differ from the background in the whole image.
+    fn all_drawn_pixels(&self) -> usize {
+        self.drawn_pixels([0, 0, self.0.width() as usize, self.0.height() as usize])
     }
 }
 
@@ -119,73 +120,73 @@ fn possession(team: &str, share_1: f32) -> Possession {
 }
 
 #[test]
-fn a_ring_stands_around_the_ball_and_is_dashed_where_its_place_is_predicted() {
+fn the_ball_has_a_ring_that_is_dashed_if_its_position_is_predicted() {
     let mut render = render(&["ball"], &[only(&["ball"])]);
     let mut draw = |rows: &[Ball]| {
-        render.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+        render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
         render.push("ball", rows).unwrap();
         Drawn(render.expect_frame("overlay"))
     };
     let measured = draw(&[ball(400.0, 300.0, true)]);
-    // Its radius is one and a half of the ball's.
-    assert!(measured.y(412, 300).abs_diff(GROUND) > 60 && measured.y(400, 288).abs_diff(GROUND) > 60);
-    assert_eq!(measured.y(400, 300), GROUND, "the ball itself is seen");
-    assert_eq!(measured.all(), measured.drawn([380, 280, 420, 320]));
+    // The radius of the ring is 1.5 times that of the ball.
+    assert!(measured.y(412, 300).abs_diff(BACKGROUND) > 60 && measured.y(400, 288).abs_diff(BACKGROUND) > 60);
+    assert_eq!(measured.y(400, 300), BACKGROUND, "the ball itself is not covered");
+    assert_eq!(measured.all_drawn_pixels(), measured.drawn_pixels([380, 280, 420, 320]));
     let predicted = draw(&[ball(400.0, 300.0, false)]);
-    let (whole, dashed) = (measured.all() as f32, predicted.all() as f32);
-    assert!(dashed > 0.35 * whole && dashed < 0.65 * whole, "{dashed} of {whole} px");
-    assert_eq!(draw(&[]).all(), 0);
+    let (solid, dashed) = (measured.all_drawn_pixels() as f32, predicted.all_drawn_pixels() as f32);
+    assert!(dashed > 0.35 * solid && dashed < 0.65 * solid, "{dashed} of {solid} px");
+    assert_eq!(draw(&[]).all_drawn_pixels(), 0);
     let lost = Ball { mode: "lost".into(), ..ball(400.0, 300.0, false) };
-    assert_eq!(draw(&[lost]).all(), 0);
-    assert_eq!(draw(&[ball(f32::NAN, 300.0, true)]).all(), 0);
+    assert_eq!(draw(&[lost]).all_drawn_pixels(), 0);
+    assert_eq!(draw(&[ball(f32::NAN, 300.0, true)]).all_drawn_pixels(), 0);
 }
 
 #[test]
-fn the_way_of_the_ball_is_seen_for_a_second() {
+fn the_trail_of_the_ball_is_a_second_long() {
     let mut render = render(&["ball"], &[only(&["trail"])]);
-    let mut seen = vec![];
+    let mut counts = vec![];
     for frame in 0..60 {
-        render.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+        render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
         let at = 100.0 + 20.0 * frame.min(20) as f32;
         render.push("ball", &[ball(at, 300.0, true)]).unwrap();
         let drawn = Drawn(render.expect_frame("overlay"));
-        seen.push((drawn.drawn([90, 290, 300, 310]), drawn.drawn([300, 290, 520, 310])));
+        counts.push((drawn.drawn_pixels([90, 290, 300, 310]), drawn.drawn_pixels([300, 290, 520, 310])));
     }
-    assert!(seen[9].0 > 200 && seen[9].1 == 0, "{:?}", seen[9]);
-    assert!(seen[20].1 > seen[20].0, "it fades behind: {:?}", seen[20]);
-    assert_eq!(seen[55].0, 0, "after a second it is gone");
+    assert!(counts[9].0 > 200 && counts[9].1 == 0, "{:?}", counts[9]);
+    assert!(counts[20].1 > counts[20].0, "older positions are fainter: {:?}", counts[20]);
+    assert_eq!(counts[55].0, 0, "positions older than a second are removed");
 }
 
 #[test]
-fn boxes_have_the_colours_of_the_jerseys_and_lost_tracks_have_none() {
+fn boxes_have_the_colors_of_the_jerseys_and_lost_tracks_have_none() {
     let inputs = ["tracks", "teams"];
-    let box_of = |overlays: &[&str], state: &str, jersey: [f32; 3]| {
+    let draw_box = |overlays: &[&str], state: &str, jersey: [f32; 3]| {
         let mut render = render(&inputs, &[only(overlays)]);
-        render.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+        render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
         render.push("tracks", &[track(7, state, [200.0, 200.0, 280.0, 400.0])]).unwrap();
         render.push("teams", &[team(7, "team_2", "player", jersey)]).unwrap();
         Drawn(render.expect_frame("overlay"))
     };
-    let red = box_of(&["boxes", "teams"], "confirmed", [180.0, 20.0, 30.0]);
+    let red = draw_box(&["boxes", "teams"], "confirmed", [180.0, 20.0, 30.0]);
     let (u, v) = red.uv(200, 300);
     assert!(v > 180 && u < 120, "{u}, {v}");
-    let blue = box_of(&["boxes", "teams"], "predicted", [20.0, 40.0, 180.0]);
+    let blue = draw_box(&["boxes", "teams"], "predicted", [20.0, 40.0, 180.0]);
     let (u, v) = blue.uv(200, 300);
     assert!(u > 140 && v < 128, "{u}, {v}");
-    let plain = box_of(&["boxes"], "confirmed", [180.0, 20.0, 30.0]);
+    let plain = draw_box(&["boxes"], "confirmed", [180.0, 20.0, 30.0]);
     let (u, v) = plain.uv(200, 300);
-    assert!(plain.all() > 500 && u.abs_diff(128) < 8 && v.abs_diff(128) < 8, "{u}, {v}");
-    assert_eq!(box_of(&["boxes", "teams"], "lost", [0.0; 3]).all(), 0);
+    assert!(plain.all_drawn_pixels() > 500 && u.abs_diff(128) < 8 && v.abs_diff(128) < 8, "{u}, {v}");
+    assert_eq!(draw_box(&["boxes", "teams"], "lost", [0.0; 3]).all_drawn_pixels(), 0);
 }
 
 #[test]
-fn colours_stay_while_teams_are_not_told() {
+fn team_colors_stay_while_the_teams_are_skipped() {
     let mut render = render(&["tracks", "teams"], &[only(&["boxes", "teams"])]);
     let mut colors = vec![];
-    for known in [true, false] {
-        render.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+    for has_teams in [true, false] {
+        render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
         render.push("tracks", &[track(7, "confirmed", [200.0, 200.0, 280.0, 400.0])]).unwrap();
-        match known {
+        match has_teams {
             true => render.push("teams", &[team(7, "team_1", "player", [180.0, 20.0, 30.0])]).unwrap(),
             false => render.skip("teams", Reason::Stride).unwrap(),
         }
@@ -194,17 +195,17 @@ fn colours_stay_while_teams_are_not_told() {
     assert_eq!(colors[0], colors[1]);
 }
 
-/// A picture with a bright square of 40 px around a middle.
+/// Returns a frame with a bright square of 40 px around a center.
 fn marked(x: usize, y: usize) -> Frame {
-    let mut bytes = grey(1920, 1080).into_packed_mut();
+    let mut bytes = gray(1920, 1080).into_packed_mut();
     for row in y - 20..y + 20 {
         bytes[row * 1920 + x - 20..row * 1920 + x + 20].fill(220);
     }
-    Frame::from_packed(1920, 1080, Encoding::I420, Color::assumed(1080), bytes).unwrap()
+    Frame::from_packed(1920, 1080, Encoding::I420, Color::default_for_height(1080), bytes).unwrap()
 }
 
 #[test]
-fn the_view_is_cut_out_and_what_is_drawn_is_drawn_there() {
+fn the_frame_is_cropped_to_the_view_and_overlays_are_drawn_on_the_crop() {
     let keys = [only(&["boxes"]), ("width", json!(1280)), ("height", json!(720))];
     let mut render = render(&["tracks", "view"], &keys);
     let boxes =
@@ -218,43 +219,45 @@ fn the_view_is_cut_out_and_what_is_drawn_is_drawn_there() {
         }
         Drawn(render.expect_frame("overlay"))
     };
-    // Before anything is known the whole picture, two thirds as large.
+    // Before the first row of `view`: the whole frame, scaled by two thirds.
     let wide = draw(None);
     assert_eq!((wide.0.width(), wide.0.height()), SIZE);
-    assert!(wide.y(866, 267) > 210 && wide.drawn([6, 6, 45, 64]) > 100);
-    // 960 x 540 around (1300, 400), a third larger.
+    assert!(wide.y(866, 267) > 210 && wide.drawn_pixels([6, 6, 45, 64]) > 100);
+    // 960 x 540 around (1300, 400), enlarged by a third.
     let near = draw(Some(view(1300.0, 400.0, 960.0, 540.0)));
     assert_eq!((near.0.width(), near.0.height()), SIZE);
-    assert!(near.y(640, 360) > 215 && near.y(640 - 24, 360 - 24) > 200 && near.y(640 - 30, 360).abs_diff(GROUND) < 6);
-    // The first box is 30 px around the square's middle; the second is not in the picture.
-    assert!(near.drawn([596, 340, 604, 380]) > 30, "its left edge at 600");
-    assert_eq!(near.all(), near.drawn([590, 310, 690, 410]));
+    assert!(
+        near.y(640, 360) > 215 && near.y(640 - 24, 360 - 24) > 200 && near.y(640 - 30, 360).abs_diff(BACKGROUND) < 6
+    );
+    // The first box extends 30 px from the center of the square; the second is outside the view.
+    assert!(near.drawn_pixels([596, 340, 604, 380]) > 30, "its left edge at 600");
+    assert_eq!(near.all_drawn_pixels(), near.drawn_pixels([590, 310, 690, 410]));
     let still = draw(None);
-    assert_eq!(still.0.plane(0).0, near.0.plane(0).0, "the camera stands still");
-    // Beyond the edge of the frame it stays inside; no place at all moves it no further.
+    assert_eq!(still.0.plane(0).0, near.0.plane(0).0, "the camera keeps its position");
+    // A view beyond the edge of the frame is moved inside; an invalid view does not move the camera.
     let corner = draw(Some(view(1900.0, 20.0, 960.0, 540.0)));
     assert!(corner.y((1300 - 960) * 4 / 3, 533) > 215);
-    let nowhere = draw(Some(view(f32::NAN, 20.0, 960.0, 540.0)));
-    assert_eq!(nowhere.0.plane(0).0, corner.0.plane(0).0);
+    let invalid = draw(Some(view(f32::NAN, 20.0, 960.0, 540.0)));
+    assert_eq!(invalid.0.plane(0).0, corner.0.plane(0).0);
 }
 
 #[test]
-fn the_drawn_size_stays_when_the_frames_become_smaller() {
+fn the_output_size_stays_when_the_frames_become_smaller() {
     let keys = [only(&["crop", "stats"]), ("height", json!(360))];
     let mut render = render(&["view"], &keys);
     for (width, height, rows) in [(1920, 1080, vec![view(1800.0, 1000.0, 640.0, 360.0)]), (1280, 720, vec![])] {
-        render.push_frame("frames", grey(width, height)).unwrap();
+        render.push_frame("frames", gray(width, height)).unwrap();
         render.push("view", &rows).unwrap();
         let drawn = render.expect_frame("overlay");
-        assert_eq!((drawn.width(), drawn.height()), (640, 360), "of frames of {width}x{height}");
+        assert_eq!((drawn.width(), drawn.height()), (640, 360), "from frames of {width}x{height}");
     }
 }
 
 #[test]
-fn the_size_of_the_crop_is_the_cameras_and_another_shape_is_refused() {
+fn the_output_size_is_that_of_the_camera_and_another_aspect_ratio_is_refused() {
     let drawn = |keys: &[(&str, Value)]| {
         let mut render = render(&["view"], &[&[only(&[])], keys].concat());
-        render.push_frame("frames", grey(1920, 1080)).unwrap();
+        render.push_frame("frames", gray(1920, 1080)).unwrap();
         render.push("view", &[view(960.0, 540.0, 960.0, 540.0)])?;
         let frame = render.expect_frame("overlay");
         Ok::<_, sideline_api::Error>((frame.width(), frame.height()))
@@ -263,20 +266,20 @@ fn the_size_of_the_crop_is_the_cameras_and_another_shape_is_refused() {
     assert_eq!(drawn(&[("width", json!(640))]).unwrap(), (640, 360));
     assert_eq!(drawn(&[("width", json!(854)), ("height", json!(480))]).unwrap(), (854, 480));
     let refused = drawn(&[("width", json!(640)), ("height", json!(640))]).unwrap_err();
-    assert!(refused.message.contains("another shape than the 1280 x 720"), "{refused}");
+    assert!(refused.message.contains("another aspect ratio than the 1280 x 720"), "{refused}");
     let whole = drawn(&[("width", json!(640)), ("height", json!(640)), ("follow", json!(false))]);
-    assert_eq!(whole.unwrap(), (640, 640), "what shows the whole frame has a size of its own");
+    assert_eq!(whole.unwrap(), (640, 640), "the whole frame may have any output size");
 }
 
 #[test]
-fn a_view_moves_by_less_than_a_pixel() {
+fn a_view_moves_with_subpixel_precision() {
     let keys = [only(&[]), ("width", json!(960)), ("height", json!(540))];
     let mut render = render(&["view"], &keys);
     let edge = |render: &mut Harness<Render>, x: f32| {
         render.push_frame("frames", marked(1300, 400)).unwrap();
         render.push("view", &[view(x, 400.0, 960.0, 540.0)]).unwrap();
         let drawn = Drawn(render.expect_frame("overlay"));
-        // Where the square begins: by how much of its first pixels it covers.
+        // Position of the square's edge, from its coverage of the pixels.
         (440..480).map(|x| (f32::from(drawn.y(x, 270)) - 90.0) / 130.0).sum::<f32>()
     };
     let (before, after) = (edge(&mut render, 1300.0), edge(&mut render, 1300.25));
@@ -284,40 +287,40 @@ fn a_view_moves_by_less_than_a_pixel() {
 }
 
 #[test]
-fn on_the_whole_frame_the_view_is_a_frame_and_following_can_be_switched() {
+fn follow_switches_between_the_crop_and_the_outline_of_the_view() {
     let mut render = render(&["view"], &[only(&["crop"]), ("follow", json!(false))]);
     let mut draw = |follow: bool| {
         render.set("follow", follow).unwrap();
-        render.push_frame("frames", grey(1920, 1080)).unwrap();
+        render.push_frame("frames", gray(1920, 1080)).unwrap();
         render.push("view", &[view(960.0, 540.0, 640.0, 360.0)]).unwrap();
         Drawn(render.expect_frame("overlay"))
     };
     let whole = draw(false);
     assert_eq!(whole.0.width(), 1920);
-    assert!(whole.drawn([636, 500, 646, 580]) > 80, "its left edge");
-    assert_eq!(whole.drawn([0, 0, 630, 1080]) + whole.drawn([660, 380, 1260, 640]), 0);
-    assert_eq!(draw(true).all(), 0, "nothing of it on the picture that it cuts out");
+    assert!(whole.drawn_pixels([636, 500, 646, 580]) > 80, "its left edge");
+    assert_eq!(whole.drawn_pixels([0, 0, 630, 1080]) + whole.drawn_pixels([660, 380, 1260, 640]), 0);
+    assert_eq!(draw(true).all_drawn_pixels(), 0, "no outline on the cropped frame");
 }
 
 #[test]
-fn a_fixed_part_is_cut_out_where_no_view_is_wired() {
+fn the_key_crop_selects_the_visible_part_if_no_view_is_wired() {
     let mut render = render(&[], &[only(&[]), ("crop", json!("[1200, 300, 400, 200]"))]);
     render.push_frame("frames", marked(1300, 400)).unwrap();
     let part = Drawn(render.expect_frame("overlay"));
     assert_eq!((part.0.width(), part.0.height()), (400, 200));
-    assert!(part.y(100, 100) == 220 && part.y(75, 100) == GROUND);
+    assert!(part.y(100, 100) == 220 && part.y(75, 100) == BACKGROUND);
     render.set("crop", "[]").unwrap();
     render.push_frame("frames", marked(1300, 400)).unwrap();
     assert_eq!(render.expect_frame("overlay").width(), 1920);
 }
 
 #[test]
-fn sizes_and_parts_that_cannot_be_are_refused_with_the_mend() {
+fn invalid_sizes_and_rectangles_are_refused_with_a_remedy() {
     for (key, value, words) in [
         ("width", json!(641), "write 642"),
         ("crop", json!("[1, 2, 3]"), "left, top, width, height"),
-        ("crop", json!("[0, 0, 0, 100]"), "no part of a picture"),
-        ("pitch", json!("[105]"), "metres"),
+        ("crop", json!("[0, 0, 0, 100]"), "is not a rectangle"),
+        ("pitch", json!("[105]"), "meters"),
         ("overlays", json!("[minmap]"), "did you mean `minimap`?"),
     ] {
         let error = Harness::<Render>::new([(key, value)]).map(|_| ()).unwrap_err();
@@ -325,70 +328,72 @@ fn sizes_and_parts_that_cannot_be_are_refused_with_the_mend() {
     }
 }
 
-/// The middle above, where the scoreboard is.
-const ABOVE: [usize; 4] = [320, 8, 960, 70];
+/// Area of the scoreboard.
+const SCOREBOARD_AREA: [usize; 4] = [320, 8, 960, 70];
 
 #[test]
-fn the_scoreboard_shows_names_and_shares_and_counts_passes() {
+fn the_scoreboard_displays_names_possession_and_passes() {
     let mut render = render(&["possession", "events"], &[only(&["scoreboard"])]);
     let mut draw = |rows: &[Possession], events: &[Event]| {
-        render.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+        render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
         render.push("possession", rows).unwrap();
         render.push("events", events).unwrap();
         Drawn(render.expect_frame("overlay"))
     };
-    assert_eq!(draw(&[], &[]).all(), 0, "nothing is known yet");
+    assert_eq!(draw(&[], &[]).all_drawn_pixels(), 0, "no row of `possession` yet");
     let first = draw(&[possession("team_1", 0.6)], &[]);
-    assert!(first.drawn(ABOVE) > 10_000 && first.drawn(ABOVE) == first.all());
+    assert!(
+        first.drawn_pixels(SCOREBOARD_AREA) > 10_000 && first.drawn_pixels(SCOREBOARD_AREA) == first.all_drawn_pixels()
+    );
     let same = draw(&[], &[]);
-    assert_eq!(same.0.plane(0).0, first.0.plane(0).0, "a frame without an answer changes nothing");
+    assert_eq!(same.0.plane(0).0, first.0.plane(0).0, "a frame without a row changes nothing");
     let bytes = |drawn: &Drawn| drawn.0.plane(0).0.to_vec();
     let counted = draw(&[possession("team_1", 0.6)], &[event("pass", 1, true), event("pass", 1, false)]);
     assert_ne!(bytes(&counted), bytes(&first));
     let shared = draw(&[possession("team_1", 0.2)], &[]);
     assert_ne!(bytes(&shared), bytes(&counted));
-    // The bar is cut a fifth from its left end.
+    // The bar is split at a fifth of its length.
     let (u, v) = shared.uv(640 + 20, 28);
     let (left_u, left_v) = counted.uv(640 + 4, 28);
     assert!((u, v) != (left_u, left_v), "{u} {v}");
     render.set("home", "FC United").unwrap();
-    render.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+    render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
     render.push("possession", &[possession("team_1", 0.2)]).unwrap();
     render.push::<Event>("events", &[]).unwrap();
     assert_ne!(bytes(&Drawn(render.expect_frame("overlay"))), bytes(&shared));
 }
 
 #[test]
-fn the_minimap_shows_who_is_where_and_needs_metres() {
+fn the_minimap_displays_positions_in_meters() {
     let map = |rows: &[Place]| {
         let mut render = render(&["places"], &[only(&["minimap"])]);
-        render.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+        render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
         render.push("places", rows).unwrap();
         Drawn(render.expect_frame("overlay"))
     };
     let corner = [940, 480, 1280, 720];
     let middle = map(&[place(0, 52.5, 34.0, "m")]);
-    assert!(middle.drawn(corner) > 20_000 && middle.drawn(corner) == middle.all());
+    assert!(middle.drawn_pixels(corner) > 20_000 && middle.drawn_pixels(corner) == middle.all_drawn_pixels());
     let beside = map(&[place(0, 20.0, 34.0, "m")]);
     let differ = |x1: usize, x2: usize| (x1..x2).any(|x| (480..720).any(|y| middle.y(x, y) != beside.y(x, y)));
     assert!(differ(960, 1100) && differ(1100, 1200) && !differ(1200, 1280), "the ball moved to the left");
-    assert_eq!(map(&[place(0, 640.0, 300.0, "px")]).all(), 0);
-    assert_eq!(map(&[]).all(), 0);
+    assert_eq!(map(&[place(0, 640.0, 300.0, "px")]).all_drawn_pixels(), 0);
+    assert_eq!(map(&[]).all_drawn_pixels(), 0);
     let far = map(&[place(0, 52.5, 34.0, "m"), place(4, 500.0, 34.0, "m"), place(5, f32::NAN, 0.0, "m")]);
-    assert_eq!(far.0.plane(0).0, middle.0.plane(0).0, "who is far off the pitch is left out");
+    assert_eq!(far.0.plane(0).0, middle.0.plane(0).0, "people far off the pitch are left out");
 }
 
 #[test]
-fn an_event_stands_at_who_made_it_for_a_second_and_a_carry_is_not_called_out() {
+fn an_event_is_displayed_at_its_player_for_a_second_and_a_carry_is_not() {
     let frames = |kind: &str, overlays: &[&str]| {
         let mut render = render(&["tracks", "events"], &[only(overlays)]);
         let mut frames = vec![];
         for frame in 0..60 {
-            render.push_frame("frames", grey(SIZE.0, SIZE.1)).unwrap();
+            render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
             render.push("tracks", &[track(7, "confirmed", [600.0, 300.0, 660.0, 440.0])]).unwrap();
             let rows = if frame == 10 { vec![event(kind, 7, true)] } else { vec![] };
             render.push("events", &rows).unwrap();
-            if Drawn(render.expect_frame("overlay")).drawn([560, 250, 700, 300]) > 100 {
+            if Drawn(render.expect_frame("overlay")).drawn_pixels([560, 250, 700, 300]) > 100 {
                 frames.push(frame);
             }
         }

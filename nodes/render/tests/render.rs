@@ -1,4 +1,4 @@
-//! The node as a run sees it: frames and tables in, drawn frames out.
+//! Behavior of the node in a run: frames and tables as inputs, rendered frames as output.
 
 use std::sync::Arc;
 
@@ -6,21 +6,21 @@ use serde_json::json;
 use sideline_api::{
     Alignment, Color, Encoding, Failure, Frame, Mode, Operator, Reason,
     config::{Config, Values},
-    tables::{JOINTS, Motion, Pose, Track},
     testing::{Harness, Setup},
 };
 use sideline_render::{Render, RenderConfig};
+use sideline_sport::tables::{JOINTS, Motion, Pose, Track};
 
 const SIZE: (u32, u32) = (320, 240);
 
-fn grey(width: u32, height: u32) -> Frame {
+fn gray(width: u32, height: u32) -> Frame {
     let (luma, chroma) = ((width * height) as usize, (width.div_ceil(2) * height.div_ceil(2)) as usize);
     let mut bytes = vec![90u8; luma];
     bytes.extend(vec![128; 2 * chroma]);
-    Frame::from_packed(width, height, Encoding::I420, Color::assumed(height), bytes).unwrap()
+    Frame::from_packed(width, height, Encoding::I420, Color::default_for_height(height), bytes).unwrap()
 }
 
-/// Somebody whose left upper arm lies along y = 120, from x = 80 to 240, and of whom nothing else is seen.
+/// Returns a pose of which only the left upper arm is visible, along y = 120 from x = 80 to 240.
 fn arm(fighter: &str) -> Pose {
     let mut joints = [[f32::NAN; 4]; JOINTS];
     joints[11] = [0.25, 0.5, 0.0, 0.9];
@@ -45,7 +45,7 @@ fn track(state: &str, [x1, y1, x2, y2]: [f32; 4]) -> Track {
     Track { track: 1, fighter, state: state.into(), x1, y1, x2, y2, score: 0.9, class: 0, age: 9 }
 }
 
-/// Only these are drawn.
+/// Returns a configuration with only these overlays.
 fn only(overlays: &[&str]) -> Values {
     Values::from([("overlays", json!(overlays))])
 }
@@ -72,7 +72,7 @@ impl Bench {
         Self { render: Harness::with(values, Setup { inputs, ..setup }).unwrap() }
     }
 
-    /// One frame with all its tables; what was drawn.
+    /// Pushes a frame with all its tables and returns the rendered frame.
     fn draw(&mut self, frame: Frame, poses: &[Pose], tracks: &[Track]) -> Drawn {
         self.push(frame, poses, tracks);
         Drawn(self.render.expect_frame("overlay"))
@@ -101,7 +101,7 @@ impl Drawn {
         luma[y * stride + x]
     }
 
-    /// U and V around a pixel.
+    /// Returns U and V at a pixel.
     fn uv(&self, x: usize, y: usize) -> (u8, u8) {
         let [u, v] = [1, 2].map(|i| {
             let (plane, stride) = self.0.plane(i);
@@ -110,16 +110,16 @@ impl Drawn {
         (u, v)
     }
 
-    /// Pixels that differ from the ground.
-    fn drawn(&self) -> usize {
+    /// Returns the number of pixels that differ from the background.
+    fn drawn_pixels(&self) -> usize {
         self.0.plane(0).0.iter().filter(|y| y.abs_diff(90) > 6).count()
     }
 }
 
 #[test]
-fn a_limb_is_drawn_where_it_is_in_the_fighters_colour() {
+fn a_limb_is_drawn_at_its_position_in_the_color_of_the_fighter() {
     let mut bench = Bench::new(only(&["skeletons"]));
-    let frames = ["fighter_1", "fighter_2", ""].map(|fighter| bench.draw(grey(SIZE.0, SIZE.1), &[arm(fighter)], &[]));
+    let frames = ["fighter_1", "fighter_2", ""].map(|fighter| bench.draw(gray(SIZE.0, SIZE.1), &[arm(fighter)], &[]));
     for frame in &frames {
         assert!(frame.y(160, 120).abs_diff(90) > 20, "on the arm: {}", frame.y(160, 120));
         assert!(frame.y(160, 100).abs_diff(90) < 4 && frame.y(40, 120).abs_diff(90) < 4, "beside it");
@@ -129,20 +129,20 @@ fn a_limb_is_drawn_where_it_is_in_the_fighters_colour() {
     let (u, v) = frames[1].uv(160, 120);
     assert!(u > 140 && v < 110, "fighter_2 is blue to cyan: {u}, {v}");
     let (u, v) = frames[2].uv(160, 120);
-    assert!(u.abs_diff(128) < 8 && v.abs_diff(128) < 8, "nobody's colours: {u}, {v}");
+    assert!(u.abs_diff(128) < 8 && v.abs_diff(128) < 8, "other people are gray: {u}, {v}");
 }
 
 #[test]
-fn hidden_and_unknown_joints_are_not_drawn() {
+fn occluded_and_missing_joints_are_not_drawn() {
     let mut bench = Bench::new(only(&["skeletons"]));
     let mut hidden = arm("fighter_1");
     hidden.joints[13][3] = 0.3;
     hidden.joints[11] = [f32::NAN, 0.5, 0.0, 0.9];
-    assert_eq!(bench.draw(grey(SIZE.0, SIZE.1), &[hidden], &[]).drawn(), 0);
+    assert_eq!(bench.draw(gray(SIZE.0, SIZE.1), &[hidden], &[]).drawn_pixels(), 0);
 }
 
 #[test]
-fn boxes_beyond_the_picture_are_clipped_and_broken_ones_left_out() {
+fn boxes_are_clipped_at_the_image_and_invalid_boxes_are_left_out() {
     let mut bench = Bench::new(only(&["boxes", "labels", "skeletons"]));
     let rects = [
         [-500.0, -500.0, 100.0, 120.0],
@@ -153,17 +153,17 @@ fn boxes_beyond_the_picture_are_clipped_and_broken_ones_left_out() {
         [-90.0, -90.0, -10.0, -10.0],
         [1e9, 1e9, 2e9, 2e9],
     ];
-    let frames = rects.map(|rect| bench.draw(grey(SIZE.0, SIZE.1), &[arm("fighter_2")], &[track("confirmed", rect)]));
-    bench.draw(grey(5, 3), &[arm("")], &[track("confirmed", [0.0, 0.0, 4.0, 2.0])]);
+    let frames = rects.map(|rect| bench.draw(gray(SIZE.0, SIZE.1), &[arm("fighter_2")], &[track("confirmed", rect)]));
+    bench.draw(gray(5, 3), &[arm("")], &[track("confirmed", [0.0, 0.0, 4.0, 2.0])]);
     let (_, v) = frames[0].uv(99, 50);
-    assert!(v > 136, "the right edge of the first box is in the picture, and red: {v}");
+    assert!(v > 136, "the right edge of the first box is in the image, and red: {v}");
 }
 
 #[test]
-fn labels_stay_inside_the_picture_and_tentative_tracks_have_none() {
+fn labels_are_moved_into_the_image_and_tentative_tracks_have_none() {
     let label = |state: &str, rect| {
         let mut bench = Bench::new(only(&["labels"]));
-        bench.draw(grey(SIZE.0, SIZE.1), &[], &[track(state, rect)]).drawn()
+        bench.draw(gray(SIZE.0, SIZE.1), &[], &[track(state, rect)]).drawn_pixels()
     };
     let whole = label("confirmed", [100.0, 100.0, 200.0, 200.0]);
     assert!(whole > 300, "{whole} px");
@@ -175,13 +175,13 @@ fn labels_stay_inside_the_picture_and_tentative_tracks_have_none() {
 }
 
 #[test]
-fn labels_of_people_who_overlap_are_both_to_be_read() {
+fn labels_of_overlapping_people_do_not_overlap() {
     let drawn = |fighters: &[&str]| {
         let mut bench = Bench::new(only(&["labels"]));
         let rect = [100.0, 100.0, 200.0, 200.0];
         let tracks: Vec<Track> =
             fighters.iter().map(|fighter| Track { fighter: (*fighter).into(), ..track("confirmed", rect) }).collect();
-        bench.draw(grey(SIZE.0, SIZE.1), &[], &tracks).drawn()
+        bench.draw(gray(SIZE.0, SIZE.1), &[], &tracks).drawn_pixels()
     };
     let (one, other) = (drawn(&["fighter_1"]), drawn(&["fighter_2"]));
     assert!(drawn(&["fighter_1", "fighter_2"]).abs_diff(one + other) < one / 20);
@@ -193,22 +193,23 @@ fn statistics_repeat_in_complete_mode_and_follow_the_clock_in_live_mode() {
         let mut bench = Bench::with(only(&["stats"]), Setup { mode, ..Setup::default() });
         let draw = |_| {
             bench.render.clock().advance(step);
-            bench.skip_tables(grey(SIZE.0, SIZE.1));
+            bench.skip_tables(gray(SIZE.0, SIZE.1));
             bench.render.expect_frame("overlay").plane(0).0.to_vec()
         };
         (0..40).map(draw).collect::<Vec<_>>()
     };
-    assert!(run(Mode::Complete, 33_000_000) == run(Mode::Complete, 71_000_000), "no clock in it");
+    assert!(run(Mode::Complete, 33_000_000) == run(Mode::Complete, 71_000_000), "independent of the clock");
     assert!(run(Mode::Live, 33_000_000) != run(Mode::Live, 71_000_000));
 }
 
 #[test]
-fn frames_of_every_layout_are_drawn() {
+fn frames_of_every_encoding_are_rendered() {
     let mut bench = Bench::new(only(&["skeletons"]));
     let (w, h) = SIZE;
     for (encoding, bytes) in [(Encoding::Nv12, w * h * 3 / 2), (Encoding::Rgb8, w * h * 3), (Encoding::Bgr8, w * h * 3)]
     {
-        let frame = Frame::from_packed(w, h, encoding, Color::assumed(h), vec![128u8; bytes as usize]).unwrap();
+        let frame =
+            Frame::from_packed(w, h, encoding, Color::default_for_height(h), vec![128u8; bytes as usize]).unwrap();
         let drawn = bench.draw(frame, &[arm("fighter_1")], &[]);
         let (u, v) = drawn.uv(160, 120);
         assert!(v > 150 && u < 120, "{u}, {v}");
@@ -219,9 +220,9 @@ fn frames_of_every_layout_are_drawn() {
 #[test]
 fn live_keys_change_the_next_frame() {
     let mut bench = Bench::new(only(&["skeletons"]));
-    let before = bench.draw(grey(SIZE.0, SIZE.1), &[arm("fighter_1")], &[]).drawn();
+    let before = bench.draw(gray(SIZE.0, SIZE.1), &[arm("fighter_1")], &[]).drawn_pixels();
     bench.render.set("overlays", "[boxes]").unwrap();
-    let after = bench.draw(grey(SIZE.0, SIZE.1), &[arm("fighter_1")], &[]).drawn();
+    let after = bench.draw(gray(SIZE.0, SIZE.1), &[arm("fighter_1")], &[]).drawn_pixels();
     assert!(before > 100 && after == 0, "{before} {after}");
     let error = bench.render.set("overlays", "[bals]").unwrap_err();
     assert!(
@@ -230,14 +231,14 @@ fn live_keys_change_the_next_frame() {
     );
     bench.render.set("overlays", "[skeletons]").unwrap();
     assert!(bench.render.set("crop", "[1, 2]").is_err());
-    let kept = bench.draw(grey(SIZE.0, SIZE.1), &[arm("fighter_1")], &[]).drawn();
-    assert_eq!(kept, before, "what was refused changed nothing");
+    let unchanged = bench.draw(gray(SIZE.0, SIZE.1), &[arm("fighter_1")], &[]).drawn_pixels();
+    assert_eq!(unchanged, before, "the refused value changed nothing");
 }
 
 #[test]
-fn it_says_what_it_is() {
+fn the_spec_declares_one_required_input_and_the_live_keys() {
     let spec = Render::spec();
-    assert_eq!((spec.name, spec.heavy, spec.outputs.len()), ("render", true, 1));
+    assert_eq!((spec.name, spec.is_heavy, spec.outputs.len()), ("render", true, 1));
     let required: Vec<_> = spec.inputs.iter().filter(|port| port.required).map(|port| port.name).collect();
     assert_eq!(required, ["frames"]);
     let live: Vec<_> = RenderConfig::keys().into_iter().filter(|key| key.live).map(|key| key.name).collect();
@@ -245,17 +246,17 @@ fn it_says_what_it_is() {
 }
 
 #[test]
-fn a_frame_that_others_read_too_is_not_drawn_on() {
+fn a_frame_with_other_readers_is_not_modified() {
     let mut bench = Bench::new(only(&["boxes"]));
-    let frame = grey(SIZE.0, SIZE.1);
+    let frame = gray(SIZE.0, SIZE.1);
     let drawn = bench.draw(frame.clone(), &[], &[track("confirmed", [100.0, 100.0, 200.0, 200.0])]);
     assert_eq!((drawn.0.width(), drawn.0.height(), drawn.0.encoding()), (SIZE.0, SIZE.1, Encoding::I420));
-    assert!(drawn.drawn() > 300 && frame.plane(0).0.iter().all(|luma| *luma == 90));
+    assert!(drawn.drawn_pixels() > 300 && frame.plane(0).0.iter().all(|luma| *luma == 90));
 }
 
 #[test]
-fn a_flow_in_which_nobody_reads_what_is_drawn_does_not_start() {
-    let setup = Setup { read: Some(vec![]), inputs: wired(), ..Setup::default() };
+fn a_flow_without_a_reader_of_the_overlay_does_not_start() {
+    let setup = Setup { read_outputs: Some(vec![]), inputs: wired(), ..Setup::default() };
     let error = Harness::<Render>::with(only(&[]), setup).map(|_| ()).unwrap_err();
     assert!(error.failure == Failure::Config && error.message.contains("`encode`"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Another program, run once: text in, bytes out, within a deadline, and nothing of it left behind.
+//! Runs a child process with text as input and bytes as output, within a deadline, and ends all processes it started.
 
 use std::{
     ffi::OsStr,
@@ -9,116 +9,120 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Most bytes that are taken: over five minutes of speech.
-const MOST: u64 = 32 << 20;
-/// Most bytes of its complaints.
-const COMPLAINTS: u64 = 64 << 10;
+/// Maximum size of the standard output that is kept, in bytes: over five minutes of speech.
+const MAX_STDOUT_BYTES: u64 = 32 << 20;
+/// Maximum size of the standard error that is kept, in bytes.
+const MAX_STDERR_BYTES: u64 = 64 << 10;
 
-/// Why there is no answer.
+/// Failure of a child process.
 #[derive(Debug)]
-pub enum Failed {
-    /// There is no such program.
-    Missing,
-    /// It cannot be started.
-    Start(io::Error),
-    /// It says that it failed: how it ended, and the last line of what it complained of.
+pub enum ChildError {
+    /// The program does not exist.
+    NotFound,
+    /// The program cannot be started, or its output cannot be read.
+    Io(io::Error),
+    /// The program failed: exit status, and the last line on standard error.
     Exit(ExitStatus, String),
-    /// It took longer than the deadline, and was killed.
-    Late,
+    /// The program exceeded the deadline.
+    TimedOut,
 }
 
-/// A running child and what it starts itself; killed when this is dropped before it ended.
-pub struct Group(Child);
+/// A running child in its own process group. The group is killed when this is dropped.
+pub struct ProcessGroup(Child);
 
-impl Group {
-    /// Starts it.
+impl ProcessGroup {
+    /// Starts a command.
     ///
     /// # Errors
-    /// `Missing` or `Start`.
-    pub fn start(mut command: Command) -> Result<Self, Failed> {
-        // A group of its own: Ctrl-C at the terminal ends the run in order, not the sentence at hand.
-        command.process_group(0).spawn().map(Group).map_err(|cause| match cause.kind() {
-            io::ErrorKind::NotFound => Failed::Missing,
-            _ => Failed::Start(cause),
+    /// `NotFound` or `Io`.
+    pub fn start(mut command: Command) -> Result<Self, ChildError> {
+        // In a separate group, the child does not receive Ctrl-C from the terminal, so the run can end in order without
+        // cutting off the current sentence.
+        command.process_group(0).spawn().map(ProcessGroup).map_err(|cause| match cause.kind() {
+            io::ErrorKind::NotFound => ChildError::NotFound,
+            _ => ChildError::Io(cause),
         })
     }
 
-    /// The child, for its pipes.
+    /// Returns the child, for access to its pipes.
     pub fn child(&mut self) -> &mut Child {
         &mut self.0
     }
 
-    /// Waits until it has ended.
+    /// Waits for the child to exit.
     ///
     /// # Errors
-    /// `Late` when it has not by then.
-    pub fn wait(&mut self, until: Instant) -> Result<ExitStatus, Failed> {
+    /// `TimedOut` after `deadline`.
+    pub fn wait(&mut self, deadline: Instant) -> Result<ExitStatus, ChildError> {
         loop {
-            match self.0.try_wait().map_err(Failed::Start)? {
+            match self.0.try_wait().map_err(ChildError::Io)? {
                 Some(status) => return Ok(status),
-                None if Instant::now() >= until => return Err(Failed::Late),
+                None if Instant::now() >= deadline => return Err(ChildError::TimedOut),
                 None => std::thread::sleep(Duration::from_millis(1)),
             }
         }
     }
 
-    /// Ends it, if it has not.
+    /// Kills the process group if the child is still running.
     pub fn kill(&mut self) {
         if !matches!(self.0.try_wait(), Ok(Some(_))) {
             let group = rustix::process::Pid::from_child(&self.0);
-            // It may have ended between the two lines: then there is nobody to kill.
+            // An error means that the child exited in the meantime.
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
             let _ = self.0.wait();
         }
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-/// Runs a program with `input` on its standard input; what it wrote to its standard output.
+/// Runs a program with `input` as its standard input, and returns its standard output.
 ///
 /// # Errors
-/// See [`Failed`].
+/// See [`ChildError`].
 pub fn run<A: AsRef<OsStr>>(
     program: &OsStr,
     arguments: &[A],
     input: &str,
-    deadline: Duration,
-) -> Result<Vec<u8>, Failed> {
-    let until = Instant::now() + deadline;
+    timeout: Duration,
+) -> Result<Vec<u8>, ChildError> {
+    let deadline = Instant::now() + timeout;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut group = Group::start(command)?;
+    let mut group = ProcessGroup::start(command)?;
     let (out, err) = (group.child().stdout.take(), group.child().stderr.take());
-    let (heard, hear) = mpsc::channel();
-    std::thread::spawn(move || _ = heard.send(read(out, MOST)));
-    let (complained, complaint) = mpsc::channel();
-    std::thread::spawn(move || _ = complained.send(read(err, COMPLAINTS)));
+    let (stdout_sender, stdout) = mpsc::channel();
+    std::thread::spawn(move || _ = stdout_sender.send(read_pipe(out, MAX_STDOUT_BYTES)));
+    let (stderr_sender, stderr) = mpsc::channel();
+    std::thread::spawn(move || _ = stderr_sender.send(read_pipe(err, MAX_STDERR_BYTES)));
     if let Some(mut stdin) = group.child().stdin.take() {
-        // A sentence fits the pipe, so this does not wait. A child that does not read it tells by its status.
+        // A sentence fits into the pipe, so this does not block. A child that fails to read it has an exit status.
         let _ = stdin.write_all(input.as_bytes());
     }
-    let left = || until.saturating_duration_since(Instant::now());
-    let bytes = hear.recv_timeout(left()).map_err(|_| Failed::Late)?;
-    let status = group.wait(until)?;
+    let remaining = || deadline.saturating_duration_since(Instant::now());
+    let bytes = stdout.recv_timeout(remaining()).map_err(|_| ChildError::TimedOut)?;
+    let status = group.wait(deadline)?;
     if status.success() {
         return Ok(bytes);
     }
-    let text = complaint.recv_timeout(left()).unwrap_or_default();
+    let text = stderr.recv_timeout(remaining()).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    Err(Failed::Exit(status, text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().into()))
+    Err(ChildError::Exit(
+        status,
+        text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().into(),
+    ))
 }
 
-/// All bytes of a pipe, as far as they are wanted; the rest is read and dropped, so that nobody waits for us.
-fn read(pipe: Option<impl Read>, most: u64) -> Vec<u8> {
+/// Reads a pipe to its end and returns the first `max_bytes`. The rest is discarded, so that the writer does not block.
+fn read_pipe(pipe: Option<impl Read>, max_bytes: u64) -> Vec<u8> {
     let mut bytes = vec![];
     if let Some(mut pipe) = pipe {
-        // A pipe that breaks has ended.
-        let _ = pipe.by_ref().take(most).read_to_end(&mut bytes);
+        // An error is treated as the end of the pipe.
+        let _ = pipe.by_ref().take(max_bytes).read_to_end(&mut bytes);
         let _ = io::copy(&mut pipe, &mut io::sink());
     }
     bytes

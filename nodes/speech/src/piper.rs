@@ -1,7 +1,7 @@
-//! Piper, kept running: loading a voice takes seconds, a sentence half of one.
+//! Piper as a long-running process, since it takes seconds to load a voice but half a second for a sentence.
 //!
-//! It takes a sentence a line and writes each as a WAV file into a folder, whose path it tells when the file is complete:
-//! on standard error as a log line, earlier versions on standard output.
+//! Piper reads one sentence per line and writes each as a WAV file to a folder. When a file is complete it prints the
+//! path: in a log line on standard error, in earlier versions on standard output.
 
 use std::{
     collections::VecDeque,
@@ -14,78 +14,79 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::child::{Failed, Group};
+use crate::child::{ChildError, ProcessGroup};
 
-/// A running Piper. Dropped, it is ended and its folder removed.
+/// A running Piper. When dropped, it kills the process and removes its folder.
 pub struct Piper {
-    group: Group,
+    group: ProcessGroup,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
-    /// Where it writes; ours alone.
+    /// Output folder, used by this process only.
     folder: PathBuf,
 }
 
-/// Lines of a complaint that are kept.
-const COMPLAINT: usize = 5;
-/// Longest line that is read.
-const LINE: u64 = 1 << 16;
+/// Number of output lines that are kept for an error message.
+const KEPT_LINES: usize = 5;
+/// Maximum length of an output line, in bytes.
+const MAX_LINE_BYTES: u64 = 1 << 16;
 
 impl Piper {
-    /// Starts it with the file of a voice. `length`: how long sentences are, 1 as the voice was trained.
+    /// Starts Piper with the file of a voice. `length_scale` is the duration of speech relative to the training data.
     ///
     /// # Errors
-    /// When it cannot be started; a voice that cannot be read shows with the first sentence.
-    pub fn start(program: &OsStr, model: &Path, length: f64, folder: PathBuf) -> Result<Self, Failed> {
-        fs::create_dir_all(&folder).map_err(Failed::Start)?;
-        // Its noise makes every reading another one; without it the same sentence sounds the same.
-        let words = ["--length_scale", &length.to_string(), "--noise_scale", "0", "--noise_w", "0", "--output_dir"];
+    /// When Piper cannot be started. An unreadable voice is reported at the first sentence.
+    pub fn start(program: &OsStr, model: &Path, length_scale: f64, folder: PathBuf) -> Result<Self, ChildError> {
+        fs::create_dir_all(&folder).map_err(ChildError::Io)?;
+        // Without noise, the same sentence always gives the same sound.
+        let words =
+            ["--length_scale", &length_scale.to_string(), "--noise_scale", "0", "--noise_w", "0", "--output_dir"];
         let mut arguments = words.map(OsString::from).to_vec();
         arguments.extend([folder.clone().into(), "--model".into(), model.into()]);
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut group = Group::start(command)?;
-        let (said, lines) = channel();
-        tell(group.child().stdout.take(), said.clone());
-        tell(group.child().stderr.take(), said);
+        let mut group = ProcessGroup::start(command)?;
+        let (sender, lines) = channel();
+        forward_lines(group.child().stdout.take(), sender.clone());
+        forward_lines(group.child().stderr.take(), sender);
         let stdin = group.child().stdin.take();
         Ok(Self { group, stdin, lines, folder })
     }
 
-    /// Speaks a sentence; the bytes of a WAV.
+    /// Speaks a sentence and returns the bytes of a WAV file.
     ///
     /// # Errors
-    /// When it has ended, or takes too long.
-    pub fn say(&mut self, text: &str, deadline: Duration) -> Result<Vec<u8>, Failed> {
-        let until = Instant::now() + deadline;
-        // One line, whatever is in it.
+    /// When Piper has exited or exceeds the timeout.
+    pub fn speak(&mut self, text: &str, timeout: Duration) -> Result<Vec<u8>, ChildError> {
+        let deadline = Instant::now() + timeout;
+        // Line breaks in the text would split the sentence.
         let line = text.split_whitespace().collect::<Vec<_>>().join(" ") + "\n";
         if let Some(stdin) = &mut self.stdin {
-            // One that has ended tells why below.
+            // An error means that Piper has exited, which is handled below.
             let _ = stdin.write_all(line.as_bytes()).and_then(|()| stdin.flush());
         }
         let folder = self.folder.to_string_lossy().into_owned();
-        let mut last = VecDeque::new();
+        let mut last_lines = VecDeque::new();
         loop {
-            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
                     if let Some(path) =
                         line.find(&folder).map(|at| line[at..].trim()).filter(|path| path.ends_with(".wav"))
                     {
-                        let bytes = fs::read(path).map_err(Failed::Start)?;
+                        let bytes = fs::read(path).map_err(ChildError::Io)?;
                         let _ = fs::remove_file(path);
                         return Ok(bytes);
                     }
-                    last.push_back(line);
-                    if last.len() > COMPLAINT {
-                        last.pop_front();
+                    last_lines.push_back(line);
+                    if last_lines.len() > KEPT_LINES {
+                        last_lines.pop_front();
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => return Err(Failed::Late),
+                Err(RecvTimeoutError::Timeout) => return Err(ChildError::TimedOut),
                 Err(RecvTimeoutError::Disconnected) => {
-                    // Both pipes are closed: it has ended, or is about to.
-                    let status = self.group.wait(until)?;
-                    let complaint = last.pop_back().unwrap_or_default();
-                    return Err(Failed::Exit(status, complaint));
+                    // Both pipes are closed, so Piper has exited or is about to.
+                    let status = self.group.wait(deadline)?;
+                    let last_line = last_lines.pop_back().unwrap_or_default();
+                    return Err(ChildError::Exit(status, last_line));
                 }
             }
         }
@@ -99,16 +100,16 @@ impl Drop for Piper {
     }
 }
 
-/// Sends on the lines of a pipe until it closes.
-fn tell(pipe: Option<impl Read + Send + 'static>, said: Sender<String>) {
+/// Sends the lines of a pipe to a channel, in a thread that ends when either closes.
+fn forward_lines(pipe: Option<impl Read + Send + 'static>, sender: Sender<String>) {
     std::thread::spawn(move || {
         let Some(pipe) = pipe else { return };
         let mut reader = BufReader::new(pipe);
         let mut line = vec![];
-        while let Ok(1..) = reader.by_ref().take(LINE).read_until(b'\n', &mut line) {
+        while let Ok(1..) = reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line) {
             let text = String::from_utf8_lossy(&line).trim().to_owned();
             line.clear();
-            if !text.is_empty() && said.send(text).is_err() {
+            if !text.is_empty() && sender.send(text).is_err() {
                 return;
             }
         }

@@ -1,4 +1,4 @@
-//! The voices: espeak-ng, Piper, or none.
+//! Voices: espeak-ng, Piper, or none.
 
 use std::{
     ffi::OsString,
@@ -6,17 +6,18 @@ use std::{
     time::Duration,
 };
 
-use sideline_api::{Error, Excitement, Failure, Resources, Result};
+use sideline_api::{Error, Failure, Resources, Result};
+use sideline_sport::Excitement;
 
 use crate::{
     SpeechConfig,
-    child::{self, Failed},
+    child::{self, ChildError},
     piper::Piper,
     wav::{self, Sound},
 };
 
-/// How much faster, at which pitch (espeak's 0..99) and how loud (peak) a sentence is spoken.
-fn manner(excitement: Excitement) -> (f64, u32, f32) {
+/// Returns the delivery of a sentence: speed factor, pitch (0 to 99, of espeak), and peak amplitude (0 to 1).
+fn delivery(excitement: Excitement) -> (f64, u32, f32) {
     match excitement {
         Excitement::Low => (1.0, 45, 0.55),
         Excitement::Medium => (1.08, 50, 0.62),
@@ -25,42 +26,43 @@ fn manner(excitement: Excitement) -> (f64, u32, f32) {
     }
 }
 
-/// Words a minute at which Piper's voices speak by themselves, about.
-const PIPER_SPEED: f64 = 175.0;
-/// How much longer the first word of a Piper voice may take, which is loaded for it.
-const LOADING: u32 = 5;
-/// Samples quieter than this at both ends are no speech.
-const SILENCE: f32 = 0.001;
+/// Approximate natural speed of Piper's voices, in words per minute.
+const PIPER_WORDS_PER_MINUTE: f64 = 175.0;
+/// Factor of the timeout for the first word of a Piper voice, which has to be loaded first.
+const LOADING_TIMEOUT_FACTOR: u32 = 5;
+/// Amplitude below which samples at both ends count as silence.
+const SILENCE_AMPLITUDE: f32 = 0.001;
 
-/// What speaks.
+/// A speech synthesizer.
 enum Engine {
-    /// espeak-ng, with the name of one of its voices: a run for each sentence.
+    /// espeak-ng with the name of a voice, started for each sentence.
     Espeak(String),
-    /// Piper, with the file of a voice and a folder of its own: started with the first sentence.
+    /// Piper with the file of a voice and an output folder, started at the first sentence.
     Piper { model: PathBuf, folder: PathBuf, running: Option<Piper> },
 }
 
-/// A voice that was tried and speaks.
+/// A voice that has been tested with a word.
 pub struct Voice {
     engine: Engine,
     program: OsString,
-    speed: u32,
-    deadline: Duration,
+    words_per_minute: u32,
+    /// Time limit for a sentence.
+    timeout: Duration,
 }
 
 impl Voice {
-    /// The voice that is configured, tried with a word; `None` where it is `none`.
+    /// Creates the configured voice and tests it with a word. Returns `None` for the voice `none`.
     ///
     /// # Errors
-    /// `Config` when its program is not installed, or does not know the voice: with the mend.
+    /// `Config`, with the remedy, when the program is not installed or does not have the voice.
     pub fn new(config: &SpeechConfig, resources: &Resources) -> Result<Option<Self>> {
-        let (engine, usual) = match config.voice.trim() {
+        let (engine, default_program) = match config.voice.trim() {
             "none" => return Ok(None),
-            "" => return Err(Error::config("key `voice` is empty: name one of `espeak-ng --voices`, or `none`")),
+            "" => return Err(Error::config("key `voice` is empty: set one of `espeak-ng --voices`, or `none`")),
             name => match name.strip_prefix("piper:") {
                 Some(model) => {
                     let model = resources.find(model).map_err(|error| {
-                        let text = format!("the Piper voice {}; get one as .onnx with its .onnx.json", error.message);
+                        let text = format!("the Piper voice {}; download its .onnx and .onnx.json", error.message);
                         Error::config(format!("key `voice`: {text}"))
                     })?;
                     let folder = resources.run_dir.join(format!(".{}.sentences", resources.node));
@@ -70,88 +72,91 @@ impl Voice {
             },
         };
         let given = config.program.as_os_str();
-        let program = if given.is_empty() { usual.into() } else { given.to_owned() };
-        let deadline = Duration::from_secs_f64(config.deadline);
-        // The first word waits until a voice is loaded.
-        let patient = if usual == "piper" { LOADING * deadline } else { deadline };
-        let mut voice = Voice { engine, program, speed: config.speed, deadline: patient };
-        voice.say("Ready", Excitement::Low).map_err(|error| Error { failure: Failure::Config, ..error })?;
-        Ok(Some(Voice { deadline, ..voice }))
+        let program = if given.is_empty() { default_program.into() } else { given.to_owned() };
+        let timeout = Duration::from_secs_f64(config.deadline);
+        // Piper loads its voice before the first word.
+        let first_timeout = if default_program == "piper" { LOADING_TIMEOUT_FACTOR * timeout } else { timeout };
+        let mut voice = Voice { engine, program, words_per_minute: config.speed, timeout: first_timeout };
+        voice.speak("Ready", Excitement::Low).map_err(|error| Error { failure: Failure::Config, ..error })?;
+        Ok(Some(Voice { timeout, ..voice }))
     }
 
     /// Speaks a sentence. The same sentence gives the same samples.
     ///
     /// # Errors
-    /// When the program fails, is late, or does not write a WAV.
-    pub fn say(&mut self, text: &str, excitement: Excitement) -> Result<Sound> {
-        let bytes = self.wav(text, excitement).map_err(|failed| self.told(failed))?;
-        let sound = wav::read(&bytes)
-            .ok_or_else(|| Error::other(format!("{}: wrote no WAV of 16-bit samples", self.shown())))?;
-        Ok(trimmed(sound, manner(excitement).2))
+    /// When the program fails, exceeds the time limit, or does not write 16-bit WAV.
+    pub fn speak(&mut self, text: &str, excitement: Excitement) -> Result<Sound> {
+        let bytes = self.synthesize(text, excitement).map_err(|failure| self.to_error(failure))?;
+        let sound = wav::parse(&bytes)
+            .ok_or_else(|| Error::other(format!("{}: wrote no WAV of 16-bit samples", self.describe())))?;
+        Ok(trim_and_normalize(sound, delivery(excitement).2))
     }
 
-    fn wav(&mut self, text: &str, excitement: Excitement) -> Result<Vec<u8>, Failed> {
-        let (faster, pitch, _) = manner(excitement);
+    /// Runs the engine and returns the bytes of a WAV file.
+    fn synthesize(&mut self, text: &str, excitement: Excitement) -> Result<Vec<u8>, ChildError> {
+        let (speed_factor, pitch, _) = delivery(excitement);
         match &mut self.engine {
             Engine::Espeak(name) => {
-                let speed = ((f64::from(self.speed) * faster).round() as u32).clamp(80, 450).to_string();
-                // -z: no pause at the end. Text comes by standard input, so none of it can be taken for an option.
+                let speed =
+                    ((f64::from(self.words_per_minute) * speed_factor).round() as u32).clamp(80, 450).to_string();
+                // -z: no pause at the end. The text is passed on standard input, so it cannot be parsed as an option.
                 let words = ["-v", name, "-s", &speed, "-p", &pitch.to_string(), "-z", "--stdin", "--stdout"];
-                child::run(&self.program, &words, &format!("{text}\n"), self.deadline)
+                child::run(&self.program, &words, &format!("{text}\n"), self.timeout)
             }
             Engine::Piper { model, folder, running } => {
                 let piper = match running {
                     Some(piper) => piper,
                     none => {
-                        // Its speed is chosen when it starts: exciting sentences are louder alone.
-                        let length = PIPER_SPEED / f64::from(self.speed);
-                        none.insert(Piper::start(&self.program, model, length, folder.clone())?)
+                        // The speed is fixed at the start of Piper, so exciting sentences are only louder.
+                        let length_scale = PIPER_WORDS_PER_MINUTE / f64::from(self.words_per_minute);
+                        none.insert(Piper::start(&self.program, model, length_scale, folder.clone())?)
                     }
                 };
-                piper.say(text, self.deadline)
+                piper.speak(text, self.timeout)
             }
         }
     }
 
-    fn shown(&self) -> String {
+    /// Returns the key and the program, for the beginning of an error message.
+    fn describe(&self) -> String {
         format!("key `voice`: {}", Path::new(&self.program).display())
     }
 
-    /// What went wrong, and the mend.
-    fn told(&self, failed: Failed) -> Error {
-        let shown = self.shown();
-        let (usual, install, doubt) = match &self.engine {
+    /// Converts a failure of the program to an error with the remedy.
+    fn to_error(&self, failure: ChildError) -> Error {
+        let program = self.describe();
+        let (default_program, install_command, hint) = match &self.engine {
             Engine::Espeak(name) => {
                 ("espeak-ng", "apt-get install espeak-ng", format!("is `{name}` one of `espeak-ng --voices`?"))
             }
             Engine::Piper { model, .. } => {
-                let doubt = format!("is {} a Piper voice, with its .json beside it?", model.display());
-                ("piper", "pip install piper-tts", doubt)
+                let hint = format!("is {} a Piper voice, with its .json beside it?", model.display());
+                ("piper", "pip install piper-tts", hint)
             }
         };
-        Error::other(match failed {
-            Failed::Missing if self.program == usual => {
-                format!("{shown} is not installed: `{install}`, or set `voice` to `none`")
+        Error::other(match failure {
+            ChildError::NotFound if self.program == default_program => {
+                format!("{program} is not installed: `{install_command}`, or set `voice` to `none`")
             }
-            Failed::Missing => format!("key `program`: there is no program {}", self.program.display()),
-            Failed::Start(cause) => format!("{shown}: cannot be run: {cause}"),
-            Failed::Late => format!(
-                "{shown}: said nothing within {} s and was ended; raise `deadline`, or set `voice` to `none`",
-                self.deadline.as_secs_f64()
+            ChildError::NotFound => format!("key `program`: there is no program {}", self.program.display()),
+            ChildError::Io(cause) => format!("{program}: cannot be run: {cause}"),
+            ChildError::TimedOut => format!(
+                "{program}: gave no sound within {} s and was ended; raise `deadline`, or set `voice` to `none`",
+                self.timeout.as_secs_f64()
             ),
-            Failed::Exit(status, complaint) => format!("{shown}: {status}: {complaint}; {doubt}"),
+            ChildError::Exit(status, last_line) => format!("{program}: {status}: {last_line}; {hint}"),
         })
     }
 }
 
-/// Without silence at both ends, at this peak.
-fn trimmed(sound: Sound, peak: f32) -> Sound {
-    let loud = |sample: &f32| sample.abs() > SILENCE;
+/// Removes silence at both ends and scales the sound to a peak amplitude.
+fn trim_and_normalize(sound: Sound, peak: f32) -> Sound {
+    let is_audible = |sample: &f32| sample.abs() > SILENCE_AMPLITUDE;
     let samples = &sound.samples;
-    let from = samples.iter().position(loud).unwrap_or(0);
-    let to = samples.iter().rposition(loud).map_or(0, |last| last + 1);
+    let from = samples.iter().position(is_audible).unwrap_or(0);
+    let to = samples.iter().rposition(is_audible).map_or(0, |last| last + 1);
     let samples = &samples[from.min(to)..to];
-    let found = samples.iter().fold(0.0_f32, |peak, sample| peak.max(sample.abs()));
-    let gain = if found > 0.0 { peak / found } else { 0.0 };
+    let current_peak = samples.iter().fold(0.0_f32, |peak, sample| peak.max(sample.abs()));
+    let gain = if current_peak > 0.0 { peak / current_peak } else { 0.0 };
     Sound { rate: sound.rate, samples: samples.iter().map(|sample| sample * gain).collect() }
 }

@@ -1,17 +1,19 @@
-//! Reads the WAV that a voice writes.
+//! Parses the WAV output of a voice program.
 
-/// Sound of one channel.
+/// Mono sound.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sound {
-    /// Samples a second.
+    /// Sample rate per second.
     pub rate: u32,
-    /// -1..1.
+    /// Samples from -1 to 1.
     pub samples: Vec<f32>,
 }
 
-/// Reads a WAV of 16-bit PCM; several channels become their mean. A voice that writes to a pipe does not know the length
-/// beforehand: what is declared longer than it is ends with the bytes.
-pub fn read(bytes: &[u8]) -> Option<Sound> {
+/// Parses a WAV file of 16-bit PCM and averages its channels. Returns `None` for any other format.
+///
+/// A program that writes to a pipe does not know the length in advance, so a declared length beyond the end of the data
+/// is accepted.
+pub fn parse(bytes: &[u8]) -> Option<Sound> {
     let (head, mut rest) = bytes.split_at_checked(12)?;
     if !head.starts_with(b"RIFF") || !head.ends_with(b"WAVE") {
         return None;
@@ -25,7 +27,7 @@ pub fn read(bytes: &[u8]) -> Option<Sound> {
             b"fmt " => {
                 let short = |at: usize| Some(u16::from_le_bytes(body.get(at..at + 2)?.try_into().ok()?));
                 let rate = u32::from_le_bytes(body.get(4..8)?.try_into().ok()?);
-                // 1: PCM.
+                // Format 1 is PCM.
                 if short(0)? != 1 || short(14)? != 16 || short(2)? == 0 || rate == 0 {
                     return None;
                 }
@@ -36,12 +38,12 @@ pub fn read(bytes: &[u8]) -> Option<Sound> {
                 let samples =
                     body.as_chunks::<2>().0.iter().map(|bytes| f32::from(i16::from_le_bytes(*bytes)) / 32_768.0);
                 let samples: Vec<f32> = samples.collect();
-                let mean = |moment: &[f32]| moment.iter().sum::<f32>() / channels as f32;
+                let mean = |frame: &[f32]| frame.iter().sum::<f32>() / channels as f32;
                 return Some(Sound { rate, samples: samples.chunks_exact(channels).map(mean).collect() });
             }
             _ => {}
         }
-        // Chunks begin at even places.
+        // Chunks begin at even offsets.
         rest = rest.get(8 + declared.checked_next_multiple_of(2)?..)?;
     }
 }
@@ -63,18 +65,18 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_is_not_known_ends_with_the_bytes() {
-        let sound = read(&wav(1, 0x7fff_f000, &[0, 16_384, -32_768])).unwrap();
+    fn a_declared_length_beyond_the_data_ends_with_the_data() {
+        let sound = parse(&wav(1, 0x7fff_f000, &[0, 16_384, -32_768])).unwrap();
         assert_eq!(sound, Sound { rate: 16_000, samples: vec![0.0, 0.5, -1.0] });
-        assert_eq!(read(&wav(2, 8, &[16_384, 0, -16_384, 16_384, 9, 9])).unwrap().samples, [0.25, 0.0]);
+        assert_eq!(parse(&wav(2, 8, &[16_384, 0, -16_384, 16_384, 9, 9])).unwrap().samples, [0.25, 0.0]);
     }
 
     #[test]
-    fn what_is_no_pcm_of_16_bits_is_refused() {
+    fn formats_other_than_16_bit_pcm_are_refused() {
         let mut float = wav(1, 4, &[1, 2]);
         float[32] = 3;
         for bytes in [&b""[..], b"Error: no voice", &wav(1, 4, &[])[..40], &float, &wav(0, 4, &[1, 2])] {
-            assert_eq!(read(bytes), None, "{bytes:?}");
+            assert_eq!(parse(bytes), None, "{bytes:?}");
         }
     }
 }

@@ -1,168 +1,173 @@
-//! Where the ball was, once it is known how it went on: a smoother that lags some frames behind.
+//! Fixed-lag smoother: positions of the ball in earlier frames, corrected by later detections.
 //!
-//! What was taken for the ball in the last frames is filtered once more and then smoothed backwards (Rauch, Tung and
-//! Striebel, AIAA Journal 3, 1965). Where another trail took over, its earlier places stand in for those that turned out to
-//! be another's.
+//! The hits of the last frames are filtered again and then smoothed backwards (Rauch, Tung and Striebel, AIAA Journal
+//! 3, 1965). Where another hypothesis became active, its earlier hits replace those of the hypothesis before, which
+//! turned out to be another object's.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BallConfig, frames,
-    motion::{Matrix, Motion, apply, product, transition, transposed},
-    trail::{Hit, KICK_SPEED},
+    BallConfig,
+    hypothesis::{Hit, KICK_SPEED_STD},
+    motion::{Matrix, MotionEstimate, multiply, multiply_vector, transition, transpose},
+    to_frames,
 };
 
-/// A frame of the past.
+/// A past frame.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Moment {
+struct FrameRecord {
     frame: u64,
-    /// Frames of 1/30 s since the moment before.
-    frames: f64,
+    /// Frames of 1/30 s since the frame before.
+    elapsed_frames: f64,
     hit: Option<Hit>,
 }
 
-/// Where the ball was in an earlier frame, px of a picture 1080 high.
+/// A corrected position in an earlier frame, px of a frame 1080 high.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Corrected {
-    /// The frame.
+pub struct SmoothedPosition {
+    /// Number of the frame.
     pub frame: u64,
-    /// Its middle.
-    pub place: [f64; 2],
-    /// Its radius.
+    /// Center of the ball.
+    pub position: [f64; 2],
+    /// Radius of the ball.
     pub radius: f64,
-    /// Nothing was taken for it in that frame.
-    pub filled: bool,
+    /// No detection was associated with the ball in that frame: the position is interpolated.
+    pub is_filled: bool,
 }
 
-/// The last frames.
+/// The last frames and their hits.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct History {
-    moments: VecDeque<Moment>,
+    records: VecDeque<FrameRecord>,
 }
 
 impl History {
-    /// A frame begins; of those before, `keep` are kept.
-    pub fn begin(&mut self, frame: u64, frames: f64, keep: usize) {
-        self.moments.push_back(Moment { frame, frames, hit: None });
-        while self.moments.len() > keep {
-            self.moments.pop_front();
+    /// Appends a frame and drops the oldest ones, so that at most `capacity` remain.
+    pub fn push_frame(&mut self, frame: u64, elapsed_frames: f64, capacity: usize) {
+        self.records.push_back(FrameRecord { frame, elapsed_frames, hit: None });
+        while self.records.len() > capacity {
+            self.records.pop_front();
         }
     }
 
-    /// This was taken for the ball.
-    pub fn take(&mut self, hit: &Hit) {
-        if let Some(moment) = self.moments.iter_mut().rev().find(|moment| moment.frame == hit.frame) {
-            moment.hit = Some(*hit);
+    /// Records a hit of the active hypothesis in its frame.
+    pub fn record_hit(&mut self, hit: &Hit) {
+        if let Some(record) = self.records.iter_mut().rev().find(|record| record.frame == hit.frame) {
+            record.hit = Some(*hit);
         }
     }
 
-    /// From the first of these on, the ball was here and nowhere else.
-    pub fn replace(&mut self, hits: &VecDeque<Hit>) {
+    /// Replaces all hits from the first of `hits` on.
+    pub fn replace_hits(&mut self, hits: &VecDeque<Hit>) {
         let Some(first) = hits.front() else { return };
-        self.moments.iter_mut().filter(|moment| moment.frame >= first.frame).for_each(|moment| moment.hit = None);
-        hits.iter().for_each(|hit| self.take(hit));
+        self.records.iter_mut().filter(|record| record.frame >= first.frame).for_each(|record| record.hit = None);
+        hits.iter().for_each(|hit| self.record_hit(hit));
     }
 
-    /// Where the ball was `lag` frames before the last one; `None` before the first, and in gaps that are not filled.
-    pub fn lagging(&self, lag: usize, config: &BallConfig) -> Option<Corrected> {
-        let at = self.moments.len().checked_sub(lag + 1)?;
-        self.smoothed(config).into_iter().find(|corrected| corrected.frame == self.moments[at].frame)
+    /// Returns the position `lag` frames before the last frame; `None` before the first hit, and in gaps that are not
+    /// filled.
+    pub fn smoothed_at_lag(&self, lag: usize, config: &BallConfig) -> Option<SmoothedPosition> {
+        let at = self.records.len().checked_sub(lag + 1)?;
+        self.smooth(config).into_iter().find(|corrected| corrected.frame == self.records[at].frame)
     }
 
-    /// Where the ball was in the last `lag` frames.
-    pub fn rest(&self, lag: usize, config: &BallConfig) -> Vec<Corrected> {
-        let first = self.moments.len().saturating_sub(lag);
-        let Some(first) = self.moments.get(first).map(|moment| moment.frame) else { return vec![] };
-        self.smoothed(config).into_iter().filter(|corrected| corrected.frame >= first).collect()
+    /// Returns the positions in the last `lag` frames.
+    pub fn smoothed_tail(&self, lag: usize, config: &BallConfig) -> Vec<SmoothedPosition> {
+        let first = self.records.len().saturating_sub(lag);
+        let Some(first) = self.records.get(first).map(|record| record.frame) else { return vec![] };
+        self.smooth(config).into_iter().filter(|corrected| corrected.frame >= first).collect()
     }
 
-    /// Every moment that can be told, run by run: a run ends where the ball was not seen for longer than `fill_s`, or is
-    /// farther off afterwards than it can have come.
-    fn smoothed(&self, config: &BallConfig) -> Vec<Corrected> {
+    /// Smooths the history segment by segment. A segment ends at a gap longer than `fill_s`, or at a hit that is
+    /// farther from the one before than the ball can have moved.
+    fn smooth(&self, config: &BallConfig) -> Vec<SmoothedPosition> {
         let mut corrected = vec![];
-        let mut run: Vec<&Moment> = vec![];
-        let (mut since, mut last): (f64, Option<Hit>) = (0.0, None);
-        for moment in &self.moments {
-            since += moment.frames;
-            if let (Some(hit), Some(before)) = (moment.hit, last) {
-                let way = (hit.place[0] - before.place[0]).hypot(hit.place[1] - before.place[1]);
-                if since > frames(config.fill_s) || way > config.jump * since.max(1.0) {
-                    finish(&mut run, config, &mut corrected);
+        let mut segment: Vec<&FrameRecord> = vec![];
+        let (mut since_hit, mut last_hit): (f64, Option<Hit>) = (0.0, None);
+        for record in &self.records {
+            since_hit += record.elapsed_frames;
+            if let (Some(hit), Some(before)) = (record.hit, last_hit) {
+                let distance = (hit.position[0] - before.position[0]).hypot(hit.position[1] - before.position[1]);
+                if since_hit > to_frames(config.fill_s) || distance > config.jump * since_hit.max(1.0) {
+                    smooth_segment(&mut segment, config, &mut corrected);
                 }
             }
-            if let Some(hit) = moment.hit {
-                (since, last) = (0.0, Some(hit));
+            if let Some(hit) = record.hit {
+                (since_hit, last_hit) = (0.0, Some(hit));
             }
-            if !run.is_empty() || moment.hit.is_some() {
-                run.push(moment);
+            if !segment.is_empty() || record.hit.is_some() {
+                segment.push(record);
             }
         }
-        finish(&mut run, config, &mut corrected);
+        smooth_segment(&mut segment, config, &mut corrected);
         corrected
     }
 }
 
-/// What the filter knew at a moment.
-struct Known {
-    /// After the moment before, moved on; and with this moment's measurement.
-    foreseen: Motion,
-    motion: Motion,
-    /// What moved it on.
-    step: Matrix,
+/// State of the forward filter in one frame.
+struct FilterStep {
+    /// Estimate predicted from the frame before.
+    predicted: MotionEstimate,
+    /// Estimate updated with this frame's hit.
+    updated: MotionEstimate,
+    /// State transition from the frame before.
+    transition: Matrix,
 }
 
-/// Smooths a run, which begins with a hit; what follows its last one is not told.
-fn finish(run: &mut Vec<&Moment>, config: &BallConfig, corrected: &mut Vec<Corrected>) {
-    while run.pop_if(|moment| moment.hit.is_none()).is_some() {}
-    let mut known: Vec<Known> = Vec::with_capacity(run.len());
-    let mut since = 0.0;
-    for moment in run.iter() {
-        let step = transition(moment.frames);
-        since += moment.frames;
-        let mut motion = match (known.last(), &moment.hit) {
-            (Some(before), _) => before.motion.clone(),
-            (None, Some(hit)) => Motion::at(hit.place, config.noise_most),
+/// Smooths a segment, which begins with a hit; frames after its last hit are left out.
+fn smooth_segment(segment: &mut Vec<&FrameRecord>, config: &BallConfig, corrected: &mut Vec<SmoothedPosition>) {
+    while segment.pop_if(|record| record.hit.is_none()).is_some() {}
+    let mut steps: Vec<FilterStep> = Vec::with_capacity(segment.len());
+    let mut since_hit = 0.0;
+    for record in segment.iter() {
+        let transition = transition(record.elapsed_frames);
+        since_hit += record.elapsed_frames;
+        let mut motion = match (steps.last(), &record.hit) {
+            (Some(before), _) => before.updated.clone(),
+            (None, Some(hit)) => MotionEstimate::from_position(hit.position, config.noise_most),
             (None, None) => return,
         };
-        if !known.is_empty() {
-            motion.predict(moment.frames, config.process_noise);
-            if moment.hit.is_some_and(|hit| hit.kicked) {
-                motion.kick(since, KICK_SPEED);
+        if !steps.is_empty() {
+            motion.predict(record.elapsed_frames, config.process_noise);
+            if record.hit.is_some_and(|hit| hit.is_kick) {
+                motion.inflate_for_kick(since_hit, KICK_SPEED_STD);
             }
         }
-        let foreseen = motion.clone();
-        if let Some(hit) = &moment.hit {
-            if !known.is_empty() {
-                motion.update(hit.place, config.noise_least);
+        let predicted = motion.clone();
+        if let Some(hit) = &record.hit {
+            if !steps.is_empty() {
+                motion.update(hit.position, config.noise_least);
             }
-            since = 0.0;
+            since_hit = 0.0;
         }
-        known.push(Known { foreseen, motion, step });
+        steps.push(FilterStep { predicted, updated: motion, transition });
     }
-    let mut axes: Vec<[[f64; 3]; 2]> = known.iter().map(|known| known.motion.axes).collect();
-    for at in (0..known.len().saturating_sub(1)).rev() {
-        let (here, next) = (&known[at], &known[at + 1]);
-        let back = product(&here.motion.covariance, &transposed(&next.step));
-        let Some(inverse) = inverse(&next.foreseen.covariance) else { continue };
-        let share = product(&back, &inverse);
+    let mut axes: Vec<[[f64; 3]; 2]> = steps.iter().map(|step| step.updated.axes).collect();
+    for at in (0..steps.len().saturating_sub(1)).rev() {
+        let (here, next) = (&steps[at], &steps[at + 1]);
+        let cross_covariance = multiply(&here.updated.covariance, &transpose(&next.transition));
+        let Some(inverse) = invert(&next.predicted.covariance) else { continue };
+        let gain = multiply(&cross_covariance, &inverse);
         let later = axes[at + 1];
-        for ((axis, later), foreseen) in axes[at].iter_mut().zip(later).zip(next.foreseen.axes) {
-            let surprise: [f64; 3] = std::array::from_fn(|i| later[i] - foreseen[i]);
-            axis.iter_mut().zip(apply(&share, &surprise)).for_each(|(value, by)| *value += by);
+        for ((axis, later), predicted) in axes[at].iter_mut().zip(later).zip(next.predicted.axes) {
+            let difference: [f64; 3] = std::array::from_fn(|i| later[i] - predicted[i]);
+            axis.iter_mut()
+                .zip(multiply_vector(&gain, &difference))
+                .for_each(|(value, correction)| *value += correction);
         }
     }
     let mut radius = 0.0;
-    for (moment, axes) in run.drain(..).zip(axes) {
-        radius = moment.hit.map_or(radius, |hit| hit.radius);
-        let place = axes.map(|axis| axis[0]);
-        corrected.push(Corrected { frame: moment.frame, place, radius, filled: moment.hit.is_none() });
+    for (record, axes) in segment.drain(..).zip(axes) {
+        radius = record.hit.map_or(radius, |hit| hit.radius);
+        let position = axes.map(|axis| axis[0]);
+        corrected.push(SmoothedPosition { frame: record.frame, position, radius, is_filled: record.hit.is_none() });
     }
 }
 
-/// The inverse of a symmetric matrix, by cofactors.
-fn inverse(a: &Matrix) -> Option<Matrix> {
+/// Returns the inverse of a symmetric matrix, by cofactors; `None` where it is singular.
+fn invert(a: &Matrix) -> Option<Matrix> {
     let cofactor = |i: usize, j: usize| {
         let at = |di: usize, dj: usize| a[(i + di) % 3][(j + dj) % 3];
         at(1, 1) * at(2, 2) - at(1, 2) * at(2, 1)
@@ -176,22 +181,22 @@ fn inverse(a: &Matrix) -> Option<Matrix> {
 mod tests {
     use super::*;
 
-    fn history(places: &[Option<[f64; 2]>]) -> History {
+    fn history_of(positions: &[Option<[f64; 2]>]) -> History {
         let mut history = History::default();
-        for (frame, place) in (0..).zip(places) {
-            history.begin(frame, 1.0, 1000);
-            if let Some(place) = *place {
-                history.take(&Hit { frame, place, radius: 4.0, score: 0.5, kicked: false });
+        for (frame, position) in (0..).zip(positions) {
+            history.push_frame(frame, 1.0, 1000);
+            if let Some(position) = *position {
+                history.record_hit(&Hit { frame, position, radius: 4.0, score: 0.5, is_kick: false });
             }
         }
         history
     }
 
     #[test]
-    fn an_inverse_undoes_its_matrix() {
+    fn a_matrix_times_its_inverse_is_the_identity() {
         let a = [[4.0, 1.0, 0.5], [1.0, 3.0, 0.2], [0.5, 0.2, 2.0]];
-        let one = product(&a, &inverse(&a).unwrap());
-        for (i, row) in one.iter().enumerate() {
+        let identity = multiply(&a, &invert(&a).unwrap());
+        for (i, row) in identity.iter().enumerate() {
             for (j, value) in row.iter().enumerate() {
                 assert!((value - f64::from(u8::from(i == j))).abs() < 1e-12);
             }
@@ -199,24 +204,24 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_filled_with_what_lies_between() {
+    fn gaps_are_filled_by_interpolation() {
         let at = |t: f64| [100.0 + 8.0 * t, 300.0 - 0.2 * t * t];
-        let places: Vec<_> = (0..40).map(|t| (!(15..25).contains(&t)).then(|| at(f64::from(t)))).collect();
-        let corrected = history(&places).rest(40, &BallConfig::default());
+        let positions: Vec<_> = (0..40).map(|t| (!(15..25).contains(&t)).then(|| at(f64::from(t)))).collect();
+        let corrected = history_of(&positions).smoothed_tail(40, &BallConfig::default());
         assert_eq!(corrected.len(), 40);
         for row in corrected {
-            let true_ = at(row.frame as f64);
-            let off = (row.place[0] - true_[0]).hypot(row.place[1] - true_[1]);
-            assert!(off < 3.0 && row.filled == (15..25).contains(&row.frame), "{row:?} {true_:?}");
+            let expected = at(row.frame as f64);
+            let off = (row.position[0] - expected[0]).hypot(row.position[1] - expected[1]);
+            assert!(off < 3.0 && row.is_filled == (15..25).contains(&row.frame), "{row:?} {expected:?}");
         }
     }
 
     #[test]
-    fn a_gap_that_is_too_long_or_too_wide_stays_one() {
+    fn gaps_that_are_too_long_or_too_wide_are_not_filled() {
         let config = BallConfig { fill_s: 10.0 / 30.0, ..BallConfig::default() };
         let long: Vec<_> = (0..30).map(|t| (!(5..20).contains(&t)).then_some([0.0, 0.0])).collect();
-        assert_eq!(history(&long).rest(30, &config).len(), 15);
+        assert_eq!(history_of(&long).smoothed_tail(30, &config).len(), 15);
         let wide: Vec<_> = (0..10).map(|t| (t != 5).then_some([if t < 5 { 0.0 } else { 1000.0 }, 0.0])).collect();
-        assert!(history(&wide).rest(10, &config).iter().all(|row| row.frame != 5));
+        assert!(history_of(&wide).smoothed_tail(10, &config).iter().all(|row| row.frame != 5));
     }
 }

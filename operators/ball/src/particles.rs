@@ -1,90 +1,91 @@
-//! The other method: particles in place of one Gaussian (a bootstrap filter, Gordon, Salmond and Smith 1993).
+//! Particle filter in place of one Gaussian (a bootstrap filter: Gordon, Salmond and Smith 1993).
 //!
-//! Each particle may be kicked by itself, so that what may have happened to the ball in a gap is many places, not one
-//! wide one. Their mean and covariance are what the rest of the operator sees.
+//! Each particle may be kicked on its own, so the possible positions after a gap stay a multimodal set instead of one
+//! wide Gaussian. The other modules see their mean and covariance.
 
 use serde::{Deserialize, Serialize};
 use sideline_api::Random;
 
 use crate::{
-    motion::{Matrix, Motion, apply, transition},
-    trail::KICK_SPEED,
+    hypothesis::KICK_SPEED_STD,
+    motion::{Matrix, MotionEstimate, multiply_vector, transition},
 };
 
-/// Share of particles that are kicked in a frame.
-const KICKED: f64 = 0.02;
+/// Probability per frame of 1/30 s that a particle is kicked.
+const KICK_PROBABILITY_PER_FRAME: f64 = 0.02;
 
-/// Some hundred places where the ball may be.
+/// A set of equally weighted samples of the ball's motion.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Cloud {
-    /// Place, velocity, acceleration of x and of y.
+pub struct ParticleSet {
+    /// Position, velocity and acceleration of x and of y.
     particles: Vec<[[f64; 3]; 2]>,
 }
 
-impl Cloud {
-    /// As many particles around an estimate.
-    pub fn around(motion: &Motion, count: usize, seed: u64) -> Self {
+impl ParticleSet {
+    /// Draws `count` particles from the Gaussian of an estimate.
+    pub fn sample(motion: &MotionEstimate, count: usize, seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let spread = triangle(&motion.covariance);
+        let factor = cholesky(&motion.covariance);
         let particle = |_| {
             motion.axes.map(|mean| {
-                let normal = [(); 3].map(|()| normal(&mut random));
-                let by = apply(&spread, &normal);
-                std::array::from_fn(|i| mean[i] + by[i])
+                let normals = [(); 3].map(|()| draw_normal(&mut random));
+                let deviation = multiply_vector(&factor, &normals);
+                std::array::from_fn(|i| mean[i] + deviation[i])
             })
         };
         Self { particles: (0..count.max(2)).map(particle).collect() }
     }
 
-    /// Moves every particle on by some frames.
-    pub fn predict(&mut self, frames: f64, noise: f64, seed: u64) {
+    /// Predicts every particle `frames` later; `process_noise` is the variance that the acceleration gains per frame.
+    pub fn predict(&mut self, frames: f64, process_noise: f64, seed: u64) {
         let mut random = Random::new(seed ^ 0x5eed);
-        let step = transition(frames);
-        let (push, kicked) = ((noise * frames).sqrt(), KICKED * frames);
+        let transition_matrix = transition(frames);
+        let (acceleration_std, kick_probability) =
+            ((process_noise * frames).sqrt(), KICK_PROBABILITY_PER_FRAME * frames);
         for particle in &mut self.particles {
-            let kick = if random.share() < kicked { KICK_SPEED } else { 0.0 };
+            let kick_std = if random.uniform() < kick_probability { KICK_SPEED_STD } else { 0.0 };
             for axis in particle {
-                axis[1] += kick * normal(&mut random);
-                axis[2] += push * normal(&mut random);
-                *axis = apply(&step, axis);
+                axis[1] += kick_std * draw_normal(&mut random);
+                axis[2] += acceleration_std * draw_normal(&mut random);
+                *axis = multiply_vector(&transition_matrix, axis);
             }
         }
     }
 
-    /// Weighs the particles by a measured place and draws them anew, evenly by weight; where none is near it, around what the
-    /// Kalman filter made of it.
-    pub fn update(&mut self, place: [f64; 2], noise: f64, otherwise: &Motion, kicked: bool, seed: u64) {
+    /// Weights the particles by a measured position and resamples them systematically. Where too few are near it, or
+    /// after a kick, draws them from `fallback`, the Kalman filter's estimate.
+    pub fn update(&mut self, position: [f64; 2], variance: f64, fallback: &MotionEstimate, kicked: bool, seed: u64) {
         let weight = |particle: &[[f64; 3]; 2]| {
-            let (dx, dy) = (particle[0][0] - place[0], particle[1][0] - place[1]);
-            (-(dx * dx + dy * dy) / (2.0 * noise)).exp()
+            let (dx, dy) = (particle[0][0] - position[0], particle[1][0] - position[1]);
+            (-(dx * dx + dy * dy) / (2.0 * variance)).exp()
         };
         let weights: Vec<f64> = self.particles.iter().map(weight).collect();
         let (sum, squares) = weights.iter().fold((0.0, 0.0), |(sum, squares), w| (sum + w, squares + w * w));
         let count = self.particles.len();
-        // Fewer than a twentieth of them count: the cloud knows less of it than a Gaussian.
+        // The effective sample size is below a twentieth: the particles describe the posterior worse than a Gaussian.
         if kicked || sum < 1e-9 || sum * sum / squares < count as f64 / 20.0 {
-            *self = Self::around(otherwise, count, seed);
+            *self = Self::sample(fallback, count, seed);
             return;
         }
         let mut random = Random::new(seed ^ 0xd4a3);
         let step = sum / count as f64;
-        let (mut mark, mut passed, mut drawn) = (step * random.share(), 0.0, Vec::with_capacity(count));
+        let (mut pointer, mut cumulative, mut resampled) = (step * random.uniform(), 0.0, Vec::with_capacity(count));
         for (particle, weight) in self.particles.iter().zip(&weights) {
-            passed += weight;
-            while mark < passed && drawn.len() < count {
-                drawn.push(*particle);
-                mark += step;
+            cumulative += weight;
+            while pointer < cumulative && resampled.len() < count {
+                resampled.push(*particle);
+                pointer += step;
             }
         }
-        // Rounding may leave the last place free.
-        while drawn.len() < count {
-            drawn.push(self.particles[count - 1]);
+        // Rounding may leave the last slot empty.
+        while resampled.len() < count {
+            resampled.push(self.particles[count - 1]);
         }
-        self.particles = drawn;
+        self.particles = resampled;
     }
 
-    /// Mean and covariance: of both axes together, as the Kalman filter has them.
-    pub fn motion(&self) -> Motion {
+    /// Returns mean and covariance; one covariance for both axes, as in the Kalman filter.
+    pub fn estimate(&self) -> MotionEstimate {
         let count = self.particles.len() as f64;
         let mut axes = [[0.0; 3]; 2];
         for particle in &self.particles {
@@ -102,12 +103,12 @@ impl Cloud {
                 }
             }
         }
-        Motion { axes, covariance }
+        MotionEstimate { axes, covariance }
     }
 }
 
-/// The lower triangle whose square is the matrix (Cholesky).
-fn triangle(a: &Matrix) -> Matrix {
+/// Returns the Cholesky factor: the lower triangular matrix L with L Lᵀ = `a`.
+fn cholesky(a: &Matrix) -> Matrix {
     let mut l = Matrix::default();
     for i in 0..3 {
         for j in 0..=i {
@@ -122,9 +123,9 @@ fn triangle(a: &Matrix) -> Matrix {
     l
 }
 
-/// About normal, from four even numbers: sums are the same on every machine.
-fn normal(random: &mut Random) -> f64 {
-    ((0..4).map(|_| random.share()).sum::<f64>() - 2.0) * 3f64.sqrt()
+/// Draws an approximately standard normal number as a sum of four uniform ones, which is the same on every machine.
+fn draw_normal(random: &mut Random) -> f64 {
+    ((0..4).map(|_| random.uniform()).sum::<f64>() - 2.0) * 3f64.sqrt()
 }
 
 #[cfg(test)]
@@ -132,34 +133,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cloud_stands_for_the_estimate_it_was_made_of() {
-        let mut motion = Motion::at([100.0, 50.0], 9.0);
+    fn particles_reproduce_the_estimate_they_were_drawn_from() {
+        let mut motion = MotionEstimate::from_position([100.0, 50.0], 9.0);
         motion.predict(2.0, 0.01);
-        let of = Cloud::around(&motion, 4000, 7).motion();
-        assert!((of.axes[0][0] - 100.0).abs() < 1.0 && (of.axes[1][0] - 50.0).abs() < 1.0, "{:?}", of.axes);
-        assert!((of.variance() / motion.variance() - 1.0).abs() < 0.1, "{} {}", of.variance(), motion.variance());
+        let estimate = ParticleSet::sample(&motion, 4000, 7).estimate();
+        assert!(
+            (estimate.axes[0][0] - 100.0).abs() < 1.0 && (estimate.axes[1][0] - 50.0).abs() < 1.0,
+            "{:?}",
+            estimate.axes
+        );
+        assert!(
+            (estimate.position_variance() / motion.position_variance() - 1.0).abs() < 0.1,
+            "{} {}",
+            estimate.position_variance(),
+            motion.position_variance()
+        );
     }
 
     #[test]
-    fn particles_gather_where_the_ball_is_seen_and_learn_its_velocity() {
-        let mut cloud = Cloud::around(&Motion::at([0.0, 0.0], 9.0), 400, 1);
+    fn particles_converge_on_the_measured_position_and_velocity() {
+        let mut particles = ParticleSet::sample(&MotionEstimate::from_position([0.0, 0.0], 9.0), 400, 1);
         for frame in 1..40 {
-            cloud.predict(1.0, 0.01, frame);
-            let place = [5.0 * frame as f64, 0.0];
-            let mut otherwise = cloud.motion();
-            otherwise.update(place, 4.0);
-            cloud.update(place, 4.0, &otherwise, false, frame);
+            particles.predict(1.0, 0.01, frame);
+            let position = [5.0 * frame as f64, 0.0];
+            let mut fallback = particles.estimate();
+            fallback.update(position, 4.0);
+            particles.update(position, 4.0, &fallback, false, frame);
         }
-        let motion = cloud.motion();
-        assert!((motion.place()[0] - 195.0).abs() < 5.0 && (motion.velocity()[0] - 5.0).abs() < 1.5, "{motion:?}");
+        let motion = particles.estimate();
+        assert!((motion.position()[0] - 195.0).abs() < 5.0 && (motion.velocity()[0] - 5.0).abs() < 1.5, "{motion:?}");
     }
 
     #[test]
-    fn a_seed_gives_the_same_particles() {
+    fn equal_seeds_give_equal_particles() {
         let made = || {
-            let mut cloud = Cloud::around(&Motion::at([0.0, 0.0], 9.0), 50, 3);
-            cloud.predict(1.0, 0.01, 4);
-            cloud.motion()
+            let mut particles = ParticleSet::sample(&MotionEstimate::from_position([0.0, 0.0], 9.0), 50, 3);
+            particles.predict(1.0, 0.01, 4);
+            particles.estimate()
         };
         assert_eq!(made(), made());
     }

@@ -1,23 +1,25 @@
-//! `commentary`: moves in, sentences out: who did what, how hard, combinations, exchanges, flurries, quiet spells.
+//! `commentary`: moves in, sentences about them out: single strikes, combinations, exchanges, flurries, quiet spells.
 //!
-//! **When.** A single strike is told when it is known. One that follows another of the same fighter may be part of a
-//! combination: it is told when no further strike came for half a second, or at the fifth. Of several things the hottest is
-//! told; what is older than 1.2 s is not told any more. Seconds are media time, so a file gives the same sentences however
-//! fast it is read.
+//! **Timing.** A single strike is reported as soon as it is known. A strike that follows another of the same fighter
+//! may be part of a combination, which is reported when no further strike came for half a second, or at the fifth
+//! strike. Of several topics the most exciting one is reported. Moves that have been known for more than 1.2 s are not
+//! reported any more. Seconds are media time, so a file gives the same sentences at any processing speed.
 //!
-//! **How exciting.** Heat is the speed of the limb against the hardest quarter of the last strikes of the bout, less
-//! where the models are less certain or the strike fell short, and more for each strike of a combination and for a high
-//! pace. Three steps make the four levels low, medium, high and knockout. A level is about the words, not a verdict.
+//! **Excitement.** The score of a strike is the speed of the limb relative to the fastest quarter of the recent strikes
+//! of the bout. It is lower if the models are less certain or the strike fell short, and higher for each strike of a
+//! combination and at a high pace. Three thresholds divide it into the levels low, medium, high and knockout. A level
+//! selects the phrases; it is no judgment about the outcome.
 //!
-//! **Which words.** Phrases, words and names lie in a vocabulary, `dataflows/vocabulary.yml`; a user's file says what is
-//! otherwise. A phrase is not taken again within eight sentences; where all of an occasion were, nothing is said. The choice
-//! among the others is by chance that depends on node, stream and frame alone. With `interaction` wired, a strike that came
-//! within reach of the other, or did not, has phrases of its own.
+//! **Phrases.** Names, words and phrases come from a vocabulary, `operators/commentary/vocabulary.yml`; a user's file overrides
+//! parts of it. A phrase is not repeated within eight sentences; if all phrases for an occasion were used, there is no
+//! sentence. The choice among the others is pseudorandom and depends only on node, stream and frame. With `interaction`
+//! wired, strikes that came within reach of the other fighter, and those that did not, have phrases of their own.
 //!
-//! Phrases that name the other one are taken only once both fighters were seen: who trains alone has no opponent.
+//! Phrases that name the other fighter are used only after both fighters were seen, because a person who trains alone
+//! has no opponent.
 //!
-//! A move that the models are not sure of is never named and is part of no combination: it has phrases of its own, for moments
-//! in which there is nothing else to tell, or by `unsure: false` none.
+//! An `unsure` move is never named and is part of no combination. It has phrases of its own, used when there is nothing
+//! else to report; with `unsure: false` there are none.
 #![forbid(unsafe_code)]
 
 mod bout;
@@ -29,57 +31,60 @@ pub mod vocabulary;
 use std::{collections::BTreeSet, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sideline_api::{
-    Config, Context, Error, Inputs, Operator, Outputs, PortType, Resources, Result, Spec,
-    tables::{Commentary, Interaction, Move},
-};
+use sideline_api::{Config, Context, Error, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
+use sideline_sport::tables::{Commentary, Interaction, Move};
 
 use crate::{bout::Bout, phrasing::Phrasing, vocabulary::Vocabulary};
 
-/// Says in sentences what the fighters do.
+/// Describes the moves of the fighters in sentences.
 #[derive(Clone, Debug, PartialEq, Config)]
 pub struct CommentaryConfig {
-    /// A file with names, words and phrases of one's own: what it does not say stays as in dataflows/vocabulary.yml. Empty: all of it.
+    /// Path of a file with names, words and phrases that override those of operators/commentary/vocabulary.yml; all others stay.
+    /// Empty overrides nothing.
     #[config(default = "")]
     pub vocabulary: PathBuf,
-    /// Most sentences in any second. Higher says more, of which less can be spoken; 0 says nothing.
+    /// Maximum number of sentences in any second. Higher gives more sentences, of which fewer can be spoken; 0 gives
+    /// none.
     #[config(default = 2, live, range(0, 20))]
     pub per_second: u32,
-    /// Whether moves are told that the models are not sure of, without a name. False is silent about them.
+    /// Sentences about `unsure` moves, which are not named; false leaves these moves out.
     #[config(default = true, live)]
     pub unsure: bool,
-    /// Seconds within which strikes of one fighter are one combination. Higher makes longer ones.
+    /// Maximum time between the first and the last strike of a combination, seconds. Higher makes longer combinations;
+    /// lower splits them.
     #[config(default = 1.5, live, range(0, 10))]
     pub combination: f64,
-    /// Seconds without a move after which that is told, and again after as many. Higher is silent for longer; 0 for ever.
+    /// Seconds without a move after which a sentence says so, repeated at that interval. Higher keeps silent for
+    /// longer; 0 disables these sentences.
     #[config(default = 6.0, live, range(0, 3_600))]
     pub quiet: f64,
-    /// Speed of a hard strike, torso lengths a second, until the bout has shown what is hard. Higher begins calmer.
+    /// Speed of a hard strike, torso lengths per second, until the bout has shown its own. Higher starts with less
+    /// excitement; lower with more.
     #[config(default = 18.0, live, range(0.1, 1_000))]
     pub hard: f32,
 }
 
-/// What is remembered of a stream.
+/// State of one stream.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Memory {
+pub struct CommentaryState {
     bout: Bout,
     phrasing: Phrasing,
 }
 
-/// See the documentation of the [crate].
+/// Commentary operator; see the [crate] documentation.
 pub struct CommentaryOperator {
     config: CommentaryConfig,
     vocabulary: Vocabulary,
-    /// Labels that the vocabulary does not know and that were told in the log.
-    unknown: BTreeSet<String>,
+    /// Labels for which a missing word was logged.
+    logged_labels: BTreeSet<String>,
 }
 
-/// Labels that are told in the log at most.
-const UNKNOWN: usize = 100;
+/// Maximum number of labels for which a missing word is logged, so that the set stays bounded.
+const MAX_LOGGED_LABELS: usize = 100;
 
 impl Operator for CommentaryOperator {
     type Config = CommentaryConfig;
-    type State = Memory;
+    type State = CommentaryState;
 
     fn spec() -> Spec {
         Spec::operator("commentary")
@@ -97,29 +102,29 @@ impl Operator for CommentaryOperator {
                 .map_err(|error| Error::config(format!("key `vocabulary`: {}", error.message)))?;
             Vocabulary::read(Some(&path))?
         };
-        Ok(Self { config, vocabulary, unknown: BTreeSet::new() })
+        Ok(Self { config, vocabulary, logged_labels: BTreeSet::new() })
     }
 
-    fn process(&mut self, cx: &Context, input: &Inputs, memory: &mut Memory, out: &mut Outputs) -> Result<()> {
+    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut CommentaryState, out: &mut Outputs) -> Result<()> {
         let moves = input.rows::<Move>("moves")?.unwrap_or_default();
         let pairs = input.rows::<Interaction>("interaction")?.unwrap_or_default();
-        self.tell_unknown(cx, &moves);
+        self.log_missing_words(cx, &moves);
         let (frame, now) = (cx.header.frame, cx.header.pts);
-        memory.bout.see((frame, now), &pairs, &moves, &self.vocabulary, &self.config);
-        if !memory.phrasing.may(now, self.config.per_second) {
+        state.bout.observe((frame, now), &pairs, &moves, &self.vocabulary, &self.config);
+        if !state.phrasing.is_allowed(now, self.config.per_second) {
             return Ok(());
         }
-        let Some(topic) = memory.bout.topic(now, &self.config) else { return Ok(()) };
-        memory.bout.told(&topic, now);
-        let named = topic.newest.as_ref().is_none_or(|strike| !strike.fighter.is_empty());
-        let both = named && memory.bout.both();
-        let text = memory.phrasing.sentence(&topic, both, &self.vocabulary, cx.seed(), now);
+        let Some(topic) = state.bout.select_topic(now, &self.config) else { return Ok(()) };
+        state.bout.mark_reported(&topic, now);
+        let is_named = topic.newest.as_ref().is_none_or(|strike| !strike.fighter.is_empty());
+        let has_opponent = is_named && state.bout.has_both_fighters();
+        let text = state.phrasing.compose(&topic, has_opponent, &self.vocabulary, cx.seed(), now);
         let Some(text) = text else { return Ok(()) };
         let row = Commentary {
             text,
             fighter: topic.fighter().into(),
             move_id: topic.newest.as_ref().map_or_else(String::new, |strike| strike.id.clone()),
-            at: topic.newest.as_ref().map_or(frame, |strike| strike.at),
+            at: topic.newest.as_ref().map_or(frame, |strike| strike.peak),
             excitement: topic.excitement.name().into(),
         };
         out.rows("commentary", &[row])
@@ -132,16 +137,16 @@ impl Operator for CommentaryOperator {
 }
 
 impl CommentaryOperator {
-    /// A label without words is spoken by its own name; who wrote the vocabulary hears of it once.
-    fn tell_unknown(&mut self, cx: &Context, moves: &[Move]) {
-        for label in moves.iter().map(|row| row.label.as_str()).filter(|label| *label != Move::UNSURE) {
-            let known = self.vocabulary.known(label).is_some() || self.unknown.contains(label);
-            if !known && self.unknown.len() < UNKNOWN {
-                self.unknown.insert(label.into());
+    /// Logs each label without a word once. Sentences use the label itself.
+    fn log_missing_words(&mut self, cx: &Context, moves: &[Move]) {
+        for label in moves.iter().map(|row| row.label.as_str()).filter(|label| *label != Move::UNSURE_LABEL) {
+            let is_known = self.vocabulary.move_words(label).is_some() || self.logged_labels.contains(label);
+            if !is_known && self.logged_labels.len() < MAX_LOGGED_LABELS {
+                self.logged_labels.insert(label.into());
                 tracing::warn!(
                     node = cx.node,
                     label,
-                    "the vocabulary has no word for this label: it is called by its name"
+                    "the vocabulary has no word for this label: sentences use the label itself"
                 );
             }
         }

@@ -1,4 +1,4 @@
-//! Which phrase is taken: one that was not heard lately, by chance that is the same in every run.
+//! Choice of phrases: without recent repetitions, and pseudorandom but equal in every run.
 
 use std::collections::VecDeque;
 
@@ -6,62 +6,64 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bout::Topic,
-    excitement::nearest_to,
-    template::{Gap, LONGEST, Template, Words},
-    vocabulary::{LISTED, Vocabulary},
+    excitement::levels_nearest_to,
+    template::{MAX_SENTENCE_CHARS, Placeholder, Substitutions, Template},
+    vocabulary::{MAX_LISTED_MOVES, Vocabulary},
 };
 
-/// A phrase is not taken again within so many sentences.
-const LATELY: usize = 8;
+/// Sentences within which a phrase is not repeated.
+const NO_REPEAT_SENTENCES: usize = 8;
 
-/// What was said lately.
+/// History of the sentences of a stream.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Phrasing {
-    /// Phrases and sentences, the oldest first.
-    lately: VecDeque<(String, String)>,
+    /// Recent phrases and their sentences, oldest first.
+    recent: VecDeque<(String, String)>,
     /// Media times of the sentences of the last second, ns.
     times: VecDeque<i64>,
 }
 
 impl Phrasing {
-    /// True when another sentence may be said at this time: fewer than `per_second` were in the second before.
-    pub fn may(&mut self, now: i64, per_second: u32) -> bool {
+    /// True if another sentence is allowed at this media time (ns): fewer than `per_second` came in the second before.
+    pub fn is_allowed(&mut self, now: i64, per_second: u32) -> bool {
         while self.times.front().is_some_and(|time| now - time >= 1_000_000_000) {
             self.times.pop_front();
         }
         self.times.len() < per_second as usize
     }
 
-    /// A sentence about the topic, of a phrase that was not heard lately: of its level, else of the nearest that has one.
-    /// `both`: there is another one to name. `None` where all were heard: then silence is better.
-    pub fn sentence(
+    /// Composes a sentence about the topic from a phrase that was not used recently, of the topic's level or the
+    /// nearest level that has one. Phrases that name the opponent need `has_opponent`. `None` if all phrases were used:
+    /// silence is better than a repetition.
+    pub fn compose(
         &mut self,
         topic: &Topic,
-        both: bool,
+        has_opponent: bool,
         vocabulary: &Vocabulary,
         seed: u64,
         now: i64,
     ) -> Option<String> {
-        let words = words(topic, vocabulary);
-        for level in nearest_to(topic.excitement) {
+        let words = substitutions(topic, vocabulary);
+        for level in levels_nearest_to(topic.excitement) {
             let phrases = vocabulary.phrases(topic.occasion(), level);
             let fresh: Vec<(&Template, String)> = phrases
                 .iter()
-                .filter(|phrase| both || !phrase.has(Gap::Whom))
-                .filter(|phrase| self.lately.iter().all(|(known, _)| *known != phrase.text))
+                .filter(|phrase| has_opponent || !phrase.contains(Placeholder::Whom))
+                .filter(|phrase| self.recent.iter().all(|(recent, _)| *recent != phrase.text))
                 .map(|phrase| (phrase, phrase.fill(&words)))
                 .filter(|(_, text)| {
-                    // No phrase of a checked vocabulary is longer with words of its own; what a stream is called is not.
-                    text.chars().count() <= LONGEST && self.lately.iter().all(|(_, said)| said != text)
+                    // The vocabulary's own words cannot exceed the limit, which its reader has checked.
+                    // Words from the stream could.
+                    text.chars().count() <= MAX_SENTENCE_CHARS && self.recent.iter().all(|(_, recent)| recent != text)
                 })
                 .collect();
             if fresh.is_empty() {
                 continue;
             }
             let (phrase, text) = &fresh[(seed % fresh.len() as u64) as usize];
-            self.lately.push_back((phrase.text.clone(), text.clone()));
-            if self.lately.len() > LATELY {
-                self.lately.pop_front();
+            self.recent.push_back((phrase.text.clone(), text.clone()));
+            if self.recent.len() > NO_REPEAT_SENTENCES {
+                self.recent.pop_front();
             }
             self.times.push_back(now);
             return Some(text.clone());
@@ -70,25 +72,25 @@ impl Phrasing {
     }
 }
 
-fn words(topic: &Topic, vocabulary: &Vocabulary) -> Words {
-    let other = |fighter: &str| match fighter {
+fn substitutions(topic: &Topic, vocabulary: &Vocabulary) -> Substitutions {
+    let opponent = |fighter: &str| match fighter {
         "fighter_1" => "fighter_2",
         "fighter_2" => "fighter_1",
         _ => "",
     };
     let Some(newest) = &topic.newest else {
-        let [who, whom] = ["fighter_1", "fighter_2"].map(|fighter| vocabulary.name(fighter).to_owned());
-        return Words { who, whom, ..Words::default() };
+        let [who, whom] = ["fighter_1", "fighter_2"].map(|fighter| vocabulary.fighter_name(fighter).to_owned());
+        return Substitutions { who, whom, ..Substitutions::default() };
     };
-    let said = vocabulary.said(newest.label.as_deref().unwrap_or_default());
-    let listed = &topic.labels[topic.labels.len().saturating_sub(LISTED)..];
-    let moves: Vec<String> = listed.iter().map(|label| vocabulary.said(label).name).collect();
-    Words {
-        who: vocabulary.name(&newest.fighter).into(),
-        whom: vocabulary.name(other(&newest.fighter)).into(),
-        name: said.name,
-        one: said.one,
-        limb: vocabulary.limb(&newest.limb),
+    let words = vocabulary.move_words_or_label(newest.label.as_deref().unwrap_or_default());
+    let listed = &topic.labels[topic.labels.len().saturating_sub(MAX_LISTED_MOVES)..];
+    let moves: Vec<String> = listed.iter().map(|label| vocabulary.move_words_or_label(label).name).collect();
+    Substitutions {
+        who: vocabulary.fighter_name(&newest.fighter).into(),
+        whom: vocabulary.fighter_name(opponent(&newest.fighter)).into(),
+        move_name: words.name,
+        move_with_article: words.with_article,
+        limb: vocabulary.limb_name(&newest.limb),
         moves: moves.join(", "),
         count: topic.count,
     }

@@ -1,110 +1,110 @@
-//! A phrase with gaps: `{who} throws {a_move}`.
+//! Phrase templates with placeholders, such as `{who} throws {a_move}`.
 
 use std::fmt::Write as _;
 
 use sideline_api::config::did_you_mean;
 
-/// Most characters of a sentence.
-pub const LONGEST: usize = 200;
+/// Maximum length of a sentence, in characters.
+pub const MAX_SENTENCE_CHARS: usize = 200;
 
-/// What can stand in a gap.
+/// Placeholder in a phrase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gap {
-    /// Name of who acts.
+pub enum Placeholder {
+    /// Name of the fighter who acts.
     Who,
-    /// Name of the other one.
+    /// Name of the other fighter.
     Whom,
-    /// The move: `jab`.
+    /// Name of the move, such as `jab`.
     Move,
-    /// The move with its article: `a jab`.
+    /// Name of the move with its article, such as `a jab`.
     AMove,
-    /// What moved: `left hand`.
+    /// Limb that moved, such as `left hand`.
     Limb,
-    /// The moves of a combination: `jab, cross, hook`.
+    /// Moves of a combination, such as `jab, cross, hook`.
     Moves,
-    /// How many strikes.
+    /// Number of strikes.
     Count,
 }
 
-impl Gap {
-    /// All of them, with the names that they are written by.
-    pub const ALL: [(&'static str, Gap); 7] = [
-        ("who", Gap::Who),
-        ("whom", Gap::Whom),
-        ("move", Gap::Move),
-        ("a_move", Gap::AMove),
-        ("limb", Gap::Limb),
-        ("moves", Gap::Moves),
-        ("count", Gap::Count),
+impl Placeholder {
+    /// All placeholders, with their names in a phrase.
+    pub const ALL: [(&'static str, Placeholder); 7] = [
+        ("who", Placeholder::Who),
+        ("whom", Placeholder::Whom),
+        ("move", Placeholder::Move),
+        ("a_move", Placeholder::AMove),
+        ("limb", Placeholder::Limb),
+        ("moves", Placeholder::Moves),
+        ("count", Placeholder::Count),
     ];
 }
 
-/// What fills the gaps.
+/// Values of the placeholders.
 #[derive(Clone, Debug, Default)]
-pub struct Words {
-    /// See [`Gap::Who`].
+pub struct Substitutions {
+    /// Value of [`Placeholder::Who`].
     pub who: String,
-    /// See [`Gap::Whom`].
+    /// Value of [`Placeholder::Whom`].
     pub whom: String,
-    /// See [`Gap::Move`].
-    pub name: String,
-    /// See [`Gap::AMove`].
-    pub one: String,
-    /// See [`Gap::Limb`].
+    /// Value of [`Placeholder::Move`].
+    pub move_name: String,
+    /// Value of [`Placeholder::AMove`].
+    pub move_with_article: String,
+    /// Value of [`Placeholder::Limb`].
     pub limb: String,
-    /// See [`Gap::Moves`].
+    /// Value of [`Placeholder::Moves`].
     pub moves: String,
-    /// See [`Gap::Count`].
+    /// Value of [`Placeholder::Count`].
     pub count: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 enum Part {
     Text(String),
-    Gap(Gap),
+    Placeholder(Placeholder),
 }
 
-/// A phrase, read and checked.
+/// Parsed phrase.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Template {
-    /// As it was written: what tells phrases apart.
+    /// Text of the phrase, by which phrases are compared.
     pub text: String,
     parts: Vec<Part>,
 }
 
 impl Template {
-    /// Reads a phrase that may use these gaps.
+    /// Parses a phrase that may use the `allowed` placeholders.
     ///
     /// # Errors
-    /// What is wrong with it, and the mend.
-    pub fn parse(text: &str, allowed: &[Gap]) -> Result<Self, String> {
-        // A phrase may be folded over lines; it is spoken and shown as one.
+    /// A message with the mistake and the fix.
+    pub fn parse(text: &str, allowed: &[Placeholder]) -> Result<Self, String> {
+        // A phrase may be folded over several lines of YAML; it is spoken and shown as one line.
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         if text.is_empty() {
-            return Err("this phrase is empty: write a sentence, or take the line away".into());
+            return Err("this phrase is empty: write a sentence, or remove the line".into());
         }
         let mut parts = vec![];
         let mut rest = text.as_str();
         while let Some(at) = rest.find(['{', '}']) {
             if rest[at..].starts_with('}') {
-                return Err(format!("`{text}` closes a brace that is not open: write gaps as `{{who}}`"));
+                return Err(format!("`{text}` closes a brace that is not open: write placeholders as `{{who}}`"));
             }
             parts.push(Part::Text(rest[..at].into()));
             let Some(end) = rest[at..].find('}').map(|end| at + end) else {
-                return Err(format!("`{text}` opens a brace and does not close it: write gaps as `{{who}}`"));
+                return Err(format!("`{text}` opens a brace and does not close it: write placeholders as `{{who}}`"));
             };
             let name = rest[at + 1..end].trim();
-            let Some((_, gap)) = Gap::ALL.iter().find(|(known, _)| *known == name) else {
-                let near = did_you_mean(name, Gap::ALL.iter().map(|(known, _)| *known));
-                return Err(format!("`{text}`: there is no gap `{{{name}}}`{near}"));
+            let Some((_, placeholder)) = Placeholder::ALL.iter().find(|(known, _)| *known == name) else {
+                let near = did_you_mean(name, Placeholder::ALL.iter().map(|(known, _)| *known));
+                return Err(format!("`{text}`: there is no placeholder `{{{name}}}`{near}"));
             };
-            if !allowed.contains(gap) {
-                let here = Gap::ALL.iter().filter(|(_, gap)| allowed.contains(gap)).map(|(name, _)| *name);
+            if !allowed.contains(placeholder) {
+                let here = Placeholder::ALL.iter().filter(|(_, other)| allowed.contains(other)).map(|(name, _)| *name);
                 let here: Vec<&str> = here.collect();
-                let here = if here.is_empty() { "no gaps".into() } else { here.join(", ") };
-                return Err(format!("`{text}`: `{{{name}}}` is not known here; there are {here}"));
+                let here = if here.is_empty() { "none".into() } else { here.join(", ") };
+                return Err(format!("`{text}`: `{{{name}}}` is not available here; available are {here}"));
             }
-            parts.push(Part::Gap(*gap));
+            parts.push(Part::Placeholder(*placeholder));
             rest = &rest[end + 1..];
         }
         parts.push(Part::Text(rest.into()));
@@ -112,59 +112,60 @@ impl Template {
         Ok(Self { text, parts })
     }
 
-    /// True when it has this gap.
-    pub fn has(&self, gap: Gap) -> bool {
-        self.parts.contains(&Part::Gap(gap))
+    /// True if the phrase contains a placeholder.
+    pub fn contains(&self, placeholder: Placeholder) -> bool {
+        self.parts.contains(&Part::Placeholder(placeholder))
     }
 
-    /// Characters of the longest sentence it can make, where `longest` says how long each gap can be.
-    pub fn longest(&self, longest: impl Fn(Gap) -> usize) -> usize {
+    /// Returns the length of the longest sentence, in characters, where `max_chars` returns the maximum length of a
+    /// placeholder's value.
+    pub fn max_chars(&self, max_chars: impl Fn(Placeholder) -> usize) -> usize {
         self.parts
             .iter()
             .map(|part| match part {
                 Part::Text(text) => text.chars().count(),
-                Part::Gap(gap) => longest(*gap),
+                Part::Placeholder(placeholder) => max_chars(*placeholder),
             })
             .sum()
     }
 
-    /// The text, each sentence of it beginning with a capital letter.
-    pub fn fill(&self, words: &Words) -> String {
+    /// Replaces the placeholders, and capitalizes the first letter of each sentence.
+    pub fn fill(&self, words: &Substitutions) -> String {
         let mut sentence = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(text) => sentence.push_str(text),
-                Part::Gap(Gap::Who) => sentence.push_str(&words.who),
-                Part::Gap(Gap::Whom) => sentence.push_str(&words.whom),
-                Part::Gap(Gap::Move) => sentence.push_str(&words.name),
-                Part::Gap(Gap::AMove) => sentence.push_str(&words.one),
-                Part::Gap(Gap::Limb) => sentence.push_str(&words.limb),
-                Part::Gap(Gap::Moves) => sentence.push_str(&words.moves),
+                Part::Placeholder(Placeholder::Who) => sentence.push_str(&words.who),
+                Part::Placeholder(Placeholder::Whom) => sentence.push_str(&words.whom),
+                Part::Placeholder(Placeholder::Move) => sentence.push_str(&words.move_name),
+                Part::Placeholder(Placeholder::AMove) => sentence.push_str(&words.move_with_article),
+                Part::Placeholder(Placeholder::Limb) => sentence.push_str(&words.limb),
+                Part::Placeholder(Placeholder::Moves) => sentence.push_str(&words.moves),
                 // Writing into a String cannot fail.
-                Part::Gap(Gap::Count) => _ = write!(sentence, "{}", words.count),
+                Part::Placeholder(Placeholder::Count) => _ = write!(sentence, "{}", words.count),
             }
         }
-        capitals(&sentence)
+        capitalize_sentences(&sentence)
     }
 }
 
-/// The text with a capital at the beginning of each sentence.
-fn capitals(text: &str) -> String {
-    let (mut begins, mut ended) = (true, false);
-    let mut capitals = String::with_capacity(text.len());
+/// Capitalizes the first letter of each sentence.
+fn capitalize_sentences(text: &str) -> String {
+    let (mut starts, mut has_ended) = (true, false);
+    let mut capitalized = String::with_capacity(text.len());
     for letter in text.chars() {
-        begins |= ended && letter == ' ';
-        if begins && letter.is_alphabetic() {
-            // Only where the capital is one character too: `ß` would make the sentence longer.
+        starts |= has_ended && letter == ' ';
+        if starts && letter.is_alphabetic() {
+            // Only if the capital is a single character as well: `ß` would make the sentence longer.
             let capital = letter.to_uppercase();
-            if capital.len() == 1 { capitals.extend(capital) } else { capitals.push(letter) }
+            if capital.len() == 1 { capitalized.extend(capital) } else { capitalized.push(letter) }
         } else {
-            capitals.push(letter);
+            capitalized.push(letter);
         }
-        begins &= letter == ' ';
-        ended = matches!(letter, '.' | '!' | '?');
+        starts &= letter == ' ';
+        has_ended = matches!(letter, '.' | '!' | '?');
     }
-    capitals
+    capitalized
 }
 
 #[cfg(test)]
@@ -172,29 +173,30 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Template, String> {
-        Template::parse(text, &[Gap::Who, Gap::Count])
+        Template::parse(text, &[Placeholder::Who, Placeholder::Count])
     }
 
     #[test]
-    fn gaps_are_filled_and_the_sentence_begins_with_a_capital() {
-        let words = Words { who: "red".into(), count: 3, ..Words::default() };
+    fn placeholders_are_replaced_and_sentences_are_capitalized() {
+        let words = Substitutions { who: "red".into(), count: 3, ..Substitutions::default() };
         let template = parse("{who} lands {count},\n  { count }!").unwrap();
         assert_eq!(template.fill(&words), "Red lands 3, 3!");
-        assert_eq!(template.longest(|gap| if gap == Gap::Who { 10 } else { 2 }), 10 + 7 + 2 + 2 + 2 + 1);
+        let max_chars = |placeholder| if placeholder == Placeholder::Who { 10 } else { 2 };
+        assert_eq!(template.max_chars(max_chars), 10 + 7 + 2 + 2 + 2 + 1);
         assert_eq!(parse("{count} in a row! {who}... {who}").unwrap().fill(&words), "3 in a row! Red... Red");
     }
 
     #[test]
-    fn what_is_wrong_with_a_phrase_is_told_with_the_mend() {
-        for (text, told) in [
+    fn errors_in_a_phrase_name_the_fix() {
+        for (text, expected) in [
             ("{who lands", "does not close it"),
             ("who} lands", "closes a brace that is not open"),
             ("{coun} lands", "did you mean `count`?"),
-            ("{moves}", "is not known here; there are who, count"),
+            ("{moves}", "is not available here; available are who, count"),
             ("  ", "is empty"),
         ] {
             let error = parse(text).unwrap_err();
-            assert!(error.contains(told), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 }

@@ -1,82 +1,84 @@
-//! The vocabulary: names, words for moves and limbs, and phrases; read from YAML. A user's file says what it changes of the
-//! built-in one: a name, a word, all phrases of an occasion. What it does not say stays.
+//! Vocabulary: names, words for moves and limbs, and phrases, read from YAML. A user's file overrides parts of the
+//! built-in one: a name, a word, or all phrases of an occasion.
 
 mod reader;
 
 use std::{collections::BTreeMap, path::Path};
 
-use sideline_api::{Error, Excitement, Failure, OrFail, Result};
+use sideline_api::{Error, Failure, OrFail, Result};
+use sideline_sport::Excitement;
 
-use crate::template::{Gap, Template};
+use crate::template::{Placeholder, Template};
 
-/// The vocabulary that is used where no other is named.
-const BUILT_IN: &str = include_str!("../../../dataflows/vocabulary.yml");
-/// Where it lies in the repository: its place in errors.
-const BUILT_IN_PATH: &str = "dataflows/vocabulary.yml";
+/// Built-in vocabulary, used if no other is configured.
+const BUILT_IN: &str = include_str!("../vocabulary.yml");
+/// Path of the built-in vocabulary in the repository, for errors.
+const BUILT_IN_PATH: &str = "operators/commentary/vocabulary.yml";
 
-/// Most moves of a combination that a sentence lists: the last ones.
-pub const LISTED: usize = 4;
-/// Most characters of the name of a label or limb that the vocabulary does not know: what is longer is cut.
-const UNKNOWN: usize = 24;
-/// What a move is said to be where the vocabulary does not say.
+/// Maximum number of moves of a combination that a sentence lists; the last ones are listed.
+pub const MAX_LISTED_MOVES: usize = 4;
+/// Maximum length of a label or limb without a word, in characters; longer ones are cut.
+const MAX_UNKNOWN_CHARS: usize = 24;
+/// Kind of a move without a `kind` in the vocabulary.
 const STRIKE: &str = "strike";
 
-/// How a label is said.
+/// Words for a label.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Said {
-    /// `jab`.
+pub struct MoveWords {
+    /// Name, such as `jab`.
     pub name: String,
-    /// `a jab`.
-    pub one: String,
-    /// Which phrases are about it: `strike`, `hold`, ...
+    /// Name with its article, such as `a jab`.
+    pub with_article: String,
+    /// Kind, which selects the phrases: `strike`, `hold`, ...
     pub kind: String,
-    /// False for what is not worth a word.
-    pub told: bool,
+    /// False for a label that is never reported.
+    pub is_reported: bool,
 }
 
-/// What there is to say something about.
+/// Occasion for a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occasion<'a> {
-    /// One move of this kind; whether it came within reach of the other, where that is known.
+    /// One move of this kind, and its reach if known.
     Move(&'a str, Option<Reach>),
-    /// A move that the models are not sure of.
+    /// One `unsure` move.
     Unsure,
     /// Several named strikes of one fighter.
     Combination,
     /// Many strikes of one fighter.
     Flurry,
-    /// Strikes of both.
+    /// Strikes of both fighters.
     Exchange,
-    /// Nothing has happened for a while, between two.
+    /// No move for a while, with both fighters present.
     Quiet,
-    /// The same, where only one is known to be there.
-    Alone,
+    /// No move for a while, with a single person present.
+    QuietAlone,
 }
 
-/// Whether a strike came within reach of the other.
+/// Reach of a strike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// A hand or foot covered the other in the picture.
+    /// A hand or foot covered the other fighter in the picture.
     Landed,
-    /// It stayed away.
+    /// The strike stayed away from the other fighter.
     Short,
 }
 
-/// Occasions that are not about one move of a kind, and the gaps of their phrases.
-const OCCASIONS: [(&str, &[Gap]); 6] = [
-    ("unsure", &[Gap::Who, Gap::Whom, Gap::Limb]),
-    ("combination", &[Gap::Who, Gap::Whom, Gap::Moves, Gap::Count]),
-    ("flurry", &[Gap::Who, Gap::Whom, Gap::Count]),
-    ("exchange", &[Gap::Who, Gap::Whom, Gap::Count]),
-    ("quiet", &[Gap::Who, Gap::Whom]),
+/// Occasions other than one move of a kind, and the placeholders of their phrases.
+const OCCASIONS: [(&str, &[Placeholder]); 6] = [
+    ("unsure", &[Placeholder::Who, Placeholder::Whom, Placeholder::Limb]),
+    ("combination", &[Placeholder::Who, Placeholder::Whom, Placeholder::Moves, Placeholder::Count]),
+    ("flurry", &[Placeholder::Who, Placeholder::Whom, Placeholder::Count]),
+    ("exchange", &[Placeholder::Who, Placeholder::Whom, Placeholder::Count]),
+    ("quiet", &[Placeholder::Who, Placeholder::Whom]),
     ("quiet_alone", &[]),
 ];
-const OF_A_MOVE: &[Gap] = &[Gap::Who, Gap::Whom, Gap::Move, Gap::AMove, Gap::Limb];
-/// What the phrases of a kind are called where the strike landed or fell short: `strike_landed`.
-const LANDED: &str = "_landed";
-const SHORT: &str = "_short";
+const MOVE_PLACEHOLDERS: &[Placeholder] =
+    &[Placeholder::Who, Placeholder::Whom, Placeholder::Move, Placeholder::AMove, Placeholder::Limb];
+/// Suffixes of a kind for its phrases about strikes that landed or fell short, such as `strike_landed`.
+const LANDED_SUFFIX: &str = "_landed";
+const SHORT_SUFFIX: &str = "_short";
 
-/// Phrases of one occasion, by level.
+/// Phrases of one occasion, by level of excitement.
 type Levels = BTreeMap<Excitement, Vec<Template>>;
 
 /// Names, words and phrases.
@@ -84,16 +86,16 @@ type Levels = BTreeMap<Excitement, Vec<Template>>;
 pub struct Vocabulary {
     names: BTreeMap<String, String>,
     someone: String,
-    moves: BTreeMap<String, Said>,
+    moves: BTreeMap<String, MoveWords>,
     limbs: BTreeMap<String, String>,
     phrases: BTreeMap<String, Levels>,
 }
 
 impl Vocabulary {
-    /// The built-in vocabulary, with what a file changes of it.
+    /// Reads the built-in vocabulary, with the overrides of a file.
     ///
     /// # Errors
-    /// `Config`: every mistake in it, a line each, with its place and the mend.
+    /// `Config`, with a line per mistake that gives its place and the fix.
     pub fn read(path: Option<&Path>) -> Result<Self> {
         match path {
             Some(path) => {
@@ -105,61 +107,61 @@ impl Vocabulary {
         }
     }
 
-    /// The built-in vocabulary, with what a text changes of it; `path` is its place in errors.
+    /// Parses overrides of the built-in vocabulary; `path` is the place in errors.
     ///
     /// # Errors
-    /// As [`Vocabulary::read`].
+    /// The errors of [`Vocabulary::read`].
     pub fn parse(text: &str, path: &str) -> Result<Self> {
-        Self::built_in()?.changed(text, path)
+        Self::built_in()?.with_overrides(text, path)
     }
 
     fn built_in() -> Result<Self> {
         let empty = Vocabulary { someone: "the fighter".into(), ..Vocabulary::default() };
-        empty.changed(BUILT_IN, BUILT_IN_PATH)
+        empty.with_overrides(BUILT_IN, BUILT_IN_PATH)
     }
 
-    fn changed(self, text: &str, path: &str) -> Result<Self> {
-        reader::read(text, path, self).map_err(|found| Error::config(found.join("\n")))
+    fn with_overrides(self, text: &str, path: &str) -> Result<Self> {
+        reader::read(text, path, self).map_err(|errors| Error::config(errors.join("\n")))
     }
 
-    /// The name of a fighter; for somebody who is not named, a word that says so.
-    pub fn name<'a>(&'a self, fighter: &'a str) -> &'a str {
+    /// Returns the name of a fighter; a general word for people without one.
+    pub fn fighter_name<'a>(&'a self, fighter: &'a str) -> &'a str {
         match self.names.get(fighter) {
             Some(name) => name,
             None => &self.someone,
         }
     }
 
-    /// How a label is said; `None` where the vocabulary does not know it.
-    pub fn known(&self, label: &str) -> Option<&Said> {
+    /// Returns the words for a label; `None` if the vocabulary has none.
+    pub fn move_words(&self, label: &str) -> Option<&MoveWords> {
         self.moves.get(label)
     }
 
-    /// How a label is said: one that the vocabulary does not know by its own name, as a strike.
-    pub fn said(&self, label: &str) -> Said {
-        self.known(label).cloned().unwrap_or_else(|| {
-            let name = spaced(label);
-            Said { one: name.clone(), name, kind: STRIKE.into(), told: true }
+    /// Returns the words for a label; a label without words is a strike, called by the label itself.
+    pub fn move_words_or_label(&self, label: &str) -> MoveWords {
+        self.move_words(label).cloned().unwrap_or_else(|| {
+            let name = readable(label);
+            MoveWords { with_article: name.clone(), name, kind: STRIKE.into(), is_reported: true }
         })
     }
 
-    /// How a limb is said.
-    pub fn limb(&self, limb: &str) -> String {
-        self.limbs.get(limb).cloned().unwrap_or_else(|| spaced(limb))
+    /// Returns the words for a limb; the name of the limb if the vocabulary has none.
+    pub fn limb_name(&self, limb: &str) -> String {
+        self.limbs.get(limb).cloned().unwrap_or_else(|| readable(limb))
     }
 
-    /// True when a kind is one of strikes: of these combinations are made.
+    /// True for the kind of which combinations are made.
     pub fn is_strike(kind: &str) -> bool {
         kind == STRIKE
     }
 
-    /// The phrases of an occasion at a level.
+    /// Returns the phrases of an occasion at a level.
     pub fn phrases(&self, occasion: Occasion, level: Excitement) -> &[Template] {
         let section = match occasion {
             Occasion::Move(kind, reach) => {
                 let suffix = match reach {
-                    Some(Reach::Landed) => LANDED,
-                    Some(Reach::Short) => SHORT,
+                    Some(Reach::Landed) => LANDED_SUFFIX,
+                    Some(Reach::Short) => SHORT_SUFFIX,
                     None => "",
                 };
                 self.phrases.get(&format!("{kind}{suffix}")).or_else(|| self.phrases.get(kind))
@@ -169,29 +171,29 @@ impl Vocabulary {
             Occasion::Flurry => self.phrases.get("flurry"),
             Occasion::Exchange => self.phrases.get("exchange"),
             Occasion::Quiet => self.phrases.get("quiet"),
-            Occasion::Alone => self.phrases.get("quiet_alone"),
+            Occasion::QuietAlone => self.phrases.get("quiet_alone"),
         };
         section.and_then(|levels| levels.get(&level)).map_or(&[], Vec::as_slice)
     }
 
-    /// Characters that a gap can have at most.
-    fn longest(&self, gap: Gap) -> usize {
-        fn most<'a>(words: impl Iterator<Item = &'a String>, least: usize) -> usize {
-            words.map(|word| word.chars().count()).fold(least, usize::max)
+    /// Returns the maximum number of characters that replace a placeholder.
+    fn max_chars(&self, placeholder: Placeholder) -> usize {
+        fn max_len<'a>(words: impl Iterator<Item = &'a String>, min: usize) -> usize {
+            words.map(|word| word.chars().count()).fold(min, usize::max)
         }
-        let name = most(self.moves.values().map(|said| &said.name), UNKNOWN);
-        match gap {
-            Gap::Who | Gap::Whom => most(self.names.values(), self.someone.chars().count()),
-            Gap::Move => name,
-            Gap::AMove => most(self.moves.values().map(|said| &said.one), UNKNOWN),
-            Gap::Limb => most(self.limbs.values(), UNKNOWN),
-            Gap::Moves => LISTED * (name + 2) - 2,
-            Gap::Count => 3,
+        let name = max_len(self.moves.values().map(|words| &words.name), MAX_UNKNOWN_CHARS);
+        match placeholder {
+            Placeholder::Who | Placeholder::Whom => max_len(self.names.values(), self.someone.chars().count()),
+            Placeholder::Move => name,
+            Placeholder::AMove => max_len(self.moves.values().map(|words| &words.with_article), MAX_UNKNOWN_CHARS),
+            Placeholder::Limb => max_len(self.limbs.values(), MAX_UNKNOWN_CHARS),
+            Placeholder::Moves => MAX_LISTED_MOVES * (name + 2) - 2,
+            Placeholder::Count => 3,
         }
     }
 }
 
-/// A name as it is written in tables, as words.
-fn spaced(name: &str) -> String {
-    name.replace('_', " ").chars().take(UNKNOWN).collect()
+/// Converts a name of the tables into readable words, cut to [`MAX_UNKNOWN_CHARS`].
+fn readable(name: &str) -> String {
+    name.replace('_', " ").chars().take(MAX_UNKNOWN_CHARS).collect()
 }

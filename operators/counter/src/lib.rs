@@ -1,35 +1,37 @@
-//! `counter`: counts frames and sums their bytes. The smallest operator; copy this folder to begin your own.
+//! `counter`: counts frames and sums their bytes. The smallest operator; copy this folder to begin a new one.
 //!
-//! It is all here: a configuration, what is remembered of a stream, ports, one call for each frame, tests. A program
-//! that runs your operator beside the others is one line: `sideline::main(sideline::registry().operator::<Counter>())`.
+//! It has all parts of an operator: a configuration, a state per stream, ports, one call per frame, and tests. A program
+//! that runs your operator together with all others is one line:
+//! `sideline::main(sideline::registry().operator::<Counter>())`.
 #![forbid(unsafe_code)]
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec, tables::Count};
 
 /// Counts frames and sums their bytes.
-// The line above is what `sideline list` prints. Each field below is a key of the node's `env:`, in upper case there.
+// `sideline list` prints the line above. Each field below is a key of the node's `env:`, in upper case there.
 #[derive(Clone, Config)]
 pub struct CounterConfig {
-    /// Of how many bytes one is summed. Higher is faster; lower tells frames apart that are more alike.
+    /// Sampling step, bytes: one byte of every `step` is summed. Higher is faster; lower distinguishes frames that are more
+    /// alike.
     #[config(default = 16, live, range(1, 4096))]
     pub step: usize,
 }
 
-/// What is remembered of one stream. The runtime keeps one for each stream, copies it and restores it.
+/// State of one stream. The runtime keeps one for each stream, copies it and restores it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Seen {
+pub struct CounterState {
     frames: u64,
 }
 
-/// See the documentation of the [crate].
+/// Operator that counts frames; see the [crate].
 pub struct Counter {
     config: CounterConfig,
 }
 
 impl Operator for Counter {
     type Config = CounterConfig;
-    type State = Seen;
+    type State = CounterState;
 
     fn spec() -> Spec {
         Spec::operator("counter").required("frames", PortType::Frame).output("counts", PortType::table::<Count>())
@@ -39,15 +41,15 @@ impl Operator for Counter {
         Ok(Counter { config })
     }
 
-    fn process(&mut self, _: &Context, input: &Inputs, seen: &mut Seen, out: &mut Outputs) -> Result<()> {
-        // The first plane is brightness, or the whole picture where colours are packed.
+    fn process(&mut self, _: &Context, input: &Inputs, state: &mut CounterState, out: &mut Outputs) -> Result<()> {
+        // Plane 0 is luma, or the whole frame for packed formats.
         let (bytes, _) = input.frame("frames")?.plane(0);
         let checksum = bytes.iter().step_by(self.config.step).map(|byte| u64::from(*byte)).sum();
-        seen.frames += 1;
-        out.rows("counts", &[Count { frames: seen.frames, checksum }])
+        state.frames += 1;
+        out.rows("counts", &[Count { frames: state.frames, checksum }])
     }
 
-    // `step` is marked `live`: `dora param set` changes it while the graph runs.
+    // `step` is marked `live`: `sideline set` and `dora param set` change it while the flow runs.
     fn reconfigure(&mut self, config: &CounterConfig) -> Result<()> {
         self.config = config.clone();
         Ok(())
@@ -59,15 +61,15 @@ mod tests {
     use super::*;
     use sideline_api::{Color, Encoding, Frame, Reason, testing::Harness};
 
-    fn grey(value: u8) -> Frame {
-        Frame::from_packed(4, 4, Encoding::Rgb8, Color::assumed(4), vec![value; 48]).unwrap()
+    fn gray(value: u8) -> Frame {
+        Frame::from_packed(4, 4, Encoding::Rgb8, Color::default_for_height(4), vec![value; 48]).unwrap()
     }
 
     #[test]
-    fn counts_and_sums() {
+    fn frames_are_counted_and_their_bytes_summed() {
         let mut counter = Harness::<Counter>::new([("step", 1)]).unwrap();
-        counter.push_frame("frames", grey(2)).unwrap();
-        counter.push_frame("frames", grey(3)).unwrap();
+        counter.push_frame("frames", gray(2)).unwrap();
+        counter.push_frame("frames", gray(3)).unwrap();
         assert_eq!(counter.expect::<Count>("counts"), [Count { frames: 1, checksum: 96 }]);
         assert_eq!(counter.expect::<Count>("counts"), [Count { frames: 2, checksum: 144 }]);
     }
@@ -76,16 +78,16 @@ mod tests {
     fn a_skipped_frame_is_not_counted() {
         let mut counter = Harness::<Counter>::new([("step", 1)]).unwrap();
         counter.skip("frames", Reason::Damaged).unwrap();
-        counter.push_frame("frames", grey(2)).unwrap();
+        counter.push_frame("frames", gray(2)).unwrap();
         assert_eq!(counter.expect_skipped("counts"), Reason::Damaged);
         assert_eq!(counter.expect::<Count>("counts")[0].frames, 1);
     }
 
     #[test]
-    fn the_step_changes_while_running() {
+    fn the_step_can_be_changed_while_running() {
         let mut counter = Harness::<Counter>::new([("step", 1)]).unwrap();
         counter.set("step", 48).unwrap();
-        counter.push_frame("frames", grey(9)).unwrap();
+        counter.push_frame("frames", gray(9)).unwrap();
         assert_eq!(counter.expect::<Count>("counts")[0].checksum, 9);
     }
 }

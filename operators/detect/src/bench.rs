@@ -1,63 +1,64 @@
-//! What `sideline bench detect` measures: a look at a 1080p frame beside the bare runs of the model in it.
+//! Parts of `sideline-lab bench detect`: detection in a frame, and bare runs of the model. For `sideline-lab` only, which has no
+//! access to the operator's internals.
 
 use sideline_api::{Frame, Resources, Result};
-use sideline_inference::bench::picture;
 
 use crate::{
     config::{DetectConfig, Grid},
-    decode::Wanted,
+    decode::DecodeFilter,
     model::Model,
-    tiles::{View, merge, tiles},
+    tiles::{TileView, merge, tile_grid},
 };
 
-/// A detector and the frame it looks at.
-pub struct Looks {
+/// A detector and the frame that it runs on.
+pub struct DetectBench {
     model: Model,
     config: DetectConfig,
-    /// People and balls; all classes where the model knows neither.
-    wanted: Vec<bool>,
+    /// Selected classes: people and balls, or all classes of a model without both.
+    classes: Vec<bool>,
     frame: Frame,
 }
 
-impl Looks {
-    /// Loads the model of a configuration.
+impl DetectBench {
+    /// Loads the model of a configuration, to run it on a frame.
     ///
     /// # Errors
-    /// When it is missing, broken or another model.
-    pub fn new(config: DetectConfig, resources: &Resources) -> Result<Self> {
+    /// The model is missing, broken or no detector.
+    pub fn new(config: DetectConfig, resources: &Resources, frame: Frame) -> Result<Self> {
         let model = Model::load(&config, resources)?;
-        let chosen = |name: &String| config.people.contains(name) || config.ball.contains(name);
-        let mut wanted: Vec<bool> = model.labels().iter().map(chosen).collect();
-        if !wanted.contains(&true) {
-            wanted.fill(true);
+        let is_selected = |name: &String| config.people.contains(name) || config.ball.contains(name);
+        let mut classes: Vec<bool> = model.labels().iter().map(is_selected).collect();
+        if !classes.contains(&true) {
+            classes.fill(true);
         }
-        Ok(Self { model, config, wanted, frame: picture(1920, 1080)? })
+        Ok(Self { model, config, classes, frame })
     }
 
-    /// Where the model runs: `cpu`, `cuda` or `tensorrt`.
+    /// Returns the device of the model: `cpu`, `cuda` or `tensorrt`.
     pub fn device(&self) -> &'static str {
         self.model.device()
     }
 
-    /// The model alone, once.
+    /// Runs the model alone, once.
     ///
     /// # Errors
-    /// When the run fails.
-    pub fn bare(&mut self) -> Result<()> {
-        self.model.bare()
+    /// The run fails.
+    pub fn run_model(&mut self) -> Result<()> {
+        self.model.run_model()
     }
 
-    /// From planes to rows; how many there are.
+    /// Runs the detector from image planes to rows, and returns the number of rows.
     ///
     /// # Errors
-    /// When a run fails.
-    pub fn look(&mut self, grid: Grid) -> Result<usize> {
-        let picture = (self.frame.width() as f32, self.frame.height() as f32);
-        let (size, squeeze) = (self.model.kind().size, self.model.squeezes());
-        let parts = tiles(grid, self.config.overlap, picture.0, picture.1);
-        let views: Vec<View> = parts.into_iter().map(|tile| View::new(tile, size, squeeze, picture)).collect();
-        let wanted = Wanted { least: self.config.confidence, classes: &self.wanted };
-        let pieces = self.model.look(&self.frame, &views, self.config.batch as usize, &wanted)?;
-        Ok(merge(pieces, self.config.nms).len())
+    /// A run fails.
+    pub fn detect(&mut self, grid: Grid) -> Result<usize> {
+        let frame_size = (self.frame.width() as f32, self.frame.height() as f32);
+        let (size, stretch) = (self.model.spec().input_size, self.model.stretches());
+        let tiles = tile_grid(grid, self.config.overlap, frame_size.0, frame_size.1);
+        let views: Vec<TileView> =
+            tiles.into_iter().map(|tile| TileView::new(tile, size, stretch, frame_size)).collect();
+        let filter = DecodeFilter { min_score: self.config.confidence, classes: &self.classes };
+        let boxes = self.model.detect(&self.frame, &views, self.config.batch as usize, &filter)?;
+        Ok(merge(boxes, self.config.nms).len())
     }
 }

@@ -1,75 +1,76 @@
-//! Detect: frames in, the things in them out.
+//! `detect`: detects people, balls and other objects in frames.
 //!
-//! `model` is a detector with its way to be shown a picture, `decode` what its outputs mean. `tiles` says which parts of a
-//! frame it is shown, and makes one list of what it saw in them; `follow` knows where the ball should be; `pace` how often
-//! there is time to look. This file says when the model looks, at what, and what goes out.
+//! `model` is a detector with its preprocessing, `decode` interprets its outputs, `tiles` divides a frame into tiles
+//! and merges their boxes, `ball_predictor` predicts the position of the ball, and `interval` adapts the detection
+//! interval. This file chooses when the detector runs and on which part of the frame, and sends the outputs.
 #![forbid(unsafe_code)]
 
+mod ball_predictor;
+#[doc(hidden)]
 pub mod bench;
 mod config;
 pub mod decode;
-mod follow;
+mod interval;
 pub mod labels;
 mod model;
-mod pace;
 mod tiles;
 
-pub use config::{BALL, DecoderChoice, DetectConfig, Every, Follow, Grid, PEOPLE};
-pub use model::{Kind, Model};
+pub use config::{BALL, DecoderChoice, DetectConfig, DetectionInterval, FollowMode, Grid, PEOPLE};
+pub use model::{DetectorSpec, Model};
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{
     Context, Error, Frame, Inputs, Mode, Operator, Outputs, PortType, Reason, Resources, Result, Spec, clock::Clock,
-    tables::Detection,
 };
+use sideline_sport::tables::Detection;
 use std::sync::Arc;
 
-use decode::Wanted;
-use follow::BallMemory;
-use labels::Chosen;
-use pace::{Change, Pace, Work};
-use tiles::{Corners, Piece, View, merge, square, tiles};
+use ball_predictor::BallPredictor;
+use decode::DecodeFilter;
+use interval::{AdaptiveInterval, FrameWork, IntervalChange};
+use labels::ClassFilter;
+use tiles::{Corners, TileBox, TileView, merge, square_around, tile_grid};
 
-/// What the operator remembers of a stream.
+/// State of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Memory {
-    /// Frames since the last look; `None` before the first.
-    since_look: Option<u32>,
-    /// Looks since the last full one.
-    since_full: u32,
-    ball: Option<BallMemory>,
+pub struct StreamState {
+    /// Frames since the last detector run; `None` before the first.
+    frames_since_run: Option<u32>,
+    /// Detector runs since the last one on a full frame.
+    runs_since_full: u32,
+    ball: Option<BallPredictor>,
 }
 
-/// What is looked at in a frame.
+/// Part of a frame that the detector processes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Glance {
-    /// All of it; where the ball is known, there once more.
+enum Scope {
+    /// The full frame, and the region around the ball where it is known.
     Full(Option<Corners>),
-    /// The square around the ball.
+    /// The square region around the ball.
     Ball(Corners),
-    /// Nothing.
+    /// No part: the detector does not run.
     None,
 }
 
 /// The operator.
 ///
-/// `detections` has all classes that are wanted, `people` and `balls` those of theirs, each surest first. In a frame that
-/// the model does not look at, by `every`, all are skipped (`stride`); in one in which it looks only around the ball, by
-/// `follow`, `detections` and `people` are.
+/// `detections` contains all selected classes, `people` and `balls` those of their keys, each in descending order of
+/// score. In a frame without a detector run, by `every`, all outputs are skipped (`stride`); in one with a run on the
+/// ball region alone, by `follow`, `detections` and `people` are.
 pub struct Detect {
     config: DetectConfig,
     model: Model,
-    people: Chosen,
-    ball: Chosen,
-    wanted: Chosen,
-    pace: Option<Pace>,
+    people: ClassFilter,
+    ball: ClassFilter,
+    selected: ClassFilter,
+    adaptive_interval: Option<AdaptiveInterval>,
     clock: Arc<dyn Clock>,
-    live: bool,
+    is_live: bool,
 }
 
 impl Operator for Detect {
     type Config = DetectConfig;
-    type State = Memory;
+    type State = StreamState;
 
     fn spec() -> Spec {
         Spec::operator("detect")
@@ -87,183 +88,198 @@ impl Operator for Detect {
     fn new(config: DetectConfig, resources: &Resources) -> Result<Self> {
         let model = Model::load(&config, resources)?;
         let labels = model.labels();
-        let chosen = |key, names: &[String], usual: &[&str]| Chosen::new(key, names, usual, labels);
-        let people = chosen("people", &config.people, &PEOPLE)?;
-        let ball = chosen("ball", &config.ball, &BALL)?;
-        let wanted = chosen("classes", &config.classes, &[])?.with(&people).with(&ball);
+        let class_filter = |key, names: &[String], optional: &[&str]| ClassFilter::new(key, names, optional, labels);
+        let people = class_filter("people", &config.people, &PEOPLE)?;
+        let ball = class_filter("ball", &config.ball, &BALL)?;
+        let selected = class_filter("classes", &config.classes, &[])?.union(&people).union(&ball);
         for (output, key, classes) in [("people", "people", &people), ("balls", "ball", &ball)] {
-            // An output that is read and can never hold a row is a mistake.
+            // An output with a consumer that can never hold a row is a mistake.
             if classes.is_empty() && resources.is_read(output) {
                 let named: Vec<&str> = labels.iter().map(String::as_str).filter(|label| !label.is_empty()).collect();
                 return Err(Error::config(format!(
-                    "output `{output}` is read, and the model has no class of `{key}`; name one of {} there",
+                    "output `{output}` has a consumer, but the model has no class of `{key}`; set the key to one of {}",
                     named.join(", ")
                 )));
             }
         }
-        let live = resources.mode == Mode::Live;
-        if config.every == Every::Auto && !live {
+        let is_live = resources.mode == Mode::Live;
+        if config.every == DetectionInterval::Auto && !is_live {
             tracing::info!(
                 node = %resources.node,
-                "`every` auto is 1 in complete mode: there time decides nothing, so that a run gives the same bytes again"
+                "`every: auto` is 1 in `complete` mode: results must not depend on time, so that a repeated run is \
+                 identical"
             );
         }
-        let mut detect = Self { config, model, people, ball, wanted, pace: None, clock: resources.clock.clone(), live };
-        detect.set_pace();
+        let mut detect = Self {
+            config,
+            model,
+            people,
+            ball,
+            selected,
+            adaptive_interval: None,
+            clock: resources.clock.clone(),
+            is_live,
+        };
+        detect.update_interval_mode();
         Ok(detect)
     }
 
-    fn process(&mut self, cx: &Context, input: &Inputs, memory: &mut Memory, out: &mut Outputs) -> Result<()> {
+    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut StreamState, out: &mut Outputs) -> Result<()> {
         let frame = input.frame("frames")?;
-        let began = self.now();
-        let glance = self.glance(frame, cx.header.pts, memory);
-        if glance == Glance::None {
-            memory.since_look = memory.since_look.map(|frames| frames.saturating_add(1));
+        let start = self.now();
+        let scope = self.scope(frame, cx.header.pts, state);
+        if scope == Scope::None {
+            state.frames_since_run = state.frames_since_run.map(|frames| frames.saturating_add(1));
             for output in ["detections", "people", "balls"] {
                 out.skip(output, Reason::Stride)?;
             }
         } else {
-            let found = self.look(frame, glance)?;
-            let of = |classes: &Chosen| -> Vec<Detection> {
-                found.iter().filter(|row| classes.has(row.class)).cloned().collect()
+            let found = self.detect(frame, scope)?;
+            let rows_of = |classes: &ClassFilter| -> Vec<Detection> {
+                found.iter().filter(|row| classes.contains(row.class)).cloned().collect()
             };
-            let balls = of(&self.ball);
-            BallMemory::saw(&mut memory.ball, &balls, cx.header.pts, scale(frame));
-            memory.since_look = Some(0);
-            if matches!(glance, Glance::Full(_)) {
-                memory.since_full = 0;
+            let balls = rows_of(&self.ball);
+            BallPredictor::update(&mut state.ball, &balls, cx.header.pts, scale(frame));
+            state.frames_since_run = Some(0);
+            if matches!(scope, Scope::Full(_)) {
+                state.runs_since_full = 0;
                 out.rows("detections", &found)?;
-                out.rows("people", &of(&self.people))?;
+                out.rows("people", &rows_of(&self.people))?;
             } else {
-                memory.since_full = memory.since_full.saturating_add(1);
+                state.runs_since_full = state.runs_since_full.saturating_add(1);
                 out.skip("detections", Reason::Stride)?;
                 out.skip("people", Reason::Stride)?;
             }
             out.rows("balls", &balls)?;
         }
-        self.took(cx, (glance != Glance::None).then(|| self.now() - began));
+        self.finish_frame(cx, (scope != Scope::None).then(|| self.now() - start));
         Ok(())
     }
 
     fn reconfigure(&mut self, config: &DetectConfig) -> Result<()> {
         self.config = config.clone();
-        self.set_pace();
+        self.update_interval_mode();
         Ok(())
     }
 
-    fn session_started(&mut self, _cx: &Context, memory: &mut Memory) -> Result<()> {
-        // After a break in the stream everything is elsewhere.
-        *memory = Memory::default();
+    fn session_started(&mut self, _cx: &Context, state: &mut StreamState) -> Result<()> {
+        // After a reconnect the earlier positions are invalid.
+        *state = StreamState::default();
         Ok(())
     }
 }
 
 impl Detect {
-    /// What is due in a frame.
-    fn glance(&self, frame: &Frame, pts: i64, memory: &Memory) -> Glance {
-        let every = match (&self.config.every, &self.pace) {
-            (Every::Frames(frames), _) => *frames,
-            (Every::Auto, Some(pace)) => pace.every(),
-            (Every::Auto, None) => 1,
+    /// Chooses the part of a frame to process.
+    fn scope(&self, frame: &Frame, pts: i64, state: &StreamState) -> Scope {
+        let every = match (&self.config.every, &self.adaptive_interval) {
+            (DetectionInterval::Frames(frames), _) => *frames,
+            (DetectionInterval::Auto, Some(interval)) => interval.frames(),
+            (DetectionInterval::Auto, None) => 1,
         };
-        if memory.since_look.is_some_and(|frames| frames.saturating_add(1) < every) {
-            return Glance::None;
+        if state.frames_since_run.is_some_and(|frames| frames.saturating_add(1) < every) {
+            return Scope::None;
         }
         let (width, height) = (frame.width() as f32, frame.height() as f32);
-        let expected = memory.ball.as_ref().filter(|_| self.config.follow == Follow::Ball);
-        let around = expected
-            .and_then(|ball| ball.expected(pts))
-            .map(|(x, y)| square(x, y, self.config.follow_size * scale(frame), width, height));
-        match around {
-            Some(tile) if memory.since_full + 1 < self.config.full_every => Glance::Ball(tile),
-            around => Glance::Full(around),
+        let predictor = state.ball.as_ref().filter(|_| self.config.follow == FollowMode::Ball);
+        let region = predictor
+            .and_then(|ball| ball.predict(pts))
+            .map(|(x, y)| square_around(x, y, self.config.follow_size * scale(frame), width, height));
+        match region {
+            Some(tile) if state.runs_since_full + 1 < self.config.full_every => Scope::Ball(tile),
+            region => Scope::Full(region),
         }
     }
 
-    /// The rows of a look, surest first.
-    fn look(&mut self, frame: &Frame, glance: Glance) -> Result<Vec<Detection>> {
-        let picture = (frame.width() as f32, frame.height() as f32);
-        let mut parts = match glance {
-            Glance::Ball(_) | Glance::None => vec![],
-            Glance::Full(_) => tiles(self.config.tiles, self.config.overlap, picture.0, picture.1),
+    /// Runs the detector and returns the rows in descending order of score.
+    fn detect(&mut self, frame: &Frame, scope: Scope) -> Result<Vec<Detection>> {
+        let frame_size = (frame.width() as f32, frame.height() as f32);
+        let mut tiles = match scope {
+            Scope::Ball(_) | Scope::None => vec![],
+            Scope::Full(_) => tile_grid(self.config.tiles, self.config.overlap, frame_size.0, frame_size.1),
         };
-        parts.extend(match glance {
-            Glance::Ball(tile) | Glance::Full(Some(tile)) => Some(tile),
-            Glance::Full(None) | Glance::None => None,
+        tiles.extend(match scope {
+            Scope::Ball(tile) | Scope::Full(Some(tile)) => Some(tile),
+            Scope::Full(None) | Scope::None => None,
         });
-        let (size, squeeze) = (self.model.kind().size, self.model.squeezes());
-        let views: Vec<View> = parts.into_iter().map(|tile| View::new(tile, size, squeeze, picture)).collect();
-        let classes = if matches!(glance, Glance::Ball(_)) { &self.ball } else { &self.wanted };
-        let wanted = Wanted { least: self.config.confidence, classes: &classes.classes };
-        let pieces = self.model.look(frame, &views, self.config.batch as usize, &wanted)?;
-        let merged = merge(pieces, self.config.nms);
-        Ok(merged.into_iter().filter(|piece| self.allowed(piece, frame)).map(Detection::from).collect())
+        let (size, stretch) = (self.model.spec().input_size, self.model.stretches());
+        let views: Vec<TileView> =
+            tiles.into_iter().map(|tile| TileView::new(tile, size, stretch, frame_size)).collect();
+        let classes = if matches!(scope, Scope::Ball(_)) { &self.ball } else { &self.selected };
+        let filter = DecodeFilter { min_score: self.config.confidence, classes: &classes.classes };
+        let boxes = self.model.detect(frame, &views, self.config.batch as usize, &filter)?;
+        let merged = merge(boxes, self.config.nms);
+        Ok(merged.into_iter().filter(|found| self.is_allowed(found, frame)).map(Detection::from).collect())
     }
 
-    /// Neither in a dead zone nor too small or large.
-    fn allowed(&self, piece: &Piece, frame: &Frame) -> bool {
-        let [x1, y1, x2, y2] = piece.corners;
-        let middle = [(x1 + x2) / 2.0 / frame.width() as f32, (y1 + y2) / 2.0 / frame.height() as f32];
-        if self.config.dead_zones.iter().any(|zone| contains(zone, middle)) {
+    /// Returns true for a box outside the dead zones and within the size limits.
+    fn is_allowed(&self, found: &TileBox, frame: &Frame) -> bool {
+        let [x1, y1, x2, y2] = found.corners;
+        let center = [(x1 + x2) / 2.0 / frame.width() as f32, (y1 + y2) / 2.0 / frame.height() as f32];
+        if self.config.dead_zones.iter().any(|zone| contains(zone, center)) {
             return false;
         }
-        let within = |size: f32, least: f32, most: f32| (least..=most).contains(&(size / scale(frame)));
+        let within = |size: f32, min: f32, max: f32| (min..=max).contains(&(size / scale(frame)));
         let config = &self.config;
-        let person = !self.people.has(piece.class) || within(y2 - y1, config.min_person, config.max_person);
-        let ball = !self.ball.has(piece.class) || within((x2 - x1).max(y2 - y1), config.min_ball, config.max_ball);
-        person && ball
+        let is_person_size =
+            !self.people.contains(found.class) || within(y2 - y1, config.min_person, config.max_person);
+        let is_ball_size =
+            !self.ball.contains(found.class) || within((x2 - x1).max(y2 - y1), config.min_ball, config.max_ball);
+        is_person_size && is_ball_size
     }
 
-    fn set_pace(&mut self) {
-        if self.config.every != Every::Auto || !self.live {
-            self.pace = None;
-        } else if self.pace.is_none() {
+    fn update_interval_mode(&mut self) {
+        if self.config.every != DetectionInterval::Auto || !self.is_live {
+            self.adaptive_interval = None;
+        } else if self.adaptive_interval.is_none() {
             let runs = self.config.tiles.columns * self.config.tiles.rows;
-            self.pace = Some(Pace::new(self.model.warm_ns().max(1) as f64 * runs as f64));
+            self.adaptive_interval = Some(AdaptiveInterval::new(self.model.warm_ns().max(1) as f64 * runs as f64));
         }
     }
 
-    /// Time matters only where it decides.
+    /// The clock is read only where the interval depends on it.
     fn now(&self) -> i64 {
-        if self.pace.is_some() { self.clock.now() } else { 0 }
+        if self.adaptive_interval.is_some() { self.clock.now() } else { 0 }
     }
 
-    /// The frame is done: may choose another stride for the next ones, and then says so.
-    fn took(&mut self, cx: &Context, took_ns: Option<i64>) {
+    /// Updates the adaptive interval after a frame, and logs its changes.
+    fn finish_frame(&mut self, cx: &Context, run_ns: Option<i64>) {
         let now = self.now();
-        let Some(pace) = &mut self.pace else { return };
+        let Some(interval) = &mut self.adaptive_interval else { return };
         let header = cx.header;
-        let work = Work { pts: header.pts, forgotten: header.forgotten, now, took_ns };
-        let Some(Change { from, to, took_ms, interval_ms }) = pace.took(&header.stream, work) else { return };
+        let work = FrameWork { pts: header.pts, dropped: header.dropped, now, run_ns };
+        let Some(IntervalChange { from, to, run_ms, frame_interval_ms }) = interval.update(&header.stream, work) else {
+            return;
+        };
         tracing::info!(
             node = cx.node,
             stream = %header.stream,
             frame = header.frame,
-            "the detector looks every {to} frames from now on, after every {from}: a look takes {took_ms:.1} ms, and \
-             {interval_ms:.1} ms lie between frames"
+            "detection interval changed from {from} to {to} frames: a detector run takes {run_ms:.1} ms, the time \
+             between frames is {frame_interval_ms:.1} ms"
         );
     }
 }
 
-/// What sizes in pixels at 1080 lines are multiplied by.
+/// Returns the factor from pixels at 1080 lines to pixels of the frame.
 fn scale(frame: &Frame) -> f32 {
     frame.height() as f32 / 1080.0
 }
 
-/// Whether a point lies in a polygon: a line from it to the right meets its sides an odd number of times.
+/// Returns true where a point lies in a polygon: a ray from it to the right crosses an odd number of edges.
 fn contains(zone: &[[f32; 2]], [x, y]: [f32; 2]) -> bool {
     let next = zone.iter().cycle().skip(1);
-    let crossed = zone
+    let crossings = zone
         .iter()
         .zip(next)
         .filter(|([ax, ay], [bx, by])| (*ay > y) != (*by > y) && x < (bx - ax) * (y - ay) / (by - ay) + ax);
-    crossed.count() % 2 == 1
+    crossings.count() % 2 == 1
 }
 
-impl From<Piece> for Detection {
-    fn from(piece: Piece) -> Self {
-        let [x1, y1, x2, y2] = piece.corners;
-        Detection { x1, y1, x2, y2, score: piece.score, class: piece.class, refined: false }
+impl From<TileBox> for Detection {
+    fn from(found: TileBox) -> Self {
+        let [x1, y1, x2, y2] = found.corners;
+        Detection { x1, y1, x2, y2, score: found.score, class: found.class, refined: false }
     }
 }
 
@@ -272,7 +288,7 @@ mod tests {
     use super::contains;
 
     #[test]
-    fn a_zone_that_is_not_convex_holds_what_is_in_it() {
+    fn a_non_convex_zone_contains_its_interior() {
         let zone = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, 0.2], [0.0, 1.0]];
         for (point, inside) in
             [([0.5, 0.1], true), ([0.5, 0.5], false), ([0.05, 0.7], true), ([0.95, 0.7], true), ([1.2, 0.5], false)]

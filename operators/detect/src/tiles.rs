@@ -1,28 +1,28 @@
-//! The parts of a picture that a model is shown, and the boxes of all of them as one list in which every thing comes once.
+//! Tiles of a frame, and the merging of their boxes into one list without duplicates.
 //!
-//! A box that ends at the border of what a tile showed is cut: the tile beside it saw the rest. If that tile saw all of the
-//! thing, as it does where the overlap is large enough, the cut box goes; if both saw a part, the parts are joined.
+//! A box that ends at the border of its tile is cut: the adjacent tile contains the rest. If that tile contains the
+//! whole object, as with a large enough overlap, the cut box is dropped; if both contain a part, the parts are joined.
 
-use sideline_api::boxes::iou;
 use sideline_inference::Region;
+use sideline_vision::boxes::iou;
 
-use crate::{config::Grid, decode::Found};
+use crate::{config::Grid, decode::DecodedBox};
 
 /// A rectangle x1 y1 x2 y2 in pixels of the frame.
 pub type Corners = [f32; 4];
 
-/// Most boxes of a frame: what is beyond, surest first, is not looked at.
-const MOST: usize = 1000;
-/// A cut box is gone when so much of it is covered by a box that another tile saw whole.
-const COVERED: f32 = 0.5;
-/// Two cut boxes are parts of one thing when along the seam they overlap by so much (IoU of their lengths).
-const ALONG: f32 = 0.5;
-/// A box is cut when it ends so near to the border, in pixels of the model.
-const NEAR: f32 = 4.0;
+/// Maximum number of boxes per frame; those with the lowest scores are dropped.
+const MAX_BOXES: usize = 1000;
+/// Share of a cut box that a box of another tile must cover for the cut box to be dropped.
+const MIN_COVERED_SHARE: f32 = 0.5;
+/// Minimum IoU of two cut boxes along their seam for them to be parts of one object.
+const MIN_SEAM_IOU: f32 = 0.5;
+/// Maximum distance from the border of its tile at which a box counts as cut, px of the model's input.
+const BORDER_MARGIN_PX: f32 = 4.0;
 
-/// The tiles of a grid, row by row.
-pub fn tiles(grid: Grid, overlap: f32, width: f32, height: f32) -> Vec<Corners> {
-    // n tiles that overlap by a part of their length cover n - (n - 1) overlap lengths.
+/// Returns the tiles of a grid, row-major; `overlap` is a share of a tile.
+pub fn tile_grid(grid: Grid, overlap: f32, width: f32, height: f32) -> Vec<Corners> {
+    // n tiles that overlap by a share of their length cover n - (n - 1) * overlap lengths.
     let spans = |count: usize, length: f32| -> Vec<(f32, f32)> {
         let side = length / (count as f32 - (count - 1) as f32 * overlap);
         (0..count).map(|i| i as f32 * side * (1.0 - overlap)).map(|from| (from, (from + side).min(length))).collect()
@@ -32,109 +32,115 @@ pub fn tiles(grid: Grid, overlap: f32, width: f32, height: f32) -> Vec<Corners> 
     down.iter().flat_map(|(y1, y2)| across.iter().map(move |(x1, x2)| [*x1, *y1, *x2, *y2])).collect()
 }
 
-/// A square of this side around a point, moved so that it lies in the picture, where it fits.
-pub fn square(x: f32, y: f32, side: f32, width: f32, height: f32) -> Corners {
-    let place = |middle: f32, length: f32| {
+/// Returns a square around a point, moved into the frame where it fits.
+pub fn square_around(x: f32, y: f32, side: f32, width: f32, height: f32) -> Corners {
+    let span = |middle: f32, length: f32| {
         let side = side.min(length);
         let from = (middle - side / 2.0).clamp(0.0, length - side);
         (from, from + side)
     };
-    let ((x1, x2), (y1, y2)) = (place(x, width), place(y, height));
+    let ((x1, x2), (y1, y2)) = (span(x, width), span(y, height));
     [x1, y1, x2, y2]
 }
 
-/// What the model is shown of a tile.
+/// The region of a frame that fills the model's input for one tile.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct View {
-    /// The region that fills the model's input.
+pub struct TileView {
+    /// The region that is sampled into the model's input.
     pub region: Region,
-    /// What of the picture is in it.
-    pub seen: Corners,
+    /// The part of the frame in that region.
+    pub visible: Corners,
 }
 
-impl View {
-    /// The region around a tile for an input of `size` (columns, rows); squeezed, or letterboxed with what lies beside the
-    /// tile, and outside the picture nothing.
-    pub fn new(tile: Corners, size: (usize, usize), squeeze: bool, picture: (f32, f32)) -> Self {
+impl TileView {
+    /// Creates the view of a tile for an input of `size` (width, height): stretched to it, or letterboxed with the
+    /// surroundings of the tile, and with padding outside the frame.
+    pub fn new(tile: Corners, size: (usize, usize), stretch: bool, frame_size: (f32, f32)) -> Self {
         let [x1, y1, x2, y2] = tile;
         let (mut width, mut height) = (x2 - x1, y2 - y1);
-        if !squeeze {
+        if !stretch {
             let aspect = size.0 as f32 / size.1 as f32;
             (width, height) = (width.max(height * aspect), height.max(width / aspect));
         }
         let (x, y) = ((x1 + x2) / 2.0, (y1 + y2) / 2.0);
-        let seen = [
+        let visible = [
             (x - width / 2.0).max(0.0),
             (y - height / 2.0).max(0.0),
-            (x + width / 2.0).min(picture.0),
-            (y + height / 2.0).min(picture.1),
+            (x + width / 2.0).min(frame_size.0),
+            (y + height / 2.0).min(frame_size.1),
         ];
-        Self { region: Region { x, y, width, height, rotation: 0.0 }, seen }
+        Self { region: Region { x, y, width, height, rotation: 0.0 }, visible }
     }
 
-    /// A box of the model's input, in the frame and within the picture; `None` where nothing of it is.
-    pub fn place(&self, found: &Found, size: (usize, usize), tile: usize, picture: (f32, f32)) -> Option<Piece> {
+    /// Maps a box of the model's input to the frame and clips it; `None` where it lies outside the frame.
+    pub fn map_to_frame(
+        &self,
+        found: &DecodedBox,
+        size: (usize, usize),
+        tile: usize,
+        frame_size: (f32, f32),
+    ) -> Option<TileBox> {
         let [x1, y1, x2, y2] = found.corners;
         let point = |x: f32, y: f32| self.region.to_frame(x / size.0 as f32 - 0.5, y / size.1 as f32 - 0.5);
         let ((left, top), (right, bottom)) = (point(x1, y1), point(x2, y2));
-        let corners = [left.max(0.0), top.max(0.0), right.min(picture.0), bottom.min(picture.1)];
-        let empty = corners[0] >= corners[2] || corners[1] >= corners[3];
-        if empty || found.corners.iter().any(|corner| corner.is_nan()) {
+        let corners = [left.max(0.0), top.max(0.0), right.min(frame_size.0), bottom.min(frame_size.1)];
+        let is_empty = corners[0] >= corners[2] || corners[1] >= corners[3];
+        if is_empty || found.corners.iter().any(|corner| corner.is_nan()) {
             return None;
         }
-        let near = NEAR * self.region.width / size.0 as f32;
-        let cut = [
-            self.seen[0] > 0.0 && corners[0] < self.seen[0] + near,
-            self.seen[1] > 0.0 && corners[1] < self.seen[1] + near,
-            self.seen[2] < picture.0 && corners[2] > self.seen[2] - near,
-            self.seen[3] < picture.1 && corners[3] > self.seen[3] - near,
+        let margin = BORDER_MARGIN_PX * self.region.width / size.0 as f32;
+        let is_cut = [
+            self.visible[0] > 0.0 && corners[0] < self.visible[0] + margin,
+            self.visible[1] > 0.0 && corners[1] < self.visible[1] + margin,
+            self.visible[2] < frame_size.0 && corners[2] > self.visible[2] - margin,
+            self.visible[3] < frame_size.1 && corners[3] > self.visible[3] - margin,
         ];
-        Some(Piece { corners, score: found.score, class: found.class, tile, cut })
+        Some(TileBox { corners, score: found.score, class: found.class, tile, is_cut })
     }
 }
 
-/// A box as one tile saw it.
+/// A box detected in one tile.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Piece {
-    /// Where it is.
+pub struct TileBox {
+    /// Corners of the box in the frame.
     pub corners: Corners,
-    /// Confidence, 0..1.
+    /// Detection score, 0 to 1.
     pub score: f32,
     /// Number of the class.
     pub class: u16,
-    /// Which tile saw it.
+    /// Index of the tile.
     pub tile: usize,
-    /// Whether it may go on beyond the tile: left, above, right, below.
-    pub cut: [bool; 4],
+    /// True for each side on which the object may extend beyond the tile: left, top, right, bottom.
+    pub is_cut: [bool; 4],
 }
 
-impl Piece {
-    fn whole(&self) -> bool {
-        self.cut == [false; 4]
+impl TileBox {
+    fn is_whole(&self) -> bool {
+        self.is_cut == [false; 4]
     }
 
     fn area(&self) -> f32 {
         (self.corners[2] - self.corners[0]) * (self.corners[3] - self.corners[1])
     }
 
-    fn shared(&self, other: &Self) -> f32 {
+    fn intersection_area(&self, other: &Self) -> f32 {
         let [ax1, ay1, ax2, ay2] = self.corners;
         let [bx1, by1, bx2, by2] = other.corners;
         (ax2.min(bx2) - ax1.max(bx1)).max(0.0) * (ay2.min(by2) - ay1.max(by1)).max(0.0)
     }
 
-    /// True when both are parts of one thing that lies across the seam between their tiles.
-    fn continues(&self, other: &Self) -> bool {
+    /// Returns true where both boxes are parts of one object across the seam between their tiles.
+    fn continues_across_seam(&self, other: &Self) -> bool {
         let seam = |from: usize, to: usize| {
-            let meets = (self.cut[from] && other.cut[to]) || (self.cut[to] && other.cut[from]);
-            let across = [self.corners, other.corners].map(|c| (c[1 - from], c[3 - from]));
-            let [(a1, a2), (b1, b2)] = across;
+            let is_cut_here = (self.is_cut[from] && other.is_cut[to]) || (self.is_cut[to] && other.is_cut[from]);
+            let spans = [self.corners, other.corners].map(|c| (c[1 - from], c[3 - from]));
+            let [(a1, a2), (b1, b2)] = spans;
             let shared = (a2.min(b2) - a1.max(b1)).max(0.0);
-            meets && shared / (a2.max(b2) - a1.min(b1)) >= ALONG
+            is_cut_here && shared / (a2.max(b2) - a1.min(b1)) >= MIN_SEAM_IOU
         };
-        let touch = (0..2)
+        let touches = (0..2)
             .all(|axis| self.corners[axis] <= other.corners[axis + 2] && other.corners[axis] <= self.corners[axis + 2]);
-        touch && (seam(0, 2) || seam(1, 3))
+        touches && (seam(0, 2) || seam(1, 3))
     }
 
     fn join(&mut self, other: &Self) {
@@ -143,34 +149,41 @@ impl Piece {
             self.corners[i + 2] = self.corners[i + 2].max(other.corners[i + 2]);
         }
         self.score = self.score.max(other.score);
-        // What was cut at the seam is whole there now.
+        // The side at the seam is complete now.
         for (mine, theirs) in [(0, 2), (1, 3), (2, 0), (3, 1)] {
-            self.cut[mine] = self.cut[mine] && !other.cut[theirs];
+            self.is_cut[mine] = self.is_cut[mine] && !other.is_cut[theirs];
         }
     }
 }
 
-/// Every thing once, surest first. `nms`: overlap from which two boxes of a class are one thing.
-pub fn merge(mut pieces: Vec<Piece>, nms: f32) -> Vec<Piece> {
-    // Stable: of equal scores the one of the earlier tile. Whole ones first: they know best where a thing ends.
-    pieces.sort_by(|a, b| b.score.total_cmp(&a.score));
-    pieces.truncate(MOST);
-    pieces.sort_by_key(|piece| !piece.whole());
-    let mut kept: Vec<Piece> = Vec::new();
-    for piece in pieces {
-        let covered = |other: &Piece| {
-            let beside = other.tile != piece.tile && !piece.whole() && piece.shared(other) > COVERED * piece.area();
-            other.class == piece.class && (beside || iou(&piece.corners, &other.corners) > nms)
+/// Merges the boxes of all tiles, in descending order of score. `nms` is the IoU threshold of non-maximum suppression
+/// per class.
+pub fn merge(mut boxes: Vec<TileBox>, nms: f32) -> Vec<TileBox> {
+    // The sort is stable: equal scores keep the order of the tiles. Uncut boxes come first, since their extent is
+    // known.
+    boxes.sort_by(|a, b| b.score.total_cmp(&a.score));
+    boxes.truncate(MAX_BOXES);
+    boxes.sort_by_key(|found| !found.is_whole());
+    let mut kept: Vec<TileBox> = Vec::new();
+    for found in boxes {
+        let is_duplicate = |other: &TileBox| {
+            let is_covered_part = other.tile != found.tile
+                && !found.is_whole()
+                && found.intersection_area(other) > MIN_COVERED_SHARE * found.area();
+            other.class == found.class && (is_covered_part || iou(&found.corners, &other.corners) > nms)
         };
-        if kept.iter().any(covered) {
+        if kept.iter().any(is_duplicate) {
             continue;
         }
-        let part = |other: &&mut Piece| {
-            other.class == piece.class && other.tile != piece.tile && !other.whole() && other.continues(&piece)
+        let continues = |other: &&mut TileBox| {
+            other.class == found.class
+                && other.tile != found.tile
+                && !other.is_whole()
+                && other.continues_across_seam(&found)
         };
-        match kept.iter_mut().find(part) {
-            Some(other) => other.join(&piece),
-            None => kept.push(piece),
+        match kept.iter_mut().find(continues) {
+            Some(other) => other.join(&found),
+            None => kept.push(found),
         }
     }
     kept.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -181,102 +194,105 @@ pub fn merge(mut pieces: Vec<Piece>, nms: f32) -> Vec<Piece> {
 mod tests {
     use super::*;
 
-    const PICTURE: (f32, f32) = (1000.0, 500.0);
+    const FRAME_SIZE: (f32, f32) = (1000.0, 500.0);
 
-    fn found(corners: Corners, score: f32) -> Found {
-        Found { corners, score, class: 0 }
+    fn decoded(corners: Corners, score: f32) -> DecodedBox {
+        DecodedBox { corners, score, class: 0 }
     }
 
-    /// Boxes of a thing as two tiles beside each other see it, each 500 px wide and shown as 500 x 500.
-    fn seen_by_both(thing: Corners, overlap: f32, scores: [f32; 2]) -> Vec<Piece> {
+    /// Returns the boxes of an object in two adjacent tiles, each 500 px wide and sampled to 500 x 500.
+    fn boxes_in_both_tiles(object: Corners, overlap: f32, scores: [f32; 2]) -> Vec<TileBox> {
         let size = (500, 500);
-        let tiles = tiles(Grid { columns: 2, rows: 1 }, overlap, PICTURE.0, PICTURE.1);
-        let views = tiles.iter().map(|tile| View::new(*tile, size, true, PICTURE));
-        let pieces = views.zip(scores).enumerate().filter_map(|(i, (view, score))| {
-            let s = view.seen;
-            let part = [thing[0].max(s[0]), thing[1].max(s[1]), thing[2].min(s[2]), thing[3].min(s[3])];
+        let tiles = tile_grid(Grid { columns: 2, rows: 1 }, overlap, FRAME_SIZE.0, FRAME_SIZE.1);
+        let views = tiles.iter().map(|tile| TileView::new(*tile, size, true, FRAME_SIZE));
+        let boxes = views.zip(scores).enumerate().filter_map(|(i, (view, score))| {
+            let s = view.visible;
+            let part = [object[0].max(s[0]), object[1].max(s[1]), object[2].min(s[2]), object[3].min(s[3])];
             let (u, v) = (500.0 / (s[2] - s[0]), 500.0 / (s[3] - s[1]));
             let corners = [(part[0] - s[0]) * u, (part[1] - s[1]) * v, (part[2] - s[0]) * u, (part[3] - s[1]) * v];
-            (part[2] > part[0]).then(|| view.place(&found(corners, score), size, i, PICTURE)).flatten()
+            (part[2] > part[0]).then(|| view.map_to_frame(&decoded(corners, score), size, i, FRAME_SIZE)).flatten()
         });
-        pieces.collect()
+        boxes.collect()
     }
 
-    fn near(a: &Corners, b: &Corners) -> bool {
+    fn is_close(a: &Corners, b: &Corners) -> bool {
         a.iter().zip(b).all(|(a, b)| (a - b).abs() < 0.01)
     }
 
     #[test]
-    fn tiles_cover_the_picture_and_overlap() {
-        let cut = tiles(Grid { columns: 3, rows: 2 }, 0.2, 260.0, 180.0);
+    fn tiles_cover_the_frame_and_overlap() {
+        let cut = tile_grid(Grid { columns: 3, rows: 2 }, 0.2, 260.0, 180.0);
         assert_eq!(cut.len(), 6);
-        assert!(near(&cut[0], &[0.0, 0.0, 100.0, 100.0]) && near(&cut[1], &[80.0, 0.0, 180.0, 100.0]), "{cut:?}");
-        assert!(near(&cut[5], &[160.0, 80.0, 260.0, 180.0]), "{cut:?}");
-        assert_eq!(tiles(Grid { columns: 1, rows: 1 }, 0.5, 260.0, 180.0), [[0.0, 0.0, 260.0, 180.0]]);
+        assert!(
+            is_close(&cut[0], &[0.0, 0.0, 100.0, 100.0]) && is_close(&cut[1], &[80.0, 0.0, 180.0, 100.0]),
+            "{cut:?}"
+        );
+        assert!(is_close(&cut[5], &[160.0, 80.0, 260.0, 180.0]), "{cut:?}");
+        assert_eq!(tile_grid(Grid { columns: 1, rows: 1 }, 0.5, 260.0, 180.0), [[0.0, 0.0, 260.0, 180.0]]);
     }
 
     #[test]
-    fn a_letterbox_shows_all_of_the_picture_and_boxes_come_back_to_their_places() {
-        let view = View::new([0.0, 0.0, 1000.0, 500.0], (512, 512), false, PICTURE);
+    fn a_letterbox_covers_the_frame_and_boxes_map_back() {
+        let view = TileView::new([0.0, 0.0, 1000.0, 500.0], (512, 512), false, FRAME_SIZE);
         assert_eq!(view.region, Region { x: 500.0, y: 250.0, width: 1000.0, height: 1000.0, rotation: 0.0 });
-        assert_eq!(view.seen, [0.0, 0.0, 1000.0, 500.0]);
-        let piece = view.place(&found([0.0, 128.0, 256.0, 300.0], 0.5), (512, 512), 0, PICTURE).unwrap();
-        assert!(near(&piece.corners, &[0.0, 0.0, 500.0, 335.9375]) && piece.whole(), "{piece:?}");
-        // What is found beside the picture is nothing.
-        assert_eq!(view.place(&found([0.0, 0.0, 256.0, 100.0], 0.5), (512, 512), 0, PICTURE), None);
-        assert_eq!(view.place(&found([0.0, f32::NAN, 256.0, 100.0], 0.5), (512, 512), 0, PICTURE), None);
+        assert_eq!(view.visible, [0.0, 0.0, 1000.0, 500.0]);
+        let found = view.map_to_frame(&decoded([0.0, 128.0, 256.0, 300.0], 0.5), (512, 512), 0, FRAME_SIZE).unwrap();
+        assert!(is_close(&found.corners, &[0.0, 0.0, 500.0, 335.9375]) && found.is_whole(), "{found:?}");
+        // A box beside the frame is dropped.
+        assert_eq!(view.map_to_frame(&decoded([0.0, 0.0, 256.0, 100.0], 0.5), (512, 512), 0, FRAME_SIZE), None);
+        assert_eq!(view.map_to_frame(&decoded([0.0, f32::NAN, 256.0, 100.0], 0.5), (512, 512), 0, FRAME_SIZE), None);
     }
 
     #[test]
-    fn a_thing_on_a_seam_comes_once() {
-        // With overlap one tile sees it whole, the other a part, which may be the surer one.
-        let thing = [420.0, 100.0, 520.0, 300.0];
+    fn an_object_on_a_seam_is_reported_once() {
+        // With overlap, one tile contains the whole object and the other a part, which may have the higher score.
+        let object = [420.0, 100.0, 520.0, 300.0];
         for scores in [[0.9, 0.5], [0.5, 0.9]] {
-            let pieces = seen_by_both(thing, 0.2, scores);
-            assert_eq!(pieces.len(), 2);
-            let merged = merge(pieces, 0.4);
+            let boxes = boxes_in_both_tiles(object, 0.2, scores);
+            assert_eq!(boxes.len(), 2);
+            let merged = merge(boxes, 0.4);
             assert_eq!(merged.len(), 1, "{merged:?}");
-            assert!(near(&merged[0].corners, &thing), "{merged:?}");
+            assert!(is_close(&merged[0].corners, &object), "{merged:?}");
         }
-        // Larger than the overlap: both see a part.
-        let thing = [300.0, 100.0, 700.0, 300.0];
-        let merged = merge(seen_by_both(thing, 0.1, [0.4, 0.6]), 0.4);
+        // Larger than the overlap: both tiles contain a part.
+        let object = [300.0, 100.0, 700.0, 300.0];
+        let merged = merge(boxes_in_both_tiles(object, 0.1, [0.4, 0.6]), 0.4);
         assert_eq!(merged.len(), 1, "{merged:?}");
-        assert!(near(&merged[0].corners, &thing) && merged[0].score == 0.6, "{merged:?}");
-        // Without overlap the parts only touch.
-        let merged = merge(seen_by_both(thing, 0.0, [0.4, 0.6]), 0.4);
-        assert!(merged.len() == 1 && near(&merged[0].corners, &thing), "{merged:?}");
+        assert!(is_close(&merged[0].corners, &object) && merged[0].score == 0.6, "{merged:?}");
+        // Without overlap, the parts only touch.
+        let merged = merge(boxes_in_both_tiles(object, 0.0, [0.4, 0.6]), 0.4);
+        assert!(merged.len() == 1 && is_close(&merged[0].corners, &object), "{merged:?}");
     }
 
     #[test]
-    fn two_who_stand_at_a_seam_stay_two() {
-        let mut pieces = seen_by_both([380.0, 100.0, 450.0, 300.0], 0.0, [0.9, 0.9]);
-        pieces.extend(seen_by_both([510.0, 110.0, 580.0, 310.0], 0.0, [0.8, 0.8]));
-        assert_eq!(merge(pieces, 0.4).len(), 2);
-        // One above the other, both cut.
-        let mut pieces = seen_by_both([450.0, 20.0, 550.0, 120.0], 0.0, [0.9, 0.9]);
-        pieces.extend(seen_by_both([450.0, 300.0, 550.0, 400.0], 0.0, [0.8, 0.8]));
-        assert_eq!(merge(pieces, 0.4).len(), 2);
+    fn two_objects_at_a_seam_stay_separate() {
+        let mut boxes = boxes_in_both_tiles([380.0, 100.0, 450.0, 300.0], 0.0, [0.9, 0.9]);
+        boxes.extend(boxes_in_both_tiles([510.0, 110.0, 580.0, 310.0], 0.0, [0.8, 0.8]));
+        assert_eq!(merge(boxes, 0.4).len(), 2);
+        // One object above the other, both cut.
+        let mut boxes = boxes_in_both_tiles([450.0, 20.0, 550.0, 120.0], 0.0, [0.9, 0.9]);
+        boxes.extend(boxes_in_both_tiles([450.0, 300.0, 550.0, 400.0], 0.0, [0.8, 0.8]));
+        assert_eq!(merge(boxes, 0.4).len(), 2);
     }
 
     #[test]
-    fn boxes_of_one_thing_are_one_and_classes_stay_apart() {
-        let piece = |corners, score, class| Piece { corners, score, class, tile: 0, cut: [false; 4] };
-        let pieces = vec![
-            piece([0.0, 0.0, 10.0, 10.0], 0.5, 0),
-            piece([1.0, 0.0, 11.0, 10.0], 0.7, 0),
-            piece([0.0, 0.0, 10.0, 10.0], 0.6, 1),
-            piece([6.0, 0.0, 16.0, 10.0], 0.4, 0),
+    fn nms_merges_boxes_of_one_class_only() {
+        let tile_box = |corners, score, class| TileBox { corners, score, class, tile: 0, is_cut: [false; 4] };
+        let boxes = vec![
+            tile_box([0.0, 0.0, 10.0, 10.0], 0.5, 0),
+            tile_box([1.0, 0.0, 11.0, 10.0], 0.7, 0),
+            tile_box([0.0, 0.0, 10.0, 10.0], 0.6, 1),
+            tile_box([6.0, 0.0, 16.0, 10.0], 0.4, 0),
         ];
-        let merged = merge(pieces.clone(), 0.4);
+        let merged = merge(boxes.clone(), 0.4);
         assert_eq!(merged.iter().map(|p| (p.score, p.class)).collect::<Vec<_>>(), [(0.7, 0), (0.6, 1), (0.4, 0)]);
-        assert_eq!(merge(pieces, 1.0).len(), 4);
+        assert_eq!(merge(boxes, 1.0).len(), 4);
     }
 
     #[test]
-    fn the_square_around_the_ball_stays_in_the_picture() {
-        assert_eq!(square(500.0, 250.0, 100.0, 1000.0, 500.0), [450.0, 200.0, 550.0, 300.0]);
-        assert_eq!(square(10.0, 490.0, 100.0, 1000.0, 500.0), [0.0, 400.0, 100.0, 500.0]);
-        assert_eq!(square(10.0, 10.0, 800.0, 1000.0, 500.0), [0.0, 0.0, 800.0, 500.0]);
+    fn the_square_around_the_ball_stays_in_the_frame() {
+        assert_eq!(square_around(500.0, 250.0, 100.0, 1000.0, 500.0), [450.0, 200.0, 550.0, 300.0]);
+        assert_eq!(square_around(10.0, 490.0, 100.0, 1000.0, 500.0), [0.0, 400.0, 100.0, 500.0]);
+        assert_eq!(square_around(10.0, 10.0, 800.0, 1000.0, 500.0), [0.0, 0.0, 800.0, 500.0]);
     }
 }

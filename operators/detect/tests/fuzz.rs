@@ -1,6 +1,6 @@
-//! The readers of class names given odd files and metadata.
+//! Fuzz tests of the parsers of class names.
 
-use sideline_detect::labels::{self, Chosen};
+use sideline_detect::labels::{self, ClassFilter};
 use sideline_testkit::fuzz;
 
 #[test]
@@ -15,9 +15,9 @@ fn fuzz_labels() {
             Ok(names) => names,
             Err(error) => return assert!(error.message.contains("names.txt"), "the file is not named: {error}"),
         };
-        for names in [Some(from_file), labels::of_metadata(text)].into_iter().flatten() {
+        for names in [Some(from_file), labels::parse_metadata(text)].into_iter().flatten() {
             assert!(!names.is_empty());
-            let _ = Chosen::new("people", &[text.to_owned()], &["person"], &names);
+            let _ = ClassFilter::new("people", &[text.to_owned()], &["person"], &names);
         }
     });
 }

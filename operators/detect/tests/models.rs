@@ -1,6 +1,6 @@
-//! Detectors of the shapes that exports have, beside the same models run and read by Python as their makers do; what is said
-//! of those that do not fit; and the packaged one on clips. Where models, clips, ffmpeg or the .venv are absent a test says
-//! so and returns.
+//! Tests of `detect` with models in the formats of common exports, compared with the same models run and decoded by
+//! Python as their authors do; error messages for models that do not fit; and the packaged model on clips. Where
+//! models, clips, ffmpeg or the .venv are missing, a test is skipped.
 
 use std::{
     io::Read,
@@ -13,21 +13,21 @@ use serde_json::{Value, json};
 use sideline_api::{
     Color, Encoding, Failure, Frame, Mode, Reason, Values,
     models::Models,
-    tables::Detection,
     testing::{Harness, Setup},
 };
 use sideline_detect::Detect;
-use sideline_testkit::{Capability, skipped};
+use sideline_sport::tables::Detection;
+use sideline_testkit::{Capability, skip_test};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// What a test needs and this machine has not, and why.
-type Absent = (Capability, String);
+/// A capability that this machine lacks, and the reason.
+type MissingCapability = (Capability, String);
 
-/// The folder of models of random weights, made once; or why there is none.
-fn shapes() -> Result<&'static Path, Absent> {
+/// Returns the folder of models with random weights, created once; or the reason why there is none.
+fn random_models() -> Result<&'static Path, MissingCapability> {
     static SHAPES: OnceLock<Result<tempfile::TempDir, String>> = OnceLock::new();
     let made = SHAPES.get_or_init(|| {
         sideline_inference::environment::start(&root()).map_err(|error| error.message)?;
@@ -45,12 +45,12 @@ fn shapes() -> Result<&'static Path, Absent> {
     made.as_ref().map(|folder| folder.path()).map_err(|why| (Capability::Python, why.clone()))
 }
 
-/// Skips the test where something is absent.
-macro_rules! needed {
+/// Skips the test where a requirement is missing.
+macro_rules! require {
     ($what:expr) => {
         match $what {
             Ok(found) => found,
-            Err((needs, why)) => return skipped(needs, why),
+            Err((needs, why)) => return skip_test(needs, why),
         }
     };
 }
@@ -73,12 +73,12 @@ fn file(folder: &Path, name: &str) -> Value {
 }
 
 fn rgb(width: u32, height: u32, bytes: Vec<u8>) -> Frame {
-    Frame::from_packed(width, height, Encoding::Rgb8, Color::assumed(height), bytes).unwrap()
+    Frame::from_packed(width, height, Encoding::Rgb8, Color::default_for_height(height), bytes).unwrap()
 }
 
 #[test]
-fn exports_are_read_as_their_makers_read_them() {
-    let folder = needed!(shapes());
+fn exports_are_decoded_as_by_their_authors() {
+    let folder = require!(random_models());
     for (name, labels) in [("yolov8", "coco"), ("named", ""), ("several", ""), ("yolox", "coco"), ("rfdetr", "coco91")]
     {
         let expected: Value =
@@ -89,7 +89,7 @@ fn exports_are_read_as_their_makers_read_them() {
             ("labels", labels.into()),
             ("classes", json!(["all"])),
             ("size", 320.into()),
-            // Every box by itself, so that what is compared is the decoder.
+            // No suppression, so that only the decoder is compared.
             ("nms", 1.into()),
             ("max_ball", 10_000.into()),
         ]
@@ -99,7 +99,7 @@ fn exports_are_read_as_their_makers_read_them() {
         harness.push_frame("frames", rgb(width as u32, height as u32, picture)).unwrap();
         let found: Vec<Detection> = harness.expect("detections");
         let limit = [width as f32, height as f32, width as f32, height as f32];
-        // Classes without a name are never wanted.
+        // Classes without a name are never selected.
         let named = |row: &&Value| {
             labels != "coco91" || ![0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83].contains(&row[5].as_u64().unwrap())
         };
@@ -108,8 +108,8 @@ fn exports_are_read_as_their_makers_read_them() {
         for (row, expected) in found.iter().zip(&rows).take(100) {
             let corners = [row.x1, row.y1, row.x2, row.y2];
             for (i, corner) in corners.iter().enumerate() {
-                let right = (expected[i].as_f64().unwrap() as f32).clamp(0.0, limit[i]);
-                assert!((corner - right).abs() < 0.05, "{name}: {row:?} beside {expected}");
+                let expected_corner = (expected[i].as_f64().unwrap() as f32).clamp(0.0, limit[i]);
+                assert!((corner - expected_corner).abs() < 0.05, "{name}: {row:?} beside {expected}");
             }
             assert!(
                 (row.score - expected[4].as_f64().unwrap() as f32).abs() < 1e-3,
@@ -121,60 +121,60 @@ fn exports_are_read_as_their_makers_read_them() {
 }
 
 #[test]
-fn a_model_that_does_not_fit_is_told_by_its_shape_with_the_decoder_that_would_fit() {
-    let folder = needed!(shapes());
+fn a_model_with_unsuitable_shapes_is_refused_with_the_fitting_decoder() {
+    let folder = require!(random_models());
     let cases: [(&str, &str, &[&str]); 4] = [
         (
             "yolov8",
             "yolox",
-            &["reads [N, anchors, 5 + classes]", "`output0` [1, 84, 8400]", "choose the decoder yolov8"],
+            &["expects [N, anchors, 5 + classes]", "`output0` [1, 84, 8400]", "set the decoder to yolov8"],
         ),
-        ("rfdetr", "centernet", &["`dets` [1, 300, 4], `labels` [1, 300, 91]", "choose the decoder detr"]),
-        ("chosen", "auto", &["no decoder reads its outputs `output0` [1, 300, 6]", "export it with `nms=False`"]),
-        ("chosen", "detr", &["`output0` [1, 300, 6]", "no other decoder reads them either"]),
+        ("rfdetr", "centernet", &["`dets` [1, 300, 4], `labels` [1, 300, 91]", "set the decoder to detr"]),
+        ("chosen", "auto", &["no decoder fits its outputs `output0` [1, 300, 6]", "export it with `nms=False`"]),
+        ("chosen", "detr", &["`output0` [1, 300, 6]", "no other decoder fits either"]),
     ];
-    for (name, decoder, said) in cases {
+    for (name, decoder, expected) in cases {
         let values: Values =
             [("model", file(folder, &format!("{name}.onnx"))), ("decoder", decoder.into()), ("labels", "coco".into())]
                 .into();
         let (failure, message) = refusal(values);
         assert_eq!(failure, Failure::Model, "{message}");
-        assert!(said.iter().all(|said| message.contains(said)), "{message}");
+        assert!(expected.iter().all(|text| message.contains(text)), "{message}");
     }
-    // A model of something else altogether.
+    // A model for another task.
     let lstm = root().join("models/moves/lstm.onnx").display().to_string();
     let (failure, message) = refusal([("model", Value::from(lstm))]);
     assert_eq!(failure, Failure::Model);
-    assert!(message.contains("one picture is expected as its input") && message.contains("`motion`"), "{message}");
+    assert!(message.contains("expected one image as input") && message.contains("`motion`"), "{message}");
 }
 
 #[test]
-fn outputs_of_another_meaning_are_refused_with_what_was_expected() {
-    let folder = needed!(shapes());
+fn outputs_with_another_meaning_are_refused() {
+    let folder = require!(random_models());
     let cases: [(&str, &[&str]); 4] = [
-        ("yolonas", &["the decoder detr reads its outputs", "which are pixels", "`decoder`"]),
-        ("decoded", &["the decoder yolox reads its outputs", "--decode_in_inference"]),
+        ("yolonas", &["the shapes of the decoder detr", "which are pixels", "`decoder`"]),
+        ("decoded", &["the shapes of the decoder yolox", "--decode_in_inference"]),
         ("broken", &["100 % of `output0` is NaN"]),
-        ("hundred", &["no decoder reads its outputs `output0` [1, 100, 6]", "export it with `nms=False`"]),
+        ("hundred", &["no decoder fits its outputs `output0` [1, 100, 6]", "export it with `nms=False`"]),
     ];
-    for (name, said) in cases {
+    for (name, expected) in cases {
         let (failure, message) = refusal([("model", file(folder, &format!("{name}.onnx")))]);
         assert_eq!(failure, Failure::Model, "{message}");
-        assert!(said.iter().all(|said| message.contains(said)), "{message}");
+        assert!(expected.iter().all(|text| message.contains(text)), "{message}");
     }
 }
 
 #[test]
-fn what_a_black_picture_does_not_show_the_first_frame_does() {
-    let folder = needed!(shapes());
+fn values_are_checked_on_the_first_frames_too() {
+    let folder = require!(random_models());
     let mut harness = harness([("model", file(folder, "dark.onnx"))]).unwrap();
     let error = harness.push_frame("frames", rgb(64, 64, vec![200; 64 * 64 * 3])).unwrap_err();
     assert!(error.message.contains("--decode_in_inference"), "{error}");
 }
 
 #[test]
-fn names_in_json_and_of_another_case_are_read() {
-    let folder = needed!(shapes());
+fn class_names_in_json_and_another_case_are_accepted() {
+    let folder = require!(random_models());
     let values: Values = [("model", file(folder, "whole.onnx")), ("classes", "all".into())].into();
     let mut harness = harness(values).unwrap();
     harness.push_frame("frames", rgb(640, 640, vec![90; 640 * 640 * 3])).unwrap();
@@ -185,28 +185,28 @@ fn names_in_json_and_of_another_case_are_read() {
 }
 
 #[test]
-fn names_of_classes_are_asked_for_counted_and_checked() {
-    let folder = needed!(shapes());
+fn class_names_are_required_counted_and_checked() {
+    let folder = require!(random_models());
     let (failure, message) = refusal([("model", file(folder, "yolov8.onnx"))]);
     assert_eq!(failure, Failure::Config);
-    assert!(message.contains("does not say what its 80 classes are called: give `labels`"), "{message}");
+    assert!(message.contains("has no names for its 80 classes: set `labels`"), "{message}");
     let (_, message) = refusal([("model", file(folder, "yolov8.onnx")), ("labels", "coco91".into())]);
-    assert!(message.contains("has 80 classes, and 91 names were given"), "{message}");
+    assert!(message.contains("has 80 classes, but there are 91 names"), "{message}");
     let (_, message) = refusal([("model", file(folder, "named.onnx")), ("labels", "cocoo".into())]);
     assert!(message.contains("neither `coco` nor `coco91`") && message.contains("cocoo: no such file"), "{message}");
     let (failure, message) = refusal([("model", file(folder, "named.onnx")), ("classes", json!(["refere"]))]);
     assert_eq!(failure, Failure::Config);
     assert!(message.ends_with("`classes`: the model has no class `refere`; did you mean `referee`?"), "{message}");
-    // An output that is read and would be empty for ever; one that nobody reads is no matter.
+    // An output with a consumer that would always be empty is refused; one without a consumer is not.
     let without = || [("model", file(folder, "named.onnx")), ("ball", json!([]))];
     let (_, message) = refusal(without());
-    assert!(message.contains("output `balls` is read, and the model has no class of `ball`"), "{message}");
-    Harness::<Detect>::with(without(), Setup { read: Some(vec!["people"]), ..setup() }).unwrap();
+    assert!(message.contains("output `balls` has a consumer, but the model has no class of `ball`"), "{message}");
+    Harness::<Detect>::with(without(), Setup { read_outputs: Some(vec!["people"]), ..setup() }).unwrap();
 }
 
 #[test]
-fn people_and_balls_are_parts_of_the_detections_and_the_key_says_which() {
-    let folder = needed!(shapes());
+fn people_and_balls_are_subsets_of_the_detections_by_key() {
+    let folder = require!(random_models());
     let values: Values =
         [("model", file(folder, "named.onnx")), ("people", json!(["goalkeeper"])), ("nms", 1.into())].into();
     let mut harness = harness(values).unwrap();
@@ -219,10 +219,10 @@ fn people_and_balls_are_parts_of_the_detections_and_the_key_says_which() {
     assert!(all.windows(2).all(|rows| rows[0].score >= rows[1].score));
 }
 
-/// A picture in the order of a decoder's own video, from a clip; or why there is none.
-fn frames(clip: &Path, size: (u32, u32), from: u32, count: usize) -> Result<Vec<Frame>, Absent> {
+/// Returns frames of a clip, scaled; or the reason why there are none.
+fn frames(clip: &Path, size: (u32, u32), from: u32, count: usize) -> Result<Vec<Frame>, MissingCapability> {
     let no_model = |error: sideline_api::Error| (Capability::Models, error.message);
-    Models::open(root()).and_then(|models| models.verified("centernet")).map_err(no_model)?;
+    Models::open(root()).and_then(|models| models.verify("centernet")).map_err(no_model)?;
     sideline_inference::environment::start(&root()).map_err(no_model)?;
     if !clip.exists() {
         return Err((Capability::Models, format!("{} is missing", clip.display())));
@@ -240,13 +240,13 @@ fn frames(clip: &Path, size: (u32, u32), from: u32, count: usize) -> Result<Vec<
     ffmpeg.stdout.take().unwrap().read_to_end(&mut bytes).unwrap();
     assert!(ffmpeg.wait().unwrap().success());
     let frames = bytes.chunks_exact((width * height * 3 / 2) as usize).map(|bytes| {
-        Frame::from_packed(width, height, Encoding::I420, Color::assumed(height), bytes.to_vec()).unwrap()
+        Frame::from_packed(width, height, Encoding::I420, Color::default_for_height(height), bytes.to_vec()).unwrap()
     });
     Ok(frames.collect())
 }
 
-/// Football from above, two bib colours, a ball and another beside the pitch.
-fn football(from: u32, count: usize) -> Result<Vec<Frame>, Absent> {
+/// Returns frames of football from above, with two bib colors, a ball and another one beside the pitch.
+fn football(from: u32, count: usize) -> Result<Vec<Frame>, MissingCapability> {
     let clip = root().join("../shared/data/clips/mafeuz_football4.mp4");
     if !clip.exists() {
         return Err((Capability::Data, format!("{} is missing", clip.display())));
@@ -263,16 +263,16 @@ fn near(rows: &[Detection], [x, y]: [f32; 2]) -> bool {
     rows.iter().any(|row| ((row.x1 + row.x2) / 2.0 - x).hypot((row.y1 + row.y2) / 2.0 - y) < 10.0)
 }
 
-/// The ball in frame 100, read off the picture by eye.
+/// Position of the ball in frame 100, determined by eye.
 const BALL_AT: [f32; 2] = [538.0, 283.0];
 
 #[test]
-fn players_and_the_ball_are_found_in_a_wide_view_whatever_the_tiles() {
-    let frames = needed!(football(100, 1));
+fn players_and_the_ball_are_found_in_a_wide_view_with_any_tiles() {
+    let frames = require!(football(100, 1));
     for tiles in ["1x1", "2x2", "3x2"] {
         let (people, balls) = rows(&mut harness([("tiles", tiles)]).unwrap(), &frames[0]);
         println!("{tiles}: {} people, {} balls", people.len(), balls.len());
-        // Eleven to thirteen people are in the picture, two pairs close together.
+        // Eleven to thirteen people are in the frame, two pairs close together.
         assert!((10..=14).contains(&people.len()), "{tiles}: {people:?}");
         assert!(near(&balls, BALL_AT), "{tiles}: {balls:?}");
         for row in &people {
@@ -282,23 +282,23 @@ fn players_and_the_ball_are_found_in_a_wide_view_whatever_the_tiles() {
 }
 
 #[test]
-fn one_run_of_several_tiles_gives_what_a_run_each_gives() {
-    let frames = needed!(football(100, 1));
+fn batched_tiles_give_the_same_boxes_as_single_runs() {
+    let frames = require!(football(100, 1));
     let run = |batch: u32| {
         let values: Values = [("tiles", json!("3x2")), ("batch", batch.into())].into();
         rows(&mut harness(values).unwrap(), &frames[0])
     };
     let (alone, four, all) = (run(1), run(4), run(8));
-    let close = |a: &[Detection], b: &[Detection]| {
+    let is_close = |a: &[Detection], b: &[Detection]| {
         a.len() == b.len()
             && a.iter().zip(b).all(|(a, b)| (a.x1 - b.x1).abs() < 0.01 && (a.score - b.score).abs() < 1e-4)
     };
-    assert!(close(&alone.0, &four.0) && close(&alone.0, &all.0) && close(&alone.1, &all.1));
+    assert!(is_close(&alone.0, &four.0) && is_close(&alone.0, &all.0) && is_close(&alone.1, &all.1));
 }
 
 #[test]
-fn nothing_is_found_in_a_dead_zone_nor_beyond_the_sizes_and_both_change_while_running() {
-    let frames = needed!(football(100, 1));
+fn dead_zones_and_sizes_filter_boxes_and_are_live() {
+    let frames = require!(football(100, 1));
     let mut harness = harness(Values::new()).unwrap();
     let (before, _) = rows(&mut harness, &frames[0]);
     // The left half.
@@ -306,13 +306,13 @@ fn nothing_is_found_in_a_dead_zone_nor_beyond_the_sizes_and_both_change_while_ru
     let (right, balls) = rows(&mut harness, &frames[0]);
     assert!(!right.is_empty() && right.len() < before.len());
     assert!(right.iter().chain(&balls).all(|row| (row.x1 + row.x2) / 2.0 >= 480.0));
-    // What is refused leaves the old one.
+    // A refused setting keeps the old value.
     let refused = harness.set("dead_zones", json!([[[0, 0], [960, 0], [960, 540]]])).unwrap_err();
-    assert!(refused.message.contains("outside the picture"), "{refused}");
+    assert!(refused.message.contains("outside the frame"), "{refused}");
     assert_eq!(rows(&mut harness, &frames[0]).0, right);
     harness.set("dead_zones", json!([])).unwrap();
     assert_eq!(rows(&mut harness, &frames[0]).0, before);
-    // 540 lines are half of 1080: nobody is 100 px tall.
+    // 540 lines are half of 1080: no person is 100 px tall.
     harness.set("min_person", 200).unwrap();
     assert!(rows(&mut harness, &frames[0]).0.is_empty());
     harness.set("min_person", 0).unwrap();
@@ -321,25 +321,25 @@ fn nothing_is_found_in_a_dead_zone_nor_beyond_the_sizes_and_both_change_while_ru
 }
 
 #[test]
-fn between_looks_every_output_is_skipped_and_two_runs_are_alike() {
-    let frames = needed!(football(100, 7));
+fn outputs_are_skipped_between_detector_runs_and_two_runs_are_equal() {
+    let frames = require!(football(100, 7));
     let run = || -> Vec<Option<Vec<Detection>>> {
         let mut harness = harness([("every", 3)]).unwrap();
-        let mut seen = vec![];
+        let mut outputs = vec![];
         for (i, frame) in frames.iter().enumerate() {
             harness.push_frame("frames", frame.clone()).unwrap();
             if i % 3 == 0 {
                 let (_, people): (Vec<Detection>, _) = (harness.expect("detections"), harness.expect("people"));
                 let _: Vec<Detection> = harness.expect("balls");
-                seen.push(Some(people));
+                outputs.push(Some(people));
             } else {
                 for output in ["detections", "people", "balls"] {
                     assert_eq!(harness.expect_skipped(output), Reason::Stride, "frame {i}");
                 }
-                seen.push(None);
+                outputs.push(None);
             }
         }
-        seen
+        outputs
     };
     let first = run();
     assert!(first[3].as_ref().is_some_and(|people| people.len() > 5));
@@ -347,13 +347,13 @@ fn between_looks_every_output_is_skipped_and_two_runs_are_alike() {
 }
 
 #[test]
-fn auto_looks_at_every_frame_where_time_decides_nothing() {
-    let frames = needed!(football(100, 3));
+fn every_auto_processes_every_frame_in_complete_mode() {
+    let frames = require!(football(100, 3));
     let mut complete = harness([("every", "auto")]).unwrap();
     for frame in &frames {
         assert!(!rows(&mut complete, frame).0.is_empty());
     }
-    // Live, by a clock that stands still, a look takes no time: it looks at every frame as well.
+    // In live mode with a stopped clock a detector run takes no time, so every frame is processed, too.
     let mut live = Harness::<Detect>::with([("every", "auto")], Setup { mode: Mode::Live, ..setup() }).unwrap();
     for frame in &frames {
         assert!(!rows(&mut live, frame).0.is_empty());
@@ -361,8 +361,8 @@ fn auto_looks_at_every_frame_where_time_decides_nothing() {
 }
 
 #[test]
-fn the_ball_is_followed_at_full_resolution_between_full_looks() {
-    let frames = needed!(football(100, 9));
+fn the_ball_region_is_processed_between_full_frame_runs() {
+    let frames = require!(football(100, 9));
     let values: Values = [("follow", json!("ball")), ("full_every", 3.into()), ("tiles", "3x2".into())].into();
     let mut harness = harness(values).unwrap();
     let mut found = 0;
@@ -389,26 +389,26 @@ fn the_ball_is_followed_at_full_resolution_between_full_looks() {
 
 #[test]
 fn a_real_yolox_finds_the_players_in_tiles() {
-    let frames = needed!(football(100, 1));
+    let frames = require!(football(100, 1));
     let model = root().join("../shared/data/models/yolox_nano_coco80_416.onnx");
     if !model.exists() {
-        return skipped(Capability::Data, format_args!("{} is missing", model.display()));
+        return skip_test(Capability::Data, format_args!("{} is missing", model.display()));
     }
     let values: Values =
         [("model", json!(model.display().to_string())), ("labels", "coco".into()), ("tiles", "3x2".into())].into();
     let (people, balls) = rows(&mut harness(values).unwrap(), &frames[0]);
     println!("{} people, {} balls", people.len(), balls.len());
     assert!((8..=14).contains(&people.len()), "{people:?}");
-    // The packaged detector sees them in the same places.
+    // The packaged detector finds them at the same positions.
     let (others, _) = rows(&mut harness([("tiles", "3x2")]).unwrap(), &frames[0]);
     let middle = |row: &Detection| [(row.x1 + row.x2) / 2.0, (row.y1 + row.y2) / 2.0];
     let same = people.iter().filter(|row| near(&others, middle(row))).count();
-    assert!(same >= 8, "{same} of {} people are where the other model sees some", people.len());
+    assert!(same >= 8, "{same} of {} people are at positions of the other model", people.len());
 }
 
 #[test]
-fn athletes_are_people() {
-    let frames = needed!(frames(&root().join("models/clips/athletes.mp4"), (544, 960), 10, 1));
+fn athletes_are_detected_as_people() {
+    let frames = require!(frames(&root().join("models/clips/athletes.mp4"), (544, 960), 10, 1));
     let (people, _) = rows(&mut harness(Values::new()).unwrap(), &frames[0]);
     assert!(people.len() >= 2, "{people:?}");
 }

@@ -1,35 +1,35 @@
-//! Bursts: a limb is much faster than the body usually is, for a moment.
+//! Burst detection: finds the short intervals in which a limb is much faster than usual.
 //!
-//! Arms, legs and head are watched each for itself. A burst begins where the limb is faster than `least` and than a multiple
-//! of its own resting level (the median of its speed lately), and ends where it is slower than half of that, or turns
-//! back. All speeds are of joints beside the hips, but for two: a leg's is beside the other leg and the head's beside the
-//! feet, since hips that drop or lunge would else move all of these at once.
+//! Arms, legs and head are observed separately. A burst starts when the limb is faster than its minimum speed and than
+//! a multiple of its own resting level (a running median of its speed). It ends when the limb is slower than half of
+//! that, or turns back. Speeds are relative to the hips, with two exceptions: the speed of a leg is relative to the
+//! other leg, and that of the head to the feet. Otherwise hips that drop or lunge would move all of these at once.
 
 use serde::{Deserialize, Serialize};
-use sideline_api::tables::Motion;
+use sideline_sport::tables::Motion;
 
 use crate::weights::Limb;
 
-/// What is watched: an arm, a leg, the head.
+/// Kinematic chain whose speed is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Chain {
-    /// Hand and elbow.
+    /// Left hand and elbow.
     LeftArm,
-    /// Hand and elbow.
+    /// Right hand and elbow.
     RightArm,
-    /// Foot and knee.
+    /// Left foot and knee.
     LeftLeg,
-    /// Foot and knee.
+    /// Right foot and knee.
     RightLeg,
-    /// The head, and the trunk with it.
+    /// Head, and the trunk with it.
     Head,
 }
 
 impl Chain {
-    /// All of them.
+    /// All chains, in the order of their numbers.
     pub const ALL: [Chain; 5] = [Chain::LeftArm, Chain::RightArm, Chain::LeftLeg, Chain::RightLeg, Chain::Head];
 
-    /// What can move with it, the end first.
+    /// Returns the limbs that can strike, from the end of the chain to its middle.
     pub fn limbs(self) -> &'static [Limb] {
         match self {
             Chain::LeftArm | Chain::RightArm => &[Limb::Hand, Limb::Elbow],
@@ -38,8 +38,8 @@ impl Chain {
         }
     }
 
-    /// The name of one of its limbs, as tables have it.
-    pub fn name(self, limb: Limb) -> String {
+    /// Returns the value of the column `limb` for one of its limbs, such as `left_hand`.
+    pub fn limb_name(self, limb: Limb) -> String {
         match self {
             Chain::Head => limb.name().into(),
             Chain::LeftArm | Chain::LeftLeg => format!("left_{}", limb.name()),
@@ -48,111 +48,116 @@ impl Chain {
     }
 }
 
-/// A moment: frame and media time, ns.
+/// Frame number and media time of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moment {
-    /// Frame.
+pub struct FrameTime {
+    /// Frame number.
     pub frame: u64,
     /// Media time, ns.
     pub pts: i64,
 }
 
-impl Moment {
-    /// Seconds from an earlier moment to this one.
-    pub fn since(self, earlier: Moment) -> f64 {
+impl FrameTime {
+    /// Returns the seconds from an earlier frame to this one.
+    pub fn seconds_since(self, earlier: FrameTime) -> f64 {
         (self.pts - earlier.pts) as f64 * 1e-9
     }
 }
 
-/// A limb's short fast way.
+/// Burst of one chain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Burst {
-    /// What moved.
+    /// Chain that moved.
     pub chain: Chain,
-    /// The first fast frame.
-    pub start: Moment,
-    /// The fastest.
-    pub peak: Moment,
-    /// The last fast one; the newest so far while it lasts.
-    pub end: Moment,
-    /// It is over.
-    pub over: bool,
-    /// How fast it was at its peak, torso lengths per second.
+    /// First fast frame.
+    pub start: FrameTime,
+    /// Fastest frame.
+    pub peak: FrameTime,
+    /// Last fast frame; the newest one while the burst lasts.
+    pub end: FrameTime,
+    /// True once the burst has ended.
+    pub has_ended: bool,
+    /// Speed at the peak, torso lengths per second.
     pub speed: f32,
-    /// Where to, at the peak; length 1.
-    pub way: [f32; 3],
-    /// Where it got to from where it began, torso lengths.
-    pub travel: [f32; 3],
-    /// Each frame of it, with the speeds of the chain's end (hand, foot, head) and of its middle (elbow, knee), torso lengths
-    /// per second.
-    pub speeds: Vec<(Moment, [f32; 2])>,
-    /// What became of it.
-    pub fate: Fate,
+    /// Direction at the peak, a unit vector.
+    pub direction: [f32; 3],
+    /// Displacement from the start, torso lengths.
+    pub displacement: [f32; 3],
+    /// Speeds in each frame, torso lengths per second: of the chain's end (hand, foot, head) and of its middle (elbow,
+    /// knee).
+    pub speeds: Vec<(FrameTime, [f32; 2])>,
+    /// Decision about the burst.
+    pub outcome: Outcome,
 }
 
-/// What became of a burst.
+/// Decision about a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Fate {
-    /// Not yet decided.
-    Open,
-    /// A move: it has a row.
+pub enum Outcome {
+    /// Not decided yet.
+    Pending,
+    /// A move, whose row has been sent.
     Move,
-    /// None: a preparation, a way back, part of another's move, or what the models call no move.
-    Nothing,
+    /// No move of its own: a preparation, a return, part of another move, or no move by the models.
+    NoMove,
 }
 
 impl Burst {
-    /// The greatest speed of one of the chain's limbs (0 the end, 1 the middle), and when: the middle of the frames in which
-    /// it was nearly as fast, since the very greatest of a slow move is mostly noise.
-    pub fn fastest(&self, limb: usize) -> (f32, Moment) {
-        let most = self.speeds.iter().map(|(_, speeds)| speeds[limb]).fold(0.0, f32::max);
-        let near = || self.speeds.iter().filter(|(_, speeds)| speeds[limb] >= NEARLY * most);
-        let weight = |speed: f32| f64::from(speed - 0.9 * NEARLY * most);
-        let all: f64 = near().map(|(_, speeds)| weight(speeds[limb])).sum();
-        let since = near().map(|(at, speeds)| at.since(self.start) * weight(speeds[limb])).sum::<f64>() / all.max(1e-9);
-        let off = |at: &Moment| (at.since(self.start) - since).abs();
-        let middle = self.speeds.iter().map(|(at, _)| *at).min_by(|a, b| off(a).total_cmp(&off(b)));
-        (most, middle.unwrap_or(self.peak))
+    /// Returns the maximum speed of one of the chain's limbs (0 the end, 1 the middle), and its time. The time is the
+    /// weighted center of the frames with nearly that speed, because the fastest single frame of a slow move is mostly
+    /// noise.
+    pub fn limb_peak(&self, limb: usize) -> (f32, FrameTime) {
+        let max = self.speeds.iter().map(|(_, speeds)| speeds[limb]).fold(0.0, f32::max);
+        let fast = || self.speeds.iter().filter(|(_, speeds)| speeds[limb] >= PEAK_SHARE * max);
+        let weight = |speed: f32| f64::from(speed - 0.9 * PEAK_SHARE * max);
+        let total: f64 = fast().map(|(_, speeds)| weight(speeds[limb])).sum();
+        let offsets = fast().map(|(at, speeds)| at.seconds_since(self.start) * weight(speeds[limb]));
+        let center = offsets.sum::<f64>() / total.max(1e-9);
+        let distance = |at: &FrameTime| (at.seconds_since(self.start) - center).abs();
+        let nearest = self.speeds.iter().map(|(at, _)| *at).min_by(|a, b| distance(a).total_cmp(&distance(b)));
+        (max, nearest.unwrap_or(self.peak))
     }
 
-    /// How far it got, torso lengths.
-    pub fn far(&self) -> f32 {
-        length(self.travel)
+    /// Returns the length of the displacement, torso lengths.
+    pub fn distance(&self) -> f32 {
+        length(self.displacement)
     }
 
-    /// The cosine between where it got to and where another did: below 0 they are opposed.
-    pub fn along(&self, other: &Burst) -> f32 {
-        let dot: f32 = self.travel.iter().zip(other.travel).map(|(a, b)| a * b).sum();
-        dot / (self.far() * other.far()).max(1e-6)
+    /// Returns the cosine of the angle between the displacements of two bursts: below 0 they are opposed.
+    pub fn cosine(&self, other: &Burst) -> f32 {
+        let dot: f32 = self.displacement.iter().zip(other.displacement).map(|(a, b)| a * b).sum();
+        dot / (self.distance() * other.distance()).max(1e-6)
     }
 }
 
-/// How a chain moves now.
+/// Velocity of a chain in one frame.
 #[derive(Clone, Copy, Debug)]
-struct Speed {
-    way: [f32; 3],
+struct ChainVelocity {
+    /// Unit vector; zero without motion.
+    direction: [f32; 3],
+    /// Torso lengths per second.
     speed: f32,
-    parts: [f32; 2],
+    /// Speeds of the chain's end and of its middle.
+    limb_speeds: [f32; 2],
 }
 
-/// From which speed a burst is one, torso lengths per second.
+/// Minimum speeds of a burst, torso lengths per second.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// For arms.
+pub struct SpeedThresholds {
+    /// Minimum for arms.
     pub hand: f32,
-    /// For legs.
+    /// Minimum for legs.
     pub foot: f32,
-    /// For the head.
+    /// Minimum for the head.
     pub head: f32,
-    /// Multiple of the resting level.
+    /// Minimum as a multiple of the resting level.
     pub above_rest: f32,
-    /// Above it a joint was misread.
-    pub misread: f32,
+    /// Speed above which a joint was misread.
+    pub max_speed: f32,
 }
 
-impl Limits {
-    /// The least speed of a chain's bursts.
-    pub fn least(&self, chain: Chain) -> f32 {
+impl SpeedThresholds {
+    /// Returns the absolute minimum speed of a chain's bursts.
+    pub fn min_speed(&self, chain: Chain) -> f32 {
         match chain {
             Chain::LeftArm | Chain::RightArm => self.hand,
             Chain::LeftLeg | Chain::RightLeg => self.foot,
@@ -161,96 +166,112 @@ impl Limits {
     }
 }
 
-/// Seconds in which the resting level can become e times what it was.
-const REST_SECONDS: f32 = 3.0;
-/// A burst that turns by more than about 105 degrees from its way at the peak is over: the limb comes back.
-const TURNED: f32 = -0.25;
-/// Nearly as fast as the fastest.
-const NEARLY: f32 = 0.8;
-/// An elbow that is so much faster than its fist strikes itself.
-const ELBOW: f32 = 1.4;
-/// A burst is over below this share of the speed from which it is one.
-const OVER: f32 = 0.5;
-/// Longest burst, s: what is fast for longer is walking or a camera's shake.
-const LONGEST: f64 = 1.0;
+/// Seconds in which the resting level can change by a factor of e.
+const REST_TIME_CONSTANT_S: f32 = 3.0;
+/// Cosine of the turn from the direction at the peak (about 105 degrees) beyond which a burst ends: the limb returns.
+const MIN_TURN_COSINE: f32 = -0.25;
+/// Share of the maximum speed from which a frame belongs to the peak.
+const PEAK_SHARE: f32 = 0.8;
+/// Ratio of the elbow's speed to the hand's above which the elbow itself strikes.
+const ELBOW_STRIKE_RATIO: f32 = 1.4;
+/// Share of the starting threshold below which a burst ends.
+const END_SHARE: f32 = 0.5;
+/// Maximum duration of a burst, s: longer motion is walking or camera shake.
+const MAX_BURST_S: f64 = 1.0;
+/// Seconds without visible joints after which a burst ends.
+const MAX_HIDDEN_S: f64 = 0.1;
 
-/// One chain of one fighter.
+/// Burst detector of one chain of one fighter.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Watch {
-    /// The resting level, torso lengths per second; 0 before the first frame.
-    rest: f32,
-    /// The burst under way.
-    now: Option<Burst>,
+pub struct BurstDetector {
+    /// Resting level, torso lengths per second; 0 before the first frame.
+    rest_level: f32,
+    current: Option<Burst>,
 }
 
-impl Watch {
-    /// The burst under way.
+impl BurstDetector {
+    /// Returns the burst that has not ended yet.
     pub fn current(&self) -> Option<&Burst> {
-        self.now.as_ref()
+        self.current.as_ref()
     }
 
-    /// Takes in a frame; the burst that it ends, if it ends one. `step` is the time since the last, seconds.
-    pub fn see(&mut self, chain: Chain, motion: &Motion, at: Moment, step: f32, limits: &Limits) -> Option<Burst> {
-        let least = limits.least(chain);
-        let Some(now) = speed(chain, motion, limits.misread) else {
-            // Unseen it may go on; seen again it begins anew.
-            return self.now.take_if(|burst| at.since(burst.end) > 0.1).map(over);
+    /// Processes a frame, `step` seconds after the previous one; returns the burst that ends with it.
+    pub fn update(
+        &mut self,
+        chain: Chain,
+        motion: &Motion,
+        at: FrameTime,
+        step: f32,
+        thresholds: &SpeedThresholds,
+    ) -> Option<Burst> {
+        let min_speed = thresholds.min_speed(chain);
+        let Some(now) = chain_velocity(chain, motion, thresholds.max_speed) else {
+            // The chain is hidden: a short gap continues the burst, a longer one ends it.
+            return self.current.take_if(|burst| at.seconds_since(burst.end) > MAX_HIDDEN_S).map(ended);
         };
-        // A median that follows slowly: up where it was exceeded, down where not.
-        let nudge = (step / REST_SECONDS).min(0.2);
-        self.rest = (self.rest * if now.speed > self.rest { nudge.exp() } else { (-nudge).exp() })
-            .clamp(0.1 * least, 2.0 * least);
-        let from = least.max(limits.above_rest * self.rest);
-        let mut ended = None;
-        if let Some(burst) = &self.now {
-            let cosine: f32 = burst.way.iter().zip(now.way).map(|(a, b)| a * b).sum();
-            let long = at.since(burst.start) > LONGEST;
-            if now.speed < OVER * from || cosine < TURNED || long {
-                ended = self.now.take().map(over);
+        // A slow running median: the level rises by a small factor if the speed exceeds it, and falls by it otherwise.
+        let nudge = (step / REST_TIME_CONSTANT_S).min(0.2);
+        self.rest_level = (self.rest_level * if now.speed > self.rest_level { nudge.exp() } else { (-nudge).exp() })
+            .clamp(0.1 * min_speed, 2.0 * min_speed);
+        let start_speed = min_speed.max(thresholds.above_rest * self.rest_level);
+        let mut finished = None;
+        if let Some(burst) = &self.current {
+            let cosine: f32 = burst.direction.iter().zip(now.direction).map(|(a, b)| a * b).sum();
+            let is_too_long = at.seconds_since(burst.start) > MAX_BURST_S;
+            if now.speed < END_SHARE * start_speed || cosine < MIN_TURN_COSINE || is_too_long {
+                finished = self.current.take().map(ended);
             }
         }
-        match &mut self.now {
+        match &mut self.current {
             Some(burst) => {
-                let long = at.since(burst.end) as f32;
+                let seconds = at.seconds_since(burst.end) as f32;
                 burst.end = at;
-                (0..3).for_each(|axis| burst.travel[axis] += now.way[axis] * now.speed * long);
-                burst.speeds.push((at, now.parts));
+                (0..3).for_each(|axis| burst.displacement[axis] += now.direction[axis] * now.speed * seconds);
+                burst.speeds.push((at, now.limb_speeds));
                 if now.speed > burst.speed {
-                    (burst.speed, burst.peak, burst.way) = (now.speed, at, now.way);
+                    (burst.speed, burst.peak, burst.direction) = (now.speed, at, now.direction);
                 }
             }
-            None if now.speed >= from => {
-                let Speed { way, speed, parts } = now;
-                let travel = way.map(|value| value * speed * step);
-                let (start, peak, end, speeds) = (at, at, at, vec![(at, parts)]);
-                self.now =
-                    Some(Burst { chain, start, peak, end, over: false, speed, way, travel, speeds, fate: Fate::Open });
+            None if now.speed >= start_speed => {
+                self.current = Some(Burst {
+                    chain,
+                    start: at,
+                    peak: at,
+                    end: at,
+                    has_ended: false,
+                    speed: now.speed,
+                    direction: now.direction,
+                    displacement: now.direction.map(|value| value * now.speed * step),
+                    speeds: vec![(at, now.limb_speeds)],
+                    outcome: Outcome::Pending,
+                });
             }
             None => {}
         }
-        ended
+        finished
     }
 
-    /// Writes down what became of the burst under way, if it is this one.
-    pub fn settle(&mut self, burst: &Burst, fate: Fate) {
-        if let Some(now) = self.now.as_mut().filter(|now| now.chain == burst.chain && now.start == burst.start) {
-            now.fate = fate;
+    /// Sets the outcome of the current burst, if it is this one.
+    pub fn set_outcome(&mut self, burst: &Burst, outcome: Outcome) {
+        let is_same = |current: &&mut Burst| current.chain == burst.chain && current.start == burst.start;
+        if let Some(current) = self.current.as_mut().filter(is_same) {
+            current.outcome = outcome;
         }
     }
 
-    /// Ends what is under way: the fighter is gone.
-    pub fn end(&mut self) -> Option<Burst> {
-        self.now.take().map(over)
+    /// Ends the current burst and returns it.
+    pub fn finish(&mut self) -> Option<Burst> {
+        self.current.take().map(ended)
     }
 }
 
-fn over(mut burst: Burst) -> Burst {
-    burst.over = true;
+fn ended(mut burst: Burst) -> Burst {
+    burst.has_ended = true;
     burst
 }
 
-/// Joints that move with a chain's end: the mean of those that are seen has less of the noise of each.
-fn ends(chain: Chain) -> &'static [usize] {
+/// Returns the joints at the end of a chain. Their mean velocity has less noise than that of a single joint.
+fn end_joints(chain: Chain) -> &'static [usize] {
     match chain {
         Chain::LeftArm => &[17, 19, 21, 15],
         Chain::RightArm => &[18, 20, 22, 16],
@@ -260,50 +281,52 @@ fn ends(chain: Chain) -> &'static [usize] {
     }
 }
 
-/// How a chain moves in a frame; `None` where its end is not seen.
-fn speed(chain: Chain, motion: &Motion, misread: f32) -> Option<Speed> {
-    let at = |joint: usize| {
-        // Without an acceleration the velocity is a difference of two samples: mostly noise.
+/// Returns the velocity of a chain in a frame; `None` if no joint at its end is known. A joint faster than `max_speed`
+/// is ignored.
+fn chain_velocity(chain: Chain, motion: &Motion, max_speed: f32) -> Option<ChainVelocity> {
+    let joint_velocity = |joint: usize| {
+        // Without an acceleration the velocity is a difference of two samples, and mostly noise.
         let (velocity, acceleration) = (motion.velocity[joint], motion.acceleration[joint]);
-        let known = velocity.iter().chain(&acceleration).all(|value| value.is_finite());
-        (known && length(velocity) <= misread).then_some(velocity)
+        let is_known = velocity.iter().chain(&acceleration).all(|value| value.is_finite());
+        (is_known && length(velocity) <= max_speed).then_some(velocity)
     };
-    let mean = |chain: Chain| {
-        let known: Vec<[f32; 3]> = ends(chain).iter().filter_map(|joint| at(*joint)).collect();
+    let end_velocity = |chain: Chain| {
+        let known: Vec<[f32; 3]> = end_joints(chain).iter().filter_map(|joint| joint_velocity(*joint)).collect();
         let mean = |axis: usize| known.iter().map(|v| v[axis]).sum::<f32>() / known.len() as f32;
         (!known.is_empty()).then(|| [0, 1, 2].map(mean))
     };
-    let mut way = mean(chain)?;
-    let mut inner = [0.0; 3];
+    let mut velocity = end_velocity(chain)?;
+    let mut middle = [0.0; 3];
     match chain {
-        Chain::LeftArm => inner = at(13).unwrap_or_default(),
-        Chain::RightArm => inner = at(14).unwrap_or_default(),
+        Chain::LeftArm => middle = joint_velocity(13).unwrap_or_default(),
+        Chain::RightArm => middle = joint_velocity(14).unwrap_or_default(),
         Chain::LeftLeg | Chain::RightLeg => {
             let (knee, other) = if chain == Chain::LeftLeg { (25, Chain::RightLeg) } else { (26, Chain::LeftLeg) };
-            let stands = mean(other).unwrap_or_default();
-            // Of two feet the slower one stands, as a rule.
-            if length(stands) > length(way) {
-                return Some(Speed { way: [0.0; 3], speed: 0.0, parts: [0.0; 2] });
+            let standing = end_velocity(other).unwrap_or_default();
+            // The slower foot usually stands, so its leg has no speed of its own.
+            if length(standing) > length(velocity) {
+                return Some(ChainVelocity { direction: [0.0; 3], speed: 0.0, limb_speeds: [0.0; 2] });
             }
-            way = minus(way, stands);
-            inner = at(knee).map_or([0.0; 3], |v| minus(v, stands));
+            velocity = difference(velocity, standing);
+            middle = joint_velocity(knee).map_or([0.0; 3], |v| difference(v, standing));
         }
         Chain::Head => {
-            let feet = [mean(Chain::LeftLeg), mean(Chain::RightLeg)].into_iter().flatten();
-            way = minus(way, feet.min_by(|a, b| length(*a).total_cmp(&length(*b))).unwrap_or_default());
+            let feet = [end_velocity(Chain::LeftLeg), end_velocity(Chain::RightLeg)].into_iter().flatten();
+            let standing = feet.min_by(|a, b| length(*a).total_cmp(&length(*b))).unwrap_or_default();
+            velocity = difference(velocity, standing);
         }
     }
-    let parts = [length(way), length(inner)];
-    // A fist may stay where it is while the elbow strikes.
-    if matches!(chain, Chain::LeftArm | Chain::RightArm) && parts[1] > ELBOW * parts[0] {
-        way = inner;
+    let limb_speeds = [length(velocity), length(middle)];
+    // In an elbow strike the hand may hardly move.
+    if matches!(chain, Chain::LeftArm | Chain::RightArm) && limb_speeds[1] > ELBOW_STRIKE_RATIO * limb_speeds[0] {
+        velocity = middle;
     }
-    let speed = length(way);
-    let unit = if speed > 0.0 { way.map(|value| value / speed) } else { [0.0; 3] };
-    Some(Speed { way: unit, speed, parts })
+    let speed = length(velocity);
+    let direction = if speed > 0.0 { velocity.map(|value| value / speed) } else { [0.0; 3] };
+    Some(ChainVelocity { direction, speed, limb_speeds })
 }
 
-fn minus(a: [f32; 3], b: [f32; 3]) -> [f32; 3] {
+fn difference(a: [f32; 3], b: [f32; 3]) -> [f32; 3] {
     [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
 }
 

@@ -1,27 +1,27 @@
-//! `fusion`: several models' opinions and the motion that they are about in; one opinion, and moves, out.
+//! `fusion`: the motion of fighters and several models' predictions in; fused predictions and moves out.
 //!
-//! **Inputs.** `motion`, optionally `interaction`, and under any other names the `opinions` of as many models as there are.
-//! The file `weights` says what they tell apart and how much each is to be believed about what; a model's own name, from
-//! its file, finds it there.
+//! **Inputs.** `motion`, optionally `interaction`, and one input of any other name for the `opinions` of each model.
+//! The file `weights` holds the labels, and the weight of each model for each label; a model is found in it by its own
+//! name, from its model file.
 //!
-//! **One opinion.** The weighted mean of the models' probabilities (Bayesian model averaging, Hoeting et al. 1999), row by
-//! row of the motion. Weights are the share of evidence that training measured for each label, times how well each model has
-//! agreed with all together about this fighter lately; with `interaction`, labels that this fighter has used more
-//! often at this distance gain. A model without an opinion leaves its weight to the others; where none has one, the row says
-//! why in `unjudged`.
+//! **Fused prediction.** Each row of motion has the weighted mean of the models' probabilities (Bayesian model
+//! averaging, Hoeting et al. 1999). A model's weight for a label is the share of evidence that training measured, times
+//! the recent agreement of the model with all others about this fighter. With `interaction`, labels that this fighter
+//! has used more often at this distance gain. A model without a prediction leaves its weight to the others; if no model
+//! has one, the column `unjudged` gives the reason.
 //!
-//! **Moves.** When a move was, the limbs say; what it was, the models. A limb that is much faster than the body usually is
-//! makes a burst. The slow way before a strike, the way back, and what the rest of the body does with it are parts
-//! of one move. Its label is judged by the windows that have its peak where the models' windows look (`focus` in the file);
-//! where they say that it was no move, a feint or a step, there is no row; where none is sure enough it is `unsure`. A row
-//! comes `focus` and a few frames after the peak, or when the limb's way ends, and names its own frames. What is pending at the
-//! end of the stream comes in the closing message.
+//! **Moves.** The time of a move comes from the motion, its label from the models. A limb that is much faster than
+//! usual makes a burst. The slow motion before a strike, the return after it, and the simultaneous motion of other
+//! limbs belong to the same move. The label comes from the windows whose focus is the peak of the burst (`focus` in the
+//! weights file). If they see no move, such as a feint or a step, there is no row; if no label is probable enough, the
+//! label is `unsure`. A row is sent `focus` and a few frames after the peak, or when the burst ends, and names its own
+//! frames. Moves still pending at the end of the stream are sent with the closing message.
 //!
-//! **Names.** A move's `id` is made of stream, session, track, and frame, time and speed of the peak: the same in every run
-//! over the same recording.
+//! **Ids.** The `id` of a move is derived from stream, session and track, and from frame, time and speed of the peak.
+//! It is the same in every run over the same recording.
 #![forbid(unsafe_code)]
 
-mod average;
+mod averaging;
 mod bursts;
 mod fighter;
 mod strikes;
@@ -32,91 +32,91 @@ pub use weights::{Limb, Weights};
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sideline_api::{
-    Config, Context, Error, Inputs, Operator, Outputs, PortType, Resources, Result, Spec,
-    tables::{Interaction, Motion, Move, Scores},
-};
+use sideline_api::{Config, Context, Error, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
+use sideline_sport::tables::{Interaction, Motion, Move, Scores};
 
-use bursts::{Limits, Moment};
-use fighter::{Fighter, Frame};
+use bursts::{FrameTime, SpeedThresholds};
+use fighter::{Fighter, FrameContext};
 
-/// Makes one opinion of several models', and moves of it and of how limbs move.
+/// Fuses the predictions of several models, and detects and labels moves.
 #[derive(Clone, Debug, PartialEq, Config)]
 pub struct FusionConfig {
-    /// File with labels, models and their evidence: beside the flow, in the working directory or in the house of Sideline.
+    /// Path of the file with labels, models and their evidence; a relative path is searched beside the flow, in the
+    /// working directory and in Sideline home.
     #[config(default = "models/moves/fusion.yml")]
     pub weights: String,
-    /// Confidence below which a move is `unsure`; by default the weights file's. Higher names fewer moves and more of them
-    /// rightly.
+    /// Confidence below which a move is `unsure`; the default is the gate of the weights file. Higher names fewer
+    /// moves, more of them correctly.
     #[config(default = None, live, range(0, 1))]
     pub gate: Option<f64>,
-    /// Least speed of a hand beside the hips that may be a move, torso lengths per second (a torso is about half a metre).
-    /// Higher overlooks slow pushes and clinches; lower asks the models about every gesture.
+    /// Minimum speed of a hand relative to the hips for a move, torso lengths per second (a torso is about half a
+    /// meter). Higher misses slow pushes and clinches; lower has the models judge every gesture.
     #[config(default = 3.0, live, range(0.1, 100))]
     pub hand_speed: f32,
-    /// Least speed of a foot beside the other, torso lengths per second. Higher overlooks slow knees; lower asks the
-    /// models about every step.
+    /// Minimum speed of a foot relative to the other foot for a move, torso lengths per second. Higher misses slow
+    /// knees; lower has the models judge every step.
     #[config(default = 5.0, live, range(0.1, 100))]
     pub foot_speed: f32,
-    /// Least speed of the head beside the feet, torso lengths per second. Higher overlooks slow ducks; lower asks the models
-    /// about every sway.
+    /// Minimum speed of the head relative to the feet for a move, torso lengths per second. Higher misses slow ducks;
+    /// lower has the models judge every sway.
     #[config(default = 1.8, live, range(0.1, 100))]
     pub head_speed: f32,
-    /// How many times faster than its resting level a limb must be. Higher finds fewer moves of the restless and in noisy
-    /// poses; 1 leaves the least speeds alone.
+    /// Minimum speed of a limb for a move as a multiple of its resting level. Higher finds fewer moves of restless
+    /// fighters and in noisy poses; 1 leaves only the absolute minimum speeds.
     #[config(default = 2.0, live, range(1, 100))]
     pub above_rest: f32,
-    /// Least way of a limb that may be a move, torso lengths. Higher overlooks short moves; lower asks the models about
-    /// every twitch, and about the noise of poses.
+    /// Minimum displacement of a limb for a move, torso lengths. Higher misses short moves; lower has the models judge
+    /// every twitch and the noise of poses.
     #[config(default = 0.3, live, range(0, 10))]
     pub travel: f32,
-    /// Speed above which a joint was misread, torso lengths per second. Higher lets misreadings strike; lower overlooks the
-    /// fastest.
+    /// Speed above which a joint counts as misread, torso lengths per second. Higher takes misread joints for strikes;
+    /// lower misses the fastest strikes.
     #[config(default = 60.0, live, range(1, 10_000))]
     pub max_speed: f32,
-    /// Least time from one strike of a limb to its next, seconds. Higher counts fast doubles as one; lower may count one
-    /// twice where poses are noisy.
+    /// Minimum time between two strikes of one limb, seconds. Higher counts fast doubles as one; lower may count one
+    /// strike twice in noisy poses.
     #[config(default = 0.2, live, range(0, 5))]
     pub refractory: f64,
-    /// Seconds for which it counts how a model agreed with the others about a fighter. Higher trusts by longer experience;
-    /// lower follows it faster; 0 trusts all as training did.
+    /// Time constant of the models' agreement about a fighter, seconds. Higher averages over longer experience; lower
+    /// adapts faster; 0 uses only the evidence from training.
     #[config(default = 10.0, live, range(0, 3_600))]
     pub memory: f64,
-    /// Whether what a fighter has done at this distance makes it likelier there.
+    /// Use of a fighter's own statistics: true raises the probability of the moves that this fighter has made at the
+    /// same distance; false ignores distance.
     #[config(default = true, live)]
     pub context: bool,
-    /// Seconds after which the limbs of an unseen fighter have stopped. Higher bridges longer holes; lower closes moves
-    /// sooner.
+    /// Seconds without motion of a fighter after which open bursts end. Higher bridges longer gaps; lower reports the
+    /// moves sooner.
     #[config(default = 0.5, live, range(0, 60))]
     pub max_gap: f64,
 }
 
 impl FusionConfig {
-    fn limits(&self) -> Limits {
-        Limits {
+    fn speed_thresholds(&self) -> SpeedThresholds {
+        SpeedThresholds {
             hand: self.hand_speed,
             foot: self.foot_speed,
             head: self.head_speed,
             above_rest: self.above_rest,
-            misread: self.max_speed,
+            max_speed: self.max_speed,
         }
     }
 }
 
-/// Fighters of a stream that are remembered at most, seen or not; the longest unseen are forgotten.
-const MOST_FIGHTERS: usize = 64;
+/// Maximum number of fighters kept per stream; those absent longest are removed first.
+const MAX_FIGHTERS: usize = 64;
 
-/// What is remembered of a stream: its fighters, by their tracks.
+/// State of one stream: its fighters by track.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Fighters(BTreeMap<u32, Fighter>);
 
-/// See the documentation of the [crate].
+/// Fusion operator; see the [crate] documentation.
 pub struct Fusion {
     config: FusionConfig,
     weights: Weights,
 }
 
-/// Ports that are no opinions.
+/// Inputs with a fixed meaning; all others are predictions.
 const MOTION: &str = "motion";
 const INTERACTION: &str = "interaction";
 
@@ -134,15 +134,16 @@ impl Operator for Fusion {
     }
 
     fn new(config: FusionConfig, resources: &Resources) -> Result<Self> {
-        let opinions = || resources.inputs.iter().filter(|input| is_opinion(&input.name));
-        if opinions().next().is_none() {
+        let prediction_inputs = || resources.inputs.iter().filter(|input| is_prediction_input(&input.name));
+        if prediction_inputs().next().is_none() {
             return Err(Error::config(
-                "no model's opinions are wired: add an input of any name for each, such as `lstm: lstm/opinions`",
+                "no model predictions are wired: add an input of any name for each model, such as `lstm: lstm/opinions`",
             ));
         }
-        if let Some(side) = opinions().find(|input| !input.alignment.is_ordinary()) {
+        if let Some(side) = prediction_inputs().find(|input| !input.alignment.is_aligned()) {
             return Err(Error::config(format!(
-                "input `{}` has `queue_policy: drop_oldest`, and opinions belong to their frames: leave the policy out",
+                "input `{}` has `queue_policy: drop_oldest`, but predictions must be aligned with their \
+                 frames: remove the policy",
                 side.name
             )));
         }
@@ -151,39 +152,41 @@ impl Operator for Fusion {
     }
 
     fn process(&mut self, cx: &Context, input: &Inputs, state: &mut Fighters, out: &mut Outputs) -> Result<()> {
-        let opinions = self.opinions(input)?;
-        let distances = input.rows::<Interaction>(INTERACTION)?.unwrap_or_default();
-        let frame = self.frame(cx);
+        let predictions = self.read_predictions(input)?;
+        let interactions = input.rows::<Interaction>(INTERACTION)?.unwrap_or_default();
+        let frame = self.frame_context(cx);
         let (mut scores, mut moves) = (vec![], vec![]);
         for motion in input.rows::<Motion>(MOTION)?.unwrap_or_default().iter().filter(|motion| motion.track > 0) {
-            let (track, fighter) = (motion.track, motion.fighter.clone());
-            let own = opinions.get(&track).map_or(&[][..], |own| &own.judged);
-            let near = distances.iter().filter(|row| [row.track_a, row.track_b].contains(&track));
-            let distance = near.map(|row| row.distance).fold(f32::NAN, f32::min);
-            let fused = state.0.entry(track).or_default().see(&frame, motion, own, distance);
-            let unjudged = match (&fused, opinions.get(&track)) {
+            let track = motion.track;
+            let own = predictions.get(&track).map_or(&[][..], |own| &own.predictions);
+            let pairs = interactions.iter().filter(|row| [row.track_a, row.track_b].contains(&track));
+            let distance = pairs.map(|row| row.distance).fold(f32::NAN, f32::min);
+            let fused = state.0.entry(track).or_default().observe(&frame, motion, own, distance);
+            let unjudged = match (&fused, predictions.get(&track)) {
                 (Some(_), _) => String::new(),
-                (None, own) => own.and_then(Opinions::reason).unwrap_or(UNSCORED).into(),
+                (None, own) => own.and_then(TrackPredictions::common_reason).unwrap_or(UNSCORED).into(),
             };
             let probabilities = fused.map_or(vec![], |fused| fused.probabilities);
             scores.push(Scores {
                 track,
-                fighter,
+                fighter: motion.fighter.clone(),
                 model: "fusion".into(),
-                labels: self.weights.text.clone(),
+                labels: self.weights.label_text.clone(),
                 probabilities: probabilities.iter().map(|p| *p as f32).collect(),
                 unjudged,
             });
         }
         for (track, fighter) in &mut state.0 {
-            let gone = frame.at.since(fighter.seen) > self.config.max_gap;
-            if gone {
-                fighter.stop();
+            let is_absent = fighter.absent_s(frame.at) > self.config.max_gap;
+            if is_absent {
+                fighter.finish_bursts();
             }
-            moves.extend(fighter.moves(*track, &frame, gone));
+            moves.extend(fighter.decide_moves(*track, &frame, is_absent));
         }
-        while state.0.len() > MOST_FIGHTERS {
-            let oldest = state.0.iter().min_by_key(|(_, fighter)| fighter.seen.pts).map(|(track, _)| *track);
+        while state.0.len() > MAX_FIGHTERS {
+            let absent_s = |fighter: &Fighter| fighter.absent_s(frame.at);
+            let oldest = state.0.iter().reduce(|a, b| if absent_s(b.1) > absent_s(a.1) { b } else { a });
+            let oldest = oldest.map(|(track, _)| *track);
             oldest.and_then(|track| state.0.remove(&track));
         }
         moves.sort_by_key(|row| (row.peak, row.track));
@@ -197,63 +200,64 @@ impl Operator for Fusion {
     }
 
     fn stream_ended(&mut self, cx: &Context, _: &Inputs, state: &mut Fighters, out: &mut Outputs) -> Result<()> {
-        let frame = self.frame(cx);
+        let frame = self.frame_context(cx);
         let mut moves = vec![];
         for (track, fighter) in &mut state.0 {
-            fighter.stop();
-            moves.extend(fighter.moves(*track, &frame, true));
+            fighter.finish_bursts();
+            moves.extend(fighter.decide_moves(*track, &frame, true));
         }
         moves.sort_by_key(|row| (row.peak, row.track));
         if moves.is_empty() { Ok(()) } else { out.rows("moves", &moves) }
     }
 }
 
-/// Why a row is unjudged where the models do not agree on a reason.
+/// Value of the column `unjudged` if the models give different reasons, or none.
 const UNSCORED: &str = "unscored";
 
-/// What the models said of one track.
+/// Predictions of the models about one track.
 #[derive(Default)]
-struct Opinions {
-    judged: Vec<(usize, Vec<f64>)>,
-    /// Why those who did not judge did not.
+struct TrackPredictions {
+    /// Index of the model, and the probability of each label.
+    predictions: Vec<(usize, Vec<f64>)>,
+    /// Reasons of the models without a prediction.
     reasons: Vec<String>,
 }
 
-impl Opinions {
-    /// The reason that all gave.
-    fn reason(&self) -> Option<&str> {
+impl TrackPredictions {
+    /// Returns the reason, if all models without a prediction give the same one.
+    fn common_reason(&self) -> Option<&str> {
         let first = self.reasons.first().filter(|first| !first.is_empty())?;
         self.reasons.iter().all(|reason| reason == first).then_some(first)
     }
 }
 
-fn is_opinion(name: &str) -> bool {
+fn is_prediction_input(name: &str) -> bool {
     name != MOTION && name != INTERACTION
 }
 
 impl Fusion {
-    fn frame<'a>(&'a self, cx: &'a Context) -> Frame<'a> {
+    fn frame_context<'a>(&'a self, cx: &'a Context) -> FrameContext<'a> {
         let header = cx.header;
-        Frame {
-            at: Moment { frame: header.frame, pts: header.pts },
+        FrameContext {
+            at: FrameTime { frame: header.frame, pts: header.pts },
             stream: (&header.stream, header.session),
             weights: &self.weights,
             config: &self.config,
         }
     }
 
-    /// The opinions of the frame by track; of two from one model about one track the first counts.
-    fn opinions(&self, input: &Inputs) -> Result<BTreeMap<u32, Opinions>> {
-        let mut tracks: BTreeMap<u32, Opinions> = BTreeMap::new();
-        for (port, _) in input.all().filter(|(port, _)| is_opinion(&port.name)) {
+    /// Reads the predictions of the frame by track. Of two by one model about one track the first counts.
+    fn read_predictions(&self, input: &Inputs) -> Result<BTreeMap<u32, TrackPredictions>> {
+        let mut tracks: BTreeMap<u32, TrackPredictions> = BTreeMap::new();
+        for (port, _) in input.all().filter(|(port, _)| is_prediction_input(&port.name)) {
             for row in input.rows::<Scores>(&port.name)?.unwrap_or_default() {
-                let opinions = tracks.entry(row.track).or_default();
-                match self.weights.opinion(&port.name, &row)? {
-                    Some((model, p)) if opinions.judged.iter().all(|(other, _)| *other != model) => {
-                        opinions.judged.push((model, p));
+                let track = tracks.entry(row.track).or_default();
+                match self.weights.read_prediction(&port.name, &row)? {
+                    Some((model, p)) if track.predictions.iter().all(|(other, _)| *other != model) => {
+                        track.predictions.push((model, p));
                     }
                     Some(_) => {}
-                    None => opinions.reasons.push(row.unjudged),
+                    None => track.reasons.push(row.unjudged),
                 }
             }
         }

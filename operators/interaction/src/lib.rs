@@ -1,61 +1,60 @@
-//! `interaction`: poses with identities in; for each pair distance, closing speed, facing and reach out.
+//! `interaction`: poses with identities in; distance, closing speed, facing and reach of each pair out.
 //!
-//! **What one camera tells.** Where two people stand to each other is known across the picture alone: how deep each
-//! stands in it is not. So distances are lengths across the picture, in torso lengths (the mean of both people's), and
-//! are right for people who stand about equally far from the camera, as two who fight do mostly. Somebody far behind
-//! another is nearer in this table than on the ground.
+//! **One camera.** The relative position of two people is known only across the picture, not in depth. Distances are
+//! therefore measured across the picture, in torso lengths (the mean of both people), and are correct for people about
+//! equally far from the camera, as two fighters mostly are. A person far behind another appears nearer in this table
+//! than on the ground.
 //!
-//! - `distance` lies between the middles of the hips; `closing_speed` is how fast it shrinks: the slope of a quadratic
-//!   fitted to the last `window` seconds ([`sideline_api::fit`]).
-//! - `facing` is an angle over the ground, seen from above: the way the chest points (square to the lines of shoulders and
-//!   hips, from the model's world coordinates, which do know the depth of one body) against the direction to the other.
-//!   A model without world coordinates gives NaN; so does somebody lying on the side, and a pair of which one stands
-//!   straight behind the other in the picture. The camera is taken to be level.
-//! - `reach` is how far the nearest hand or foot is from the other's trunk or head; 0 when it covers them.
+//! - `distance` is measured between the midpoints of the hips. `closing_speed` is the rate at which it shrinks: the
+//!   slope of a quadratic fitted to the last `window` seconds ([`sideline_vision::savitzky_golay`]).
+//! - `facing` is an angle over the ground, seen from above, between the direction of the chest and the direction to the
+//!   other person. The chest is perpendicular to the lines of shoulders and hips in the model's world coordinates,
+//!   which include the depth of a single body. The angle is NaN for a model without world coordinates, for a person
+//!   lying on the side, and for a pair in which one stands straight behind the other in the picture. The camera is
+//!   assumed to be level.
+//! - `reach` is the distance from the nearest hand or foot to the other's trunk or head; 0 where it covers them.
 //!
-//! **Which pairs.** Once `fighter_1` and `fighter_2` have been seen together, they are the pair, and nobody else: a
-//! referee who comes near makes no row. Before, and where nobody is named, every pair of tracks has a row, the nearest
-//! `max_pairs` of them. A pair of which one is not seen in a frame has none there.
+//! **Pairs.** Once `fighter_1` and `fighter_2` have been visible together, they are the only pair: a referee who comes
+//! near makes no row. Before that, and in streams without named fighters, every pair of tracks is a candidate and the
+//! nearest `max_pairs` have rows. A pair has no row in a frame in which one of the two has no pose.
 #![forbid(unsafe_code)]
 
 mod figure;
 mod pairs;
 
-pub use pairs::Pairs;
+pub use pairs::InteractionState;
 
-use sideline_api::{
-    Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec,
-    tables::{Interaction, Pose},
-};
+use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
+use sideline_sport::tables::{Interaction, Pose};
 
-/// Says how two people stand to each other: distance, closing speed, facing, reach.
+/// Measures how two people stand to each other: distance, closing speed, facing, reach.
 #[derive(Clone, Debug, PartialEq, Config)]
 pub struct InteractionConfig {
-    /// Seconds of the past that the closing speed is fitted to; never fewer than three samples, where there are three.
-    /// Higher is smoother and blurs a quick step; lower follows it and its noise.
+    /// Seconds of samples that the closing speed is fitted to; at least three samples are used if available. Higher is
+    /// smoother and blurs a quick step; lower follows the step and the noise.
     #[config(default = 0.2, live, range(0, 2))]
     pub window: f64,
-    /// Visibility from which a joint counts as seen. Higher gives fewer wrong values and more NaN.
+    /// Visibility from which a joint is used. Higher gives fewer wrong values and more NaN.
     #[config(default = 0.5, live, range(0, 1))]
     pub visibility: f32,
-    /// Seconds after which an unseen pair or person is forgotten. Higher bridges longer gaps with a straight guess; lower
-    /// gives more NaN.
+    /// Seconds without a pose after which the history of a person or pair is discarded. Higher lets a fit span longer
+    /// gaps; lower gives more NaN.
     #[config(default = 0.5, live, range(0, 60))]
     pub max_gap: f64,
-    /// Most pairs in a frame while nobody is named; the nearest are kept. Higher shows more of a crowd; 0 shows only the
-    /// two fighters.
+    /// Maximum number of pairs per frame before fighters are named; the nearest are kept. Higher shows more of a crowd;
+    /// 0 shows only the two fighters.
     #[config(default = 3, live, range(0, 1_000))]
     pub max_pairs: usize,
 }
 
-/// See the documentation of the [crate].
+/// Interaction operator; see the [crate] documentation.
 pub struct InteractionOperator {
     config: InteractionConfig,
 }
 
 impl Operator for InteractionOperator {
     type Config = InteractionConfig;
-    type State = Pairs;
+    type State = InteractionState;
 
     fn spec() -> Spec {
         Spec::operator("interaction")
@@ -67,9 +66,9 @@ impl Operator for InteractionOperator {
         Ok(Self { config })
     }
 
-    fn process(&mut self, cx: &Context, input: &Inputs, pairs: &mut Pairs, out: &mut Outputs) -> Result<()> {
+    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut InteractionState, out: &mut Outputs) -> Result<()> {
         let poses = input.rows::<Pose>("poses")?.unwrap_or_default();
-        out.rows("interaction", &pairs.see(&poses, cx.header.pts, &self.config))
+        out.rows("interaction", &state.update(&poses, cx.header.pts, &self.config))
     }
 
     fn reconfigure(&mut self, config: &InteractionConfig) -> Result<()> {

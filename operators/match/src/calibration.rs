@@ -1,16 +1,16 @@
-//! The calibration file: which points of the picture are which points of the pitch.
+//! The calibration file: points of the frame and the points of the pitch that they show.
 //!
 //! ```yaml
-//! length: 105          # of the pitch, m: along the touch lines; 105 where it is not said
-//! width: 68            # of the pitch, m: along the goal lines; 68 where it is not said
-//! size: [1920, 1080]   # of the picture that the points were read from, px; left out where it is that of the video
-//! points:              # four or more, no three of the four on one line
+//! length: 105          # length of the pitch along the touch lines, m; default 105
+//! width: 68            # width of the pitch along the goal lines, m; default 68
+//! size: [1920, 1080]   # width and height of the image that the points were read from, px; default: that of the video
+//! points:              # four or more, of which four have no three on one line
 //!   - {pixel: [212, 310], pitch: [0, 0]}       # the far left corner
 //!   - {pixel: [1705, 322], pitch: [105, 0]}    # the far right one
 //! ```
 //!
-//! On the pitch x runs from the left goal line to the right one and y from the far touch line to the near one, as the camera
-//! sees them. The camera must not move.
+//! On the pitch, x runs from the left goal line to the right one and y from the far touch line to the near one, as the
+//! camera sees them. The camera must not move.
 
 use std::path::Path;
 
@@ -22,46 +22,47 @@ use sideline_api::{
 
 use crate::homography::{Homography, Point};
 
-/// How far a point of the file may lie from where the others put it, m: more is a point that was read wrongly.
-const MOST_ERROR: f64 = 1.0;
-/// How far beside the pitch a point may lie, m.
-const BESIDE: f64 = 20.0;
-/// Points lie on one line where the triangle of three is flatter than this share of its longest side.
-const FLAT: f64 = 0.01;
+/// Maximum reprojection error of a point, m: a larger one was read incorrectly.
+const MAX_ERROR_M: f64 = 1.0;
+/// Maximum distance of a point beside the pitch, m.
+const MAX_OUTSIDE_M: f64 = 20.0;
+/// Three points count as collinear where the area of their parallelogram is below this share of its longest side
+/// squared.
+const COLLINEAR_SHARE: f64 = 0.01;
 
-/// The pitch: metres.
+/// Dimensions of the pitch, m.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Field {
-    /// Along the touch lines.
+pub struct PitchDimensions {
+    /// Length along the touch lines.
     pub length: f32,
-    /// Along the goal lines.
+    /// Width along the goal lines.
     pub width: f32,
 }
 
-/// What a calibration file says, checked.
+/// A validated calibration file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calibration {
-    /// The pitch.
-    pub field: Field,
-    /// Size of the picture that the points were read from, px.
+    /// Dimensions of the pitch.
+    pub pitch: PitchDimensions,
+    /// Width and height of the image that the points were read from, px.
     pub size: Option<[f64; 2]>,
-    /// Pixels to metres.
+    /// Homography from pixels to meters.
     pub homography: Homography,
-    /// Mean distance of the file's points from where the homography puts them, m.
-    pub error: f64,
+    /// Mean reprojection error of the points, m.
+    pub mean_error_m: f64,
 }
 
 impl Calibration {
-    /// The file that the key `calibration` names; `None` where it names none.
+    /// Reads the file that the key `calibration` names; `None` where the key is empty.
     ///
     /// # Errors
-    /// It is not there, or [`Calibration::read`] refuses it.
-    pub fn of_key(path: &Path, resources: &Resources) -> Result<Option<Self>> {
+    /// The file does not exist, or [`Calibration::read`] refuses it.
+    pub fn from_key(path: &Path, resources: &Resources) -> Result<Option<Self>> {
         if path.as_os_str().is_empty() {
             return Ok(None);
         }
         let found = resources.find(path).map_err(|missing| {
-            Error::config(format!("key `calibration`: {}; leave the key out to work in pixels", missing.message))
+            Error::config(format!("key `calibration`: {}; omit the key to work in pixels", missing.message))
         })?;
         Self::read(&found).map(Some)
     }
@@ -69,17 +70,18 @@ impl Calibration {
     /// Reads a file.
     ///
     /// # Errors
-    /// It cannot be read, or is no such file, or its points allow no homography: each mistake with file, line and mend.
+    /// The file cannot be read, is not a calibration file, or its points do not determine a homography; the error names
+    /// file, line and repair.
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let text = yaml::read_text(path).or_fail(Failure::Config, || &name)?;
         Self::parse(&text, &name)
     }
 
-    /// Reads a text; `name` is that of its file.
+    /// Parses a text; `name` is the name of its file.
     ///
     /// # Errors
-    /// As [`Calibration::read`].
+    /// The same as of [`Calibration::read`], except those of reading the file.
     pub fn parse(text: &str, name: &str) -> Result<Self> {
         let tree = Yaml::parse(text).map_err(|broken| {
             Error::config(format!("{name}:{}:{}: error: {}", broken.line, broken.column, broken.message))
@@ -92,8 +94,8 @@ struct Reader<'a> {
     name: &'a str,
 }
 
-/// A point of the file with its place in it.
-struct Placed<'a> {
+/// A pair of points with its location in the file.
+struct LocatedPoint<'a> {
     at: &'a Yaml,
     pixel: Point,
     pitch: Point,
@@ -114,39 +116,41 @@ impl Reader<'_> {
         for (key, _) in tree.map() {
             let name = key.scalar().unwrap_or_default();
             if !KEYS.contains(&name) {
-                return Err(self.error(key, format_args!("there is no key `{name}`{}", did_you_mean(name, KEYS))));
+                return Err(self.error(key, format_args!("unknown key `{name}`{}", did_you_mean(name, KEYS))));
             }
         }
-        let field = Field {
-            length: self.metres(tree, "length", 105.0, [20.0, 150.0])?,
-            width: self.metres(tree, "width", 68.0, [10.0, 120.0])?,
+        let pitch = PitchDimensions {
+            length: self.meters(tree, "length", 105.0, [20.0, 150.0])?,
+            width: self.meters(tree, "width", 68.0, [10.0, 120.0])?,
         };
         let size = match tree.get("size") {
-            Some(size) => Some(self.pair(size, size, "`size` is `[width, height]` of a picture, in pixels")?),
+            Some(size) => Some(self.pair(size, size, "`size` is `[width, height]` of an image, in pixels")?),
             None => None,
         };
         if let (Some([w, h]), Some(at)) = (size, tree.get("size"))
             && (w < 16.0 || h < 16.0)
         {
-            return Err(self.error(at, "`size` is the width and height of a picture, in pixels"));
+            return Err(self.error(at, "`size` is the width and height of an image, in pixels"));
         }
         let Some((at, points)) = tree.entry("points") else {
-            return Err(self.error(tree, format_args!("`points` is missing: four or more, each as {EXAMPLE}")));
+            return Err(
+                self.error(tree, format_args!("`points` is missing: four or more are needed, each as {EXAMPLE}"))
+            );
         };
-        let points = points.list().iter().map(|point| self.point(point, &field)).collect::<Result<Vec<_>>>()?;
-        let (homography, error) = self.fit(at, &points)?;
-        Ok(Calibration { field, size, homography, error })
+        let points = points.list().iter().map(|point| self.point(point, &pitch)).collect::<Result<Vec<_>>>()?;
+        let (homography, mean_error_m) = self.fit(at, &points)?;
+        Ok(Calibration { pitch, size, homography, mean_error_m })
     }
 
-    fn metres(&self, tree: &Yaml, key: &str, usual: f32, [least, most]: [f32; 2]) -> Result<f32> {
-        let Some(value) = tree.get(key) else { return Ok(usual) };
-        let number = value.scalar().and_then(|text| text.parse().ok()).filter(|value| (least..=most).contains(value));
+    fn meters(&self, tree: &Yaml, key: &str, default: f32, [min, max]: [f32; 2]) -> Result<f32> {
+        let Some(value) = tree.get(key) else { return Ok(default) };
+        let number = value.scalar().and_then(|text| text.parse().ok()).filter(|value| (min..=max).contains(value));
         number.ok_or_else(|| {
-            self.error(value, format_args!("`{key}` of the pitch is in metres, {least} to {most}: `{key}: {usual}`"))
+            self.error(value, format_args!("`{key}` of the pitch is in meters, {min} to {max}: `{key}: {default}`"))
         })
     }
 
-    fn pair(&self, at: &Yaml, value: &Yaml, what: &str) -> Result<Point> {
+    fn pair(&self, at: &Yaml, value: &Yaml, expected: &str) -> Result<Point> {
         let numbers: Vec<f64> = value
             .list()
             .iter()
@@ -155,11 +159,11 @@ impl Reader<'_> {
             .collect();
         match (numbers.as_slice(), value.list().len()) {
             ([x, y], 2) => Ok([*x, *y]),
-            _ => Err(self.error(at, what)),
+            _ => Err(self.error(at, expected)),
         }
     }
 
-    fn point<'y>(&self, point: &'y Yaml, field: &Field) -> Result<Placed<'y>> {
+    fn point<'y>(&self, point: &'y Yaml, dimensions: &PitchDimensions) -> Result<LocatedPoint<'y>> {
         let wrong = || self.error(point, format_args!("a point is {EXAMPLE}: two numbers each"));
         for (key, _) in point.map() {
             let name = key.scalar().unwrap_or_default();
@@ -169,41 +173,43 @@ impl Reader<'_> {
             }
         }
         let (pixel, pitch) = (point.get("pixel").ok_or_else(wrong)?, point.get("pitch").ok_or_else(wrong)?);
-        let placed = Placed {
+        let located = LocatedPoint {
             at: point,
-            pixel: self.pair(pixel, pixel, "`pixel` is `[x, y]` in the picture")?,
-            pitch: self.pair(pitch, pitch, "`pitch` is `[x, y]` in metres: along the pitch, across it")?,
+            pixel: self.pair(pixel, pixel, "`pixel` is `[x, y]` in the image")?,
+            pitch: self.pair(pitch, pitch, "`pitch` is `[x, y]` in meters: along the pitch, across it")?,
         };
-        let [x, y] = placed.pitch;
-        let near = |value: f64, most: f32| (-BESIDE..=f64::from(most) + BESIDE).contains(&value);
-        if !near(x, field.length) || !near(y, field.width) {
+        let [x, y] = located.pitch;
+        let is_near = |value: f64, length: f32| (-MAX_OUTSIDE_M..=f64::from(length) + MAX_OUTSIDE_M).contains(&value);
+        if !is_near(x, dimensions.length) || !is_near(y, dimensions.width) {
             return Err(self.error(
                 pitch,
                 format_args!(
                     "[{x}, {y}] is far from a pitch of {} x {} m: x runs along it from the left goal line, y across it \
                      from the far touch line",
-                    field.length, field.width
+                    dimensions.length, dimensions.width
                 ),
             ));
         }
-        Ok(placed)
+        Ok(located)
     }
 
-    fn fit(&self, at: &Yaml, points: &[Placed]) -> Result<(Homography, f64)> {
+    fn fit(&self, at: &Yaml, points: &[LocatedPoint]) -> Result<(Homography, f64)> {
         let n = points.len();
         if n < 4 {
             let text = match n {
-                1 => "there is 1 point".into(),
-                _ => format!("there are {n} points"),
+                1 => "only 1 point".into(),
+                _ => format!("only {n} points"),
             };
-            return Err(self.error(at, format_args!("{text}, and a homography needs four or more: add {}", 4 - n)));
+            return Err(self.error(at, format_args!("{text}; a homography needs four or more: add {}", 4 - n)));
         }
-        for (what, place) in [("the picture", (|p| p.pixel) as fn(&Placed) -> Point), ("the pitch", |p| p.pitch)] {
-            if !spread(points.len(), |i| place(&points[i])) {
+        for (plane, coordinates) in
+            [("the image", (|p| p.pixel) as fn(&LocatedPoint) -> Point), ("the pitch", |p| p.pitch)]
+        {
+            if !has_general_quadruple(points.len(), |i| coordinates(&points[i])) {
                 return Err(self.error(
                     at,
                     format_args!(
-                        "too many of the {n} points lie on one line of {what}: four are needed of which no three do, \
+                        "too many of the {n} points lie on one line of {plane}: four are needed of which no three do, \
                          such as the corners of the penalty area or of the pitch"
                     ),
                 ));
@@ -211,14 +217,12 @@ impl Reader<'_> {
         }
         let pairs: Vec<(Point, Point)> = points.iter().map(|point| (point.pixel, point.pitch)).collect();
         let homography = Homography::fit(&pairs)
-            .ok_or_else(|| self.error(at, "these points allow more than one homography: add points off their lines"))?;
+            .ok_or_else(|| self.error(at, "the points do not determine the homography: add points off their lines"))?;
         let first = homography.depth(points[0].pixel);
         let behind = points.iter().find(|point| homography.depth(point.pixel) * first <= 0.0);
         if let Some(behind) = behind {
-            return Err(self.error(
-                behind.at,
-                "this point lies beyond the horizon that the others make: one of the points was read wrongly",
-            ));
+            return Err(self
+                .error(behind.at, "this point lies beyond the horizon of the others: one of the points is incorrect"));
         }
         let errors: Vec<f64> = points
             .iter()
@@ -228,12 +232,12 @@ impl Reader<'_> {
             })
             .collect();
         let worst = (0..n).max_by(|a, b| errors[*a].total_cmp(&errors[*b])).unwrap_or(0);
-        if errors[worst] > MOST_ERROR {
+        if errors[worst] > MAX_ERROR_M {
             return Err(self.error(
                 points[worst].at,
                 format_args!(
-                    "the points do not fit together: this one lies {:.1} m from where all of them put it, {MOST_ERROR} m \
-                     is allowed; look at its pixel and pitch again, or at those of its neighbours",
+                    "the points are inconsistent: this one lies {:.1} m from its position under the fitted homography, \
+                     {MAX_ERROR_M} m is allowed; check its pixel and pitch, and those of its neighbors",
                     errors[worst]
                 ),
             ));
@@ -249,17 +253,20 @@ impl Reader<'_> {
     }
 }
 
-/// True where four of the points have no three on one line.
-fn spread(n: usize, at: impl Fn(usize) -> Point) -> bool {
-    let flat = |i: usize, j: usize, k: usize| {
+/// Returns true where four of the points have no three on one line.
+fn has_general_quadruple(n: usize, at: impl Fn(usize) -> Point) -> bool {
+    let collinear = |i: usize, j: usize, k: usize| {
         let ([ax, ay], [bx, by], [cx, cy]) = (at(i), at(j), at(k));
         let area = ((bx - ax) * (cy - ay) - (by - ay) * (cx - ax)).abs();
         let side = (bx - ax).hypot(by - ay).max((cx - bx).hypot(cy - by)).max((ax - cx).hypot(ay - cy));
-        area <= FLAT * side * side
+        area <= COLLINEAR_SHARE * side * side
     };
     (0..n).any(|i| {
         (i + 1..n).any(|j| {
-            (j + 1..n).any(|k| !flat(i, j, k) && (k + 1..n).any(|l| !flat(i, j, l) && !flat(i, k, l) && !flat(j, k, l)))
+            (j + 1..n).any(|k| {
+                !collinear(i, j, k)
+                    && (k + 1..n).any(|l| !collinear(i, j, l) && !collinear(i, k, l) && !collinear(j, k, l))
+            })
         })
     })
 }
@@ -278,22 +285,22 @@ mod tests {
     }
 
     #[test]
-    fn a_file_maps_its_own_points() {
+    fn a_calibration_maps_the_points_of_its_file() {
         let read = Calibration::parse(GOOD, "pitch.yml").unwrap();
-        assert_eq!((read.field, read.size), (Field { length: 100.0, width: 68.0 }, None));
+        assert_eq!((read.pitch, read.size), (PitchDimensions { length: 100.0, width: 68.0 }, None));
         let [x, y] = read.homography.apply([1100.0, 210.0]).unwrap();
-        assert!((x - 100.0).hypot(y) < 1e-6 && read.error < 1e-6);
+        assert!((x - 100.0).hypot(y) < 1e-6 && read.mean_error_m < 1e-6);
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_line_and_mend() {
+    fn errors_name_line_and_repair() {
         let without =
             |line: &str| GOOD.lines().filter(|l| !l.contains(line)).map(|l| format!("{l}\n")).collect::<String>();
         let three = refused(&without("[1400, 700]"));
-        assert!(three.starts_with("pitch.yml:2:1: error: there are 3 points, and a homography needs four"), "{three}");
+        assert!(three.starts_with("pitch.yml:2:1: error: only 3 points; a homography needs four"), "{three}");
         let line = refused(&GOOD.replace("[1400, 700], pitch: [100, 68]", "[600, 205], pitch: [50, 0]"));
         assert!(
-            line.starts_with("pitch.yml:2:1: error: too many of the 4 points lie on one line of the picture"),
+            line.starts_with("pitch.yml:2:1: error: too many of the 4 points lie on one line of the image"),
             "{line}"
         );
         let flat = refused(&GOOD.replace("pitch: [100, 68]", "pitch: [50, 0]"));
@@ -307,10 +314,10 @@ mod tests {
         );
         assert!(mirrored.contains("pitch.yml:2:1: error: the points show a mirrored pitch"), "{mirrored}");
         for (from, to, words) in [
-            ("length: 100", "lenght: 100", "pitch.yml:1:1: error: there is no key `lenght`; did you mean `length`?"),
-            ("length: 100", "length: long", "pitch.yml:1:9: error: `length` of the pitch is in metres"),
+            ("length: 100", "lenght: 100", "pitch.yml:1:1: error: unknown key `lenght`; did you mean `length`?"),
+            ("length: 100", "length: long", "pitch.yml:1:9: error: `length` of the pitch is in meters"),
             ("length: 100", "size: [1, 2, 3]", "pitch.yml:1:7: error: `size` is `[width, height]`"),
-            ("[1100, 210]", "[1100]", "pitch.yml:4:13: error: `pixel` is `[x, y]` in the picture"),
+            ("[1100, 210]", "[1100]", "pitch.yml:4:13: error: `pixel` is `[x, y]` in the image"),
             (
                 "pitch: [100, 0]",
                 "pich: [100, 0]",
@@ -330,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_point_that_was_read_wrongly_is_found_among_others() {
+    fn an_incorrect_point_is_found_among_others() {
         let camera = Calibration::parse(GOOD, "x").unwrap().homography.inverse().unwrap();
         let mut text = String::from("points:\n");
         for (i, at) in
@@ -341,6 +348,9 @@ mod tests {
             text += &format!("  - {{pixel: [{}, {v}], pitch: [{}, {}]}}\n", u + off, at[0], at[1]);
         }
         let found = refused(&text);
-        assert!(found.starts_with("pitch.yml:6:") && found.contains("m from where all of them put it"), "{found}");
+        assert!(
+            found.starts_with("pitch.yml:6:") && found.contains("m from its position under the fitted homography"),
+            "{found}"
+        );
     }
 }

@@ -1,75 +1,75 @@
-//! `formation`: places and teams in, how each team stands out.
+//! `formation`: derives each team's formation. It reads places and teams.
 //!
-//! Each second a row for each team says how it has stood in this period so far; the closing message has all periods' shapes.
-//! The way a team plays is learnt from who stands outermost. The goalkeeper is left out: the one that `teams` names, else,
-//! where eleven are seen, the last man.
+//! At a fixed interval, one row per team describes its formation in the current period so far; the closing message
+//! contains the formations of all periods. The direction of attack is learned from the outermost players. The
+//! goalkeeper is left out: the one that `teams` names, else, with eleven visible players, the rearmost one.
 
 use serde::{Deserialize, Serialize};
-use sideline_api::{
-    Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec,
-    tables::{Formation, METRES, PIXELS, Place, Team},
-};
+use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
+use sideline_sport::tables::{Formation, METERS, PIXELS, Place, Team};
 
 use crate::{
-    calibration::{Calibration, Field},
-    direction::Direction,
-    shape::{ROLES, Roles},
-    sides::{Scene, Sides},
+    calibration::{Calibration, PitchDimensions},
+    direction::AttackDirection,
+    scene::{Scene, TeamRoles},
+    shape::{OUTFIELD_PLAYERS, Roles},
 };
 
-/// Says how each team stands: lines, width, depth.
+/// Derives each team's formation: lines, width, depth.
 #[derive(Clone, Debug, PartialEq, Config)]
 pub struct FormationConfig {
-    /// The calibration file, as `pitch` has it: lines are then counted from the own goal. Empty: from the rearmost line.
+    /// Calibration file, as in `pitch`: the depth of lines is measured from the own goal line. Empty: from the rearmost
+    /// line.
     #[config(default = "")]
     pub calibration: std::path::PathBuf,
-    /// Seconds that one shape is about. Higher is steadier; lower shows changes sooner.
+    /// Duration of the period that one formation covers, s. Higher is steadier; lower reports changes sooner.
     #[config(default = 300.0, range(1, 10_800))]
     pub period: f64,
-    /// Seconds between two rows of a team. Lower follows more closely and records more.
+    /// Interval between two rows of a team, s. Lower gives a finer resolution in time and more rows.
     #[config(default = 1.0, live, range(0.03, 600))]
     pub interval: f64,
 }
 
-/// What is remembered of a stream.
+/// State of a stream.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct FormationState {
-    sides: Sides,
-    direction: Direction,
+    team_roles: TeamRoles,
+    direction: AttackDirection,
     period: u32,
-    teams: [Standing; 2],
-    /// Rows of the periods that are over.
-    over: Vec<Row>,
-    /// When rows were sent last, and when a frame was seen last, s.
-    sent: Option<f64>,
-    last: f64,
-    metric: bool,
+    teams: [PeriodSums; 2],
+    /// Rows of finished periods.
+    finished: Vec<PeriodRow>,
+    /// Media time of the last rows, s.
+    last_sent: Option<f64>,
+    /// Media time of the last frame, s.
+    last_frame: f64,
+    is_metric: bool,
 }
 
-/// Periods that are kept for the end.
-const MOST_PERIODS: usize = 1000;
-/// Fewest players that tell width and depth.
-const FEW: usize = 3;
+/// Maximum number of finished periods for the closing message; it bounds memory.
+const MAX_PERIODS: usize = 1000;
+/// Minimum number of players for width and depth.
+const MIN_PLAYERS: usize = 3;
 
-/// One team in one period: sums over its frames.
+/// Sums over the frames of one team in one period.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Standing {
+struct PeriodSums {
     roles: Roles,
     frames: f64,
-    /// Width, depth, x, y, players, units in a metre.
+    /// Width, depth, x, y, number of players, units per meter.
     sums: [f64; 6],
 }
 
-/// A row as the state keeps it.
+/// A row in serializable form.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Row {
+struct PeriodRow {
     team: usize,
     period: u32,
     plays: String,
     shape: String,
     lines: Vec<f32>,
     /// Width, depth, x, y.
-    place: [f32; 4],
+    extent_and_center: [f32; 4],
     players: u16,
     confidence: f32,
 }
@@ -77,7 +77,7 @@ struct Row {
 /// See the [module](self).
 pub struct FormationOperator {
     config: FormationConfig,
-    field: Option<Field>,
+    pitch: Option<PitchDimensions>,
 }
 
 impl Operator for FormationOperator {
@@ -92,24 +92,25 @@ impl Operator for FormationOperator {
     }
 
     fn new(config: FormationConfig, resources: &Resources) -> Result<Self> {
-        let field = Calibration::of_key(&config.calibration, resources)?.map(|calibration| calibration.field);
-        Ok(Self { config, field })
+        let pitch = Calibration::from_key(&config.calibration, resources)?.map(|calibration| calibration.pitch);
+        Ok(Self { config, pitch })
     }
 
     fn process(&mut self, cx: &Context, input: &Inputs, state: &mut FormationState, out: &mut Outputs) -> Result<()> {
         let places = input.rows::<Place>("places")?.unwrap_or_default();
         let teams = input.rows::<Team>("teams")?.unwrap_or_default();
         let now = cx.seconds();
-        state.sides.see(&teams, &places, now);
+        state.team_roles.update(&teams, &places, now);
         let period = (now / self.config.period) as u32;
         if period != state.period {
-            state.close(self.field);
+            state.finish_period(self.pitch);
             state.period = period;
         }
-        state.see(&places, self.field, now);
-        if state.sent.is_none_or(|sent| now - sent >= self.config.interval - 1e-6) {
-            state.sent = Some(now);
-            let rows: Vec<Formation> = state.rows(self.field).into_iter().map(|row| row.table(state.metric)).collect();
+        state.update(&places, self.pitch, now);
+        if state.last_sent.is_none_or(|sent| now - sent >= self.config.interval - 1e-6) {
+            state.last_sent = Some(now);
+            let rows: Vec<Formation> =
+                state.rows(self.pitch).into_iter().map(|row| row.to_table_row(state.is_metric)).collect();
             return out.rows("formation", &rows);
         }
         Ok(())
@@ -121,68 +122,68 @@ impl Operator for FormationOperator {
     }
 
     fn stream_ended(&mut self, _: &Context, _: &Inputs, state: &mut FormationState, out: &mut Outputs) -> Result<()> {
-        state.close(self.field);
-        let rows: Vec<Formation> = state.over.iter().map(|row| row.table(state.metric)).collect();
+        state.finish_period(self.pitch);
+        let rows: Vec<Formation> = state.finished.iter().map(|row| row.to_table_row(state.is_metric)).collect();
         if rows.is_empty() { Ok(()) } else { out.rows("formation", &rows) }
     }
 }
 
 impl FormationState {
-    fn see(&mut self, places: &[Place], pitch: Option<Field>, now: f64) {
-        let scene = Scene::of(places, &self.sides);
-        let step = (now - self.last).clamp(0.0, 1.0);
-        self.last = now;
+    fn update(&mut self, places: &[Place], pitch: Option<PitchDimensions>, now: f64) {
+        let scene = Scene::new(places, &self.team_roles);
+        let step = (now - self.last_frame).clamp(0.0, 1.0);
+        self.last_frame = now;
         if !scene.players.is_empty() {
-            self.metric = scene.metric;
+            self.is_metric = scene.is_metric;
         }
-        self.direction.see(&scene, pitch.filter(|_| scene.metric), step);
-        for (team, standing) in self.teams.iter_mut().enumerate() {
-            let own = scene.players.iter().filter(|(place, side)| side.team == Some(team) && place.scale > 0.0);
+        self.direction.update(&scene, pitch.filter(|_| scene.is_metric), step);
+        for (team, sums) in self.teams.iter_mut().enumerate() {
+            let own = scene.players.iter().filter(|(place, role)| role.team == Some(team) && place.scale > 0.0);
             let all: Vec<&(&Place, _)> = own.collect();
-            let mut field: Vec<&Place> =
-                all.iter().filter(|(_, side)| !side.goalkeeper).map(|(place, _)| *place).collect();
-            // Which way a team plays must be known, or front and rear are mixed up.
-            let Some(forth) = self.direction.of(team) else { continue };
-            field.sort_by(|a, b| (a.x * forth).total_cmp(&(b.x * forth)));
-            let keeper_known = all.len() > field.len();
-            if !keeper_known && field.len() > ROLES {
-                field.remove(0);
+            let mut outfield: Vec<&Place> =
+                all.iter().filter(|(_, role)| !role.is_goalkeeper).map(|(place, _)| *place).collect();
+            // Without the direction of attack, front and rear cannot be distinguished.
+            let Some(attack_sign) = self.direction.attack_sign(team) else { continue };
+            outfield.sort_by(|a, b| (a.x * attack_sign).total_cmp(&(b.x * attack_sign)));
+            let has_known_goalkeeper = all.len() > outfield.len();
+            if !has_known_goalkeeper && outfield.len() > OUTFIELD_PLAYERS {
+                outfield.remove(0);
             }
-            field.truncate(ROLES);
-            if field.len() >= FEW {
-                standing.see(&field, forth);
+            outfield.truncate(OUTFIELD_PLAYERS);
+            if outfield.len() >= MIN_PLAYERS {
+                sums.update(&outfield, attack_sign);
             }
         }
     }
 
-    fn rows(&self, field: Option<Field>) -> Vec<Row> {
-        let rows = self.teams.iter().enumerate().filter_map(|(team, standing)| {
-            standing.row(team, self.period, self.direction.of(team), field.filter(|_| self.metric))
+    fn rows(&self, pitch: Option<PitchDimensions>) -> Vec<PeriodRow> {
+        let rows = self.teams.iter().enumerate().filter_map(|(team, sums)| {
+            sums.to_row(team, self.period, self.direction.attack_sign(team), pitch.filter(|_| self.is_metric))
         });
         rows.collect()
     }
 
-    /// The period is over.
-    fn close(&mut self, field: Option<Field>) {
-        let rows = self.rows(field);
-        self.over.extend(rows);
-        let surplus = self.over.len().saturating_sub(MOST_PERIODS);
-        self.over.drain(..surplus);
+    /// Finishes the period.
+    fn finish_period(&mut self, pitch: Option<PitchDimensions>) {
+        let rows = self.rows(pitch);
+        self.finished.extend(rows);
+        let surplus = self.finished.len().saturating_sub(MAX_PERIODS);
+        self.finished.drain(..surplus);
         self.teams = Default::default();
     }
 }
 
-impl Standing {
-    /// Takes in the outfield players of a frame, from the rear on; `forth` is +1 where they play to the right.
-    fn see(&mut self, players: &[&Place], forth: f32) {
+impl PeriodSums {
+    /// Adds a frame's outfield players, ordered from the rear; `attack_sign` is +1 for attacks to the right.
+    fn update(&mut self, players: &[&Place], attack_sign: f32) {
         let n = players.len() as f64;
         let mean = |value: fn(&Place) -> f32| players.iter().map(|place| f64::from(value(place))).sum::<f64>() / n;
         let (x, y, scale) = (mean(|p| p.x), mean(|p| p.y), mean(|p| p.scale));
-        let beside: Vec<[f64; 2]> = players
+        let relative: Vec<[f64; 2]> = players
             .iter()
-            .map(|place| [f64::from(forth) * (f64::from(place.x) - x) / scale, (f64::from(place.y) - y) / scale])
+            .map(|place| [f64::from(attack_sign) * (f64::from(place.x) - x) / scale, (f64::from(place.y) - y) / scale])
             .collect();
-        self.roles.see(&beside);
+        self.roles.update(&relative);
         let span = |value: fn(&Place) -> f32| {
             let values = players.iter().map(|place| value(place));
             f64::from(values.clone().fold(f32::MIN, f32::max) - values.fold(f32::MAX, f32::min))
@@ -193,28 +194,34 @@ impl Standing {
         }
     }
 
-    fn row(&self, team: usize, period: u32, forth: Option<f32>, field: Option<Field>) -> Option<Row> {
+    fn to_row(
+        &self,
+        team: usize,
+        period: u32,
+        attack_sign: Option<f32>,
+        pitch: Option<PitchDimensions>,
+    ) -> Option<PeriodRow> {
         if self.frames == 0.0 {
             return None;
         }
         let [width, depth, x, y, players, scale] = self.sums.map(|sum| sum / self.frames);
         let lines = self.roles.lines();
-        // From the own goal line where there is one, else from the rearmost line.
-        let middle = match (field, forth) {
-            (Some(_), Some(forth)) if forth > 0.0 => Some(x),
-            (Some(field), Some(_)) => Some(f64::from(field.length) - x),
+        // From the own goal line where the pitch is calibrated, else from the rearmost line.
+        let center_depth = match (pitch, attack_sign) {
+            (Some(_), Some(attack_sign)) if attack_sign > 0.0 => Some(x),
+            (Some(pitch), Some(_)) => Some(f64::from(pitch.length) - x),
             _ => None,
         };
         let depths = lines.as_ref().map_or(vec![], |found| {
-            let from = middle.unwrap_or_else(|| -scale * found.lines.first().map_or(0.0, |line| line.1));
+            let from = center_depth.unwrap_or_else(|| -scale * found.lines.first().map_or(0.0, |line| line.1));
             found.lines.iter().map(|(_, depth)| (from + depth * scale) as f32).collect()
         });
-        let seen = (players / ROLES as f64).min(1.0);
-        Some(Row {
+        let visible_share = (players / OUTFIELD_PLAYERS as f64).min(1.0);
+        Some(PeriodRow {
             team,
             period,
-            plays: match forth {
-                Some(forth) if forth > 0.0 => "right".into(),
+            plays: match attack_sign {
+                Some(attack_sign) if attack_sign > 0.0 => "right".into(),
                 Some(_) => "left".into(),
                 None => String::new(),
             },
@@ -222,16 +229,16 @@ impl Standing {
                 found.lines.iter().map(|(n, _)| n.to_string()).collect::<Vec<_>>().join("-")
             }),
             lines: depths,
-            place: [width, depth, x, y].map(|value| value as f32),
+            extent_and_center: [width, depth, x, y].map(|value| value as f32),
             players: players.round() as u16,
-            confidence: lines.map_or(0.0, |found| found.confidence * seen) as f32,
+            confidence: lines.map_or(0.0, |found| found.confidence * visible_share) as f32,
         })
     }
 }
 
-impl Row {
-    fn table(&self, metric: bool) -> Formation {
-        let [width, depth, x, y] = self.place;
+impl PeriodRow {
+    fn to_table_row(&self, is_metric: bool) -> Formation {
+        let [width, depth, x, y] = self.extent_and_center;
         Formation {
             team: Team::NAMES[self.team].into(),
             period: self.period,
@@ -243,7 +250,7 @@ impl Row {
             x,
             y,
             players: self.players,
-            unit: if metric { METRES } else { PIXELS }.into(),
+            unit: if is_metric { METERS } else { PIXELS }.into(),
             confidence: self.confidence,
         }
     }

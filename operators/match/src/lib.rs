@@ -1,17 +1,17 @@
-//! The match: from tracks and the ball to places, possession, events, formations and statistics.
+//! Match analysis: from tracks and the ball to positions on the pitch, possession, events, formations and statistics.
 //!
-//! Five operators in a row, each of which reads tables alone:
+//! Five operators in a row, which read tables only:
 //!
-//! - `pitch` says where everybody stands and the ball lies: in metres by a calibration file, else in pixels, with how many
-//!   pixels a metre has there by how tall people look.
-//! - `possession` says who has the ball, `events` what was done with it, `formation` how the teams stand, `stats` what it
-//!   comes to.
+//! - `pitch` places people and the ball: in meters with a calibration file, else in pixels, with the number of pixels
+//!   per meter estimated from the height of people.
+//! - `possession` determines the player in possession, `events` derives passes and other events, `formation` the shape
+//!   of each team, and `stats` the totals.
 //!
-//! One set of thresholds in metres serves both units: lengths in pixels are divided by the place's `scale`. What one camera
-//! without calibration cannot know (goals, lines, depth) is left out, and `summary.json` says so.
+//! One set of thresholds in meters serves both units: lengths in pixels are divided by the `scale` of the place.
+//! Results that one camera without calibration does not allow (goals, lines, depth) are left out, and `summary.json`
+//! says so.
 #![forbid(unsafe_code)]
 
-pub mod bench;
 pub mod calibration;
 mod direction;
 pub mod events;
@@ -19,8 +19,8 @@ pub mod formation;
 pub mod homography;
 pub mod pitch;
 pub mod possession;
+mod scene;
 mod shape;
-mod sides;
 pub mod stats;
 
 pub use events::Events;

@@ -1,24 +1,25 @@
-//! Measures what the key `window` trades: noise for delay. Prints the errors on a simulated strike, and the cost.
+//! Measures the trade-off of the key `window` between noise and delay: prints the errors on a simulated strike, and the
+//! cost.
 //!
 //! `cargo run -p sideline-motion --example window`
 //!
-//! The strike: a wrist goes out 0.55 m in 0.2 s and back in 0.25 s, by minimum-jerk paths (Flash and Hogan, J.
-//! Neuroscience 5, 1985); every coordinate has Gaussian noise.
+//! In the strike a wrist moves out 0.55 m in 0.2 s and back in 0.25 s, along minimum-jerk paths (Flash and Hogan, J.
+//! Neuroscience 5, 1985). Gaussian noise is added to the moving coordinate.
 
 use std::time::Instant;
 
 use sideline_api::{
     Result, Values,
     config::Origin,
-    tables::{JOINTS, Motion, Pose},
     testing::{Harness, Setup},
 };
 use sideline_eval::Random;
 use sideline_motion::MotionOperator;
+use sideline_sport::tables::{JOINTS, Motion, Pose};
 
 const WRIST: usize = 15;
 
-/// Place, velocity, acceleration on a minimum-jerk path of `length` metres in `seconds`.
+/// Returns position, velocity and acceleration on a minimum-jerk path of `length` meters in `seconds`.
 fn minimum_jerk(t: f64, seconds: f64, length: f64) -> [f64; 3] {
     let s = (t / seconds).clamp(0.0, 1.0);
     let (v, a) = (length / seconds, length / seconds.powi(2));
@@ -34,7 +35,7 @@ fn strike(t: f64) -> [f64; 3] {
     std::array::from_fn(|i| out[i] + back[i])
 }
 
-/// A body with a torso of one metre, so that values are metres, its left wrist at `x`.
+/// Builds a body with a torso of one meter, so that values are in meters, and its left wrist at `x`.
 fn pose(track: u32, x: f64) -> Pose {
     let mut world = [[0.5, -0.5, 0.0]; JOINTS];
     for (joint, place) in
@@ -48,7 +49,7 @@ fn pose(track: u32, x: f64) -> Pose {
     Pose { track, fighter, x1: 0.0, y1: 0.0, x2: 1.0, y2: 1.0, score: 1.0, model, aspect: 1.0, joints, world }
 }
 
-/// Root mean square errors of velocity and acceleration.
+/// Returns the root mean square errors of velocity (m/s) and acceleration (m/s²).
 fn errors(fps: f64, window: f64, sigma: f64) -> Result<(f64, f64)> {
     let mut random = Random::new(7);
     let (mut v, mut a, mut n) = (0.0, 0.0, 0.0);
@@ -57,7 +58,7 @@ fn errors(fps: f64, window: f64, sigma: f64) -> Result<(f64, f64)> {
         values.set("window", window, Origin::CommandLine);
         let mut motion =
             Harness::<MotionOperator>::with(values, Setup { interval: (1e9 / fps) as i64, ..Setup::default() })?;
-        let shift = random.share() / fps;
+        let shift = random.uniform() / fps;
         for i in 0..(1.2 * fps) as usize {
             let t = i as f64 / fps - 0.5 + shift;
             let [place, velocity, acceleration] = strike(t);
@@ -77,7 +78,7 @@ fn main() -> Result<()> {
     println!("root mean square errors, m/s and m/s^2 (peak of the strike: 5.2 and 79)");
     for fps in [30.0, 60.0] {
         for sigma in [0.005, 0.01, 0.02] {
-            println!("{fps} frames a second, noise {sigma} m");
+            println!("{fps} frames per second, noise {sigma} m");
             for window in [0.067, 0.1, 0.134, 0.167, 0.2] {
                 let (v, a) = errors(fps, window, sigma)?;
                 println!("  window {window:.3} s: velocity {v:.2}, acceleration {a:.1}");
@@ -94,7 +95,7 @@ fn main() -> Result<()> {
         motion.outcomes();
     }
     println!(
-        "two people: {:.1} us a frame, driver and test harness included",
+        "two people: {:.1} us per frame, driver and test harness included",
         began.elapsed().as_secs_f64() * 1e6 / frames as f64
     );
     Ok(())

@@ -1,10 +1,10 @@
 //! Angles at the joints of a body.
 
-use sideline_api::tables::JOINTS;
+use sideline_sport::tables::JOINTS;
 
-/// The angles of a row, in order: name, and the joints `[a, b, c]` (MediaPipe's numbers) between which it opens at `b`.
-/// 0 is folded, pi is straight.
-pub const ANGLES: [(&str, [usize; 3]); sideline_api::tables::ANGLES] = [
+/// Angles of a row, in order: name, and the joints `[a, b, c]` (MediaPipe's numbers) between which the angle opens at
+/// `b`. 0 is folded, pi is straight.
+pub const ANGLES: [(&str, [usize; 3]); sideline_sport::tables::ANGLES] = [
     ("left_elbow", [11, 13, 15]),
     ("right_elbow", [12, 14, 16]),
     ("left_armpit", [13, 11, 23]),
@@ -27,17 +27,17 @@ pub const ANGLES: [(&str, [usize; 3]); sideline_api::tables::ANGLES] = [
     ("right_head", [0, 12, 11]),
 ];
 
-/// The angles of a body, radians; NaN where a joint is NaN or two of them lie on each other.
+/// Computes the angles of a body, radians; NaN if a joint is NaN, or if `a` or `c` coincides with `b`.
 pub fn angles(joints: &[[f32; 3]; JOINTS]) -> [f32; ANGLES.len()] {
     ANGLES.map(|(_, [a, b, c])| {
         let limb = |to: usize| std::array::from_fn::<f64, 3, _>(|k| f64::from(joints[to][k]) - f64::from(joints[b][k]));
-        between(limb(a), limb(c)) as f32
+        angle_between(limb(a), limb(c)) as f32
     })
 }
 
-/// The angle between two vectors, 0 to pi. By the arctangent of sine and cosine, which is exact near 0 and pi, where an
-/// arccosine is not.
-fn between(a: [f64; 3], b: [f64; 3]) -> f64 {
+/// Returns the angle between two vectors, 0 to pi; NaN if one has no length. The arctangent of sine and cosine is
+/// accurate near 0 and pi, where an arccosine is not.
+fn angle_between(a: [f64; 3], b: [f64; 3]) -> f64 {
     let cross = [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
     let dot = |a: [f64; 3], b: [f64; 3]| a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
     if dot(a, a) == 0.0 || dot(b, b) == 0.0 {

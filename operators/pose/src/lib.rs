@@ -1,113 +1,114 @@
-//! Pose: frames in, the joints of the people in them out.
+//! Pose: detects people in frames and the landmarks of their joints.
 //!
-//! `region` is the square around a person. `landmarks` runs a model that places joints in it and tells where the person
-//! will be looked for next: `blazepose` or `movenet` reads what it gave. `detector` is the model that finds people who are
-//! not followed yet, `pace` chooses the landmark model where it is left open. This file says when each runs.
+//! `region` is the square around a person. `landmarks` runs a landmark model on it, which returns the joints and the region in
+//! the next frame; `blazepose` and `movenet` decode the models' outputs. `detector` finds people who are not tracked yet,
+//! `selector` selects the landmark model for `auto`, and `runner` runs and measures it. This file decides when each runs.
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
 pub mod bench;
 mod blazepose;
 pub mod detector;
 pub mod landmarks;
-mod looker;
 mod model;
 mod movenet;
-mod pace;
 pub mod region;
+mod runner;
+mod selector;
 
-pub use model::{Choice, Model};
+pub use model::{Model, ModelChoice};
 
 use serde::{Deserialize, Serialize};
-use sideline_api::{
-    Config, Context, Frame, Inputs, Operator, Outputs, PortType, Resources, Result, Spec, boxes::iou, tables,
-};
+use sideline_api::{Config, Context, Frame, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
+use sideline_sport::tables;
+use sideline_vision::boxes::iou;
 
 use detector::Detector;
 use landmarks::Landmarks;
-use looker::Looker;
 use region::PersonRegion;
+use runner::LandmarkRunner;
 use sideline_inference::Region;
 
-/// Places joints on every person: BlazePose 33 in pixels and in metres, MoveNet 17 in pixels.
+/// Detects the joints of every person: 33 in pixels and in meters with BlazePose, 17 in pixels with MoveNet.
 #[derive(Clone, Debug, PartialEq, Config)]
 pub struct PoseConfig {
-    /// `lite`, `full` or `heavy` (BlazePose), `movenet`, or `auto`. A heavier one places joints more exactly and takes longer:
-    /// `full` about twice as long as `lite`, `heavy` nine times; `bench pose` measures them. `movenet` places COCO's 17
-    /// joints without depth and metres, so that motion has no velocities; it takes a little less than `full`. `auto` runs,
-    /// live, the heaviest of `lite`, `full` and `heavy` that keeps up: it begins with `lite`, looks at what frames take,
-    /// changes at most every few seconds and logs each change with its figures; the column `model` says which saw a row.
-    /// All three are in memory then, some 110 MB more. In `complete` mode time decides nothing, so that a run gives the same
-    /// bytes again: there `auto` is `full`.
+    /// Landmark model: `lite`, `full` or `heavy` (BlazePose), `movenet`, or `auto`. Heavier models are more accurate and slower:
+    /// `full` takes about twice as long as `lite`, `heavy` nine times (`bench pose` measures them); `movenet` has COCO's 17
+    /// joints without depth and metric coordinates, so motion has no velocities, and takes slightly less time than `full`.
+    /// `auto` runs `full` in `complete` mode, where results must not depend on time; in live mode it begins with `lite`,
+    /// switches to the heaviest BlazePose model that keeps up, at most every few seconds, and needs some 110 MB more memory.
+    /// The column `model` names the model of each row.
     #[config(default = "lite")]
-    pub model: Choice,
-    /// Most people of a frame whose crops go through the model in one run; on TensorRT always one. Higher takes up to a
-    /// twelfth less time for each of several people (`bench pose`) and more memory; 1 runs it for each person alone, with
-    /// the same joints.
+    pub model: ModelChoice,
+    /// Maximum number of people whose crops are run as one batch; always 1 on TensorRT. Higher takes up to a twelfth less time
+    /// per person (`bench pose`) and more memory; 1 runs each person alone, with the same joints.
     #[config(default = 4, live, range(1, 30))]
     pub batch: u32,
-    /// Threads that the people of a frame are shared out among on a CPU; with `auto`, live, always one. Higher answers
-    /// sooner where cores are free, and loads the model once for each; 1 leaves the cores to others, and many streams gain
-    /// nothing from more.
+    /// Threads that share the people of a frame on a CPU; always 1 with `auto` in live mode. Higher reduces the latency if
+    /// cores are free, and loads the model once per thread; lower leaves cores to other operators, and suffices for many
+    /// streams.
     #[config(default = 2, range(1, 16))]
     pub threads: usize,
-    /// Most people followed at a time; the largest are preferred. Higher also follows bystanders, from whom the tracker
-    /// chooses; lower saves one run of the landmark model per person and frame.
+    /// Maximum number of people tracked at a time; larger people take precedence. Higher also tracks bystanders, for the
+    /// tracker to choose from; lower saves one run of the landmark model per person and frame.
     #[config(default = 3, live, range(1, 30))]
     pub max_people: u32,
-    /// Frames between two looks of the detector while fewer than `max_people` are followed; four times as many while all
-    /// places are taken. When somebody is lost it looks at once, and when nobody is followed in every frame. Higher saves
-    /// time; lower sees new people sooner.
+    /// Frames between two runs of the detector while fewer than `max_people` people are tracked; four times as many once that
+    /// limit is reached. It also runs when a person is lost, and in every frame while no person is tracked. Higher saves time;
+    /// lower detects new people sooner.
     #[config(default = 15, live, range(1, 3000))]
     pub detect_every: u32,
-    /// Squares along the frame at which the detector looks in turn, besides the whole frame: one look per frame at most.
-    /// Higher finds smaller people in wide frames, each after more looks; 0 looks at whole frames only.
+    /// Square tiles along the frame on which the detector runs in turn with the whole frame, one of them per frame. Higher
+    /// detects smaller people in wide frames, but each person after more runs; 0 uses whole frames only.
     #[config(default = 3, live, range(0, 30))]
     pub tiles: u32,
-    /// Score from which a detection is followed. Higher gives fewer false people; lower finds people seen badly.
+    /// Minimum score of a detection to track the person. Higher gives fewer false people; lower finds people who are hard to
+    /// see.
     #[config(default = 0.5, live, range(0, 1))]
     pub detect_score: f32,
-    /// Score of the landmark model below which a person is lost. Higher loses people sooner and lets the detector find
-    /// them anew; lower holds on longer, and may stay where nobody is. MoveNet has no such score: there it is the mean of
-    /// its joints' scores, scaled so that 0.5 is as likely a person as not.
+    /// Score of the landmark model below which a person is lost. Higher loses people sooner and leaves them to the detector;
+    /// lower keeps them longer, and may track an empty region. With MoveNet it is the mean of its joints' scores, scaled so
+    /// that a person is as likely as not at 0.5.
     #[config(default = 0.5, live, range(0, 1))]
     pub pose_score: f32,
 }
 
-/// What the operator remembers of a stream.
+/// State of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Memory {
-    /// Where each person is looked for, those followed longest first.
+pub struct PoseState {
+    /// Regions of the tracked people, those tracked longest first.
     regions: Vec<PersonRegion>,
-    /// Frames since the detector looked.
-    since_look: u32,
-    /// Looks that the detector owes, one per frame, because somebody was lost.
-    owed: u32,
-    /// Number of the next look: which square it takes.
-    look: u64,
+    /// Frames since the detector ran.
+    since_detection: u32,
+    /// Runs of the detector that are due, one per frame, because a person was lost or a session began.
+    due_detections: u32,
+    /// Number of the detector's next search run, which selects the square.
+    search_turn: u64,
 }
 
-/// Joints nearer than this share of the regions' size are one person's: two that are followed may come this near.
-const SAME_JOINTS: f32 = 0.06;
-/// Somebody new whose box overlaps (IoU) another's more than this is that other: the joints alone would not tell, a first
-/// look may be a poor one.
-const SAME_BOX: f32 = 0.5;
-/// Where somebody was lost the detector looks at a square this much larger than their region.
-const AROUND_LOST: f32 = 1.5;
-/// A newcomer takes the place of somebody this much smaller when all places are taken.
-const LARGER: f32 = 1.3;
+/// Mean distance of the limbs, as a share of the regions' size, below which two sets of landmarks are of one person. Two
+/// tracked people may come this close.
+const MIN_LIMB_DISTANCE: f32 = 0.06;
+/// IoU of the boxes above which a new person is one that is already tracked: joints alone would not suffice, as those of a
+/// first frame may be poor.
+const MAX_NEW_PERSON_IOU: f32 = 0.5;
+/// Size of the square searched for a lost person, relative to the person's region.
+const LOST_SEARCH_SCALE: f32 = 1.5;
+/// Ratio of sizes above which a new person replaces the smallest tracked one once `max_people` is reached.
+const REPLACE_SIZE_RATIO: f32 = 1.3;
 
-/// The operator.
+/// The operator `pose`.
 pub struct Pose {
     config: PoseConfig,
     detector: Detector,
-    looker: Looker,
-    /// The people of the frame in hand, those followed longest first.
-    seen: Vec<Landmarks>,
+    runner: LandmarkRunner,
+    /// People of the current frame, those tracked longest first.
+    people: Vec<Landmarks>,
 }
 
 impl Operator for Pose {
     type Config = PoseConfig;
-    type State = Memory;
+    type State = PoseState;
 
     fn spec() -> Spec {
         Spec::operator("pose")
@@ -117,21 +118,21 @@ impl Operator for Pose {
     }
 
     fn models(config: &PoseConfig) -> Vec<String> {
-        let landmarks = config.model.models().iter().map(|model| model.entry().to_owned());
+        let landmarks = config.model.models().iter().map(|model| model.catalog_name().to_owned());
         std::iter::once(detector::MODEL.to_owned()).chain(landmarks).collect()
     }
 
     fn new(config: PoseConfig, resources: &Resources) -> Result<Self> {
-        let looker = Looker::new(config.model, config.threads, resources)?;
-        Ok(Self { detector: Detector::new(resources)?, looker, config, seen: Vec::new() })
+        let runner = LandmarkRunner::new(config.model, config.threads, resources)?;
+        Ok(Self { detector: Detector::new(resources)?, runner, config, people: Vec::new() })
     }
 
-    fn process(&mut self, cx: &Context, input: &Inputs, memory: &mut Memory, out: &mut Outputs) -> Result<()> {
+    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut PoseState, out: &mut Outputs) -> Result<()> {
         let frame = input.frame("frames")?;
-        self.looker.begin();
-        self.follow(frame, memory)?;
-        let rows: Vec<tables::Pose> = self.seen.iter().map(|seen| self.row(frame, seen)).collect();
-        self.looker.end(cx);
+        self.runner.begin_frame();
+        self.track(frame, state)?;
+        let rows: Vec<tables::Pose> = self.people.iter().map(|person| self.row(frame, person)).collect();
+        self.runner.end_frame(cx);
         out.rows("poses", &rows)
     }
 
@@ -140,114 +141,121 @@ impl Operator for Pose {
         Ok(())
     }
 
-    fn session_started(&mut self, _cx: &Context, memory: &mut Memory) -> Result<()> {
-        // After a break in the stream people stand elsewhere: a whole round of looks.
-        *memory = Memory { owed: self.config.tiles + 1, ..Memory::default() };
+    fn session_started(&mut self, _cx: &Context, state: &mut PoseState) -> Result<()> {
+        // After a break in the stream people are elsewhere: the detector searches the whole frame and all tiles.
+        *state = PoseState { due_detections: self.config.tiles + 1, ..PoseState::default() };
         Ok(())
     }
 }
 
 impl Pose {
-    /// Looks where people were in the last frame, for new ones if it is time, and fills `self.seen`.
-    fn follow(&mut self, frame: &Frame, memory: &mut Memory) -> Result<()> {
-        let places = self.config.max_people as usize;
-        memory.regions.truncate(places);
-        self.seen.clear();
-        let regions = std::mem::take(&mut memory.regions);
-        let followed = regions.len();
+    /// Tracks the people of the last frame, runs the detector if it is due, and fills `self.people`.
+    fn track(&mut self, frame: &Frame, state: &mut PoseState) -> Result<()> {
+        let max_people = self.config.max_people as usize;
+        state.regions.truncate(max_people);
+        self.people.clear();
+        let regions = std::mem::take(&mut state.regions);
+        let tracked = regions.len();
         let mut lost = None;
-        for (region, seen) in regions.iter().zip(self.look_at(frame, &regions)?) {
-            match seen {
-                // Two regions may slide onto one person: who is followed longer stays.
-                Some(seen) if self.seen.iter().all(|other| other.distance(&seen) > SAME_JOINTS) => self.seen.push(seen),
+        for (region, person) in regions.iter().zip(self.detect_landmarks(frame, &regions)?) {
+            match person {
+                // Two regions may converge on one person: the one tracked longer is kept.
+                Some(person)
+                    if self.people.iter().all(|other| other.mean_limb_distance(&person) > MIN_LIMB_DISTANCE) =>
+                {
+                    self.people.push(person);
+                }
                 Some(_) => {}
                 None => lost = lost.or(Some(*region)),
             }
         }
-        if self.seen.len() < followed {
-            // A whole round of looks, the first of them where somebody was.
-            memory.owed = self.config.tiles + 2;
+        if self.people.len() < tracked {
+            // The detector searches the region of the lost person first, then the whole frame and all tiles.
+            state.due_detections = self.config.tiles + 2;
         }
-        memory.since_look = memory.since_look.saturating_add(1);
-        if self.time_to_detect(memory) {
-            memory.since_look = 0;
-            memory.owed = memory.owed.saturating_sub(1);
+        state.since_detection = state.since_detection.saturating_add(1);
+        if self.is_detection_due(state) {
+            state.since_detection = 0;
+            state.due_detections = state.due_detections.saturating_sub(1);
             let square = match lost {
-                Some(region) => Region::square(region.x, region.y, region.size * AROUND_LOST, 0.0),
+                Some(region) => Region::square(region.x, region.y, region.size * LOST_SEARCH_SCALE, 0.0),
                 None => {
-                    memory.look += 1;
-                    detector::square(frame, self.config.tiles as usize, memory.look - 1)
+                    state.search_turn += 1;
+                    detector::search_square(frame, self.config.tiles as usize, state.search_turn - 1)
                 }
             };
             for detection in self.detector.detect(frame, &square, self.config.detect_score)? {
-                self.take_in(frame, &detection.region)?;
+                self.add_person(frame, &detection.region)?;
             }
         }
-        if self.seen.len() >= places {
-            memory.owed = 0;
+        if self.people.len() >= max_people {
+            state.due_detections = 0;
         }
-        memory.regions.extend(self.seen.iter().map(|seen| seen.next));
+        state.regions.extend(self.people.iter().map(|person| person.next_region));
         Ok(())
     }
 
-    fn time_to_detect(&self, memory: &Memory) -> bool {
+    fn is_detection_due(&self, state: &PoseState) -> bool {
         let every = self.config.detect_every;
-        if self.seen.len() >= self.config.max_people as usize {
-            memory.since_look >= every.saturating_mul(4)
+        if self.people.len() >= self.config.max_people as usize {
+            state.since_detection >= every.saturating_mul(4)
         } else {
-            self.seen.is_empty() || memory.owed > 0 || memory.since_look >= every
+            self.people.is_empty() || state.due_detections > 0 || state.since_detection >= every
         }
     }
 
-    /// Follows a detected person, if they are new and there is a place.
-    fn take_in(&mut self, frame: &Frame, region: &PersonRegion) -> Result<()> {
-        if self.seen.iter().any(|seen| seen.next.same_person(region)) {
+    /// Starts to track a detected person who is new, if there is room.
+    fn add_person(&mut self, frame: &Frame, region: &PersonRegion) -> Result<()> {
+        if self.people.iter().any(|person| person.next_region.is_same_person(region)) {
             return Ok(());
         }
-        // Once all places are taken, only that of a much smaller person is to be had.
-        let mut place = None;
-        if self.seen.len() >= self.config.max_people as usize {
-            let sizes = self.seen.iter().map(|seen| seen.next.size).enumerate();
+        // Once the limit is reached, only a much smaller person is replaced.
+        let mut replaced = None;
+        if self.people.len() >= self.config.max_people as usize {
+            let sizes = self.people.iter().map(|person| person.next_region.size).enumerate();
             match sizes.min_by(|a, b| a.1.total_cmp(&b.1)) {
-                Some((smallest, size)) if size * LARGER < region.size => place = Some(smallest),
+                Some((smallest, size)) if size * REPLACE_SIZE_RATIO < region.size => replaced = Some(smallest),
                 _ => return Ok(()),
             }
         }
-        // Twice: the detector's region is a rough one, and the first frame's joints are to be as good as later ones.
-        let Some(first) = self.look_at(frame, &[*region])?.pop().flatten() else { return Ok(()) };
-        let Some(seen) = self.look_at(frame, &[first.next])?.pop().flatten() else { return Ok(()) };
-        let corners = seen.corners(frame.width() as f32, frame.height() as f32);
-        let known = |other: &Landmarks| {
-            let theirs = other.corners(frame.width() as f32, frame.height() as f32);
-            iou(&corners, &theirs) > SAME_BOX || other.next.same_person(&seen.next)
+        // Run twice: the detector's region is coarse, and the joints of the first frame are to be as good as later ones.
+        let Some(first) = self.detect_landmarks(frame, &[*region])?.pop().flatten() else { return Ok(()) };
+        let Some(person) = self.detect_landmarks(frame, &[first.next_region])?.pop().flatten() else { return Ok(()) };
+        let corners = person.clipped_box(frame.width() as f32, frame.height() as f32);
+        let is_same = |other: &Landmarks| {
+            let other_corners = other.clipped_box(frame.width() as f32, frame.height() as f32);
+            iou(&corners, &other_corners) > MAX_NEW_PERSON_IOU || other.next_region.is_same_person(&person.next_region)
         };
-        if self.seen.iter().any(known) {
+        if self.people.iter().any(is_same) {
             return Ok(());
         }
-        if let Some(smallest) = place {
-            self.seen.remove(smallest);
+        if let Some(smallest) = replaced {
+            self.people.remove(smallest);
         }
-        self.seen.push(seen);
+        self.people.push(person);
         Ok(())
     }
 
-    /// Runs the landmark model on some regions; `None` for each in which nobody is.
-    fn look_at(&mut self, frame: &Frame, regions: &[PersonRegion]) -> Result<Vec<Option<Landmarks>>> {
+    /// Runs the landmark model on some regions; `None` for each region without a person.
+    fn detect_landmarks(&mut self, frame: &Frame, regions: &[PersonRegion]) -> Result<Vec<Option<Landmarks>>> {
         let (width, height) = (frame.width() as f32, frame.height() as f32);
-        let usable: Vec<PersonRegion> = regions.iter().copied().filter(|region| region.usable(width, height)).collect();
-        let mut seen = self.looker.see(frame, &usable, self.config.batch as usize)?.into_iter();
-        let there = |seen: &Landmarks| seen.score >= self.config.pose_score && seen.next.usable(width, height);
-        let answers = regions.iter().map(|region| {
-            let answer = if region.usable(width, height) { seen.next().flatten() } else { None };
-            answer.filter(there)
+        let usable: Vec<PersonRegion> =
+            regions.iter().copied().filter(|region| region.is_usable(width, height)).collect();
+        let mut found = self.runner.detect(frame, &usable, self.config.batch as usize)?.into_iter();
+        let is_person = |landmarks: &Landmarks| {
+            landmarks.score >= self.config.pose_score && landmarks.next_region.is_usable(width, height)
+        };
+        let people = regions.iter().map(|region| {
+            let landmarks = if region.is_usable(width, height) { found.next().flatten() } else { None };
+            landmarks.filter(is_person)
         });
-        Ok(answers.collect())
+        Ok(people.collect())
     }
 
-    /// A row of the table `poses`.
-    fn row(&self, frame: &Frame, seen: &Landmarks) -> tables::Pose {
+    /// Returns a row of the table `poses`.
+    fn row(&self, frame: &Frame, person: &Landmarks) -> tables::Pose {
         let (width, height) = (frame.width() as f32, frame.height() as f32);
-        let [x1, y1, x2, y2] = seen.corners(width, height);
+        let [x1, y1, x2, y2] = person.clipped_box(width, height);
         tables::Pose {
             track: 0,
             fighter: String::new(),
@@ -255,11 +263,11 @@ impl Pose {
             y1,
             x2,
             y2,
-            score: seen.score,
-            model: self.looker.model().name().into(),
+            score: person.score,
+            model: self.runner.model().name().into(),
             aspect: width / height,
-            joints: seen.joints.map(|[x, y, z, visibility]| [x / width, y / height, z / width, visibility]),
-            world: seen.world,
+            joints: person.joints.map(|[x, y, z, visibility]| [x / width, y / height, z / width, visibility]),
+            world: person.world,
         }
     }
 }

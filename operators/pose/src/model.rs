@@ -1,11 +1,11 @@
-//! The models that place joints: how they are named in configurations, in tables and in models.yml.
+//! Landmark models and their names in configurations, tables and models.yml.
 
 use serde::{Deserialize, Serialize};
 
-/// What the key `model` says.
+/// Value of the key `model`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Choice {
+pub enum ModelChoice {
     /// BlazePose lite.
     Lite,
     /// BlazePose full.
@@ -14,41 +14,41 @@ pub enum Choice {
     Heavy,
     /// MoveNet lightning.
     Movenet,
-    /// BlazePose lite, full or heavy, whichever keeps up.
+    /// The heaviest of BlazePose lite, full and heavy that keeps up.
     Auto,
 }
 
-impl Choice {
-    /// The models that may run, fastest first: one, but for `Auto`.
+impl ModelChoice {
+    /// Returns the models that may run, fastest first: a single one, except for `Auto`.
     pub fn models(self) -> &'static [Model] {
         match self {
-            Choice::Lite => &[Model::Lite],
-            Choice::Full => &[Model::Full],
-            Choice::Heavy => &[Model::Heavy],
-            Choice::Movenet => &[Model::Movenet],
-            Choice::Auto => &[Model::Lite, Model::Full, Model::Heavy],
+            ModelChoice::Lite => &[Model::Lite],
+            ModelChoice::Full => &[Model::Full],
+            ModelChoice::Heavy => &[Model::Heavy],
+            ModelChoice::Movenet => &[Model::Movenet],
+            ModelChoice::Auto => &[Model::Lite, Model::Full, Model::Heavy],
         }
     }
 }
 
-/// A model that places joints on the people in squares of a frame.
+/// A model that detects landmarks of the people in square regions of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {
-    /// BlazePose: 33 joints with depth and metres; the fastest.
+    /// BlazePose lite: 33 joints with depth and metric coordinates; the fastest.
     Lite,
-    /// More exact, at about twice the time.
+    /// BlazePose full: more accurate, in about twice the time.
     Full,
-    /// The most exact; many times slower.
+    /// BlazePose heavy: the most accurate, and many times slower.
     Heavy,
-    /// MoveNet lightning: 17 joints in the picture.
+    /// MoveNet lightning: 17 joints in image coordinates.
     Movenet,
 }
 
 impl Model {
-    /// All, as `bench pose` goes through them.
+    /// All models, in the order of `bench pose`.
     pub const ALL: [Model; 4] = [Model::Lite, Model::Full, Model::Heavy, Model::Movenet];
 
-    /// As written in configurations and in the column `model`.
+    /// Returns the name in configurations and in the column `model`.
     pub fn name(self) -> &'static str {
         match self {
             Model::Lite => "lite",
@@ -58,8 +58,8 @@ impl Model {
         }
     }
 
-    /// Name in models.yml.
-    pub fn entry(self) -> &'static str {
+    /// Returns the name in models.yml.
+    pub fn catalog_name(self) -> &'static str {
         match self {
             Model::Lite => "blazepose_lite",
             Model::Full => "blazepose_full",

@@ -1,46 +1,48 @@
-//! MoveNet (single pose, lightning): COCO's 17 joints of the one person in the middle of a square, without depth or metres.
+//! MoveNet (single pose, lightning): COCO's 17 joints of the person in the middle of a square, without depth or metric
+//! coordinates.
 //!
-//! The network says for every cell of a grid over its input how likely each joint lies there, and from which cell's person
-//! each is to be looked for; this file picks one person, as the published model's own last layers do (Votel and Li,
-//! "Next-Generation Pose Detection with MoveNet and TensorFlow.js", TensorFlow blog, 2021). Those layers take one picture
-//! at a time, so they are left out of the ONNX file. models/reference/movenet.py has the same in numpy.
+//! For each cell of a grid over the input, the network outputs the likelihood of each joint, and where the joints of a person
+//! centered in the cell are expected. This file selects one person, as the last layers of the published model do (Votel and
+//! Li, "Next-Generation Pose Detection with MoveNet and TensorFlow.js", TensorFlow blog, 2021). Those layers process one
+//! picture at a time, so the ONNX file does not include them. models/reference/movenet.py has the same code in numpy.
 
-use sideline_api::{Result, tables::JOINTS};
+use sideline_api::Result;
 use sideline_inference::{Outputs, Session};
+use sideline_sport::tables::JOINTS;
 
 use crate::{
-    landmarks::{Landmarks, outline},
+    landmarks::{Landmarks, bounding_box},
     region::PersonRegion,
 };
 
 /// Side of the input, px.
 pub(crate) const SIZE: usize = 192;
-/// Side of the grid, cells.
+/// Side of the output grid, cells.
 const GRID: usize = 48;
 const CELLS: usize = GRID * GRID;
-/// MediaPipe's number of each of COCO's joints: nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles.
-const AS_MEDIAPIPE: [usize; 17] = [0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28];
-const COCO: usize = AS_MEDIAPIPE.len();
+/// MediaPipe's index of each of COCO's joints: nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles.
+const MEDIAPIPE_INDICES: [usize; 17] = [0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28];
+const COCO: usize = MEDIAPIPE_INDICES.len();
 const SHOULDERS: [usize; 2] = [5, 6];
 const HIPS: [usize; 2] = [11, 12];
-/// A cell counts the less the farther (cells) it is from where the person, or the joint, is looked for: score / (d + NEAR).
-const NEAR: f32 = 1.8;
+/// Offset of the distance weighting, cells: a cell at the distance d from the expected position counts score / (d + offset).
+const DISTANCE_OFFSET: f32 = 1.8;
 
-/// Score from which a joint says where a person is (the published crop algorithm's MIN_CROP_KEYPOINT_SCORE).
-const TRUSTED: f32 = 0.2;
-/// Score at which a joint is as likely seen as not, and is given the visibility 0.5: from 0.3 on the makers draw one.
-const SEEN: f32 = 0.3;
-/// Mean score of all joints at which there is as likely a person as not, given the score 0.5. Over 32 people of four clips
-/// the mean was 0.47 and more but for one (median 0.61); in 30 squares beside them 0.32 and less in nine of ten.
-const PERSON: f32 = 0.35;
-/// The next square reaches this many times as far from the hips as the torso does, and as any joint does (published crop
-/// algorithm, determine_crop_region).
-const REACH_OF_TORSO: f32 = 1.9;
-const REACH_OF_BODY: f32 = 1.2;
-/// Room around the joints, none of which is on hands, soles or the top of the head, as a share of the region.
+/// Least score of a joint that locates a person (MIN_CROP_KEYPOINT_SCORE of the published crop algorithm).
+const MIN_JOINT_SCORE: f32 = 0.2;
+/// Score of a joint that is mapped to visibility 0.5: the authors' examples draw joints from 0.3 on.
+const HALF_VISIBLE_SCORE: f32 = 0.3;
+/// Mean score of all joints that is mapped to the score 0.5. Over 32 people of four clips the mean was at least 0.47 except
+/// for one (median 0.61); in nine of ten of 30 squares without a person it was at most 0.32.
+const HALF_PERSON_SCORE: f32 = 0.35;
+/// Half the side of the next square, relative to the distance of the hips to the farthest joint of the torso, and of the
+/// whole body (published crop algorithm, determine_crop_region).
+const TORSO_SCALE: f32 = 1.9;
+const BODY_SCALE: f32 = 1.2;
+/// Margin of the bounding box, as a share of the region: no joint is on hands, feet or the top of the head.
 const MARGIN: f32 = 0.06;
 
-/// Checks that a model is this one, and takes any number of crops.
+/// Checks the inputs and outputs of a model; the batch size must be dynamic.
 pub(crate) fn check(session: &Session) -> Result<()> {
     let grid = |channels: usize| [-1, GRID as i64, GRID as i64, channels as i64];
     session.expect_inputs(&[("image", &[-1, SIZE as i64, SIZE as i64, 3])])?;
@@ -50,43 +52,43 @@ pub(crate) fn check(session: &Session) -> Result<()> {
     session.expect_output("offset", &grid(2 * COCO))
 }
 
-/// What the network says of one crop, cell by cell, row by row.
+/// Outputs of the network for one crop, cell by cell, row by row.
 struct Heads<'a> {
-    /// [48, 48, 17], 0..1.
+    /// Likelihood of each joint: [48, 48, 17], 0..1.
     heatmap: &'a [f32],
-    /// [48, 48], 0..1.
-    centre: &'a [f32],
-    /// [48, 48, 17, (y, x)]: from the cell, in cells.
+    /// Likelihood of the center of a person: [48, 48], 0..1.
+    center: &'a [f32],
+    /// Offset from the cell of a person's center to the person's joints, in cells: [48, 48, 17, (y, x)].
     regression: &'a [f32],
-    /// [48, 48, 17, (y, x)]: in the cell, in cells.
+    /// Offset of a joint within its cell, in cells: [48, 48, 17, (y, x)].
     offset: &'a [f32],
 }
 
-/// Decodes what a run gave for the crops of some regions.
+/// Decodes the outputs of a run for the crops of some regions.
 pub(crate) fn decode_all(
     outputs: &Outputs<'_>,
     regions: &[PersonRegion],
-    seen: &mut Vec<Option<Landmarks>>,
+    landmarks: &mut Vec<Option<Landmarks>>,
 ) -> Result<()> {
     let head = |name: &'static str, channels: usize| Ok(outputs.get(name)?.chunks_exact(CELLS * channels));
     let crops = head("heatmap", COCO)?.zip(head("centre", 1)?);
     let crops = crops.zip(head("regression", 2 * COCO)?).zip(head("offset", 2 * COCO)?);
-    seen.extend(regions.iter().zip(crops).map(|(region, (((heatmap, centre), regression), offset))| {
-        landmarks(&joints(&Heads { heatmap, centre, regression, offset })?, region)
+    landmarks.extend(regions.iter().zip(crops).map(|(region, (((heatmap, center), regression), offset))| {
+        to_landmarks(&joints(&Heads { heatmap, center, regression, offset })?, region)
     }));
     Ok(())
 }
 
-/// The joints of one person: x, y in 0..1 of the input, score. `None` when the heads hold what is no number.
+/// Returns the joints of one person: x, y in 0..1 of the input, and score. `None` if an output is not finite.
 fn joints(heads: &Heads<'_>) -> Option<[[f32; 3]; COCO]> {
     let middle = (GRID / 2) as f32;
-    let person = strongest(|cell| heads.centre[cell], [middle, middle])?;
+    let person = best_cell(|cell| heads.center[cell], [middle, middle])?;
     let mut joints = [[0.0; 3]; COCO];
     for (k, joint) in joints.iter_mut().enumerate() {
-        let pair = |of: &[f32], cell: usize| [of[2 * (cell * COCO + k)], of[2 * (cell * COCO + k) + 1]];
+        let pair = |values: &[f32], cell: usize| [values[2 * (cell * COCO + k)], values[2 * (cell * COCO + k) + 1]];
         let [dy, dx] = pair(heads.regression, person);
-        let about = [(person / GRID) as f32 + dy, (person % GRID) as f32 + dx];
-        let cell = strongest(|cell| heads.heatmap[cell * COCO + k], about)?;
+        let expected = [(person / GRID) as f32 + dy, (person % GRID) as f32 + dx];
+        let cell = best_cell(|cell| heads.heatmap[cell * COCO + k], expected)?;
         let [dy, dx] = pair(heads.offset, cell);
         let place = |at: usize, d: f32| (at as f32 + d) / GRID as f32;
         *joint = [place(cell % GRID, dx), place(cell / GRID, dy), heads.heatmap[cell * COCO + k]];
@@ -94,16 +96,16 @@ fn joints(heads: &Heads<'_>) -> Option<[[f32; 3]; COCO]> {
     joints.iter().flatten().all(|value| value.is_finite()).then_some(joints)
 }
 
-/// The cell with the greatest score for its distance from a point (row, column); the first of equals. `None` when no score
-/// is above 0.
-fn strongest(score: impl Fn(usize) -> f32, [row, column]: [f32; 2]) -> Option<usize> {
+/// Returns the cell with the greatest score, weighted by its distance from a point (row, column); the first one of equals.
+/// `None` if no score is above 0.
+fn best_cell(score: impl Fn(usize) -> f32, [row, column]: [f32; 2]) -> Option<usize> {
     let (mut best, mut found) = (0.0, None);
     for cell in 0..CELLS {
         let score = score(cell);
-        // Even where it is looked for it would not be enough: this spares most of the square roots. NaN fails too.
-        if score > best * NEAR {
+        // Skips cells that could not win even without distance, which avoids most square roots. NaN fails as well.
+        if score > best * DISTANCE_OFFSET {
             let distance = ((cell / GRID) as f32 - row).hypot((cell % GRID) as f32 - column);
-            let weighted = score / (distance + NEAR);
+            let weighted = score / (distance + DISTANCE_OFFSET);
             if weighted > best {
                 (best, found) = (weighted, Some(cell));
             }
@@ -112,11 +114,11 @@ fn strongest(score: impl Fn(usize) -> f32, [row, column]: [f32; 2]) -> Option<us
     found
 }
 
-/// A person of the frame; `None` when no side of the torso is seen, for then nothing says where to look next.
-fn landmarks(coco: &[[f32; 3]; COCO], region: &PersonRegion) -> Option<Landmarks> {
-    let square = region.upright().square();
-    let trusted = |joint: usize| coco[joint][2] > TRUSTED;
-    if !SHOULDERS.iter().any(|joint| trusted(*joint)) || !HIPS.iter().any(|joint| trusted(*joint)) {
+/// Converts joints to landmarks in the frame. `None` if no shoulder or no hip is visible, as the next region is unknown then.
+fn to_landmarks(coco: &[[f32; 3]; COCO], region: &PersonRegion) -> Option<Landmarks> {
+    let square = region.without_rotation().to_region();
+    let is_located = |joint: usize| coco[joint][2] > MIN_JOINT_SCORE;
+    if !SHOULDERS.iter().any(|joint| is_located(*joint)) || !HIPS.iter().any(|joint| is_located(*joint)) {
         return None;
     }
     let place = |joint: usize| {
@@ -125,27 +127,27 @@ fn landmarks(coco: &[[f32; 3]; COCO], region: &PersonRegion) -> Option<Landmarks
         [x, y]
     };
     let mut joints = [[f32::NAN; 4]; JOINTS];
-    for (joint, at) in AS_MEDIAPIPE.iter().enumerate() {
+    for (joint, at) in MEDIAPIPE_INDICES.iter().enumerate() {
         let [x, y] = place(joint);
-        joints[*at] = [x, y, f32::NAN, (coco[joint][2] / (2.0 * SEEN)).min(1.0)];
+        joints[*at] = [x, y, f32::NAN, (coco[joint][2] / (2.0 * HALF_VISIBLE_SCORE)).min(1.0)];
     }
     let hips = HIPS.map(place);
-    let centre = [(hips[0][0] + hips[1][0]) / 2.0, (hips[0][1] + hips[1][1]) / 2.0];
+    let center = [(hips[0][0] + hips[1][0]) / 2.0, (hips[0][1] + hips[1][1]) / 2.0];
     let reach = |joint: usize| {
         let [x, y] = place(joint);
-        (x - centre[0]).abs().max((y - centre[1]).abs())
+        (x - center[0]).abs().max((y - center[1]).abs())
     };
     let torso = SHOULDERS.iter().chain(&HIPS).map(|joint| reach(*joint)).fold(0.0, f32::max);
-    let body = (0..COCO).filter(|joint| trusted(*joint)).map(reach).fold(0.0, f32::max);
-    let size = 2.0 * (REACH_OF_TORSO * torso).max(REACH_OF_BODY * body);
-    let next = PersonRegion { x: centre[0], y: centre[1], size, rotation: 0.0 };
+    let body = (0..COCO).filter(|joint| is_located(*joint)).map(reach).fold(0.0, f32::max);
+    let size = 2.0 * (TORSO_SCALE * torso).max(BODY_SCALE * body);
+    let next_region = PersonRegion { x: center[0], y: center[1], size, rotation: 0.0 };
     let mean = coco.iter().map(|joint| joint[2]).sum::<f32>() / COCO as f32;
     Some(Landmarks {
-        score: (mean / (2.0 * PERSON)).min(1.0),
+        score: (mean / (2.0 * HALF_PERSON_SCORE)).min(1.0),
         joints,
         world: [[f32::NAN; 3]; JOINTS],
-        outline: outline((0..COCO).filter(|joint| trusted(*joint)).map(place), MARGIN * size),
-        next,
+        bounding_box: bounding_box((0..COCO).filter(|joint| is_located(*joint)).map(place), MARGIN * size),
+        next_region,
     })
 }
 
@@ -153,8 +155,8 @@ fn landmarks(coco: &[[f32; 3]; COCO], region: &PersonRegion) -> Option<Landmarks
 mod tests {
     use super::*;
 
-    /// Heads in which a person stands at cell (20, 26) and joint k of theirs at `places[k]` (row, column).
-    fn heads_of(places: &[[f32; 2]; COCO], score: f32) -> [Vec<f32>; 4] {
+    /// Returns outputs with a person centered at cell (20, 26) and joint k at `places[k]` (row, column).
+    fn heads_with_joints(places: &[[f32; 2]; COCO], score: f32) -> [Vec<f32>; 4] {
         let mut heads = [CELLS * COCO, CELLS, 2 * CELLS * COCO, 2 * CELLS * COCO].map(|n| vec![0.0; n]);
         let person = 20 * GRID + 26;
         heads[1][person] = 0.5;
@@ -162,16 +164,16 @@ mod tests {
             let cell = *row as usize * GRID + *column as usize;
             heads[0][cell * COCO + k] = score;
             let at = |cell: usize| 2 * (cell * COCO + k);
-            // The person's middle is a cell wrong about each joint; the cell itself knows better.
+            // The regression is wrong by a cell for each joint; the offset in the joint's own cell is exact.
             heads[2][at(person)..][..2].copy_from_slice(&[row - 20.0 + 1.0, column - 26.0 - 1.0]);
             heads[3][at(cell)..][..2].copy_from_slice(&[row.fract(), column.fract()]);
         }
         heads
     }
 
-    fn read(heads: &[Vec<f32>; 4]) -> Option<[[f32; 3]; COCO]> {
-        let [heatmap, centre, regression, offset] = heads;
-        joints(&Heads { heatmap, centre, regression, offset })
+    fn decode(heads: &[Vec<f32>; 4]) -> Option<[[f32; 3]; COCO]> {
+        let [heatmap, center, regression, offset] = heads;
+        joints(&Heads { heatmap, center, regression, offset })
     }
 
     fn standing() -> [[f32; 2]; COCO] {
@@ -180,9 +182,9 @@ mod tests {
     }
 
     #[test]
-    fn each_joint_is_read_where_the_grid_has_it() {
+    fn each_joint_is_decoded_from_its_cell() {
         let places = standing();
-        let joints = read(&heads_of(&places, 0.6)).unwrap();
+        let joints = decode(&heads_with_joints(&places, 0.6)).unwrap();
         for (joint, [row, column]) in joints.iter().zip(places) {
             assert!((joint[0] - column / 48.0).abs() < 1e-6 && (joint[1] - row / 48.0).abs() < 1e-6, "{joint:?}");
             assert_eq!(joint[2], 0.6);
@@ -190,67 +192,80 @@ mod tests {
     }
 
     #[test]
-    fn another_person_beside_lends_no_joint_and_the_middle_one_is_taken() {
-        let mut heads = heads_of(&standing(), 0.6);
-        // A stronger nose ten cells off, and a person as likely at the edge.
+    fn the_person_in_the_middle_is_selected_without_joints_of_another() {
+        let mut heads = heads_with_joints(&standing(), 0.6);
+        // A stronger nose ten cells away, and an equally likely person at the edge.
         heads[0][(6 * GRID + 40) * COCO] = 0.9;
         heads[1][2 * GRID + 45] = 0.5;
-        let joints = read(&heads).unwrap();
+        let joints = decode(&heads).unwrap();
         assert!((joints[0][0] - 23.25 / 48.0).abs() < 1e-6, "{:?}", joints[0]);
         assert_eq!(joints[0][2], 0.6);
     }
 
     #[test]
-    fn what_is_no_number_is_nobody() {
-        let mut heads = heads_of(&standing(), 0.6);
-        assert!(read(&heads).is_some());
+    fn non_finite_outputs_give_no_person() {
+        let mut heads = heads_with_joints(&standing(), 0.6);
+        assert!(decode(&heads).is_some());
         heads[3].fill(f32::NAN);
-        assert!(read(&heads).is_none());
-        let mut heads = heads_of(&standing(), 0.6);
+        assert!(decode(&heads).is_none());
+        let mut heads = heads_with_joints(&standing(), 0.6);
         heads[0].fill(f32::NAN);
-        assert!(read(&heads).is_none());
+        assert!(decode(&heads).is_none());
     }
 
     #[test]
-    fn seventeen_joints_are_known_and_the_next_square_is_the_published_one() {
-        let coco = read(&heads_of(&standing(), 0.6)).unwrap();
-        // 480 px for 48 cells, from (100, 50): ten a cell. Turned regions are looked at upright.
+    fn seventeen_joints_are_set_and_the_next_region_is_that_of_the_published_algorithm() {
+        let coco = decode(&heads_with_joints(&standing(), 0.6)).unwrap();
+        // 480 px for 48 cells, from (100, 50): ten px per cell. The rotation of the region is ignored.
         let region = PersonRegion { x: 340.0, y: 290.0, size: 480.0, rotation: 1.0 };
-        let seen = landmarks(&coco, &region).unwrap();
-        let known: Vec<usize> = (0..JOINTS).filter(|i| seen.joints[*i][0].is_finite()).collect();
-        assert_eq!(known, AS_MEDIAPIPE);
+        let landmarks = to_landmarks(&coco, &region).unwrap();
+        let known: Vec<usize> = (0..JOINTS).filter(|i| landmarks.joints[*i][0].is_finite()).collect();
+        assert_eq!(known, MEDIAPIPE_INDICES);
         for i in known {
-            let [_, _, z, visibility] = seen.joints[i];
+            let [_, _, z, visibility] = landmarks.joints[i];
             assert!(z.is_nan() && visibility == 1.0);
         }
-        assert!(seen.joints[17].iter().all(|value| value.is_nan()) && seen.world.iter().flatten().all(|v| v.is_nan()));
+        assert!(
+            landmarks.joints[17].iter().all(|value| value.is_nan())
+                && landmarks.world.iter().flatten().all(|v| v.is_nan())
+        );
         let near = |a: f32, b: f32| (a - b).abs() < 1e-2;
         // Left shoulder: row 11, column 28.5.
-        assert!(near(seen.joints[11][0], 385.0) && near(seen.joints[11][1], 160.0), "{:?}", seen.joints[11]);
-        // Hips at row 22; the torso reaches 11 cells, times 1.9; the eyes at 5.5 reach 16.5, times 1.2: the torso decides.
         assert!(
-            near(seen.next.x, 358.75) && near(seen.next.y, 270.0) && near(seen.next.size, 418.0),
+            near(landmarks.joints[11][0], 385.0) && near(landmarks.joints[11][1], 160.0),
             "{:?}",
-            seen.next
+            landmarks.joints[11]
         );
-        assert_eq!(seen.next.rotation, 0.0);
-        assert!(near(seen.score, 0.6 / 0.7));
+        // Hips at row 22; the torso extends 11 cells, times 1.9; the eyes at 5.5 are 16.5 away, times 1.2: the torso decides.
+        assert!(
+            near(landmarks.next_region.x, 358.75)
+                && near(landmarks.next_region.y, 270.0)
+                && near(landmarks.next_region.size, 418.0),
+            "{:?}",
+            landmarks.next_region
+        );
+        assert_eq!(landmarks.next_region.rotation, 0.0);
+        assert!(near(landmarks.score, 0.6 / 0.7));
         let margin = 0.06 * 418.0;
-        assert!(near(seen.outline[1], 105.0 - margin) && near(seen.outline[3], 432.5 + margin), "{:?}", seen.outline);
+        assert!(
+            near(landmarks.bounding_box[1], 105.0 - margin) && near(landmarks.bounding_box[3], 432.5 + margin),
+            "{:?}",
+            landmarks.bounding_box
+        );
     }
 
     #[test]
-    fn joints_that_are_not_trusted_neither_widen_the_square_nor_the_box() {
-        let coco = read(&heads_of(&standing(), 0.6)).unwrap();
+    fn low_scored_joints_extend_neither_the_region_nor_the_box() {
+        let coco = decode(&heads_with_joints(&standing(), 0.6)).unwrap();
         let region = PersonRegion { x: 340.0, y: 290.0, size: 480.0, rotation: 0.0 };
-        let whole = landmarks(&coco, &region).unwrap();
+        let whole = to_landmarks(&coco, &region).unwrap();
         let mut stray = coco;
         stray[9] = [3.0, 3.0, 0.1];
-        let seen = landmarks(&stray, &region).unwrap();
-        assert_eq!((seen.next, seen.outline), (whole.next, whole.outline));
-        assert!(seen.joints[15][3] < 0.5);
+        let landmarks = to_landmarks(&stray, &region).unwrap();
+        assert_eq!((landmarks.next_region, landmarks.bounding_box), (whole.next_region, whole.bounding_box));
+        assert!(landmarks.joints[15][3] < 0.5);
         let mut headless = coco;
         SHOULDERS.iter().for_each(|joint| headless[*joint][2] = 0.1);
-        assert!(landmarks(&headless, &region).is_none(), "without shoulders nothing says where to look");
+        assert!(to_landmarks(&headless, &region).is_none(), "without shoulders the next region is unknown");
     }
 }

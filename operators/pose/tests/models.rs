@@ -1,5 +1,5 @@
-//! What the operator says of models that are missing, broken, or others than it needs; and what it does with the clip of two
-//! athletes. Where models, clip or ffmpeg are absent a test says so and returns.
+//! The operator with missing, broken and unsuitable models, and on the clip of two athletes. Tests are skipped without the
+//! models, the clip or ffmpeg.
 
 use std::{
     io::Read,
@@ -10,13 +10,13 @@ use std::{
 use sideline_api::{
     Color, Config, Encoding, Failure, Frame, Operator, Values,
     models::{Models, sha256},
-    tables,
     testing::{Harness, Setup},
 };
 use sideline_pose::{Pose, PoseConfig};
-use sideline_testkit::{Capability, skipped};
+use sideline_sport::tables;
+use sideline_testkit::{Capability, skip_test};
 
-/// `b = a + a` on f32 [1, 4]: ONNX opset 13, written by the `onnx` package.
+/// Model `b = a + a` on f32 [1, 4]: ONNX opset 13, written by the `onnx` package.
 const TWICE: &[u8] =
     b"\x08\x07\x12\x00:=\n\x0e\n\x01a\n\x01a\x12\x01b\"\x03Add\x12\x01gZ\x13\n\x01a\x12\x0e\n\x0c\x08\x01\x12\x08\
 \n\x02\x08\x01\n\x02\x08\x04b\x13\n\x01b\x12\x0e\n\x0c\x08\x01\x12\x08\n\x02\x08\x01\n\x02\x08\x04B\x04\n\x00\x10\r";
@@ -29,8 +29,8 @@ fn harness(values: impl Into<Values>, models: Models) -> sideline_api::Result<Ha
     Harness::with(values, Setup { models, ..Setup::default() })
 }
 
-/// A house whose models all hold these bytes, or are missing.
-fn house(folder: &Path, bytes: Option<&[u8]>) -> Models {
+/// Creates a Sideline home whose model files all contain `bytes`, or are missing.
+fn sideline_home(folder: &Path, bytes: Option<&[u8]>) -> Models {
     std::fs::create_dir_all(folder.join("models")).unwrap();
     let file = folder.join("models/model.onnx");
     std::fs::write(&file, bytes.unwrap_or(b"")).unwrap();
@@ -52,18 +52,18 @@ fn refusal(models: Models) -> String {
 }
 
 #[test]
-fn unknown_missing_and_changed_models_are_named_with_the_mend() {
+fn errors_for_unknown_missing_and_changed_models_name_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
-    let nowhere = refusal(Models::default());
-    assert!(nowhere.contains("model `blazepose_lite` is needed") && nowhere.contains("SIDELINE_HOME"), "{nowhere}");
+    let no_home = refusal(Models::default());
+    assert!(no_home.contains("model `blazepose_lite` is needed") && no_home.contains("SIDELINE_HOME"), "{no_home}");
     std::fs::create_dir_all(folder.path().join("models")).unwrap();
     let other = "models:\n  - {name: blazepose_lit, path: models/model.onnx, sha256: 00}\n";
     std::fs::write(folder.path().join("models/models.yml"), other).unwrap();
     let unknown = refusal(Models::open(folder.path()).unwrap());
     assert!(unknown.contains("no model `blazepose_lite` in models.yml; did you mean `blazepose_lit`?"), "{unknown}");
-    let missing = refusal(house(folder.path(), None));
+    let missing = refusal(sideline_home(folder.path(), None));
     assert!(missing.contains("sideline models fetch blazepose_lite"), "{missing}");
-    let models = house(folder.path(), Some(TWICE));
+    let models = sideline_home(folder.path(), Some(TWICE));
     std::fs::write(folder.path().join("models/model.onnx"), b"something else").unwrap();
     assert!(refusal(models).contains("SHA-256"));
 }
@@ -71,15 +71,15 @@ fn unknown_missing_and_changed_models_are_named_with_the_mend() {
 #[test]
 fn broken_models_and_those_of_another_shape_are_refused() {
     if let Err(error) = sideline_inference::environment::start(&root()) {
-        return skipped(Capability::Models, error);
+        return skip_test(Capability::Models, error);
     }
     let folder = tempfile::tempdir().unwrap();
-    let broken = refusal(house(folder.path(), Some(b"no model at all")));
+    let broken = refusal(sideline_home(folder.path(), Some(b"no model at all")));
     assert!(broken.contains("model.onnx cannot be loaded"), "{broken}");
-    let other = refusal(house(folder.path(), Some(TWICE)));
-    assert!(other.contains("model `blazepose_lite` is not what it should be"), "{other}");
+    let other = refusal(sideline_home(folder.path(), Some(TWICE)));
+    assert!(other.contains("model `blazepose_lite` cannot be used"), "{other}");
     assert!(other.contains("input `input_1` f32 [-1, 256, 256, 3] expected, it has `a`"), "{other}");
-    let movenet = harness([("model", "movenet")], house(folder.path(), Some(TWICE))).err().unwrap();
+    let movenet = harness([("model", "movenet")], sideline_home(folder.path(), Some(TWICE))).err().unwrap();
     assert!(movenet.message.contains("input `image` f32 [-1, 192, 192, 3] expected, it has `a`"), "{movenet}");
     assert!(movenet.message.contains("sideline models fetch movenet_lightning"), "{movenet}");
 }
@@ -93,7 +93,7 @@ fn a_model_that_does_not_exist_is_a_configuration_error() {
 }
 
 #[test]
-fn check_is_told_every_model_that_may_run() {
+fn models_lists_every_model_that_may_run() {
     let models = |model: &str| {
         Pose::models(&PoseConfig::from_values(&[("model", model)].into()).unwrap())
             .iter()
@@ -106,11 +106,11 @@ fn check_is_told_every_model_that_may_run() {
     assert_eq!(models("auto"), "detector lite full heavy");
 }
 
-/// Frames of the clip at 30 fps and a third of its size, or why there are none.
+/// Returns frames of the clip at 30 fps and a third of its size; the error is the reason for their absence.
 fn athletes(frames: usize) -> Result<(Models, Vec<Frame>), String> {
     let models = Models::open(root()).map_err(|error| error.message)?;
     for model in ["blazepose_detector", "blazepose_lite", "blazepose_full", "blazepose_heavy", "movenet_lightning"] {
-        models.present(model).map_err(|error| error.message)?;
+        models.find_installed(model).map_err(|error| error.message)?;
     }
     sideline_inference::environment::start(&root()).map_err(|error| error.message)?;
     let clip = root().join("models/clips/athletes.mp4");
@@ -130,7 +130,7 @@ fn athletes(frames: usize) -> Result<(Models, Vec<Frame>), String> {
     ffmpeg.stdout.take().unwrap().read_to_end(&mut bytes).unwrap();
     assert!(ffmpeg.wait().unwrap().success());
     let frames = bytes.chunks_exact(width * height * 3 / 2).map(|bytes| {
-        let color = Color::assumed(height as u32);
+        let color = Color::default_for_height(height as u32);
         Frame::from_packed(width as u32, height as u32, Encoding::I420, color, bytes.to_vec()).unwrap()
     });
     Ok((models, frames.collect()))
@@ -141,7 +141,7 @@ fn people(harness: &mut Harness<Pose>, frame: &Frame) -> Vec<tables::Pose> {
     harness.expect("poses")
 }
 
-/// The poses of each frame; that they are sound, and both athletes in at least 46 of the 50 frames.
+/// Returns the poses of each frame; checks their values, and that both athletes are found in at least 46 of the 50 frames.
 fn both_athletes(model: &'static str, models: &Models, frames: &[Frame]) -> Vec<Vec<tables::Pose>> {
     let mut harness = harness([("model", model)], models.clone()).unwrap();
     let rows: Vec<Vec<tables::Pose>> = frames.iter().map(|frame| people(&mut harness, frame)).collect();
@@ -152,7 +152,7 @@ fn both_athletes(model: &'static str, models: &Models, frames: &[Frame]) -> Vec<
             assert!(pose.score >= 0.5 && pose.x1 < pose.x2 && pose.y1 < pose.y2 && pose.model == model);
             assert!(pose.x1 >= 0.0 && pose.y1 >= 0.0 && pose.x2 <= 362.0 && pose.y2 <= 640.0);
         }
-        // One stands at the left, the other in the middle.
+        // One athlete stands at the left, the other in the middle.
         let middle = |pose: &tables::Pose| (pose.x1 + pose.x2) / 2.0;
         both += usize::from(poses.iter().any(|p| middle(p) < 110.0) && poses.iter().any(|p| middle(p) > 110.0));
     }
@@ -163,15 +163,15 @@ fn both_athletes(model: &'static str, models: &Models, frames: &[Frame]) -> Vec<
 }
 
 #[test]
-fn both_athletes_are_followed_through_the_clip() {
+fn both_athletes_are_tracked_through_the_clip() {
     let (models, frames) = match athletes(50) {
         Ok(found) => found,
-        Err(why) => return skipped(Capability::Models, why),
+        Err(reason) => return skip_test(Capability::Models, reason),
     };
     let rows = both_athletes("lite", &models, &frames);
     let poses = || rows.iter().flatten();
     assert!(poses().all(|pose| pose.joints.iter().flatten().chain(pose.world.iter().flatten()).all(|v| v.is_finite())));
-    // From heel to nose a grown person measures a metre and a half.
+    // The distance from heel to nose of an adult is about 1.5 m.
     let mut heights: Vec<f32> = poses().map(|pose| pose.world[29][1] - pose.world[0][1]).collect();
     heights.sort_by(f32::total_cmp);
     let height = heights[heights.len() / 2];
@@ -179,10 +179,10 @@ fn both_athletes_are_followed_through_the_clip() {
 }
 
 #[test]
-fn movenet_fills_its_seventeen_joints_where_blazepose_has_them() {
+fn movenet_and_blazepose_agree_on_the_seventeen_joints() {
     let (models, frames) = match athletes(50) {
         Ok(found) => found,
-        Err(why) => return skipped(Capability::Models, why),
+        Err(reason) => return skip_test(Capability::Models, reason),
     };
     let rows = both_athletes("movenet", &models, &frames);
     let theirs = both_athletes("full", &models, &frames);
@@ -198,7 +198,7 @@ fn movenet_fills_its_seventeen_joints_where_blazepose_has_them() {
             assert!(pose.world.iter().flatten().all(|value| value.is_nan()));
             let overlap = |other: &&tables::Pose| {
                 let corners = |p: &tables::Pose| [p.x1, p.y1, p.x2, p.y2];
-                sideline_api::boxes::iou(&corners(pose), &corners(other))
+                sideline_vision::boxes::iou(&corners(pose), &corners(other))
             };
             let Some(other) = theirs.iter().max_by(|a, b| overlap(a).total_cmp(&overlap(b))) else { continue };
             boxes.push(overlap(&other));
@@ -215,16 +215,16 @@ fn movenet_fills_its_seventeen_joints_where_blazepose_has_them() {
     };
     let (apart, boxes) = (median(&mut apart), median(&mut boxes));
     println!("movenet beside full: limbs {apart:.1} px apart (people of 220 px), boxes overlap by {boxes:.2}");
-    // The two were taught hips and shoulders a little differently.
+    // The two were trained with slightly different positions of hips and shoulders.
     assert!(apart < 10.0, "limbs are {apart} px apart");
     assert!(boxes > 0.7, "boxes overlap by {boxes}");
 }
 
 #[test]
-fn people_looked_at_together_have_the_joints_they_have_alone() {
+fn people_in_one_batch_have_the_same_joints_as_alone() {
     let (models, frames) = match athletes(12) {
         Ok(found) => found,
-        Err(why) => return skipped(Capability::Models, why),
+        Err(reason) => return skip_test(Capability::Models, reason),
     };
     for model in ["lite", "full", "heavy", "movenet"] {
         let run = |batch: u32| -> Vec<Vec<tables::Pose>> {
@@ -241,17 +241,17 @@ fn people_looked_at_together_have_the_joints_they_have_alone() {
             }
         }
         println!("{model}: {worst:.5} px apart at most");
-        // Each frame's region follows from the joints before: what little the sums differ by does not grow.
+        // Each region follows from the previous frame's joints: rounding differences of the sums do not accumulate.
         assert!(worst < 0.05, "{model}: {worst} px apart");
         assert_eq!(alone.iter().map(Vec::len).collect::<Vec<_>>(), together.iter().map(Vec::len).collect::<Vec<_>>());
     }
 }
 
 #[test]
-fn people_looked_at_by_several_threads_have_the_joints_they_have_by_one() {
+fn several_threads_give_the_same_joints_as_one() {
     let (models, frames) = match athletes(6) {
         Ok(found) => found,
-        Err(why) => return skipped(Capability::Models, why),
+        Err(reason) => return skip_test(Capability::Models, reason),
     };
     let run = |threads: u32| -> Vec<Vec<tables::Pose>> {
         let mut harness = harness([("threads", threads), ("batch", 1)], models.clone()).unwrap();
@@ -265,14 +265,14 @@ fn people_looked_at_by_several_threads_have_the_joints_they_have_by_one() {
 }
 
 #[test]
-fn auto_is_full_where_time_must_not_decide_and_live_the_heaviest_that_keeps_up() {
+fn auto_is_full_in_complete_mode_and_live_the_heaviest_that_keeps_up() {
     let (models, frames) = match athletes(12) {
         Ok(found) => found,
-        Err(why) => return skipped(Capability::Models, why),
+        Err(reason) => return skip_test(Capability::Models, reason),
     };
     let mut complete = harness([("model", "auto")], models.clone()).unwrap();
     assert!(people(&mut complete, &frames[0]).iter().all(|pose| pose.model == "full"));
-    // The harness's clock stands still: a frame takes no time, and after three seconds of media heavy is taken.
+    // The harness's clock stands still: frames take no time, so heavy is selected after three seconds of media.
     let setup = Setup { models, mode: sideline_api::Mode::Live, interval: 500_000_000, ..Setup::default() };
     let mut live = Harness::<Pose>::with([("model", "auto")], setup).unwrap();
     let names: Vec<String> = frames.iter().map(|frame| people(&mut live, frame)[0].model.clone()).collect();
@@ -287,7 +287,7 @@ fn auto_is_full_where_time_must_not_decide_and_live_the_heaviest_that_keeps_up()
 fn a_second_run_gives_the_same_rows_and_state() {
     let (models, frames) = match athletes(8) {
         Ok(found) => found,
-        Err(why) => return skipped(Capability::Models, why),
+        Err(reason) => return skip_test(Capability::Models, reason),
     };
     let run = || -> (Vec<Vec<tables::Pose>>, serde_json::Value) {
         let mut harness = harness([("model", "lite")], models.clone()).unwrap();
@@ -298,21 +298,21 @@ fn a_second_run_gives_the_same_rows_and_state() {
     assert!(rows[7].len() >= 2);
     assert_eq!(rows, again);
     assert_eq!(state, state_again);
-    // What is kept for a restart is what was kept: no number is lost on its way through the snapshot.
-    let memory: sideline_pose::Memory = serde_json::from_value(state.clone()).unwrap();
-    assert_eq!(serde_json::to_value(&memory).unwrap(), state);
+    // A restored snapshot equals the state: no number is lost in serialization.
+    let restored: sideline_pose::PoseState = serde_json::from_value(state.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&restored).unwrap(), state);
 }
 
 #[test]
-fn an_empty_picture_holds_nobody() {
+fn an_empty_frame_gives_no_rows() {
     let (models, _) = match athletes(1) {
         Ok(found) => found,
-        Err(why) => return skipped(Capability::Models, why),
+        Err(reason) => return skip_test(Capability::Models, reason),
     };
     let mut harness = harness(Values::new(), models).unwrap();
     for (width, height) in [(64, 48), (1, 1)] {
         let bytes = vec![0u8; width * height * 3];
-        let color = Color::assumed(48);
+        let color = Color::default_for_height(48);
         let frame = Frame::from_packed(width as u32, height as u32, Encoding::Rgb8, color, bytes).unwrap();
         assert!(people(&mut harness, &frame).is_empty());
     }

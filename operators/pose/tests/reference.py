@@ -1,11 +1,11 @@
-"""What models/reference/blazepose.py and movenet.py say of raw I420 frames, as JSON for tests/reference.rs.
+"""Writes the results of models/reference/blazepose.py and movenet.py for raw I420 frames, as JSON for tests/reference.rs.
 
     python reference.py REFERENCES MODELS I420 WIDTHxHEIGHT FRAMES OUT
 
-The landmark model of fast-moving people is bistable: rounding its input to 8 bits turns single joints by 30 pixels. So that
-two implementations can be compared to a pixel they must see the same picture. Beside its own (RGB of the whole frame first,
-chroma by nearest sample) the reference is therefore given what `sideline-inference` documents: luma and chroma each
-interpolated where the point lies, chroma sited as in H.264, then converted. Both are written out.
+The landmark model is unstable for fast-moving people: rounding its input to 8 bits moves single joints by 30 pixels. So two
+implementations can be compared to a pixel only with the same input. Besides its own sampling (RGB of the whole frame first,
+chroma by nearest sample) the reference therefore uses the one that `sideline-inference` documents: luma and chroma
+interpolated at each point, chroma sited as in H.264, then converted. The results of both are written.
 """
 
 import json
@@ -25,7 +25,7 @@ KR, KB = 0.2126, 0.0722
 
 
 def interpolate(plane: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Bilinear at (x, y), where whole numbers are samples; beyond the border the last sample."""
+    """Interpolates bilinearly at (x, y), where integers are samples; clamps to the border."""
     rows, columns = plane.shape
     left, top = np.floor(x).astype(int), np.floor(y).astype(int)
     fx, fy = x - left, y - top
@@ -37,11 +37,11 @@ def interpolate(plane: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def sample_planes(planes: list, region, size: int, taps: int = 1) -> np.ndarray:
-    """A region of I420 planes as RGB 0..255, black outside."""
+    """Samples a region of I420 planes as RGB 0..255, black outside."""
     steps = (np.arange(size) + 0.5) / size - 0.5
     position = region.to_frame(np.stack(np.meshgrid(steps, steps), axis=-1))
     x, y = position[..., 0] - 0.5, position[..., 1] - 0.5
-    # The share of the point's four luma neighbours that lies in the frame.
+    # The share of the point's four luma neighbors that lies in the frame.
     inside = [np.clip(np.minimum(p + 1, last - p), 0, 1) for p, last in ((x, WIDTH), (y, HEIGHT))]
     share = inside[0] * inside[1]
     luma = (interpolate(planes[0], x, y) - 16) * 255 / 219
@@ -77,7 +77,7 @@ for number, rgb in blazepose.read_i420(Path(raw), WIDTH, HEIGHT, "bt709", list(r
         region = blazepose.region_of(detection.keypoints[0], detection.keypoints[1])
         blazepose.sample = movenet.sample = sample_planes
         same = model.pose(planes, region)
-        # MoveNet is shown people as they stand in the frame.
+        # MoveNet expects the frame's orientation.
         seventeen = coco.pose(planes, blazepose.Region(region.centre, region.size))
         blazepose.sample = sample_rgb
         people.append({

@@ -1,10 +1,10 @@
-//! BlazePose and MoveNet in Rust against the same ONNX models run by Python (models/reference), on raw frames that both
-//! read: every joint that can be seen lies within one pixel of a 1080p frame.
+//! BlazePose and MoveNet compared with the same ONNX models run by Python (models/reference) on the same raw frames: every
+//! visible joint lies within one pixel of a 1080p frame.
 //!
-//! `reference.py` beside this file tells why the reference is also given our way of sampling; its own is compared as well,
-//! by the median.
+//! The docstring of `reference.py` in this folder explains why the reference also uses the sampling of this project; its own
+//! sampling is compared as well, by the median.
 //!
-//! Needs the clip, the models, ffmpeg and the .venv that `cargo xtask setup` makes; says so and returns where one is absent.
+//! Needs the clip, the models, ffmpeg and the .venv that `cargo xtask setup` creates; the test is skipped without them.
 
 use std::{
     path::{Path, PathBuf},
@@ -21,7 +21,7 @@ use sideline_pose::{
     landmarks::{Landmarker, Landmarks},
     region::PersonRegion,
 };
-use sideline_testkit::{Capability, skipped};
+use sideline_testkit::{Capability, skip_test};
 
 const WIDTH: usize = 1920;
 const HEIGHT: usize = 1080;
@@ -31,7 +31,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// What is missing, if something is.
+/// Returns the name of a missing prerequisite, if there is one.
 fn missing(python: &Path) -> Option<String> {
     let catalogue = Models::open(root()).unwrap();
     let needed = ["athletes", "blazepose_detector", "blazepose_lite", "movenet_lightning"];
@@ -73,18 +73,18 @@ fn numbers(value: &Value) -> Vec<f32> {
 }
 
 fn region(value: &Value) -> PersonRegion {
-    let centre = numbers(&value["centre"]);
+    let center = numbers(&value["centre"]);
     let number = |key: &str| value[key].as_f64().unwrap() as f32;
-    PersonRegion { x: centre[0], y: centre[1], size: number("size"), rotation: number("rotation") }
+    PersonRegion { x: center[0], y: center[1], size: number("size"), rotation: number("rotation") }
 }
 
-/// How far a joint of MoveNet lies from the reference's at most, px; that the scores agree.
-fn movenet_apart(seen: &Landmarks, theirs: &Value) -> f32 {
+/// Returns the greatest distance of a MoveNet joint from that of the reference, px; checks that the scores agree.
+fn max_movenet_distance(landmarks: &Landmarks, expected: &Value) -> f32 {
     let coco = [0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28];
-    let scores = numbers(&theirs["scores"]);
+    let scores = numbers(&expected["scores"]);
     let mut worst = 0.0_f32;
     for (k, i) in coco.into_iter().enumerate() {
-        let ([x, y, _, visibility], point) = (seen.joints[i], numbers(&theirs["joints"][k]));
+        let ([x, y, _, visibility], point) = (landmarks.joints[i], numbers(&expected["joints"][k]));
         assert!((visibility - (scores[k] / 0.6).min(1.0)).abs() < 1e-3, "joint {i}: score");
         worst = worst.max((x - point[0]).hypot(y - point[1]));
     }
@@ -95,11 +95,11 @@ fn movenet_apart(seen: &Landmarks, theirs: &Value) -> f32 {
 fn joints_agree_with_the_python_reference_to_a_pixel() {
     let python = root().join(".venv/bin/python");
     if let Some(what) = missing(&python) {
-        return skipped(Capability::Models, format_args!("there is no {what}"));
+        return skip_test(Capability::Models, format_args!("there is no {what}"));
     }
     let folder = tempfile::tempdir().unwrap();
     let (raw, json) = (folder.path().join("frames.i420"), folder.path().join("reference.json"));
-    // The upright clip in the middle of 1080p frames; every 20th frame.
+    // The upright clip centered in 1080p frames; every 20th frame.
     let filter = format!("select=not(mod(n\\,20)),scale=-2:{HEIGHT},pad={WIDTH}:{HEIGHT}:-1:0");
     let decoded = Command::new("ffmpeg")
         .args(["-v", "error", "-i"])
@@ -133,16 +133,17 @@ fn joints_agree_with_the_python_reference_to_a_pixel() {
         let frame = Frame::from_packed(WIDTH as u32, HEIGHT as u32, Encoding::I420, color, bytes.to_vec()).unwrap();
         let theirs = reference[number].as_array().unwrap();
         for them in theirs {
-            let one =
-                |model: &mut Landmarker| model.see(&frame, &[region(&them["region"])], 1).unwrap().remove(0).unwrap();
-            worst_movenet = worst_movenet.max(movenet_apart(&one(&mut movenet), &them["movenet"]));
-            let seen = one(&mut landmarker);
+            let one = |model: &mut Landmarker| {
+                model.detect(&frame, &[region(&them["region"])], 1).unwrap().remove(0).unwrap()
+            };
+            worst_movenet = worst_movenet.max(max_movenet_distance(&one(&mut movenet), &them["movenet"]));
+            let landmarks = one(&mut landmarker);
             let same = &them["planes"];
             let (visibility, world) = (numbers(&same["visibility"]), same["world"].as_array().unwrap());
             people += 1;
-            assert!((seen.score - same["score"].as_f64().unwrap() as f32).abs() < 1e-3, "frame {number}: score");
+            assert!((landmarks.score - same["score"].as_f64().unwrap() as f32).abs() < 1e-3, "frame {number}: score");
             for i in (0..33).filter(|i| visibility[*i] > 0.5) {
-                let joint = seen.joints[i];
+                let joint = landmarks.joints[i];
                 let to = |pose: &Value| {
                     let point = numbers(&pose["landmarks"][i]);
                     (joint[0] - point[0]).hypot(joint[1] - point[1])
@@ -151,13 +152,16 @@ fn joints_agree_with_the_python_reference_to_a_pixel() {
                 assert!((joint[3] - visibility[i]).abs() < 0.01, "frame {number}, joint {i}: visibility");
                 apart.push(to(same));
                 apart_rgb.push(to(&them["rgb"]));
-                for (ours, theirs) in seen.world[i].iter().zip(numbers(&world[i])) {
+                for (ours, theirs) in landmarks.world[i].iter().zip(numbers(&world[i])) {
                     worst_world = worst_world.max((ours - theirs).abs());
                 }
             }
             let next = region(&same["next_region"]);
-            worst_next = worst_next.max((seen.next.x - next.x).hypot(seen.next.y - next.y));
-            assert!((seen.next.size - next.size).abs() < 1.0 && (seen.next.rotation - next.rotation).abs() < 0.01);
+            worst_next = worst_next.max((landmarks.next_region.x - next.x).hypot(landmarks.next_region.y - next.y));
+            assert!(
+                (landmarks.next_region.size - next.size).abs() < 1.0
+                    && (landmarks.next_region.rotation - next.rotation).abs() < 0.01
+            );
         }
         let tiles = [Region::square(540.0, 540.0, 1080.0, 0.0), Region::square(1380.0, 540.0, 1080.0, 0.0)];
         let ours: Vec<PersonRegion> = tiles
@@ -167,7 +171,7 @@ fn joints_agree_with_the_python_reference_to_a_pixel() {
             .collect();
         for them in theirs {
             let region = region(&them["region"]);
-            assert!(ours.iter().any(|ours| ours.same_person(&region)), "frame {number}: {region:?} not in {ours:?}");
+            assert!(ours.iter().any(|ours| ours.is_same_person(&region)), "frame {number}: {region:?} not in {ours:?}");
         }
     }
     let spread = |mut apart: Vec<f32>| {
@@ -180,7 +184,7 @@ fn joints_agree_with_the_python_reference_to_a_pixel() {
     println!(
         "{people} people, {joints} joints; px apart (median, 95 %, worst): {same:.4?}; by whole-frame RGB: {rgb:.3?}"
     );
-    println!("worst of the joints in metres: {worst_world:.5}, of the next region: {worst_next:.4} px");
+    println!("worst of the joints in meters: {worst_world:.5}, of the next region: {worst_next:.4} px");
     println!("MoveNet's joints: {worst_movenet:.4} px apart at most");
     assert!(worst_movenet < 1.0);
     assert!(worst_world < 0.01 && worst_next < 0.5);

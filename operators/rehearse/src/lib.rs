@@ -1,58 +1,59 @@
-//! `rehearse`: passes frames on and goes wrong when told to, so that one can see what a run does then.
+//! `rehearse`: forwards frames and injects faults, to test how a flow handles failures.
 //!
-//! Put it between two nodes of a flow before a match, not during one.
+//! Place it between two nodes of a flow in a rehearsal, not in a real event.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
 use sideline_api::{Config, Context, Error, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
 
-/// Passes frames on and goes wrong on purpose, to rehearse failures.
+/// Forwards frames and injects faults, to rehearse failures.
 #[derive(Clone, Config)]
 pub struct RehearseConfig {
-    /// Milliseconds of work on every frame: slower than the video makes a live source forget frames.
+    /// Simulated processing time of every frame, ms. Higher than the frame interval makes a live source drop frames.
     #[config(default = 0, live, range(0, 60_000))]
     pub work_ms: u64,
-    /// Frame at which it panics.
+    /// Number of the frame at which the operator panics.
     #[config(default = None)]
     pub panic_at: Option<u64>,
-    /// Frame at which it returns an error.
+    /// Number of the frame at which the operator returns an error.
     #[config(default = None)]
     pub error_at: Option<u64>,
-    /// Frame at which it never answers.
+    /// Number of the frame at which the operator hangs.
     #[config(default = None)]
     pub hang_at: Option<u64>,
-    /// On average one frame in so many fails with an error, another one in so many with a panic: other frames for each node and stream, the same in every run. 0: none.
+    /// Mean number of frames per error and per panic: one frame in so many fails with an error, another with a panic. The frames
+    /// differ between nodes and streams and are the same in every run. Higher fails less often; 0 disables these faults.
     #[config(default = 0, range(0, 1_000_000_000))]
     pub fail_one_in: u64,
-    /// Milliseconds that getting ready takes, as a large model takes them.
+    /// Simulated start time, ms, like the loading time of a large model. Higher starts later.
     #[config(default = 0, range(0, 600_000))]
     pub start_ms: u64,
-    /// Never gets ready.
+    /// Makes the start hang.
     #[config(default = false)]
     pub hang_in_new: bool,
-    /// Fails to get ready.
+    /// Makes the start fail.
     #[config(default = false)]
     pub fail_in_new: bool,
 }
 
-/// See the [crate](crate).
+/// Operator that injects faults; see the [crate].
 pub struct Rehearse {
     config: RehearseConfig,
 }
 
-/// A failure that is drawn.
+/// Randomly drawn fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Failing {
+enum RandomFault {
     Error,
     Panic,
 }
 
-/// Draws one error and one panic in `one_in` frames.
-fn draw(one_in: u64, seed: u64) -> Option<Failing> {
+/// Draws an error with probability 1 / `one_in`, and a panic with the same probability.
+fn draw_fault(one_in: u64, seed: u64) -> Option<RandomFault> {
     match seed.checked_rem(one_in)? {
-        0 => Some(Failing::Error),
-        1 => Some(Failing::Panic),
+        0 => Some(RandomFault::Error),
+        1 => Some(RandomFault::Panic),
         _ => None,
     }
 }
@@ -76,7 +77,7 @@ impl Operator for Rehearse {
             hang();
         }
         if config.fail_in_new {
-            return Err(Error::other("`fail_in_new` is set: this failure was asked for"));
+            return Err(Error::other("`fail_in_new` is set: this failure was requested"));
         }
         std::thread::sleep(Duration::from_millis(config.start_ms));
         Ok(Rehearse { config })
@@ -85,17 +86,17 @@ impl Operator for Rehearse {
     fn process(&mut self, cx: &Context, input: &Inputs, (): &mut (), out: &mut Outputs) -> Result<()> {
         let frame = Some(cx.header.frame);
         if frame == self.config.panic_at {
-            panic!("`panic_at` is set: this panic was asked for");
+            panic!("`panic_at` is set: this panic was requested");
         }
         if frame == self.config.error_at {
-            return Err(Error::other("`error_at` is set: this error was asked for"));
+            return Err(Error::other("`error_at` is set: this error was requested"));
         }
         if frame == self.config.hang_at {
             hang();
         }
-        match draw(self.config.fail_one_in, cx.seed()) {
-            Some(Failing::Error) => return Err(Error::other("`fail_one_in` is set: this error was asked for")),
-            Some(Failing::Panic) => panic!("`fail_one_in` is set: this panic was asked for"),
+        match draw_fault(self.config.fail_one_in, cx.seed()) {
+            Some(RandomFault::Error) => return Err(Error::other("`fail_one_in` is set: this error was requested")),
+            Some(RandomFault::Panic) => panic!("`fail_one_in` is set: this panic was requested"),
             None => {}
         }
         if self.config.work_ms > 0 {
@@ -116,28 +117,28 @@ mod tests {
     use sideline_api::{Color, Encoding, Frame, testing::Harness};
 
     fn frame() -> Frame {
-        Frame::from_packed(2, 2, Encoding::Rgb8, Color::assumed(2), vec![5u8; 12]).unwrap()
+        Frame::from_packed(2, 2, Encoding::Rgb8, Color::default_for_height(2), vec![5u8; 12]).unwrap()
     }
 
     #[test]
-    fn frames_pass_until_the_one_it_fails_at() {
+    fn frames_are_forwarded_up_to_the_frame_of_the_fault() {
         let mut h = Harness::<Rehearse>::new([("error_at", 1)]).unwrap();
         h.push_frame("frames", frame()).unwrap();
         assert_eq!(h.expect_frame("frames").plane(0).0, [5; 12]);
-        assert!(h.push_frame("frames", frame()).unwrap_err().message.contains("was asked for"));
+        assert!(h.push_frame("frames", frame()).unwrap_err().message.contains("was requested"));
     }
 
     #[test]
-    fn one_frame_in_so_many_errs_and_one_panics() {
-        let drawn: Vec<_> = (0..10_000).map(|seed| draw(100, seed)).collect();
-        for failing in [Failing::Error, Failing::Panic] {
-            assert_eq!(drawn.iter().filter(|drawn| **drawn == Some(failing)).count(), 100);
+    fn errors_and_panics_have_the_configured_frequency() {
+        let drawn: Vec<_> = (0..10_000).map(|seed| draw_fault(100, seed)).collect();
+        for fault in [RandomFault::Error, RandomFault::Panic] {
+            assert_eq!(drawn.iter().filter(|drawn| **drawn == Some(fault)).count(), 100);
         }
-        assert_eq!(draw(0, 7), None);
+        assert_eq!(draw_fault(0, 7), None);
     }
 
     #[test]
-    fn it_fails_to_get_ready_when_told_to() {
+    fn fail_in_new_makes_the_start_fail() {
         assert!(Harness::<Rehearse>::new([("fail_in_new", true)]).is_err());
     }
 }

@@ -1,22 +1,24 @@
-//! A MobileNetV2's view of a person: the mean of its last layer over the picture, 1280 values, as a unit vector.
+//! Appearance embedding by MobileNetV2: the spatial mean of its last layer, 1280 values, as a unit vector.
 
 use sideline_api::{Frame, Resources, Result};
-use sideline_inference::{Filter, Layout, Region, Sampler, Sampling, Session};
+use sideline_inference::{Filter, Layout, Region, Sampler, Session, TensorSpec};
 
-use crate::colour::normalise;
+use crate::color::normalize;
 
-/// Its name in models.yml.
+/// Name of the model in models.yml.
 pub const MODEL: &str = "reid_mobilenetv2";
 
-/// Side of the input, px; a person's box is squeezed into it, as the model's package does.
+/// Side of the input, pixels. A person's box is resized to it without keeping its aspect ratio, as in the model's
+/// package.
 const SIZE: usize = 224;
-/// Length of a vector.
+/// Number of values of an embedding.
 const LENGTH: usize = 1280;
-/// Mean and deviation of ImageNet's red, green and blue, 0..1: what the model was trained on.
+/// Mean and standard deviation of red, green and blue in ImageNet, 0 to 1: the model was trained on inputs normalized
+/// by them.
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
 
-/// The model and its buffers.
+/// Model session and its input buffer.
 pub struct Embedder {
     session: Session,
     sampler: Sampler,
@@ -27,12 +29,12 @@ impl Embedder {
     /// Loads the model.
     ///
     /// # Errors
-    /// When it is missing, broken or another one.
+    /// If the model is missing or broken, or its inputs and outputs differ.
     pub fn new(resources: &Resources) -> Result<Self> {
         let session = Session::load(resources, MODEL)?;
         session.expect_inputs(&[("images", &[1, 3, SIZE as i64, SIZE as i64])])?;
         session.expect_output("embedding", &[1, LENGTH as i64])?;
-        let sampler = Sampler::new(Sampling {
+        let sampler = Sampler::new(TensorSpec {
             width: SIZE,
             height: SIZE,
             layout: Layout::Nchw,
@@ -43,11 +45,12 @@ impl Embedder {
         Ok(Self { session, tensor: vec![0.0; sampler.len()], sampler })
     }
 
-    /// The vector of what is in a box (left, top, right, bottom, px), as far as it lies in the frame.
+    /// Computes the embedding of the picture inside a box (left, top, right, bottom; pixels), clipped to the frame.
+    /// Empty if less than a pixel of the box lies in the frame.
     ///
     /// # Errors
-    /// When the frame cannot be sampled or the run fails.
-    pub fn describe(&mut self, frame: &Frame, corners: &[f32; 4]) -> Result<Vec<f32>> {
+    /// If the frame cannot be sampled or the model run fails.
+    pub fn embed(&mut self, frame: &Frame, corners: &[f32; 4]) -> Result<Vec<f32>> {
         let (width, height) = (frame.width() as f32, frame.height() as f32);
         let (x1, x2) = (corners[0].clamp(0.0, width), corners[2].clamp(0.0, width));
         let (y1, y2) = (corners[1].clamp(0.0, height), corners[3].clamp(0.0, height));
@@ -59,7 +62,7 @@ impl Embedder {
         let shape = [1, 3, SIZE as i64, SIZE as i64];
         let outputs = self.session.run(&[(&shape, &self.tensor)])?;
         let mut vector = outputs.get("embedding")?.to_vec();
-        normalise(&mut vector);
+        normalize(&mut vector);
         Ok(vector)
     }
 }

@@ -1,15 +1,15 @@
-//! What the operator says of drawn people: whatever the encoding, the same; clothes apart, apart; hidden, little.
+//! Tests of the reid operator on drawn people: encodings, different clothes, and hidden people.
 
 use sideline_api::{
     Alignment, Color, Encoding, Frame, Reason, Values,
-    tables::{Appearance, Detection, JOINTS, Pose},
     testing::{Harness, Setup},
 };
 use sideline_reid::Reid;
+use sideline_sport::tables::{Appearance, Detection, JOINTS, Pose};
 
 const SIZE: (usize, usize) = (320, 240);
 
-/// R, G, B of shirt and trousers.
+/// Colors (R, G, B) of shirt and trousers.
 type Clothes = [[u8; 3]; 2];
 const RED: Clothes = [[200, 30, 40], [240, 240, 240]];
 const BLUE: Clothes = [[30, 60, 200], [30, 30, 35]];
@@ -22,7 +22,7 @@ fn harness(people: &'static str, values: impl Into<Values>) -> Harness<Reid> {
     Harness::with(values, Setup { inputs, ..Setup::default() }).unwrap()
 }
 
-/// People 200 px tall, by the middle of each, on a grey wall.
+/// Draws people 200 px tall, each at a horizontal center, on a gray wall.
 fn picture(people: &[(f32, Clothes)]) -> Vec<[u8; 3]> {
     let mut pixels = vec![[128, 128, 128]; SIZE.0 * SIZE.1];
     for (index, pixel) in pixels.iter_mut().enumerate() {
@@ -46,10 +46,10 @@ fn rgb(pixels: &[[u8; 3]], encoding: Encoding) -> Frame {
         Encoding::Bgr8 => pixels.iter().flat_map(|[r, g, b]| [*b, *g, *r]).collect(),
         _ => pixels.iter().flatten().copied().collect(),
     };
-    Frame::from_packed(SIZE.0 as u32, SIZE.1 as u32, encoding, Color::assumed(240), bytes).unwrap()
+    Frame::from_packed(SIZE.0 as u32, SIZE.1 as u32, encoding, Color::default_for_height(240), bytes).unwrap()
 }
 
-/// The same picture by the definition of BT.601, video range (ITU-R BT.601-7, section 2.5).
+/// Encodes the picture by the definition of BT.601, video range (ITU-R BT.601-7, section 2.5).
 fn yuv(pixels: &[[u8; 3]], encoding: Encoding) -> Frame {
     let planes: Vec<[u8; 3]> = pixels
         .iter()
@@ -68,7 +68,7 @@ fn yuv(pixels: &[[u8; 3]], encoding: Encoding) -> Frame {
         bytes.extend(every_second().map(|at| planes[at][1]));
         bytes.extend(every_second().map(|at| planes[at][2]));
     }
-    Frame::from_packed(SIZE.0 as u32, SIZE.1 as u32, encoding, Color::assumed(240), bytes).unwrap()
+    Frame::from_packed(SIZE.0 as u32, SIZE.1 as u32, encoding, Color::default_for_height(240), bytes).unwrap()
 }
 
 fn pose(middle: f32) -> Pose {
@@ -108,60 +108,60 @@ fn box_around(middle: f32) -> Detection {
     Detection { x1, y1, x2, y2, score, class: 0, refined: false }
 }
 
-fn seen(frame: Frame, poses: &[Pose]) -> Vec<Appearance> {
+fn describe(frame: Frame, poses: &[Pose]) -> Vec<Appearance> {
     let mut harness = harness("poses", Values::new());
     harness.push_frame("frames", frame).unwrap();
     harness.push("poses", poses).unwrap();
     harness.expect("appearance")
 }
 
-fn likeness(a: &Appearance, b: &Appearance) -> f32 {
+fn similarity(a: &Appearance, b: &Appearance) -> f32 {
     a.vector.iter().zip(&b.vector).map(|(a, b)| a * b).sum()
 }
 
 #[test]
 fn every_encoding_of_a_picture_gives_the_same_vector() {
     let pixels = picture(&[(100.0, RED)]);
-    let first = seen(rgb(&pixels, Encoding::Rgb8), &[pose(100.0)]);
-    assert!((likeness(&first[0], &first[0]) - 1.0).abs() < 1e-4, "unit length");
+    let first = describe(rgb(&pixels, Encoding::Rgb8), &[pose(100.0)]);
+    assert!((similarity(&first[0], &first[0]) - 1.0).abs() < 1e-4, "unit length");
     for other in [rgb(&pixels, Encoding::Bgr8), yuv(&pixels, Encoding::I420), yuv(&pixels, Encoding::Nv12)] {
         let encoding = other.encoding();
-        let other = seen(other, &[pose(100.0)]);
-        assert!(likeness(&first[0], &other[0]) > 0.99, "{encoding:?}: {}", likeness(&first[0], &other[0]));
+        let other = describe(other, &[pose(100.0)]);
+        assert!(similarity(&first[0], &other[0]) > 0.99, "{encoding:?}: {}", similarity(&first[0], &other[0]));
     }
 }
 
 #[test]
-fn clothes_tell_people_apart_and_place_light_and_a_missing_arm_do_not() {
-    let both = seen(yuv(&picture(&[(80.0, RED), (240.0, BLUE)]), Encoding::I420), &[pose(80.0), pose(240.0)]);
+fn embeddings_depend_on_clothes_not_on_position_or_light_or_a_missing_arm() {
+    let both = describe(yuv(&picture(&[(80.0, RED), (240.0, BLUE)]), Encoding::I420), &[pose(80.0), pose(240.0)]);
     assert_eq!(both.iter().map(|row| row.person).collect::<Vec<_>>(), [0, 1]);
     assert!(both.iter().all(|row| row.quality > 0.9), "{} {}", both[0].quality, both[1].quality);
-    assert!(likeness(&both[0], &both[1]) < 0.6, "{}", likeness(&both[0], &both[1]));
+    assert!(similarity(&both[0], &both[1]) < 0.6, "{}", similarity(&both[0], &both[1]));
 
-    let darker = RED.map(|colour| colour.map(|value: u8| (f32::from(value) * 0.8) as u8));
+    let darker = RED.map(|color| color.map(|value: u8| (f32::from(value) * 0.8) as u8));
     let mut later = pose(200.0);
     later.joints[15] = [f32::NAN; 4];
-    let later = seen(yuv(&picture(&[(200.0, darker)]), Encoding::I420), &[later]);
-    assert!(likeness(&both[0], &later[0]) > 0.85, "{}", likeness(&both[0], &later[0]));
+    let later = describe(yuv(&picture(&[(200.0, darker)]), Encoding::I420), &[later]);
+    assert!(similarity(&both[0], &later[0]) > 0.85, "{}", similarity(&both[0], &later[0]));
 }
 
 #[test]
-fn what_is_hidden_by_another_or_the_edge_lowers_the_quality_and_leaves_the_rest_true() {
-    let alone = seen(yuv(&picture(&[(100.0, BLUE)]), Encoding::I420), &[pose(100.0)]);
-    // Red stands before blue's one half.
+fn hidden_parts_lower_the_quality_and_do_not_change_the_visible_parts() {
+    let alone = describe(yuv(&picture(&[(100.0, BLUE)]), Encoding::I420), &[pose(100.0)]);
+    // The red person hides half of the blue one.
     let frame = || yuv(&picture(&[(100.0, BLUE), (140.0, RED)]), Encoding::I420);
-    let pair = seen(frame(), &[pose(100.0), pose(140.0)]);
+    let pair = describe(frame(), &[pose(100.0), pose(140.0)]);
     assert!(pair[0].quality < 0.75 && pair[0].quality > 0.1, "{}", pair[0].quality);
-    assert!(likeness(&alone[0], &pair[0]) > 0.9, "{}", likeness(&alone[0], &pair[0]));
-    let nearer = seen(frame(), &[pose(100.0), pose(108.0)]);
+    assert!(similarity(&alone[0], &pair[0]) > 0.9, "{}", similarity(&alone[0], &pair[0]));
+    let nearer = describe(frame(), &[pose(100.0), pose(108.0)]);
     assert!(nearer[0].quality < 0.3, "{}", nearer[0].quality);
 
-    let leaving = seen(yuv(&picture(&[(0.0, BLUE)]), Encoding::I420), &[pose(0.0)]);
+    let leaving = describe(yuv(&picture(&[(0.0, BLUE)]), Encoding::I420), &[pose(0.0)]);
     assert!((0.3..0.6).contains(&leaving[0].quality), "half is outside: {}", leaving[0].quality);
 }
 
 #[test]
-fn detections_are_looked_at_in_thirds_of_their_boxes() {
+fn detections_are_described_by_thirds_of_their_boxes() {
     let mut harness = harness("detections", Values::new());
     let mut rows = Vec::new();
     for middles in [[80.0, 240.0], [100.0, 220.0]] {
@@ -170,13 +170,13 @@ fn detections_are_looked_at_in_thirds_of_their_boxes() {
         harness.push("detections", &middles.map(box_around)).unwrap();
         rows.push(harness.expect::<Appearance>("appearance"));
     }
-    assert!(likeness(&rows[0][0], &rows[1][0]) > 0.95 && likeness(&rows[0][1], &rows[1][1]) > 0.95);
-    assert!(likeness(&rows[0][0], &rows[1][1]) < 0.6);
+    assert!(similarity(&rows[0][0], &rows[1][0]) > 0.95 && similarity(&rows[0][1], &rows[1][1]) > 0.95);
+    assert!(similarity(&rows[0][0], &rows[1][1]) < 0.6);
     assert!(rows.iter().flatten().all(|row| row.quality > 0.9));
 }
 
 #[test]
-fn a_person_without_a_box_has_a_row_without_a_vector_and_a_skipped_frame_is_skipped() {
+fn a_person_without_a_box_has_a_row_without_a_vector_and_skips_are_forwarded() {
     let mut harness = harness("poses", Values::new());
     let frame = || yuv(&picture(&[(80.0, RED)]), Encoding::I420);
     harness.push_frame("frames", frame()).unwrap();
@@ -191,7 +191,7 @@ fn a_person_without_a_box_has_a_row_without_a_vector_and_a_skipped_frame_is_skip
 }
 
 #[test]
-fn wirings_without_sense_are_refused() {
+fn invalid_wiring_is_rejected() {
     let with = |inputs: &[&'static str]| {
         let inputs = Some(inputs.iter().map(|name| (*name, Alignment::Source(sideline_api::SourceId(0)))).collect());
         Harness::<Reid>::with(Values::new(), Setup { inputs, ..Setup::default() }).err().unwrap().message

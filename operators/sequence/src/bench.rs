@@ -1,25 +1,24 @@
-//! What `sideline bench moves` measures beside the operator: its model alone, on the very windows.
+//! Baseline of `sideline-lab bench moves`: the operator's model alone, on the same windows. For `sideline-lab` only, which has
+//! no access to the operator's internals.
 
-use sideline_api::{
-    Config, Operator, Resources, Result, Values,
-    config::Origin,
-    tables::{Interaction, Motion},
-};
+use sideline_api::{Config, Operator, Resources, Result, Values, config::Origin};
+use sideline_sport::tables::{Interaction, Motion};
 
 use crate::{Sequence, SequenceConfig, tracks::Tracks};
 
-/// A model, and the windows of the frame in hand.
-pub struct Bare {
+/// Model, and the windows of the current frame.
+pub struct ModelBench {
     sequence: Sequence,
     tracks: Tracks,
+    /// Windows in the buffers of `sequence`.
     windows: usize,
 }
 
-impl Bare {
+impl ModelBench {
     /// Loads a model of models.yml.
     ///
     /// # Errors
-    /// As the operator's.
+    /// The errors of [`Sequence::new`].
     pub fn new(resources: &Resources, model: &str) -> Result<Self> {
         let mut values = Values::new();
         values.set("model", model, Origin::Default);
@@ -30,32 +29,32 @@ impl Bare {
         Ok(Self { sequence: Sequence::new(config, resources)?, tracks: Tracks::default(), windows: 0 })
     }
 
-    /// Where the model runs: `cpu`, `cuda` or `tensorrt`.
+    /// Returns the device of the model: `cpu`, `cuda` or `tensorrt`.
     pub fn device(&self) -> &'static str {
         self.sequence.classifier.device()
     }
 
-    /// Takes in a frame at media time `now` (ns), and draws its windows; says how many there are.
-    pub fn see(&mut self, rows: &[Motion], pairs: &[Interaction], now: i64) -> usize {
-        self.sequence.take_in(rows, pairs, &mut self.tracks, now);
-        let unjudged = self.sequence.windows(rows, &self.tracks, now);
-        self.windows = unjudged.iter().filter(|why| why.is_none()).count();
+    /// Adds a frame at media time `now` (ns) and builds its windows; returns their number.
+    pub fn observe(&mut self, rows: &[Motion], pairs: &[Interaction], now: i64) -> usize {
+        self.sequence.observe(rows, pairs, &mut self.tracks, now);
+        let unjudged = self.sequence.build_windows(rows, &self.tracks, now);
+        self.windows = unjudged.iter().filter(|reason| reason.is_none()).count();
         self.windows
     }
 
-    /// Runs the model on the windows of the frame, in one run or one after the other.
+    /// Runs the model on the windows of the frame: `together` in one run, else one after the other.
     ///
     /// # Errors
-    /// When a run fails.
-    pub fn ask(&mut self, together: bool) -> Result<()> {
-        let (n, each) = if together { (self.windows, 1) } else { (1, self.windows) };
+    /// If a run fails.
+    pub fn run_model(&mut self, together: bool) -> Result<()> {
+        let (windows, runs) = if together { (self.windows, 1) } else { (1, self.windows) };
         let Sequence { classifier, motion, interaction, .. } = &mut self.sequence;
-        for window in 0..each {
-            let piece = |values: &[f32]| {
-                let length = values.len() / each.max(1);
-                window * length..(window + 1) * length
+        for run in 0..runs {
+            let part = |values: &[f32]| {
+                let length = values.len() / runs.max(1);
+                run * length..(run + 1) * length
             };
-            classifier.classify(n, &motion[piece(motion)], &interaction[piece(interaction)], |_| 0)?;
+            classifier.classify(windows, &motion[part(motion)], &interaction[part(interaction)], |_| 0)?;
         }
         Ok(())
     }

@@ -1,58 +1,59 @@
-//! What is remembered of the tracks of a stream, and the windows that are drawn from it.
+//! Motion history of the tracks of a stream, and the windows resampled from it.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
-use sideline_api::tables::{Interaction, Motion};
+use sideline_sport::tables::{Interaction, Motion};
 
-use crate::reading::Reading;
+use crate::plausibility::MotionCheck;
 
-/// Values of a moment: velocity of 33 joints by x, y, z, then acceleration.
-pub const MOTION: usize = Motion::VALUES;
-/// Values of how two stand to each other.
-pub const INTERACTION: usize = Interaction::VALUES;
+/// Values of a sample of motion: velocity of the 33 joints by x, y, z, then acceleration in the same order.
+pub const MOTION: usize = Motion::FEATURES;
+/// Values of a sample of interaction.
+pub const INTERACTION: usize = Interaction::FEATURES;
 
-/// Containers that count in milliseconds round a frame's time, and the window's moments lie on no such grid: a sample as near
-/// as this is at that moment, ns.
-const ROUNDING: i64 = 1_500_000;
-/// Samples nearer to each other than this are one, ns: so no frame rate makes the past grow without bounds.
-const APART: i64 = 1_000_000;
+/// Distance in time within which a sample counts as being at a sample time of the window, ns. Containers with
+/// millisecond clocks round the times of frames, and the sample times of a window are not on such a grid.
+const TIME_TOLERANCE_NS: i64 = 1_500_000;
+/// Interval below which the later of two samples replaces the earlier one, ns: so the history stays bounded at any
+/// frame rate.
+const MIN_SAMPLE_INTERVAL_NS: i64 = 1_000_000;
 
-/// What windows are made by.
+/// Parameters of the windows.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Samples in a window.
+pub struct WindowSpec {
+    /// Samples per window.
     pub length: usize,
-    /// Samples a second.
+    /// Samples per second.
     pub rate: f64,
-    /// Share of the window that a track must be old, 0..1.
+    /// Minimum age of a track, as a share of the window, 0 to 1.
     pub history: f64,
-    /// Longest hole that is bridged, ns.
+    /// Maximum interval between two samples that is interpolated, ns.
     pub max_gap: i64,
-    /// Time after which an unseen track begins anew, ns.
-    pub forget: i64,
-    /// Speed above which a joint was misread, torso lengths per second; most joints at half of it are a jump.
+    /// Time without a row after which the history of a track is discarded, ns.
+    pub max_absence: i64,
+    /// Speed above which a joint counts as misread, torso lengths per second; most joints at half of it are a jump.
     pub max_speed: f32,
 }
 
-impl Limits {
-    /// Time of sample `k` of a window that ends at `now`, ns.
-    fn moment(&self, now: i64, k: usize) -> i64 {
+impl WindowSpec {
+    /// Returns the time of sample `k` of a window that ends at `now`, ns.
+    fn sample_time(&self, now: i64, k: usize) -> i64 {
         now - ((self.length - 1 - k) as f64 * 1e9 / self.rate).round() as i64
     }
 }
 
-/// Why a track was not judged.
+/// Reason for which a track has no prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unjudged {
-    /// It is younger than a window.
+    /// The track is younger than a window.
     Short,
-    /// Too little of it is known.
+    /// Too few values of the window are known.
     Unseen,
 }
 
 impl Unjudged {
-    /// As in the column `unjudged`.
+    /// Returns the value of the column `unjudged`.
     pub fn name(self) -> &'static str {
         match self {
             Unjudged::Short => "short",
@@ -61,31 +62,31 @@ impl Unjudged {
     }
 }
 
-/// What became of the rows of a stream so far.
+/// Counts of the rows of a stream so far, by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Windows that a model judged.
+    /// Windows with a prediction.
     pub judged: u64,
     /// Rows of tracks younger than a window.
     pub short: u64,
-    /// Windows of which too little was known.
+    /// Windows with too few known values.
     pub unseen: u64,
-    /// Frames in which a track was on another body all at once.
+    /// Frames in which a track moved to another body.
     pub jumps: u64,
 }
 
-/// A stream's tracks.
+/// Tracks of one stream.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Tracks {
-    /// Connection of the stream that they were seen in.
+    /// Connection of the stream in which the tracks were observed.
     session: u32,
     tracks: BTreeMap<u32, Track>,
-    /// Frames until the next judgement.
+    /// Frames until the next prediction.
     wait: u32,
     counts: Counts,
 }
 
-/// A track's past as long as a window, oldest first.
+/// History of a track, one window long, oldest sample first.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Track {
     samples: VecDeque<Sample>,
@@ -96,91 +97,92 @@ struct Sample {
     /// Media time, ns.
     pts: i64,
     /// [`MOTION`] values.
-    #[serde(with = "unknown")]
+    #[serde(with = "nan_as_none")]
     motion: Vec<f32>,
-    /// [`INTERACTION`] values; all NaN where there is no other.
-    #[serde(with = "unknown")]
+    /// [`INTERACTION`] values; all NaN if there is no other person.
+    #[serde(with = "nan_as_none")]
     interaction: Vec<f32>,
 }
 
 impl Tracks {
-    /// Forgets tracks that were not seen for long.
-    pub fn forget(&mut self, now: i64, limits: &Limits) {
-        let seen = |track: &Track| track.samples.back().map_or(i64::MIN / 2, |sample| sample.pts);
-        self.tracks.retain(|_, track| now - seen(track) <= limits.forget);
+    /// Removes the tracks without a row for longer than `max_absence`.
+    pub fn remove_absent(&mut self, now: i64, spec: &WindowSpec) {
+        let last_seen = |track: &Track| track.samples.back().map_or(i64::MIN / 2, |sample| sample.pts);
+        self.tracks.retain(|_, track| now - last_seen(track) <= spec.max_absence);
     }
 
-    /// A connection begins: after a break in the stream nobody is where they were. The same one, after a restart, changes
-    /// nothing.
-    pub fn begin(&mut self, session: u32) {
+    /// Starts a connection of the stream. A new one removes all tracks, since people have moved in the meantime; the
+    /// same one, after a restart, changes nothing.
+    pub fn start_session(&mut self, session: u32) {
         if session != self.session {
             self.session = session;
             self.tracks.clear();
         }
     }
 
-    /// Takes in how a track moves, and how it stands to another.
-    pub fn see(&mut self, row: &Motion, other: Option<[f32; INTERACTION]>, now: i64, limits: &Limits) {
+    /// Adds the motion of a track at `now`, and its interaction with another person.
+    pub fn push(&mut self, row: &Motion, other: Option<[f32; INTERACTION]>, now: i64, spec: &WindowSpec) {
         let track = self.tracks.entry(row.track).or_default();
-        let motion = match Reading::of(row, limits.max_speed) {
-            Reading::Body(motion) => motion,
-            Reading::Exchanged => vec![f32::NAN; MOTION],
-            Reading::Jump => {
+        let motion = match MotionCheck::new(row, spec.max_speed) {
+            MotionCheck::Plausible(motion) => motion,
+            MotionCheck::SidesSwapped => vec![f32::NAN; MOTION],
+            MotionCheck::Jump => {
                 track.samples.clear();
                 self.counts.jumps += 1;
                 return;
             }
         };
-        // Some sources repeat a stamp: what came later counts.
-        track.samples.pop_back_if(|sample| sample.pts > now - APART);
+        // Some sources repeat a time stamp: the later sample counts.
+        track.samples.pop_back_if(|sample| sample.pts > now - MIN_SAMPLE_INTERVAL_NS);
         let interaction = other.unwrap_or([f32::NAN; INTERACTION]).to_vec();
         track.samples.push_back(Sample { pts: now, motion, interaction });
-        // One sample from before the window stays: its first moment may lie between two.
-        let begin = limits.moment(now, 0);
+        // One sample before the window is kept: the first sample time may lie between two samples.
+        let begin = spec.sample_time(now, 0);
         while track.samples.get(1).is_some_and(|second| second.pts <= begin) {
             track.samples.pop_front();
         }
     }
 
-    /// True in every `stride`-th frame, the first of them included. To be asked once a frame.
-    pub fn due(&mut self, stride: u32) -> bool {
+    /// True on every `stride`-th frame, starting with the first; must be called once per frame.
+    pub fn is_due(&mut self, stride: u32) -> bool {
         let due = self.wait == 0;
         self.wait = if due { stride.max(1) } else { self.wait } - 1;
         due
     }
 
-    /// Appends a track's window that ends at `now`: `length` x [`MOTION`], and `length` x [`INTERACTION`] where that is asked
-    /// for. What lies before its past is NaN; false, and nothing appended, where that is more than `history` allows.
-    pub fn window(
+    /// Appends the window of a track that ends at `now`: `length` x [`MOTION`] values, and `length` x [`INTERACTION`]
+    /// values if asked for. Samples before the history of the track are NaN. Returns false, and appends nothing, if
+    /// there are more of them than `history` allows.
+    pub fn append_window(
         &self,
         track: u32,
         now: i64,
-        limits: &Limits,
+        spec: &WindowSpec,
         motion: &mut Vec<f32>,
         mut interaction: Option<&mut Vec<f32>>,
     ) -> bool {
         let Some(samples) = self.tracks.get(&track).map(|track| &track.samples) else { return false };
-        let missing = ((1.0 - limits.history) * (limits.length - 1) as f64).round() as usize;
-        if samples.front().is_none_or(|first| first.pts > limits.moment(now, missing) + ROUNDING) {
+        let max_missing = ((1.0 - spec.history) * (spec.length - 1) as f64).round() as usize;
+        if samples.front().is_none_or(|first| first.pts > spec.sample_time(now, max_missing) + TIME_TOLERANCE_NS) {
             return false;
         }
         let mut next = 0;
-        for k in 0..limits.length {
-            let moment = limits.moment(now, k);
-            while samples.get(next).is_some_and(|sample| sample.pts < moment) {
+        for k in 0..spec.length {
+            let time = spec.sample_time(now, k);
+            while samples.get(next).is_some_and(|sample| sample.pts < time) {
                 next += 1;
             }
-            let before = next.checked_sub(1).and_then(|at| samples.get(at));
-            let drawn = Drawn::new(moment, before, samples.get(next), limits.max_gap);
-            drawn.append(MOTION, |sample| &sample.motion, motion);
+            let before = next.checked_sub(1).and_then(|index| samples.get(index));
+            let interpolation = Interpolation::new(time, before, samples.get(next), spec.max_gap);
+            interpolation.append(MOTION, |sample| &sample.motion, motion);
             if let Some(interaction) = &mut interaction {
-                drawn.append(INTERACTION, |sample| &sample.interaction, interaction);
+                interpolation.append(INTERACTION, |sample| &sample.interaction, interaction);
             }
         }
         true
     }
 
-    /// Counts what became of a row.
+    /// Counts the result of a row.
     pub fn count(&mut self, unjudged: Option<Unjudged>) {
         let count = match unjudged {
             None => &mut self.counts.judged,
@@ -190,38 +192,40 @@ impl Tracks {
         *count += 1;
     }
 
-    /// What became of the rows so far.
+    /// Returns the counts so far.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 }
 
-/// A moment of a window and what lies about it.
-struct Drawn<'s> {
-    /// The samples before and after, and how much the later one weighs; `None` in a hole and at the borders.
+/// Samples around one sample time of a window.
+struct Interpolation<'s> {
+    /// The samples before and after, and the weight of the later one; `None` in a long gap and at the ends of the
+    /// history.
     between: Option<(&'s Sample, &'s Sample, f32)>,
-    /// A sample that is as good as at the moment.
+    /// A sample at that time, within the tolerance.
     at: Option<&'s Sample>,
 }
 
-impl<'s> Drawn<'s> {
-    fn new(moment: i64, before: Option<&'s Sample>, after: Option<&'s Sample>, max_gap: i64) -> Self {
-        let far = |sample: &&Sample| (sample.pts - moment).abs();
-        let at = before.into_iter().chain(after).min_by_key(far).filter(|sample| far(sample) <= ROUNDING);
+impl<'s> Interpolation<'s> {
+    fn new(time: i64, before: Option<&'s Sample>, after: Option<&'s Sample>, max_gap: i64) -> Self {
+        let distance = |sample: &&Sample| (sample.pts - time).abs();
+        let nearest = before.into_iter().chain(after).min_by_key(distance);
+        let at = nearest.filter(|sample| distance(sample) <= TIME_TOLERANCE_NS);
         let between = before.zip(after).filter(|(before, after)| after.pts - before.pts <= max_gap);
         let between = between
-            .map(|(before, after)| (before, after, (moment - before.pts) as f32 / (after.pts - before.pts) as f32));
+            .map(|(before, after)| (before, after, (time - before.pts) as f32 / (after.pts - before.pts) as f32));
         Self { between, at }
     }
 
-    /// Appends the values of this moment: on the straight line between two samples, else those of a sample at the moment, else
-    /// NaN.
+    /// Appends the values at that time: interpolated linearly between two samples, else those of the sample at that
+    /// time, else NaN.
     fn append(&self, count: usize, values: impl Fn(&Sample) -> &[f32], to: &mut Vec<f32>) {
         let begin = to.len();
         match self.between {
             Some((before, after, weight)) => {
-                let line = values(before).iter().zip(values(after)).map(|(a, b)| a + (b - a) * weight);
-                to.extend(line);
+                let interpolated = values(before).iter().zip(values(after)).map(|(a, b)| a + (b - a) * weight);
+                to.extend(interpolated);
             }
             None => to.resize(begin + count, f32::NAN),
         }
@@ -235,8 +239,8 @@ impl<'s> Drawn<'s> {
     }
 }
 
-/// NaN is written as nothing: not every format of saved state has it.
-mod unknown {
+/// Serializes NaN as `None`, because not every format of saved state can represent it.
+mod nan_as_none {
     use serde::{Deserialize, Deserializer, Serializer};
 
     pub fn serialize<S: Serializer>(values: &[f32], to: S) -> Result<S::Ok, S::Error> {
@@ -251,12 +255,18 @@ mod unknown {
 
 #[cfg(test)]
 mod tests {
-    use sideline_api::tables::JOINTS;
+    use sideline_sport::tables::JOINTS;
 
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { length: 30, rate: 30.0, history: 1.0, max_gap: 200_000_000, forget: 500_000_000, max_speed: 60.0 };
+    const SPEC: WindowSpec = WindowSpec {
+        length: 30,
+        rate: 30.0,
+        history: 1.0,
+        max_gap: 200_000_000,
+        max_absence: 500_000_000,
+        max_speed: 60.0,
+    };
     const FRAME: f64 = 1e9 / 30.0;
 
     fn moving(velocity: f32) -> Motion {
@@ -274,34 +284,34 @@ mod tests {
         values.iter().map(|value| value.to_bits()).collect()
     }
 
-    /// First value of each moment of a window.
+    /// Returns the first value of each sample of a window.
     fn window(tracks: &Tracks, now: i64) -> Option<Vec<f32>> {
         let mut motion = vec![];
-        tracks.window(1, now, &LIMITS, &mut motion, None).then(|| motion.iter().step_by(MOTION).copied().collect())
+        tracks.append_window(1, now, &SPEC, &mut motion, None).then(|| motion.iter().step_by(MOTION).copied().collect())
     }
 
     #[test]
-    fn stamps_in_whole_milliseconds_shift_nothing_by_more_and_lose_no_frame_to_its_neighbours_nan() {
+    fn time_stamps_in_milliseconds_shift_samples_by_no_more_than_the_rounding() {
         let mut tracks = Tracks::default();
         let mut now = 0;
         for frame in 0..40 {
             now = (f64::from(frame) * FRAME * 1e-6).round() as i64 * 1_000_000;
             let velocity = if frame % 5 == 4 { f32::NAN } else { now as f32 * 1e-9 };
-            tracks.see(&moving(velocity), None, now, &LIMITS);
+            tracks.push(&moving(velocity), None, now, &SPEC);
         }
-        let drawn = window(&tracks, now).unwrap();
-        for (k, value) in drawn.iter().enumerate() {
-            let moment = LIMITS.moment(now, k) as f32 * 1e-9;
+        let resampled = window(&tracks, now).unwrap();
+        for (k, value) in resampled.iter().enumerate() {
+            let time = SPEC.sample_time(now, k) as f32 * 1e-9;
             if k % 5 == 4 {
                 assert!(value.is_nan(), "{k}: {value}");
             } else {
-                assert!((value - moment).abs() <= 0.0015, "{k}: {value} at {moment}");
+                assert!((value - time).abs() <= 0.0015, "{k}: {value} at {time}");
             }
         }
     }
 
     #[test]
-    fn saved_and_read_again_the_windows_are_the_same_to_the_last_bit() {
+    fn a_restored_state_gives_bit_identical_windows() {
         let rows = |frame: usize| {
             let mut row = moving((frame as f32 * 0.7).sin());
             row.velocity[frame % JOINTS] = [f32::NAN; 3];
@@ -316,10 +326,10 @@ mod tests {
                 }
                 let now = (frame as f64 * FRAME) as i64;
                 let other = (frame % 3 > 0).then_some([0.1 * frame as f32; INTERACTION]);
-                tracks.see(&rows(frame), other, now, &LIMITS);
+                tracks.push(&rows(frame), other, now, &SPEC);
                 let (mut motion, mut interaction) = (vec![], vec![]);
-                tracks.window(1, now, &LIMITS, &mut motion, Some(&mut interaction));
-                all.push((tracks.due(4), bits(&motion), bits(&interaction)));
+                tracks.append_window(1, now, &SPEC, &mut motion, Some(&mut interaction));
+                all.push((tracks.is_due(4), bits(&motion), bits(&interaction)));
             }
             all
         };
@@ -327,14 +337,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded_by_the_window() {
+    fn the_history_is_bounded_by_the_window() {
         let mut tracks = Tracks::default();
         for tick in 0..20_000_i64 {
-            // Ten thousand frames a second, and a new track every tenth of one.
+            // Ten thousand frames per second, and a new track every tenth of a second.
             let now = tick * 100_000;
-            tracks.forget(now, &LIMITS);
-            tracks.see(&Motion { track: 2 + tick as u32 / 1000, ..moving(0.0) }, None, now, &LIMITS);
-            tracks.see(&moving(0.0), None, now, &LIMITS);
+            tracks.remove_absent(now, &SPEC);
+            tracks.push(&Motion { track: 2 + tick as u32 / 1000, ..moving(0.0) }, None, now, &SPEC);
+            tracks.push(&moving(0.0), None, now, &SPEC);
         }
         let samples = tracks.tracks[&1].samples.len();
         assert!(samples <= 1000, "{samples} samples");
@@ -342,15 +352,15 @@ mod tests {
     }
 
     #[test]
-    fn a_new_connection_forgets_and_a_restart_does_not() {
+    fn a_new_connection_removes_tracks_and_a_restart_does_not() {
         let mut tracks = Tracks::default();
         for frame in 0..40 {
-            tracks.begin(0);
-            tracks.see(&moving(1.0), None, (f64::from(frame) * FRAME) as i64, &LIMITS);
+            tracks.start_session(0);
+            tracks.push(&moving(1.0), None, (f64::from(frame) * FRAME) as i64, &SPEC);
         }
         let now = (39.0 * FRAME) as i64;
         assert!(window(&tracks, now).is_some());
-        tracks.begin(1);
+        tracks.start_session(1);
         assert!(window(&tracks, now).is_none());
     }
 }

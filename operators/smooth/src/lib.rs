@@ -1,61 +1,65 @@
-//! `smooth`: poses with identities in, the same poses with steadier joints out.
+//! `smooth`: poses with identities in, the same poses with less jitter in their joints out.
 //!
-//! Every coordinate of every joint of a track has a One-Euro filter of its own ([`sideline_api::one_euro`]), for the joints
-//! in the picture and for those in metres. Speeds are counted in torso lengths per second, so the keys mean the same for a
-//! child near the camera, a heavyweight far from it, 720p and 4K; times are those of the media, so they mean the same at
-//! any frame rate and over skipped frames.
+//! Every coordinate of every joint of a track has its own One-Euro filter (Casiez et al. 2012;
+//! [`sideline_vision::one_euro`]), both for the joints in the picture and for those in meters. Speeds are in torso lengths
+//! per second, so the keys have the same effect for a child near the camera, a heavyweight far from it, 720p and 4K.
+//! Times are media times, so they have the same effect at any frame rate and over skipped frames.
 //!
-//! **Nothing is smeared.** A joint seen less surely than `visibility` passes as it is and its filter is forgotten: seen
-//! again, it begins at its new place. So does a track that was not seen for `max_gap`. People without an identity pass as
-//! they are. Boxes, scores and visibilities are not touched.
+//! **No smearing.** A joint below `visibility` is passed through and its filter is reset: when it is visible again, the
+//! filter starts at the new position. The filters of a track without a pose for `max_gap` are reset too. People without
+//! an identity are passed through. Boxes, scores and visibilities are not changed.
 //!
-//! **What it costs.** `sideline eval smoothing` measures jitter at rest and lag in strikes, beside other filters; the
-//! defaults were chosen with it: on strikes of known course the lag is below a third of a frame.
+//! **Lag.** `sideline eval smoothing` measures jitter at rest and lag in strikes, in comparison with other filters. The
+//! defaults were chosen with it: on simulated strikes the lag is below a third of a frame.
 #![forbid(unsafe_code)]
 
-mod person;
+mod filters;
 
-pub use person::Person;
+pub use filters::TrackFilters;
 
 use std::collections::BTreeMap;
 
-use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec, tables::Pose};
+use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
+use sideline_sport::tables::Pose;
 
-/// Takes the jitter off joints, without a lag on fast strikes.
+/// Removes jitter from joints, with little lag on fast strikes.
 #[derive(Clone, Debug, PartialEq, Config)]
 pub struct SmoothConfig {
-    /// False passes the poses as they are.
+    /// Smooths the poses; false passes them through.
     #[config(default = true, live)]
     pub enabled: bool,
-    /// Cutoff of a joint at rest, Hz. Lower holds it stiller and lets slow movements lag; higher lets jitter through.
+    /// Cutoff frequency of a joint at rest, Hz. Higher lets jitter through; lower keeps the joint still, and slow
+    /// movements lag.
     #[config(default = 1.0, live, range(0.01, 100))]
     pub min_cutoff: f64,
-    /// Hz that the cutoff rises for each torso length a second. Higher follows fast movements more closely, and their
-    /// noise; lower smooths them, and lags.
+    /// Increase of the cutoff frequency with speed, Hz per torso length per second. Higher follows fast movements and
+    /// their noise; lower smooths them and lags.
     #[config(default = 5.0, live, range(0, 1_000))]
     pub beta: f64,
-    /// Cutoff of the speed itself, Hz. Higher notices the beginning of a strike sooner; lower is misled less by noise.
+    /// Cutoff frequency of the speed estimate, Hz. Higher detects the start of a strike sooner; lower is affected less
+    /// by noise.
     #[config(default = 6.0, live, range(0.01, 100))]
     pub d_cutoff: f64,
-    /// Visibility from which a joint is smoothed. Higher passes more joints as they are.
+    /// Visibility from which a joint is smoothed. Higher passes more joints through.
     #[config(default = 0.5, live, range(0, 1))]
     pub visibility: f32,
-    /// Seconds after which an unseen track begins anew. Higher smooths over longer gaps.
+    /// Seconds without a pose after which a track's filters are reset. Higher smooths over longer gaps; lower starts at
+    /// the new position sooner.
     #[config(default = 0.25, live, range(0, 60))]
     pub max_gap: f64,
 }
 
-/// What is remembered of a stream: its tracks.
-pub type People = BTreeMap<u32, Person>;
+/// State of one stream: the filters of each track.
+pub type SmoothState = BTreeMap<u32, TrackFilters>;
 
-/// See the documentation of the [crate].
+/// Smoothing operator; see the [crate] documentation.
 pub struct Smooth {
     config: SmoothConfig,
 }
 
 impl Operator for Smooth {
     type Config = SmoothConfig;
-    type State = People;
+    type State = SmoothState;
 
     fn spec() -> Spec {
         Spec::operator("smooth")
@@ -67,12 +71,12 @@ impl Operator for Smooth {
         Ok(Self { config })
     }
 
-    fn process(&mut self, cx: &Context, input: &Inputs, people: &mut People, out: &mut Outputs) -> Result<()> {
+    fn process(&mut self, cx: &Context, input: &Inputs, tracks: &mut SmoothState, out: &mut Outputs) -> Result<()> {
         let mut poses = input.rows::<Pose>("poses")?.unwrap_or_default();
         if self.config.enabled {
-            smooth(&mut poses, people, cx.header.pts, &self.config);
+            smooth(&mut poses, tracks, cx.header.pts, &self.config);
         } else {
-            people.clear();
+            tracks.clear();
         }
         out.rows("smoothed_poses", &poses)
     }
@@ -83,11 +87,11 @@ impl Operator for Smooth {
     }
 }
 
-/// Smooths the poses of one frame in place; `now` is media time in nanoseconds.
-pub fn smooth(poses: &mut [Pose], people: &mut People, now: i64, config: &SmoothConfig) {
+/// Smooths the poses of one frame in place; `now` is media time, ns.
+pub fn smooth(poses: &mut [Pose], tracks: &mut SmoothState, now: i64, config: &SmoothConfig) {
     let max_gap = (config.max_gap * 1e9) as i64;
-    people.retain(|_, person| now - person.seen() <= max_gap);
+    tracks.retain(|_, filters| now - filters.last_seen() <= max_gap);
     for pose in poses.iter_mut().filter(|pose| pose.track > 0) {
-        people.entry(pose.track).or_default().see(pose, now, config);
+        tracks.entry(pose.track).or_default().smooth(pose, now, config);
     }
 }

@@ -1,50 +1,52 @@
-//! `team`: frames and tracks in, who plays for whom out.
+//! `team`: assigns tracks to teams by jersey color. It reads frames and tracks and writes one row per track.
 //!
-//! `colour` reads what each torso shows, straight from the planes and without the pitch's colour; `cluster` finds the two
-//! groups of colours that explain most people, without labels and anew every second; this file remembers each track's votes.
+//! `color` reads the jersey color from the image planes, without the color of the pitch; `cluster` finds the two groups
+//! of colors that explain most people, unsupervised and again every half second; `roster` counts the votes of each
+//! track.
 //!
-//! - A view counts where nobody stands in front of or behind the person. Each view votes by its own colour; votes fade
-//!   within a second or two, so that a track that changed over to somebody else changes sides.
-//! - `team_1` is the team that stands further left when both are first told apart; the names then stay, through new learning.
-//! - Whoever is far from both colours plays in neither's jersey: a goalkeeper where that person stands outermost on the side
-//!   of a team, else a referee. This is a guess from colour and place, and its `confidence` is never above one half. A
+//! - A sample counts where no other person covers the box. Each sample votes by its own color; votes decay within a
+//!   second or two, so that a track that switched to another person changes teams.
+//! - `team_1` is the team that stands farther left when both are first separated; the names then stay when the colors
+//!   are learned again.
+//! - A person far from both colors wears neither jersey: a goalkeeper where that person stands outermost on the side of
+//!   a team, else a referee. This is a guess from color and position, so its `confidence` is at most one half. A
 //!   goalkeeper in the jersey of the team is a `player`.
-//! - Where no two teams show for a while, everybody is `team_1`, and the log says so once.
+//! - Where no two teams are found for a while, every person is in `team_1`, and the log says so once.
 #![forbid(unsafe_code)]
 
 pub mod cluster;
-pub mod colour;
+pub mod color;
 mod roster;
 
-use sideline_api::{
-    Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec,
-    tables::{Team, Track},
-};
+use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
+use sideline_sport::tables::{Team, Track};
 
 pub use roster::Roster;
 
-/// Tells two teams, goalkeepers and referees apart by the colours of their jerseys.
+/// Separates two teams, goalkeepers and referees by the colors of their jerseys.
 #[derive(Clone, Debug, PartialEq, Config)]
 pub struct TeamConfig {
-    /// Least difference of two teams' colours, in OKLab: black and white differ by 0.6, red and blue by 0.35. Higher takes
-    /// jerseys that differ little for one team; lower splits one team by light and shade.
+    /// Minimum color distance of two teams in OKLab: black and white differ by 0.6, red and blue by 0.35. Higher merges
+    /// teams with similar jerseys; lower splits one team into light and shade.
     #[config(default = 0.09, live, range(0.01, 1))]
     pub apart: f32,
-    /// Views of a person before they are judged. Higher is surer and later.
+    /// Number of color samples before a track is assigned. Higher is more reliable and slower.
     #[config(default = 4, live, range(1, 300))]
     pub views: u32,
-    /// Part of a box that may be covered by another's before its view no longer counts. Higher sees more and mixes colours.
+    /// Maximum share of a box that another box covers for its color sample to count. Higher takes more samples and
+    /// mixes colors.
     #[config(default = 0.25, live, range(0, 1), former = "overlap")]
     pub max_cover: f32,
-    /// Seconds in which a track's votes fade to a third. Higher is steadier; lower forgives the tracker's mistakes sooner.
+    /// Time constant of the decay of a track's votes, s. Higher is steadier; lower recovers from identity switches
+    /// sooner.
     #[config(default = 0.75, live, range(0.1, 600))]
     pub memory: f64,
-    /// Seconds without two teams after which everybody is taken for one. Higher waits longer for the others to be seen.
+    /// Time without two teams after which every person is in `team_1`, s. Higher waits longer for the second team.
     #[config(default = 5.0, live, range(0, 600), former = "patience")]
     pub one_team_after_s: f64,
 }
 
-/// See the documentation of the [crate].
+/// The operator; see the documentation of the [crate].
 pub struct TeamOperator {
     config: TeamConfig,
 }
@@ -68,10 +70,14 @@ impl Operator for TeamOperator {
         let frame = input.frame("frames")?;
         let mut tracks = input.rows::<Track>("tracks")?.unwrap_or_default();
         tracks.retain(|track| track.state != "lost" && track.track > 0);
-        let rows = roster.see(frame, &tracks, cx.seconds(), &self.config)?;
-        if roster.one_team_first_said() {
+        let rows = roster.update(frame, &tracks, cx.seconds(), &self.config)?;
+        if roster.take_one_team_notice() {
             let (node, stream) = (cx.node, &*cx.header.stream);
-            tracing::warn!(node, stream, "the jerseys show no two teams: everybody is team_1 until they do");
+            tracing::warn!(
+                node,
+                stream,
+                "no two teams found by jersey color: every person is in team_1 until there are"
+            );
         }
         out.rows("teams", &rows)
     }

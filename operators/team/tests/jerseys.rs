@@ -1,20 +1,17 @@
-//! What `team` says of people who are painted on a pitch.
+//! Tests of the operator `team` with people drawn on a pitch.
 
-use sideline_api::{
-    Color, Encoding, Frame, Values,
-    tables::{Team, Track},
-    testing::Harness,
-};
+use sideline_api::{Color, Encoding, Frame, Values, testing::Harness};
+use sideline_sport::tables::{Team, Track};
 use sideline_team::TeamOperator;
 
 const WIDTH: usize = 640;
 const HEIGHT: usize = 360;
 const GRASS: [u8; 3] = [60, 110, 50];
 
-/// Somebody: track, left edge, lower edge, jersey.
+/// A person: track, left edge, lower edge, color of the jersey.
 type Person = (u32, f32, f32, [u8; 3]);
 
-fn tall(y: f32) -> f32 {
+fn height_at(y: f32) -> f32 {
     40.0 + 0.1 * y
 }
 
@@ -24,8 +21,8 @@ fn track(&(track, x, y, _): &Person) -> Track {
         fighter: String::new(),
         state: "confirmed".into(),
         x1: x,
-        y1: y - tall(y),
-        x2: x + 0.4 * tall(y),
+        y1: y - height_at(y),
+        x2: x + 0.4 * height_at(y),
         y2: y,
         score: 0.9,
         class: 0,
@@ -33,21 +30,21 @@ fn track(&(track, x, y, _): &Person) -> Track {
     }
 }
 
-/// A frame with grass, one half in the shade, and people in jersey, white shorts and skin.
+/// Draws a frame of grass, one half in the shade, and people with jersey, white shorts and skin.
 fn paint(people: &[Person], seed: usize) -> Frame {
     let mut pixels = vec![0u8; 3 * WIDTH * HEIGHT];
     let mut noise = seed as u32 * 7919 + 1;
-    let mut put = |x: usize, y: usize, colour: [u8; 3]| {
+    let mut set_pixel = |x: usize, y: usize, color: [u8; 3]| {
         noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let off = (noise >> 27) as f32 - 16.0;
         let shade = if x < WIDTH / 2 { 0.7 } else { 1.0 };
-        for (c, value) in colour.into_iter().enumerate() {
+        for (c, value) in color.into_iter().enumerate() {
             pixels[3 * (y * WIDTH + x) + c] = ((f32::from(value) + off) * shade).clamp(0.0, 255.0) as u8;
         }
     };
     for y in 0..HEIGHT {
         for x in 0..WIDTH {
-            put(x, y, GRASS);
+            set_pixel(x, y, GRASS);
         }
     }
     for person in people {
@@ -56,23 +53,24 @@ fn paint(people: &[Person], seed: usize) -> Frame {
         for y in b.y1.max(0.0) as usize..(b.y2 as usize).min(HEIGHT) {
             for x in (b.x1 + 0.2 * w).max(0.0) as usize..((b.x2 - 0.2 * w) as usize).min(WIDTH) {
                 let down = (y as f32 - b.y1) / h;
-                let colour = match down {
+                let color = match down {
                     d if d < 0.17 => [190, 140, 110],
                     d if d < 0.5 => person.3,
                     d if d < 0.7 => [240, 240, 240],
                     _ => [190, 140, 110],
                 };
-                put(x, y, colour);
+                set_pixel(x, y, color);
             }
         }
     }
-    Frame::from_packed(WIDTH as u32, HEIGHT as u32, Encoding::Rgb8, Color::assumed(360), pixels).unwrap()
+    Frame::from_packed(WIDTH as u32, HEIGHT as u32, Encoding::Rgb8, Color::default_for_height(360), pixels).unwrap()
 }
 
 const RED: [u8; 3] = [190, 30, 40];
 const BLUE: [u8; 3] = [30, 60, 170];
 
-/// Five of each team, a goalkeeper in yellow on the left, one in light green on the right, a referee in black.
+/// Returns five players of each team, a goalkeeper in yellow on the left, one in light green on the right, and a
+/// referee in black.
 fn people(frame: usize) -> Vec<Person> {
     let sway = (frame as f32 / 10.0).sin() * 6.0;
     let mut all: Vec<Person> =
@@ -85,14 +83,14 @@ fn people(frame: usize) -> Vec<Person> {
     all
 }
 
-struct Run(Harness<TeamOperator>, usize);
+struct TeamHarness(Harness<TeamOperator>, usize);
 
-impl Run {
+impl TeamHarness {
     fn new(values: impl Into<Values>) -> Self {
-        Run(Harness::new(values).unwrap(), 0)
+        TeamHarness(Harness::new(values).unwrap(), 0)
     }
 
-    fn see(&mut self, people: &[Person]) -> Vec<Team> {
+    fn push(&mut self, people: &[Person]) -> Vec<Team> {
         self.1 += 1;
         self.0.push_frame("frames", paint(people, self.1)).unwrap();
         self.0.push("tracks", &people.iter().map(track).collect::<Vec<_>>()).unwrap();
@@ -100,52 +98,52 @@ impl Run {
     }
 }
 
-fn of(rows: &[Team], track: u32) -> (&str, &str) {
+fn team_and_role(rows: &[Team], track: u32) -> (&str, &str) {
     let row = rows.iter().find(|row| row.track == track).unwrap();
     (&row.team, &row.role)
 }
 
 #[test]
-fn teams_goalkeepers_and_referee_are_told_apart_and_named_from_the_left() {
-    let mut run = Run::new(Values::new());
-    let first = run.see(&people(0));
-    assert!(first.iter().all(|row| row.team.is_empty() && row.confidence == 0.0), "not known yet");
-    let rows = (1..45).map(|frame| run.see(&people(frame))).last().unwrap();
+fn teams_goalkeepers_and_referee_are_separated_and_named_from_the_left() {
+    let mut run = TeamHarness::new(Values::new());
+    let first = run.push(&people(0));
+    assert!(first.iter().all(|row| row.team.is_empty() && row.confidence == 0.0), "assigned before enough samples");
+    let rows = (1..45).map(|frame| run.push(&people(frame))).last().unwrap();
     for track in 1..=5 {
-        assert_eq!(of(&rows, track), ("team_1", "player"), "track {track}");
-        assert_eq!(of(&rows, track + 10), ("team_2", "player"), "track {}", track + 10);
+        assert_eq!(team_and_role(&rows, track), ("team_1", "player"), "track {track}");
+        assert_eq!(team_and_role(&rows, track + 10), ("team_2", "player"), "track {}", track + 10);
     }
-    assert_eq!(of(&rows, 21), ("team_1", "goalkeeper"));
-    assert_eq!(of(&rows, 22), ("team_2", "goalkeeper"));
-    assert_eq!(of(&rows, 23), ("", "referee"));
-    let sure = |track: u32| rows.iter().find(|row| row.track == track).unwrap().confidence;
-    assert!(sure(1) > 0.9 && sure(21) <= 0.5 && sure(23) <= 0.5, "roles are guesses");
+    assert_eq!(team_and_role(&rows, 21), ("team_1", "goalkeeper"));
+    assert_eq!(team_and_role(&rows, 22), ("team_2", "goalkeeper"));
+    assert_eq!(team_and_role(&rows, 23), ("", "referee"));
+    let confidence = |track: u32| rows.iter().find(|row| row.track == track).unwrap().confidence;
+    assert!(confidence(1) > 0.9 && confidence(21) <= 0.5 && confidence(23) <= 0.5, "roles are guesses");
     let jersey = rows.iter().find(|row| row.track == 11).unwrap().jersey;
     assert!(jersey.iter().zip(BLUE).all(|(found, paint)| (found - f32::from(paint)).abs() < 25.0), "{jersey:?}");
 }
 
 #[test]
-fn who_is_hidden_keeps_the_team_and_shows_no_jersey() {
-    let mut run = Run::new(Values::new());
-    (0..45).for_each(|frame| drop(run.see(&people(frame))));
+fn a_hidden_player_keeps_the_team_and_has_no_jersey_sample() {
+    let mut run = TeamHarness::new(Values::new());
+    (0..45).for_each(|frame| drop(run.push(&people(frame))));
     for frame in 45..60 {
         let mut all = people(frame);
-        // Track 1 (red) stands behind track 11 (blue), who is painted over him.
+        // Track 1 (red) stands behind track 11 (blue), which is drawn over it.
         let at = all.iter().position(|person| person.0 == 1).unwrap();
         let other = all.iter().find(|person| person.0 == 11).copied().unwrap();
         let hidden = (1, other.1 + 3.0, other.2 - 2.0, RED);
         all.remove(at);
         all.insert(0, hidden);
-        let rows = run.see(&all);
-        assert_eq!(of(&rows, 1), ("team_1", "player"));
+        let rows = run.push(&all);
+        assert_eq!(team_and_role(&rows, 1), ("team_1", "player"));
         assert!(rows.iter().find(|row| row.track == 1).unwrap().jersey[0].is_nan());
     }
 }
 
 #[test]
-fn a_track_that_goes_over_to_somebody_else_changes_sides() {
-    let mut run = Run::new([("memory", 1.0)]);
-    (0..45).for_each(|frame| drop(run.see(&people(frame))));
+fn a_track_that_switches_to_another_person_changes_teams() {
+    let mut run = TeamHarness::new([("memory", 1.0)]);
+    (0..45).for_each(|frame| drop(run.push(&people(frame))));
     let mut rows = vec![];
     for frame in 45..150 {
         let mut all = people(frame);
@@ -156,29 +154,29 @@ fn a_track_that_goes_over_to_somebody_else_changes_sides() {
                 other => other,
             };
         }
-        rows = run.see(&all);
+        rows = run.push(&all);
     }
-    assert_eq!((of(&rows, 1).0, of(&rows, 11).0), ("team_2", "team_1"));
+    assert_eq!((team_and_role(&rows, 1).0, team_and_role(&rows, 11).0), ("team_2", "team_1"));
 }
 
 #[test]
-fn one_team_alone_is_team_1_after_a_while() {
-    let mut run = Run::new([("one_team_after_s", 1.0)]);
+fn a_single_team_becomes_team_1_after_one_team_after_s() {
+    let mut run = TeamHarness::new([("one_team_after_s", 1.0)]);
     let reds = |frame| people(frame).into_iter().filter(|person| person.3 == RED).collect::<Vec<_>>();
-    let early = (0..20).map(|frame| run.see(&reds(frame))).last().unwrap();
-    assert!(early.iter().all(|row| row.team.is_empty()), "the others may still come: {early:?}");
-    let rows = (20..60).map(|frame| run.see(&reds(frame))).last().unwrap();
+    let early = (0..20).map(|frame| run.push(&reds(frame))).last().unwrap();
+    assert!(early.iter().all(|row| row.team.is_empty()), "the second team may still appear: {early:?}");
+    let rows = (20..60).map(|frame| run.push(&reds(frame))).last().unwrap();
     assert!(rows.iter().all(|row| row.team == "team_1" && row.confidence <= 0.5), "{rows:?}");
-    let rows = (60..120).map(|frame| run.see(&people(frame))).last().unwrap();
-    assert_ne!(of(&rows, 1).0, of(&rows, 11).0, "now there are two");
+    let rows = (60..120).map(|frame| run.push(&people(frame))).last().unwrap();
+    assert_ne!(team_and_role(&rows, 1).0, team_and_role(&rows, 11).0, "the second team is not found");
 }
 
 #[test]
-fn the_same_frames_give_the_same_rows() {
-    let all = || {
-        let mut run = Run::new(Values::new());
-        let rows: Vec<Team> = (0..40).flat_map(|frame| run.see(&people(frame))).collect();
+fn equal_frames_give_equal_rows() {
+    let all_rows = || {
+        let mut run = TeamHarness::new(Values::new());
+        let rows: Vec<Team> = (0..40).flat_map(|frame| run.push(&people(frame))).collect();
         format!("{rows:?}")
     };
-    assert_eq!(all(), all());
+    assert_eq!(all_rows(), all_rows());
 }

@@ -1,413 +1,450 @@
-//! Who is who again by looks, after boxes alone could not tell: people who crossed, clinched, or were out of sight.
+//! Re-identification by appearance, for cases that boxes cannot decide: people who crossed, clinched, or were out of
+//! sight.
 //!
-//! A track has a body (its box and motion) and an identity (its number, and with it its name). While it goes its way
-//! alone, its portrait, a mean of how it looked, is kept up to date. Once it overlaps another, or comes back into sight, its
-//! identity is *open*: the portrait is left as it was, and what is seen from then on is gathered beside it. As soon as it has
-//! been seen well a few times, all open bodies are compared with all portraits whose owner is open, lost or gone, and
-//! identities are put to the bodies that they fit best in sum. A new track is open from its first frame: it may be somebody
-//! who was here before.
+//! A track has a body (its box and motion) and an identity (its number, and with it the fighter's name). While the
+//! track is separate from others, its reference embedding, a running mean, is updated. When its box overlaps another
+//! one, or it is matched again after an absence, its identity becomes *uncertain*: the reference is frozen, and new
+//! embeddings are collected separately as pending. As soon as a body has enough pending embeddings, all uncertain
+//! bodies are compared with the references of all identities that are uncertain, lost or removed, and identities are
+//! assigned to bodies with the greatest sum of similarities. A new track is uncertain from its first frame: the person
+//! may have been tracked before.
 //!
-//! How alike two views of one person are differs by camera, clothes and method, so nothing here is an absolute number: each
-//! portrait knows how alike its own views were. Where two portraits cannot be told apart nothing is changed, and what the
-//! boxes said stays.
+//! How similar two embeddings of one person are depends on the camera, the clothes and the method. So thresholds are
+//! relative to the spread of each person's own embeddings ([`MeanEmbedding::margin`]). If two references are too
+//! similar to tell apart, the association by boxes stands.
 
 use serde::{Deserialize, Serialize};
 
-use crate::kalman::CentredBox;
-use crate::portrait::Portrait;
+use crate::kalman::CenterBox;
+use crate::mean_embedding::MeanEmbedding;
 use crate::track::Track;
 
-/// How a detected person looks in this frame.
+/// Appearance embedding of a detected person in one frame.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct View {
-    /// How much of the person was seen, 0 to 1.
+pub struct Embedding {
+    /// Share of the person that was visible, 0 to 1.
     pub quality: f32,
-    /// Unit vector; empty where nobody looked.
+    /// Unit vector; empty if the person was not embedded in this frame.
     pub vector: Vec<f32>,
-    /// Pieces of equal length that it is made of; one of zeros was not seen. None counts as one.
+    /// Number of equally long pieces of the vector; an all-zero piece was not visible. 0 counts as 1.
     pub pieces: u16,
 }
 
-/// Quality from which a view is believed.
-const GOOD: f32 = 0.5;
-/// Good views of an open body before it is compared.
-const VIEWS: u32 = 3;
-/// How much more alike another portrait has to be than a track's own before they are exchanged.
-const CLEARLY: f32 = 0.04;
-/// How much less alike than the least somebody has to be, who is where another was lost, to be a stranger.
-const STRANGER: f32 = 0.1;
-/// How much more a newcomer has to be like one portrait than like any other.
-const APART: f32 = 0.02;
-/// Overlap (IoU) from which two boxes might be taken for each other.
-const ENTANGLED: f64 = 0.25;
-/// The same as a share of the smaller box, where only one of the two is seen: it may be either of them.
-const HIDDEN: f64 = 0.25;
-/// Frames out of sight after which a track's identity is open.
-const GAP: u32 = 2;
-/// Seconds for which an open body waits for the others it was entangled with, a name for a new one to be looked at, and
-/// somebody hidden counts as still behind the one who is seen there.
-const PATIENCE: f32 = 1.0;
-/// Seconds for which a new track may have been there before the one it takes over from was seen for the last time.
-const TOGETHER: f32 = 0.2;
-/// How much looks count against overlap while boxes are matched.
-const WEIGHT: f64 = 2.0;
-/// Stands for what must not be chosen.
-const NEVER: f64 = -1e3;
+/// Quality below which an embedding is ignored.
+const MIN_QUALITY: f32 = 0.5;
+/// Pending embeddings required before an uncertain body is compared.
+const MIN_PENDING: u32 = 3;
+/// Similarity by which another identity must exceed a track's own before the two are exchanged.
+const SWITCH_MARGIN: f32 = 0.04;
+/// Similarity below the threshold of an identity at which a body found in its place is a stranger.
+const STRANGER_MARGIN: f32 = 0.1;
+/// Similarity by which an identity must exceed all others before a body takes it.
+const RUNNER_UP_MARGIN: f32 = 0.02;
+/// IoU from which two boxes may have exchanged their people.
+const ENTANGLED_IOU: f64 = 0.25;
+/// Intersection, as a share of the smaller box, from which a matched box may show a hidden person instead of its own.
+const OCCLUDED_SHARE: f64 = 0.25;
+/// Missed frames after which the identity of a track becomes uncertain.
+const MAX_MISSED_FRAMES: u32 = 2;
+/// Seconds for which an uncertain body waits for the others it was entangled with, a fighter's name waits for the
+/// embeddings of a new track, and a hidden person is assumed to be behind the one matched there.
+const DECISION_TIMEOUT_S: f32 = 1.0;
+/// Seconds for which a new track may overlap in time with the identity that it takes over.
+const MAX_OVERLAP_S: f32 = 0.2;
+/// Weight of appearance against the gain of an association stage.
+const APPEARANCE_WEIGHT: f64 = 2.0;
+/// Gain of an assignment that is forbidden.
+const FORBIDDEN: f64 = -1e3;
 
-/// What a track knows of its own looks; part of its state.
+/// Appearance of one track; part of its state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Looks {
-    /// Believed.
-    portrait: Portrait,
-    /// Gathered since the identity is open.
-    fresh: Portrait,
-    /// Seconds since then; `None` while nothing is in doubt.
-    open: Option<f32>,
-    /// Seconds since it was last entangled.
-    free: f32,
-    /// Seconds out of sight.
-    hidden: f32,
-    /// It was out of sight, so the body may be a stranger's.
-    reseen: bool,
-    /// Seconds since the last view.
-    since: f32,
-    /// Frames for which a new track has been open: the fighters' names wait for it.
-    pub(crate) waited: u32,
+pub(crate) struct TrackAppearance {
+    /// Embeddings known to be of this identity.
+    reference: MeanEmbedding,
+    /// Embeddings collected since the identity became uncertain.
+    pending: MeanEmbedding,
+    /// Seconds since then; `None` while the identity is certain.
+    uncertain_s: Option<f32>,
+    /// Seconds since the box was last entangled with another.
+    separate_s: f32,
+    /// Seconds since the last match.
+    absent_s: f32,
+    /// The track was unmatched before, so the body may be a stranger's.
+    was_absent: bool,
+    /// Seconds since the last embedding.
+    since_embedding_s: f32,
+    /// Seconds for which the identity has been uncertain in total: the fighters' names wait for it.
+    pub(crate) total_uncertain_s: f64,
 }
 
-impl Looks {
-    /// Of a new track.
-    pub(crate) fn newborn() -> Self {
-        Self { open: Some(0.0), ..Self::default() }
+impl TrackAppearance {
+    /// Creates the appearance of a new track, whose identity is uncertain.
+    pub(crate) fn new() -> Self {
+        Self { uncertain_s: Some(0.0), ..Self::default() }
     }
 
-    /// How much more (above 1) or less (below) than its overlap says a detection is this track, by looks.
-    pub(crate) fn agreement(&self, view: Option<&View>) -> f64 {
-        match view {
-            Some(view) if view.quality >= GOOD && self.portrait.comparable(&view.vector) => {
-                (1.0 + WEIGHT * f64::from(self.portrait.fits(&view.vector))).clamp(0.5, 1.5)
+    /// Returns the factor on the gain of matching a detection with this track, 0.5 to 1.5: above 1 if the embedding is
+    /// similar to the reference, 1 if they cannot be compared.
+    pub(crate) fn gain_factor(&self, embedding: Option<&Embedding>) -> f64 {
+        match embedding {
+            Some(embedding) if embedding.quality >= MIN_QUALITY && self.reference.is_comparable(&embedding.vector) => {
+                (1.0 + APPEARANCE_WEIGHT * f64::from(self.reference.margin(&embedding.vector))).clamp(0.5, 1.5)
             }
             _ => 1.0,
         }
     }
 
-    fn ready(&self) -> bool {
-        self.fresh.views >= VIEWS
+    fn has_enough_pending(&self) -> bool {
+        self.pending.count >= MIN_PENDING
     }
 
-    fn reopen(&mut self) {
-        self.open = self.open.or(Some(0.0));
-        self.free = 0.0;
-        self.fresh = Portrait::default();
+    fn mark_uncertain(&mut self) {
+        self.uncertain_s = self.uncertain_s.or(Some(0.0));
+        self.separate_s = 0.0;
+        self.pending = MeanEmbedding::default();
     }
 
-    /// Nothing is in doubt any more: what was gathered belongs to the portrait.
-    fn close(&mut self) {
-        let fresh = std::mem::take(&mut self.fresh);
-        (self.open, self.reseen) = (None, false);
-        if self.portrait.comparable(&fresh.mean) {
-            self.portrait.add(&fresh.mean, fresh.pieces, 0.0);
+    /// Ends the uncertainty: the pending embeddings become part of the reference.
+    fn mark_certain(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        (self.uncertain_s, self.was_absent) = (None, false);
+        if self.reference.is_comparable(&pending.mean) {
+            self.reference.add(&pending.mean, pending.pieces, 0.0);
         } else {
-            self.portrait = fresh;
+            self.reference = pending;
         }
     }
 }
 
-/// Whether a track may be somebody who is out of sight.
+/// Comparison of a track's appearance with that of an absent identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It is too early to tell: the track was not seen well yet.
-    Open,
-    /// It looks like somebody else.
-    Other,
-    /// Looks do not forbid it: nothing is known of one of them, or they are alike, and so are others.
-    Possible,
+pub(crate) enum AppearanceMatch {
+    /// The track has too few embeddings yet.
+    Undecided,
+    /// The track is a different person.
+    Different,
+    /// The track may be this identity: the two are similar, or cannot be compared.
+    Compatible,
 }
 
-/// An identity: what goes over from one body to another.
+/// Identity, as it moves from one body to another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Identity {
     id: u32,
     class: u16,
     age: u32,
-    portrait: Portrait,
-    /// Seconds since it was last seen, and since its track was given up.
-    away: f32,
-    gone: f32,
+    age_s: f64,
+    reference: MeanEmbedding,
+    /// Seconds since the last match.
+    absent_s: f32,
+    /// Seconds since the track was removed.
+    removed_s: f32,
 }
 
-/// What is remembered of looks beside the tracks' own; part of the tracker's state.
+/// Gallery of the identities whose tracks were removed; part of the tracker's state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Appearance {
-    /// Those whose tracks were given up.
-    gone: Vec<Identity>,
-    /// Looks have come: the input is wired.
-    used: bool,
+pub(crate) struct Gallery {
+    identities: Vec<Identity>,
+    /// Embeddings have arrived: the input `appearance` is wired.
+    has_input: bool,
 }
 
-/// In one frame: the number a track had, and the one it has now.
-pub(crate) type Renamed = Vec<(u32, u32)>;
+/// Changes of track numbers in one frame: the number before and after.
+pub(crate) type IdChanges = Vec<(u32, u32)>;
 
-impl Appearance {
-    /// Takes in one frame: `tracks` as the boxes have it, those `dropped` in it, and the detections' looks. Tells whose
-    /// number changed; `last_id` is the last number given.
+impl Gallery {
+    /// Processes one frame after the association by boxes: `tracks`, those `removed` in this frame, and the embeddings
+    /// of its detections. `remember` is the time for which removed identities are kept, `seconds` the time since the
+    /// last frame; `last_id` is the last number given. Returns the changes of numbers.
     pub(crate) fn step(
         &mut self,
         tracks: &mut Vec<Track>,
-        dropped: Vec<Track>,
-        views: &[View],
+        removed: Vec<Track>,
+        embeddings: &[Embedding],
         (remember, seconds): (f32, f32),
         last_id: &mut u32,
-    ) -> Renamed {
-        self.used |= views.iter().any(|view| !view.vector.is_empty());
-        if !self.used {
+    ) -> IdChanges {
+        self.has_input |= embeddings.iter().any(|embedding| !embedding.vector.is_empty());
+        if !self.has_input {
             return Vec::new();
         }
-        for identity in &mut self.gone {
-            identity.away += seconds;
-            identity.gone += seconds;
+        for identity in &mut self.identities {
+            identity.absent_s += seconds;
+            identity.removed_s += seconds;
             identity.age += 1;
+            identity.age_s += f64::from(seconds);
         }
-        self.gone.extend(dropped.iter().map(Identity::of).filter(|identity| identity.portrait.known()));
-        self.gone.retain(|identity| identity.gone <= remember);
+        let removed = removed.iter().map(Identity::from_track);
+        self.identities.extend(removed.filter(|identity| identity.reference.has_data()));
+        self.identities.retain(|identity| identity.removed_s <= remember);
         for index in 0..tracks.len() {
-            let entangled = entangled(tracks, index);
-            tracks[index].look(views, entangled, seconds);
+            let entangled = is_entangled(tracks, index);
+            tracks[index].update_appearance(embeddings, entangled, seconds);
         }
-        let renamed = self.resolve(tracks, last_id);
+        let changes = self.resolve(tracks, last_id);
         tracks.sort_by_key(|track| track.id);
-        renamed
+        changes
     }
 
-    /// Forgets everybody.
+    /// Removes all identities.
     pub(crate) fn clear(&mut self) {
-        self.gone.clear();
+        self.identities.clear();
     }
 
-    /// Whether a track may be an identity that is out of sight.
-    pub(crate) fn verdict(&self, track: &Track, identity: u32, tracks: &[Track]) -> Verdict {
-        let looks = &track.looks;
-        if self.used && !looks.ready() && looks.open.is_some_and(|open| open < PATIENCE) {
-            return Verdict::Open;
+    /// Compares a track with an identity that is lost or removed.
+    pub(crate) fn compare(&self, track: &Track, identity: u32, tracks: &[Track]) -> AppearanceMatch {
+        let appearance = &track.appearance;
+        let is_early = appearance.uncertain_s.is_some_and(|seconds| seconds < DECISION_TIMEOUT_S);
+        if self.has_input && !appearance.has_enough_pending() && is_early {
+            return AppearanceMatch::Undecided;
         }
-        let lost = tracks.iter().find(|lost| lost.id == identity).map(|lost| &lost.looks.portrait);
-        let gone = || self.gone.iter().find(|gone| gone.id == identity).map(|gone| &gone.portrait);
-        let seen = if looks.ready() { &looks.fresh } else { &looks.portrait };
-        match lost.or_else(gone) {
-            Some(portrait) if portrait.comparable(&seen.mean) && portrait.fits(&seen.mean) < -STRANGER => {
-                Verdict::Other
+        let lost = tracks.iter().find(|lost| lost.id == identity).map(|lost| &lost.appearance.reference);
+        let removed =
+            || self.identities.iter().find(|removed| removed.id == identity).map(|removed| &removed.reference);
+        let own = if appearance.has_enough_pending() { &appearance.pending } else { &appearance.reference };
+        match lost.or_else(removed) {
+            Some(reference) if reference.is_comparable(&own.mean) && reference.margin(&own.mean) < -STRANGER_MARGIN => {
+                AppearanceMatch::Different
             }
-            _ => Verdict::Possible,
+            _ => AppearanceMatch::Compatible,
         }
     }
 
-    /// True while the looks of an identity whose track was given up are remembered.
-    pub(crate) fn remembers(&self, identity: u32) -> bool {
-        self.gone.iter().any(|gone| gone.id == identity)
+    /// True while the gallery holds an identity.
+    pub(crate) fn contains(&self, identity: u32) -> bool {
+        self.identities.iter().any(|removed| removed.id == identity)
     }
 
-    /// Puts identities to the open bodies that they fit best.
-    fn resolve(&mut self, tracks: &mut Vec<Track>, last_id: &mut u32) -> Renamed {
-        let visible = |track: &Track| track.unseen == 0 && track.looks.open.is_some();
-        if !tracks.iter().any(|track| visible(track) && track.looks.ready()) {
+    /// Assigns identities to the uncertain bodies.
+    fn resolve(&mut self, tracks: &mut Vec<Track>, last_id: &mut u32) -> IdChanges {
+        let is_uncertain = |track: &Track| track.missed_frames == 0 && track.appearance.uncertain_s.is_some();
+        if !tracks.iter().any(|track| is_uncertain(track) && track.appearance.has_enough_pending()) {
             return Vec::new();
         }
-        // Those who were entangled are judged together; but one who is not seen well does not keep the others for ever.
-        let awaited = |track: &Track| {
-            visible(track) && track.looks.portrait.known() && !track.looks.ready() && track.looks.free < PATIENCE
+        // Bodies that were entangled are decided together, but one without good embeddings delays the others no longer
+        // than the timeout.
+        let is_awaited = |track: &Track| {
+            let appearance = &track.appearance;
+            is_uncertain(track)
+                && appearance.reference.has_data()
+                && !appearance.has_enough_pending()
+                && appearance.separate_s < DECISION_TIMEOUT_S
         };
-        if tracks.iter().any(awaited) {
+        if tracks.iter().any(is_awaited) {
             return Vec::new();
         }
-        let judged = |track: &Track| visible(track) && (track.looks.ready() || track.looks.portrait.known());
-        let bodies: Vec<usize> = (0..tracks.len()).filter(|&at| judged(&tracks[at])).collect();
-        let everybody: Vec<Identity> = tracks.iter().map(Identity::of).chain(self.gone.drain(..)).collect();
-        let chosen = choose(tracks, &bodies, &everybody);
-        self.exchange(tracks, &bodies, everybody, &chosen, last_id)
+        let takes_part = |track: &Track| {
+            is_uncertain(track) && (track.appearance.has_enough_pending() || track.appearance.reference.has_data())
+        };
+        let bodies: Vec<usize> = (0..tracks.len()).filter(|&index| takes_part(&tracks[index])).collect();
+        let identities: Vec<Identity> =
+            tracks.iter().map(Identity::from_track).chain(self.identities.drain(..)).collect();
+        let chosen = choose_identities(tracks, &bodies, &identities);
+        self.apply(tracks, &bodies, identities, &chosen, last_id)
     }
 
-    /// Gives each body the identity chosen for it, or a new one. `everybody` is the tracks' identities, then those gone.
-    fn exchange(
+    /// Gives each body the identity chosen for it, or a new one. `identities` are those of the tracks, then those of
+    /// the gallery.
+    fn apply(
         &mut self,
         tracks: &mut Vec<Track>,
         bodies: &[usize],
-        everybody: Vec<Identity>,
+        identities: Vec<Identity>,
         chosen: &[Option<usize>],
         last_id: &mut u32,
-    ) -> Renamed {
-        let mut renamed = Vec::new();
-        let away = |track: &Track| track.unseen > 0 && track.looks.portrait.known();
-        let somebody_is_away = everybody.len() > tracks.len() || tracks.iter().any(away);
-        let mut left: Vec<Option<Identity>> = everybody.into_iter().map(Some).collect();
-        let mut bodiless = vec![false; tracks.len()];
+    ) -> IdChanges {
+        let mut changes = Vec::new();
+        let is_absent = |track: &Track| track.missed_frames > 0 && track.appearance.reference.has_data();
+        let any_absent = identities.len() > tracks.len() || tracks.iter().any(is_absent);
+        let mut unassigned: Vec<Option<Identity>> = identities.into_iter().map(Some).collect();
+        // Tracks whose identity moved to another body.
+        let mut is_replaced = vec![false; tracks.len()];
         for (&body, choice) in bodies.iter().zip(chosen) {
             let track = &mut tracks[body];
             let before = track.id;
-            match choice.and_then(|at| left[at].take()) {
-                Some(identity) => track.become_identity(identity),
+            match choice.and_then(|index| unassigned[index].take()) {
+                Some(identity) => track.take_identity(identity),
                 None => {
                     *last_id += 1;
                     let class = track.class;
-                    track.become_identity(Identity {
+                    track.take_identity(Identity {
                         id: *last_id,
                         class,
                         age: 0,
-                        portrait: Portrait::default(),
-                        away: 0.0,
-                        gone: 0.0,
+                        age_s: 0.0,
+                        reference: MeanEmbedding::default(),
+                        absent_s: 0.0,
+                        removed_s: 0.0,
                     });
                 }
             }
-            // Nobody's likeness does not make a newcomer somebody new at once: the first views may be of an edge.
-            let new = *choice == Some(body) && !track.looks.portrait.known();
-            let early = somebody_is_away && track.looks.open.is_some_and(|open| open < PATIENCE);
-            if track.looks.ready() && !(new && early) {
-                track.looks.close();
+            // A new track stays uncertain for a while if it matches no absent identity: the first embeddings may show a
+            // person only in part, at the border of the picture.
+            let is_new = *choice == Some(body) && !track.appearance.reference.has_data();
+            let is_early =
+                any_absent && track.appearance.uncertain_s.is_some_and(|seconds| seconds < DECISION_TIMEOUT_S);
+            if track.appearance.has_enough_pending() && !(is_new && is_early) {
+                track.appearance.mark_certain();
             }
             if track.id != before {
-                renamed.push((before, track.id));
+                changes.push((before, track.id));
             }
-            if let Some(at) = choice.filter(|at| *at < bodiless.len() && !bodies.contains(at)) {
-                bodiless[at] = true;
+            if let Some(index) = choice.filter(|index| *index < is_replaced.len() && !bodies.contains(index)) {
+                is_replaced[index] = true;
             }
         }
-        for (at, identity) in left.into_iter().enumerate() {
-            // Whoever lost the body to another is out of sight; who was gone still is.
-            let homeless = at >= bodiless.len() || bodies.contains(&at);
-            self.gone.extend(identity.filter(|identity| homeless && identity.portrait.known()));
+        for (index, identity) in unassigned.into_iter().enumerate() {
+            // An identity whose body went to another one is absent now; one of the gallery still is.
+            let has_no_body = index >= is_replaced.len() || bodies.contains(&index);
+            self.identities.extend(identity.filter(|identity| has_no_body && identity.reference.has_data()));
         }
-        let mut bodiless = bodiless.into_iter();
-        tracks.retain(|_| bodiless.next() != Some(true));
-        renamed
+        let mut is_replaced = is_replaced.into_iter();
+        tracks.retain(|_| is_replaced.next() != Some(true));
+        changes
     }
 }
 
 impl Identity {
-    fn of(track: &Track) -> Self {
-        let Track { id, class, age, .. } = *track;
-        Self { id, class, age, portrait: track.looks.portrait.clone(), away: track.looks.hidden, gone: 0.0 }
+    fn from_track(track: &Track) -> Self {
+        let Track { id, class, age, age_s, .. } = *track;
+        let TrackAppearance { reference, absent_s, .. } = &track.appearance;
+        Self { id, class, age, age_s, reference: reference.clone(), absent_s: *absent_s, removed_s: 0.0 }
     }
 }
 
 impl Track {
-    /// Takes in how the track looks in this frame.
-    fn look(&mut self, views: &[View], entangled: bool, seconds: f32) {
-        let looks = &mut self.looks;
-        looks.since += seconds;
-        if let Some(open) = &mut looks.open {
-            *open += seconds;
-            looks.waited += 1;
+    /// Updates the appearance with the embedding of this frame's match.
+    fn update_appearance(&mut self, embeddings: &[Embedding], entangled: bool, seconds: f32) {
+        let appearance = &mut self.appearance;
+        appearance.since_embedding_s += seconds;
+        if let Some(uncertain_s) = &mut appearance.uncertain_s {
+            *uncertain_s += seconds;
+            appearance.total_uncertain_s += f64::from(seconds);
         }
-        if self.unseen > 0 {
-            looks.hidden += seconds;
-            if self.unseen > GAP {
-                looks.reopen();
-                looks.reseen = true;
+        if self.missed_frames > 0 {
+            appearance.absent_s += seconds;
+            if self.missed_frames > MAX_MISSED_FRAMES {
+                appearance.mark_uncertain();
+                appearance.was_absent = true;
             }
             return;
         }
-        looks.hidden = 0.0;
-        looks.free += seconds;
+        appearance.absent_s = 0.0;
+        appearance.separate_s += seconds;
         if entangled {
-            looks.reopen();
+            appearance.mark_uncertain();
             return;
         }
-        let view = self.detection.and_then(|detection| views.get(detection));
-        if let Some(view) = view.filter(|view| view.quality >= GOOD && !view.vector.is_empty()) {
-            let since = std::mem::take(&mut looks.since);
-            let portrait = if looks.open.is_some() { &mut looks.fresh } else { &mut looks.portrait };
-            portrait.add(&view.vector, view.pieces, since);
+        let embedding = self.detection.and_then(|detection| embeddings.get(detection));
+        let usable = |embedding: &&Embedding| embedding.quality >= MIN_QUALITY && !embedding.vector.is_empty();
+        if let Some(embedding) = embedding.filter(usable) {
+            let since = std::mem::take(&mut appearance.since_embedding_s);
+            let mean =
+                if appearance.uncertain_s.is_some() { &mut appearance.pending } else { &mut appearance.reference };
+            mean.add(&embedding.vector, embedding.pieces, since);
         }
     }
 
-    fn become_identity(&mut self, identity: Identity) {
-        let Identity { id, age, portrait, .. } = identity;
-        self.confirmed |= portrait.known();
-        (self.id, self.age, self.looks.portrait) = (id, age, portrait);
+    fn take_identity(&mut self, identity: Identity) {
+        let Identity { id, age, age_s, reference, .. } = identity;
+        self.confirmed |= reference.has_data();
+        (self.id, self.age, self.age_s, self.appearance.reference) = (id, age, age_s, reference);
     }
 }
 
-/// For each body the identity, by index, that it is; `None` for a new one.
-fn choose(tracks: &[Track], bodies: &[usize], everybody: &[Identity]) -> Vec<Option<usize>> {
-    // After the identities, a column for each body: that it is somebody new.
-    let columns = everybody.len() + bodies.len();
-    let mut gains = vec![NEVER; bodies.len() * columns];
+/// Solves the assignment of identities to bodies: for each body the index of its identity, or `None` for a new one.
+fn choose_identities(tracks: &[Track], bodies: &[usize], identities: &[Identity]) -> Vec<Option<usize>> {
+    // One column per identity, then one per body for a new identity.
+    let columns = identities.len() + bodies.len();
+    let mut gains = vec![FORBIDDEN; bodies.len() * columns];
     for (row, &body) in bodies.iter().enumerate() {
         let gains = &mut gains[row * columns..(row + 1) * columns];
-        for (at, identity) in everybody.iter().enumerate() {
-            // A body in plain view that nothing is in doubt about keeps its identity.
-            let free = at >= tracks.len() || tracks[at].unseen > 0 || bodies.contains(&at);
-            if free && identity.class == tracks[body].class {
-                gains[at] = gain(&tracks[body], body == at, at, everybody);
+        for (index, identity) in identities.iter().enumerate() {
+            // A matched track whose identity is certain keeps it.
+            let is_free = index >= tracks.len() || tracks[index].missed_frames > 0 || bodies.contains(&index);
+            if is_free && identity.class == tracks[body].class {
+                gains[index] = assignment_gain(&tracks[body], body == index, index, identities);
             }
         }
-        let looks = &tracks[body].looks;
-        gains[everybody.len() + row] = match (looks.portrait.known(), looks.reseen) {
-            (true, true) if looks.ready() => f64::from(-STRANGER),
-            _ => NEVER,
+        let appearance = &tracks[body].appearance;
+        gains[identities.len() + row] = match (appearance.reference.has_data(), appearance.was_absent) {
+            (true, true) if appearance.has_enough_pending() => f64::from(-STRANGER_MARGIN),
+            _ => FORBIDDEN,
         };
     }
-    let (rows, found) = lsap::solve(bodies.len(), columns, &gains, true).unwrap_or_default();
+    let (rows, solution) = lsap::solve(bodies.len(), columns, &gains, true).unwrap_or_default();
     let mut chosen: Vec<Option<usize>> = bodies.iter().copied().map(Some).collect();
-    for (row, column) in rows.into_iter().zip(found) {
-        if gains[row * columns + column] > NEVER {
-            chosen[row] = Some(column).filter(|column| *column < everybody.len());
+    for (row, column) in rows.into_iter().zip(solution) {
+        if gains[row * columns + column] > FORBIDDEN {
+            chosen[row] = Some(column).filter(|column| *column < identities.len());
         }
     }
     chosen
 }
 
-/// What speaks for a body being an identity, by index of `everybody`.
-fn gain(track: &Track, own: bool, at: usize, everybody: &[Identity]) -> f64 {
-    let looks = &track.looks;
-    let portrait = &everybody[at].portrait;
+/// Returns the gain of giving a body the identity at `index`; `own` if it is the body's present one.
+fn assignment_gain(track: &Track, own: bool, index: usize, identities: &[Identity]) -> f64 {
+    let appearance = &track.appearance;
+    let reference = &identities[index].reference;
     if own {
-        // Of a newcomer nothing is known: anybody who fits at all is likelier.
-        let fit = if looks.ready() && portrait.comparable(&looks.fresh.mean) {
-            portrait.fits(&looks.fresh.mean)
+        // A new track has no reference and so a gain of 0: any identity that fits is preferred.
+        let margin = if appearance.has_enough_pending() && reference.is_comparable(&appearance.pending.mean) {
+            reference.margin(&appearance.pending.mean)
         } else {
             0.0
         };
-        let held = if portrait.known() { CLEARLY } else { 0.0 };
-        return f64::from(fit + held);
+        let bonus = if reference.has_data() { SWITCH_MARGIN } else { 0.0 };
+        return f64::from(margin + bonus);
     }
-    if !portrait.known() {
-        return NEVER;
+    if !reference.has_data() {
+        return FORBIDDEN;
     }
-    // Nobody is in two places: a newcomer is none of those who were seen beside it.
-    if !looks.portrait.known() && looks.open.unwrap_or(0.0) > everybody[at].away + TOGETHER {
-        return NEVER;
+    // A new track that was tracked beside an identity cannot be the same person.
+    let tracked_s = appearance.uncertain_s.unwrap_or(0.0);
+    if !appearance.reference.has_data() && tracked_s > identities[index].absent_s + MAX_OVERLAP_S {
+        return FORBIDDEN;
     }
-    if !looks.ready() {
-        // Not seen well: it gives its identity away only to one who is.
-        return f64::from(-CLEARLY);
+    if !appearance.has_enough_pending() {
+        // Without enough embeddings a body takes another identity only if its own goes to a body that has enough.
+        return f64::from(-SWITCH_MARGIN);
     }
-    let fresh = &looks.fresh.mean;
-    if !portrait.comparable(fresh) || portrait.fits(fresh) < 0.0 {
-        return NEVER;
+    let pending = &appearance.pending.mean;
+    if !reference.is_comparable(pending) || reference.margin(pending) < 0.0 {
+        return FORBIDDEN;
     }
-    let rival = |(other, identity): (usize, &Identity)| {
-        other != at && identity.id != track.id && identity.class == track.class && identity.portrait.comparable(fresh)
+    let is_rival = |(other, identity): (usize, &Identity)| {
+        other != index
+            && identity.id != track.id
+            && identity.class == track.class
+            && identity.reference.is_comparable(pending)
     };
-    let rivals = everybody.iter().enumerate().filter(|&one| rival(one));
-    let nearest = rivals.map(|(_, identity)| identity.portrait.likeness(fresh)).fold(-1.0, f32::max);
-    if portrait.likeness(fresh) < nearest + APART { NEVER } else { f64::from(portrait.fits(fresh)) }
+    let rivals = identities.iter().enumerate().filter(|&rival| is_rival(rival));
+    let runner_up = rivals.map(|(_, identity)| identity.reference.similarity(pending)).fold(-1.0, f32::max);
+    if reference.similarity(pending) < runner_up + RUNNER_UP_MARGIN {
+        FORBIDDEN
+    } else {
+        f64::from(reference.margin(pending))
+    }
 }
 
-/// True when a track's box might be another's.
-fn entangled(tracks: &[Track], index: usize) -> bool {
+/// True if the box of a matched track may show another person: it overlaps another matched box, or may hide a person
+/// who was lost there.
+fn is_entangled(tracks: &[Track], index: usize) -> bool {
     let track = &tracks[index];
-    let place = track.place();
-    track.unseen == 0
-        && tracks.iter().enumerate().any(|(other, one)| {
-            other != index
-                && one.class == track.class
-                && if one.unseen == 0 {
-                    place.iou(&one.place()) > ENTANGLED
+    let bbox = track.bbox();
+    track.missed_frames == 0
+        && tracks.iter().enumerate().any(|(other_index, other)| {
+            other_index != index
+                && other.class == track.class
+                && if other.missed_frames == 0 {
+                    bbox.iou(&other.bbox()) > ENTANGLED_IOU
                 } else {
-                    let behind =
-                        |other: &CentredBox| place.shared(other) > HIDDEN * (place.w * place.h).min(other.w * other.h);
-                    one.confirmed && one.looks.hidden < PATIENCE && (behind(&one.place()) || behind(&one.last_place))
+                    let may_hide = |hidden: &CenterBox| {
+                        bbox.intersection(hidden) > OCCLUDED_SHARE * (bbox.w * bbox.h).min(hidden.w * hidden.h)
+                    };
+                    other.confirmed
+                        && other.appearance.absent_s < DECISION_TIMEOUT_S
+                        && (may_hide(&other.bbox()) || may_hide(&other.last_box))
                 }
         })
 }
@@ -420,126 +457,133 @@ mod tests {
     const RED: [f32; 3] = [0.95, 0.3, 0.1];
     const BLUE: [f32; 3] = [0.2, 0.3, 0.95];
 
-    struct Stage {
+    /// Tracker that is shown people of given colors.
+    struct Scene {
         state: TrackerState,
         config: TrackerConfig,
         rows: Vec<TrackRow>,
         frame: u32,
     }
 
-    impl Stage {
+    impl Scene {
         fn new() -> Self {
             let (state, config) = (TrackerState::default(), TrackerConfig::default());
             Self { state, config, rows: Vec::new(), frame: 0 }
         }
 
-        /// Frames of people who stand somewhere.
+        /// Shows people who stand still, each at a position and with a color.
         fn show(&mut self, frames: u32, people: &[(f32, [f32; 3])]) {
-            let still: Vec<_> = people.iter().map(|(x, looks)| ([*x, *x], *looks)).collect();
+            let still: Vec<_> = people.iter().map(|(x, color)| ([*x, *x], *color)).collect();
             self.walk(frames, &still);
         }
 
-        /// Frames of people: from where to where they walk, and how they look, give or take a little.
+        /// Shows people who walk from one position to another, each with a color that varies a little.
         fn walk(&mut self, frames: u32, people: &[([f32; 2], [f32; 3])]) {
             for frame in 1..=frames {
                 self.frame += 1;
-                let way = frame as f32 / frames as f32;
+                let share = frame as f32 / frames as f32;
                 let person = |x: f32| Detection { x1: x, y1: 100.0, x2: x + 60.0, y2: 260.0, score: 0.9, class: 0 };
                 let detections: Vec<_> =
-                    people.iter().map(|([from, to], _)| person(from + (to - from) * way)).collect();
-                let tremble = if self.frame.is_multiple_of(2) { 0.03 } else { -0.03 };
-                let views: Vec<_> = people
+                    people.iter().map(|([from, to], _)| person(from + (to - from) * share)).collect();
+                let noise = if self.frame.is_multiple_of(2) { 0.03 } else { -0.03 };
+                let embeddings: Vec<_> = people
                     .iter()
-                    .map(|(_, [r, g, b])| View {
+                    .map(|(_, [r, g, b])| Embedding {
                         quality: 0.9,
-                        vector: vec![*r, *g + tremble, *b - tremble],
+                        vector: vec![*r, *g + noise, *b - noise],
                         pieces: 1,
                     })
                     .collect();
-                self.state.step_with_views(&self.config, Some(&detections), &views, 1.0 / 30.0, &mut self.rows);
+                self.state.step_with_embeddings(
+                    &self.config,
+                    Some(&detections),
+                    &embeddings,
+                    1.0 / 30.0,
+                    &mut self.rows,
+                );
             }
         }
 
-        /// Numbers of those seen in the last frame, in the order they were shown.
+        /// Returns the track numbers of the last frame's detections, in the order they were shown.
         fn numbers(&self) -> Vec<u32> {
-            let mut seen: Vec<_> = self.rows.iter().filter_map(|row| Some((row.detection?, row.id))).collect();
-            seen.sort_unstable();
-            seen.into_iter().map(|(_, id)| id).collect()
+            let mut matched: Vec<_> = self.rows.iter().filter_map(|row| Some((row.detection?, row.id))).collect();
+            matched.sort_unstable();
+            matched.into_iter().map(|(_, id)| id).collect()
         }
     }
 
     #[test]
-    fn who_was_gone_for_longer_than_the_buffer_is_known_again_anywhere() {
+    fn remember_limits_how_long_a_removed_identity_is_recognized() {
         for (seconds, expected) in [(2, vec![1, 2]), (8, vec![1, 3])] {
-            let mut stage = Stage::new();
-            stage.show(30, &[(100.0, RED), (400.0, BLUE)]);
-            stage.show(30 * seconds, &[(100.0, RED)]);
-            stage.show(5, &[(100.0, RED), (900.0, BLUE)]);
+            let mut scene = Scene::new();
+            scene.show(30, &[(100.0, RED), (400.0, BLUE)]);
+            scene.show(30 * seconds, &[(100.0, RED)]);
+            scene.show(5, &[(100.0, RED), (900.0, BLUE)]);
             assert_eq!(
-                stage.numbers(),
+                scene.numbers(),
                 expected,
-                "after {seconds} s; the buffer of 1 s and `remember` are over after 6"
+                "after {seconds} s; the lost buffer of 1 s and `remember` end after 6 s"
             );
         }
     }
 
-    /// Two walk up to each other and, close together, change places within a frame: boxes cannot tell.
-    fn meeting(left: [f32; 3], right: [f32; 3]) -> Stage {
-        let mut stage = Stage::new();
-        stage.show(30, &[(100.0, left), (300.0, right)]);
-        stage.walk(30, &[([100.0, 195.0], left), ([300.0, 205.0], right)]);
-        stage.show(10, &[(195.0, left), (205.0, right)]);
-        assert_eq!(stage.numbers(), [1, 2]);
-        stage.walk(30, &[([205.0, 300.0], left), ([195.0, 100.0], right)]);
-        stage
+    /// Shows two people who meet and change places within one frame, where boxes cannot tell them apart.
+    fn meeting(left: [f32; 3], right: [f32; 3]) -> Scene {
+        let mut scene = Scene::new();
+        scene.show(30, &[(100.0, left), (300.0, right)]);
+        scene.walk(30, &[([100.0, 195.0], left), ([300.0, 205.0], right)]);
+        scene.show(10, &[(195.0, left), (205.0, right)]);
+        assert_eq!(scene.numbers(), [1, 2]);
+        scene.walk(30, &[([205.0, 300.0], left), ([195.0, 100.0], right)]);
+        scene
     }
 
     #[test]
-    fn two_whose_boxes_were_exchanged_have_their_numbers_back() {
+    fn exchanged_boxes_are_corrected_by_appearance() {
         assert_eq!(meeting(RED, BLUE).numbers(), [1, 2]);
     }
 
     #[test]
-    fn two_who_look_alike_keep_what_the_boxes_said() {
+    fn similar_people_keep_the_association_by_boxes() {
         let mut alike = meeting(RED, RED);
         assert_eq!(alike.numbers(), [2, 1]);
         alike.show(90, &[(300.0, RED)]);
         alike.show(10, &[(300.0, RED), (900.0, RED)]);
-        assert_eq!(alike.numbers(), [2, 3], "it may be the first one, it may be anybody");
+        assert_eq!(alike.numbers(), [2, 3], "two identities fit, so neither is taken");
     }
 
     #[test]
-    fn who_was_in_sight_beside_another_is_not_that_other() {
-        let mut stage = Stage::new();
-        stage.show(30, &[(100.0, RED), (300.0, BLUE)]);
-        stage.show(10, &[(100.0, RED)]);
-        stage.show(10, &[(100.0, RED), (600.0, RED)]);
-        stage.show(60, &[(600.0, RED)]);
-        assert_eq!(stage.numbers(), [3]);
+    fn a_person_tracked_beside_another_does_not_take_that_identity() {
+        let mut scene = Scene::new();
+        scene.show(30, &[(100.0, RED), (300.0, BLUE)]);
+        scene.show(10, &[(100.0, RED)]);
+        scene.show(10, &[(100.0, RED), (600.0, RED)]);
+        scene.show(60, &[(600.0, RED)]);
+        assert_eq!(scene.numbers(), [3]);
     }
 
     #[test]
-    fn a_stranger_in_the_place_of_one_who_left_is_somebody_new() {
-        let mut stage = Stage::new();
-        stage.show(30, &[(100.0, RED)]);
-        stage.show(10, &[]);
-        stage.show(5, &[(100.0, BLUE)]);
-        assert_eq!(stage.numbers(), [2]);
-        stage.show(5, &[(100.0, BLUE), (600.0, RED)]);
-        assert_eq!(stage.numbers(), [2, 1]);
+    fn a_stranger_in_the_place_of_a_lost_person_gets_a_new_identity() {
+        let mut scene = Scene::new();
+        scene.show(30, &[(100.0, RED)]);
+        scene.show(10, &[]);
+        scene.show(5, &[(100.0, BLUE)]);
+        assert_eq!(scene.numbers(), [2]);
+        scene.show(5, &[(100.0, BLUE), (600.0, RED)]);
+        assert_eq!(scene.numbers(), [2, 1]);
     }
 
     #[test]
-    fn a_restored_state_knows_people_again() {
-        let mut stage = Stage::new();
-        stage.show(30, &[(100.0, RED), (400.0, BLUE)]);
-        stage.show(60, &[]);
-        let stored = serde_json::to_string(&stage.state).unwrap();
-        let mut restored = Stage { state: serde_json::from_str(&stored).unwrap(), ..Stage::new() };
-        for stage in [&mut stage, &mut restored] {
-            stage.show(5, &[(100.0, BLUE), (400.0, RED)]);
-            assert_eq!(stage.numbers(), [2, 1]);
+    fn a_restored_state_recognizes_people() {
+        let mut scene = Scene::new();
+        scene.show(30, &[(100.0, RED), (400.0, BLUE)]);
+        scene.show(60, &[]);
+        let stored = serde_json::to_string(&scene.state).unwrap();
+        let mut restored = Scene { state: serde_json::from_str(&stored).unwrap(), ..Scene::new() };
+        for scene in [&mut scene, &mut restored] {
+            scene.show(5, &[(100.0, BLUE), (400.0, RED)]);
+            assert_eq!(scene.numbers(), [2, 1]);
         }
-        assert_eq!(stage.rows, restored.rows);
+        assert_eq!(scene.rows, restored.rows);
     }
 }

@@ -1,24 +1,33 @@
-//! Which detection is which track: ByteTrack's two rounds (Zhang et al. 2022) on motion alone, then two that find the lost.
+//! Association of detections with tracks: the two stages of ByteTrack (Zhang et al. 2022, arXiv:2110.06864), then two
+//! stages that recover lost tracks.
 //!
-//! A frame goes so: every track is foreseen; what the camera did beside that is made up for; sure detections go to tracks
-//! by overlap; unsure ones to confirmed tracks still without; sure ones that are left to tracks by where those were last
-//! seen (OC-SORT, Cao et al. 2023), then by how likely it is that a track came there; what remains begins new tracks.
-//! Tried and left out, as they gained nothing on pedestrians (TUD) or players (SportsMOT boxes with detector noise), or
-//! gained on one and lost on the other: OC-SORT's momentum and re-update, scores fused into the overlap, overlap of heights
-//! (Hybrid-SORT), boxes buffered before they overlap (C-BIoU).
+//! For each frame:
+//!
+//! 1. Every track predicts its box. The displacement that most boxes share beyond that is attributed to the camera and
+//!    compensated.
+//! 2. High-confidence detections are matched to confirmed tracks by IoU with the predicted box.
+//! 3. Low-confidence detections are matched in the same way to the confirmed tracks still unmatched.
+//! 4. The remaining high-confidence detections are matched to all tracks, tentative ones included, by IoU with the box
+//!    of a track's last match (observation-centric recovery of OC-SORT, Cao et al. 2023).
+//! 5. Then to confirmed tracks by the squared Mahalanobis distance from the predicted center, inside a gate.
+//! 6. Those that are left start new tracks.
+//!
+//! Tried and left out, because they gained nothing on pedestrians (TUD) or players (SportsMOT boxes with detector
+//! noise), or gained on one and lost on the other: momentum and re-update of OC-SORT, scores fused into the IoU, IoU of
+//! heights (Hybrid-SORT), and boxes enlarged before matching (C-BIoU).
 
 use serde::{Deserialize, Serialize};
-use sideline_api::assignment::assign;
+use sideline_vision::assignment::assign;
 
 use crate::TrackerConfig;
-use crate::appearance::{Appearance, View};
+use crate::appearance::{Embedding, Gallery};
 use crate::border::Borders;
 use crate::camera;
 use crate::fighters::Fighters;
-use crate::kalman::CentredBox;
+use crate::kalman::CenterBox;
 use crate::track::{Track, TrackRow};
 
-/// A detection: corners in pixels, score 0 to 1, class.
+/// Detection: corners in pixels, score and class.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Detection {
     /// Left edge.
@@ -29,42 +38,42 @@ pub struct Detection {
     pub x2: f32,
     /// Bottom edge.
     pub y2: f32,
-    /// How sure the detector is, 0 to 1.
+    /// Confidence of the detector, 0 to 1.
     pub score: f32,
-    /// What it is. Only detections of a track's own class continue it.
+    /// Class. A track is matched only with detections of its own class.
     pub class: u16,
 }
 
-/// All a tracker knows: what is stored and restored.
+/// Complete state of the tracker for one stream, as it is saved and restored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrackerState {
     frames: u64,
     last_id: u32,
-    /// In the order of their birth.
+    /// Tracks in the order of their first detections.
     tracks: Vec<Track>,
-    appearance: Appearance,
+    gallery: Gallery,
     fighters: Fighters,
     borders: Borders,
-    /// Seconds since the last frame that was looked at.
-    since: f64,
+    /// Seconds since the last frame with detections.
+    since_detections_s: f64,
 }
 
-/// Overlap (IoU) with the place where it was last seen above which a detection may be a track.
-const LAST_PLACE_IOU: f64 = 0.1;
-/// Sightings without which nobody is confirmed, however far apart they are.
-const SIGHTINGS: u32 = 2;
-/// Tolerance of every comparison of media times, seconds: containers round them to a millisecond.
+/// IoU with the box of a track's last match above which the recovery stage may match a detection.
+const LAST_BOX_IOU: f64 = 0.1;
+/// Matches required before a track is confirmed, however long `confirm_s` is.
+pub(crate) const MIN_HITS_TO_CONFIRM: u32 = 2;
+/// Tolerance in comparisons of media times, seconds: containers round them to a millisecond.
 pub(crate) const ROUNDING_S: f64 = 1e-3;
-/// The part of a camera's jump that is taken to go on in the next frames.
-const CAMERA_GOES_ON: f64 = 0.15;
-/// A hole in time, seconds, after which nobody is where he was: the tracks before it are given up.
-const LONGEST_GAP: f64 = 5.0;
+/// Share of a camera displacement that is added to the velocity of the tracks, because a pan usually continues.
+const CAMERA_VELOCITY_SHARE: f64 = 0.15;
+/// Gap in media time, seconds, after which all tracks are removed: no prediction holds for so long.
+const MAX_TIME_GAP_S: f64 = 5.0;
 
 impl TrackerState {
-    /// Takes in the detections of one frame, `seconds` after the one before, and writes a row per track to `rows`.
+    /// Processes the detections of one frame, `seconds` after the previous one, and writes a row per track to `rows`.
     ///
-    /// `None` stands for a frame at which no detector looked: tracks move on and none is the worse for it. Detections that
-    /// are not boxes (NaN, empty, inside out) or have no score are passed over.
+    /// `None` stands for a frame on which the detector did not run: tracks are predicted, and none counts as missed.
+    /// Detections without a valid box (NaN, empty, inverted) or without a score are ignored.
     pub fn step(
         &mut self,
         config: &TrackerConfig,
@@ -72,107 +81,112 @@ impl TrackerState {
         seconds: f64,
         rows: &mut Vec<TrackRow>,
     ) {
-        self.step_with_views(config, detections, &[], seconds, rows);
+        self.step_with_embeddings(config, detections, &[], seconds, rows);
     }
 
-    /// As [`Self::step`], knowing how the detections look: `views` has one for each of them, or for none.
-    pub fn step_with_views(
+    /// Like [`Self::step`], with appearance embeddings: `embeddings` has one for each detection, or is empty.
+    pub fn step_with_embeddings(
         &mut self,
         config: &TrackerConfig,
         detections: Option<&[Detection]>,
-        views: &[View],
+        embeddings: &[Embedding],
         seconds: f64,
         rows: &mut Vec<TrackRow>,
     ) {
         let seconds = if seconds.is_finite() { seconds.max(0.0) } else { 0.0 };
-        if seconds > LONGEST_GAP {
+        if seconds > MAX_TIME_GAP_S {
             self.tracks.clear();
-            self.appearance.clear();
+            self.gallery.clear();
             self.frames = 0;
         }
-        self.since += seconds;
+        self.since_detections_s += seconds;
         self.tracks.iter_mut().for_each(|track| track.predict(seconds));
-        let mut dropped = Vec::new();
+        let mut removed = Vec::new();
         if let Some(detections) = detections {
-            dropped = self.associate(config, detections, views);
-            self.since = 0.0;
+            removed = self.associate(config, detections, embeddings);
+            self.since_detections_s = 0.0;
         }
         let spans = (config.remember, seconds as f32);
-        let renamed = self.appearance.step(&mut self.tracks, dropped, views, spans, &mut self.last_id);
-        self.fighters.rename(&renamed, &self.appearance);
-        self.fighters.step(config, &self.tracks, &self.appearance, detections.is_some(), seconds);
+        let id_changes = self.gallery.step(&mut self.tracks, removed, embeddings, spans, &mut self.last_id);
+        self.fighters.apply_id_changes(&id_changes, &self.gallery);
+        self.fighters.step(config, &self.tracks, &self.gallery, detections.is_some(), seconds);
         rows.clear();
         rows.extend(self.tracks.iter().map(|track| {
-            let leaving = self.borders.touched_by(track.place().edges());
-            track.row(config, self.fighters.name_of(track.id), leaving)
+            let leaving = self.borders.is_touched_by(track.bbox().edges());
+            track.row(config, self.fighters.fighter_of(track.id), leaving)
         }));
     }
 
-    /// Gives each detection to a track, begins new ones, and returns those that are given up.
-    fn associate(&mut self, config: &TrackerConfig, detections: &[Detection], views: &[View]) -> Vec<Track> {
-        self.tracks.iter_mut().for_each(|track| track.miss(self.since));
-        let sound = |(index, detection): (usize, &Detection)| {
+    /// Runs the association stages, starts new tracks, and returns those that are removed.
+    fn associate(&mut self, config: &TrackerConfig, detections: &[Detection], embeddings: &[Embedding]) -> Vec<Track> {
+        self.tracks.iter_mut().for_each(|track| track.mark_missed(self.since_detections_s));
+        let valid = |(index, detection): (usize, &Detection)| {
             let Detection { x1, y1, x2, y2, score, class } = *detection;
-            let place = CentredBox::from_corners(x1, y1, x2, y2)?;
-            (score >= config.low_score).then_some(Candidate { index, place, score: score.min(1.0), class })
+            let bbox = CenterBox::from_corners(x1, y1, x2, y2)?;
+            (score >= config.low_score).then_some(Candidate { index, bbox, score: score.min(1.0), class })
         };
-        let (mut sure, mut unsure): (Vec<_>, Vec<_>) =
-            detections.iter().enumerate().filter_map(sound).partition(|candidate| candidate.score >= config.high_score);
-        sure.iter().for_each(|candidate| self.borders.see(candidate.place.edges()));
+        let (mut high, mut low): (Vec<_>, Vec<_>) =
+            detections.iter().enumerate().filter_map(valid).partition(|candidate| candidate.score >= config.high_score);
+        high.iter().for_each(|candidate| self.borders.observe(candidate.bbox.edges()));
 
         if config.camera {
-            self.follow_camera(&sure);
+            self.compensate_camera(&high);
         }
         let confirmed = |track: &Track| track.confirmed;
-        let overlap = |track: &Track, candidate: &Candidate| track.place().iou(&candidate.place);
-        let (least, least_unsure) = (f64::from(config.match_iou), f64::from(config.low_match_iou));
-        self.round(&mut sure, views, confirmed, |track, candidate| overlap(track, candidate) - least);
-        self.round(&mut unsure, views, confirmed, |track, candidate| overlap(track, candidate) - least_unsure);
-        self.round(
-            &mut sure,
-            views,
+        let iou = |track: &Track, candidate: &Candidate| track.bbox().iou(&candidate.bbox);
+        let (min_iou, min_low_iou) = (f64::from(config.match_iou), f64::from(config.low_match_iou));
+        self.run_stage(&mut high, embeddings, confirmed, |track, candidate| iou(track, candidate) - min_iou);
+        self.run_stage(&mut low, embeddings, confirmed, |track, candidate| iou(track, candidate) - min_low_iou);
+        self.run_stage(
+            &mut high,
+            embeddings,
             |_| true,
-            |track, candidate| track.last_place.iou(&candidate.place) - LAST_PLACE_IOU,
+            |track, candidate| track.last_box.iou(&candidate.bbox) - LAST_BOX_IOU,
         );
-        self.round(&mut sure, views, confirmed, |track, candidate| track.likely_at(candidate, f64::from(config.reach)));
+        let reach = f64::from(config.reach);
+        self.run_stage(&mut high, embeddings, confirmed, |track, candidate| track.gate_margin(candidate, reach));
 
-        // At the beginning of a stream all that is there is believed: there was no frame in which it could have been seen.
-        let believed = self.frames == 0 || config.confirm_s <= 0.0;
-        for candidate in sure.iter().filter(|candidate| candidate.score >= config.new_score) {
+        // Tracks that start in the first frame of a stream are confirmed at once: no earlier frame could confirm them.
+        let confirm_at_once = self.frames == 0 || config.confirm_s <= 0.0;
+        for candidate in high.iter().filter(|candidate| candidate.score >= config.new_score) {
             self.last_id += 1;
-            self.tracks.push(Track::new(self.last_id, candidate, believed));
+            self.tracks.push(Track::new(self.last_id, candidate, confirm_at_once));
         }
         for track in &mut self.tracks {
-            track.confirmed |= track.hits >= SIGHTINGS && track.seen_s >= config.confirm_s - ROUNDING_S;
+            track.confirmed |= track.hits >= MIN_HITS_TO_CONFIRM && track.matched_s >= config.confirm_s - ROUNDING_S;
         }
         self.frames += 1;
-        let kept = |track: &mut Track| {
-            track.unseen == 0 || (track.confirmed && track.unseen_s <= config.lost_buffer_s + ROUNDING_S)
+        let is_kept = |track: &mut Track| {
+            track.missed_frames == 0 || (track.confirmed && track.missed_s <= config.lost_buffer_s + ROUNDING_S)
         };
-        self.tracks.extract_if(.., |track| !kept(track)).collect()
+        self.tracks.extract_if(.., |track| !is_kept(track)).collect()
     }
 
-    /// Moves every track, those out of sight too, by what those in sight made together beside what was foreseen of them.
-    fn follow_camera(&mut self, sure: &[Candidate]) {
-        let in_sight = self.tracks.iter().filter(|track| track.confirmed && track.unseen == 1);
-        let foreseen: Vec<CentredBox> = in_sight.map(Track::place).collect();
-        let detected: Vec<CentredBox> = sure.iter().map(|candidate| candidate.place).collect();
-        let Some(by) = camera::displacement(&foreseen, &detected) else { return };
-        let faster = by.map(|by| if self.since > 0.0 { CAMERA_GOES_ON * by / self.since } else { 0.0 });
-        self.tracks.iter_mut().for_each(|track| track.displace(by, faster));
+    /// Moves all tracks, lost ones too, by the displacement that the tracks matched in the previous frame share beyond
+    /// their predictions.
+    fn compensate_camera(&mut self, high: &[Candidate]) {
+        let recent = self.tracks.iter().filter(|track| track.confirmed && track.missed_frames == 1);
+        let predicted: Vec<CenterBox> = recent.map(Track::bbox).collect();
+        let detected: Vec<CenterBox> = high.iter().map(|candidate| candidate.bbox).collect();
+        let Some(shift) = camera::displacement(&predicted, &detected) else { return };
+        let interval_s = self.since_detections_s;
+        let velocity =
+            shift.map(|shift| if interval_s > 0.0 { CAMERA_VELOCITY_SHARE * shift / interval_s } else { 0.0 });
+        self.tracks.iter_mut().for_each(|track| track.displace(shift, velocity));
     }
 
-    /// Pairs the candidates with those tracks not seen yet in this frame that are `eligible`, for the greatest gain in sum,
-    /// each gain above 0; where looks are known they count too. Candidates that found a track are taken out.
-    fn round(
+    /// Runs one association stage: assigns candidates to the `eligible` tracks that are still unmatched in this frame,
+    /// with the greatest sum of gains, where only gains above 0 allow a match. Appearance scales the gains where
+    /// embeddings exist. Matched candidates are removed from `candidates`.
+    fn run_stage(
         &mut self,
         candidates: &mut Vec<Candidate>,
-        views: &[View],
+        embeddings: &[Embedding],
         eligible: impl Fn(&Track) -> bool,
         gain: impl Fn(&Track, &Candidate) -> f64,
     ) {
-        let free = |track: &&mut Track| track.detection.is_none() && eligible(track);
-        let mut tracks: Vec<&mut Track> = self.tracks.iter_mut().filter(free).collect();
+        let unmatched = |track: &&mut Track| track.detection.is_none() && eligible(track);
+        let mut tracks: Vec<&mut Track> = self.tracks.iter_mut().filter(unmatched).collect();
         if tracks.is_empty() || candidates.is_empty() {
             return;
         }
@@ -180,24 +194,24 @@ impl TrackerState {
         for track in &tracks {
             gains.extend(candidates.iter().map(|candidate| {
                 let gain = if track.class == candidate.class { gain(track, candidate).max(0.0) } else { 0.0 };
-                gain * track.looks.agreement(views.get(candidate.index))
+                gain * track.appearance.gain_factor(embeddings.get(candidate.index))
             }));
         }
-        let mut found = vec![false; candidates.len()];
+        let mut matched = vec![false; candidates.len()];
         for (track, candidate) in assign(tracks.len(), candidates.len(), &gains) {
-            tracks[track].see(&candidates[candidate]);
-            found[candidate] = true;
+            tracks[track].update(&candidates[candidate]);
+            matched[candidate] = true;
         }
-        let mut found = found.into_iter();
-        candidates.retain(|_| found.next() == Some(false));
+        let mut matched = matched.into_iter();
+        candidates.retain(|_| matched.next() == Some(false));
     }
 }
 
-/// A detection that is a box.
+/// Detection with a valid box.
 pub(crate) struct Candidate {
-    /// Which of the frame's detections.
+    /// Index of the detection in its frame.
     pub(crate) index: usize,
-    pub(crate) place: CentredBox,
+    pub(crate) bbox: CenterBox,
     pub(crate) score: f32,
     pub(crate) class: u16,
 }
@@ -205,14 +219,14 @@ pub(crate) struct Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TrackStage;
+    use crate::TrackStatus;
 
     fn person(cx: f64, cy: f64) -> Detection {
         let (x1, y1) = (cx as f32 - 20.0, cy as f32 - 50.0);
         Detection { x1, y1, x2: x1 + 40.0, y2: y1 + 100.0, score: 0.9, class: 0 }
     }
 
-    /// A tracker with the default settings that is fed frames at a rate.
+    /// Tracker with the default configuration, and the frame rate of its input.
     struct Feed {
         state: TrackerState,
         config: TrackerConfig,
@@ -225,13 +239,13 @@ mod tests {
             Self { state: TrackerState::default(), config: TrackerConfig::default(), rate: 30.0, rows: Vec::new() }
         }
 
-        fn see(&mut self, detections: &[Detection]) -> &[TrackRow] {
+        fn step(&mut self, detections: &[Detection]) -> &[TrackRow] {
             self.state.step(&self.config, Some(detections), 1.0 / self.rate, &mut self.rows);
             &self.rows
         }
 
-        /// The track that took the detection with this index in the last frame.
-        fn holder(&self, detection: usize) -> Option<u32> {
+        /// Returns the track matched to the detection with this index in the last frame.
+        fn matched_track(&self, detection: usize) -> Option<u32> {
             self.rows.iter().find(|row| row.detection == Some(detection)).map(|row| row.id)
         }
     }
@@ -240,65 +254,69 @@ mod tests {
     fn identities_survive_a_crossing() {
         let mut feed = Feed::new();
         for frame in 0..60 {
-            let way = f64::from(frame) * 5.0;
-            feed.see(&[person(100.0 + way, 200.0), person(400.0 - way, 215.0)]);
-            assert_eq!((feed.holder(0), feed.holder(1)), (Some(1), Some(2)), "frame {frame}");
+            let offset = f64::from(frame) * 5.0;
+            feed.step(&[person(100.0 + offset, 200.0), person(400.0 - offset, 215.0)]);
+            assert_eq!((feed.matched_track(0), feed.matched_track(1)), (Some(1), Some(2)), "frame {frame}");
         }
     }
 
     #[test]
-    fn an_identity_survives_an_occlusion_as_long_as_the_buffer_and_no_longer() {
+    fn an_identity_survives_an_occlusion_no_longer_than_the_lost_buffer() {
         for (hidden, expected) in [(1, 1), (10, 1), (30, 1), (31, 2)] {
             let mut feed = Feed::new();
             let at = |frame: i32| person(100.0 + f64::from(frame) * 2.0, 200.0);
             for frame in 0..20 {
-                feed.see(&[at(frame)]);
+                feed.step(&[at(frame)]);
             }
             for frame in 20..20 + hidden {
-                let stages: Vec<_> = feed.see(&[]).iter().map(|row| row.stage).collect();
+                let statuses: Vec<_> = feed.step(&[]).iter().map(|row| row.status).collect();
                 let expected: &[_] = match frame - 19 {
-                    1..=3 => &[TrackStage::Predicted],
-                    4..=30 => &[TrackStage::Lost],
+                    1..=3 => &[TrackStatus::Predicted],
+                    4..=30 => &[TrackStatus::Lost],
                     _ => &[],
                 };
-                assert_eq!(stages, expected, "{hidden} hidden, frame {frame}");
+                assert_eq!(statuses, expected, "{hidden} hidden, frame {frame}");
             }
-            feed.see(&[at(20 + hidden)]);
-            assert_eq!(feed.holder(0), Some(expected), "{hidden} frames hidden");
+            feed.step(&[at(20 + hidden)]);
+            assert_eq!(feed.matched_track(0), Some(expected), "{hidden} frames hidden");
         }
     }
 
     #[test]
-    fn a_lost_track_is_kept_as_long_whatever_the_frame_rate() {
+    fn lost_buffer_does_not_depend_on_the_frame_rate() {
         for rate in [10.0, 25.0, 29.97, 30.0, 60.0] {
             for (hidden_s, expected) in [(0.9, 1), (1.2, 2)] {
                 let mut feed = Feed::new();
                 feed.rate = rate;
                 for _ in 0..20 {
-                    feed.see(&[person(300.0, 200.0)]);
+                    feed.step(&[person(300.0, 200.0)]);
                 }
                 for _ in 0..(hidden_s * rate) as usize {
-                    feed.see(&[]);
+                    feed.step(&[]);
                 }
-                feed.see(&[person(300.0, 200.0)]);
-                assert_eq!(feed.holder(0), Some(expected), "{hidden_s} s hidden at {rate} frames a second");
+                feed.step(&[person(300.0, 200.0)]);
+                assert_eq!(feed.matched_track(0), Some(expected), "{hidden_s} s hidden at {rate} frames a second");
             }
         }
     }
 
     #[test]
-    fn a_track_is_confirmed_after_as_long_whatever_the_frame_rate() {
+    fn confirmation_time_does_not_depend_on_the_frame_rate() {
         for rate in [10.0, 30.0, 60.0] {
             let mut feed = Feed::new();
             (feed.rate, feed.config.confirm_s) = (rate, 0.5);
-            feed.see(&[]);
-            let confirmed = (0..).find(|_| feed.see(&[person(300.0, 200.0)])[0].stage == TrackStage::Confirmed);
-            assert_eq!(confirmed, Some((0.5 * rate) as i32), "looks after the first at {rate} frames a second");
+            feed.step(&[]);
+            let confirmed = (0..).find(|_| feed.step(&[person(300.0, 200.0)])[0].status == TrackStatus::Confirmed);
+            assert_eq!(
+                confirmed,
+                Some((0.5 * rate) as i32),
+                "frames after the first detection at {rate} frames a second"
+            );
         }
     }
 
     #[test]
-    fn a_change_of_frame_rate_changes_no_identity_and_no_motion() {
+    fn a_change_of_frame_rate_keeps_identities_and_motion() {
         let mut feed = Feed::new();
         let mut seconds = 0.0;
         for (rate, frames) in [(60.0, 60), (15.0, 15), (7.5, 8), (30.0, 30)] {
@@ -306,8 +324,12 @@ mod tests {
             for _ in 0..frames {
                 seconds += 1.0 / rate;
                 let cx = 100.0 + 150.0 * seconds;
-                feed.see(&[person(cx, 200.0), person(900.0 - cx, 260.0)]);
-                assert_eq!((feed.holder(0), feed.holder(1)), (Some(1), Some(2)), "{rate} fps, {seconds} s");
+                feed.step(&[person(cx, 200.0), person(900.0 - cx, 260.0)]);
+                assert_eq!(
+                    (feed.matched_track(0), feed.matched_track(1)),
+                    (Some(1), Some(2)),
+                    "{rate} fps, {seconds} s"
+                );
             }
             let [x1, _, x2, _] = feed.rows[0].corners;
             assert!((f64::from(x1 + x2) / 2.0 - 100.0 - 150.0 * seconds).abs() < 2.0);
@@ -315,49 +337,49 @@ mod tests {
     }
 
     #[test]
-    fn unsure_detections_continue_a_track_and_begin_none() {
+    fn low_confidence_detections_continue_a_track_and_start_none() {
         let mut feed = Feed::new();
-        feed.see(&[person(100.0, 200.0)]);
-        let unsure = |cx| Detection { score: 0.3, ..person(cx, 200.0) };
+        feed.step(&[person(100.0, 200.0)]);
+        let low = |cx| Detection { score: 0.3, ..person(cx, 200.0) };
         for _ in 0..5 {
-            feed.see(&[unsure(100.0), unsure(500.0)]);
-            assert_eq!((feed.rows.len(), feed.holder(0)), (1, Some(1)));
+            feed.step(&[low(100.0), low(500.0)]);
+            assert_eq!((feed.rows.len(), feed.matched_track(0)), (1, Some(1)));
         }
     }
 
     #[test]
-    fn a_track_is_tentative_until_it_is_seen_again() {
+    fn a_track_is_tentative_until_its_second_match() {
         let mut feed = Feed::new();
-        assert!(feed.see(&[]).is_empty());
-        assert_eq!(feed.see(&[person(100.0, 200.0)])[0].stage, TrackStage::Tentative);
-        assert_eq!(feed.see(&[person(101.0, 200.0)])[0].stage, TrackStage::Confirmed);
-        assert_eq!(feed.see(&[person(102.0, 200.0), person(500.0, 200.0)]).len(), 2);
-        assert_eq!(feed.see(&[person(103.0, 200.0)]).len(), 1, "seen once and gone: it was nothing");
+        assert!(feed.step(&[]).is_empty());
+        assert_eq!(feed.step(&[person(100.0, 200.0)])[0].status, TrackStatus::Tentative);
+        assert_eq!(feed.step(&[person(101.0, 200.0)])[0].status, TrackStatus::Confirmed);
+        assert_eq!(feed.step(&[person(102.0, 200.0), person(500.0, 200.0)]).len(), 2);
+        assert_eq!(feed.step(&[person(103.0, 200.0)]).len(), 1, "a tentative track that is not matched is removed");
     }
 
     #[test]
-    fn detections_that_are_no_boxes_are_passed_over() {
+    fn invalid_detections_are_ignored() {
         let mut feed = Feed::new();
-        let sound = person(100.0, 200.0);
+        let valid = person(100.0, 200.0);
         let broken = [
-            Detection { x1: f32::NAN, ..sound },
-            Detection { y2: f32::INFINITY, ..sound },
-            Detection { x2: sound.x1, ..sound },
-            Detection { y2: sound.y1 - 5.0, ..sound },
-            Detection { score: f32::NAN, ..sound },
-            sound,
+            Detection { x1: f32::NAN, ..valid },
+            Detection { y2: f32::INFINITY, ..valid },
+            Detection { x2: valid.x1, ..valid },
+            Detection { y2: valid.y1 - 5.0, ..valid },
+            Detection { score: f32::NAN, ..valid },
+            valid,
         ];
         for _ in 0..3 {
-            assert_eq!(feed.see(&broken).len(), 1);
-            assert_eq!(feed.holder(5), Some(1));
+            assert_eq!(feed.step(&broken).len(), 1);
+            assert_eq!(feed.matched_track(5), Some(1));
         }
         feed.rate = 0.0;
-        let [x1, ..] = feed.see(&broken)[0].corners;
-        assert!((x1 - sound.x1).abs() < 1.0, "an interval that is no number is none");
+        let [x1, ..] = feed.step(&broken)[0].corners;
+        assert!((x1 - valid.x1).abs() < 1.0, "an interval that is not finite counts as 0");
     }
 
-    /// Ten people stand about while the camera jerks sideways every third of a second, by more than their width; the third
-    /// of them is out of sight during one jerk.
+    /// Tracks ten people who stand still while the camera jerks sideways every third of a second, by more than their width.
+    /// The third person is not detected during one jerk. Returns the track of each person in the last frame.
     fn jerked(camera: bool) -> Vec<Option<u32>> {
         let mut feed = Feed::new();
         feed.config.camera = camera;
@@ -369,76 +391,82 @@ mod tests {
             if (28..32).contains(&frame) {
                 people[2].score = 0.0;
             }
-            feed.see(&people);
+            feed.step(&people);
         }
-        (0..10).map(|index| feed.holder(index)).collect()
+        (0..10).map(|index| feed.matched_track(index)).collect()
     }
 
     #[test]
-    fn identities_survive_a_camera_that_jerks_where_it_is_followed() {
+    fn camera_compensation_keeps_identities_when_the_camera_jerks() {
         let expected: Vec<_> = (1..=10).map(Some).collect();
         assert_eq!(jerked(true), expected);
         assert_ne!(jerked(false), expected);
     }
 
     #[test]
-    fn who_is_found_near_where_he_was_expected_is_the_same_as_far_as_reach_says() {
+    fn reach_limits_how_far_a_lost_track_is_reacquired() {
         for (reach, expected) in [(0.0, 2), (0.7, 1)] {
             let mut feed = Feed::new();
             feed.config.reach = reach;
             for frame in 0..20 {
-                feed.see(&[person(100.0 + f64::from(frame), 200.0)]);
+                feed.step(&[person(100.0 + f64::from(frame), 200.0)]);
             }
             for _ in 0..12 {
-                feed.see(&[]);
+                feed.step(&[]);
             }
-            feed.see(&[person(170.0, 200.0)]);
-            assert_eq!(feed.holder(0), Some(expected), "reach {reach}");
+            feed.step(&[person(170.0, 200.0)]);
+            assert_eq!(feed.matched_track(0), Some(expected), "reach {reach}");
         }
     }
 
     #[test]
-    fn nobody_is_guessed_at_whose_motion_is_not_known_or_who_may_have_left() {
+    fn boxes_are_predicted_only_for_long_tracks_away_from_the_border() {
         for (frames, x, expected) in
-            [(20, 300.0, TrackStage::Predicted), (5, 300.0, TrackStage::Lost), (20, 20.0, TrackStage::Lost)]
+            [(20, 300.0, TrackStatus::Predicted), (5, 300.0, TrackStatus::Lost), (20, 20.0, TrackStatus::Lost)]
         {
             let mut feed = Feed::new();
             for _ in 0..frames {
-                feed.see(&[person(x, 200.0)]);
+                feed.step(&[person(x, 200.0)]);
             }
-            assert_eq!(feed.see(&[])[0].stage, expected, "{frames} frames at {x}");
+            assert_eq!(feed.step(&[])[0].status, expected, "{frames} frames at {x}");
         }
     }
 
     #[test]
-    fn a_ball_never_becomes_a_person() {
+    fn a_track_is_not_matched_with_another_class() {
         let mut feed = Feed::new();
-        feed.see(&[person(100.0, 200.0)]);
-        feed.see(&[Detection { class: 1, ..person(100.0, 200.0) }]);
-        assert_eq!(feed.holder(0), Some(2));
+        feed.step(&[person(100.0, 200.0)]);
+        feed.step(&[Detection { class: 1, ..person(100.0, 200.0) }]);
+        assert_eq!(feed.matched_track(0), Some(2));
     }
 
     #[test]
-    fn a_long_hole_in_time_gives_everybody_up_but_no_number_twice() {
+    fn a_long_time_gap_removes_all_tracks_and_reuses_no_id() {
         let mut feed = Feed::new();
-        feed.see(&[person(100.0, 200.0)]);
+        feed.step(&[person(100.0, 200.0)]);
         feed.rate = 0.1;
-        assert_eq!(feed.see(&[person(100.0, 200.0)])[0].id, 2);
+        assert_eq!(feed.step(&[person(100.0, 200.0)])[0].id, 2);
     }
 
     #[test]
-    fn a_restored_state_goes_on_as_if_nothing_had_been() {
-        let crowd = crate::bench::crossing_crowd(8, 60);
+    fn a_restored_state_gives_the_same_tracks() {
+        let detection = |found: &sideline_eval::Detection| {
+            let rect = found.rect;
+            let [x1, y1, x2, y2] = [rect.x, rect.y, rect.x + rect.w, rect.y + rect.h].map(|corner| corner as f32);
+            Detection { x1, y1, x2, y2, score: found.score as f32, class: 0 }
+        };
+        let crowd: Vec<Vec<Detection>> =
+            sideline_eval::crossing_crowd(8, 60).iter().map(|frame| frame.iter().map(detection).collect()).collect();
         let mut feed = Feed::new();
         feed.config.fighters = 2;
         for frame in &crowd[..40] {
-            feed.see(frame);
+            feed.step(frame);
         }
         let stored = serde_json::to_string(&feed.state).unwrap();
         let mut restored =
             Feed { state: serde_json::from_str(&stored).unwrap(), config: feed.config.clone(), ..Feed::new() };
         for frame in &crowd[40..] {
-            assert_eq!(feed.see(frame), restored.see(frame));
+            assert_eq!(feed.step(frame), restored.step(frame));
         }
     }
 }

@@ -1,31 +1,32 @@
-//! Which two of the people in the picture are the fighters, and which of them is which.
+//! Selection of the two fighters among all people, and assignment of the names `fighter_1` and `fighter_2`.
 //!
-//! During a warm-up everybody is watched. Then the pair that is tall, near each other, in the middle, active and there all
-//! the while is named: `fighter_1` stands on the left at that moment. From then on a name stays. It goes with its track
-//! for as long as the tracker keeps it, or knows it again by its looks; when another track appears where the named one
-//! vanished, of its size and not looking like somebody else, the name goes over to that one. Nobody else is ever named
-//! while both names are taken.
+//! All people are observed during a warm-up. Then the pair that is tallest, nearest to each other, most central, most
+//! active and longest in sight is named; `fighter_1` is the one on the left at that moment. From then on a name follows
+//! its track for as long as the tracker keeps the track, or recognizes the identity by appearance. When a new track of
+//! similar size appears where a named one vanished, and its appearance does not contradict, the name is handed over to
+//! it. No third person is named while both names are held.
 
 use serde::{Deserialize, Serialize};
 
 use crate::TrackerConfig;
-use crate::appearance::{Appearance, Verdict};
-use crate::kalman::CentredBox;
+use crate::appearance::{AppearanceMatch, Gallery};
+use crate::association::{MIN_HITS_TO_CONFIRM, ROUNDING_S};
+use crate::kalman::CenterBox;
 use crate::track::Track;
 
-/// One of the two who matter.
+/// Name of one of the two fighters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Fighter {
-    /// Stood on the left when the names were given.
+    /// The one on the left when the names were given.
     #[serde(rename = "fighter_1")]
     One,
-    /// Stood on the right.
+    /// The one on the right.
     #[serde(rename = "fighter_2")]
     Two,
 }
 
 impl Fighter {
-    /// As the tables write it.
+    /// Returns the value of the column `fighter` of the tables.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -35,76 +36,80 @@ impl Fighter {
     }
 }
 
-// What a person gathers towards being a fighter; each share is 0 to 1.
-/// Height, against the tallest.
+// Weights of the terms of a person's score, each term 0 to 1.
+/// Weight of the height, relative to the tallest person.
 const HEIGHT_WEIGHT: f64 = 1.0;
-/// Time in sight, against the warm-up.
+/// Weight of the time in sight, relative to the warm-up.
 const PRESENCE_WEIGHT: f64 = 0.5;
-/// Changes of width and height (limbs thrown out, ducking), against the most active.
+/// Weight of changes of width and height (strikes, ducking), relative to the most active person.
 const ACTIVITY_WEIGHT: f64 = 0.5;
-/// Closeness to the middle of what is seen of the scene.
-const CENTRE_WEIGHT: f64 = 0.3;
-/// How near a pair stands, in heights.
+/// Weight of the closeness to the horizontal center of the scene.
+const CENTER_WEIGHT: f64 = 0.3;
+/// Weight of the closeness of a pair.
 const CLOSENESS_WEIGHT: f64 = 1.0;
 
 /// Seconds over which height and activity are averaged.
-const MEMORY: f64 = 2.0;
-/// How far from where a fighter vanished a new track may take the name, heights: at once, and more each second.
-const REACH: (f64, f64) = (0.75, 1.0);
-/// The most that may grow to, heights.
-const GREATEST_REACH: f64 = 2.5;
-/// The new track's height over the old one's, at most; and under it, at least, the inverse.
-const SCALE: f64 = 1.6;
-/// Frames a new track may be older than the gap: the tracker may have begun it just before it lost the other.
-const OVERLAP: u32 = 5;
-/// The age, frames, past which a track is no longer new: it could come within reach merely by waiting.
-const YOUNG: u32 = 15;
-/// Seconds after which a vanished fighter is searched for among all who are in sight.
-const GIVEN_UP: f64 = 3.0;
+const AVERAGING_S: f64 = 2.0;
+/// Distance from the place where a fighter vanished within which a new track takes the name: box heights at once, and
+/// box heights per second since.
+const HANDOVER_REACH: (f64, f64) = (0.75, 1.0);
+/// Upper limit of that distance, box heights.
+const MAX_HANDOVER_REACH: f64 = 2.5;
+/// Maximum ratio of the new track's height to the fighter's; the minimum is the inverse.
+const MAX_HEIGHT_RATIO: f64 = 1.6;
+/// Seconds by which a new track may be older than the absence: the tracker may start it just before it loses the other.
+const MAX_OVERLAP_S: f64 = 0.17;
+/// Age above which a track is not new, seconds. An older one could come within the growing reach merely by waiting.
+const MAX_NEW_TRACK_S: f64 = 0.5;
+/// Seconds of absence after which a fighter is searched for among all people.
+const MAX_ABSENCE_S: f64 = 3.0;
 
-/// What is known about the fighters; part of the tracker's state.
+/// Selection state; part of the tracker's state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Fighters {
-    /// Everybody in sight or lost by the tracker, ordered by identity.
+    /// People with a track, matched or lost, ordered by identity.
     people: Vec<Person>,
-    /// The holders of `fighter_1` and `fighter_2`.
+    /// Holders of `fighter_1` and `fighter_2`.
     holders: [Option<Holder>; 2],
-    /// Seconds since somebody was first seen, or since the last names were given up.
-    watched: f64,
-    /// Seconds since the last frame that was looked at.
-    since: f64,
-    /// Rightmost edge ever seen: the picture's width is not known here.
-    width: f64,
+    /// Seconds since the first person was observed, or since both names were withdrawn.
+    observed_s: f64,
+    /// Seconds since the last frame with detections.
+    since_detections_s: f64,
+    /// Rightmost edge of any box so far, pixels; stands in for the width of the picture, which the tracker does not
+    /// receive.
+    scene_width: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Person {
     id: u32,
     /// Seconds in sight.
-    present: f64,
+    present_s: f64,
     height: f64,
-    /// Change of width and height, in heights a second.
+    /// Change of width and height, box heights per second.
     activity: f64,
-    last: CentredBox,
+    last_box: CenterBox,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Holder {
     track: u32,
-    /// Where it was last seen.
-    place: CentredBox,
-    /// Frames and seconds since.
-    gone: u32,
-    gone_seconds: f64,
-    /// Who had the name before, if it was handed over by place.
-    before: Option<u32>,
-    /// Tracks that were near enough, and how near, while it was too early to tell by looks: they walk on meanwhile.
-    waiting: Vec<(u32, f64)>,
+    /// Box of the last match.
+    last_box: CenterBox,
+    /// True if the track was not matched in the last frame with detections.
+    is_absent: bool,
+    /// Seconds from the last match to the last frame with detections.
+    absent_s: f64,
+    /// Identity that had the name before it was handed over by position.
+    previous: Option<u32>,
+    /// Tracks within reach, with their distances, while appearance was still undecided. The distance is kept because
+    /// people walk on meanwhile.
+    undecided: Vec<(u32, f64)>,
 }
 
 impl Fighters {
-    /// The name of a track, if it has one.
-    pub(crate) fn name_of(&self, track: u32) -> Option<Fighter> {
+    /// Returns the name of a track, if it has one.
+    pub(crate) fn fighter_of(&self, track: u32) -> Option<Fighter> {
         let holds = |holder: &Option<Holder>| holder.as_ref().is_some_and(|holder| holder.track == track);
         match &self.holders {
             [one, _] if holds(one) => Some(Fighter::One),
@@ -113,225 +118,240 @@ impl Fighters {
         }
     }
 
-    /// Names follow people, not numbers: some tracks have been given others by looks.
-    pub(crate) fn rename(&mut self, renamed: &[(u32, u32)], appearance: &Appearance) {
+    /// Moves names to the new numbers of their people after re-identification.
+    pub(crate) fn apply_id_changes(&mut self, changes: &[(u32, u32)], gallery: &Gallery) {
         for holder in self.holders.iter_mut().flatten() {
-            // Of an exchange the name stays with the number, whose body is another now, or out of sight. A number that
-            // ended was a newcomer's: what was handed over to it by place goes back to who had it.
-            let ended = |from: u32| renamed.iter().all(|(_, to)| *to != from) && !appearance.remembers(from);
-            if let Some((_, to)) = renamed.iter().find(|(from, _)| *from == holder.track && ended(*from)) {
-                holder.track = holder.before.take().unwrap_or(*to);
+            // In an exchange a name stays with its number, which has another body now or is in the gallery. A number
+            // that ended belonged to a new track: a name that was handed over to it by position goes back to its
+            // previous holder.
+            let has_ended = |from: u32| changes.iter().all(|(_, to)| *to != from) && !gallery.contains(from);
+            if let Some((_, to)) = changes.iter().find(|(from, _)| *from == holder.track && has_ended(*from)) {
+                holder.track = holder.previous.take().unwrap_or(*to);
             }
         }
     }
 
-    /// Takes in the tracks of one frame; in one that was not `looked` at nobody appears and nobody vanishes.
+    /// Updates the names with the tracks of one frame. Without `has_detections` only time passes: no person appears or
+    /// vanishes in such a frame.
     pub(crate) fn step(
         &mut self,
         config: &TrackerConfig,
         tracks: &[Track],
-        appearance: &Appearance,
-        looked: bool,
+        gallery: &Gallery,
+        has_detections: bool,
         seconds: f64,
     ) {
-        let wanted = (config.fighters as usize).min(2);
-        if wanted == 0 {
+        let count = (config.fighters as usize).min(2);
+        if count == 0 {
             *self = Self::default();
             return;
         }
-        self.holders[wanted..].fill(None);
-        self.since += seconds;
-        if !looked {
+        self.holders[count..].fill(None);
+        self.since_detections_s += seconds;
+        if !has_detections {
             return;
         }
-        let seconds = std::mem::take(&mut self.since);
-        self.watch(tracks, seconds);
-        self.follow(tracks, seconds);
-        self.hand_over(tracks, appearance);
+        let seconds = std::mem::take(&mut self.since_detections_s);
+        self.update_people(tracks, seconds);
+        self.update_holders(tracks, seconds);
+        self.hand_over(tracks, gallery);
 
-        let lost_for_good = |holder: &Holder| holder.given_up(appearance);
-        if self.holders.iter().flatten().count() > 0 && self.holders.iter().flatten().all(lost_for_good) {
-            // Nobody of them is left (a cut to another camera): begin anew.
+        let has_expired = |holder: &Holder| holder.has_expired(gallery);
+        if self.holders.iter().flatten().count() > 0 && self.holders.iter().flatten().all(has_expired) {
+            // All fighters are gone (a cut to another camera): start over.
             self.holders = [None, None];
-            self.watched = 0.0;
+            self.observed_s = 0.0;
         }
-        if self.watched >= f64::from(config.warm_up) {
-            self.name(config, tracks, appearance, wanted);
+        if self.observed_s >= f64::from(config.warm_up) {
+            self.assign_names(config, tracks, gallery, count);
         }
     }
 
-    /// Keeps what is known of everybody up to date.
-    fn watch(&mut self, tracks: &[Track], seconds: f64) {
+    /// Updates the statistics of all people.
+    fn update_people(&mut self, tracks: &[Track], seconds: f64) {
         if !self.people.is_empty() {
-            self.watched += seconds;
+            self.observed_s += seconds;
         }
         self.people.retain(|person| tracks.iter().any(|track| track.id == person.id));
-        for track in tracks.iter().filter(|track| track.confirmed && track.unseen == 0) {
-            let place = track.place();
-            self.width = self.width.max(place.cx + place.w / 2.0);
+        for track in tracks.iter().filter(|track| track.confirmed && track.missed_frames == 0) {
+            let bbox = track.bbox();
+            self.scene_width = self.scene_width.max(bbox.cx + bbox.w / 2.0);
             match self.people.binary_search_by_key(&track.id, |person| person.id) {
-                Ok(index) => self.people[index].update(place, seconds),
-                Err(index) => self.people.insert(index, Person::new(track.id, place)),
+                Ok(index) => self.people[index].update(bbox, seconds),
+                Err(index) => self.people.insert(index, Person::new(track.id, bbox)),
             }
         }
     }
 
-    /// Notes where the holders are, or for how long they have been gone.
-    fn follow(&mut self, tracks: &[Track], seconds: f64) {
+    /// Updates the last boxes of the holders, or the time of their absence.
+    fn update_holders(&mut self, tracks: &[Track], seconds: f64) {
         for holder in self.holders.iter_mut().flatten() {
-            match tracks.iter().find(|track| track.id == holder.track && track.unseen == 0) {
-                Some(track) => *holder = Holder { before: holder.before, ..Holder::new(track) },
+            match tracks.iter().find(|track| track.id == holder.track && track.missed_frames == 0) {
+                Some(track) => *holder = Holder { previous: holder.previous, ..Holder::new(track) },
                 None => {
-                    holder.gone += 1;
-                    holder.gone_seconds += seconds;
+                    holder.is_absent = true;
+                    holder.absent_s += seconds;
                 }
             }
         }
     }
 
-    /// Gives a vanished fighter's name to the new track nearest to where that one was last seen.
+    /// Hands the name of a vanished fighter over to the new track nearest to the fighter's last box.
     ///
-    /// Where looks are known, the new track must have been looked at, and must not look like somebody else.
-    fn hand_over(&mut self, tracks: &[Track], appearance: &Appearance) {
-        if self.holders.iter().flatten().all(|holder| holder.gone == 0) {
+    /// If embeddings exist, the new track must have enough of them, and must not be a different person by appearance.
+    fn hand_over(&mut self, tracks: &[Track], gallery: &Gallery) {
+        if self.holders.iter().flatten().all(|holder| !holder.is_absent) {
             return;
         }
-        let unnamed = self.unnamed(tracks);
+        let unnamed = self.unnamed_tracks(tracks);
         let mut offers = Vec::new();
         for (slot, holder) in self.holders.iter_mut().enumerate() {
-            let Some(holder) = holder.as_mut().filter(|holder| holder.gone > 0) else { continue };
+            let Some(holder) = holder.as_mut().filter(|holder| holder.is_absent) else { continue };
             for track in &unnamed {
-                if !holder.may_become(track) {
+                if !holder.accepts(track) {
                     continue;
                 }
-                let known =
-                    holder.waiting.iter().find(|(waiting, _)| *waiting == track.id).map(|(_, distance)| *distance);
-                let distance = holder.distance(track).or(known);
-                match appearance.verdict(track, holder.track, tracks) {
-                    Verdict::Possible => offers.extend(distance.map(|distance| (distance, slot, track))),
-                    Verdict::Open if known.is_none() => {
-                        holder.waiting.extend(distance.map(|distance| (track.id, distance)));
+                let earlier = holder.undecided.iter().find(|(id, _)| *id == track.id).map(|(_, distance)| *distance);
+                let distance = holder.distance(track).or(earlier);
+                match gallery.compare(track, holder.track, tracks) {
+                    AppearanceMatch::Compatible => offers.extend(distance.map(|distance| (distance, slot, track))),
+                    AppearanceMatch::Undecided if earlier.is_none() => {
+                        holder.undecided.extend(distance.map(|distance| (track.id, distance)));
                     }
-                    Verdict::Open | Verdict::Other => {}
+                    AppearanceMatch::Undecided | AppearanceMatch::Different => {}
                 }
             }
         }
         offers.sort_by(|a, b| a.0.total_cmp(&b.0));
         for (_, slot, track) in offers {
-            let vacant = self.holders[slot].as_ref().is_some_and(|holder| holder.gone > 0);
-            if vacant && self.name_of(track.id).is_none() {
-                let before = self.holders[slot].as_ref().map(|holder| holder.before.unwrap_or(holder.track));
-                self.holders[slot] = Some(Holder { before, ..Holder::new(track) });
+            let is_vacant = self.holders[slot].as_ref().is_some_and(|holder| holder.is_absent);
+            if is_vacant && self.fighter_of(track.id).is_none() {
+                let previous = self.holders[slot].as_ref().map(|holder| holder.previous.unwrap_or(holder.track));
+                self.holders[slot] = Some(Holder { previous, ..Holder::new(track) });
             }
         }
     }
 
-    /// Fills the names nobody holds, or whose holder is given up, with those who fit best.
-    fn name(&mut self, config: &TrackerConfig, tracks: &[Track], appearance: &Appearance, wanted: usize) {
-        let vacant = |holder: &Option<Holder>| holder.as_ref().is_none_or(|holder| holder.given_up(appearance));
-        let slots: Vec<usize> = (0..wanted).filter(|&slot| vacant(&self.holders[slot])).collect();
+    /// Gives names that no track holds, or whose holder has expired, to the people with the highest scores.
+    fn assign_names(&mut self, config: &TrackerConfig, tracks: &[Track], gallery: &Gallery, count: usize) {
+        let is_vacant = |holder: &Option<Holder>| holder.as_ref().is_none_or(|holder| holder.has_expired(gallery));
+        let slots: Vec<usize> = (0..count).filter(|&slot| is_vacant(&self.holders[slot])).collect();
         if slots.is_empty() {
             return;
         }
-        // Half the warm-up in sight is enough for a first naming; who comes in later has to stay for all of it.
-        let share = if slots.len() == wanted { 0.5 } else { 1.0 };
-        let least = share * f64::from(config.warm_up);
-        let mut candidates = self.unnamed(tracks);
-        candidates.retain(|track| self.person(track.id).is_some_and(|person| person.present >= least));
+        // For the first assignment half the warm-up in sight is enough. A later replacement must be present for all of
+        // it.
+        let share = if slots.len() == count { 0.5 } else { 1.0 };
+        let min_present_s = share * f64::from(config.warm_up);
+        let mut candidates = self.unnamed_tracks(tracks);
+        candidates.retain(|track| self.person(track.id).is_some_and(|person| person.present_s >= min_present_s));
 
-        let claim = |track: &Track| self.claim(config, track.id);
+        let score = |track: &Track| self.score(config, track.id);
         let mut chosen: Vec<&Track> = if slots.len() == 2 {
             let pairs = candidates.iter().enumerate().flat_map(|(index, &a)| {
                 candidates[index + 1..]
                     .iter()
-                    .map(move |&b| (claim(a) + claim(b) + closeness(&a.place(), &b.place()), [a, b]))
+                    .map(move |&b| (score(a) + score(b) + closeness(&a.bbox(), &b.bbox()), [a, b]))
             });
-            best(pairs).map_or_else(Vec::new, Vec::from)
+            highest_scoring(pairs).map_or_else(Vec::new, Vec::from)
         } else {
-            let other = self.holders[1 - slots[0]].as_ref().map(|holder| holder.place);
-            let ones = candidates
+            let other = self.holders[1 - slots[0]].as_ref().map(|holder| holder.last_box);
+            let singles = candidates
                 .iter()
-                .map(|&track| (claim(track) + other.map_or(0.0, |other| closeness(&other, &track.place())), track));
-            best(ones).into_iter().collect()
+                .map(|&track| (score(track) + other.map_or(0.0, |other| closeness(&other, &track.bbox())), track));
+            highest_scoring(singles).into_iter().collect()
         };
-        chosen.sort_by(|a, b| a.place().cx.total_cmp(&b.place().cx));
+        chosen.sort_by(|a, b| a.bbox().cx.total_cmp(&b.bbox().cx));
         for (slot, track) in slots.into_iter().zip(chosen) {
             self.holders[slot] = Some(Holder::new(track));
         }
     }
 
-    fn unnamed<'a>(&self, tracks: &'a [Track]) -> Vec<&'a Track> {
-        let unnamed = |track: &&Track| track.confirmed && track.unseen == 0 && self.name_of(track.id).is_none();
-        tracks.iter().filter(unnamed).collect()
+    fn unnamed_tracks<'a>(&self, tracks: &'a [Track]) -> Vec<&'a Track> {
+        let is_unnamed =
+            |track: &&Track| track.confirmed && track.missed_frames == 0 && self.fighter_of(track.id).is_none();
+        tracks.iter().filter(is_unnamed).collect()
     }
 
     fn person(&self, id: u32) -> Option<&Person> {
         self.people.binary_search_by_key(&id, |person| person.id).ok().map(|index| &self.people[index])
     }
 
-    /// What speaks for a person by itself.
-    fn claim(&self, config: &TrackerConfig, id: u32) -> f64 {
+    /// Returns the score of a single person, apart from the closeness to another.
+    fn score(&self, config: &TrackerConfig, id: u32) -> f64 {
         let Some(person) = self.person(id) else { return 0.0 };
-        let greatest = |of: fn(&Person) -> f64| self.people.iter().map(of).fold(1e-9, f64::max);
-        let off_centre = (2.0 * person.last.cx / self.width.max(1.0) - 1.0).abs().min(1.0);
+        let greatest = |value: fn(&Person) -> f64| self.people.iter().map(value).fold(1e-9, f64::max);
+        let off_center = (2.0 * person.last_box.cx / self.scene_width.max(1.0) - 1.0).abs().min(1.0);
         HEIGHT_WEIGHT * person.height / greatest(|person| person.height)
-            + PRESENCE_WEIGHT * (person.present / f64::from(config.warm_up).max(1e-3)).min(1.0)
+            + PRESENCE_WEIGHT * (person.present_s / f64::from(config.warm_up).max(1e-3)).min(1.0)
             + ACTIVITY_WEIGHT * person.activity / greatest(|person| person.activity)
-            + CENTRE_WEIGHT * (1.0 - off_centre)
+            + CENTER_WEIGHT * (1.0 - off_center)
     }
 }
 
-/// What a pair gathers by standing near each other: all where they stand in one place, a third at a height's distance.
-fn closeness(a: &CentredBox, b: &CentredBox) -> f64 {
+/// Returns the score of a pair's distance: [`CLOSENESS_WEIGHT`] at distance 0, falling to 1/e of it at one box height.
+fn closeness(a: &CenterBox, b: &CenterBox) -> f64 {
     CLOSENESS_WEIGHT * (-(a.cx - b.cx).hypot(a.cy - b.cy) / (0.5 * (a.h + b.h))).exp()
 }
 
-/// The one with the greatest score; the first of equals, so that the order of birth decides and not chance.
-fn best<T>(scored: impl Iterator<Item = (f64, T)>) -> Option<T> {
-    let greater = |held: (f64, T), next: (f64, T)| if next.0 > held.0 { next } else { held };
-    scored.reduce(greater).map(|(_, one)| one)
+/// Returns the item with the highest score, the first among equals: the order of the tracks decides, so the result is
+/// deterministic.
+fn highest_scoring<T>(scored: impl Iterator<Item = (f64, T)>) -> Option<T> {
+    let higher = |best: (f64, T), next: (f64, T)| if next.0 > best.0 { next } else { best };
+    scored.reduce(higher).map(|(_, item)| item)
 }
 
 impl Person {
-    fn new(id: u32, place: CentredBox) -> Self {
-        Self { id, present: 0.0, height: place.h, activity: 0.0, last: place }
+    fn new(id: u32, bbox: CenterBox) -> Self {
+        Self { id, present_s: 0.0, height: bbox.h, activity: 0.0, last_box: bbox }
     }
 
-    fn update(&mut self, place: CentredBox, seconds: f64) {
-        self.present += seconds;
+    fn update(&mut self, bbox: CenterBox, seconds: f64) {
+        self.present_s += seconds;
         if seconds > 0.0 {
-            // A true mean at first, then one that forgets over MEMORY.
-            let share = (seconds / self.present.min(MEMORY)).min(1.0);
-            let change = ((place.w - self.last.w).abs() + (place.h - self.last.h).abs()) / (place.h * seconds);
-            self.height += share * (place.h - self.height);
+            // The arithmetic mean at first, later an exponential one with the time constant AVERAGING_S.
+            let share = (seconds / self.present_s.min(AVERAGING_S)).min(1.0);
+            let change = ((bbox.w - self.last_box.w).abs() + (bbox.h - self.last_box.h).abs()) / (bbox.h * seconds);
+            self.height += share * (bbox.h - self.height);
             self.activity += share * (change - self.activity);
         }
-        self.last = place;
+        self.last_box = bbox;
     }
 }
 
 impl Holder {
     fn new(track: &Track) -> Self {
-        Self { track: track.id, place: track.place(), gone: 0, gone_seconds: 0.0, before: None, waiting: Vec::new() }
+        Self {
+            track: track.id,
+            last_box: track.bbox(),
+            is_absent: false,
+            absent_s: 0.0,
+            previous: None,
+            undecided: Vec::new(),
+        }
     }
 
-    /// True when the name is to be had again: gone for long, and not to be known again by looks either.
-    fn given_up(&self, appearance: &Appearance) -> bool {
-        self.gone_seconds > GIVEN_UP && !appearance.remembers(self.track)
+    /// True if the name can be given to another person: the holder is absent for long, and no longer in the gallery.
+    fn has_expired(&self, gallery: &Gallery) -> bool {
+        self.absent_s > MAX_ABSENCE_S && !gallery.contains(self.track)
     }
 
-    /// True when a track is new, and did not begin while the holder was in sight.
-    fn may_become(&self, track: &Track) -> bool {
-        track.age <= self.gone + OVERLAP && track.age.saturating_sub(track.looks.waited) <= YOUNG
+    /// True if a track is new, and did not start while the holder was in sight.
+    fn accepts(&self, track: &Track) -> bool {
+        let waited_s = track.age_s - track.appearance.total_uncertain_s;
+        // A track has no name before it is confirmed, for which a detector with a long stride may need longer.
+        let is_new = waited_s <= MAX_NEW_TRACK_S + ROUNDING_S || track.hits <= MIN_HITS_TO_CONFIRM;
+        is_new && track.age_s <= self.absent_s + MAX_OVERLAP_S + ROUNDING_S
     }
 
-    /// How far a track is from where the holder was last seen, in heights; `None` beyond reach or of another size.
+    /// Returns the distance of a track from the holder's last box, in box heights; `None` beyond the reach, or if the
+    /// height differs too much.
     fn distance(&self, track: &Track) -> Option<f64> {
-        let place = track.place();
-        let scale = place.h / self.place.h;
-        let distance = (place.cx - self.place.cx).hypot(place.cy - self.place.cy) / self.place.h;
-        let reach = (REACH.0 + REACH.1 * self.gone_seconds).min(GREATEST_REACH);
-        ((SCALE.recip()..=SCALE).contains(&scale) && distance <= reach).then_some(distance)
+        let bbox = track.bbox();
+        let ratio = bbox.h / self.last_box.h;
+        let distance = (bbox.cx - self.last_box.cx).hypot(bbox.cy - self.last_box.cy) / self.last_box.h;
+        let reach = (HANDOVER_REACH.0 + HANDOVER_REACH.1 * self.absent_s).min(MAX_HANDOVER_REACH);
+        ((MAX_HEIGHT_RATIO.recip()..=MAX_HEIGHT_RATIO).contains(&ratio) && distance <= reach).then_some(distance)
     }
 }
 
@@ -340,33 +360,35 @@ mod tests {
     use super::*;
     use crate::{Detection, TrackRow, TrackerState};
 
-    /// A person of a height, whose box is as wide as the arms reach.
+    /// Standing person, with a box that is wider while the arms are out.
     #[derive(Clone, Copy)]
     struct Body {
         cx: f32,
         cy: f32,
         height: f32,
-        /// How much the width changes from frame to frame, in heights.
-        lively: f32,
+        /// Change of the width from frame to frame, in heights.
+        width_change: f32,
     }
 
-    const LEFT: Body = Body { cx: 560.0, cy: 400.0, height: 300.0, lively: 0.06 };
+    const LEFT: Body = Body { cx: 560.0, cy: 400.0, height: 300.0, width_change: 0.06 };
     const RIGHT: Body = Body { cx: 760.0, ..LEFT };
-    /// As tall as they are, at the edge, still.
-    const COACH: Body = Body { cx: 1200.0, lively: 0.0, ..LEFT };
-    const SPECTATOR: Body = Body { cx: 660.0, cy: 250.0, height: 120.0, lively: 0.0 };
+    /// As tall as the fighters, but at the edge and motionless.
+    const COACH: Body = Body { cx: 1200.0, width_change: 0.0, ..LEFT };
+    const SPECTATOR: Body = Body { cx: 660.0, cy: 250.0, height: 120.0, width_change: 0.0 };
 
     struct Bout {
         state: TrackerState,
         config: TrackerConfig,
         frame: u32,
+        /// The detector runs at every n-th frame.
+        stride: u32,
         rows: Vec<TrackRow>,
     }
 
     impl Bout {
         fn new(fighters: u32) -> Self {
             let config = TrackerConfig { fighters, ..TrackerConfig::default() };
-            Self { state: TrackerState::default(), config, frame: 0, rows: Vec::new() }
+            Self { state: TrackerState::default(), config, frame: 0, stride: 1, rows: Vec::new() }
         }
 
         fn show(&mut self, frames: u32, bodies: &[Body]) {
@@ -374,16 +396,17 @@ mod tests {
                 self.frame += 1;
                 let swing = if self.frame % 4 < 2 { 1.0 } else { -1.0 };
                 let detections = bodies.iter().map(|body| {
-                    let (w, h) = (body.height * (0.4 + body.lively * swing) / 2.0, body.height / 2.0);
+                    let (w, h) = (body.height * (0.4 + body.width_change * swing) / 2.0, body.height / 2.0);
                     let (x1, y1, x2, y2) = (body.cx - w, body.cy - h, body.cx + w, body.cy + h);
                     Detection { x1, y1, x2, y2, score: 0.9, class: 0 }
                 });
                 let detections: Vec<_> = detections.collect();
-                self.state.step(&self.config, Some(&detections), 1.0 / 30.0, &mut self.rows);
+                let detections = self.frame.is_multiple_of(self.stride).then_some(&detections[..]);
+                self.state.step(&self.config, detections, 1.0 / 30.0, &mut self.rows);
             }
         }
 
-        /// Who has which name: the index of the body shown last.
+        /// Returns the index of the body shown last that holds each name.
         fn named(&self) -> [Option<usize>; 2] {
             [Fighter::One, Fighter::Two]
                 .map(|name| self.rows.iter().find(|row| row.fighter == Some(name)).and_then(|row| row.detection))
@@ -391,10 +414,10 @@ mod tests {
     }
 
     #[test]
-    fn the_two_who_fight_are_named_and_the_bystanders_are_not() {
+    fn the_fighting_pair_is_named_and_bystanders_are_not() {
         let mut bout = Bout::new(2);
         bout.show(20, &[COACH, RIGHT, SPECTATOR, LEFT]);
-        assert_eq!(bout.named(), [None, None], "nobody before the warm-up is over");
+        assert_eq!(bout.named(), [None, None], "no names before the warm-up is over");
         bout.show(20, &[COACH, RIGHT, SPECTATOR, LEFT]);
         assert_eq!(bout.named(), [Some(3), Some(1)]);
         assert_eq!(bout.rows.iter().filter(|row| row.fighter.is_some()).count(), 2);
@@ -405,20 +428,20 @@ mod tests {
         let mut bout = Bout::new(2);
         bout.show(40, &[LEFT, RIGHT]);
         for step in 0..50 {
-            let way = 4.0 * step as f32;
-            bout.show(1, &[Body { cx: 560.0 + way, ..LEFT }, Body { cx: 760.0 - way, cy: 440.0, ..RIGHT }]);
+            let offset = 4.0 * step as f32;
+            bout.show(1, &[Body { cx: 560.0 + offset, ..LEFT }, Body { cx: 760.0 - offset, cy: 440.0, ..RIGHT }]);
         }
         assert_eq!(bout.named(), [Some(0), Some(1)]);
     }
 
     #[test]
-    fn a_fighter_found_again_under_another_number_has_his_name_again() {
+    fn a_fighter_recovered_under_another_number_keeps_the_name() {
         for hidden in [5, 29, 60] {
             let mut bout = Bout::new(2);
             bout.config.reach = 0.0;
             bout.show(40, &[LEFT, RIGHT, COACH]);
             bout.show(hidden, &[LEFT, COACH]);
-            // Too far from the lost track's box to be matched with it, near enough to be the same man.
+            // Too far from the lost track's box to be matched with it, near enough for the name to be handed over.
             let back = Body { cx: 960.0, ..RIGHT };
             bout.show(3, &[LEFT, COACH, back]);
             assert_eq!(bout.named(), [Some(0), Some(2)], "{hidden} frames hidden");
@@ -427,7 +450,21 @@ mod tests {
     }
 
     #[test]
-    fn a_vanished_fighters_name_goes_to_nobody_far_or_of_another_size_or_long_there() {
+    fn a_name_is_handed_over_to_a_new_track_at_any_detector_stride() {
+        for (stride, missed) in [1, 3, 10, 16].into_iter().flat_map(|stride| [(stride, 1), (stride, 2)]) {
+            let mut bout = Bout { stride, ..Bout::new(2) };
+            bout.config.reach = 0.0;
+            bout.show(stride * 48_u32.div_ceil(stride), &[LEFT, RIGHT, COACH]);
+            assert_eq!(bout.named(), [Some(0), Some(1)], "stride {stride}");
+            bout.show(stride * missed, &[LEFT, COACH]);
+            let back = Body { cx: 960.0, ..RIGHT };
+            bout.show(stride * 5_u32.div_ceil(stride).max(2), &[LEFT, COACH, back]);
+            assert_eq!(bout.named(), [Some(0), Some(2)], "stride {stride}, {missed} detections missed");
+        }
+    }
+
+    #[test]
+    fn a_name_is_not_handed_over_to_a_distant_or_smaller_or_older_track() {
         let mut bout = Bout::new(2);
         bout.show(40, &[LEFT, RIGHT, SPECTATOR]);
         let newcomer = Body { cx: 150.0, ..COACH };
@@ -437,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_cut_two_are_named_anew() {
+    fn after_a_cut_two_new_fighters_are_named() {
         let mut bout = Bout::new(2);
         bout.show(40, &[LEFT, RIGHT]);
         let elsewhere = |body: Body| Body { cx: body.cx - 450.0, height: 150.0, ..body };
@@ -446,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn one_or_no_fighter_can_be_asked_for() {
+    fn fighters_sets_how_many_people_are_named() {
         let mut bout = Bout::new(1);
         bout.show(40, &[SPECTATOR, LEFT]);
         assert_eq!(bout.named(), [Some(1), None]);

@@ -1,17 +1,18 @@
-//! Where a box is and how it moves: a Kalman filter over centre, width and height, in pixels and seconds.
+//! Kalman filter of one box: a constant-velocity model over center, width and height, in pixels and seconds.
 //!
-//! Width and height are filtered themselves, not area and aspect (BoT-SORT, Aharon et al. 2022). No coordinate's noise is
-//! tied to another's, so the usual 8 x 8 filter is exactly four filters of position and velocity. Noise grows with time,
-//! not with frames: a stream of 15, 30 or 60 frames a second, or one with holes, gives the same motion.
+//! Width and height are filtered directly, not area and aspect ratio (BoT-SORT, Aharon et al. 2022). The noise of no
+//! coordinate is correlated with that of another, so the usual 8 x 8 filter is exactly four independent filters of
+//! position and velocity. Process noise grows with time, not with the number of frames: a stream at 15, 30 or 60 frames
+//! per second, or one with gaps, gives the same motion.
 
 use serde::{Deserialize, Serialize};
 
-/// A box by its centre and size, pixels.
+/// Axis-aligned box given by its center and size, pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct CentredBox {
-    /// Centre, from the left.
+pub(crate) struct CenterBox {
+    /// Horizontal position of the center, from the left edge of the picture.
     pub(crate) cx: f64,
-    /// Centre, from the top.
+    /// Vertical position of the center, from the top edge of the picture.
     pub(crate) cy: f64,
     /// Width.
     pub(crate) w: f64,
@@ -19,34 +20,34 @@ pub(crate) struct CentredBox {
     pub(crate) h: f64,
 }
 
-impl CentredBox {
-    /// From corners; `None` if one is not finite or the box has less than a pixel either way.
+impl CenterBox {
+    /// Converts corners; `None` if a coordinate is not finite or a side is shorter than one pixel.
     pub(crate) fn from_corners(x1: f32, y1: f32, x2: f32, y2: f32) -> Option<Self> {
         let [x1, y1, x2, y2] = [x1, y1, x2, y2].map(f64::from);
         let (w, h) = (x2 - x1, y2 - y1);
-        let sound = [x1, y1, x2, y2].iter().all(|edge| edge.abs() < 1e6) && w >= 1.0 && h >= 1.0;
-        sound.then_some(Self { cx: x1 + w / 2.0, cy: y1 + h / 2.0, w, h })
+        let is_valid = [x1, y1, x2, y2].iter().all(|edge| edge.abs() < 1e6) && w >= 1.0 && h >= 1.0;
+        is_valid.then_some(Self { cx: x1 + w / 2.0, cy: y1 + h / 2.0, w, h })
     }
 
-    /// Left, top, right, bottom.
+    /// Returns left, top, right and bottom.
     pub(crate) fn edges(&self) -> [f64; 4] {
         let (w, h) = (self.w / 2.0, self.h / 2.0);
         [self.cx - w, self.cy - h, self.cx + w, self.cy + h]
     }
 
-    /// The same as tables hold them.
+    /// Returns [`Self::edges`] in the precision of the tables.
     pub(crate) fn corners(&self) -> [f32; 4] {
         self.edges().map(|edge| edge as f32)
     }
 
-    /// Intersection over union, 0 to 1.
+    /// Returns the intersection over union, 0 to 1.
     pub(crate) fn iou(&self, other: &Self) -> f64 {
-        let shared = self.shared(other);
-        shared / (self.w * self.h + other.w * other.h - shared)
+        let intersection = self.intersection(other);
+        intersection / (self.w * self.h + other.w * other.h - intersection)
     }
 
-    /// Area of the intersection.
-    pub(crate) fn shared(&self, other: &Self) -> f64 {
+    /// Returns the area of the intersection, square pixels.
+    pub(crate) fn intersection(&self, other: &Self) -> f64 {
         let side = |a: f64, a_size: f64, b: f64, b_size: f64| {
             ((a + a_size / 2.0).min(b + b_size / 2.0) - (a - a_size / 2.0).max(b - b_size / 2.0)).max(0.0)
         };
@@ -58,78 +59,79 @@ impl CentredBox {
     }
 }
 
-/// Standard deviation of a measured edge, in heights of the box.
-const MEASURED: f64 = 0.04;
-/// How fast position strays beside velocity, heights per square-root second.
-const POSITION_DRIFT: f64 = 0.2;
-/// How fast velocity strays, heights per second per square-root second.
-const VELOCITY_DRIFT: f64 = 1.0;
-/// How much of both strays in width and height, against the centre: people change place faster than size.
-const SIZE_DRIFT: f64 = 0.5;
-/// Standard deviation of an unknown velocity, heights per second.
-const FIRST_VELOCITY: f64 = 1.9;
+/// Standard deviation of a measured coordinate, in box heights.
+const MEASUREMENT_SIGMA: f64 = 0.04;
+/// Random walk of the position in addition to the velocity, box heights per square-root second.
+const POSITION_NOISE: f64 = 0.2;
+/// Random walk of the velocity (white-noise acceleration), box heights per second per square-root second.
+const VELOCITY_NOISE: f64 = 1.0;
+/// Factor on both noises for width and height, below 1 because people change place faster than size.
+const SIZE_NOISE_FACTOR: f64 = 0.5;
+/// Standard deviation of the velocity of a new track, box heights per second.
+const INITIAL_VELOCITY_SIGMA: f64 = 1.9;
 
-/// The filter of one box.
+/// Kalman filter of one box.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BoxFilter {
-    /// Centre x, centre y, width, height.
+    /// Filters of center x, center y, width and height.
     axes: [Axis; 4],
 }
 
 impl BoxFilter {
-    /// Starts at a measured box, with unknown velocity.
-    pub(crate) fn new(measured: &CentredBox) -> Self {
+    /// Starts at a measured box, with zero velocity and a wide velocity variance.
+    pub(crate) fn new(measured: &CenterBox) -> Self {
         Self { axes: measured.values().map(|value| Axis::new(value, measured.h)) }
     }
 
-    /// Moves on by `seconds`.
+    /// Predicts the state `seconds` ahead.
     pub(crate) fn predict(&mut self, seconds: f64) {
         let scale = self.axes[3].position;
-        let (centre, sizes) = self.axes.split_at_mut(2);
-        centre.iter_mut().for_each(|axis| axis.predict(seconds, scale));
+        let (center, sizes) = self.axes.split_at_mut(2);
+        center.iter_mut().for_each(|axis| axis.predict(seconds, scale));
         for size in sizes {
-            size.predict(seconds, scale * SIZE_DRIFT);
+            size.predict(seconds, scale * SIZE_NOISE_FACTOR);
             if size.position < 1.0 {
                 (size.position, size.velocity) = (1.0, 0.0);
             }
         }
     }
 
-    /// Takes in a measured box. One whose detector is not sure of it (`score`, 0 to 1) is trusted less: its error is taken to
-    /// be up to twice as great (after GIAOTracker's NSA filter, Du et al. 2021).
-    pub(crate) fn update(&mut self, measured: &CentredBox, score: f64) {
+    /// Corrects the state by a measured box. The measurement noise grows as the detection's `score` (0 to 1) falls, up
+    /// to twice the standard deviation at score 0 (noise scale adaptive filter of GIAOTracker, Du et al. 2021).
+    pub(crate) fn update(&mut self, measured: &CenterBox, score: f64) {
         let scale = measured.h * (2.0 - score.clamp(0.0, 1.0));
         self.axes.iter_mut().zip(measured.values()).for_each(|(axis, value)| axis.update(value, scale));
     }
 
-    /// Displaces the centre, pixels, and adds to its velocity, pixels a second.
-    pub(crate) fn displace(&mut self, by: [f64; 2], faster: [f64; 2]) {
-        for ((axis, by), faster) in self.axes.iter_mut().zip(by).zip(faster) {
-            axis.position += by;
-            axis.velocity += faster;
+    /// Shifts the center by `shift` (pixels) and adds `velocity` (pixels per second) to its velocity.
+    pub(crate) fn displace(&mut self, shift: [f64; 2], velocity: [f64; 2]) {
+        for ((axis, shift), velocity) in self.axes.iter_mut().zip(shift).zip(velocity) {
+            axis.position += shift;
+            axis.velocity += velocity;
         }
     }
 
-    /// How surprising it would be to see the centre there: squared distance from the estimate, in variances of both.
-    pub(crate) fn surprise(&self, measured: &CentredBox) -> f64 {
-        let noise = (MEASURED * measured.h).powi(2);
-        let centre = self.axes.iter().zip(measured.values()).take(2);
-        centre.map(|(axis, value)| (value - axis.position).powi(2) / (axis.position_variance + noise)).sum()
+    /// Returns the squared Mahalanobis distance of the measured center from the predicted one; both variances count.
+    pub(crate) fn squared_mahalanobis(&self, measured: &CenterBox) -> f64 {
+        let noise = (MEASUREMENT_SIGMA * measured.h).powi(2);
+        let center = self.axes.iter().zip(measured.values()).take(2);
+        center.map(|(axis, value)| (value - axis.position).powi(2) / (axis.position_variance + noise)).sum()
     }
 
-    /// Holds the size: a box out of sight goes on moving, and neither grows nor shrinks.
+    /// Sets the velocity of the size to zero: an unmatched box keeps moving, but neither grows nor shrinks.
     pub(crate) fn hold_size(&mut self) {
         self.axes[2].velocity = 0.0;
         self.axes[3].velocity = 0.0;
     }
 
-    /// The estimate.
-    pub(crate) fn estimate(&self) -> CentredBox {
+    /// Returns the current state as a box, at least one pixel wide and high.
+    pub(crate) fn estimate(&self) -> CenterBox {
         let [cx, cy, w, h] = self.axes.each_ref().map(|axis| axis.position);
-        CentredBox { cx, cy, w: w.max(1.0), h: h.max(1.0) }
+        CenterBox { cx, cy, w: w.max(1.0), h: h.max(1.0) }
     }
 }
 
+/// Constant-velocity Kalman filter of one coordinate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Axis {
     position: f64,
@@ -144,16 +146,16 @@ impl Axis {
         Self {
             position,
             velocity: 0.0,
-            position_variance: (2.0 * MEASURED * scale).powi(2),
+            position_variance: (2.0 * MEASUREMENT_SIGMA * scale).powi(2),
             covariance: 0.0,
-            velocity_variance: (FIRST_VELOCITY * scale).powi(2),
+            velocity_variance: (INITIAL_VELOCITY_SIGMA * scale).powi(2),
         }
     }
 
-    /// White noise on acceleration, integrated over the step, and a random walk of the position beside it.
+    /// Predicts with white-noise acceleration, integrated over the step, plus a random walk of the position.
     fn predict(&mut self, t: f64, scale: f64) {
-        let velocity_noise = (VELOCITY_DRIFT * scale).powi(2);
-        let position_noise = (POSITION_DRIFT * scale).powi(2);
+        let velocity_noise = (VELOCITY_NOISE * scale).powi(2);
+        let position_noise = (POSITION_NOISE * scale).powi(2);
         self.position += self.velocity * t;
         self.position_variance += 2.0 * t * self.covariance
             + t * t * self.velocity_variance
@@ -164,11 +166,12 @@ impl Axis {
     }
 
     fn update(&mut self, measured: f64, scale: f64) {
-        let total = self.position_variance + (MEASURED * scale).powi(2);
-        let surprise = measured - self.position;
-        let (gain, velocity_gain) = (self.position_variance / total, self.covariance / total);
-        self.position += gain * surprise;
-        self.velocity += velocity_gain * surprise;
+        let innovation_variance = self.position_variance + (MEASUREMENT_SIGMA * scale).powi(2);
+        let innovation = measured - self.position;
+        let gain = self.position_variance / innovation_variance;
+        let velocity_gain = self.covariance / innovation_variance;
+        self.position += gain * innovation;
+        self.velocity += velocity_gain * innovation;
         self.velocity_variance -= velocity_gain * self.covariance;
         self.position_variance *= 1.0 - gain;
         self.covariance *= 1.0 - gain;
@@ -179,8 +182,8 @@ impl Axis {
 mod tests {
     use super::*;
 
-    fn walker(seconds: f64) -> CentredBox {
-        CentredBox { cx: 100.0 + 80.0 * seconds, cy: 200.0, w: 40.0, h: 100.0 }
+    fn walker(seconds: f64) -> CenterBox {
+        CenterBox { cx: 100.0 + 80.0 * seconds, cy: 200.0, w: 40.0, h: 100.0 }
     }
 
     fn after_two_seconds(rate: u32) -> BoxFilter {
@@ -193,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn learns_the_same_velocity_at_any_frame_rate() {
+    fn velocity_does_not_depend_on_the_frame_rate() {
         for rate in [10, 25, 60, 120] {
             let [vx, vy] = [0, 1].map(|axis: usize| after_two_seconds(rate).axes[axis].velocity);
             assert!((vx - 80.0).abs() < 2.0 && vy.abs() < 1e-9, "{rate}: {vx} {vy}");
@@ -201,46 +204,46 @@ mod tests {
     }
 
     #[test]
-    fn one_long_step_foresees_what_many_short_ones_do() {
-        let mut once = after_two_seconds(25);
-        let mut often = once.clone();
-        once.predict(0.4);
-        (0..10).for_each(|_| often.predict(0.04));
-        for (a, b) in once.axes.iter().zip(&often.axes) {
+    fn one_long_step_predicts_the_same_as_many_short_ones() {
+        let mut single = after_two_seconds(25);
+        let mut repeated = single.clone();
+        single.predict(0.4);
+        (0..10).for_each(|_| repeated.predict(0.04));
+        for (a, b) in single.axes.iter().zip(&repeated.axes) {
             assert!((a.position - b.position).abs() < 1e-9);
             assert!((a.position_variance - b.position_variance).abs() < 1e-6 * a.position_variance);
         }
     }
 
     #[test]
-    fn an_unsure_box_moves_the_estimate_less() {
+    fn a_low_score_moves_the_estimate_less() {
         let after = |score| {
             let mut filter = after_two_seconds(25);
             let before = filter.estimate().cx;
-            filter.update(&CentredBox { cx: before + 10.0, ..walker(2.0) }, score);
+            filter.update(&CenterBox { cx: before + 10.0, ..walker(2.0) }, score);
             filter.estimate().cx - before
         };
         assert!(0.0 < after(0.2) && after(0.2) < 0.7 * after(1.0), "{} {}", after(0.2), after(1.0));
     }
 
     #[test]
-    fn a_place_out_of_sight_becomes_less_surprising_with_time() {
+    fn squared_mahalanobis_distance_falls_while_a_track_is_unmatched() {
         let mut filter = after_two_seconds(25);
-        let surprise = |filter: &BoxFilter| {
+        let distance = |filter: &BoxFilter| {
             let expected = filter.estimate();
-            filter.surprise(&CentredBox { cx: expected.cx + 30.0, ..expected })
+            filter.squared_mahalanobis(&CenterBox { cx: expected.cx + 30.0, ..expected })
         };
-        let at_once = surprise(&filter);
+        let before = distance(&filter);
         filter.predict(0.5);
-        assert!(surprise(&filter) < 0.5 * at_once);
+        assert!(distance(&filter) < 0.5 * before);
     }
 
     #[test]
-    fn a_shrinking_box_never_turns_inside_out() {
+    fn a_shrinking_box_keeps_a_positive_size() {
         let mut filter = BoxFilter::new(&walker(0.0));
         for size in [60.0, 30.0, 10.0] {
             filter.predict(0.04);
-            filter.update(&CentredBox { w: size, h: size, ..walker(0.0) }, 1.0);
+            filter.update(&CenterBox { w: size, h: size, ..walker(0.0) }, 1.0);
         }
         (0..100).for_each(|_| filter.predict(0.1));
         let last = filter.estimate();
@@ -248,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn boxes_that_are_none_are_refused() {
+    fn invalid_boxes_are_rejected() {
         for corners in [
             [f32::NAN, 0.0, 5.0, 5.0],
             [0.0, 0.0, f32::INFINITY, 5.0],
@@ -257,7 +260,7 @@ mod tests {
             [0.0, 0.0, 0.5, 9.0],
         ] {
             let [x1, y1, x2, y2] = corners;
-            assert_eq!(CentredBox::from_corners(x1, y1, x2, y2), None, "{corners:?}");
+            assert_eq!(CenterBox::from_corners(x1, y1, x2, y2), None, "{corners:?}");
         }
     }
 }

@@ -1,83 +1,86 @@
-//! The tracker: detections, or poses, in; the same with identities out.
+//! Multi-object tracker: detections or poses in, tracks with persistent identities out.
 //!
-//! `association` decides which detection is which `track`, `kalman` where a track will be, `camera` what all of them do
-//! together, `border` where the picture ends, `appearance` who is who again by looks, `fighters` which two of the people
-//! matter. None of them knows of the runtime: this file joins them to it.
+//! `association` matches detections with tracks, `kalman` predicts boxes, `camera` compensates camera motion, `border`
+//! estimates the borders of the picture, `appearance` re-identifies people by embeddings, and `fighters` selects and
+//! names two of them. These modules do not depend on the runtime; this file connects them to it.
 
 #![forbid(unsafe_code)]
 
 mod appearance;
 mod association;
-pub mod bench;
 mod border;
 mod camera;
 mod fighters;
 mod kalman;
-mod portrait;
+mod mean_embedding;
 mod track;
 
-pub use appearance::View;
+pub use appearance::Embedding;
 pub use association::{Detection, TrackerState};
 pub use fighters::Fighter;
-pub use track::{TrackRow, TrackStage};
+pub use track::{TrackRow, TrackStatus};
 
 use serde::{Deserialize, Serialize};
-use sideline_api::tables;
 use sideline_api::{Config, Context, Error, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
+use sideline_sport::tables;
 
-/// Gives every person and ball an identity that lasts, and the two fighters their names.
+/// Tracks people and balls with persistent identities, and names the two fighters.
 #[derive(Clone, Debug, PartialEq, Config)]
 pub struct TrackerConfig {
-    /// Score from which a detection is sure: it is matched first and may begin a track. Higher gives fewer false tracks;
-    /// lower follows people that the detector sees badly.
+    /// Score from which a detection counts as high-confidence: it is matched in the first association stage and may
+    /// start a track. Higher gives fewer false tracks; lower follows people whom the detector sees badly.
     #[config(default = 0.65, live, range(0, 1))]
     pub high_score: f32,
-    /// Score below which a detection is passed over; between this and `high_score` it can only continue a track. Higher
-    /// keeps noise from dragging tracks along; lower holds on to people half hidden.
+    /// Score below which a detection is ignored. Those between this and `high_score` can only continue a track. Higher
+    /// keeps noise from pulling tracks away; lower keeps tracks of half-hidden people.
     #[config(default = 0.1, live, range(0, 1))]
     pub low_score: f32,
-    /// Score from which a detection begins a track. Higher gives fewer false tracks; lower sees new people sooner.
+    /// Score from which an unmatched detection starts a track. Higher gives fewer false tracks; lower tracks new people
+    /// sooner.
     #[config(default = 0.7, live, range(0, 1))]
     pub new_score: f32,
-    /// Overlap (IoU) with a track's predicted box above which a sure detection may be it. Higher avoids wrong matches;
-    /// lower follows fast people and low frame rates.
+    /// IoU with a track's predicted box above which a high-confidence detection can match it. Higher avoids wrong
+    /// matches; lower follows fast people and low frame rates.
     #[config(default = 0.2, live, range(0, 1))]
     pub match_iou: f32,
-    /// The same for detections that are not sure. Higher avoids wrong matches; lower bridges more of an occlusion.
+    /// IoU with a track's predicted box above which a low-confidence detection can match it. Higher avoids wrong
+    /// matches; lower bridges more of an occlusion.
     #[config(default = 0.3, live, range(0, 1))]
     pub low_match_iou: f32,
-    /// How far from where it is expected a track may be found again by a sure detection that nothing else claims, in heights
-    /// of its box, and always within what its motion makes likely. Higher finds people again after longer occlusion; lower
-    /// avoids taking a newcomer for them; 0 asks for overlap.
+    /// Maximum distance between a track's predicted center and an unmatched high-confidence detection that continues
+    /// it, in heights of the track's box; the motion model's gate applies as well. Higher recovers people after longer
+    /// occlusion; lower avoids confusing them with new people; 0 recovers by overlap only.
     #[config(default = 0.7, live, range(0, 10))]
     pub reach: f32,
-    /// Whether what most people's boxes do together is taken for the camera's motion, from six people on: all tracks, those
-    /// out of sight too, are moved by it before they are matched. On, identities survive a camera that jerks or pans fast;
-    /// off, nothing is made of a crowd that starts to run as one.
+    /// Camera motion compensation: with six or more tracks, the displacement that most boxes share moves all tracks,
+    /// lost ones too, before they are matched. True keeps identities when the camera jerks or pans fast; false does not
+    /// mistake a crowd that starts to run for camera motion.
     #[config(default = true, live)]
     pub camera: bool,
-    /// Seconds over which a track must be seen at every look, at least twice, to be confirmed; 0 confirms it at once. Higher
-    /// gives fewer false tracks; lower shows new people sooner. What is there in the first frame of a stream is confirmed at
-    /// once.
+    /// Seconds for which a new track must be matched in every frame with detections, at least twice, to be confirmed; 0
+    /// confirms at once. Higher gives fewer false tracks; lower shows new people sooner. Tracks of a stream's first
+    /// frame are confirmed at once.
     #[config(default = 0.01, live, range(0, 10), former_frames = "confirm")]
     pub confirm_s: f64,
-    /// Seconds for which an unseen track is `predicted` before it counts as `lost`. Higher fills longer gaps with guessed
-    /// boxes; lower shows only what was seen. Nobody is guessed at who has been seen in less than ten frames, or who stands
-    /// at the border of the picture and may have left it.
+    /// Seconds for which an unmatched track is `predicted` before it becomes `lost`. Higher fills longer gaps with
+    /// predicted boxes; lower shows only detected ones. Tracks with fewer than ten matches, and those at the border of
+    /// the picture, which may have left it, are not predicted.
     #[config(default = 0.125, live, range(0, 10), former_frames = "predict")]
     pub predict_s: f64,
-    /// Seconds for which a lost track is kept. Higher survives longer occlusion; lower avoids wrong revivals.
+    /// Seconds for which a lost track is kept. Higher survives longer occlusion; lower avoids wrong matches with new
+    /// people.
     #[config(default = 1.0, live, range(0, 100), former_frames = "buffer")]
     pub lost_buffer_s: f64,
-    /// Seconds for which somebody whose track was given up is known again by looks, wherever they come back; needs the input
-    /// `appearance`. Higher survives longer absence; lower avoids taking a stranger dressed alike for them.
+    /// Seconds for which a removed identity is kept in the appearance gallery and recognized anywhere in the picture;
+    /// needs the input `appearance`. Higher survives longer absence; lower avoids confusion with strangers in similar
+    /// clothes.
     #[config(default = 5.0, live, range(0, 600))]
     pub remember: f32,
-    /// How many people are named `fighter_1` and `fighter_2`; 0 names nobody. Lowering it takes names away.
+    /// Number of people to name `fighter_1` and `fighter_2`; 0 gives no names. Lowering it withdraws names.
     #[config(default = 0, live, range(0, 2))]
     pub fighters: u32,
-    /// Seconds for which everybody is watched before the fighters are named. Higher tells them from bystanders more
-    /// surely; lower names them sooner.
+    /// Seconds for which all people are observed before the fighters are named. Higher tells them from bystanders more
+    /// reliably; lower names them sooner.
     #[config(default = 1.0, live, range(0, 60))]
     pub warm_up: f32,
 }
@@ -102,19 +105,20 @@ impl Default for TrackerConfig {
     }
 }
 
-/// What the operator remembers of a stream.
+/// State of one stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Memory {
+pub struct StreamState {
     /// Media time of the last frame, ns.
     pts: Option<i64>,
     tracker: TrackerState,
 }
 
-/// The operator. One of its inputs is wired: `detections`, or `poses`, whose boxes are then tracked and which go out
-/// again with `track` and `fighter` filled in.
+/// Tracker operator. One of its inputs is wired: `detections`, or `poses`, whose boxes are tracked and which are sent
+/// on with `track` and `fighter` filled in.
 ///
-/// `tracks` has a row for every track in every frame, from its first detection until it is given up; `state` says whether
-/// it was seen. A frame whose input is skipped (a detector with a stride) moves every track on and counts against none.
+/// `tracks` has a row for every track in every frame, from its first detection until it is removed; the column `state`
+/// says if it was matched. On a frame whose input is skipped (a detector with a stride) tracks are predicted, and none
+/// counts as missed.
 pub struct Tracker {
     config: TrackerConfig,
     input: &'static str,
@@ -122,7 +126,7 @@ pub struct Tracker {
 
 impl Operator for Tracker {
     type Config = TrackerConfig;
-    type State = Memory;
+    type State = StreamState;
 
     fn spec() -> Spec {
         Spec::operator("tracker")
@@ -146,34 +150,34 @@ impl Operator for Tracker {
                 ));
             }
         };
-        consistent(&config)?;
+        check_config(&config)?;
         Ok(Self { config, input })
     }
 
-    fn process(&mut self, cx: &Context, input: &Inputs, memory: &mut Memory, out: &mut Outputs) -> Result<()> {
+    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut StreamState, out: &mut Outputs) -> Result<()> {
         let now = cx.header.pts;
-        let seconds = memory.pts.map_or(0.0, |before| (now - before) as f64 * 1e-9);
-        memory.pts = Some(now);
+        let seconds = state.pts.map_or(0.0, |before| (now - before) as f64 * 1e-9);
+        state.pts = Some(now);
 
         let mut poses: Vec<tables::Pose> = Vec::new();
         let detections: Option<Vec<Detection>> = if self.input == "poses" {
-            let seen = input.rows::<tables::Pose>("poses")?;
-            seen.map(|rows| {
+            let rows = input.rows::<tables::Pose>("poses")?;
+            rows.map(|rows| {
                 poses = rows;
                 poses.iter().map(Detection::from).collect()
             })
         } else {
-            let seen = input.rows::<tables::Detection>("detections")?;
-            seen.map(|rows| rows.iter().map(Detection::from).collect())
+            let rows = input.rows::<tables::Detection>("detections")?;
+            rows.map(|rows| rows.iter().map(Detection::from).collect())
         };
-        let views = views(input, detections.as_deref())?;
+        let embeddings = read_embeddings(input, detections.as_deref())?;
         let mut rows = Vec::new();
-        memory.tracker.step_with_views(&self.config, detections.as_deref(), &views, seconds, &mut rows);
+        state.tracker.step_with_embeddings(&self.config, detections.as_deref(), &embeddings, seconds, &mut rows);
 
         for row in &rows {
             if let Some(pose) = row.detection.and_then(|index| poses.get_mut(index)) {
                 pose.track = row.id;
-                pose.fighter = name(row.fighter);
+                pose.fighter = fighter_name(row.fighter);
             }
         }
         let tracks: Vec<tables::Track> = rows.iter().map(tables::Track::from).collect();
@@ -182,13 +186,13 @@ impl Operator for Tracker {
     }
 
     fn reconfigure(&mut self, config: &TrackerConfig) -> Result<()> {
-        consistent(config)?;
+        check_config(config)?;
         self.config = config.clone();
         Ok(())
     }
 }
 
-fn consistent(config: &TrackerConfig) -> Result<()> {
+fn check_config(config: &TrackerConfig) -> Result<()> {
     if config.low_score > config.high_score {
         let TrackerConfig { low_score, high_score, .. } = config;
         return Err(Error::config(format!("low_score {low_score} is above high_score {high_score}; lower it")));
@@ -196,25 +200,25 @@ fn consistent(config: &TrackerConfig) -> Result<()> {
     Ok(())
 }
 
-/// How each detection looks; nothing where nobody looked.
-fn views(input: &Inputs, detections: Option<&[Detection]>) -> Result<Vec<View>> {
+/// Reads the embedding of each detection; empty if none was computed in this frame.
+fn read_embeddings(input: &Inputs, detections: Option<&[Detection]>) -> Result<Vec<Embedding>> {
     let Some(rows) = input.rows::<tables::Appearance>("appearance")? else { return Ok(Vec::new()) };
     let count = detections.map_or(0, <[_]>::len);
-    let mut views = vec![View::default(); count];
+    let mut embeddings = vec![Embedding::default(); count];
     for row in rows {
-        let Some(view) = views.get_mut(row.person as usize) else {
+        let Some(embedding) = embeddings.get_mut(row.person as usize) else {
             return Err(Error::config(format!(
-                "`appearance` describes person {} of a frame with {count}; wire reid and the tracker to the same poses or \
-                 detections",
+                "`appearance` describes person {} of a frame with {count} people; wire reid and the tracker to the same \
+                 poses or detections",
                 row.person
             )));
         };
-        *view = View { quality: row.quality, vector: row.vector, pieces: row.pieces };
+        *embedding = Embedding { quality: row.quality, vector: row.vector, pieces: row.pieces };
     }
-    Ok(views)
+    Ok(embeddings)
 }
 
-fn name(fighter: Option<Fighter>) -> String {
+fn fighter_name(fighter: Option<Fighter>) -> String {
     fighter.map_or_else(String::new, |fighter| fighter.as_str().to_owned())
 }
 
@@ -227,7 +231,7 @@ impl From<&tables::Detection> for Detection {
 
 impl From<&tables::Pose> for Detection {
     fn from(row: &tables::Pose) -> Self {
-        // Poses are of people only: one class.
+        // Poses are of people only, so there is one class.
         Self { x1: row.x1, y1: row.y1, x2: row.x2, y2: row.y2, score: row.score, class: 0 }
     }
 }
@@ -237,8 +241,8 @@ impl From<&TrackRow> for tables::Track {
         let [x1, y1, x2, y2] = row.corners;
         Self {
             track: row.id,
-            fighter: name(row.fighter),
-            state: row.stage.as_str().to_owned(),
+            fighter: fighter_name(row.fighter),
+            state: row.status.as_str().to_owned(),
             x1,
             y1,
             x2,
@@ -284,13 +288,13 @@ mod tests {
     }
 
     #[test]
-    fn the_declared_defaults_are_those_of_the_code() {
+    fn declared_defaults_equal_the_default_impl() {
         let declared = TrackerConfig::from_values(&Values::new()).unwrap();
         assert_eq!(declared, TrackerConfig::default());
     }
 
     #[test]
-    fn detections_become_tracks_that_keep_their_number() {
+    fn detections_become_tracks_with_stable_numbers() {
         let mut harness = harness("detections", Values::new());
         for frame in 0..10 {
             let step = frame as f32 * 4.0;
@@ -304,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn poses_go_out_with_identity_and_name() {
+    fn poses_are_sent_on_with_identity_and_name() {
         let mut harness = harness("poses", [("fighters", 2)]);
         let mut last = Vec::new();
         for _ in 0..40 {
@@ -312,12 +316,12 @@ mod tests {
             last = harness.expect::<tables::Pose>("tracked_poses");
             harness.expect::<tables::Track>("tracks");
         }
-        let seen: Vec<_> = last.iter().map(|pose| (pose.track, pose.fighter.as_str())).collect();
-        assert_eq!(seen, [(1, "fighter_2"), (2, "fighter_1"), (0, "")]);
+        let named: Vec<_> = last.iter().map(|pose| (pose.track, pose.fighter.as_str())).collect();
+        assert_eq!(named, [(1, "fighter_2"), (2, "fighter_1"), (0, "")]);
     }
 
     #[test]
-    fn a_skipped_frame_predicts_and_counts_against_no_track() {
+    fn a_skipped_frame_is_predicted_and_counts_as_no_miss() {
         let mut harness = harness("detections", [("lost_buffer_s", 0.02)]);
         for frame in 0..30 {
             let states: Vec<String> = if frame % 5 == 0 {
@@ -332,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_live_change_counts_from_the_next_frame() {
+    fn a_live_setting_applies_from_the_next_frame() {
         let mut harness = harness("detections", Values::new());
         harness.push("detections", &[person(100.0)]).unwrap();
         harness.expect::<tables::Track>("tracks");
@@ -342,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_and_wirings_without_sense_are_refused() {
+    fn inconsistent_configuration_and_wiring_are_rejected() {
         let error = Harness::<Tracker>::new([("low_score", 0.9)]).err().unwrap();
         assert!(error.message.contains("it takes one of them"), "{error}");
         let none = Setup { inputs: Some(vec![]), ..Setup::default() };

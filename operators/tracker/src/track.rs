@@ -1,36 +1,37 @@
-//! One track: what is remembered of it, and what is said of it in a frame.
+//! State of one track, and its row in the output table.
 
 use serde::{Deserialize, Serialize};
 
 use crate::TrackerConfig;
-use crate::appearance::Looks;
+use crate::appearance::TrackAppearance;
 use crate::association::{Candidate, ROUNDING_S};
 use crate::fighters::Fighter;
-use crate::kalman::{BoxFilter, CentredBox};
+use crate::kalman::{BoxFilter, CenterBox};
 
-/// How far from where it is foreseen a track may be found again, squared, in variances (two deviations).
-const LIKELY: f64 = 4.0;
-/// Height of the box by which it is found against the track's, at least; at most, the inverse.
-const ALIKE: f64 = 0.7;
-/// Frames in which a track must have been seen before its boxes are guessed: until then its motion is not known.
-const KNOWN: u32 = 10;
+/// Gate on the squared Mahalanobis distance between a detection and the predicted center (two standard deviations).
+const MAX_SQUARED_MAHALANOBIS: f64 = 4.0;
+/// Minimum ratio of a detection's height to the track's inside the gate; the maximum is the inverse.
+const MIN_HEIGHT_RATIO: f64 = 0.7;
+/// Matches before the boxes of an unmatched track are predicted: its velocity estimate is not reliable earlier.
+const MIN_HITS_TO_PREDICT: u32 = 10;
 
-/// What is known of a track in this frame.
+/// Status of a track in one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TrackStage {
-    /// Seen, but not often enough yet to be believed.
+pub enum TrackStatus {
+    /// Matched, but not often enough to be confirmed.
     Tentative,
-    /// Seen in this frame.
+    /// Matched in this frame.
     Confirmed,
-    /// Not seen in this frame, or the frame was not looked at, but so recently that its box is a fair guess.
+    /// Not matched in this frame, or the detector did not run, but matched recently enough that the predicted box is
+    /// reliable.
     Predicted,
-    /// Not seen for longer. It is kept, so that it has its identity back if it is found.
+    /// Unmatched for longer. The track is kept, so that it has its identity back when it is matched again.
     Lost,
 }
 
-impl TrackStage {
-    /// As the Tracks table writes it.
+impl TrackStatus {
+    /// Returns the value of the column `state` of the table `tracks`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -42,129 +43,137 @@ impl TrackStage {
     }
 }
 
-/// A track in one frame. Every track has one in every frame from its birth until it is given up.
+/// One track in one frame. Every track has a row in every frame from its first detection until it is removed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrackRow {
-    /// Identity, from 1, never used again.
+    /// Identity, from 1; never reused.
     pub id: u32,
-    /// The name, if it is one of the fighters.
+    /// Name of the fighter, if the track is one.
     pub fighter: Option<Fighter>,
-    /// What is known of it.
-    pub stage: TrackStage,
-    /// Left, top, right, bottom: the filtered estimate, pixels.
+    /// Status in this frame.
+    pub status: TrackStatus,
+    /// Left, top, right and bottom of the filtered box, pixels.
     pub corners: [f32; 4],
-    /// Score of its last detection.
+    /// Confidence of the last detection, 0 to 1.
     pub score: f32,
-    /// Class.
+    /// Class of its detections.
     pub class: u16,
-    /// Frames since its birth; 0 in the first.
+    /// Frames since the first detection; 0 in that frame.
     pub age: u32,
-    /// The detection of this frame that continued it, by index.
+    /// Index of the detection of this frame that was matched to the track.
     pub detection: Option<usize>,
 }
 
+/// State of one track.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Track {
     pub(crate) id: u32,
     pub(crate) class: u16,
     pub(crate) confirmed: bool,
-    /// Frames that were looked at without finding it, since it was last seen.
-    pub(crate) unseen: u32,
-    /// Seconds since it was last seen, up to the last look.
-    pub(crate) unseen_s: f64,
-    /// Seconds from its first sighting to its last.
-    pub(crate) seen_s: f64,
+    /// Frames with detections since the last match.
+    pub(crate) missed_frames: u32,
+    /// Seconds from the last match to the last frame with detections.
+    pub(crate) missed_s: f64,
+    /// Seconds from the first match to the last.
+    pub(crate) matched_s: f64,
     pub(crate) age: u32,
+    /// Seconds since the first detection.
+    pub(crate) age_s: f64,
     score: f32,
-    /// Frames in which it was seen.
+    /// Frames in which it was matched.
     pub(crate) hits: u32,
     filter: BoxFilter,
-    pub(crate) last_place: CentredBox,
+    /// Box of the last matched detection, moved with the camera since.
+    pub(crate) last_box: CenterBox,
     pub(crate) detection: Option<usize>,
-    pub(crate) looks: Looks,
+    pub(crate) appearance: TrackAppearance,
 }
 
 impl Track {
     pub(crate) fn new(id: u32, candidate: &Candidate, confirmed: bool) -> Self {
-        let filter = BoxFilter::new(&candidate.place);
+        let filter = BoxFilter::new(&candidate.bbox);
         Self {
             id,
             class: candidate.class,
             confirmed,
-            unseen: 0,
-            unseen_s: 0.0,
-            seen_s: 0.0,
+            missed_frames: 0,
+            missed_s: 0.0,
+            matched_s: 0.0,
             age: 0,
+            age_s: 0.0,
             score: candidate.score,
             hits: 1,
             filter,
-            last_place: candidate.place,
+            last_box: candidate.bbox,
             detection: Some(candidate.index),
-            looks: Looks::newborn(),
+            appearance: TrackAppearance::new(),
         }
     }
 
+    /// Predicts the box `seconds` ahead and clears the match of the last frame.
     pub(crate) fn predict(&mut self, seconds: f64) {
-        if self.unseen > 0 {
+        if self.missed_frames > 0 {
             self.filter.hold_size();
         }
         self.filter.predict(seconds);
         self.age += 1;
+        self.age_s += seconds;
         self.detection = None;
     }
 
-    /// Counts a look, this many seconds after the one before, in which it has not been found yet.
-    pub(crate) fn miss(&mut self, seconds: f64) {
-        self.unseen += 1;
-        self.unseen_s += seconds;
+    /// Counts a frame with detections, `seconds` after the previous one, as missed. A match resets the count.
+    pub(crate) fn mark_missed(&mut self, seconds: f64) {
+        self.missed_frames += 1;
+        self.missed_s += seconds;
     }
 
-    pub(crate) fn see(&mut self, candidate: &Candidate) {
-        self.filter.update(&candidate.place, f64::from(candidate.score));
-        self.last_place = candidate.place;
+    /// Updates the track with its matched detection.
+    pub(crate) fn update(&mut self, candidate: &Candidate) {
+        self.filter.update(&candidate.bbox, f64::from(candidate.score));
+        self.last_box = candidate.bbox;
         self.score = candidate.score;
         self.hits += 1;
-        self.seen_s += self.unseen_s;
-        (self.unseen, self.unseen_s) = (0, 0.0);
+        self.matched_s += self.missed_s;
+        (self.missed_frames, self.missed_s) = (0, 0.0);
         self.detection = Some(candidate.index);
     }
 
-    /// Moves it with the camera: centre by pixels, velocity by pixels a second.
-    pub(crate) fn displace(&mut self, by: [f64; 2], faster: [f64; 2]) {
-        self.filter.displace(by, faster);
-        self.last_place.cx += by[0];
-        self.last_place.cy += by[1];
+    /// Compensates camera motion: shifts the center by `shift` (pixels) and adds `velocity` (pixels per second).
+    pub(crate) fn displace(&mut self, shift: [f64; 2], velocity: [f64; 2]) {
+        self.filter.displace(shift, velocity);
+        self.last_box.cx += shift[0];
+        self.last_box.cy += shift[1];
     }
 
-    /// How far within likelihood it is that it came to a place: above 0 if its size is right, the place within `reach`
-    /// heights of where it is foreseen, and within what its filter thinks possible.
-    pub(crate) fn likely_at(&self, candidate: &Candidate, reach: f64) -> f64 {
-        let (foreseen, place) = (self.place(), &candidate.place);
-        let near = (place.cx - foreseen.cx).hypot(place.cy - foreseen.cy) < reach * foreseen.h;
-        let alike = (ALIKE..=1.0 / ALIKE).contains(&(place.h / foreseen.h));
-        if near && alike { LIKELY - self.filter.surprise(place) } else { 0.0 }
+    /// Returns the gate on the squared Mahalanobis distance minus that distance: above 0 inside the gate. 0 if the
+    /// height differs too much, or the center lies `reach` box heights or more from the predicted one.
+    pub(crate) fn gate_margin(&self, candidate: &Candidate, reach: f64) -> f64 {
+        let (predicted, detected) = (self.bbox(), &candidate.bbox);
+        let is_near = (detected.cx - predicted.cx).hypot(detected.cy - predicted.cy) < reach * predicted.h;
+        let same_size = (MIN_HEIGHT_RATIO..=1.0 / MIN_HEIGHT_RATIO).contains(&(detected.h / predicted.h));
+        if is_near && same_size { MAX_SQUARED_MAHALANOBIS - self.filter.squared_mahalanobis(detected) } else { 0.0 }
     }
 
-    /// Where its filter puts it.
-    pub(crate) fn place(&self) -> CentredBox {
+    /// Returns the filtered box.
+    pub(crate) fn bbox(&self) -> CenterBox {
         self.filter.estimate()
     }
 
-    /// What is said of it; `leaving` if it stands at the picture's border.
+    /// Builds the row of this frame; `leaving` if the box touches a border of the picture.
     pub(crate) fn row(&self, config: &TrackerConfig, fighter: Option<Fighter>, leaving: bool) -> TrackRow {
-        let fresh = self.unseen_s <= config.predict_s + ROUNDING_S;
-        let stage = match self.unseen {
-            _ if !self.confirmed => TrackStage::Tentative,
-            0 if self.detection.is_some() => TrackStage::Confirmed,
-            0 => TrackStage::Predicted,
-            _ if fresh && self.hits >= KNOWN && !leaving => TrackStage::Predicted,
-            _ => TrackStage::Lost,
+        let recent = self.missed_s <= config.predict_s + ROUNDING_S;
+        let status = match self.missed_frames {
+            _ if !self.confirmed => TrackStatus::Tentative,
+            0 if self.detection.is_some() => TrackStatus::Confirmed,
+            0 => TrackStatus::Predicted,
+            _ if recent && self.hits >= MIN_HITS_TO_PREDICT && !leaving => TrackStatus::Predicted,
+            _ => TrackStatus::Lost,
         };
         TrackRow {
             id: self.id,
             fighter,
-            stage,
-            corners: self.place().corners(),
+            status,
+            corners: self.bbox().corners(),
             score: self.score,
             class: self.class,
             age: self.age,

@@ -1,26 +1,29 @@
-//! The tracker against SORT and ByteTrack, with one set of parameters: on real pedestrians with real detections, and on
-//! players whose true boxes were made noisy.
+//! Compares the tracker with SORT and ByteTrack, with one configuration: on pedestrians with real detections, and on
+//! players with noise added to the true boxes.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sideline_eval::{ByteTrack, DetectedFrame, Figures, Noise, Rect, Report, Sequence, Sort, Tracked, run_tracking};
-use sideline_testkit::{Capability, skipped};
-use sideline_tracker::{Detection, TrackStage, TrackerConfig, TrackerState};
+use sideline_eval::{
+    ByteTrack, DetectedFrame, Noise, Rect, Sequence, Sort, TrackedBox, TrackingMetrics, TrackingReport, run_tracking,
+};
+use sideline_testkit::{Capability, skip_test};
+use sideline_tracker::{Detection, TrackStatus, TrackerConfig, TrackerState};
 
-/// `shared/data/tracking` beside the repository, if it is there.
+/// Returns the folder `shared/data/tracking` beside the repository, if it exists.
 fn data() -> Option<PathBuf> {
     let found = Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .map(|folder| folder.join("shared/data/tracking"))
         .find(|folder| folder.is_dir());
     if found.is_none() {
-        skipped(Capability::Data, "no ../shared/data");
+        skip_test(Capability::Data, "no ../shared/data");
     }
     found
 }
 
-fn run(sequences: &[Sequence], config: &TrackerConfig) -> Report {
+/// Runs the tracker over all sequences, with a new state for each.
+fn run(sequences: &[Sequence], config: &TrackerConfig) -> TrackingReport {
     let mut state = TrackerState::default();
     let mut rows = Vec::new();
     let mut track = |frame: DetectedFrame<'_>| {
@@ -37,19 +40,19 @@ fn run(sequences: &[Sequence], config: &TrackerConfig) -> Report {
         });
         let detections: Vec<_> = detections.collect();
         state.step(config, Some(&detections), frame.seconds, &mut rows);
-        let shown = rows.iter().filter(|row| matches!(row.stage, TrackStage::Confirmed | TrackStage::Predicted));
+        let shown = rows.iter().filter(|row| matches!(row.status, TrackStatus::Confirmed | TrackStatus::Predicted));
         shown
             .map(|row| {
                 let [x1, y1, x2, y2] = row.corners.map(f64::from);
-                Tracked { id: row.id, rect: Rect { x: x1, y: y1, w: x2 - x1, h: y2 - y1 } }
+                TrackedBox { id: row.id, rect: Rect { x: x1, y: y1, w: x2 - x1, h: y2 - y1 } }
             })
             .collect()
     };
     run_tracking(sequences, &mut track)
 }
 
-/// On every sequence and overall ours is above in each of the three measures.
-fn beats(sequences: &[Sequence]) {
+/// Asserts that the tracker scores higher than both peers in MOTA, IDF1 and HOTA, on every sequence and overall.
+fn assert_beats_peers(sequences: &[Sequence]) {
     let ours = run(sequences, &TrackerConfig::default());
     let (mut sort, mut byte_track) = (Sort::default(), ByteTrack::default());
     for (peer, theirs) in [
@@ -57,10 +60,10 @@ fn beats(sequences: &[Sequence]) {
         ("ByteTrack", run_tracking(sequences, &mut |frame| byte_track.update(frame))),
     ] {
         for name in ours.sequences.keys().map(String::as_str).chain(["overall"]) {
-            let (ours, theirs) = (ours.of(name).unwrap(), theirs.of(name).unwrap());
-            let measures: [fn(&Figures) -> f64; 3] = [|f| f.mota, |f| f.idf1, |f| f.hota];
+            let (ours, theirs) = (ours.get(name).unwrap(), theirs.get(name).unwrap());
+            let measures: [fn(&TrackingMetrics) -> f64; 3] = [|f| f.mota, |f| f.idf1, |f| f.hota];
             assert!(
-                measures.iter().all(|of| of(ours) > of(theirs)),
+                measures.iter().all(|measure| measure(ours) > measure(theirs)),
                 "{name}: {ours:?} is not above {peer}'s {theirs:?}"
             );
         }
@@ -70,10 +73,11 @@ fn beats(sequences: &[Sequence]) {
 #[test]
 fn beats_its_peers_on_pedestrians() {
     let Some(data) = data() else { return };
-    beats(&Sequence::read_all(&data, None, &Noise::default()).unwrap());
+    assert_beats_peers(&Sequence::read_all(&data, None, &Noise::default()).unwrap());
 }
 
-/// Two sequences that nothing was chosen on: a volleyball game and a football game, the latter with a camera that jerks.
+/// Uses two sequences on which no parameter was chosen: a volleyball game, and a football game with a camera that
+/// jerks.
 #[test]
 fn beats_its_peers_on_players() {
     let Some(data) = data() else { return };
@@ -84,10 +88,10 @@ fn beats_its_peers_on_players() {
     let unpacked =
         tar.arg("-xJf").arg(data.join("sportsmot_train_gt.tar.xz")).arg("-C").arg(&folder).args(wanted).status();
     if !unpacked.is_ok_and(|status| status.success()) {
-        return skipped(Capability::Machine, "tar cannot unpack the sequences");
+        return skip_test(Capability::Machine, "tar cannot unpack the sequences");
     }
     for seed in [1, 2] {
-        beats(&Sequence::read_all(&folder, None, &Noise { seed, ..Noise::default() }).unwrap());
+        assert_beats_peers(&Sequence::read_all(&folder, None, &Noise { seed, ..Noise::default() }).unwrap());
     }
     std::fs::remove_dir_all(folder).unwrap();
 }

@@ -1,17 +1,17 @@
-//! The only clock operators may read: the wall in a run, a hand-driven one in tests.
+//! Clock of the operators: wall-clock time in a run, a manually advanced clock in tests. Operators read no other.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Nanoseconds since 1970.
+/// Source of the current time.
 pub trait Clock: Send + Sync {
-    /// Now.
+    /// Returns the current time in nanoseconds since 1970.
     fn now(&self) -> i64;
 }
 
-/// The wall clock.
+/// Wall clock of the system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WallClock;
 
@@ -21,12 +21,12 @@ impl Clock for WallClock {
     }
 }
 
-/// A clock that stands still until it is told to go on.
+/// Clock for tests, which starts at 0 and moves only by [`Self::advance`].
 #[derive(Debug, Default)]
 pub struct VirtualClock(AtomicI64);
 
 impl VirtualClock {
-    /// Goes on by `nanoseconds`.
+    /// Moves the clock forward by `nanoseconds`.
     pub fn advance(&self, nanoseconds: i64) {
         self.0.fetch_add(nanoseconds, Ordering::SeqCst);
     }

@@ -1,6 +1,7 @@
-//! Configuration: a struct with documented fields, read from values that each remember where they were written.
+//! Configuration of operators: structs with documented fields, read from values that have an origin.
 //!
-//! Weakest first: defaults, files named by `CONFIG`, the node's `env:`, `--set node.key=value`, a live change.
+//! In increasing order of precedence, values come from defaults, files named by `CONFIG`, the flow's `env:`, the node's
+//! `env:`, `--set node.key=value`, and live settings.
 
 mod kind;
 mod read;
@@ -13,9 +14,9 @@ pub use kind::Kind;
 #[doc(hidden)]
 pub use read::{read_field, to_json};
 
-/// A configuration struct. Written by `#[derive(Config)]`.
+/// Configuration struct, implemented by `#[derive(Config)]`.
 ///
-/// A default that no start would take does not compile, neither one of another kind nor one out of its range:
+/// A default of the wrong kind or out of range does not compile:
 ///
 /// ```compile_fail
 /// /// Counts.
@@ -47,10 +48,10 @@ pub use read::{read_field, to_json};
 /// }
 /// ```
 pub trait Config: Sized + Clone + Send + 'static {
-    /// First line of the struct's documentation: what `sideline list` prints.
+    /// First line of the struct's documentation, which `sideline list` prints.
     const ABOUT: &'static str;
-    /// True where a key is marked `live`. Its operator then has a [`reconfigure`](crate::Operator::reconfigure), or does not
-    /// compile:
+    /// True if a key is marked `live`. An operator with such a key and without
+    /// [`reconfigure`](crate::Operator::reconfigure) does not compile:
     ///
     /// ```compile_fail,E0080
     /// # use sideline_api::*;
@@ -73,7 +74,7 @@ pub trait Config: Sized + Clone + Send + 'static {
     /// Registry::new().operator::<Counter>();
     /// ```
     ///
-    /// With it, it does:
+    /// With `reconfigure` it compiles:
     ///
     /// ```
     /// # use sideline_api::*;
@@ -96,11 +97,11 @@ pub trait Config: Sized + Clone + Send + 'static {
     /// Registry::new().operator::<Counter>();
     /// ```
     ///
-    /// A source takes no changes, so none of its keys is `live`:
+    /// A source cannot be reconfigured, so none of its keys may be `live`:
     ///
     /// ```compile_fail,E0080
     /// # use sideline_api::*;
-    /// /// Makes frames.
+    /// /// Produces frames.
     /// #[derive(Clone, Config)]
     /// struct Keys {
     ///     /// Frames a second.
@@ -111,58 +112,58 @@ pub trait Config: Sized + Clone + Send + 'static {
     /// impl Source for Camera {
     /// #   fn spec() -> Spec { Spec::source("camera").output("frames", PortType::Frame) }
     /// #   fn new(_: Keys, _: &Resources) -> Result<Self> { Ok(Camera) }
-    /// #   fn next(&mut self, _: &SourceContext) -> Result<Option<Captured>> { Ok(None) }
+    /// #   fn next(&mut self, _: &SourceContext) -> Result<Option<CapturedFrame>> { Ok(None) }
     ///     type Config = Keys;
     /// }
     /// Registry::new().source::<Camera>();
     /// ```
     const HAS_LIVE: bool;
-    /// The keys, in the order of the struct.
+    /// Returns the keys in the order of the struct.
     fn keys() -> Vec<Key>;
-    /// Builds the struct; every problem found is in the list.
+    /// Reads the struct from values.
     ///
     /// # Errors
-    /// Unknown keys, wrong types, values out of range.
+    /// All problems: unknown keys, wrong types, values out of range.
     fn from_values(values: &Values) -> Result<Self, Vec<Problem>>;
-    /// The value of every key, in the order of the struct.
+    /// Returns the value of every key in the order of the struct.
     fn to_values(&self) -> Vec<(&'static str, Value)>;
 }
 
-/// What is known of one key without running anything.
+/// Static description of a key.
 #[derive(Clone, Debug)]
 pub struct Key {
-    /// The name, as a field: `buffer`; in a node's `env:` in upper case.
+    /// Name of the field: `buffer`; in a node's `env:` in upper case.
     pub name: &'static str,
     /// Documentation of the field.
     pub about: &'static str,
-    /// Kind of its value.
+    /// Kind of the value.
     pub kind: Kind,
-    /// The value when nothing is set; `None` when one must be given.
+    /// Default value; `None` if the key must be set.
     pub default: Option<Value>,
-    /// True when it may change while the graph runs.
+    /// True if the key may change while the flow runs.
     pub live: bool,
-    /// Least and greatest value allowed.
+    /// Minimum and maximum of numbers.
     pub range: Option<(f64, f64)>,
-    /// The key that it takes the place of: only one of the two is set, and the command line's wins over a file's.
+    /// Alternative key: only one of the two may be set, and one on the command line overrides the other in a file.
     pub instead_of: Option<&'static str>,
-    /// The name that it had before.
-    pub former: Option<Former>,
+    /// Former name of the key.
+    pub former: Option<FormerName>,
 }
 
-/// The name that a key had before: whoever still writes it is told the new one.
+/// Former name of a key. A configuration that still uses it gets an error with the new name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Former {
-    /// The earlier name.
+pub struct FormerName {
+    /// The name itself.
     pub name: &'static str,
-    /// It counted frames; the key is in seconds.
-    pub frames: bool,
+    /// True if the former key counted frames and the new one is in seconds.
+    pub counted_frames: bool,
 }
 
 impl Key {
-    /// Returns where a key of this name went, with its value where that can be converted; `None` where it did not go here.
-    pub fn successor_of(&self, name: &str, value: Option<&Value>) -> Option<String> {
+    /// Returns a hint to this key if `name` is its former name, with the converted value if there is one.
+    pub fn renaming_hint(&self, name: &str, value: Option<&Value>) -> Option<String> {
         let former = self.former.filter(|former| former.name == name)?;
-        if !former.frames {
+        if !former.counted_frames {
             return Some(format!("it is `{}` now", self.name));
         }
         let frames = value.and_then(|value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()));
@@ -174,23 +175,23 @@ impl Key {
     }
 }
 
-/// Where a value was written.
+/// Origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nowhere: the default.
+    /// Default of the key.
     Default,
-    /// In a file: path, line and column from 1.
+    /// File, with the position of the value.
     File {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Line, from 1.
         line: usize,
         /// Column, from 1.
         column: usize,
     },
-    /// On the command line: `--set`, `--input`, ...
+    /// Command line: `--set`, `--input` and the like.
     CommandLine,
-    /// Changed while running.
+    /// Live setting of the running flow.
     Live,
 }
 
@@ -205,14 +206,14 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Values by key (lower case), each with its origin.
+/// Values by key (in lower case), each with its origin.
 #[derive(Clone, Debug, Default)]
 pub struct Values {
     values: BTreeMap<String, (Value, Origin)>,
 }
 
 impl Values {
-    /// No values: all defaults.
+    /// Creates an empty set of values, which gives all defaults.
     pub fn new() -> Self {
         Self::default()
     }
@@ -222,17 +223,17 @@ impl Values {
         self.values.insert(key.into(), (value.into(), origin));
     }
 
-    /// The value of a key and where it was written.
+    /// Returns the value of a key and its origin.
     pub fn get(&self, key: &str) -> Option<&(Value, Origin)> {
         self.values.get(key)
     }
 
-    /// Takes a value out.
+    /// Removes and returns a value.
     pub fn remove(&mut self, key: &str) -> Option<(Value, Origin)> {
         self.values.remove(key)
     }
 
-    /// All keys in alphabetical order.
+    /// Iterates over keys, values and origins in alphabetical order of the keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value, &Origin)> {
         self.values.iter().map(|(key, (value, origin))| (key.as_str(), value, origin))
     }
@@ -248,14 +249,14 @@ impl<K: Into<String>, V: Into<Value>, const N: usize> From<[(K, V); N]> for Valu
     }
 }
 
-/// One thing wrong with a configuration.
+/// Problem of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The key.
+    /// Name of the key.
     pub key: String,
-    /// Where the value was written.
+    /// Origin of the value.
     pub origin: Origin,
-    /// What is wrong and what would be right.
+    /// Description of the problem and its remedy.
     pub message: String,
 }
 
@@ -265,17 +266,18 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The name nearest to what was written, if one is near enough to be meant.
+/// Returns the name most similar to a written one, if the similarity is at least 0.5 (normalized Damerau-Levenshtein).
 pub fn nearest<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     names
         .into_iter()
         .map(|name| (strsim::normalized_damerau_levenshtein(written, name), name))
-        .filter(|(likeness, _)| *likeness >= 0.5)
+        .filter(|(similarity, _)| *similarity >= 0.5)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
 }
 
-/// For messages: ` (did you mean `x`?)`, or the list of valid names when none is near.
+/// Returns the end of a message about an unknown name: ``; did you mean `x`?``, or the list of valid names if none is
+/// similar.
 pub fn did_you_mean<'a>(written: &str, names: impl IntoIterator<Item = &'a str> + Clone) -> String {
     match nearest(written, names.clone()) {
         Some(name) => format!("; did you mean `{name}`?"),
@@ -286,27 +288,27 @@ pub fn did_you_mean<'a>(written: &str, names: impl IntoIterator<Item = &'a str> 
     }
 }
 
-/// Gives what a configuration's own check found its places. For the code that `#[derive(Config)]` writes.
+/// Adds origins to the problems that a configuration's own check has found. For the code that `#[derive(Config)]` generates.
 #[doc(hidden)]
-pub fn place(wrong: Vec<(&'static str, String)>, values: &Values) -> Vec<Problem> {
+pub fn with_origins(problems: Vec<(&'static str, String)>, values: &Values) -> Vec<Problem> {
     let origin = |key| values.get(key).map_or(Origin::Default, |(_, origin)| origin.clone());
-    wrong.into_iter().map(|(key, message)| Problem { key: key.into(), origin: origin(key), message }).collect()
+    problems.into_iter().map(|(key, message)| Problem { key: key.into(), origin: origin(key), message }).collect()
 }
 
-/// Reports keys that no field has. For the code that `#[derive(Config)]` writes.
+/// Reports keys that no field has. For the code that `#[derive(Config)]` generates.
 #[doc(hidden)]
 pub fn unknown_keys(values: &Values, keys: &[Key], problems: &mut Vec<Problem>) {
     for (name, value, origin) in values.iter() {
         if !keys.iter().any(|key| key.name == name) {
-            let moved = keys.iter().find_map(|key| key.successor_of(name, Some(value)));
-            let near = moved.map_or_else(
+            let renaming = keys.iter().find_map(|key| key.renaming_hint(name, Some(value)));
+            let hint = renaming.map_or_else(
                 || did_you_mean(name, keys.iter().map(|key| key.name)),
-                |successor| format!(" any more; {successor}"),
+                |renaming| format!(" any more; {renaming}"),
             );
             problems.push(Problem {
                 key: name.into(),
                 origin: origin.clone(),
-                message: format!("there is no such key{near}"),
+                message: format!("there is no such key{hint}"),
             });
         }
     }
@@ -317,38 +319,38 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// Holds on.
+    /// Records video.
     ///
-    /// More words.
+    /// Further lines are not part of the summary.
     #[derive(Clone, Debug, PartialEq, sideline_derive::Config)]
-    #[config(check = Keeper::check)]
-    struct Keeper {
-        /// Frames kept.
+    #[config(check = RecorderConfig::check)]
+    struct RecorderConfig {
+        /// Number of buffered frames.
         #[config(default = 30, live, range(1, 300), former_frames = "kept")]
         buffer: u32,
-        /// A path.
+        /// Path of the output.
         #[config(default = "out")]
         path: PathBuf,
-        /// Points.
+        /// Points of a polygon.
         #[config(default = Vec::new())]
         points: Vec<f32>,
-        /// Names.
+        /// Names of the streams.
         #[config(default = Vec::new())]
         names: Vec<String>,
-        /// May be absent.
+        /// Optional end, seconds.
         #[config(default = None)]
         until: Option<f64>,
-        /// Which shelf.
-        #[config(default = "upper", former = "board")]
-        shelf: Shelf,
-        /// Must be given.
+        /// Layer of the output.
+        #[config(default = "upper", former = "level")]
+        layer: Layer,
+        /// Required path of the input.
         source: String,
-        /// A word that is Rust's own.
+        /// Key that is a keyword of Rust.
         #[config(default = false, instead_of = "until")]
         r#loop: bool,
     }
 
-    impl Keeper {
+    impl RecorderConfig {
         fn check(&self) -> Vec<(&'static str, String)> {
             let both = self.r#loop && self.until.is_some();
             if both { vec![("loop", "has no end, and `until` is one".into())] } else { vec![] }
@@ -357,41 +359,41 @@ mod tests {
 
     #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
     #[serde(rename_all = "lowercase")]
-    enum Shelf {
+    enum Layer {
         Upper,
         Lower,
     }
 
     fn problems(values: Values) -> Vec<String> {
-        Keeper::from_values(&values).unwrap_err().iter().map(ToString::to_string).collect()
+        RecorderConfig::from_values(&values).unwrap_err().iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn defaults_fill_what_is_not_set() {
-        let keeper = Keeper::from_values(&[("source", json!("a.mp4"))].into()).unwrap();
+    fn keys_that_are_not_set_have_their_defaults() {
+        let config = RecorderConfig::from_values(&[("source", json!("a.mp4"))].into()).unwrap();
         assert_eq!(
-            keeper,
-            Keeper {
+            config,
+            RecorderConfig {
                 buffer: 30,
                 path: "out".into(),
                 points: vec![],
                 names: vec![],
                 until: None,
-                shelf: Shelf::Upper,
+                layer: Layer::Upper,
                 source: "a.mp4".into(),
                 r#loop: false
             }
         );
-        assert_eq!(Keeper::ABOUT, "Holds on.");
-        assert_eq!(keeper.to_values()[0], ("buffer", json!(30)));
-        assert!(Keeper::keys()[0].live && !Keeper::keys()[1].live);
+        assert_eq!(RecorderConfig::ABOUT, "Records video.");
+        assert_eq!(config.to_values()[0], ("buffer", json!(30)));
+        assert!(RecorderConfig::keys()[0].live && !RecorderConfig::keys()[1].live);
     }
 
     #[test]
-    fn text_that_yaml_would_read_as_a_list_is_read() {
+    fn lists_and_numbers_are_parsed_from_text() {
         let values = [("source", json!(7)), ("points", json!("[1, 2.5]")), ("buffer", json!("12"))].into();
-        let keeper = Keeper::from_values(&values).unwrap();
-        assert_eq!((keeper.points, keeper.source.as_str(), keeper.buffer), (vec![1.0, 2.5], "7", 12));
+        let config = RecorderConfig::from_values(&values).unwrap();
+        assert_eq!((config.points, config.source.as_str(), config.buffer), (vec![1.0, 2.5], "7", 12));
     }
 
     #[test]
@@ -400,32 +402,32 @@ mod tests {
             [("all", vec!["all"]), ("person, ball", vec!["person", "ball"]), ("[ball]", vec!["ball"])]
         {
             let values = [("source", json!("a")), ("names", json!(written))].into();
-            assert_eq!(Keeper::from_values(&values).unwrap().names, read, "{written}");
+            assert_eq!(RecorderConfig::from_values(&values).unwrap().names, read, "{written}");
         }
     }
 
     #[test]
-    fn a_word_that_is_none_of_a_few_is_named_with_the_nearest() {
-        let found = |word: &str| problems([("source", json!("a")), ("shelf", json!(word))].into()).remove(0);
-        assert_eq!(found("uper"), "command line: key `shelf`: `uper` is none of upper, lower; did you mean `upper`?");
-        assert_eq!(found("x"), "command line: key `shelf`: `x` is none of upper, lower");
+    fn an_invalid_choice_is_reported_with_the_most_similar_one() {
+        let found = |word: &str| problems([("source", json!("a")), ("layer", json!(word))].into()).remove(0);
+        assert_eq!(found("uper"), "command line: key `layer`: `uper` is none of upper, lower; did you mean `upper`?");
+        assert_eq!(found("x"), "command line: key `layer`: `x` is none of upper, lower");
     }
 
     #[test]
-    fn a_key_of_an_earlier_name_is_told_where_it_went() {
-        let found = problems([("source", json!("a")), ("board", json!("lower")), ("kept", json!(45))].into());
+    fn a_former_name_is_an_error_with_the_new_name_and_the_converted_value() {
+        let found = problems([("source", json!("a")), ("level", json!("lower")), ("kept", json!(45))].into());
         assert_eq!(
             found,
             [
-                "command line: key `board`: there is no such key any more; it is `shelf` now",
                 "command line: key `kept`: there is no such key any more; it is `buffer` now, in seconds: 45 frames at 30 a \
                  second are 1.5",
+                "command line: key `level`: there is no such key any more; it is `layer` now",
             ]
         );
     }
 
     #[test]
-    fn what_is_no_list_is_told_how_one_is_written() {
+    fn an_error_of_a_list_shows_the_syntax_of_lists_or_the_wrong_item() {
         for value in [json!("one, two"), json!(7)] {
             let found = problems([("source", json!("a.mp4")), ("points", value)].into());
             assert!(found[0].contains("is not a list of numbers; write one as text: `\"[a, b]\"`"), "{found:?}");
@@ -436,96 +438,96 @@ mod tests {
         }
     }
 
-    /// Limits.
+    /// Has a key of each kind of number.
     #[derive(Clone, Debug, Default, PartialEq, sideline_derive::Config)]
-    struct Limited {
-        /// Whole.
+    struct RangeConfig {
+        /// Integer with a range.
         #[config(default = 1, range(1, 300))]
-        whole: u32,
-        /// Share.
+        integer: u32,
+        /// Number of 32 bits with a range.
         #[config(default = 0.8, range(0.1, 0.8))]
         share: f32,
-        /// May be absent.
+        /// Optional number with a range.
         #[config(default = None, range(0, 1))]
-        maybe: Option<f64>,
-        /// Several.
+        optional: Option<f64>,
+        /// List of numbers with a range.
         #[config(default = Vec::new(), range(0, 1))]
-        several: Vec<f32>,
-        /// Corners.
+        list: Vec<f32>,
+        /// List of pairs with a range.
         #[config(default = Vec::new(), range(0, 10_000))]
         corners: Vec<[f32; 2]>,
-        /// Named.
+        /// Map of numbers with a range.
         #[config(default = BTreeMap::new(), range(0, 1))]
-        named: BTreeMap<String, f64>,
-        /// Of any kind.
+        map: BTreeMap<String, f64>,
+        /// Value of any kind with a range.
         #[config(default = Value::from(1), range(1, 9))]
         any: Value,
-        /// No range.
+        /// Number without a range.
         #[config(default = 1.0)]
-        free: f64,
+        unbounded: f64,
     }
 
     #[test]
-    fn no_way_of_writing_goes_around_a_range() {
+    fn ranges_and_finiteness_hold_for_every_syntax_of_a_value() {
         for (key, value, expected) in [
-            ("whole", json!(0), "0 is out of range, 1 to 300 is allowed"),
-            ("whole", json!("0"), "0 is out of range, 1 to 300 is allowed"),
-            ("whole", json!("\"5000\""), "`\"5000\"` is not a whole number"),
-            ("whole", json!(-1), "-1 is out of range, 1 to 300 is allowed"),
-            ("whole", json!("-0"), "0 is out of range, 1 to 300 is allowed"),
-            ("whole", json!(2.5), "`2.5` is not a whole number"),
-            ("whole", json!("1e999"), "`1e999` is not a finite number"),
+            ("integer", json!(0), "0 is out of range, 1 to 300 is allowed"),
+            ("integer", json!("0"), "0 is out of range, 1 to 300 is allowed"),
+            ("integer", json!("\"5000\""), "`\"5000\"` is not a whole number"),
+            ("integer", json!(-1), "-1 is out of range, 1 to 300 is allowed"),
+            ("integer", json!("-0"), "0 is out of range, 1 to 300 is allowed"),
+            ("integer", json!(2.5), "`2.5` is not a whole number"),
+            ("integer", json!("1e999"), "`1e999` is not a finite number"),
             ("share", json!(0.81), "0.81 is out of range, 0.1 to 0.8 is allowed"),
             ("share", json!("0.81"), "0.81 is out of range, 0.1 to 0.8 is allowed"),
             ("share", json!(".nan"), "`.nan` is not a finite number"),
             ("share", json!("-.inf"), "`-.inf` is not a finite number"),
-            ("maybe", json!(2), "2 is out of range, 0 to 1 is allowed"),
-            ("maybe", json!("2"), "2 is out of range, 0 to 1 is allowed"),
-            ("maybe", json!(".nan"), "`.nan` is not a finite number"),
-            ("several", json!([0.5, 2]), "2 is out of range, 0 to 1 is allowed"),
-            ("several", json!("[0.5, '2']"), "2 is out of range, 0 to 1 is allowed"),
-            ("several", json!("[0.5, .nan]"), "item 2: `.nan` is not a finite number"),
-            ("several", json!(["1e999"]), "item 1: `1e999` is not a finite number"),
+            ("optional", json!(2), "2 is out of range, 0 to 1 is allowed"),
+            ("optional", json!("2"), "2 is out of range, 0 to 1 is allowed"),
+            ("optional", json!(".nan"), "`.nan` is not a finite number"),
+            ("list", json!([0.5, 2]), "2 is out of range, 0 to 1 is allowed"),
+            ("list", json!("[0.5, '2']"), "2 is out of range, 0 to 1 is allowed"),
+            ("list", json!("[0.5, .nan]"), "item 2: `.nan` is not a finite number"),
+            ("list", json!(["1e999"]), "item 1: `1e999` is not a finite number"),
             ("corners", json!([[0, 1], [2, -3]]), "-3 is out of range, 0 to 10000 is allowed"),
             ("corners", json!([[0, 1, 2]]), "item 1: `[0,1,2]` is not a list of 2 numbers"),
-            ("named", json!({"a": 3}), "3 is out of range, 0 to 1 is allowed"),
-            ("named", json!("{a: 3.5}"), "3.5 is out of range, 0 to 1 is allowed"),
+            ("map", json!({"a": 3}), "3 is out of range, 0 to 1 is allowed"),
+            ("map", json!("{a: 3.5}"), "3.5 is out of range, 0 to 1 is allowed"),
             ("any", json!({"x": [1, 10]}), "10 is out of range, 1 to 9 is allowed"),
-            ("free", json!("NaN"), "`NaN` is not a finite number"),
-            ("free", json!("inf"), "`inf` is not a finite number"),
-            ("free", json!(null), "`null` is not a number"),
+            ("unbounded", json!("NaN"), "`NaN` is not a finite number"),
+            ("unbounded", json!("inf"), "`inf` is not a finite number"),
+            ("unbounded", json!(null), "`null` is not a number"),
         ] {
-            let found = Limited::from_values(&[(key, value.clone())].into());
+            let found = RangeConfig::from_values(&[(key, value.clone())].into());
             let found: Vec<String> = found.expect_err(key).into_iter().map(|problem| problem.message).collect();
             assert_eq!(found, [expected], "{key}: {value}");
         }
     }
 
     #[test]
-    fn numbers_of_32_bits_are_shown_as_they_were_written() {
-        let values = [("share", json!("0.3")), ("several", json!([0.1, 0.7])), ("corners", json!("[[0.1, 7]]"))].into();
-        let limited = Limited::from_values(&values).unwrap();
+    fn numbers_of_32_bits_are_displayed_as_written() {
+        let values = [("share", json!("0.3")), ("list", json!([0.1, 0.7])), ("corners", json!("[[0.1, 7]]"))].into();
+        let config = RangeConfig::from_values(&values).unwrap();
         let shown: BTreeMap<&str, String> =
-            limited.to_values().into_iter().map(|(key, value)| (key, value.to_string())).collect();
-        assert_eq!((&*shown["share"], &*shown["several"], &*shown["corners"]), ("0.3", "[0.1,0.7]", "[[0.1,7.0]]"));
-        assert_eq!(shown["free"], "1.0");
+            config.to_values().into_iter().map(|(key, value)| (key, value.to_string())).collect();
+        assert_eq!((&*shown["share"], &*shown["list"], &*shown["corners"]), ("0.3", "[0.1,0.7]", "[[0.1,7.0]]"));
+        assert_eq!(shown["unbounded"], "1.0");
     }
 
     #[test]
-    fn values_come_typed_from_any_way_of_writing() {
-        for maybe in [json!("0.5"), json!(0.5)] {
-            assert_eq!(Limited::from_values(&[("maybe", maybe)].into()).unwrap().maybe, Some(0.5));
+    fn values_have_the_type_of_the_key_for_every_syntax() {
+        for optional in [json!("0.5"), json!(0.5)] {
+            assert_eq!(RangeConfig::from_values(&[("optional", optional)].into()).unwrap().optional, Some(0.5));
         }
         for none in [json!(null), json!("null"), json!("~"), json!("")] {
-            assert_eq!(Limited::from_values(&[("maybe", none)].into()).unwrap().maybe, None);
+            assert_eq!(RangeConfig::from_values(&[("optional", none)].into()).unwrap().optional, None);
         }
-        let values = [("source", json!(true)), ("shelf", json!("lower")), ("loop", json!("true"))].into();
-        let keeper = Keeper::from_values(&values).unwrap();
-        assert_eq!((keeper.source.as_str(), keeper.shelf, keeper.r#loop), ("true", Shelf::Lower, true));
+        let values = [("source", json!(true)), ("layer", json!("lower")), ("loop", json!("true"))].into();
+        let config = RecorderConfig::from_values(&values).unwrap();
+        assert_eq!((config.source.as_str(), config.layer, config.r#loop), ("true", Layer::Lower, true));
     }
 
     #[test]
-    fn a_text_of_a_key_is_bounded_as_a_file_is() {
+    fn the_yaml_text_of_a_value_has_the_limits_of_a_file() {
         let bomb = "[&a [x,x,x,x,x,x,x,x,x,x]".to_owned()
             + &('b'..='i')
                 .zip('a'..)
@@ -538,25 +540,25 @@ mod tests {
 
     #[test]
     fn the_choices_of_a_key_are_those_of_its_type() {
-        let keys = Keeper::keys();
-        let shelf = keys.iter().find(|key| key.name == "shelf").unwrap();
+        let keys = RecorderConfig::keys();
+        let layer = keys.iter().find(|key| key.name == "layer").unwrap();
         assert_eq!(
-            (shelf.kind.to_string().as_str(), shelf.kind.choices()),
+            (layer.kind.to_string().as_str(), layer.kind.choices()),
             ("one of upper, lower", &["upper", "lower"][..])
         );
-        const { assert!(Keeper::HAS_LIVE && !Limited::HAS_LIVE) };
+        const { assert!(RecorderConfig::HAS_LIVE && !RangeConfig::HAS_LIVE) };
     }
 
     #[test]
-    fn keys_that_do_not_go_together_are_told_at_the_place_of_one() {
+    fn conflicting_keys_are_reported_with_the_origin_of_one_of_them() {
         let mut values: Values = [("source", json!("a.mp4")), ("until", json!(3))].into();
         values.set("loop", true, Origin::File { path: "fight.yml".into(), line: 12, column: 9 });
         assert_eq!(problems(values), ["fight.yml:12:9: key `loop`: has no end, and `until` is one"]);
-        assert_eq!(Keeper::keys()[7].instead_of, Some("until"));
+        assert_eq!(RecorderConfig::keys()[7].instead_of, Some("until"));
     }
 
     #[test]
-    fn every_problem_is_named_with_place_and_mend() {
+    fn every_problem_is_reported_with_its_origin_and_remedy() {
         let mut values: Values = [("bufer", json!(3)), ("path", json!({"a": 1}))].into();
         values.set("buffer", 1000, Origin::File { path: "fight.yml".into(), line: 12, column: 9 });
         let found = problems(values);

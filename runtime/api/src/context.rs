@@ -1,4 +1,4 @@
-//! What `process` is handed: the frame it is about, the inputs, the outputs; and what `new` is handed: the resources.
+//! Arguments of an operator's methods: [`Context`], [`Inputs`] and [`Outputs`] of `process`, and [`Resources`] of `new`.
 
 use std::{
     cell::RefCell,
@@ -16,98 +16,99 @@ use crate::{
     Body, Error, Failure, Frame, Header, Message, Payload, Reason, Result, Spec, Table, WiredInput,
     clock::Clock,
     config::did_you_mean,
-    models::{Models, own_file},
+    models::{Models, user_model_path},
     port::{OutputPort, PortType},
-    random::{STEP, mixed},
+    random::{STEP, mix},
 };
 
-/// How a run treats frames that it has no time for.
+/// Policy for frames that arrive while the window is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// The source forgets all but its newest frame when the window is full: newest frames win.
+    /// The source drops all frames but its newest one: low latency wins over completeness.
     Live,
-    /// The source waits: every frame is handled, and a run gives the same bytes again.
+    /// The source waits: every frame is processed, and a run is reproducible byte for byte.
     Complete,
 }
 
-/// Where models run.
+/// Device on which models run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Device {
-    /// A GPU where there is one, else the CPU; what was chosen is logged.
+    /// A GPU if there is one, else the CPU; the choice is logged.
     #[default]
     Auto,
-    /// The CPU.
+    /// CPU.
     Cpu,
-    /// NVIDIA CUDA; fails where it cannot be used.
+    /// NVIDIA CUDA; the start fails where it cannot be used.
     Cuda,
-    /// NVIDIA TensorRT; fails where it cannot be used.
+    /// NVIDIA TensorRT; the start fails where it cannot be used.
     Tensorrt,
 }
 
-/// What an operator may use to set itself up.
+/// Environment in which an operator or source is created.
 #[derive(Clone)]
 pub struct Resources {
     /// Id of the node (fused: `node.operator`).
     pub node: String,
-    /// Live or complete.
+    /// Live or complete mode.
     pub mode: Mode,
-    /// Where models run.
+    /// Device on which models run.
     pub device: Device,
-    /// The folder of this run; it exists. It may hold an earlier run, which stays whole until this one begins: nothing is
-    /// written there in `new`, only from the first frame on.
+    /// Folder of this run; it exists. It may hold the results of an earlier run, which stay intact until this run begins:
+    /// write there from the first frame on, never in `new`.
     pub run_dir: PathBuf,
     /// Name of the run.
     pub run: String,
-    /// The inputs as they are wired.
+    /// Wired inputs.
     pub inputs: Vec<WiredInput>,
-    /// Names of the outputs that somebody reads: what nobody reads need not be made.
+    /// Names of the outputs that have a reader. The others need not be computed.
     pub outputs: Vec<String>,
-    /// Folder of the file that names this node, then the working directory, then the house of Sideline.
+    /// Folders in which relative paths are looked up: the folder of the file that declares this node, the working
+    /// directory, Sideline home.
     pub search: Vec<PathBuf>,
-    /// The models that are installed.
+    /// Installed models.
     pub models: Arc<Models>,
-    /// The clock.
+    /// Clock of the run.
     pub clock: Arc<dyn Clock>,
 }
 
 impl Resources {
-    /// Finds a file: beside the flow that names it, in the working directory, in the house of Sideline.
+    /// Finds a file: beside the flow that names it, in the working directory, or in Sideline home.
     ///
     /// # Errors
-    /// Lists the places.
+    /// When there is no such file; the error lists the paths that were tried.
     pub fn find(&self, path: impl AsRef<Path>) -> Result<PathBuf> {
         find_file(path.as_ref(), &self.search)
     }
 
-    /// True when something is wired to an input.
+    /// Returns true if an edge leads to the input.
     pub fn is_wired(&self, input: &str) -> bool {
         self.inputs.iter().any(|wired| wired.name == input)
     }
 
-    /// True when somebody reads an output.
+    /// Returns true if the output has a reader.
     pub fn is_read(&self, output: &str) -> bool {
         self.outputs.iter().any(|read| read == output)
     }
 
-    /// The file of a model: of models.yml by its name, its checksum verified, or one's own by its path
-    /// ([`models::own_file`](crate::models::own_file)).
+    /// Returns the path of a model file: of a model in models.yml by its name, with its checksum verified, or of the
+    /// user's own file by its path ([`models::user_model_path`](crate::models::user_model_path)).
     ///
     /// # Errors
-    /// When it is unknown, missing or changed.
+    /// When the model is unknown, or its file is missing or changed.
     pub fn model(&self, model: &str) -> Result<PathBuf> {
-        match own_file(model) {
+        match user_model_path(model) {
             Some(path) => self.find(path).map_err(|missing| Error { failure: Failure::Model, ..missing }),
-            None => self.models.verified(model),
+            None => self.models.verify(model),
         }
     }
 }
 
-/// Looks for a file in each folder in turn.
+/// Looks for a file in each folder in turn and returns the first path that exists.
 ///
 /// # Errors
-/// Lists the places.
+/// When there is no such file; the error lists the paths that were tried.
 pub fn find_file(path: &Path, folders: &[PathBuf]) -> Result<PathBuf> {
     if path.is_absolute() {
         return if path.exists() {
@@ -116,90 +117,91 @@ pub fn find_file(path: &Path, folders: &[PathBuf]) -> Result<PathBuf> {
             Err(Error::input(format!("{}: no such file", path.display())))
         };
     }
-    let mut places: Vec<PathBuf> = folders.iter().map(|folder| folder.join(path)).collect();
-    places.dedup();
-    places.iter().find(|place| place.exists()).cloned().ok_or_else(|| {
-        let places: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
-        Error::input(format!("{}: no such file; looked for {}", path.display(), places.join(", ")))
+    let mut candidates: Vec<PathBuf> = folders.iter().map(|folder| folder.join(path)).collect();
+    candidates.dedup();
+    candidates.iter().find(|candidate| candidate.exists()).cloned().ok_or_else(|| {
+        let candidates: Vec<String> = candidates.iter().map(|p| p.display().to_string()).collect();
+        Error::input(format!("{}: no such file; looked for {}", path.display(), candidates.join(", ")))
     })
 }
 
-/// The frame that `process` is about.
+/// Context of a call: the frame being processed, the node and the clock.
 pub struct Context<'a> {
-    /// Which frame.
+    /// Header of the frame.
     pub header: &'a Header,
     /// Id of the node.
     pub node: &'a str,
-    /// Live or complete.
+    /// Live or complete mode.
     pub mode: Mode,
     pub(crate) clock: &'a dyn Clock,
 }
 
 impl Context<'_> {
-    /// The wall clock, nanoseconds since 1970: for times, which never go into tables.
+    /// Returns the wall-clock time in nanoseconds since 1970. For measurements only: it never goes into a table.
     pub fn now(&self) -> i64 {
         self.clock.now()
     }
 
-    /// Media time of the frame in seconds.
+    /// Returns the media time of the frame in seconds.
     pub fn seconds(&self) -> f64 {
         self.header.pts as f64 * 1e-9
     }
 
-    /// A seed that is the same each time this node sees this frame.
+    /// Returns a random seed that depends only on the node, the stream and the frame number.
     pub fn seed(&self) -> u64 {
-        // FNV-1a over node and stream, then the frame through SplitMix64's finaliser.
+        // FNV-1a over node and stream, then the frame through SplitMix64's finalizer.
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
         for byte in self.node.bytes().chain(self.header.stream.bytes()) {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
-        mixed(hash.wrapping_add(self.header.frame.wrapping_mul(STEP)))
+        mix(hash.wrapping_add(self.header.frame.wrapping_mul(STEP)))
     }
 }
 
-/// What a source may ask while it makes frames.
+/// Context of a source while it produces frames.
 #[derive(Clone)]
 pub struct SourceContext {
-    /// Live or complete.
+    /// Live or complete mode.
     pub mode: Mode,
-    /// The clock.
+    /// Clock of the run.
     pub clock: Arc<dyn Clock>,
     pub(crate) stop: Arc<AtomicBool>,
 }
 
 impl SourceContext {
-    /// A context whose `stopping` becomes true when `stop` does.
+    /// Creates a context whose [`Self::is_stopping`] becomes true when `stop` does.
     pub fn new(mode: Mode, clock: Arc<dyn Clock>, stop: Arc<AtomicBool>) -> Self {
         Self { mode, clock, stop }
     }
 
-    /// True once the run is to end: return `None` soon.
-    pub fn stopping(&self) -> bool {
+    /// Returns true once the run is to end. The source should then return `None` soon.
+    pub fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
     /// Waits until `due` (nanoseconds since 1970), or until the run is stopped.
     pub fn pace(&self, due: i64) {
-        while !self.stopping() {
+        while !self.is_stopping() {
             let left = due - self.clock.now();
             if left <= 0 {
                 return;
             }
-            // Short naps, so that a stop is seen within 20 ms.
+            // Sleeps at most 20 ms at a time, so that a stop is noticed within 20 ms.
             std::thread::sleep(Duration::from_nanos(left.min(20_000_000) as u64));
         }
     }
 }
 
-/// The inputs of one frame.
+/// Inputs of one frame.
 ///
-/// A name that the operator's [`Spec`] does not declare is an error of the frame, reported by the runtime after `process`.
+/// Reading an input that the operator's [`Spec`] does not declare is an error of the frame, reported by the runtime after
+/// `process`.
 pub struct Inputs<'a> {
     pub(crate) spec: &'a Spec,
     pub(crate) ports: &'a [WiredInput],
     pub(crate) aligned: &'a [Option<Message>],
     pub(crate) side: &'a [Vec<Message>],
-    /// The first undeclared name that was asked for.
+    /// First undeclared input that was read.
     pub(crate) undeclared: RefCell<Option<String>>,
 }
 
@@ -212,19 +214,19 @@ impl<'a> Inputs<'a> {
         wired
     }
 
-    /// Returns the error of an operator that asked for an input it does not declare.
-    pub(crate) fn misuse(&self) -> Result<()> {
+    /// Checks that the operator has read declared inputs only.
+    pub(crate) fn check_declared(&self) -> Result<()> {
         let Some(name) = self.undeclared.borrow_mut().take() else { return Ok(()) };
         let names = self.spec.inputs.iter().map(|port| port.name);
         Err(Error::other(format!("the operator declares no input `{name}`{}", did_you_mean(&name, names))))
     }
 
-    /// The message of this frame on a port; `None` where nothing is wired, or, on a `hold` port, nothing came yet.
+    /// Returns the message of this frame on a port; `None` if the port is unwired, or a `hold` port has had no data yet.
     pub fn message(&self, name: &str) -> Option<&'a Message> {
         self.aligned[self.index(name)?].as_ref()
     }
 
-    /// The data of this frame on a port; `None` where it is unwired or skipped.
+    /// Returns the data of this frame on a port; `None` if the port is unwired or the frame skipped.
     pub fn payload(&self, name: &str) -> Option<&'a Payload> {
         match &self.message(name)?.body {
             Body::Data(payload) => Some(payload),
@@ -232,10 +234,10 @@ impl<'a> Inputs<'a> {
         }
     }
 
-    /// The frame on a port.
+    /// Returns the video frame on a port.
     ///
     /// # Errors
-    /// When there is none: ask only for what is `required`.
+    /// When there is none, which cannot happen on a `required` port of frames.
     pub fn frame(&self, name: &str) -> Result<&'a Arc<Frame>> {
         match self.payload(name) {
             Some(Payload::Frame(frame)) => Ok(frame),
@@ -243,10 +245,10 @@ impl<'a> Inputs<'a> {
         }
     }
 
-    /// The rows on a port; `None` where it is unwired or skipped.
+    /// Returns the rows on a port; `None` if the port is unwired or the frame skipped.
     ///
     /// # Errors
-    /// When the table is of another type.
+    /// When the port carries another table, or frames.
     pub fn rows<T: Table>(&self, name: &str) -> Result<Option<Vec<T>>> {
         match self.payload(name) {
             Some(Payload::Table(table)) => T::decode(table).map(Some),
@@ -255,23 +257,23 @@ impl<'a> Inputs<'a> {
         }
     }
 
-    /// The messages that came on a side or feedback input since the last call.
+    /// Returns the messages that arrived on a side or feedback input since the last call.
     pub fn side(&self, name: &str) -> &'a [Message] {
         self.index(name).map_or(&[], |i| &self.side[i])
     }
 
-    /// Every wired port with its message of this frame.
+    /// Iterates over all wired ports with their messages of this frame.
     pub fn all(&self) -> impl Iterator<Item = (&'a WiredInput, Option<&'a Message>)> {
         self.ports.iter().zip(self.aligned.iter().map(Option::as_ref))
     }
 
-    /// Every wired side port with the messages that came since the last call.
+    /// Iterates over all wired side and feedback ports with the messages that arrived since the last call.
     pub fn all_side(&self) -> impl Iterator<Item = (&'a WiredInput, &'a [Message])> {
-        self.ports.iter().zip(self.side.iter().map(Vec::as_slice)).filter(|(port, _)| !port.alignment.is_ordinary())
+        self.ports.iter().zip(self.side.iter().map(Vec::as_slice)).filter(|(port, _)| !port.alignment.is_aligned())
     }
 }
 
-/// The outputs of one frame. Each may be set once; one that is not set goes out as an empty table.
+/// Outputs of one frame. Each may be set once; one that is not set is sent as an empty table.
 pub struct Outputs<'a> {
     pub(crate) ports: &'a [OutputPort],
     pub(crate) slots: &'a mut [Option<Body>],
@@ -319,7 +321,7 @@ impl Outputs<'_> {
         self.set(name, Body::Data(Payload::Frame(frame)), Some(PortType::Frame))
     }
 
-    /// Says that there is nothing, and why.
+    /// Marks the output as skipped for a reason.
     ///
     /// # Errors
     /// When the output is unknown or already set.

@@ -1,64 +1,64 @@
-//! An operator or source that can be described, checked and made, without type parameters.
+//! Type-erased operators and sources: factories that describe, check and create them.
 
 use std::marker::PhantomData;
 
 use serde_json::Value;
 
 use crate::{
-    Captured, Closing, Config, Context, Error, Inputs, Operator, Outputs, Resources, Result, Source, SourceContext,
-    Spec, StreamName, Values,
+    CapturedFrame, ClosingRows, Config, Context, Error, Inputs, Operator, Outputs, Resources, Result, Source,
+    SourceContext, Spec, StreamName, Values,
     config::{Key, Problem},
-    native::{Native, guard},
+    native::{Native, catch_panic},
 };
 
-/// One operator with the state it keeps for each stream, in whatever language it is written.
+/// Type-erased operator with its state for each stream. An implementation may stand for an operator in another language.
 ///
-/// The runtime calls it from one thread at a time. None of its methods panics: a panic of the operator's own is returned as
+/// The runtime calls it from one thread at a time. None of its methods panics: a panic of the operator is returned as
 /// [`Fault::Panic`].
 pub trait DynOperator: Send {
-    /// Handles one frame; calls `session_started` first where a session begins.
+    /// Processes one frame; calls `session_started` first where a session begins.
     ///
     /// # Errors
-    /// As [`Operator::process`].
+    /// The error of [`Operator::process`] or [`Operator::session_started`].
     fn process(&mut self, cx: &Context, input: &Inputs, out: &mut Outputs) -> Result<(), Fault>;
-    /// Handles the end of a stream, whose state is then dropped.
+    /// Handles the end of a stream and discards its state.
     ///
     /// # Errors
-    /// As [`Operator::stream_ended`].
+    /// The error of [`Operator::stream_ended`].
     fn stream_ended(&mut self, cx: &Context, input: &Inputs, out: &mut Outputs) -> Result<(), Fault>;
-    /// Copies the state of a stream in memory.
+    /// Takes an in-memory copy of a stream's state.
     ///
     /// # Errors
-    /// When the state cannot be copied; the copy before it is kept.
+    /// When the state cannot be copied; the previous copy is kept.
     fn snapshot(&mut self, stream: &str) -> Result<(), Fault>;
-    /// Puts the state of a stream back to its last copy, or to a new state where there is none.
+    /// Resets a stream's state to its last copy, or to a default state if there is none.
     ///
     /// # Errors
-    /// When the copy cannot be copied; the state is then new.
+    /// When the copy cannot be copied; the state is then a default state.
     fn roll_back(&mut self, stream: &str) -> Result<(), Fault>;
-    /// Appends the state of a stream, with the version of its form. A stream without state appends nothing.
+    /// Appends a stream's serialized state, preceded by its version. A stream without state appends nothing.
     ///
     /// # Errors
     /// When the state cannot be serialized.
     fn save(&self, stream: &str, into: &mut Vec<u8>) -> Result<()>;
-    /// Replaces the state of a stream by what [`DynOperator::save`] appended.
+    /// Replaces a stream's state by one that [`DynOperator::save`] has written.
     ///
     /// # Errors
-    /// When the bytes are of another version or damaged; the state is then as before.
+    /// When the bytes are of another version or damaged; the state is then unchanged.
     fn load(&mut self, stream: &str, bytes: &[u8]) -> Result<()>;
-    /// Takes over a configuration of which only `live` keys changed.
+    /// Applies a configuration of which only `live` keys changed.
     ///
     /// # Errors
-    /// As [`Operator::reconfigure`].
+    /// The error of [`Operator::reconfigure`], or the problems of the configuration.
     fn reconfigure(&mut self, values: &Values) -> Result<()>;
-    /// Closes it and returns its own counts by name; called once, last.
+    /// Closes the operator and returns its own counters by name. Called once, last.
     ///
     /// # Errors
-    /// As [`Operator::close`]; the counts are returned all the same.
+    /// The error of [`Operator::close`]; the counters are returned in any case.
     fn close(&mut self) -> (Result<()>, Vec<(String, u64)>);
 }
 
-/// A failure of one call.
+/// Failure of one call of an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The operator returned an error.
@@ -74,7 +74,7 @@ impl From<Error> for Fault {
 }
 
 impl Fault {
-    /// The fault as an error whose text says which of the two it was.
+    /// Converts the fault into an error; the message of a panic is prefixed with `panic: `.
     pub fn into_error(self) -> Error {
         match self {
             Fault::Error(error) => error,
@@ -83,35 +83,35 @@ impl Fault {
     }
 }
 
-/// A source without type parameters.
-pub trait RunnableSource: Send {
+/// Type-erased source.
+pub trait DynSource: Send {
     /// See [`Source::stream`].
     fn stream(&self) -> Option<StreamName>;
     /// See [`Source::next`].
     ///
     /// # Errors
-    /// As there.
-    fn next(&mut self, cx: &SourceContext) -> Result<Option<Captured>>;
-    /// See [`Source::closing`].
-    fn closing(&mut self) -> Vec<Closing>;
+    /// The error of [`Source::next`].
+    fn next(&mut self, cx: &SourceContext) -> Result<Option<CapturedFrame>>;
+    /// See [`Source::closing_rows`].
+    fn closing_rows(&mut self) -> Vec<ClosingRows>;
     /// See [`Source::counts`].
     fn counts(&self) -> Vec<(&'static str, u64)>;
     /// See [`Source::close`].
     ///
     /// # Errors
-    /// As there.
+    /// The error of [`Source::close`].
     fn close(&mut self) -> Result<()>;
 }
 
-impl<S: Source> RunnableSource for S {
+impl<S: Source> DynSource for S {
     fn stream(&self) -> Option<StreamName> {
         Source::stream(self)
     }
-    fn next(&mut self, cx: &SourceContext) -> Result<Option<Captured>> {
+    fn next(&mut self, cx: &SourceContext) -> Result<Option<CapturedFrame>> {
         Source::next(self, cx)
     }
-    fn closing(&mut self) -> Vec<Closing> {
-        Source::closing(self)
+    fn closing_rows(&mut self) -> Vec<ClosingRows> {
+        Source::closing_rows(self)
     }
     fn counts(&self) -> Vec<(&'static str, u64)> {
         Source::counts(self)
@@ -121,41 +121,41 @@ impl<S: Source> RunnableSource for S {
     }
 }
 
-/// The product of [`OperatorFactory::make`].
-pub enum Made {
-    /// Something that `process`es.
+/// Instance created by [`OperatorFactory::make`].
+pub enum Instance {
+    /// An operator.
     Operator(Box<dyn DynOperator>),
     /// Sources of frames, one for each stream.
-    Sources(Vec<Box<dyn RunnableSource>>),
+    Sources(Vec<Box<dyn DynSource>>),
 }
 
-/// A registered operator or source.
+/// Factory of an operator or source.
 pub trait OperatorFactory: Send + Sync {
-    /// Name and ports under this configuration.
+    /// Returns the name and the ports under this configuration.
     ///
     /// # Errors
-    /// When the ports cannot be told from these values.
+    /// When the ports depend on values that are missing or wrong.
     fn spec(&self, values: &Values) -> Result<Spec>;
-    /// Its purpose in a line.
+    /// Returns the purpose of the operator in one line.
     fn about(&self) -> &str;
-    /// Its keys.
+    /// Returns the configuration keys.
     fn keys(&self) -> &[Key];
     /// Returns the problems of a configuration.
     fn check(&self, values: &Values) -> Vec<Problem>;
     /// Returns every key with its value, for a configuration without problems.
     fn resolve(&self, values: &Values) -> Vec<(String, Value)>;
-    /// Returns the models a configuration needs: names of models.yml, or paths of one's own files.
+    /// Returns the models that a configuration needs: names in models.yml, or paths of the user's own files.
     fn models(&self, values: &Values) -> Vec<String>;
-    /// True when a source with this configuration ends by itself; true for an operator.
+    /// Returns true if a source with this configuration ends by itself; true for an operator.
     fn finite(&self, values: &Values) -> bool;
-    /// Makes it.
+    /// Creates an instance.
     ///
     /// # Errors
     /// The problems of the configuration, or the failure of `new`.
-    fn make(&self, values: &Values, resources: &Resources) -> Result<Made>;
+    fn make(&self, values: &Values, resources: &Resources) -> Result<Instance>;
 }
 
-/// The factory of a Rust type.
+/// Factory of a Rust type.
 struct Factory<T, K> {
     spec: Spec,
     about: &'static str,
@@ -163,19 +163,19 @@ struct Factory<T, K> {
     kind: PhantomData<fn() -> (T, K)>,
 }
 
-/// Marks a factory of operators.
-struct OfOperator;
-/// Marks a factory of sources.
-struct OfSource;
+/// Marker of a factory of operators.
+struct OperatorKind;
+/// Marker of a factory of sources.
+struct SourceKind;
 
 /// Returns the factory of an operator.
 pub fn operator<O: Operator>() -> impl OperatorFactory {
-    Factory::<O, OfOperator> { spec: O::spec(), about: O::Config::ABOUT, keys: O::Config::keys(), kind: PhantomData }
+    Factory::<O, OperatorKind> { spec: O::spec(), about: O::Config::ABOUT, keys: O::Config::keys(), kind: PhantomData }
 }
 
 /// Returns the factory of a source.
 pub fn source<S: Source>() -> impl OperatorFactory {
-    Factory::<S, OfSource> { spec: S::spec(), about: S::Config::ABOUT, keys: S::Config::keys(), kind: PhantomData }
+    Factory::<S, SourceKind> { spec: S::spec(), about: S::Config::ABOUT, keys: S::Config::keys(), kind: PhantomData }
 }
 
 fn problems<C: Config>(values: &Values) -> Vec<Problem> {
@@ -187,10 +187,10 @@ fn resolve<C: Config>(values: &Values) -> Vec<(String, Value)> {
     resolved.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-/// Reads a configuration; all its problems in one error.
+/// Reads a configuration.
 ///
 /// # Errors
-/// One line for each problem.
+/// All problems of the configuration, one line for each.
 pub fn read_config<C: Config>(values: &Values, node: &str) -> Result<C> {
     C::from_values(values).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(|p| format!("node `{node}`: {p}")).collect();
@@ -198,7 +198,7 @@ pub fn read_config<C: Config>(values: &Values, node: &str) -> Result<C> {
     })
 }
 
-impl<O: Operator> OperatorFactory for Factory<O, OfOperator> {
+impl<O: Operator> OperatorFactory for Factory<O, OperatorKind> {
     fn spec(&self, _: &Values) -> Result<Spec> {
         Ok(self.spec.clone())
     }
@@ -220,14 +220,14 @@ impl<O: Operator> OperatorFactory for Factory<O, OfOperator> {
     fn finite(&self, _: &Values) -> bool {
         true
     }
-    fn make(&self, values: &Values, resources: &Resources) -> Result<Made> {
+    fn make(&self, values: &Values, resources: &Resources) -> Result<Instance> {
         let config = read_config::<O::Config>(values, &resources.node)?;
-        let operator = made(resources, || O::new(config, resources))?;
-        Ok(Made::Operator(Box::new(Native::new(operator, &resources.node))))
+        let operator = create(resources, || O::new(config, resources))?;
+        Ok(Instance::Operator(Box::new(Native::new(operator, &resources.node))))
     }
 }
 
-impl<S: Source> OperatorFactory for Factory<S, OfSource> {
+impl<S: Source> OperatorFactory for Factory<S, SourceKind> {
     fn spec(&self, _: &Values) -> Result<Spec> {
         Ok(self.spec.clone())
     }
@@ -249,22 +249,22 @@ impl<S: Source> OperatorFactory for Factory<S, OfSource> {
     fn finite(&self, values: &Values) -> bool {
         S::Config::from_values(values).map_or(true, |config| S::finite(&config))
     }
-    fn make(&self, values: &Values, resources: &Resources) -> Result<Made> {
+    fn make(&self, values: &Values, resources: &Resources) -> Result<Instance> {
         let config = read_config::<S::Config>(values, &resources.node)?;
-        let sources = made(resources, || match S::open(config, resources)? {
+        let sources = create(resources, || match S::open(config, resources)? {
             sources if sources.is_empty() => Err(Error::other("it opened no stream")),
             sources => Ok(sources),
         })?;
-        Ok(Made::Sources(sources.into_iter().map(|source| Box::new(source) as Box<dyn RunnableSource>).collect()))
+        Ok(Instance::Sources(sources.into_iter().map(|source| Box::new(source) as Box<dyn DynSource>).collect()))
     }
 }
 
-/// Calls `new`, a panic caught.
-fn made<T>(resources: &Resources, new: impl FnOnce() -> Result<T>) -> Result<T> {
-    guard(new)
+/// Calls `new` and converts a panic into an error.
+fn create<T>(resources: &Resources, new: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_panic(new)
         .map_err(|fault| match fault {
             Fault::Error(error) => error,
-            Fault::Panic(_) => Error::other("panicked while it was made; the message is above"),
+            Fault::Panic(_) => Error::other("panicked while it was created; the message is above"),
         })
         .map_err(|error| error.at(format!("node `{}`", resources.node)))
 }

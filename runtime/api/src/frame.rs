@@ -1,10 +1,10 @@
-//! A decoded frame of video: planes in Arrow buffers, wrapped where the decoder left them.
+//! Decoded video frames: planes in Arrow buffers that wrap the decoder's memory without a copy.
 
 use arrow_buffer::Buffer;
 
 use crate::{Error, Result};
 
-/// How pixels are laid out. Names are those of dora's own camera nodes (metadata key `encoding`).
+/// Pixel format. The names are those of dora's camera nodes (metadata key `encoding`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
@@ -21,10 +21,10 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// All of them.
+    /// All encodings.
     pub const ALL: [Encoding; 5] = [Encoding::I420, Encoding::Nv12, Encoding::Rgb8, Encoding::Bgr8, Encoding::Jpeg];
 
-    /// The value of the metadata key `encoding`.
+    /// Returns the value of the metadata key `encoding`.
     pub fn name(self) -> &'static str {
         match self {
             Encoding::I420 => "i420",
@@ -35,7 +35,10 @@ impl Encoding {
         }
     }
 
-    /// The encoding of that name.
+    /// Returns the encoding of that name.
+    ///
+    /// # Errors
+    /// When there is none.
     pub fn from_name(name: &str) -> Result<Self> {
         Self::ALL
             .into_iter()
@@ -43,7 +46,7 @@ impl Encoding {
             .ok_or_else(|| Error::input(format!("frame encoding `{name}` is not one of i420, nv12, rgb8, bgr8, jpeg")))
     }
 
-    /// Bytes per row and number of rows of each plane of a `width` x `height` picture (none for JPEG).
+    /// Returns the bytes per row and the number of rows of each plane of a `width` x `height` frame; empty for JPEG.
     pub fn planes(self, width: usize, height: usize) -> Vec<(usize, usize)> {
         let (cw, ch) = (width.div_ceil(2), height.div_ceil(2));
         match self {
@@ -55,7 +58,7 @@ impl Encoding {
     }
 }
 
-/// The matrix between Y'CbCr and R'G'B'.
+/// Matrix coefficients of the conversion between Y'CbCr and R'G'B'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Matrix {
@@ -65,32 +68,32 @@ pub enum Matrix {
     Bt709,
 }
 
-/// How Y'CbCr values are to be read.
+/// Color description of Y'CbCr values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Color {
-    /// The matrix.
+    /// Matrix coefficients.
     pub matrix: Matrix,
     /// True for 0..255 (JPEG), false for 16..235 (video).
     pub full_range: bool,
 }
 
 impl Color {
-    /// What a video is taken to be when it does not say: BT.709 from 720 lines on, else BT.601; video range.
-    pub fn assumed(height: u32) -> Self {
+    /// Returns the color description of a video that declares none: BT.709 from 720 lines up, else BT.601; video range.
+    pub fn default_for_height(height: u32) -> Self {
         Color { matrix: if height >= 720 { Matrix::Bt709 } else { Matrix::Bt601 }, full_range: false }
     }
 }
 
-/// One plane: rows of bytes, `stride` apart.
+/// Plane of a frame: rows of bytes, `stride` apart.
 #[derive(Clone, Debug)]
 pub struct Plane {
-    /// The bytes, row after row, padding included.
+    /// Bytes of all rows, including padding.
     pub data: Buffer,
     /// Distance between rows in bytes.
     pub stride: usize,
 }
 
-/// A picture. Immutable once sent; [`Frame::into_packed_mut`] gives bytes to draw on.
+/// Video frame. Immutable once sent; [`Frame::into_packed_mut`] returns bytes that can be drawn on.
 #[derive(Clone, Debug)]
 pub struct Frame {
     width: u32,
@@ -102,20 +105,20 @@ pub struct Frame {
 
 #[derive(Clone, Debug)]
 enum Storage {
-    /// Planes where the decoder left them, rows padded to a stride.
+    /// The decoder's planes, with rows padded to a stride.
     Planes(Vec<Plane>),
-    /// One buffer without padding, planes one after another.
+    /// One buffer without padding, plane after plane.
     Packed(Buffer),
 }
 
 impl Frame {
-    /// Pixels of a side, at most; no codec that is read goes beyond.
+    /// Maximum width and height, px. No supported codec exceeds it.
     pub const MAX_SIDE: u32 = 65_535;
 
-    /// A frame over planes that lie where the decoder left them.
+    /// Creates a frame from planes, without copying them.
     ///
     /// # Errors
-    /// When a side is no number of pixels, or the number of planes or the size of one does not fit the picture.
+    /// When the width or height is 0 or above [`Self::MAX_SIDE`], or when the number or size of the planes does not fit it.
     pub fn from_planes(width: u32, height: u32, encoding: Encoding, color: Color, planes: Vec<Plane>) -> Result<Self> {
         check_sides(width, height)?;
         let want = encoding.planes(width as usize, height as usize);
@@ -144,10 +147,10 @@ impl Frame {
         Ok(Self { width, height, encoding, color, storage: Storage::Planes(planes) })
     }
 
-    /// A frame over packed bytes (no padding, planes one after another), as it crosses between processes.
+    /// Creates a frame from packed bytes (no padding, plane after plane), the form in which it is sent between processes.
     ///
     /// # Errors
-    /// When a side is no number of pixels, or there are fewer bytes than the picture needs.
+    /// When the width or height is 0 or above [`Self::MAX_SIDE`], or when `data` is too short.
     pub fn from_packed(
         width: u32,
         height: u32,
@@ -168,27 +171,27 @@ impl Frame {
         Ok(Self { width, height, encoding, color, storage: Storage::Packed(data) })
     }
 
-    /// Width in pixels.
+    /// Returns the width in pixels.
     pub fn width(&self) -> u32 {
         self.width
     }
 
-    /// Height in pixels.
+    /// Returns the height in pixels.
     pub fn height(&self) -> u32 {
         self.height
     }
 
-    /// Layout of the pixels.
+    /// Returns the pixel format.
     pub fn encoding(&self) -> Encoding {
         self.encoding
     }
 
-    /// Meaning of Y'CbCr values.
+    /// Returns the color description.
     pub fn color(&self) -> Color {
         self.color
     }
 
-    /// The bytes of plane `i` and the distance between its rows. JPEG: plane 0 is the file.
+    /// Returns the bytes of plane `i` and its stride. Plane 0 of a JPEG frame is the whole image file.
     ///
     /// # Panics
     /// When the encoding has no plane `i`.
@@ -198,14 +201,14 @@ impl Frame {
             Storage::Packed(data) if self.encoding == Encoding::Jpeg => (data, data.len()),
             Storage::Packed(data) => {
                 let planes = self.encoding.planes(self.width as usize, self.height as usize);
-                let at: usize = planes[..i].iter().map(|(row, rows)| row * rows).sum();
+                let offset: usize = planes[..i].iter().map(|(row, rows)| row * rows).sum();
                 let (row, rows) = planes[i];
-                (&data[at..at + row * rows], row)
+                (&data[offset..offset + row * rows], row)
             }
         }
     }
 
-    /// The packed bytes, if the frame lies so already.
+    /// Returns the packed bytes if the frame is stored in packed form.
     pub fn packed(&self) -> Option<&Buffer> {
         match &self.storage {
             Storage::Packed(data) => Some(data),
@@ -213,7 +216,7 @@ impl Frame {
         }
     }
 
-    /// Bytes of the packed form.
+    /// Returns the number of bytes of the packed form.
     pub fn packed_len(&self) -> usize {
         match (&self.storage, self.encoding) {
             (Storage::Packed(data), Encoding::Jpeg) => data.len(),
@@ -243,9 +246,10 @@ impl Frame {
         }
     }
 
-    /// Packed bytes to draw on: in place when this is the sole owner of a packed frame, else a copy.
+    /// Returns packed bytes that can be drawn on: the frame's own buffer if this is the sole owner of a packed frame, else
+    /// a copy.
     ///
-    /// A decoder's frame is always copied: the decoder still predicts others from it.
+    /// A decoder's frame is always copied, because the decoder still predicts other frames from it.
     pub fn into_packed_mut(self) -> Vec<u8> {
         match self.storage {
             Storage::Packed(data) => data.into_vec().unwrap_or_else(|shared| shared.to_vec()),
@@ -258,13 +262,13 @@ impl Frame {
     }
 }
 
-/// Refuses a picture without pixels, and one whose size in bytes might not fit a number.
+/// Refuses a frame without pixels, and one whose size in bytes could overflow.
 fn check_sides(width: u32, height: u32) -> Result<()> {
-    let most = Frame::MAX_SIDE;
-    if (1..=most).contains(&width) && (1..=most).contains(&height) {
+    let max = Frame::MAX_SIDE;
+    if (1..=max).contains(&width) && (1..=max).contains(&height) {
         return Ok(());
     }
-    Err(Error::input(format!("a picture of {width}x{height} pixels; each side has from 1 to {most}")))
+    Err(Error::input(format!("a frame of {width}x{height} pixels: width and height must be from 1 to {max}")))
 }
 
 #[cfg(test)]
@@ -281,19 +285,19 @@ mod tests {
             }
             Plane { data: data.into(), stride }
         };
-        // An odd size: chroma planes are 2x2.
+        // Odd size: the chroma planes are 2x2.
         Frame::from_planes(
             3,
             3,
             Encoding::I420,
-            Color::assumed(3),
+            Color::default_for_height(3),
             vec![plane(3, 3, 8, 0), plane(2, 2, 4, 50), plane(2, 2, 4, 60)],
         )
         .unwrap()
     }
 
     #[test]
-    fn packing_drops_the_padding_and_keeps_every_pixel() {
+    fn packing_removes_the_padding_and_keeps_every_pixel() {
         let frame = padded();
         let bytes = frame.clone().into_packed_mut();
         assert_eq!(bytes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 50, 51, 52, 53, 60, 61, 62, 63]);
@@ -306,7 +310,7 @@ mod tests {
     fn drawing_is_in_place_only_for_the_sole_owner() {
         let bytes = vec![7u8; 12];
         let at = bytes.as_ptr();
-        let frame = Frame::from_packed(2, 2, Encoding::Rgb8, Color::assumed(2), bytes).unwrap();
+        let frame = Frame::from_packed(2, 2, Encoding::Rgb8, Color::default_for_height(2), bytes).unwrap();
         let other = frame.clone();
         let copy = frame.into_packed_mut();
         assert_ne!(copy.as_ptr(), at, "shared: a copy");
@@ -317,24 +321,24 @@ mod tests {
     #[test]
     fn a_short_plane_is_refused() {
         let short = vec![Plane { data: vec![0u8; 5].into(), stride: 6 }];
-        let error = Frame::from_planes(2, 2, Encoding::Rgb8, Color::assumed(2), short).unwrap_err();
+        let error = Frame::from_planes(2, 2, Encoding::Rgb8, Color::default_for_height(2), short).unwrap_err();
         assert!(error.message.contains("holds 5 bytes"), "{error}");
-        assert!(Frame::from_packed(2, 2, Encoding::Rgb8, Color::assumed(2), vec![0u8; 11]).is_err());
+        assert!(Frame::from_packed(2, 2, Encoding::Rgb8, Color::default_for_height(2), vec![0u8; 11]).is_err());
     }
 
     #[test]
-    fn a_picture_without_pixels_or_with_too_many_is_refused() {
+    fn a_frame_without_pixels_or_with_too_many_is_refused() {
         let plane = || vec![Plane { data: vec![0u8; 5].into(), stride: 0 }];
         for (width, height) in [(0, 2), (2, 0), (0, 0), (65_536, 1), (u32::MAX, u32::MAX)] {
-            let color = Color::assumed(height);
+            let color = Color::default_for_height(height);
             let planes = Frame::from_planes(width, height, Encoding::Rgb8, color, plane()).unwrap_err();
             let packed = Frame::from_packed(width, height, Encoding::Rgb8, color, vec![0u8; 5]).unwrap_err();
             assert_eq!(planes.message, packed.message);
             assert!(packed.message.contains(&format!("{width}x{height}")), "{packed}");
         }
-        // A stride so long that a plane's size fits no number.
+        // A stride with which the size of the plane overflows.
         let long = vec![Plane { data: vec![0u8; 5].into(), stride: usize::MAX }];
-        assert!(Frame::from_planes(1, 3, Encoding::Rgb8, Color::assumed(3), long).is_err());
-        assert!(Frame::from_planes(1, 1, Encoding::Jpeg, Color::assumed(1), vec![]).is_err());
+        assert!(Frame::from_planes(1, 3, Encoding::Rgb8, Color::default_for_height(3), long).is_err());
+        assert!(Frame::from_planes(1, 1, Encoding::Jpeg, Color::default_for_height(1), vec![]).is_err());
     }
 }

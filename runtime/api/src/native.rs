@@ -1,4 +1,4 @@
-//! A Rust operator behind [`DynOperator`]: its state for each stream, copies of it, and panics caught.
+//! Adapter from [`Operator`] to [`DynOperator`]: holds the state of each stream and its copy, and catches panics.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,7 +10,7 @@ use crate::{
     is_same_stream,
 };
 
-/// See the [module](self).
+/// Rust operator behind [`DynOperator`].
 pub struct Native<O: Operator> {
     operator: O,
     node: String,
@@ -19,60 +19,64 @@ pub struct Native<O: Operator> {
 
 struct Stream<S> {
     name: StreamName,
-    now: Memory<S>,
-    copy: Memory<S>,
+    current: StreamState<S>,
+    copy: StreamState<S>,
 }
 
-/// The memory of one stream.
+/// Operator state of one stream with the runtime's part of it.
 #[derive(Clone, Default, Serialize, Deserialize)]
-struct Memory<S> {
+struct StreamState<S> {
     /// The session that `session_started` was called for.
     session: Option<u32>,
     state: S,
 }
 
 impl<O: Operator> Native<O> {
-    /// Wraps an operator that was made for a node of this id.
+    /// Wraps the operator of the node with this id.
     pub fn new(operator: O, node: &str) -> Self {
         Self { operator, node: node.into(), streams: vec![] }
     }
 
-    /// Reads the state out of its saved form.
+    /// Deserializes a state that [`DynOperator::save`] has written.
     ///
     /// # Errors
     /// When the bytes are of another version or damaged.
-    pub fn state_of(bytes: &[u8]) -> Result<O::State> {
-        Self::read(bytes).map(|memory| memory.state)
+    pub fn deserialize_state(bytes: &[u8]) -> Result<O::State> {
+        Self::read(bytes).map(|stored| stored.state)
     }
 
-    fn read(bytes: &[u8]) -> Result<Memory<O::State>> {
+    fn read(bytes: &[u8]) -> Result<StreamState<O::State>> {
         let Some((version, bytes)) = bytes.split_first_chunk::<4>() else {
-            return Err(Error::other("a saved state of 4 bytes at least was expected"));
+            return Err(Error::other("a saved state has at least 4 bytes"));
         };
         let version = u32::from_le_bytes(*version);
         if version != O::STATE_VERSION {
-            let text = format!("a saved state of version {version} came, version {} is read", O::STATE_VERSION);
+            let text = format!("the saved state has version {version}, version {} is needed", O::STATE_VERSION);
             return Err(Error::other(text));
         }
         let read = || {
             rmp_serde::from_slice(bytes).map_err(|cause| Error::other(format!("a saved state cannot be read: {cause}")))
         };
-        guard(read).map_err(Fault::into_error)
+        catch_panic(read).map_err(Fault::into_error)
     }
 
-    /// The operator and the memory of a stream, which begins here where it is new.
+    /// Returns the operator and the state of a stream, which is a default state for a new stream.
     #[inline]
-    fn at(&mut self, stream: &StreamName) -> (&mut O, &mut Memory<O::State>) {
+    fn stream_state(&mut self, stream: &StreamName) -> (&mut O, &mut StreamState<O::State>) {
         let at = self.streams.iter().position(|known| is_same_stream(&known.name, stream)).unwrap_or_else(|| {
-            self.streams.push(Stream { name: stream.clone(), now: Memory::default(), copy: Memory::default() });
+            self.streams.push(Stream {
+                name: stream.clone(),
+                current: StreamState::default(),
+                copy: StreamState::default(),
+            });
             self.streams.len() - 1
         });
-        (&mut self.operator, &mut self.streams[at].now)
+        (&mut self.operator, &mut self.streams[at].current)
     }
 }
 
 /// Calls `f` and returns a panic in it as a [`Fault::Panic`].
-pub(crate) fn guard<T>(f: impl FnOnce() -> Result<T>) -> Result<T, Fault> {
+pub(crate) fn catch_panic<T>(f: impl FnOnce() -> Result<T>) -> Result<T, Fault> {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(result) => result.map_err(Fault::Error),
         Err(panic) => {
@@ -81,7 +85,7 @@ pub(crate) fn guard<T>(f: impl FnOnce() -> Result<T>) -> Result<T, Fault> {
                 .map(ToString::to_string)
                 .or_else(|| panic.downcast_ref::<String>().cloned())
                 .unwrap_or_else(|| "a panic without a message".into());
-            // The payload's own drop may panic once more.
+            // Dropping the payload may panic again.
             std::mem::forget(panic);
             Err(Fault::Panic(text))
         }
@@ -90,22 +94,22 @@ pub(crate) fn guard<T>(f: impl FnOnce() -> Result<T>) -> Result<T, Fault> {
 
 impl<O: Operator> DynOperator for Native<O> {
     fn process(&mut self, cx: &Context, input: &Inputs, out: &mut Outputs) -> Result<(), Fault> {
-        let (operator, memory) = self.at(&cx.header.stream);
-        guard(|| {
-            if memory.session != Some(cx.header.session) {
-                operator.session_started(cx, &mut memory.state)?;
-                memory.session = Some(cx.header.session);
+        let (operator, current) = self.stream_state(&cx.header.stream);
+        catch_panic(|| {
+            if current.session != Some(cx.header.session) {
+                operator.session_started(cx, &mut current.state)?;
+                current.session = Some(cx.header.session);
             }
-            operator.process(cx, input, &mut memory.state, out)
+            operator.process(cx, input, &mut current.state, out)
         })
     }
 
     fn stream_ended(&mut self, cx: &Context, input: &Inputs, out: &mut Outputs) -> Result<(), Fault> {
-        let (operator, memory) = self.at(&cx.header.stream);
-        let result = guard(|| operator.stream_ended(cx, input, &mut memory.state, out));
+        let (operator, current) = self.stream_state(&cx.header.stream);
+        let result = catch_panic(|| operator.stream_ended(cx, input, &mut current.state, out));
         let streams = &mut self.streams;
-        // A state whose drop panics is gone all the same.
-        let dropped = guard(|| {
+        // The state is removed even if dropping it panics.
+        let dropped = catch_panic(|| {
             streams.retain(|stream| stream.name != cx.header.stream);
             Ok(())
         });
@@ -114,18 +118,18 @@ impl<O: Operator> DynOperator for Native<O> {
 
     fn snapshot(&mut self, stream: &str) -> Result<(), Fault> {
         let Some(stream) = self.streams.iter_mut().find(|known| &*known.name == stream) else { return Ok(()) };
-        stream.copy = guard(|| Ok(stream.now.clone()))?;
+        stream.copy = catch_panic(|| Ok(stream.current.clone()))?;
         Ok(())
     }
 
     fn roll_back(&mut self, stream: &str) -> Result<(), Fault> {
         let Some(stream) = self.streams.iter_mut().find(|known| &*known.name == stream) else { return Ok(()) };
-        let copy = guard(|| Ok(stream.copy.clone()));
-        let (now, result) = match copy {
+        let copy = catch_panic(|| Ok(stream.copy.clone()));
+        let (current, result) = match copy {
             Ok(copy) => (copy, Ok(())),
-            Err(fault) => (Memory::default(), Err(fault)),
+            Err(fault) => (StreamState::default(), Err(fault)),
         };
-        stream.now = now;
+        stream.current = current;
         result
     }
 
@@ -133,8 +137,8 @@ impl<O: Operator> DynOperator for Native<O> {
         let Some(stream) = self.streams.iter().find(|known| &*known.name == stream) else { return Ok(()) };
         let begin = into.len();
         into.extend(O::STATE_VERSION.to_le_bytes());
-        let written = guard(|| {
-            let written = stream.now.serialize(&mut rmp_serde::Serializer::new(&mut *into).with_struct_map());
+        let written = catch_panic(|| {
+            let written = stream.current.serialize(&mut rmp_serde::Serializer::new(&mut *into).with_struct_map());
             written.map_err(|cause| Error::other(format!("the state cannot be saved: {cause}")))
         });
         if written.is_err() {
@@ -144,17 +148,17 @@ impl<O: Operator> DynOperator for Native<O> {
     }
 
     fn load(&mut self, stream: &str, bytes: &[u8]) -> Result<()> {
-        let memory = Self::read(bytes)?;
-        let copy = guard(|| Ok(memory.clone())).map_err(Fault::into_error)?;
+        let current = Self::read(bytes)?;
+        let copy = catch_panic(|| Ok(current.clone())).map_err(Fault::into_error)?;
         self.streams.retain(|known| &*known.name != stream);
-        self.streams.push(Stream { name: stream.into(), now: memory, copy });
+        self.streams.push(Stream { name: stream.into(), current, copy });
         Ok(())
     }
 
     fn reconfigure(&mut self, values: &Values) -> Result<()> {
         let config = read_config::<O::Config>(values, &self.node)?;
         let operator = &mut self.operator;
-        guard(|| operator.reconfigure(&config)).map_err(|fault| match fault {
+        catch_panic(|| operator.reconfigure(&config)).map_err(|fault| match fault {
             Fault::Error(error) => error,
             Fault::Panic(_) => Error::other("panicked while the key changed; the message is above"),
         })
@@ -162,11 +166,11 @@ impl<O: Operator> DynOperator for Native<O> {
 
     fn close(&mut self) -> (Result<()>, Vec<(String, u64)>) {
         let operator = &mut self.operator;
-        let closed = guard(|| operator.close()).map_err(|fault| match fault {
+        let closed = catch_panic(|| operator.close()).map_err(|fault| match fault {
             Fault::Error(error) => error,
             Fault::Panic(_) => Error::other("panicked while closing; the message is above"),
         });
-        let counts = guard(|| Ok(operator.counts())).unwrap_or_default();
+        let counts = catch_panic(|| Ok(operator.counts())).unwrap_or_default();
         (closed, counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect())
     }
 }

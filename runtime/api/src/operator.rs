@@ -1,4 +1,4 @@
-//! The two traits an author implements: [`Operator`] and, for what makes frames, [`Source`].
+//! The two traits that authors implement: [`Operator`], and [`Source`] for producers of frames.
 
 use std::sync::Arc;
 
@@ -7,75 +7,76 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Body, Config, Context, Inputs, Outputs, Resources, Result, Spec, StreamName, context::SourceContext};
 
-/// What an operator remembers of one stream. It belongs to the runtime, which copies, saves and restores it.
+/// State of an operator for one stream. The runtime owns, copies, saves and restores it.
 ///
-/// It holds no frames: a frame kept is a buffer the decoder cannot use again.
+/// It must hold no frames: the decoder cannot reuse the buffer of a frame that is kept.
 pub trait State: Serialize + DeserializeOwned + Default + Clone + Send + 'static {}
 impl<T: Serialize + DeserializeOwned + Default + Clone + Send + 'static> State for T {}
 
-/// One step of a graph: called once per frame with all its inputs of that frame.
+/// One processing step of a graph, called once per frame with all its inputs of that frame.
 ///
-/// Time and randomness come only from the [`Context`], what is remembered lies only in the state: then a run in
-/// `complete` mode gives the same bytes again, and one operator serves many streams.
+/// Time and randomness come only from the [`Context`], and everything that lasts from frame to frame is in the state.
+/// Then a run in `complete` mode is reproducible byte for byte, and one operator serves many streams.
 pub trait Operator: Send + Sized + 'static {
-    /// Its configuration: `#[derive(Config)]`.
+    /// Configuration struct with `#[derive(Config)]`.
     type Config: Config;
-    /// What it remembers of each stream; `()` for nothing.
+    /// State per stream; `()` for none.
     type State: State;
-    /// Version of the state's saved form. Raise it with a change that older bytes cannot be read as; fields that are added
-    /// with `#[serde(default)]` need no new version.
+    /// Version of the serialized state. Increment it with every change after which older bytes cannot be read; fields
+    /// that are added with `#[serde(default)]` need no new version.
     const STATE_VERSION: u32 = 1;
 
-    /// Name, ports and table types.
+    /// Returns the name, the ports and the table types.
     fn spec() -> Spec;
 
-    /// The models a configuration needs, by their names in models.yml or the paths of one's own files: `check` looks for them
-    /// before a start, and `run.json` tells their checksums.
+    /// Returns the models that a configuration needs, as names in models.yml or paths of the user's own files. `check`
+    /// looks for them before a start, and `run.json` lists their checksums.
     fn models(_config: &Self::Config) -> Vec<String> {
         vec![]
     }
 
-    /// Loads what is needed. Fails loudly; the runtime gives it a deadline.
+    /// Creates the operator and loads what it needs, within the deadline `SIDELINE_START_S`.
     ///
     /// # Errors
-    /// Anything that would make `process` impossible.
+    /// Everything that would make `process` impossible.
     fn new(config: Self::Config, resources: &Resources) -> Result<Self>;
 
-    /// Handles one frame. An output that is not set goes out as an empty table; each is set at most once.
+    /// Processes one frame. Each output is set at most once; one that is not set is sent as an empty table.
     ///
     /// # Errors
-    /// The frame is then `skipped: error` on every output, and the node's `on_error` decides how it goes on.
+    /// The frame is then `skipped: error` on every output, and the node's `on_error` decides whether the operator
+    /// continues, is restarted, or ends the run.
     fn process(&mut self, cx: &Context, input: &Inputs, state: &mut Self::State, out: &mut Outputs) -> Result<()>;
 
-    /// Takes over a configuration of which only `live` keys changed. An operator without it, whose configuration has such
-    /// keys, does not compile.
+    /// Applies a configuration of which only `live` keys changed. An operator that has such keys and does not implement
+    /// this method does not compile.
     ///
     /// # Errors
-    /// The old configuration then stays, and the cause is reported to who asked.
+    /// The old configuration then stays in force, and the client that set the key gets the error.
     fn reconfigure(&mut self, _config: &Self::Config) -> Result<()> {
         const {
             assert!(
                 !<Self::Config as Config>::HAS_LIVE,
-                "a key is marked `live`, and the operator has no `reconfigure` to take its changes over"
+                "a key is marked `live`, and the operator has no `reconfigure` to apply its changes"
             );
         }
         Ok(())
     }
 
-    /// A connection of the stream begins: the first, or one after a break.
+    /// Handles the start of a connection of the stream: the first one, or one after a reconnect.
     ///
     /// # Errors
-    /// As from `process`.
+    /// Handled like those of `process`.
     fn session_started(&mut self, _cx: &Context, _state: &mut Self::State) -> Result<()> {
         Ok(())
     }
 
-    /// The stream is over: a last chance to send what is still held back, one closing message per output. `input` has
-    /// what came on side inputs since the last frame, and rows of closing messages that came without those of the
-    /// required inputs.
+    /// Handles the end of the stream: the last opportunity to send pending rows, one closing message per output. `input`
+    /// has the messages of side inputs since the last frame, and the rows of closing messages for which not every
+    /// required input had rows.
     ///
     /// # Errors
-    /// As from `process`.
+    /// Handled like those of `process`.
     fn stream_ended(
         &mut self,
         _cx: &Context,
@@ -86,7 +87,7 @@ pub trait Operator: Send + Sized + 'static {
         Ok(())
     }
 
-    /// Called exactly once when `new` succeeded, also after errors and stops: close files here, and report what fails.
+    /// Closes files and devices. Called exactly once if `new` succeeded, also after errors and stops.
     ///
     /// # Errors
     /// The run then ends with this failure.
@@ -94,25 +95,25 @@ pub trait Operator: Send + Sized + 'static {
         Ok(())
     }
 
-    /// Counts of its own for the report, by name: asked for once, after `close`.
+    /// Returns the operator's own counters for the report, by name. Called once, after `close`.
     fn counts(&self) -> Vec<(&'static str, u64)> {
         vec![]
     }
 }
 
-/// What makes the frames of one stream: a file, a camera, a generator. Runs on a thread of its own.
+/// Producer of the frames of one stream: a file, a camera, a generator. It runs on its own thread.
 ///
-/// A node that reads several streams opens a source for each ([`Source::open`]): each has a thread, and is paced, fails
-/// and ends by itself. In `complete` mode their frames enter the graph in turn, so that the order does not depend on
-/// which is faster; in `live` mode as they come.
+/// A node that reads several streams opens a source for each ([`Source::open`]); each has a thread, and is paced, fails
+/// and ends independently. In `complete` mode their frames enter the graph in turn, so that the order does not depend on
+/// their speed; in `live` mode they enter as they arrive.
 pub trait Source: Send + Sized + 'static {
-    /// Its configuration.
+    /// Configuration struct with `#[derive(Config)]`.
     type Config: Config;
 
-    /// Name, outputs and configuration; made by [`Spec::source`].
+    /// Returns the name and the outputs, made by [`Spec::source`].
     fn spec() -> Spec;
 
-    /// True when the source ends by itself: `complete` is then the default mode, else `live`.
+    /// Returns true if the source ends by itself. The default mode is then `complete`, else `live`.
     fn finite(_config: &Self::Config) -> bool {
         true
     }
@@ -120,41 +121,43 @@ pub trait Source: Send + Sized + 'static {
     /// Opens the source.
     ///
     /// # Errors
-    /// When it is missing or not what it should be.
+    /// When the file, stream or device is missing or cannot be read.
     fn new(config: Self::Config, resources: &Resources) -> Result<Self>;
 
-    /// Opens every stream the configuration names: a source for each, in the order they take turns in. By default the one
-    /// of [`Source::new`].
+    /// Opens a source for each stream that the configuration names, in the order in which they take turns. By default
+    /// this is the one source of [`Source::new`].
     ///
     /// # Errors
-    /// When one is missing or not what it should be; every such one is named.
+    /// When one is missing or cannot be read; every such stream is named.
     fn open(config: Self::Config, resources: &Resources) -> Result<Vec<Self>> {
         Self::new(config, resources).map(|source| vec![source])
     }
 
-    /// Name of its stream, where that is known before its first frame.
+    /// Returns the name of its stream if it is known before the first frame.
     fn stream(&self) -> Option<StreamName> {
         None
     }
 
-    /// The next decoded frame, or `None` at the end. It may wait for a camera, or through [`SourceContext::pace`].
+    /// Returns the next decoded frame, or `None` at the end. It may block for a camera, or in [`SourceContext::pace`].
     ///
     /// # Errors
-    /// What was decoded before is still handled, other streams go on; the run then ends as partial with this failure.
-    fn next(&mut self, cx: &SourceContext) -> Result<Option<Captured>>;
+    /// Frames decoded before are still processed and other streams continue; the run then ends as partial with this
+    /// failure.
+    fn next(&mut self, cx: &SourceContext) -> Result<Option<CapturedFrame>>;
 
-    /// Rows that are left when no more frames come: asked for once after the last frame, also when `next` failed, but not
-    /// when the run was stopped. They leave as closing messages.
-    fn closing(&mut self) -> Vec<Closing> {
+    /// Returns the rows that remain after the last frame; they are sent as closing messages. Called once, also when `next`
+    /// failed, but not when the run was stopped.
+    fn closing_rows(&mut self) -> Vec<ClosingRows> {
         vec![]
     }
 
-    /// Counts of its own for the report, by name, beside its stream's frames: asked for once, after `close`.
+    /// Returns the source's own counters for the report, by name, besides the frames of its stream. Called once, after
+    /// `close`.
     fn counts(&self) -> Vec<(&'static str, u64)> {
         vec![]
     }
 
-    /// Called exactly once when `new` succeeded.
+    /// Closes the source. Called exactly once if `new` succeeded.
     ///
     /// # Errors
     /// The run then ends with this failure.
@@ -163,9 +166,9 @@ pub trait Source: Send + Sized + 'static {
     }
 }
 
-/// The last rows of a source on one output: they go out as a closing message, after the stream's last frame.
+/// Last rows of a source on one output, sent as a closing message after the stream's last frame.
 #[derive(Clone, Debug)]
-pub struct Closing {
+pub struct ClosingRows {
     /// Name of the stream.
     pub stream: StreamName,
     /// Name of the output.
@@ -174,17 +177,17 @@ pub struct Closing {
     pub rows: Arc<StructArray>,
 }
 
-/// What a source decoded: not yet a frame of the graph, the window may forget it.
+/// A frame that a source decoded. It is not yet part of the graph: the admission gate may drop it.
 #[derive(Clone, Debug)]
-pub struct Captured {
+pub struct CapturedFrame {
     /// Name of the stream.
     pub stream: StreamName,
     /// Number of the connection, from 0.
     pub session: u32,
-    /// Media time in nanoseconds; never goes back.
+    /// Media time in nanoseconds; never decreases.
     pub pts: i64,
-    /// Wall clock (nanoseconds since 1970) when the packet that completed the frame was read, or its due time.
-    pub captured: i64,
-    /// One body for each declared output, in their order. `End` is not allowed.
+    /// Wall-clock time (nanoseconds since 1970) at which the packet that completed the frame was read, or its due time.
+    pub captured_at: i64,
+    /// One body for each declared output, in the order of declaration. `End` is not allowed.
     pub outputs: Vec<Body>,
 }

@@ -1,25 +1,25 @@
-//! What an operator declares of itself: its name, its weight, its ports and their types. Readable without running it.
+//! Static description of an operator: name, cost class, ports and their types. Available without creating the operator.
 
 use crate::table::{Table, TableType};
 
-/// What flows through a port.
+/// Type of the data on a port.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PortType {
-    /// Frames of video.
+    /// Video frames.
     Frame,
     /// Rows of one table.
     Table(TableType),
-    /// Whatever is wired to it: a recorder's inputs.
+    /// Any type, as on the inputs of a recorder.
     Any,
 }
 
 impl PortType {
-    /// The type of a table with the rows `T`.
+    /// Returns the type of ports with rows of type `T`.
     pub fn table<T: Table>() -> Self {
-        PortType::Table(TableType::of::<T>())
+        PortType::Table(TableType::for_row::<T>())
     }
 
-    /// As printed: `frame`, `any`, or the name of the table.
+    /// Returns the printed name: `frame`, `any`, or the name of the table.
     pub fn name(&self) -> &'static str {
         match self {
             PortType::Frame => "frame",
@@ -28,72 +28,72 @@ impl PortType {
         }
     }
 
-    /// True for the table with the rows `T`.
+    /// Returns true for the table with rows of type `T`.
     pub fn is_table<T: Table>(&self) -> bool {
         matches!(self, PortType::Table(table) if *table == T::table_type())
     }
 
-    /// True when messages of type `from` may go to a port of this type.
+    /// Returns true if messages of type `from` may go to a port of this type.
     pub fn accepts(&self, from: &PortType) -> bool {
         *self == PortType::Any || self == from
     }
 }
 
-/// An input an operator declares.
+/// Declared input of an operator.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InputPort {
-    /// Its name.
+    /// Name of the port.
     pub name: &'static str,
-    /// What it takes.
+    /// Accepted type.
     pub ty: PortType,
-    /// True when `process` is called only with data on it.
+    /// True if `process` is called only with data on this input.
     pub required: bool,
-    /// True when the last data is handed in again where a frame has none.
+    /// True if the last data is delivered again for a frame that has none.
     pub hold: bool,
-    /// True when it may close a cycle: never aligned, read when there.
+    /// True if the input may close a cycle. It is then never aligned and read without waiting.
     pub feedback: bool,
 }
 
-/// An output an operator declares.
+/// Declared output of an operator.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutputPort {
-    /// Its name.
+    /// Name of the port.
     pub name: &'static str,
-    /// What it sends.
+    /// Type of the messages.
     pub ty: PortType,
 }
 
-/// Everything known of an operator without running it.
+/// Static description of an operator or source.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// The name it is run by: `tracker`.
+    /// Name of the operator in flows: `tracker`.
     pub name: &'static str,
-    /// True for one that makes frames.
-    pub source: bool,
-    /// True for one that deserves a thread of its own: models, encoders.
-    pub heavy: bool,
+    /// True for a source of frames.
+    pub is_source: bool,
+    /// True for an operator with a thread of its own: a model, an encoder.
+    pub is_heavy: bool,
     /// Declared inputs.
     pub inputs: Vec<InputPort>,
-    /// When set, further optional inputs of this type are taken under any name.
+    /// Type of further optional inputs, which may have any name; `None` if there are none.
     pub more_inputs: Option<PortType>,
     /// Declared outputs.
     pub outputs: Vec<OutputPort>,
 }
 
 impl Spec {
-    /// An operator without ports.
+    /// Creates the description of an operator without ports.
     pub fn operator(name: &'static str) -> Self {
-        Self { name, source: false, heavy: false, inputs: vec![], more_inputs: None, outputs: vec![] }
+        Self { name, is_source: false, is_heavy: false, inputs: vec![], more_inputs: None, outputs: vec![] }
     }
 
-    /// A source of frames.
+    /// Creates the description of a source without ports.
     pub fn source(name: &'static str) -> Self {
-        Self { source: true, heavy: true, ..Self::operator(name) }
+        Self { is_source: true, is_heavy: true, ..Self::operator(name) }
     }
 
-    /// Gives it a thread of its own.
+    /// Gives the operator a thread of its own.
     pub fn heavy(mut self) -> Self {
-        self.heavy = true;
+        self.is_heavy = true;
         self
     }
 
@@ -102,17 +102,17 @@ impl Spec {
         self
     }
 
-    /// An input that `process` cannot do without.
+    /// Adds an input without whose data `process` is not called.
     pub fn required(self, name: &'static str, ty: PortType) -> Self {
         self.input(name, ty, true)
     }
 
-    /// An input that may be absent, unwired or skipped.
+    /// Adds an input that may be unwired or skipped.
     pub fn optional(self, name: &'static str, ty: PortType) -> Self {
         self.input(name, ty, false)
     }
 
-    /// Makes the input just declared keep its last data.
+    /// Makes the input that was added last deliver its last data again for frames that have none.
     pub fn hold(mut self) -> Self {
         if let Some(port) = self.inputs.last_mut() {
             port.hold = true;
@@ -120,7 +120,7 @@ impl Spec {
         self
     }
 
-    /// Makes the input just declared one that may close a cycle.
+    /// Makes the input that was added last a feedback input, which may close a cycle.
     pub fn feedback(mut self) -> Self {
         if let Some(port) = self.inputs.last_mut() {
             port.feedback = true;
@@ -128,19 +128,19 @@ impl Spec {
         self
     }
 
-    /// Takes further optional inputs under any name.
+    /// Accepts further optional inputs of this type under any name.
     pub fn any_inputs(mut self, ty: PortType) -> Self {
         self.more_inputs = Some(ty);
         self
     }
 
-    /// An output.
+    /// Adds an output.
     pub fn output(mut self, name: &'static str, ty: PortType) -> Self {
         self.outputs.push(OutputPort { name, ty });
         self
     }
 
-    /// The declared input of that name, or what [`Spec::any_inputs`] makes of it.
+    /// Returns the declared input of that name, or an optional one if [`Spec::any_inputs`] was called.
     pub fn find_input(&self, name: &str) -> Option<InputPort> {
         self.inputs.iter().find(|port| port.name == name).cloned().or_else(|| {
             let ty = self.more_inputs?;
@@ -148,60 +148,60 @@ impl Spec {
         })
     }
 
-    /// The declared output of that name.
+    /// Returns the declared output of that name.
     pub fn find_output(&self, name: &str) -> Option<&OutputPort> {
         self.outputs.iter().find(|port| port.name == name)
     }
 }
 
-/// An input as it is wired in one graph.
+/// Input as wired in one graph.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WiredInput {
     /// Name of the port.
     pub name: String,
-    /// Where it comes from: `pose/poses`.
+    /// Node and output of the sender: `pose/poses`.
     pub from: String,
-    /// Type of what comes.
+    /// Type of the messages.
     pub ty: PortType,
-    /// `process` is called only with data on it.
+    /// True if `process` is called only with data on this input.
     pub required: bool,
-    /// The last data is handed in again where a frame has none.
+    /// True if the last data is delivered again for a frame that has none.
     pub hold: bool,
-    /// How it is matched to frames.
+    /// Matching of messages to frames.
     pub alignment: Alignment,
-    /// The source its messages descend from; none where the sender is not one of ours.
+    /// Source from which the messages descend; `None` for the messages of a foreign node.
     pub source: Option<SourceId>,
 }
 
-/// Number of a source of frames in its flow, from 0 in the order of the file.
+/// Index of a source of frames in its flow, from 0 in the order of the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct SourceId(pub usize);
 
-/// How the messages of an input are matched to frames.
+/// Matching of an input's messages to frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alignment {
-    /// Together with the other inputs that descend from this source.
+    /// Aligned frame by frame with the other inputs that descend from this source.
     Source(SourceId),
-    /// Read when there; at most `queue` wait, the oldest are forgotten and counted.
+    /// Side input: read without waiting. When `queue` messages are pending, the oldest is dropped and counted.
     Side {
-        /// Most messages that wait.
+        /// Maximum number of pending messages.
         queue: usize,
     },
-    /// Read when there; at most [`FEEDBACK_QUEUE`] wait, the oldest are forgotten and counted.
+    /// Feedback input: read without waiting. When [`FEEDBACK_QUEUE`] messages are pending, the oldest is dropped and counted.
     Feedback,
 }
 
-/// Most messages that wait on a feedback input. An operator that handles its frames reads far fewer; this bounds the memory of
-/// one whose frames are all skipped.
+/// Maximum number of pending messages on a feedback input. An operator that processes its frames has far fewer; the limit
+/// bounds the memory of one whose frames are all skipped.
 pub const FEEDBACK_QUEUE: usize = 1024;
 
 impl Alignment {
-    /// True for inputs that are matched frame by frame.
-    pub fn is_ordinary(self) -> bool {
+    /// Returns true for inputs that are matched frame by frame.
+    pub fn is_aligned(self) -> bool {
         self.source().is_some()
     }
 
-    /// Returns the most messages that wait on an input that is not matched frame by frame.
+    /// Returns the maximum number of pending messages of a side or feedback input; `None` for an aligned input.
     pub fn queue(self) -> Option<usize> {
         match self {
             Alignment::Source(_) => None,
@@ -210,7 +210,7 @@ impl Alignment {
         }
     }
 
-    /// Returns the source whose frames an ordinary input is matched to.
+    /// Returns the source to whose frames an aligned input is matched.
     pub fn source(self) -> Option<SourceId> {
         match self {
             Alignment::Source(source) => Some(source),

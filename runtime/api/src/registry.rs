@@ -1,4 +1,4 @@
-//! The operators and sources a program knows, by name; each can be described and checked without being run.
+//! Registry of the operators and sources of a program, by name. Each can be described and checked without being run.
 
 use std::{collections::BTreeMap, ops::Deref, sync::Arc};
 
@@ -8,16 +8,16 @@ use crate::{
     factory::{self, OperatorFactory},
 };
 
-/// One registered operator or source: its factory, and its spec under default values.
+/// Registered operator or source: its factory, and its spec under default values.
 #[derive(Clone)]
 pub struct Entry {
-    /// Name and ports where no value is set; [`OperatorFactory::spec`] has those of a configuration.
+    /// Name and ports under default values; [`OperatorFactory::spec`] returns those of a configuration.
     pub spec: Spec,
     factory: Arc<dyn OperatorFactory>,
 }
 
 impl Entry {
-    /// The factory.
+    /// Returns the factory.
     pub fn factory(&self) -> Arc<dyn OperatorFactory> {
         self.factory.clone()
     }
@@ -30,16 +30,16 @@ impl Deref for Entry {
     }
 }
 
-/// See the [module](self).
+/// Operators and sources by name.
 #[derive(Clone, Default)]
 pub struct Registry {
     entries: BTreeMap<String, Entry>,
-    /// Registrations that were refused.
+    /// One message for each refused registration.
     problems: Vec<String>,
 }
 
 impl Registry {
-    /// An empty registry.
+    /// Creates an empty registry.
     pub fn new() -> Self {
         Self::default()
     }
@@ -54,14 +54,14 @@ impl Registry {
         const {
             assert!(
                 !<S::Config as Config>::HAS_LIVE,
-                "a source takes no changes while it runs: no key of it is `live`"
+                "a source cannot be reconfigured while it runs: none of its keys may be `live`"
             );
         }
         self.with(factory::source::<S>())
     }
 
-    /// Adds a factory. One whose name is taken, or whose table differs from a known one of the same name, is refused:
-    /// [`Registry::check`] tells.
+    /// Adds a factory. It is refused if its name is taken, or if one of its tables differs from a registered table of the
+    /// same name; [`Registry::check`] reports refusals.
     pub fn with(mut self, factory: impl OperatorFactory + 'static) -> Self {
         let spec = match factory.spec(&Values::new()) {
             Ok(spec) => spec,
@@ -77,9 +77,10 @@ impl Registry {
             return self;
         }
         for table in tables(&spec) {
-            if self.tables().any(|known| known.name == table.name && known != table) {
+            if self.tables().any(|registered| registered.name == table.name && registered != table) {
                 self.problems.push(format!(
-                    "operator `{}` has a table `{}` whose columns differ from those of the known one; give it another name",
+                    "operator `{}` has a table `{}` whose columns differ from those of the registered table of this name; give \
+                     it another name",
                     spec.name, table.name
                 ));
                 return self;
@@ -92,7 +93,7 @@ impl Registry {
     /// Checks that every registration was accepted.
     ///
     /// # Errors
-    /// A line for each that was refused.
+    /// One line for each refused registration.
     pub fn check(&self) -> Result<()> {
         if self.problems.is_empty() { Ok(()) } else { Err(Error::config(self.problems.join("\n"))) }
     }
@@ -100,7 +101,7 @@ impl Registry {
     /// Returns the entry of that name.
     ///
     /// # Errors
-    /// Names the nearest one.
+    /// When there is none; the error suggests the most similar name.
     pub fn get(&self, name: &str) -> Result<&Entry> {
         self.entries.get(name).ok_or_else(|| {
             let names = self.entries.keys().map(String::as_str);
@@ -108,7 +109,7 @@ impl Registry {
         })
     }
 
-    /// All entries, by name.
+    /// Iterates over all entries, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()
     }
@@ -123,7 +124,7 @@ impl Registry {
     }
 }
 
-/// The tables of an operator's ports.
+/// Returns the tables of an operator's ports.
 fn tables(spec: &Spec) -> Vec<TableType> {
     let ports = spec.inputs.iter().map(|port| port.ty).chain(spec.outputs.iter().map(|port| port.ty));
     let tables = ports.chain(spec.more_inputs).filter_map(|ty| match ty {

@@ -1,12 +1,12 @@
-//! Tables: a Rust struct is a row, a struct array is a message.
+//! Tables: a Rust struct is a row, and an Arrow struct array of rows is the payload of a message.
 //!
 //! ```
 //! sideline_api::table! {
-//!     /// A goal.
+//!     /// Goal of a match.
 //!     pub struct Goal in "goals" {
-//!         /// Who scored.
+//!         /// Track of the scorer.
 //!         pub track: u32,
-//!         /// Where the ball was, pixels of the source frame.
+//!         /// Position of the ball, px of the source frame.
 //!         pub ball: [f32; 2],
 //!     }
 //! }
@@ -29,77 +29,78 @@ use arrow_schema::{DataType, Field, Fields};
 
 use crate::{Error, Result};
 
-/// A row type: its columns, and the way to and from a struct array. Made by [`table!`](crate::table).
+/// Row type of a table, with its columns and the conversion to and from struct arrays. Implemented by
+/// [`table!`](macro@crate::table).
 pub trait Table: Sized + 'static {
-    /// Name of the table, as in type files and recordings: `tracks`.
+    /// Name of the table in type files and recordings: `tracks`.
     const NAME: &'static str;
     /// First line of the row's documentation.
     const ABOUT: &'static str;
     /// Name and documentation of each column, in order.
     const COLUMNS: &'static [(&'static str, &'static str)];
-    /// True when a row says itself what time it is of, as a piece of sound does, and is not about the frame it came
-    /// with. Such rows outlive their frame: where a frame is forgotten by the window or not handled by an operator, they
-    /// are carried over to the next one.
-    const CARRIED: bool = false;
+    /// True if rows carry their own time, as pieces of sound do, and do not belong to the frame of their message. Such rows
+    /// outlive the frame: if it is dropped by the admission gate or skipped by an operator, they are carried over to the
+    /// next frame.
+    const IS_CARRIED: bool = false;
     /// Returns the table's type, the same one at every call.
     fn table_type() -> TableType;
     /// Returns the columns, the same `Fields` at every call.
     fn fields() -> &'static Fields {
         &Self::table_type().description().fields
     }
-    /// Rows to a struct array.
+    /// Converts rows to a struct array.
     fn encode(rows: &[Self]) -> StructArray;
-    /// A struct array to rows.
+    /// Converts a struct array to rows.
     ///
     /// # Errors
     /// When the columns are not those of [`Table::fields`].
     fn decode(array: &StructArray) -> Result<Vec<Self>>;
 }
 
-/// The description of a table, complete without its Rust type.
+/// Description of a table, complete without its Rust type.
 #[derive(Clone, Debug)]
 pub struct TableDescription {
     /// Name of the table.
     pub name: String,
-    /// What a row is.
+    /// Documentation of a row.
     pub about: String,
     /// Name and documentation of each column, in order.
     pub columns: Vec<(String, String)>,
-    /// See [`Table::CARRIED`].
-    pub carried: bool,
-    /// The columns.
+    /// See [`Table::IS_CARRIED`].
+    pub is_carried: bool,
+    /// Arrow fields of the columns.
     pub fields: Fields,
 }
 
-/// The type of a table: a description that lives as long as the process. Two types are equal when their names and columns are.
+/// Type of a table: a description that lives as long as the process. Two types are equal if their names and columns are.
 #[derive(Clone, Copy, Debug)]
 pub struct TableType(&'static TableDescription);
 
-/// The descriptions of this process, each once.
+/// Interned descriptions of this process.
 static DESCRIPTIONS: Mutex<Vec<&'static TableDescription>> = Mutex::new(Vec::new());
 
 impl TableType {
-    /// Returns the type of the rows `T`.
-    pub fn of<T: Table>() -> Self {
+    /// Returns the type of the table with rows of type `T`.
+    pub fn for_row<T: Table>() -> Self {
         T::table_type()
     }
 
-    /// Returns the type with this description. A description is kept for the life of the process, equal ones once.
-    pub fn described(description: TableDescription) -> Self {
-        let mut known = DESCRIPTIONS.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |known: &&&TableDescription| {
-            let key = |d: &TableDescription| (d.name.clone(), d.about.clone(), d.columns.clone(), d.carried);
+    /// Returns the type with this description. Descriptions are interned for the life of the process.
+    pub fn from_description(description: TableDescription) -> Self {
+        let mut interned = DESCRIPTIONS.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = |known: &&&TableDescription| {
+            let key = |d: &TableDescription| (d.name.clone(), d.about.clone(), d.columns.clone(), d.is_carried);
             known.fields == description.fields && key(known) == key(&description)
         };
-        if let Some(known) = known.iter().find(same) {
+        if let Some(known) = interned.iter().find(is_same) {
             return Self(known);
         }
         let description: &'static TableDescription = Box::leak(Box::new(description));
-        known.push(description);
+        interned.push(description);
         Self(description)
     }
 
-    /// The description.
+    /// Returns the description.
     pub fn description(self) -> &'static TableDescription {
         self.0
     }
@@ -110,36 +111,36 @@ impl TableType {
         StructArray::new(self.0.fields.clone(), columns, None)
     }
 
-    /// Checks a message against the type. Costs nothing where the rows were encoded in this process.
+    /// Checks the type of a message's array. A pointer comparison suffices if the rows were encoded in this process.
     ///
     /// # Errors
-    /// Names the first column that differs.
+    /// When the columns differ; the error names the first difference.
     pub fn check(self, found: &DataType) -> Result<()> {
-        let want = &self.0.fields;
-        let DataType::Struct(have) = found else {
+        let expected = &self.0.fields;
+        let DataType::Struct(found) = found else {
             return Err(Error::config(format!("table `{}` is a struct array, found {found}", self.name)));
         };
-        if same_fields(want, have) {
+        if is_same_list(expected, found) {
             return Ok(());
         }
-        for (want, have) in want.iter().zip(have) {
-            if want.name() != have.name() || want.data_type() != have.data_type() {
+        for (expected, found) in expected.iter().zip(found) {
+            if expected.name() != found.name() || expected.data_type() != found.data_type() {
                 return Err(Error::config(format!(
                     "table `{}`: column `{}: {}` expected, found `{}: {}`; are both ends of the same version?",
                     self.name,
-                    want.name(),
-                    want.data_type(),
-                    have.name(),
-                    have.data_type()
+                    expected.name(),
+                    expected.data_type(),
+                    found.name(),
+                    found.data_type()
                 )));
             }
         }
-        if want.len() != have.len() {
+        if expected.len() != found.len() {
             return Err(Error::config(format!(
                 "table `{}` has {} columns, found {}",
                 self.name,
-                want.len(),
-                have.len()
+                expected.len(),
+                found.len()
             )));
         }
         Ok(())
@@ -156,27 +157,27 @@ impl Deref for TableType {
 impl PartialEq for TableType {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self.0, other.0)
-            || self.name == other.name && (same_fields(&self.fields, &other.fields) || self.fields == other.fields)
+            || self.name == other.name && (is_same_list(&self.fields, &other.fields) || self.fields == other.fields)
     }
 }
 
-/// True for two handles of one list of columns.
-fn same_fields(a: &Fields, b: &Fields) -> bool {
+/// Returns true for two handles of the same list of columns.
+fn is_same_list(a: &Fields, b: &Fields) -> bool {
     std::ptr::eq(a.as_ref(), b.as_ref())
 }
 
-/// A value that can stand in a column. No nulls: NaN is 'not seen'.
+/// Type of the values of a column. Columns have no nulls; NaN stands for a missing number.
 pub trait Column: Sized {
-    /// The Arrow type of the column.
+    /// Returns the Arrow type of the column.
     fn data_type() -> DataType;
-    /// All rows of the column.
+    /// Converts the values of all rows to an array.
     fn encode<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef
     where
         Self: 'a;
-    /// All values of the column.
+    /// Converts an array to the values of all rows.
     ///
     /// # Errors
-    /// When the array is of another type.
+    /// When the array has another type.
     fn decode(array: &dyn Array) -> Result<Vec<Self>>;
 }
 
@@ -184,7 +185,7 @@ fn downcast<T: 'static>(array: &dyn Array) -> Result<&T> {
     array
         .as_any()
         .downcast_ref()
-        .ok_or_else(|| Error::config(format!("a column of type {} was not expected here", array.data_type())))
+        .ok_or_else(|| Error::config(format!("unexpected column of type {}", array.data_type())))
 }
 
 macro_rules! primitive {
@@ -277,10 +278,10 @@ impl<T: Column + Clone> Column for Vec<T> {
     }
 }
 
-/// Finds and decodes one column of a struct array. For the code that [`table!`](crate::table) writes.
+/// Finds and decodes one column of a struct array. For the code that [`table!`](macro@crate::table) generates.
 ///
 /// # Errors
-/// Names the table and the column.
+/// When the column is missing or has another type; the error names the table and the column.
 pub fn decode_column<T: Column>(table: &str, array: &StructArray, name: &str) -> Result<Vec<T>> {
     let column = array.column_by_name(name).ok_or_else(|| {
         Error::config(format!("table `{table}` has no column `{name}` here; it has {:?}", array.column_names()))
@@ -288,22 +289,22 @@ pub fn decode_column<T: Column>(table: &str, array: &StructArray, name: &str) ->
     T::decode(column.as_ref()).map_err(|e| e.at(format_args!("table `{table}`, column `{name}`")))
 }
 
-/// Puts tables of one type together, rows in this order.
+/// Concatenates tables of one type in this order.
 ///
 /// # Errors
-/// When their columns differ.
+/// When the columns differ.
 pub fn concat(tables: &[Arc<StructArray>]) -> Result<Arc<StructArray>> {
     if let [one] = tables {
         return Ok(one.clone());
     }
     let parts: Vec<&dyn Array> = tables.iter().map(|table| table.as_ref() as &dyn Array).collect();
     let whole = arrow_select::concat::concat(&parts)
-        .map_err(|cause| Error::config(format!("tables cannot be put together: {cause}")))?;
+        .map_err(|cause| Error::config(format!("tables cannot be concatenated: {cause}")))?;
     Ok(Arc::new(downcast::<StructArray>(whole.as_ref())?.clone()))
 }
 
-/// Declares a table: a struct whose values are rows. See [the module](crate::table) for an example. With the word
-/// `carried` behind the name, as in `in "audio", carried`, its rows outlive their frame: [`Table::CARRIED`].
+/// Declares a table: a struct whose values are rows. See [the module](mod@crate::table) for an example. The word `carried`
+/// after the name, as in `in "audio", carried`, sets [`Table::IS_CARRIED`].
 #[macro_export]
 macro_rules! table {
     (
@@ -326,14 +327,14 @@ macro_rules! table {
             const ABOUT: &'static str = concat!($($about),*);
             const COLUMNS: &'static [(&'static str, &'static str)] =
                 &[$( (stringify!($column), concat!($($doc),*)), )*];
-            $( const CARRIED: bool = $crate::table!(@carried $carried); )?
+            $( const IS_CARRIED: bool = $crate::table!(@carried $carried); )?
             fn table_type() -> $crate::TableType {
                 static TYPE: ::std::sync::OnceLock<$crate::TableType> = ::std::sync::OnceLock::new();
-                *TYPE.get_or_init(|| $crate::TableType::described($crate::table::TableDescription {
+                *TYPE.get_or_init(|| $crate::TableType::from_description($crate::table::TableDescription {
                     name: Self::NAME.into(),
                     about: Self::ABOUT.into(),
                     columns: Self::COLUMNS.iter().map(|(name, about)| ((*name).into(), (*about).into())).collect(),
-                    carried: Self::CARRIED,
+                    is_carried: Self::IS_CARRIED,
                     fields: $crate::arrow::schema::Fields::from(vec![$(
                         $crate::arrow::schema::Field::new(
                             stringify!($column), <$type as $crate::Column>::data_type(), false),

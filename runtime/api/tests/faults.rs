@@ -1,4 +1,4 @@
-//! Failures of operators, and messages at the edges of a stream, through the driver.
+//! Failures of operators, and messages at the start and end of a stream, tested through the driver.
 
 use std::sync::Arc;
 
@@ -6,31 +6,32 @@ use sideline_api::{
     Alignment, Body, Config, Context, Error, Header, Inputs, Message, Mode, OnError, Operator, Outputs, Payload,
     PortType, Reason, Registry, Resources, Result, SourceId, Spec, Table, Values,
     driver::Outcome,
-    tables::{Audio, Count, Track},
+    tables::{Audio, Count},
     testing::{Harness, Setup},
 };
+use sideline_sport::tables::Track;
 
-/// Notes its calls, and misbehaves when asked to.
+/// Records its calls, with configurable faults.
 #[derive(Clone, Config)]
 struct NoteConfig {
-    /// Error at this frame and at all after it.
+    /// First frame from which on every frame fails.
     #[config(default = None)]
     fails_from: Option<u64>,
-    /// Error at this frame.
+    /// Frame that fails.
     #[config(default = None)]
     fails_at: Option<u64>,
-    /// The first `session_started` fails.
+    /// Makes the first `session_started` fail.
     #[config(default = false)]
-    bad_session: bool,
-    /// The state's clone panics from this frame on.
+    session_fails: bool,
+    /// Frame from which on cloning the state panics.
     #[config(default = None)]
-    bad_clone_from: Option<u64>,
-    /// Reads an input that is not declared.
+    clone_panics_from: Option<u64>,
+    /// Makes `process` read an input that is not declared.
     #[config(default = false)]
-    misreads: bool,
-    /// Error in `stream_ended`.
+    reads_undeclared: bool,
+    /// Makes `stream_ended` fail.
     #[config(default = false)]
-    bad_end: bool,
+    end_fails: bool,
 }
 
 #[derive(Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -38,20 +39,20 @@ struct NoteState {
     calls: u64,
     samples: u64,
     sessions: u64,
-    /// Rows that came with the end.
-    late: Vec<u64>,
-    bad_clone: bool,
+    /// Rows that came with the end of the stream.
+    end_rows: Vec<u64>,
+    clone_panics: bool,
 }
 
 impl Clone for NoteState {
     fn clone(&self) -> Self {
-        assert!(!self.bad_clone, "this state cannot be copied");
+        assert!(!self.clone_panics, "this state cannot be copied");
         Self {
             calls: self.calls,
             samples: self.samples,
             sessions: self.sessions,
-            late: self.late.clone(),
-            bad_clone: false,
+            end_rows: self.end_rows.clone(),
+            clone_panics: false,
         }
     }
 }
@@ -75,7 +76,7 @@ impl Operator for Note {
         Ok(Note(config))
     }
     fn session_started(&mut self, _: &Context, state: &mut NoteState) -> Result<()> {
-        if std::mem::take(&mut self.0.bad_session) {
+        if std::mem::take(&mut self.0.session_fails) {
             return Err(Error::other("no session yet"));
         }
         state.sessions += 1;
@@ -83,37 +84,37 @@ impl Operator for Note {
     }
     fn process(&mut self, cx: &Context, input: &Inputs, state: &mut NoteState, out: &mut Outputs) -> Result<()> {
         let frame = cx.header.frame;
-        if self.0.misreads {
+        if self.0.reads_undeclared {
             let _ = input.message("audoi");
         }
         if self.0.fails_at == Some(frame) || self.0.fails_from.is_some_and(|from| frame >= from) {
-            return Err(Error::other("asked for"));
+            return Err(Error::other("configured error"));
         }
         state.calls += 1;
-        let sound: Vec<Audio> = input.rows("audio")?.unwrap_or_default();
-        state.samples += sound.iter().map(|row| row.samples.len() as u64).sum::<u64>();
-        state.bad_clone = self.0.bad_clone_from.is_some_and(|from| frame >= from);
+        let audio: Vec<Audio> = input.rows("audio")?.unwrap_or_default();
+        state.samples += audio.iter().map(|row| row.samples.len() as u64).sum::<u64>();
+        state.clone_panics = self.0.clone_panics_from.is_some_and(|from| frame >= from);
         out.rows("out", &[Count { frames: state.calls, checksum: state.samples }])
     }
     fn stream_ended(&mut self, _: &Context, input: &Inputs, state: &mut NoteState, out: &mut Outputs) -> Result<()> {
-        if self.0.bad_end {
+        if self.0.end_fails {
             return Err(Error::other("no end"));
         }
         let rows: Vec<Count> = input.rows("b")?.unwrap_or_default();
-        state.late.extend(rows.iter().map(|row| row.frames));
-        let late = state.late.iter().sum();
-        out.rows("out", &[Count { frames: late, checksum: state.calls }])
+        state.end_rows.extend(rows.iter().map(|row| row.frames));
+        let frames = state.end_rows.iter().sum();
+        out.rows("out", &[Count { frames, checksum: state.calls }])
     }
 }
 
-fn note(inputs: &[&'static str], values: impl Into<Values>, change: impl FnOnce(&mut Setup)) -> Harness<Note> {
+fn note(inputs: &[&'static str], values: impl Into<Values>, configure: impl FnOnce(&mut Setup)) -> Harness<Note> {
     let inputs = inputs.iter().map(|name| (*name, MAIN)).collect();
     let mut setup = Setup { inputs: Some(inputs), ..Setup::default() };
-    change(&mut setup);
+    configure(&mut setup);
     Harness::with(values, setup).unwrap()
 }
 
-fn skip(setup: &mut Setup) {
+fn skip_on_error(setup: &mut Setup) {
     setup.on_error = OnError::Skip;
 }
 
@@ -121,11 +122,11 @@ fn rows(frames: u64) -> Body {
     Body::Data(Payload::Table(Arc::new(Count::encode(&[Count { frames, checksum: 0 }]))))
 }
 
-fn sound(samples: usize) -> [Audio; 1] {
+fn audio(samples: usize) -> [Audio; 1] {
     [Audio { start: 0, rate: 8000, channels: 1, samples: vec![0.0; samples] }]
 }
 
-/// Sends frames of several streams on the input `a`.
+/// Harness that receives frames of several streams on the input `a`, and the next message number.
 struct Feed(Harness<Note>, u64);
 
 impl Feed {
@@ -137,7 +138,7 @@ impl Feed {
 }
 
 #[test]
-fn a_failing_stream_leaves_the_states_of_the_others() {
+fn a_failing_stream_does_not_change_the_states_of_the_others() {
     let mut feed = Feed(note(&["a"], [("fails_at", 25)], |setup| setup.on_error = OnError::Restart), 0);
     for frame in 0..26 {
         for stream in ["left", "right"].into_iter().filter(|stream| frame < 25 || *stream == "right") {
@@ -145,37 +146,37 @@ fn a_failing_stream_leaves_the_states_of_the_others() {
         }
     }
     let left = feed.0.state("left").unwrap();
-    assert_eq!((left.calls, left.sessions), (25, 1), "`right` failed, and the operator was made again");
-    assert_eq!(feed.0.state("right").unwrap().calls, 0, "its last copy is that of the beginning");
+    assert_eq!((left.calls, left.sessions), (25, 1), "`right` failed, and the operator was restarted");
+    assert_eq!(feed.0.state("right").unwrap().calls, 0, "its last copy is the default state");
 }
 
 #[test]
-fn an_operator_that_fails_at_every_frame_is_not_made_without_end() {
+fn an_operator_that_fails_at_every_frame_ends_the_run_after_ten_restarts() {
     let mut h = note(&["a"], [("fails_from", 0)], |setup| setup.on_error = OnError::Restart);
     let error = (0..50).find_map(|frame| h.push_body("a", rows(frame)).err()).expect("the run ends");
     assert!(error.message.contains("failed 11 times in a row, each time after a restart"), "{error}");
-    assert!(error.message.contains("frame 10 of stream `test`: asked for"), "{error}");
+    assert!(error.message.contains("frame 10 of stream `test`: configured error"), "{error}");
 }
 
 #[test]
-fn a_second_failure_in_a_row_waits_in_live_mode_and_frames_meanwhile_are_skipped() {
+fn a_second_consecutive_failure_waits_in_live_mode_and_frames_are_skipped_meanwhile() {
     let mut h = note(&["a"], [("fails_from", 1)], |setup| {
         (setup.on_error, setup.mode) = (OnError::Restart, Mode::Live);
     });
     for frame in 0..5 {
         h.push_body("a", rows(frame)).unwrap();
     }
-    let restarting = Outcome::Skipped(Reason::Other("restarting".into()));
-    let failed = Outcome::Error("asked for".into());
+    let restarting = Outcome::Skipped(Reason::Restarting);
+    let failed = Outcome::Error("configured error".into());
     let outcomes = h.outcomes();
     assert_eq!(outcomes, [Outcome::Done, failed.clone(), failed.clone(), restarting.clone(), restarting]);
     h.clock().advance(500_000_000);
     h.push_body("a", rows(5)).unwrap();
-    assert_eq!(h.outcomes(), [failed], "half a second later it was made again");
+    assert_eq!(h.outcomes(), [failed], "restarted after half a second");
 }
 
 #[test]
-fn streams_that_end_while_a_restart_waits_are_no_further_failures() {
+fn streams_that_end_while_a_restart_is_pending_are_no_further_failures() {
     let harness = note(&["a"], [("fails_from", 0)], |setup| {
         (setup.on_error, setup.mode) = (OnError::Restart, Mode::Live);
     });
@@ -185,37 +186,37 @@ fn streams_that_end_while_a_restart_waits_are_no_further_failures() {
         feed.push(stream, 0);
     }
     for stream in &streams {
-        let header = Header { closing: true, ..Header::new(stream.as_str(), 1, 1) };
-        feed.0.accept("a", Message { header, n: feed.1, body: Body::End { frames: 1 } }).expect("the run goes on");
+        let header = Header { is_closing: true, ..Header::new(stream.as_str(), 1, 1) };
+        feed.0.accept("a", Message { header, n: feed.1, body: Body::End { frames: 1 } }).expect("the run continues");
         feed.1 += 1;
     }
 }
 
 #[test]
-fn sound_of_a_frame_that_fails_comes_with_the_next() {
-    let mut h = note(&["a", "audio"], [("fails_at", 1)], skip);
+fn audio_of_a_failed_frame_comes_with_the_next_frame() {
+    let mut h = note(&["a", "audio"], [("fails_at", 1)], skip_on_error);
     for frame in 0..3 {
         match frame {
             0 => h.skip("a", Reason::Damaged).unwrap(),
             _ => h.push_body("a", rows(frame)).unwrap(),
         }
-        h.push("audio", &sound(10_usize.pow(frame as u32))).unwrap();
+        h.push("audio", &audio(10_usize.pow(frame as u32))).unwrap();
     }
     assert_eq!(h.state("test").unwrap().samples, 111);
 }
 
 #[test]
-fn a_stride_leaves_closing_messages_alone() {
+fn a_stride_does_not_skip_closing_messages() {
     let mut h = note(&["a"], Values::new(), |setup| setup.stride = 3);
     for frame in 0..4 {
         h.push_body("a", rows(frame)).unwrap();
     }
     h.push_closing("a", rows(99)).unwrap();
-    assert_eq!(h.state("test").unwrap().calls, 3, "frames 0 and 3, and what came after the last");
+    assert_eq!(h.state("test").unwrap().calls, 3, "frames 0 and 3, and the closing message");
 }
 
 #[test]
-fn closing_rows_without_those_of_the_required_inputs_reach_the_end_of_the_stream() {
+fn closing_rows_without_those_of_the_required_inputs_are_passed_to_stream_ended() {
     let mut h = note(&["a", "b"], Values::new(), |_| {});
     h.push_body("a", rows(0)).unwrap();
     h.push_body("b", rows(0)).unwrap();
@@ -227,36 +228,36 @@ fn closing_rows_without_those_of_the_required_inputs_reach_the_end_of_the_stream
 }
 
 #[test]
-fn an_output_sends_one_closing_message_with_all_rows_and_an_end_that_counts_frames() {
+fn an_output_sends_one_closing_message_with_all_rows_and_an_end_with_the_frame_count() {
     let mut h = note(&["a"], Values::new(), |_| {});
     h.push_body("a", rows(0)).unwrap();
     drop(h.expect::<Count>("out"));
     h.push_closing("a", rows(1)).unwrap();
-    assert!(h.next_message("out").is_none(), "closing rows leave with the end");
+    assert!(h.next_message("out").is_none(), "closing rows are sent at the end of the stream");
     h.end().unwrap();
     let closing = h.next_message("out").unwrap();
-    assert!(closing.header.closing && closing.header.frame == 1 && closing.n == 1);
+    assert!(closing.header.is_closing && closing.header.frame == 1 && closing.n == 1);
     let Body::Data(Payload::Table(table)) = closing.body else { panic!("rows") };
     assert_eq!(Count::decode(&table).unwrap().iter().map(|row| row.frames).collect::<Vec<_>>(), [2, 0]);
     let end = h.next_message("out").unwrap();
-    assert!(matches!(end.body, Body::End { frames: 1 }) && end.header.closing && end.n == 2);
+    assert!(matches!(end.body, Body::End { frames: 1 }) && end.header.is_closing && end.n == 2);
     assert!(h.next_message("out").is_none());
 }
 
 #[test]
-fn an_error_at_the_end_of_a_stream_is_told_and_the_end_is_sent() {
-    let mut h = note(&["a"], [("bad_end", true)], skip);
+fn an_error_at_the_end_of_a_stream_is_reported_and_the_end_is_sent() {
+    let mut h = note(&["a"], [("end_fails", true)], skip_on_error);
     h.push_body("a", rows(0)).unwrap();
     drop(h.expect::<Count>("out"));
     h.end().unwrap();
     assert!(matches!(h.next_message("out").unwrap().body, Body::End { frames: 1 }));
-    let mut h = note(&["a"], [("bad_end", true)], |_| {});
+    let mut h = note(&["a"], [("end_fails", true)], |_| {});
     assert!(h.end().unwrap_err().message.contains("no end"));
 }
 
 #[test]
-fn a_session_that_failed_to_begin_is_begun_again() {
-    let mut h = note(&["a"], [("bad_session", true)], skip);
+fn a_session_that_failed_to_start_is_started_again() {
+    let mut h = note(&["a"], [("session_fails", true)], skip_on_error);
     (0..3).for_each(|frame| h.push_body("a", rows(frame)).unwrap());
     assert_eq!(h.outcomes()[0], Outcome::Error("no session yet".into()));
     let state = h.state("test").unwrap();
@@ -265,23 +266,23 @@ fn a_session_that_failed_to_begin_is_begun_again() {
 
 #[test]
 fn a_state_that_cannot_be_copied_is_a_panic_of_that_frame() {
-    let mut h = note(&["a"], [("bad_clone_from", 29)], skip);
+    let mut h = note(&["a"], [("clone_panics_from", 29)], skip_on_error);
     (0..31).for_each(|frame| h.push_body("a", rows(frame)).unwrap());
     let outcomes = h.outcomes();
     assert_eq!(outcomes[29], Outcome::Panic("this state cannot be copied".into()));
-    assert_eq!(outcomes[30], Outcome::Done, "it goes on with a state that was copied before");
+    assert_eq!(outcomes[30], Outcome::Done, "continues with the previous copy of the state");
     h.close().unwrap();
 }
 
 #[test]
-fn an_input_that_is_not_declared_is_an_error_as_an_output_is() {
-    let mut h = note(&["a"], [("misreads", true)], |_| {});
+fn reading_an_undeclared_input_is_an_error() {
+    let mut h = note(&["a"], [("reads_undeclared", true)], |_| {});
     let error = h.push_body("a", rows(0)).unwrap_err().message;
     assert!(error.contains("the operator declares no input `audoi`; did you mean `audio`?"), "{error}");
 }
 
 #[test]
-fn every_payload_is_checked_not_only_the_first() {
+fn the_payload_of_every_message_is_checked() {
     let mut h = note(&["a"], Values::new(), |_| {});
     (0..3).for_each(|frame| h.push_body("a", rows(frame)).unwrap());
     let error = h.push::<Track>("a", &[]).unwrap_err().message;
@@ -289,7 +290,7 @@ fn every_payload_is_checked_not_only_the_first() {
 }
 
 #[test]
-fn messages_of_two_streams_are_not_put_together() {
+fn messages_of_two_streams_are_never_aligned() {
     let mut h = note(&["a", "b"], Values::new(), |_| {});
     let message = |stream: &str| Message { header: Header::new(stream, 0, 0), n: 0, body: rows(0) };
     h.accept("a", message("left")).unwrap();
@@ -298,13 +299,13 @@ fn messages_of_two_streams_are_not_put_together() {
 }
 
 #[test]
-fn a_side_operator_ends_each_stream_once_when_all_inputs_of_its_source_have() {
+fn an_operator_with_side_inputs_ends_each_stream_once_when_all_inputs_of_its_source_have_ended() {
     let side = Alignment::Side { queue: 4 };
     let setup = Setup { inputs: Some(vec![("a", side), ("b", side)]), mode: Mode::Live, ..Setup::default() };
     let mut h = Harness::<Note>::with(Values::new(), setup).unwrap();
     let mut n = [0u64; 2];
     let mut send = |h: &mut Harness<Note>, port: usize, stream: &str, frame: u64, body: Body| {
-        let header = Header { closing: matches!(body, Body::End { .. }), ..Header::new(stream, frame, 0) };
+        let header = Header { is_closing: matches!(body, Body::End { .. }), ..Header::new(stream, frame, 0) };
         h.accept(["a", "b"][port], Message { header, n: n[port], body }).unwrap();
         n[port] += 1;
     };
@@ -320,12 +321,12 @@ fn a_side_operator_ends_each_stream_once_when_all_inputs_of_its_source_have() {
             ends.push((message.header.stream.to_string(), frames));
         }
     }
-    assert_eq!(ends, [("left".to_owned(), 2), ("right".to_owned(), 2)], "two messages each ran it");
+    assert_eq!(ends, [("left".to_owned(), 2), ("right".to_owned(), 2)], "one call for each of two messages");
     assert!(h.state("left").is_none() && h.state("right").is_none());
 }
 
 #[test]
-fn a_saved_state_of_another_version_is_refused_and_the_old_one_stays() {
+fn a_saved_state_of_another_version_is_refused_and_the_current_state_stays() {
     let mut h = note(&["a"], Values::new(), |_| {});
     h.push_body("a", rows(0)).unwrap();
     let before = h.state("test").unwrap();
@@ -334,12 +335,12 @@ fn a_saved_state_of_another_version_is_refused_and_the_old_one_stays() {
     operator.save("test", &mut bytes).unwrap();
     bytes[0] = 9;
     let error = operator.load("test", &bytes).unwrap_err().message;
-    assert!(error.contains("version 9 came, version 1 is read"), "{error}");
+    assert!(error.contains("version 9, version 1 is needed"), "{error}");
     assert!(operator.load("test", &[1, 0]).is_err() && operator.load("test", &[1, 0, 0, 0, 0xc1]).is_err());
     assert_eq!(h.state("test").unwrap(), before);
 }
 
-/// Another operator of the same name.
+/// Operator with the name of another operator.
 #[derive(Clone, Config)]
 struct TwinConfig {}
 struct Twin;
@@ -358,25 +359,25 @@ impl Operator for Twin {
 }
 
 sideline_api::table! {
-    /// Another table of a known name.
+    /// Table with the name of another table.
     pub struct OtherCount in "counts" {
-        /// Of another type.
+        /// Column with another type.
         pub frames: f32,
     }
 }
 
-/// An operator with a table of a known name and other columns.
+/// Operator with a table that has the name of another table and other columns.
 #[derive(Clone, Config)]
-struct StrangerConfig {}
-struct Stranger;
-impl Operator for Stranger {
-    type Config = StrangerConfig;
+struct ConflictConfig {}
+struct Conflict;
+impl Operator for Conflict {
+    type Config = ConflictConfig;
     type State = ();
     fn spec() -> Spec {
-        Spec::operator("stranger").output("counts", PortType::table::<OtherCount>())
+        Spec::operator("conflict").output("counts", PortType::table::<OtherCount>())
     }
-    fn new(_: StrangerConfig, _: &Resources) -> Result<Self> {
-        Ok(Stranger)
+    fn new(_: ConflictConfig, _: &Resources) -> Result<Self> {
+        Ok(Conflict)
     }
     fn process(&mut self, _: &Context, _: &Inputs, (): &mut (), _: &mut Outputs) -> Result<()> {
         Ok(())
@@ -384,14 +385,14 @@ impl Operator for Stranger {
 }
 
 #[test]
-fn a_name_or_table_that_is_taken_is_refused_and_the_first_one_stays() {
+fn a_registered_name_or_table_cannot_be_registered_again() {
     let registry = Registry::new().operator::<Note>();
     registry.check().unwrap();
     assert_eq!(registry.table("counts"), Some(Count::table_type()));
     let twice = registry.clone().operator::<Twin>();
     assert!(twice.check().unwrap_err().message.contains("operator `note` is registered twice"));
     assert_eq!(twice.get("note").unwrap().spec.inputs.len(), 3);
-    let strange = registry.operator::<Stranger>();
-    let error = strange.check().unwrap_err().message;
-    assert!(error.contains("operator `stranger` has a table `counts` whose columns differ"), "{error}");
+    let conflict = registry.operator::<Conflict>();
+    let error = conflict.check().unwrap_err().message;
+    assert!(error.contains("operator `conflict` has a table `counts` whose columns differ"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! The reader of models.yml given odd files.
+//! Fuzz test of the reader of models.yml.
 
 use sideline_api::models::Models;
 use sideline_testkit::fuzz;
@@ -16,8 +16,10 @@ fn fuzz_models_yml() {
     fuzz::text("models_yml", &[ENTRY, ALIASES], &words, |text| {
         std::fs::write(&path, text).unwrap();
         match Models::open(home.path()) {
-            Ok(models) => models.models().iter().for_each(|entry| drop((models.verified(&entry.name), entry.mend()))),
-            Err(error) => assert!(error.message.contains("models.yml"), "the file is not named: {error}"),
+            Ok(models) => {
+                models.models().iter().for_each(|entry| drop((models.verify(&entry.name), entry.repair_hint())))
+            }
+            Err(error) => assert!(error.message.contains("models.yml"), "the error must name the file: {error}"),
         }
     });
 }

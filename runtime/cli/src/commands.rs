@@ -1,4 +1,4 @@
-//! The commands that look but do not run: check, list, inspect, result.
+//! The read-only commands: check, list, inspect, result.
 
 use std::path::Path;
 
@@ -7,39 +7,38 @@ use sideline_api::{
     Entry, Failure, OrFail, Registry, Result,
     config::{Key, Origin},
 };
-use sideline_engine::meter::Status;
 use sideline_graph::render_plan;
 
 use crate::{
     args::{Mode, Setting},
-    house, print, record, run,
+    home, print, record, run,
 };
 
-/// Prints a value for programs.
+/// Prints a value as JSON on standard output.
 pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     outln!("{}", serde_json::to_string_pretty(value).or_fail(Failure::Output, || "standard output")?);
     Ok(())
 }
 
-/// `sideline check`.
+/// Runs `sideline check`; returns the exit code.
 pub fn check(flow: &Path, json: bool, set: &[Setting], mode: Option<Mode>, registry: &Registry) -> Result<u8> {
-    let read = sideline_graph::Flow::read(flow, registry, &run::overrides(flow, set, mode.map(Into::into)));
+    let read = sideline_graph::Flow::read(flow, registry, &run::build_overrides(flow, set, mode.map(Into::into)));
     let (problems, read) = match read {
         Ok(read) => {
             let mut problems = read.diagnostics.clone();
-            problems.extend(read.check_models(&house::models(flow)));
+            problems.extend(read.check_models(&home::load_models(flow)));
             (problems, Some(read))
         }
         Err(problems) => (problems, None),
     };
-    let wrong = problems.iter().any(|p| p.severity == sideline_graph::Severity::Error);
+    let has_errors = problems.iter().any(|p| p.severity == sideline_graph::Severity::Error);
     if json {
         let list: Vec<Value> = problems
             .iter()
             .map(|p| {
                 json!({
                     "severity": format!("{:?}", p.severity).to_lowercase(),
-                    // A name that is not UTF-8 has no form of its own in JSON.
+                    // JSON cannot represent a name that is not UTF-8, so it is converted lossily.
                     "file": p.place.file.as_ref().map(|file| file.to_string_lossy()), "line": p.place.line,
                     "column": p.place.column, "node": p.node, "message": p.message, "dora_only": p.dora_only,
                 })
@@ -54,10 +53,10 @@ pub fn check(flow: &Path, json: bool, set: &[Setting], mode: Option<Mode>, regis
             print::stdout(&render_plan(read));
         }
     }
-    Ok(if wrong { Failure::Config.exit_code() } else { 0 })
+    Ok(if has_errors { Failure::Config.exit_code() } else { 0 })
 }
 
-/// `sideline list`.
+/// Runs `sideline list`; returns the exit code.
 pub fn list(json: bool, registry: &Registry) -> Result<u8> {
     if json {
         print_json(&registry.iter().map(describe).collect::<Vec<_>>())?;
@@ -91,21 +90,21 @@ fn describe(entry: &Entry) -> Value {
         })
         .collect();
     json!({
-        "name": entry.spec.name, "about": entry.about(), "source": entry.spec.source, "heavy": entry.spec.heavy,
+        "name": entry.spec.name, "about": entry.about(), "source": entry.spec.is_source, "heavy": entry.spec.is_heavy,
         "inputs": inputs, "more_inputs": entry.spec.more_inputs.map(|ty| ty.name()), "outputs": outputs, "keys": keys,
     })
 }
 
-/// The words of which a key takes one, or several as a list; null where it takes any value.
+/// Returns the words that a key accepts, one or several as a list; `None` if it accepts any value.
 fn choices(key: &Key) -> Option<&'static [&'static str]> {
     Some(key.kind.choices()).filter(|words| !words.is_empty())
 }
 
-/// `sideline inspect`: an operator, or a flow's values.
-pub fn inspect(what: &str, json: bool, registry: &Registry) -> Result<u8> {
-    let path = Path::new(what);
+/// Runs `sideline inspect` on an operator or a flow; returns the exit code.
+pub fn inspect(target: &str, json: bool, registry: &Registry) -> Result<u8> {
+    let path = Path::new(target);
     if path.extension().is_none() {
-        let entry = registry.get(what)?;
+        let entry = registry.get(target)?;
         if json {
             print_json(&describe(entry))?;
         } else {
@@ -113,7 +112,7 @@ pub fn inspect(what: &str, json: bool, registry: &Registry) -> Result<u8> {
         }
         return Ok(0);
     }
-    let flow = run::read(path, registry, &Default::default())?;
+    let flow = run::read_flow(path, registry, &Default::default())?;
     let mut nodes = serde_json::Map::new();
     for node in &flow.nodes {
         let mut values = serde_json::Map::new();
@@ -140,8 +139,8 @@ fn describe_text(entry: &Entry) -> String {
     let spec = &entry.spec;
     let mut text = format!("{}: {}\n", spec.name, entry.about());
     for port in &spec.inputs {
-        let need = if port.required { "required" } else { "optional" };
-        text += &format!("  input  {:<12} {} ({need})\n", port.name, port.ty.name());
+        let required = if port.required { "required" } else { "optional" };
+        text += &format!("  input  {:<12} {} ({required})\n", port.name, port.ty.name());
     }
     if let Some(ty) = spec.more_inputs {
         text += &format!("  input  any name     {} (optional)\n", ty.name());
@@ -151,12 +150,12 @@ fn describe_text(entry: &Entry) -> String {
     }
     for key in entry.keys() {
         let default = match &key.default {
-            None => "must be given".to_owned(),
+            None => "required".to_owned(),
             Some(Value::Null) => "not set".to_owned(),
             Some(value) => format!("default {value}"),
         };
         let live = if key.live { ", live" } else { "" };
-        let range = key.range.map_or_else(String::new, |(least, most)| format!(", {least} to {most}"));
+        let range = key.range.map_or_else(String::new, |(min, max)| format!(", {min} to {max}"));
         text += &format!("  key    {} ({}, {default}{range}{live})\n", key.name, key.kind);
         for line in key.about.lines() {
             text += &format!("           {line}\n");
@@ -165,7 +164,7 @@ fn describe_text(entry: &Entry) -> String {
     text
 }
 
-/// `sideline result`.
+/// Runs `sideline result`; returns the exit code of the run.
 pub fn result(folder: &Path, json: bool) -> Result<u8> {
     let merged = record::merge(folder)?;
     if json {
@@ -177,19 +176,13 @@ pub fn result(folder: &Path, json: bool) -> Result<u8> {
     }
     for source in &merged.sources {
         outln!(
-            "{}: {} decoded = {} admitted + {} forgotten",
+            "{}: {} decoded = {} admitted + {} dropped",
             source["node"].as_str().unwrap_or_default(),
             source["decoded"],
             source["admitted"],
             source["forgotten"]
         );
     }
-    match (&merged.failure, merged.stopped_at_frame) {
-        (Some((process, error)), _) => outln!("PARTIAL, by `{process}`: {}", error.message),
-        (None, Some(frame)) => outln!("stopped at frame {frame}"),
-        // No source came so far as to tell of a frame.
-        (None, None) if merged.status == Status::Stopped => outln!("stopped"),
-        (None, None) => outln!("done"),
-    }
+    outln!("{}", merged.describe());
     Ok(merged.exit_code())
 }

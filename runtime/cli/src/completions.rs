@@ -1,4 +1,4 @@
-//! `sideline completions`: what a shell needs to complete commands and options.
+//! `sideline completions`: shell completion scripts.
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -6,10 +6,10 @@ use sideline_api::Result;
 
 use crate::{args::Cli, print};
 
-/// Prints the script of a shell.
+/// Prints the completion script of a shell; returns the exit code.
 ///
 /// # Errors
-/// None; what standard output says is told at the end, as for every command.
+/// Never; an error of standard output is reported at the end, as for every command.
 pub fn print(shell: Shell) -> Result<u8> {
     let mut script = vec![];
     clap_complete::generate(shell, &mut Cli::command(), "sideline", &mut script);

@@ -1,13 +1,13 @@
 //! `sideline export`: the tables of a run as one flat table, for spreadsheets and notebooks.
 //!
-//! A row for each (stream, frame, track): the columns of `tracks`, `poses` (each joint by its name), `motion` and
-//! `interaction` (seen from the row's own side) beside each other, as far as they were recorded. A frame that was skipped
-//! keeps its row, with the reason in `skipped`. Tables without tracks, such as `counts`, are exported one at a time: a row
-//! for a row. What is not known is empty in CSV and null in JSON; Parquet keeps NaN.
+//! There is one row per (stream, frame, track), with the columns of `tracks`, `poses` (by joint name), `motion` and
+//! `interaction` (from the side of the row's track), as far as they were recorded. A skipped frame has a row with the reason in
+//! `skipped`. Tables without tracks, such as `counts`, are exported one at a time, row by row. Unknown values are empty in CSV
+//! and null in JSON; Parquet keeps NaN.
 //!
-//! The events of a match are also written as StatsBomb and Wyscout have them: see [`provider`].
+//! The events of a match are also exported in the formats of StatsBomb and Wyscout: see [`provider`].
 //!
-//! Rows are read and written some at a time, so a match of two hours needs no more memory than a clip.
+//! Rows are read and written in batches, so a match of two hours takes no more memory than a clip.
 
 mod flatten;
 mod join;
@@ -19,47 +19,48 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use sideline_api::{Error, Failure, OrFail, Result};
 
-use crate::{args, commands::print_json, print, record, recorded::Tables};
+use crate::{args, commands::print_json, print, record, recorded_tables::RecordedTables};
 
-use join::Join;
+use join::TableJoin;
 
-/// What was exported.
+/// Summary of an export.
 #[derive(Serialize)]
 struct Summary {
     output: PathBuf,
     rows: u64,
     columns: usize,
     tables: Vec<String>,
-    /// Tables of the run that are not in it, and why.
+    /// Tables of the run that were not exported, with the reason.
     left_out: Vec<String>,
-    /// Why the run is not whole; null when it is.
+    /// Reason why the run is incomplete; null if it is complete.
     partial: Option<String>,
 }
 
-/// Exports; the exit code.
+/// Runs `sideline export`; returns the exit code.
 ///
 /// # Errors
-/// When the folder is no run, a table is unknown, or the file cannot be written or is there already.
+/// If the folder is not of a run, a table is unknown, or the file exists or cannot be written.
 pub fn export(options: &args::Export) -> Result<u8> {
     match options.format.kind() {
-        Ok(format) => flat(options, format),
+        Ok(format) => export_flat(options, format),
         Err(provider) => provider::export(options, provider),
     }
 }
 
-/// Exports one flat table; the exit code.
-fn flat(options: &args::Export, format: args::Format) -> Result<u8> {
+/// Exports one flat table; returns the exit code.
+fn export_flat(options: &args::Export, format: args::Format) -> Result<u8> {
     if options.stream.is_some() {
         return Err(Error::config(
-            "`--stream` chooses the events of statsbomb and wyscout; a flat table holds all streams",
+            "`--stream` applies to the formats statsbomb and wyscout; a flat table contains all streams",
         ));
     }
-    let tables = Tables::open(&options.run)?;
-    let (chosen, mut left_out) = choose(&tables, &options.tables)?;
-    let join = Join::new(&tables, &chosen)?;
-    left_out
-        .extend(join.nothing_of().map(|name| format!("{name}: no part of it was complete when the run was cut off")));
-    let partial = partial(&options.run, &join)?;
+    let tables = RecordedTables::open(&options.run)?;
+    let (selected, mut left_out) = select_tables(&tables, &options.tables)?;
+    let join = TableJoin::new(&tables, &selected)?;
+    left_out.extend(
+        join.empty_tables().map(|name| format!("{name}: no part of it was complete when the run was interrupted")),
+    );
+    let partial = incompleteness(&options.run, &join)?;
     let to_stdout = options.output.as_deref() == Some(Path::new("-"));
     let output = match &options.output {
         Some(output) => output.clone(),
@@ -68,45 +69,47 @@ fn flat(options: &args::Export, format: args::Format) -> Result<u8> {
     let columns = join.schema().fields().len();
     let rows = if to_stdout {
         match write::to_stdout(format, join.schema()).and_then(|sink| join.write(sink)) {
-            // Who reads has seen enough, as in `| head`.
-            Err(_) if print::reader_is_gone() => return Ok(0),
+            // The reader has closed the pipe, as `head` does.
+            Err(_) if print::is_pipe_closed() => return Ok(0),
             written => written?,
         }
     } else {
-        whole(&output, options.overwrite, |draft| join.write(write::to_file(format, draft, join.schema())?))?
+        write_atomically(&output, options.overwrite, |draft| join.write(write::to_file(format, draft, join.schema())?))?
     };
-    let summary = Summary { output, rows, columns, tables: chosen, left_out, partial };
-    if let (Some(why), false) = (&summary.partial, options.json) {
-        errln!("PARTIAL: {why}");
+    let summary = Summary { output, rows, columns, tables: selected, left_out, partial };
+    if let (Some(reason), false) = (&summary.partial, options.json) {
+        errln!("PARTIAL: {reason}");
     }
     match (to_stdout, options.json) {
-        // Standard output holds the table itself.
+        // The table itself is on standard output.
         (true, _) => {}
         (false, true) => print_json(&summary)?,
         (false, false) => {
             outln!("{}: {rows} rows, {columns} columns of {}", summary.output.display(), summary.tables.join(", "));
-            for left in &summary.left_out {
-                outln!("left out: {left}");
+            for table in &summary.left_out {
+                outln!("left out: {table}");
             }
         }
     }
     Ok(0)
 }
 
-/// The tables that are exported, and what is left out when nothing was asked for.
-fn choose(tables: &Tables, asked: &[String]) -> Result<(Vec<String>, Vec<String>)> {
+/// Selects the tables to export: the requested ones, else all with tracks. Returns them, and the tables that are left out, with
+/// the reason.
+fn select_tables(tables: &RecordedTables, requested: &[String]) -> Result<(Vec<String>, Vec<String>)> {
     let mut by_track = vec![];
     let mut others = vec![];
-    let names: Vec<String> = if asked.is_empty() { tables.names().map(Into::into).collect() } else { asked.to_vec() };
+    let names: Vec<String> =
+        if requested.is_empty() { tables.names().map(Into::into).collect() } else { requested.to_vec() };
     for name in &names {
-        match tables.named(name)?.schema()? {
+        match tables.table(name)?.schema()? {
             Some(schema) if !flatten::has_tracks(&schema) => others.push(name.clone()),
-            // One of which nothing is there is left out by the join, which says so.
+            // An empty table is left out, and reported, by the join.
             _ => by_track.push(name.clone()),
         }
     }
-    if asked.is_empty() && !by_track.is_empty() {
-        // In the order in which they are made, where it is known.
+    if requested.is_empty() && !by_track.is_empty() {
+        // Known tables are in the order of processing.
         let order = ["tracks", "poses", "motion", "interaction"];
         by_track.sort_by_key(|name| order.iter().position(|known| known == name).unwrap_or(order.len()));
         let left = others.iter().map(|name| format!("{name}: its rows have no track; `--tables {name}` exports it"));
@@ -116,41 +119,41 @@ fn choose(tables: &Tables, asked: &[String]) -> Result<(Vec<String>, Vec<String>
         ([], _) => Ok((by_track, vec![])),
         ([_], []) => Ok((others, vec![])),
         ([one, ..], _) => Err(Error::config(format!(
-            "table `{one}`: its rows have no track, so it cannot be joined with {}; export it by itself: `--tables {one}`",
+            "table `{one}`: its rows have no track, so it cannot be joined with {}; export it alone: `--tables {one}`",
             names.iter().filter(|name| *name != one).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
         ))),
     }
 }
 
-/// Why the run is not whole.
-fn partial(run: &Path, join: &Join) -> Result<Option<String>> {
+/// Returns the reason why the run is incomplete; `None` if it is complete.
+fn incompleteness(run: &Path, join: &TableJoin) -> Result<Option<String>> {
     let merged = record::merge(run)?;
-    let why = merged.failure.map(|(process, error)| format!("by `{process}`: {error}"));
-    Ok(match (join.cut_off(), why) {
-        (false, why) => why,
-        (true, why) => Some(format!(
-            "the recording was cut off; what was complete is exported{}",
-            why.map(|why| format!(" ({why})")).unwrap_or_default()
+    let failure = merged.failure.map(|(process, error)| format!("by `{process}`: {error}"));
+    Ok(match (join.is_interrupted(), failure) {
+        (false, failure) => failure,
+        (true, failure) => Some(format!(
+            "the recording was interrupted; its complete part is exported{}",
+            failure.map(|failure| format!(" ({failure})")).unwrap_or_default()
         )),
     })
 }
 
-/// Writes a draft beside the file, which then takes its name: whole or not at all.
-fn whole<T>(output: &Path, overwrite: bool, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+/// Writes to a draft beside the file, and renames it to the file at the end, so that no incomplete file is left.
+fn write_atomically<T>(output: &Path, overwrite: bool, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     if output.exists() && !overwrite {
         return Err(Error::output(format!(
-            "{}: is there already; name another file with `--output`, or write over it with `--overwrite`",
+            "{}: the file exists; name another one with `--output`, or overwrite it with `--overwrite`",
             output.display()
         )));
     }
     let name = output.file_name().ok_or_else(|| Error::output(format!("{}: is not a file name", output.display())))?;
     let draft = output.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-    let written = write(&draft).and_then(|written| {
+    let result = write(&draft).and_then(|value| {
         std::fs::rename(&draft, output).or_fail(Failure::Output, || output.display().to_string())?;
-        Ok(written)
+        Ok(value)
     });
-    if written.is_err() {
+    if result.is_err() {
         let _ = std::fs::remove_file(&draft);
     }
-    written
+    result
 }

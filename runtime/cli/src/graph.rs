@@ -1,26 +1,28 @@
-//! `sideline graph`: a flow as a picture, with live rates while a run of it is on.
+//! `sideline graph`: draws a flow as SVG, with live rates if the flow is running.
+
+mod diagram;
 
 use std::{path::Path, time::Duration};
 
 use sideline_api::{Failure, OrFail, Registry, Result};
-use sideline_graph::{Live, render_svg};
 
 use crate::{
     args::Mode,
-    control::{self, Status},
+    control::{self, StatusReport},
     print, run,
 };
+use diagram::{LiveStats, render_svg};
 
-/// Rates are those of this time.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval over which rates are measured.
+const RATE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Writes the picture.
+/// Runs `sideline graph`; returns the exit code.
 ///
 /// # Errors
-/// When the flow is wrong or the file cannot be written.
+/// If the flow is invalid, or the file cannot be written.
 pub fn draw(path: &Path, output: Option<&Path>, mode: Option<Mode>, registry: &Registry) -> Result<u8> {
-    let flow = run::read(path, registry, &run::overrides(path, &[], mode.map(Into::into)))?;
-    let live = status(path).map(|status| live(&status));
+    let flow = run::read_flow(path, registry, &run::build_overrides(path, &[], mode.map(Into::into)))?;
+    let live = status(path).map(|status| live_stats(&status));
     let svg = render_svg(&flow, live.as_ref());
     match output {
         Some(file) => std::fs::write(file, svg).or_fail(Failure::Output, || file.display().to_string())?,
@@ -29,45 +31,47 @@ pub fn draw(path: &Path, output: Option<&Path>, mode: Option<Mode>, registry: &R
     Ok(0)
 }
 
-/// How the newest run of this flow is, with the rates of a second.
-fn status(path: &Path) -> Option<Status> {
+/// Returns the status of the newest run of this flow, with rates over one second; `None` if the flow is not running.
+fn status(path: &Path) -> Option<StatusReport> {
     let path = path.canonicalize().ok()?;
-    let (_, mut connection) = control::runs().on.into_iter().rev().find(|(about, _)| about.flow == path)?;
+    let mut runs = control::list_runs().responding.into_iter().rev();
+    let (_, mut connection) = runs.find(|(info, _)| info.flow == path)?;
     connection.status().ok()?;
-    std::thread::sleep(LOOK);
-    // Over meanwhile: then there is nothing live about it.
+    std::thread::sleep(RATE_INTERVAL);
+    // An error means that the run has ended meanwhile.
     connection.status().ok()
 }
 
-fn live(status: &Status) -> Live {
-    let look = &status.look;
-    let mut live = Live {
+fn live_stats(status: &StatusReport) -> LiveStats {
+    let snapshot = &status.snapshot;
+    let mut live = LiveStats {
         heading: format!(
-            "run {}: {:.1} s, {} frames, {} forgotten",
-            status.about.run, look.progress.seconds, look.progress.frames, look.progress.forgotten
+            "run {}: {:.1} s, {} frames, {} dropped",
+            status.info.run, snapshot.progress.seconds, snapshot.progress.frames, snapshot.progress.dropped
         ),
-        ..Live::default()
+        ..LiveStats::default()
     };
-    for source in &look.sources {
-        let forgotten = told(source.forgotten, "forgotten");
-        live.nodes.insert(source.node.clone(), format!("{:.1} fps{forgotten}", source.fps));
+    for source in &snapshot.sources {
+        let dropped = describe_count(source.dropped, "dropped");
+        live.nodes.insert(source.node.clone(), format!("{:.1} fps{dropped}", source.fps));
     }
-    for node in &look.nodes {
-        let missing =
-            told(node.skipped, "skipped") + &told(node.side_forgotten, "passed over") + &told(node.errors, "failed");
-        let text = format!("{:.1} fps, work {}{missing}", node.fps, time(node.process_ms.p50));
+    for node in &snapshot.nodes {
+        let missing = describe_count(node.skipped, "skipped")
+            + &describe_count(node.side_dropped, "dropped on side inputs")
+            + &describe_count(node.errors, "failed");
+        let text = format!("{:.1} fps, work {}{missing}", node.fps, format_ms(node.process_ms.p50));
         live.nodes.insert(node.node.clone(), text);
     }
-    for edge in &look.edges {
+    for edge in &snapshot.edges {
         live.edges.insert((edge.node.clone(), edge.input.clone()), edge.per_second);
     }
     live
 }
 
-fn told(count: u64, what: &str) -> String {
-    if count > 0 { format!(", {count} {what}") } else { String::new() }
+fn describe_count(count: u64, label: &str) -> String {
+    if count > 0 { format!(", {count} {label}") } else { String::new() }
 }
 
-fn time(ms: f64) -> String {
+fn format_ms(ms: f64) -> String {
     if ms < 0.1 { format!("{:.0} µs", ms * 1e3) } else { format!("{ms:.1} ms") }
 }

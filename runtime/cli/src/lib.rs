@@ -1,45 +1,47 @@
-//! The one binary, as a library: an author's own program is `sideline::main(sideline::registry().operator::<Mine>())`.
+//! The program `sideline` as a library: a program with operators of its own is
+//! `sideline::main(sideline::registry().operator::<Mine>())`.
 #![forbid(unsafe_code)]
-#![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic where the reader has gone: see `print`")]
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic on a closed pipe: see `print`")]
 
 #[macro_use]
 mod print;
 
 mod args;
-mod bench;
+mod batch;
 mod commands;
 mod completions;
 mod control;
-mod eval;
 mod export;
-mod folder;
 #[cfg(test)]
 mod fuzz;
 mod graph;
-mod house;
+mod handover;
+mod home;
 mod logging;
-mod many;
 mod models;
 #[cfg(feature = "dora")]
 mod node;
+pub mod program;
 mod progress;
 mod record;
-mod recorded;
+mod recorded_tables;
+mod reference;
 mod run;
-mod stage;
+mod run_folder;
+mod run_outputs;
+mod shell_paths;
 mod start_at;
-mod stop;
+mod stop_signal;
 mod timing;
-mod typed;
+mod utf8;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use sideline_api::{Registry, Result};
 
-use args::{Bench, Cli, Command, Eval};
+use args::{Cli, Command};
 
-/// Every operator and node this build has.
+/// Returns the registry of all operators and nodes in this build.
 pub fn registry() -> Registry {
     let registry = Registry::new()
         .source::<sideline_synthetic::Synthetic>()
@@ -76,15 +78,12 @@ pub fn registry() -> Registry {
     registry
 }
 
-/// Runs the command line with these operators; the one place where errors are printed.
+/// Runs the command line with these operators. Errors are printed here and nowhere else.
 pub fn main(registry: Registry) -> ExitCode {
-    // Before any thread: the library reads the environment when it is loaded.
-    #[cfg(feature = "onnx")]
-    sideline_inference::environment::forbid_telemetry();
-    // A node that dora started without the overlay starts again with it, before anything else.
+    // First of all, a node that dora started without the transport overlay restarts itself with it.
     #[cfg(feature = "dora")]
     if sideline_dora::transport::started_by_dora() {
-        match sideline_dora::transport::ensure() {
+        match sideline_dora::transport::ensure_overlay() {
             Ok(None) => {}
             Ok(Some(warning)) => errln!("warning: {warning}"),
             Err(error) => {
@@ -93,34 +92,7 @@ pub fn main(registry: Registry) -> ExitCode {
             }
         }
     }
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(usage) => {
-            let _ = usage.print();
-            // Asking for help is no failure; a wrong command line is one of configuration.
-            return if usage.use_stderr() { 1.into() } else { ExitCode::SUCCESS };
-        }
-    };
-    let done = registry.check().and_then(|()| logging::start()).and_then(|()| dispatch(&cli.command, &registry));
-    match done.and_then(all_printed) {
-        Ok(code) => code.into(),
-        Err(error) => {
-            for line in error.message.lines() {
-                // What is wrong with a flow begins with its place, as compilers write it.
-                let mark = if line.contains(": error: ") { "" } else { "error: " };
-                errln!("{mark}{line}");
-            }
-            error.failure.exit_code().into()
-        }
-    }
-}
-
-/// The exit code of a command; one that succeeded, and could not print what it was asked for, failed.
-fn all_printed(code: u8) -> Result<u8> {
-    match print::failure() {
-        Some(error) if code == 0 => Err(error),
-        _ => Ok(code),
-    }
+    program::run_command_line(&registry, |cli: &Cli| dispatch(&cli.command, &registry))
 }
 
 fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
@@ -128,32 +100,15 @@ fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
         Command::Run(options) => run::run(options, registry),
         Command::Check { flow, json, set, mode } => commands::check(flow, *json, set, *mode, registry),
         Command::List { json } => commands::list(*json, registry),
-        Command::Inspect { what, json } => commands::inspect(what, *json, registry),
+        Command::Inspect { target, json } => commands::inspect(target, *json, registry),
         Command::Graph { flow, output, mode } => graph::draw(flow, output.as_deref(), *mode, registry),
         Command::Stop { run, json } => control::stop(run.as_deref(), *json),
         Command::Set { settings, run, json } => control::set(run.as_deref(), settings, *json),
         Command::Result { run, json } => commands::result(run, *json),
         Command::Export(options) => export::export(options),
         Command::Completions { shell } => completions::print(*shell),
+        Command::Reference { folder } => reference::write(folder, registry),
         Command::Models { command } => models::run(command),
-        Command::Eval { command: Eval::Tracker(options) } => eval::tracker(options),
-        Command::Eval { command: Eval::Moves(options) } => eval::moves::run(options, registry),
-        Command::Eval { command: Eval::Football(options) } => eval::football::run(options, registry),
-        Command::Eval { command: Eval::Detect(options) } => eval::detect::run(options, registry),
-        Command::Eval { command: Eval::Smoothing { run, json, set } } => {
-            eval::smoothing::run(run.as_deref(), *json, set)
-        }
-        Command::Bench { command } => match command {
-            Bench::Hops { json } => bench::print(&bench::hops::run()?, *json),
-            Bench::Preprocess { json } => bench::print(&bench::preprocess::run()?, *json),
-            Bench::Detect { json, model } => bench::print(&bench::detect::run(model)?, *json),
-            Bench::Pose { json } => bench::print(&bench::pose::run()?, *json),
-            Bench::Tracker { json } => bench::print(&bench::tracker::run()?, *json),
-            Bench::Match { json } => bench::print(&bench::football::run(registry)?, *json),
-            Bench::Moves { json } => bench::print(&bench::moves::run(registry)?, *json),
-            Bench::Film(options) => bench::print(&bench::film::run(options)?, options.json),
-            Bench::Stream(options) => bench::print(&bench::stream::run(options)?, options.json),
-            Bench::Fight(options) => bench::print(&bench::fight::run(options)?, options.json),
-        },
+        Command::Eval { .. } | Command::Bench { .. } => Err(handover::replace_by_lab()),
     }
 }

@@ -1,4 +1,4 @@
-//! Logs: one JSON object a line, to the file that LOG_FILE names or to standard error; LOG_LEVEL is error, warn (the
+//! Logging: one JSON object per line, to the file named by LOG_FILE or to standard error. LOG_LEVEL is off, error, warn (the
 //! default), info, debug or trace.
 
 use std::{
@@ -17,20 +17,20 @@ use crate::print::printable;
 /// Starts logging for the process.
 ///
 /// # Errors
-/// When LOG_LEVEL is no level or LOG_FILE cannot be opened.
+/// If LOG_LEVEL is not a level, or LOG_FILE cannot be opened.
 pub fn start() -> Result<()> {
-    let asked = std::env::var("LOG_LEVEL").ok();
-    let level = asked.as_deref().unwrap_or("warn").to_lowercase();
+    let configured = std::env::var("LOG_LEVEL").ok();
+    let level = configured.as_deref().unwrap_or("warn").to_lowercase();
     if !["error", "warn", "info", "debug", "trace", "off"].contains(&level.as_str()) {
-        return Err(Error::config(format!("LOG_LEVEL={level}: one of off, error, warn, info, debug, trace")));
+        return Err(Error::config(format!("LOG_LEVEL={level}: must be one of off, error, warn, info, debug, trace")));
     }
-    // The libraries' own stories are for those who ask for them.
+    // Libraries log one level less, except where debug or trace is configured.
     let mut filter = match level.as_str() {
         "debug" | "trace" => format!("{level},zenoh=warn,zenoh_transport=warn,ort=info,dora_node_api=warn"),
         _ => format!("{level},zenoh=error,zenoh_transport=error,zenoh_link=error,ort=warn,dora_node_api=error"),
     };
-    // What ended the run is printed as its last words: once is enough for who watches.
-    if asked.is_none() && std::env::var_os("LOG_FILE").is_none() {
+    // The failure that ends a run is printed at the end, so by default it is not logged to the terminal, too.
+    if configured.is_none() && std::env::var_os("LOG_FILE").is_none() {
         filter += ",sideline::failure=off";
     }
     let writer = match std::env::var_os("LOG_FILE") {
@@ -40,9 +40,9 @@ pub fn start() -> Result<()> {
                 .append(true)
                 .open(&path)
                 .or_fail(Failure::Config, || format!("LOG_FILE={}", path.display()))?;
-            BoxMakeWriter::new(Concealing(Box::new(move || Ok(Box::new(file.try_clone()?) as Box<dyn Write>))))
+            BoxMakeWriter::new(RedactingWriter(Box::new(move || Ok(Box::new(file.try_clone()?) as Box<dyn Write>))))
         }
-        None => BoxMakeWriter::new(Concealing(Box::new(|| Ok(Box::new(io::stderr()) as Box<dyn Write>)))),
+        None => BoxMakeWriter::new(RedactingWriter(Box::new(|| Ok(Box::new(io::stderr()) as Box<dyn Write>)))),
     };
     tracing_subscriber::fmt()
         .json()
@@ -53,24 +53,24 @@ pub fn start() -> Result<()> {
         .or_fail(Failure::Config, || "logging")
 }
 
-/// Writes lines without the secrets of the addresses in them, whoever logged them.
-struct Concealing(Box<dyn Fn() -> io::Result<Box<dyn Write>> + Send + Sync>);
+/// Writer of log lines that redacts the secrets of addresses, also in the lines of libraries.
+struct RedactingWriter(Box<dyn Fn() -> io::Result<Box<dyn Write>> + Send + Sync>);
 
-impl<'a> MakeWriter<'a> for Concealing {
-    type Writer = Line<'a>;
+impl<'a> MakeWriter<'a> for RedactingWriter {
+    type Writer = EventBuffer<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line { to: &self.0, bytes: vec![] }
+    fn make_writer(&'a self) -> EventBuffer<'a> {
+        EventBuffer { open: &self.0, bytes: vec![] }
     }
 }
 
-/// One event; it is written when it is whole.
-struct Line<'a> {
-    to: &'a (dyn Fn() -> io::Result<Box<dyn Write>> + Send + Sync),
+/// Buffer of one event, which is written when it is complete: an address may be split over several writes.
+struct EventBuffer<'a> {
+    open: &'a (dyn Fn() -> io::Result<Box<dyn Write>> + Send + Sync),
     bytes: Vec<u8>,
 }
 
-impl Write for Line<'_> {
+impl Write for EventBuffer<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -78,14 +78,14 @@ impl Write for Line<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         let bytes = std::mem::take(&mut self.bytes);
-        // In one write: lines of several processes go to one file.
-        (self.to)()?.write_all(printable(&String::from_utf8_lossy(&bytes)).as_bytes())
+        // In a single write, since several processes may log to one file.
+        (self.open)()?.write_all(printable(&String::from_utf8_lossy(&bytes)).as_bytes())
     }
 }
 
-impl Drop for Line<'_> {
+impl Drop for EventBuffer<'_> {
     fn drop(&mut self) {
-        // A log that cannot be written is no reason to end a run.
+        // A run does not end because its log cannot be written.
         let _ = self.flush();
     }
 }
@@ -97,10 +97,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_written_whole_and_without_secrets() {
+    fn an_event_is_written_as_one_line_without_secrets() {
         let folder = tempfile::tempdir().unwrap();
         let file = File::create(folder.path().join("log")).unwrap();
-        let log = Concealing(Box::new(move || Ok(Box::new(file.try_clone()?) as Box<dyn Write>)));
+        let log = RedactingWriter(Box::new(move || Ok(Box::new(file.try_clone()?) as Box<dyn Write>)));
         let mut line = log.make_writer();
         for part in ["{\"source\":\"rtmp://u:pass", "word@h/live/key\"", "}\n"] {
             line.write_all(part.as_bytes()).unwrap();

@@ -1,4 +1,4 @@
-//! `sideline models`: what is installed, and models of one's own.
+//! `sideline models`: fetches, lists and verifies models, and registers the user's own.
 
 use std::{path::Path, process::Command as Process};
 
@@ -10,22 +10,23 @@ use sideline_api::{
 #[cfg(feature = "onnx")]
 use {
     sideline_api::Device,
-    sideline_detect::{Kind, decode::Decoder, labels},
+    sideline_detect::{DetectorSpec, decode::Decoder, labels},
     sideline_inference::Session,
 };
 
 use crate::{
     args::{AddModel, Models as Command},
     commands::print_json,
-    house,
+    home,
 };
 
-/// `sideline models`.
+/// Runs `sideline models`; returns the exit code.
 pub fn run(command: &Command) -> Result<u8> {
-    let lookup = house::look_up(Path::new("."));
-    let note = lookup.note();
+    let lookup = home::locate(Path::new("."));
+    let note = lookup.rejection_note();
     let home = lookup.home.ok_or_else(|| {
-        let text = "no models/models.yml from here upwards; run in the repository, or set SIDELINE_HOME to it";
+        let text = "no models/models.yml in this folder or a parent folder; run this in the repository, or set \
+                    SIDELINE_HOME to it";
         Error::model(if note.is_empty() { text.to_owned() } else { format!("{text}\n{note}") })
     })?;
     let mut models = Models::open(&home)?;
@@ -42,25 +43,25 @@ pub fn run(command: &Command) -> Result<u8> {
                 fetch.args(names);
             }
             if *json {
-                // Standard output is for the list alone.
+                // Standard output is reserved for the JSON list.
                 fetch.stdout(std::io::stderr());
             }
             let status = fetch.status().or_fail(Failure::Model, || {
-                format!("{}: fetching needs Python 3; run `cargo xtask setup`", python.display())
+                format!("{}: fetching models needs Python 3; run `cargo xtask setup`", python.display())
             })?;
             if *json {
-                print_json(&installed(&models, &home, names))?;
+                print_json(&entries_json(&models, &home, names))?;
             }
             Ok(if status.success() { 0 } else { Failure::Model.exit_code() })
         }
         Command::List { json } => {
             if *json {
-                print_json(&installed(&models, &home, &[]))?;
+                print_json(&entries_json(&models, &home, &[]))?;
                 return Ok(0);
             }
             for m in models.models().iter().chain(models.clips()) {
-                let there = if home.join(&m.path).is_file() { "installed" } else { "-" };
-                outln!("{:<20} {there:<10} {:<12} {}", m.name, m.licence, m.about);
+                let state = if home.join(&m.path).is_file() { "installed" } else { "-" };
+                outln!("{:<20} {state:<10} {:<12} {}", m.name, m.license, m.about);
             }
             Ok(0)
         }
@@ -68,22 +69,22 @@ pub fn run(command: &Command) -> Result<u8> {
     }
 }
 
-/// `sideline models verify`: the checksum of every file, and whether each model can be loaded.
+/// Runs `sideline models verify`: compares the checksum of every file, and loads each model.
 fn verify(models: &Models, json: bool) -> Result<u8> {
     let mut loader = Loader::new(models);
     let mut list = vec![];
-    let mut all_well = true;
+    let mut all_ok = true;
     for model in models.models().iter().chain(models.clips()) {
         let path = models.home().join(&model.path);
         let (state, loaded) = match sha256(&path) {
             Ok(found) if found == model.sha256 => match loader.load(model, &path) {
-                Some(Err(why)) => (format!("CANNOT BE USED: {}", why.message), Some(false)),
+                Some(Err(cause)) => (format!("CANNOT BE USED: {}", cause.message), Some(false)),
                 loaded => ("ok".to_owned(), loaded.map(|_| true)),
             },
-            Ok(_) => (format!("CHANGED: delete it, then {}", model.mend()), None),
-            Err(_) => (format!("missing: {}", model.mend()), None),
+            Ok(_) => (format!("CHANGED: delete it, then {}", model.repair_hint()), None),
+            Err(_) => (format!("missing: {}", model.repair_hint()), None),
         };
-        all_well &= state == "ok";
+        all_ok &= state == "ok";
         if json {
             list.push(json!({"name": model.name, "path": model.path, "state": state, "loaded": loaded}));
         } else {
@@ -93,16 +94,16 @@ fn verify(models: &Models, json: bool) -> Result<u8> {
     if json {
         print_json(&list)?;
     }
-    if let Some(why) = loader.unavailable {
-        errln!("note: only checksums were compared, no model was loaded: {why}");
+    if let Some(cause) = loader.unavailable {
+        errln!("note: only checksums were compared, no model was loaded: {cause}");
     }
-    Ok(if all_well { 0 } else { Failure::Model.exit_code() })
+    Ok(if all_ok { 0 } else { Failure::Model.exit_code() })
 }
 
-/// Loads models as a run would, where this build and machine can.
+/// Loads models as a run would, if this build and machine can.
 struct Loader<'m> {
     models: &'m Models,
-    /// Why no model can be loaded here.
+    /// Reason why no model can be loaded in this build or on this machine.
     unavailable: Option<String>,
 }
 
@@ -118,7 +119,7 @@ impl<'m> Loader<'m> {
         Self { models, unavailable: Some("this build cannot run models: build with the feature `onnx`".into()) }
     }
 
-    /// Loads a model, and runs it once where it is a detector; `None` for what is no model, or where none can be loaded.
+    /// Loads a model, and runs it once if it is a detector; `None` for a file that is not a model, or if none can be loaded.
     #[cfg(feature = "onnx")]
     fn load(&mut self, model: &ModelEntry, path: &Path) -> Option<Result<()>> {
         if self.unavailable.is_some() || path.extension().is_none_or(|ending| ending != "onnx") {
@@ -129,7 +130,7 @@ impl<'m> Loader<'m> {
             Err(error) => return Some(Err(error)),
         };
         Some(match Decoder::from_name(&model.decoder) {
-            Some(decoder) => Kind::of(&mut session, Some(decoder), TRIED_SIZE).map(drop),
+            Some(decoder) => DetectorSpec::probe(&mut session, Some(decoder), PROBE_SIZE).map(drop),
             None => Ok(()),
         })
     }
@@ -141,29 +142,29 @@ impl<'m> Loader<'m> {
     }
 }
 
-/// Columns and rows at which a model is tried that leaves them open.
+/// Width and height of the test input of a model with a dynamic input size, pixels.
 #[cfg(feature = "onnx")]
-const TRIED_SIZE: usize = 640;
+const PROBE_SIZE: usize = 640;
 
-/// What models.yml knows, of these names or of all, and whether it is there.
-fn installed(models: &Models, home: &Path, names: &[String]) -> Vec<Value> {
+/// Returns the entries of models.yml as JSON, with whether each is installed; those of `names`, or all if it is empty.
+fn entries_json(models: &Models, home: &Path, names: &[String]) -> Vec<Value> {
     let all = models.models().iter().chain(models.clips());
     all.filter(|m| names.is_empty() || names.contains(&m.name))
         .map(|m| {
             json!({
                 "name": m.name, "about": m.about, "registry": m.registry, "package": m.package, "version": m.version, "path": m.path,
-                "sha256": m.sha256, "licence": m.licence, "installed": home.join(&m.path).is_file(),
+                "sha256": m.sha256, "licence": m.license, "installed": home.join(&m.path).is_file(),
             })
         })
         .collect()
 }
 
-/// `sideline models add`: checks that a file is a detector and that its classes have names, then registers it. It is run twice,
-/// where it lies and as the copy that is kept.
+/// Runs `sideline models add`: checks that a file is a detector with named classes, and registers it. The model is run twice:
+/// the given file, and the registered copy.
 #[cfg(feature = "onnx")]
 fn add(options: &AddModel, models: &mut Models) -> Result<u8> {
     let file = &options.file;
-    let wanted = match options.decoder.as_deref() {
+    let decoder = match options.decoder.as_deref() {
         None | Some("auto") => None,
         Some(name) => Some(Decoder::from_name(name).ok_or_else(|| {
             let names = Decoder::ALL.map(Decoder::name);
@@ -171,41 +172,40 @@ fn add(options: &AddModel, models: &mut Models) -> Result<u8> {
         })?),
     };
     let mut session = Session::from_file(file, Device::Cpu, models.home())?;
-    let kind = Kind::of(&mut session, wanted, options.size)?;
+    let spec = DetectorSpec::probe(&mut session, decoder, options.size)?;
     let names = match &options.labels {
-        Some(word) => match labels::known(word) {
+        Some(word) => match labels::builtin(word) {
             Some(names) => names,
             None => labels::from_file(Path::new(word))?,
         },
-        None => labels::of_model(&session)?.ok_or_else(|| {
+        None => labels::from_model(&session)?.ok_or_else(|| {
             Error::config(format!(
-                "{} does not say what its {} classes are called: give `--labels`, a file with one name a line, or `coco`, \
-                 or `coco91`",
+                "{} has no names for its {} classes: give `--labels`, a file with one name per line, or `coco`, or `coco91`",
                 file.display(),
-                kind.classes
+                spec.class_count
             ))
         })?,
     };
-    kind.check_labels(session.name(), &names)?;
+    spec.check_labels(session.name(), &names)?;
     drop(session);
     let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let name = options.name.clone().or(stem).unwrap_or_default();
-    let (columns, rows) = kind.size;
+    let (columns, rows) = spec.input_size;
     let named: Vec<&str> = names.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
-    let few = if named.len() > 4 { format!("{}, ...", named[..4].join(", ")) } else { named.join(", ") };
-    let about = format!("A detector of {} classes ({few}), {}, {columns}x{rows}.", named.len(), kind.decoder.name());
+    let examples = if named.len() > 4 { format!("{}, ...", named[..4].join(", ")) } else { named.join(", ") };
+    let about = format!("Detector of {} classes ({examples}), {}, {columns}x{rows}.", named.len(), spec.decoder.name());
     let home = models.home().to_owned();
     let entry = models.register(
         file,
         ModelEntry {
             name,
             about,
-            licence: options.licence.clone().unwrap_or_else(|| "yours to know".into()),
-            decoder: kind.decoder.name().into(),
+            license: options.license.clone().unwrap_or_else(|| "not given".into()),
+            decoder: spec.decoder.name().into(),
             labels: names,
             ..ModelEntry::default()
         },
-        |copy| prove(copy, file, &kind, options.size, &home),
+        |copy| check_copy(copy, file, &spec, options.size, &home),
     )?;
     if options.json {
         print_json(&entry)?;
@@ -216,26 +216,26 @@ fn add(options: &AddModel, models: &mut Models) -> Result<u8> {
     Ok(0)
 }
 
-/// Checks that the copy of a model is by itself what the file is where it lies.
+/// Checks that the copy of a model works without other files beside the original.
 #[cfg(feature = "onnx")]
-fn prove(copy: &Path, file: &Path, kind: &Kind, size: usize, home: &Path) -> Result<()> {
+fn check_copy(copy: &Path, file: &Path, spec: &DetectorSpec, size: usize, home: &Path) -> Result<()> {
     let mut session = Session::from_file(copy, Device::Cpu, home).map_err(|cause| {
         Error::model(format!(
-            "{0}: it can be used where it lies and not as the copy that would be registered, so it keeps its weights in other \
+            "{0}: the file can be loaded, but not a copy of it in another folder, so its weights are probably in separate \
              files beside it: save it as one file, `python3 -c \"import onnx; onnx.save(onnx.load('{0}'), 'one.onnx')\"`, and \
-             add that; or name it by its path, `model: {0}` ({1})",
+             add that; or refer to it by its path, `model: {0}` ({1})",
             file.display(),
             cause.message
         ))
     })?;
-    Kind::of(&mut session, Some(kind.decoder), size).map(drop)
+    DetectorSpec::probe(&mut session, Some(spec.decoder), size).map(drop)
 }
 
 #[cfg(not(feature = "onnx"))]
 fn add(options: &AddModel, _: &mut Models) -> Result<u8> {
-    let _ = (&options.decoder, &options.labels, &options.name, &options.licence, options.size, options.json);
+    let _ = (&options.decoder, &options.labels, &options.name, &options.license, options.size, options.json);
     Err(Error::config(format!(
-        "{}: this build cannot run models, so it cannot check one: build with the feature `onnx`",
+        "{}: this build cannot run models, so it cannot check the file: build with the feature `onnx`",
         options.file.display()
     )))
 }

@@ -1,4 +1,4 @@
-//! Standard output and standard error of every command. `println!` and its like panic where the reader has gone, as in
+//! Standard output and standard error of every command. `println!` and similar macros panic on a closed pipe, as in
 //! `sideline list | head -1`; clippy refuses them in this crate.
 
 use std::{
@@ -9,72 +9,75 @@ use std::{
     },
 };
 
-use sideline_api::{Error, address::conceal};
-use sideline_system::terminal::visible;
+use sideline_address::redact_addresses;
+use sideline_api::Error;
+use sideline_system::terminal::escape_controls;
 
-/// Prints a line on standard output, as [`printable`].
+/// Prints a line on standard output, as [`program::stdout`](crate::program::stdout) does.
+#[macro_export]
 macro_rules! outln {
-    () => { $crate::print::stdout("\n") };
-    ($($format:tt)*) => { $crate::print::stdout(&(format!($($format)*) + "\n")) };
+    () => { $crate::program::stdout("\n") };
+    ($($format:tt)*) => { $crate::program::stdout(&(format!($($format)*) + "\n")) };
 }
 
-/// Prints a line on standard error, as [`printable`].
+/// Prints a line on standard error, as [`program::stderr`](crate::program::stderr) does.
+#[macro_export]
 macro_rules! errln {
-    ($($format:tt)*) => { $crate::print::stderr(&(format!($($format)*) + "\n")) };
+    ($($format:tt)*) => { $crate::program::stderr(&(format!($($format)*) + "\n")) };
 }
 
-/// Set once nobody reads standard output any more.
-static READER_GONE: AtomicBool = AtomicBool::new(false);
-/// Why standard output could not be written, where its reader is not just gone: a full disk behind `> file`.
-static FAILED: OnceLock<String> = OnceLock::new();
+/// True once the pipe at standard output is closed.
+static PIPE_CLOSED: AtomicBool = AtomicBool::new(false);
+/// First error of writing to standard output other than a closed pipe, such as a full disk behind `> file`.
+static WRITE_ERROR: OnceLock<String> = OnceLock::new();
 
-/// Text as it may be printed: without the secrets of addresses, and with the control characters written out that a name of
-/// a file, a run or a model may hold.
+/// Sanitizes text for a terminal: redacts the secrets of addresses, and escapes control characters, which the name of a file,
+/// a run or a model may hold.
 pub fn printable(text: &str) -> String {
-    visible(&conceal(text)).into_owned()
+    escape_controls(&redact_addresses(text)).into_owned()
 }
 
-/// Prints on standard output, as [`printable`]. Whether anybody still reads makes no difference to a run.
+/// Prints on standard output, sanitized by [`printable`]. A closed pipe does not affect a run.
 pub fn stdout(text: &str) {
     let mut out = Stdout;
-    // Noted by `Stdout`; `failure` tells it when the command is over.
+    // `Stdout` keeps an error, and `failure` returns it at the end of the command.
     let _ = out.write_all(printable(text).as_bytes()).and_then(|()| out.flush());
 }
 
-/// Prints on standard error, as [`printable`].
+/// Prints on standard error, sanitized by [`printable`].
 pub fn stderr(text: &str) {
-    // There is nowhere left to say that it failed.
+    // An error here cannot be reported anywhere.
     let _ = io::stderr().lock().write_all(printable(text).as_bytes());
 }
 
-/// Standard output as a file is written: bytes go out as they are.
+/// Standard output as a byte stream: bytes are written unchanged.
 pub struct Stdout;
 
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        noted(io::stdout().lock().write(bytes))
+        keep_error(io::stdout().lock().write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        noted(io::stdout().lock().flush())
+        keep_error(io::stdout().lock().flush())
     }
 }
 
-fn noted<T>(done: io::Result<T>) -> io::Result<T> {
-    match &done {
-        Err(cause) if cause.kind() == ErrorKind::BrokenPipe => READER_GONE.store(true, Ordering::Relaxed),
-        Err(cause) if cause.kind() != ErrorKind::Interrupted => _ = FAILED.set(cause.to_string()),
+fn keep_error<T>(result: io::Result<T>) -> io::Result<T> {
+    match &result {
+        Err(cause) if cause.kind() == ErrorKind::BrokenPipe => PIPE_CLOSED.store(true, Ordering::Relaxed),
+        Err(cause) if cause.kind() != ErrorKind::Interrupted => _ = WRITE_ERROR.set(cause.to_string()),
         _ => {}
     }
-    done
+    result
 }
 
-/// True once the reader of standard output has gone: what is only for it may end, and is no failure.
-pub fn reader_is_gone() -> bool {
-    READER_GONE.load(Ordering::Relaxed)
+/// True once the pipe at standard output is closed. A command that only writes there may then end, without a failure.
+pub fn is_pipe_closed() -> bool {
+    PIPE_CLOSED.load(Ordering::Relaxed)
 }
 
-/// The failure of standard output so far.
+/// Returns the first error of writing to standard output.
 pub fn failure() -> Option<Error> {
-    FAILED.get().map(|cause| Error::output(format!("standard output: {cause}")))
+    WRITE_ERROR.get().map(|cause| Error::output(format!("standard output: {cause}")))
 }

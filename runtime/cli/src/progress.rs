@@ -1,56 +1,56 @@
-//! What a person, or a program, sees while a run is under way.
+//! Display of progress during a run, for people and for programs.
 
 use std::{io::IsTerminal, time::Duration};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use indicatif::{ProgressBar, ProgressStyle};
-use sideline_engine::{Progress, Running};
+use sideline_engine::{RunProgress, Running};
 
-/// How progress is shown.
+/// Display of progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Show {
-    /// A line that moves, on a terminal; nothing elsewhere.
+pub enum ProgressMode {
+    /// A progress bar, if standard error is a terminal.
     Auto,
-    /// One JSON object a second on standard output; the report then goes to standard error.
+    /// One JSON object per second on standard output; the report then goes to standard error.
     Json,
-    /// Nothing.
+    /// No progress.
     None,
 }
 
-/// Interval between two updates of the line on a terminal.
-const UPDATE: Duration = Duration::from_millis(100);
-/// Interval between two lines of JSON.
-const LINE: Duration = Duration::from_secs(1);
+/// Interval between two updates of the progress bar.
+const BAR_INTERVAL: Duration = Duration::from_millis(100);
+/// Interval between two JSON objects.
+const JSON_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Shows progress until the run is over, whose end drops the sender of `over`. `frames`: how many there will be, where
-/// that is known. A look at a run takes its locks, so nobody looks who shows nothing.
-pub fn follow(running: &Running, show: Show, frames: Option<u64>, over: &Receiver<()>) {
-    let waits = |interval| matches!(over.recv_timeout(interval), Err(RecvTimeoutError::Timeout));
-    match show {
-        Show::Json => {
-            while waits(LINE) {
-                json(&running.progress());
+/// Shows progress until the run has ended, which drops the sender of `end`. `frames` is the expected number of frames, if it is
+/// known. Reading the progress takes locks of the run, so it is read only if it is shown.
+pub fn show(running: &Running, mode: ProgressMode, frames: Option<u64>, end: &Receiver<()>) {
+    let waits = |interval| matches!(end.recv_timeout(interval), Err(RecvTimeoutError::Timeout));
+    match mode {
+        ProgressMode::Json => {
+            while waits(JSON_INTERVAL) {
+                print_json_line(&running.progress());
             }
-            json(&running.progress());
+            print_json_line(&running.progress());
         }
-        Show::Auto if std::io::stderr().is_terminal() => {
-            let bar = bar(frames);
-            while waits(UPDATE) {
+        ProgressMode::Auto if std::io::stderr().is_terminal() => {
+            let bar = new_bar(frames);
+            while waits(BAR_INTERVAL) {
                 let progress = running.progress();
                 bar.set_position(progress.frames);
-                bar.set_message(line(&progress));
+                bar.set_message(describe(&progress));
             }
             bar.finish_and_clear();
         }
-        Show::Auto | Show::None => _ = over.recv(),
+        ProgressMode::Auto | ProgressMode::None => _ = end.recv(),
     }
 }
 
-fn json(progress: &Progress) {
+fn print_json_line(progress: &RunProgress) {
     outln!("{}", serde_json::to_string(progress).unwrap_or_default());
 }
 
-fn bar(frames: Option<u64>) -> ProgressBar {
+fn new_bar(frames: Option<u64>) -> ProgressBar {
     let bar = match frames {
         Some(frames) => ProgressBar::new(frames),
         None => ProgressBar::new_spinner(),
@@ -65,10 +65,10 @@ fn bar(frames: Option<u64>) -> ProgressBar {
     bar
 }
 
-fn line(progress: &Progress) -> String {
+fn describe(progress: &RunProgress) -> String {
     let mut line = format!("{:.1} fps  latency {:.0} ms", progress.fps, progress.latency_ms.p50);
-    if progress.forgotten > 0 {
-        line += &format!("  {} forgotten", progress.forgotten);
+    if progress.dropped > 0 {
+        line += &format!("  {} dropped", progress.dropped);
     }
     if progress.errors > 0 {
         line += &format!("  {} errors", progress.errors);

@@ -1,20 +1,17 @@
-//! `sideline run`: a flow in this process.
+//! `sideline run`: runs a flow in this process.
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::Value;
 use sideline_api::{Error, Failure, Reason, Registry, Result, clock::WallClock, models::Models};
 use sideline_engine::{
-    Change, Options, Running,
-    gate::Limit,
-    meter::{self, NodeReport, Report, Status},
+    Options, Running, SettingChange,
+    gate::RunLimit,
+    meter::{self, NodeReport, Report, RunStatus, StopCause},
 };
 use sideline_graph::{Diagnostic, Flow, Overrides};
 
@@ -22,64 +19,66 @@ use sideline_graph::{Diagnostic, Flow, Overrides};
 use crate::node;
 use crate::{
     args::{Run, Setting},
+    batch,
     commands::print_json,
-    control,
-    folder::{RunFolder, spare_sources},
-    house, many,
-    progress::{self, Show},
+    control, home,
+    progress::{self, ProgressMode},
     record,
-    start_at::Continued,
-    stop::Stop,
+    run_folder::{Contents, RunFolder, check_sources_not_overwritten},
+    shell_paths,
+    start_at::PreviousRun,
+    stop_signal::StopSignal,
     timing::TimingFile,
-    typed,
 };
 
-/// Operator, and id, of the node that `--preview` adds.
+/// Operator name and id of the node that `--preview` adds.
 const PREVIEW: &str = "preview";
 
-/// Runs; the exit code.
+/// Runs `sideline run`; returns the exit code.
 ///
 /// # Errors
-/// Whatever keeps the run from starting.
+/// If the run cannot start, or fails.
 pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
     #[cfg(feature = "dora")]
     if sideline_dora::transport::started_by_dora() {
         return node::run(registry);
     }
-    let path = Path::new(&options.what);
-    if registry.get(&options.what).is_ok() || !path.exists() && path.extension().is_none() {
-        registry.get(&options.what)?;
+    #[cfg(not(feature = "dora"))]
+    if std::env::var_os("DORA_NODE_CONFIG").is_some() {
+        let text = "this build of `sideline` cannot run under dora: build it with `cargo build -p sideline`";
+        return Err(Error::config(text));
+    }
+    let path = Path::new(&options.target);
+    if registry.get(&options.target).is_ok() || !path.exists() && path.extension().is_none() {
+        registry.get(&options.target)?;
         return Err(Error::config(format!(
-            "operator `{0}` runs as a node of a flow: name it in one (`path: sideline`, `args: run {0}`) and run the flow",
-            options.what
+            "operator `{0}` runs as a node of a flow: write it in one (`path: sideline`, `args: run {0}`) and run the flow",
+            options.target
         )));
     }
-    if let Some(inputs) = many::inputs(&options.input)? {
+    if let Some(inputs) = batch::expand_inputs(&options.input)? {
         if options.start_at.is_some() {
-            return Err(Error::config("--start-at goes on with one run: give one `--input`, the same as that run's"));
+            return Err(Error::config("--start-at continues a single run: give one `--input`, the same as that run's"));
         }
-        return many::run(options, inputs, registry);
+        return batch::run(options, inputs, registry);
     }
-    let stop = Stop::listen()?;
-    let continued = options.start_at.as_deref().map(Continued::read).transpose()?;
+    let stop = StopSignal::listen()?;
+    let previous = options.start_at.as_deref().map(PreviousRun::read).transpose()?;
     let input = options.input.first().map(String::as_str);
-    let (flow, models) = prepare(options, input, continued.as_ref(), registry)?;
-    warn(&flow);
-    let name = run_name();
-    let folder = folder(options, &flow, &name);
-    if let Some(continued) = &continued {
-        continued.check(&flow, &folder, registry)?;
-        errln!("{}", continued.text());
+    let (flow, models) = prepare(options, input, previous.as_ref(), registry)?;
+    print_warnings(&flow);
+    let name = new_run_name();
+    let folder = run_folder(options, &flow, &name);
+    if let Some(previous) = &previous {
+        previous.check(&flow, &folder, registry)?;
+        errln!("{}", previous.describe());
     }
-    let started = Started { name: &name, folder: &folder, stop: &stop, continued: continued.as_ref() };
-    let report = embedded(&flow, registry, models, &started, options.limit(), options.progress)?;
+    let context = RunContext { name: &name, folder: &folder, stop: &stop, previous: previous.as_ref() };
+    let report = run_in_process(&flow, registry, models, &context, options.limit(), options.progress)?;
     if options.json {
         print_json(&report)?;
     } else {
-        told(options, &format!("{}results: {}", report.table(), folder.display()));
-    }
-    if let Some(continued) = continued {
-        continued.something_was_left(&report)?;
+        print_line(options, &format!("{}results: {}", report.table(), folder.display()));
     }
     match &report.failure {
         Some(failure) => Err(failure.clone()),
@@ -87,116 +86,123 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
     }
 }
 
-/// Prints a line for people: where standard output is JSON, on standard error.
-pub fn told(options: &Run, line: &str) {
-    if options.json || options.progress == Show::Json { errln!("{line}") } else { outln!("{line}") }
+/// Prints a line of text on standard output, or on standard error if standard output is JSON.
+pub fn print_line(options: &Run, line: &str) {
+    if options.json || options.progress == ProgressMode::Json { errln!("{line}") } else { outln!("{line}") }
 }
 
-/// Reads the flow for one input, and looks for its models.
+/// Reads the flow for one input, and finds its models.
 ///
 /// # Errors
-/// Whatever keeps it from starting.
+/// If the flow is invalid or a model is missing.
 pub fn prepare(
     options: &Run,
     input: Option<&str>,
-    continued: Option<&Continued>,
+    previous: Option<&PreviousRun>,
     registry: &Registry,
 ) -> Result<(Flow, Models)> {
-    let path = Path::new(&options.what);
-    let mut overrides = overrides(path, &options.set, options.mode.map(Into::into));
-    overrides.input = input.map(typed::source);
-    if let Some(continued) = continued {
-        // Before what the user says: a `--set` of one's own is the stronger.
-        overrides.set.splice(0..0, continued.starts(registry));
+    let path = Path::new(&options.target);
+    let mut overrides = build_overrides(path, &options.set, options.mode.map(Into::into));
+    overrides.input = input.map(shell_paths::resolve_source);
+    if let Some(previous) = previous {
+        // First, so that the user's own `--set` takes precedence.
+        overrides.set.splice(0..0, previous.source_starts(registry));
     }
     overrides.device = options.device.map(Into::into);
-    let mut shown = None;
+    let mut preview = None;
     if let Some(port) = options.preview {
-        // `--set preview.fps=5` is for the node that is yet to be added.
-        let of = |(node, ..): &(String, String, Value)| node == PREVIEW;
-        shown = Some((port, overrides.set.extract_if(.., |set| of(set)).collect::<Vec<_>>()));
+        // `--set preview.fps=5` applies to the node that is added below.
+        let is_for_preview = |(node, ..): &(String, String, Value)| node == PREVIEW;
+        preview = Some((port, overrides.set.extract_if(.., |set| is_for_preview(set)).collect::<Vec<_>>()));
     }
-    let mut flow = read(path, registry, &overrides)?;
-    if let Some((port, set)) = shown {
-        preview(&mut flow, registry, port, set)?;
+    let mut flow = read_flow(path, registry, &overrides)?;
+    if let Some((port, set)) = preview {
+        add_preview(&mut flow, registry, port, set)?;
     }
-    let models = house::models(path);
+    let models = home::load_models(path);
     let missing = flow.check_models(&models);
-    if missing.is_empty() { Ok((flow, models)) } else { Err(join(&missing, Failure::Model)) }
+    if missing.is_empty() { Ok((flow, models)) } else { Err(join_diagnostics(&missing, Failure::Model)) }
 }
 
 /// Prints the warnings of a flow.
-pub fn warn(flow: &Flow) {
+pub fn print_warnings(flow: &Flow) {
     for warning in flow.diagnostics.iter().filter(|p| !p.dora_only) {
         errln!("{warning}");
     }
 }
 
-/// The folder for the results of a run of that name.
-pub fn folder(options: &Run, flow: &Flow, name: &str) -> PathBuf {
+/// Returns the folder for the results of a run of this name.
+pub fn run_folder(options: &Run, flow: &Flow, name: &str) -> PathBuf {
     match &options.output {
         Some(folder) => folder.clone(),
-        None => runs(flow, flow.run_dir.as_deref()).join(format!("{}-{name}", flow.name)),
+        None => runs_folder(flow, flow.run_dir.as_deref()).join(format!("{}-{name}", flow.name)),
     }
 }
 
-/// `--preview`: a node that shows what the flow draws, beside those that the flow names.
-fn preview(flow: &mut Flow, registry: &Registry, port: u16, set: Vec<(String, String, Value)>) -> Result<()> {
+/// Adds a preview node to the flow, for `--preview`.
+fn add_preview(flow: &mut Flow, registry: &Registry, port: u16, set: Vec<(String, String, Value)>) -> Result<()> {
     if let Some(own) = flow.nodes.iter().find(|node| node.operator == PREVIEW) {
         return Err(Error::config(format!(
-            "{}: the flow has a preview already: leave out `--preview`, or set its port with `--set {}.port={port}`",
+            "{}: the flow already has a preview: leave out `--preview`, or set its port with `--set {}.port={port}`",
             own.place, own.id
         )));
     }
-    let pictures = flow.pictures();
-    if pictures.is_empty() {
+    let outputs = flow.preview_outputs();
+    if outputs.is_empty() {
         return Err(Error::config(format!(
-            "{}: no source or render sends frames: nothing to preview",
+            "{}: nothing to preview: no source or `render` sends frames",
             flow.path.display()
         )));
     }
     let mut values = vec![("port".to_owned(), port.into()), ("title".to_owned(), flow.name.clone().into())];
     values.extend(set.into_iter().map(|(_, key, value)| (key, value)));
-    flow.add_reader(registry, PREVIEW, PREVIEW, values, &pictures).map_err(|problems| join(&problems, Failure::Config))
+    flow.add_reader(registry, PREVIEW, PREVIEW, values, &outputs)
+        .map_err(|problems| join_diagnostics(&problems, Failure::Config))
 }
 
-fn on_path(program: &str) -> bool {
+fn is_on_path(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
 
-/// Reads a flow; its problems are printed, one a line.
-pub fn read(path: &Path, registry: &Registry, overrides: &Overrides) -> Result<Flow> {
-    Flow::read(path, registry, overrides).map_err(|problems| join(&problems, Failure::Config))
+/// Reads a flow.
+///
+/// # Errors
+/// If the flow is invalid; the message has one diagnostic per line.
+pub fn read_flow(path: &Path, registry: &Registry, overrides: &Overrides) -> Result<Flow> {
+    Flow::read(path, registry, overrides).map_err(|problems| join_diagnostics(&problems, Failure::Config))
 }
 
-/// The folder of runs, beside the flow: SIDELINE_RUN_DIR where it is set, else `runs`.
-pub fn runs(flow: &Flow, run_dir: Option<&Path>) -> PathBuf {
-    let beside = flow.path.parent().unwrap_or(Path::new("."));
-    beside.join(run_dir.unwrap_or(Path::new("runs")))
+/// Returns the folder of all runs: SIDELINE_RUN_DIR if it is set, else `runs`, relative to the flow's folder.
+pub fn runs_folder(flow: &Flow, run_dir: Option<&Path>) -> PathBuf {
+    let flow_folder = flow.path.parent().unwrap_or(Path::new("."));
+    flow_folder.join(run_dir.unwrap_or(Path::new("runs")))
 }
 
-/// `--set` and `--mode` for the graph.
-pub fn overrides(flow: &Path, set: &[Setting], mode: Option<sideline_api::Mode>) -> Overrides {
+/// Builds the overrides of a flow from `--set` and `--mode`.
+pub fn build_overrides(flow: &Path, set: &[Setting], mode: Option<sideline_api::Mode>) -> Overrides {
     Overrides {
-        set: set.iter().map(|s| (s.node.clone(), s.key.clone(), typed::value(&s.key, &s.value))).collect(),
+        set: set
+            .iter()
+            .map(|s| (s.node.clone(), s.key.clone(), shell_paths::resolve_value(&s.key, &s.value)))
+            .collect(),
         mode,
         device: None,
         input: None,
-        home: house::home(flow),
+        home: home::find(flow),
     }
 }
 
-/// One error of many diagnostics, a line each.
-pub fn join(problems: &[Diagnostic], failure: Failure) -> Error {
+/// Joins diagnostics into one error, one line each.
+pub fn join_diagnostics(problems: &[Diagnostic], failure: Failure) -> Error {
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     Error::new(failure, lines.join("\n"))
 }
 
-/// A name that sorts by time and is not given twice.
-pub fn run_name() -> String {
+/// Returns a unique run name that sorts by time: `YYYYMMDD-HHMMSS-XXXX`.
+pub fn new_run_name() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days as i64);
+    let (year, month, day) = civil_date(days as i64);
     let unique = uuid::Uuid::now_v7().simple().to_string();
     format!(
         "{year:04}{month:02}{day:02}-{:02}{:02}{:02}-{}",
@@ -207,8 +213,8 @@ pub fn run_name() -> String {
     )
 }
 
-/// Day number since 1970-01-01 to a date (Howard Hinnant, "chrono-compatible low-level date algorithms").
-fn civil(days: i64) -> (i64, u32, u32) {
+/// Converts a day number since 1970-01-01 to a date (Howard Hinnant, "chrono-compatible low-level date algorithms").
+fn civil_date(days: i64) -> (i64, u32, u32) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
     let doe = z.rem_euclid(146_097);
@@ -220,127 +226,133 @@ fn civil(days: i64) -> (i64, u32, u32) {
     (yoe + era * 400 + i64::from(month <= 2), month, day)
 }
 
-/// What a run is called, where it leaves its results, and what else may end it.
-pub struct Started<'a> {
+/// Name, folder, stop signal and predecessor of a run.
+pub struct RunContext<'a> {
     /// Name of the run.
     pub name: &'a str,
-    /// Its folder.
+    /// Folder of the results.
     pub folder: &'a Path,
-    /// The signals of the process.
-    pub stop: &'a Stop,
-    /// The run it goes on from.
-    pub continued: Option<&'a Continued>,
+    /// Stop signals of the process.
+    pub stop: &'a StopSignal,
+    /// The run that this one continues.
+    pub previous: Option<&'a PreviousRun>,
 }
 
-/// Id of the one process.
+/// Id of the only process of a run in one process.
 const PROCESS: &str = "run";
 
-/// Runs a whole flow here.
-pub fn embedded(
+/// Runs a whole flow in this process; returns its report, also of a run that failed after it had begun.
+///
+/// # Errors
+/// If the run cannot begin, or its result cannot be written.
+pub fn run_in_process(
     flow: &Flow,
     registry: &Registry,
     models: Models,
-    started: &Started<'_>,
-    limit: Limit,
-    show: Show,
+    context: &RunContext<'_>,
+    limit: RunLimit,
+    progress: ProgressMode,
 ) -> Result<Report> {
-    let Started { name: run, folder, stop, continued } = *started;
+    let RunContext { name: run, folder, stop, previous } = *context;
     let plan = flow.plan_embedded().map_err(|problems| {
-        let mut error = join(&problems, Failure::Config);
-        if !on_path("dora") {
+        let mut error = join_diagnostics(&problems, Failure::Config);
+        if !is_on_path("dora") {
             error.message +=
                 "\n`dora` is not on PATH: `cargo xtask setup` puts it into .venv/bin, or `pip install dora-rs-cli`";
         }
         error
     })?;
-    spare_sources(flow, folder)?;
-    let taken = Arc::new(RunFolder::take(folder, run)?);
-    let start = record::Start {
+    check_sources_not_overwritten(flow, folder)?;
+    let run_folder = Arc::new(RunFolder::acquire(folder, run)?);
+    run_folder.check_files_kept(flow, PROCESS)?;
+    let start = record::RunStart {
         run,
         flow: &flow.path.display().to_string(),
         processes: vec![PROCESS.into()],
         nodes: &flow.nodes,
         device: flow.device,
-        continues: continued.map(Continued::json),
+        continues: previous.map(PreviousRun::to_json),
         folders: Default::default(),
     };
-    let start = record::started(&start, &models);
-    // True once the folder holds nothing of another run.
-    let is_ours = Arc::new(AtomicBool::new(taken.earlier().is_none()));
-    if is_ours.load(Ordering::SeqCst) {
-        // A run that is killed before it begins is known too.
+    let start = record::start_json(&start, &models);
+    if run_folder.contents() == Contents::Current {
+        // Written early, so that a run killed before it begins leaves a record, too.
         record::write_start(folder, &start)?;
     }
     let nodes = plan.nodes.iter().map(|node| node.id.clone()).collect();
     let timing = Arc::new(TimingFile::new(folder.join("timing.parquet"), nodes));
-    let begin = {
-        let (taken, timing, is_ours) = (taken.clone(), timing.clone(), is_ours.clone());
-        move || {
-            is_ours.store(true, Ordering::SeqCst);
-            taken.replace()?;
-            record::write_start(taken.path(), &start)?;
-            record::keep_room(taken.path(), PROCESS)?;
-            timing.begin()
-        }
+    let on_start = {
+        let (run_folder, timing) = (run_folder.clone(), timing.clone());
+        move || run_folder.begin(PROCESS, &start).and_then(|()| timing.begin())
     };
     let engine = Options {
-        after: continued.map(|continued| continued.after.clone()).unwrap_or_default(),
-        begin: Some(Arc::new(begin)),
+        resume_after: previous.map(|previous| previous.resume_points.clone()).unwrap_or_default(),
+        on_start: Some(Arc::new(on_start)),
         ..engine_options(flow, run, folder, models, limit, stop, &timing)
     };
     let running = match sideline_engine::start(plan, registry, engine, None) {
         Ok(running) => Arc::new(running),
         Err(error) => {
-            let ours = is_ours.load(Ordering::SeqCst);
-            if !ours {
-                errln!("{}: holds an earlier run, which stays as it is: this one did not begin", folder.display());
+            let contents = run_folder.contents();
+            if contents == Contents::Earlier {
+                errln!(
+                    "{}: this run did not begin, so the results of the earlier run there are kept",
+                    folder.display()
+                );
             }
-            return not_begun(flow, ours.then_some(folder), stop, error);
+            return record_start_failure(flow, (contents == Contents::Current).then_some(folder), stop, error);
         }
     };
-    let server = listen(control::address(run), flow, run, folder, &running);
+    let server = start_control_server(control::socket_path(run), flow, run, folder, &running);
     let report = std::thread::scope(|scope| {
-        let (is_on, over) = crossbeam_channel::bounded(0);
+        let (end_sender, end) = crossbeam_channel::bounded(0);
         let wait = || {
-            let _is_on = is_on;
+            // Dropped at the end of the run, which closes the channel.
+            let _end_sender = end_sender;
             running.wait()
         };
         let waiter = scope.spawn(wait);
-        let frames = limit.frames.map(|frames| frames.saturating_mul(running.streams() as u64));
-        progress::follow(&running, show, frames, &over);
+        let frames = limit.frames.map(|frames| frames.saturating_mul(running.stream_count() as u64));
+        progress::show(&running, progress, frames, &end);
         waiter.join()
     })
     .map_err(|_| Error::other("the waiting thread panicked; the message is above"))?;
-    let report = judged(report, continued.is_none());
-    finish(running, &timing);
-    // Closed last: whoever waits for the end finds the result.
+    let report = fail_without_frames(report, previous.is_none());
+    let report = match previous {
+        Some(previous) => previous.fail_without_frames_left(report),
+        None => report,
+    };
+    finish_timing(running, &timing);
+    // Closed after the result is written, so that a client that waits for the end finds it.
     let _open = server;
-    if let Err(unwritten) = record::write_result(folder, PROCESS, &report) {
-        return Err(first_cause(report.failure, unwritten));
+    if let Err(write_error) = record::write_result(folder, PROCESS, &report) {
+        return Err(first_failure(report.failure, write_error));
     }
     Ok(report)
 }
 
-/// How a run ended that failed, or was stopped, before its first frame; written to its folder, unless that is an earlier run's.
-fn not_begun(flow: &Flow, folder: Option<&Path>, stop: &Stop, error: Error) -> Result<Report> {
-    if stop.asked() {
-        let report = without_frames(flow);
+/// Writes the result of a run that failed or was stopped before its first frame; `folder` is `None` if it still holds an earlier
+/// run. Returns a report after a stop, else the error.
+fn record_start_failure(flow: &Flow, folder: Option<&Path>, stop: &StopSignal, error: Error) -> Result<Report> {
+    if stop.is_requested() {
+        let report = stopped_report(flow);
         if let Some(folder) = folder {
             record::write_result(folder, PROCESS, &report)?;
         }
         return Ok(report);
     }
     match folder.map(|folder| record::write_failure(folder, PROCESS, &error)) {
-        Some(Err(unwritten)) => Err(first_cause(Some(error), unwritten)),
+        Some(Err(write_error)) => Err(first_failure(Some(error), write_error)),
         _ => Err(error),
     }
 }
 
-/// The report of a run, or a node of one, that was stopped before its first frame.
-pub fn without_frames(flow: &Flow) -> Report {
+/// Returns the report of a run, or of one node, that was stopped before its first frame.
+pub fn stopped_report(flow: &Flow) -> Report {
     Report {
-        status: Status::Stopped,
+        status: RunStatus::Stopped,
         stopped_at_frame: Some(0),
+        stop_cause: Some(StopCause::Signal),
         failure: None,
         mode: flow.mode,
         reproducible: false,
@@ -354,82 +366,100 @@ pub fn without_frames(flow: &Flow) -> Report {
     }
 }
 
-/// Of a run that failed, and whose result could not be written, what failed first; the other is told before it.
-pub fn first_cause(failure: Option<Error>, unwritten: Error) -> Error {
-    let Some(failure) = failure else { return unwritten };
-    errln!("warning: how the run ended could not be written down: {unwritten}");
+/// Returns the failure of the run if there is one, and prints the write error of its result as a warning; else returns the
+/// write error.
+pub fn first_failure(failure: Option<Error>, write_error: Error) -> Error {
+    let Some(failure) = failure else { return write_error };
+    errln!("warning: the result of the run could not be written: {write_error}");
     failure
 }
 
-/// A run that came to its end and made nothing has failed, and says of what. `expects_frames`: false where there may be
-/// nothing left to do.
-pub fn judged(report: Report, expects_frames: bool) -> Report {
-    if report.failure.is_some() || report.status != Status::Done {
+/// Turns the report of a finished run into a failure if no frame came, or a node processed none. `expects_frames` is false if
+/// there may be no frame left, as after `--start-at`.
+pub fn fail_without_frames(report: Report, expects_frames: bool) -> Report {
+    if report.failure.is_some() || report.status != RunStatus::Done {
         return report;
     }
     let admitted: u64 = report.sources.iter().map(|source| source.admitted).sum();
-    let failure = match report.nodes.iter().find_map(nothing_done) {
+    let failure = match report.nodes.iter().find_map(no_frames_error) {
         Some(failure) => failure,
         None if expects_frames && !report.sources.is_empty() && admitted == 0 => {
             let names: Vec<&str> = report.sources.iter().map(|source| source.node.as_str()).collect();
-            Error::input(format!("no frame came from `{}`: nothing was made", names.join("`, `")))
+            Error::input(format!("no frame was read from `{}`: there are no results", names.join("`, `")))
         }
         None => return report,
     };
-    Report { status: Status::Partial, failure: Some(failure), reproducible: false, ..report }
+    Report { status: RunStatus::Partial, failure: Some(failure), reproducible: false, ..report }
 }
 
-/// The failure of a node that did not get through a single frame.
-fn nothing_done(node: &NodeReport) -> Option<Error> {
+/// Returns the failure of a node that processed no frame because of failures or damaged frames.
+fn no_frames_error(node: &NodeReport) -> Option<Error> {
     let failed = node.errors + node.panics;
     let damaged = node.skipped.get(&Reason::Damaged.to_string()).copied().unwrap_or(0);
     let skipped: u64 = node.skipped.values().sum();
     if node.processed > 0 {
         return None;
     }
-    if failed > 0 {
-        let first = node.first_error.as_deref().unwrap_or("it is in the log");
-        return Some(Error::other(format!(
-            "node `{}` failed at every frame, {failed} times; first: {first}",
-            node.node
-        )));
+    if node.has_failures() {
+        let first = node.first_error.as_deref().unwrap_or("see the log");
+        let restarting = node.skipped.get(&Reason::Restarting.to_string()).copied().unwrap_or(0);
+        let were = |count: u64| if count == 1 { "was" } else { "were" };
+        let mut causes = vec![];
+        if failed > 0 {
+            causes.push(format!("{failed} failed"));
+        }
+        if restarting > 0 {
+            causes.push(format!("{restarting} {} skipped while it restarted", were(restarting)));
+        }
+        if skipped > restarting {
+            let others = skipped - restarting;
+            causes.push(format!("{others} {} skipped for other reasons", were(others)));
+        }
+        if node.end_failures > 0 {
+            causes.push(format!(
+                "it failed at {}",
+                meter::count_of(node.end_failures, "end of a stream", "ends of streams")
+            ));
+        }
+        let causes = causes.join(", ");
+        return Some(Error::other(format!("node `{}` handled no frame: {causes}; first failure: {first}", node.node)));
     }
     (damaged > 0 && damaged == skipped).then(|| {
-        Error::input(format!("node `{}` got no frame that could be decoded: {damaged} are damaged", node.node))
+        Error::input(format!("node `{}` received no frame that could be decoded: {damaged} are damaged", node.node))
     })
 }
 
-/// Lets the run be asked and steered. It runs as well where that cannot be.
-pub fn listen(
+/// Starts the control server of the run; returns `None`, with a warning, if it cannot be started.
+pub fn start_control_server(
     address: Result<PathBuf>,
     flow: &Flow,
     run: &str,
     folder: &Path,
     running: &Arc<Running>,
 ) -> Option<control::Server> {
-    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let folder = whole(folder);
-    let about =
-        control::About { run: run.into(), flow: whole(&flow.path), folder: folder.clone(), pid: std::process::id() };
-    let changed = move |changes: &[Change]| {
+    let absolute = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let folder = absolute(folder);
+    let flow = absolute(&flow.path);
+    let info = control::RunInfo { run: run.into(), flow, folder: folder.clone(), pid: std::process::id() };
+    let on_change = move |changes: &[SettingChange]| {
         if let Err(error) = record::write_changes(&folder, changes) {
-            tracing::warn!(%error, "run.json does not tell of the change yet");
+            tracing::warn!(%error, "the changed settings could not be written to run.json yet");
         }
     };
     address
-        .and_then(|address| control::Server::start(&address, about, running, changed))
-        .inspect_err(|error| tracing::warn!(%error, "`sideline set` and `stop` cannot reach this run"))
+        .and_then(|address| control::Server::start(&address, info, running, on_change))
+        .inspect_err(|error| tracing::warn!(%error, "`sideline set` and `sideline stop` cannot reach this run"))
         .ok()
 }
 
-/// What a run needs besides its plan.
+/// Returns the options of the engine for a run.
 pub fn engine_options(
     flow: &Flow,
     run: &str,
     folder: &Path,
     models: Models,
-    limit: Limit,
-    stop: &Stop,
+    limit: RunLimit,
+    stop: &StopSignal,
     timing: &TimingFile,
 ) -> Options {
     Options {
@@ -439,17 +469,17 @@ pub fn engine_options(
         models: Arc::new(models),
         clock: Arc::new(WallClock),
         limit,
-        after: Default::default(),
-        asked_to_stop: stop.flag(),
-        begin: None,
+        resume_after: Default::default(),
+        stop_requested: stop.flag(),
+        on_start: None,
         timing: timing.sender(),
     }
 }
 
-/// Writes the last timing rows. They are no result: a failure is told, not returned.
-pub fn finish(running: Arc<Running>, timing: &TimingFile) {
-    // Handlers may still hold the run, and with it a sender: the run lets go of it.
-    running.release_timing();
+/// Writes the last timing rows. A failure is only logged, since they are not part of the result.
+pub fn finish_timing(running: Arc<Running>, timing: &TimingFile) {
+    // Handlers may still hold the run, and with it a sender of rows, so the run drops the sender itself.
+    running.close_timing();
     if let Err(error) = timing.finish() {
         tracing::warn!(%error, "timing.parquet is not complete");
     }
@@ -460,9 +490,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_become_dates() {
-        assert_eq!(civil(0), (1970, 1, 1));
-        assert_eq!(civil(19_782), (2024, 2, 29));
-        assert_eq!(civil(20_454), (2026, 1, 1));
+    fn a_node_that_handled_no_frame_is_reported_with_its_failures_and_skips() {
+        let node = |errors, restarting, end_failures| NodeReport {
+            node: "rehearse".into(),
+            operator: "rehearse".into(),
+            received: 0,
+            sent: 0,
+            processed: 0,
+            skipped: [("restarting".to_owned(), restarting)].into_iter().filter(|(_, count)| *count > 0).collect(),
+            errors,
+            panics: 0,
+            end_failures,
+            ends_while_restarting: 1,
+            first_error: Some("no luck".into()),
+            side_dropped: 0,
+            operator_counts: Default::default(),
+            fps: 0.0,
+            cpu_s: 0.0,
+            wait_ms: Default::default(),
+            process_ms: Default::default(),
+            latency_ms: Default::default(),
+        };
+        let message = |node: &NodeReport| no_frames_error(node).unwrap().message;
+        assert_eq!(
+            message(&node(4, 56, 0)),
+            "node `rehearse` handled no frame: 4 failed, 56 were skipped while it restarted; first failure: no luck"
+        );
+        let mut strided = node(1, 1, 1);
+        strided.skipped.insert("stride".into(), 2);
+        assert_eq!(
+            message(&strided),
+            "node `rehearse` handled no frame: 1 failed, 1 was skipped while it restarted, 2 were skipped for other \
+             reasons, it failed at 1 end of a stream; first failure: no luck"
+        );
+        assert!(no_frames_error(&node(0, 5, 0)).is_none(), "another node failed");
+    }
+
+    #[test]
+    fn day_numbers_are_converted_to_dates() {
+        assert_eq!(civil_date(0), (1970, 1, 1));
+        assert_eq!(civil_date(19_782), (2024, 2, 29));
+        assert_eq!(civil_date(20_454), (2026, 1, 1));
     }
 }

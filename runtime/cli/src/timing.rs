@@ -1,6 +1,6 @@
-//! `timing.parquet`: for every frame and operator when its inputs were there, when it began and ended.
+//! `timing.parquet`: for every frame and operator, the times at which its inputs were complete, it began and it ended.
 //!
-//! As a table of the recorder it is a folder of complete files while the run lasts, and after a kill; then one file.
+//! Like a table of the recorder, it is a folder of complete files during the run and after a kill, and a single file at the end.
 
 use std::{
     path::PathBuf,
@@ -15,38 +15,38 @@ use sideline_api::{Failure, OrFail, Result};
 use sideline_engine::TimingRow;
 use sideline_recorder::dataset::Dataset;
 
-/// Batches that may wait for the disk. Where it is slower than the run, the run waits for it, as it does for its tables.
-const WAITING: usize = 256;
-/// Rows in each file of the folder: what a kill loses at most.
-const ROWS: usize = 16_384;
+/// Batches that may wait to be written. If the disk is slower than the run, the run waits, as it does for its tables.
+const QUEUE_BATCHES: usize = 256;
+/// Rows in each file of the folder: the most that a kill can lose.
+const FILE_ROWS: usize = 16_384;
 
-/// A thread that writes what it is sent, from the beginning of the run on.
+/// Writer of the timing table, on a thread of its own.
 pub struct TimingFile {
     path: PathBuf,
     /// Ids of the plan's nodes.
     nodes: Vec<String>,
     sender: Mutex<Option<Sender<Vec<TimingRow>>>>,
-    /// Until the run begins.
+    /// Receiver of the rows, until the writer thread is started.
     rows: Mutex<Option<Receiver<Vec<TimingRow>>>>,
     writer: Mutex<Option<JoinHandle<Result<()>>>>,
 }
 
 impl TimingFile {
-    /// A file that is yet to be made; `nodes` are the ids of the plan's nodes.
+    /// Returns a writer whose file is not created yet; `nodes` are the ids of the plan's nodes.
     pub fn new(path: PathBuf, nodes: Vec<String>) -> Self {
-        let (sender, rows) = bounded(WAITING);
+        let (sender, rows) = bounded(QUEUE_BATCHES);
         Self { path, nodes, sender: Mutex::new(Some(sender)), rows: Mutex::new(Some(rows)), writer: Mutex::default() }
     }
 
-    /// The receiver of rows; none once the file is finished.
+    /// Returns a sender of rows to the writer; `None` once the file is finished.
     pub fn sender(&self) -> Option<Sender<Vec<TimingRow>>> {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Makes the file, in place of that of an earlier run.
+    /// Creates the file, in place of that of an earlier run, and starts to write.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn begin(&self) -> Result<()> {
         let Some(rows) = self.rows.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
         let schema = schema();
@@ -54,13 +54,13 @@ impl TimingFile {
         let mut file = Dataset::open(self.path.clone(), schema.clone(), false)?;
         let nodes = self.nodes.clone();
         let write = move || {
-            let mut waiting = 0;
+            let mut pending = 0;
             for batch in rows {
                 file.append(&table(&schema, &nodes, &batch)?)?;
-                waiting += batch.len();
-                if waiting >= ROWS {
-                    file.cut()?;
-                    waiting = 0;
+                pending += batch.len();
+                if pending >= FILE_ROWS {
+                    file.end_row_group()?;
+                    pending = 0;
                 }
             }
             file.close()
@@ -71,10 +71,10 @@ impl TimingFile {
         Ok(())
     }
 
-    /// Writes what is left. Every other sender must be gone.
+    /// Writes the remaining rows. All other senders must have been dropped, else it blocks.
     ///
     /// # Errors
-    /// When the file could not be written.
+    /// If the file could not be written.
     pub fn finish(&self) -> Result<()> {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
         match self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -105,10 +105,10 @@ fn table(schema: &SchemaRef, nodes: &[String], batch: &[TimingRow]) -> Result<Re
         Arc::new(StringArray::from_iter_values(batch.iter().map(|row| &nodes[row.node.0]))),
         Arc::new(StringArray::from_iter_values(batch.iter().map(|row| &row.stream))),
         Arc::new(UInt64Array::from_iter_values(batch.iter().map(|row| row.frame))),
-        integers(|row| row.captured),
-        integers(|row| row.ready),
-        integers(|row| row.started),
-        integers(|row| row.ended),
+        integers(|row| row.captured_at),
+        integers(|row| row.ready_at),
+        integers(|row| row.started_at),
+        integers(|row| row.ended_at),
     ];
     RecordBatch::try_new(schema.clone(), columns).or_fail(Failure::Output, || "the timing table")
 }
@@ -129,39 +129,39 @@ mod tests {
             node: sideline_graph::plan::NodeId(0),
             stream: "camera".into(),
             frame,
-            captured: 1,
-            ready: 2,
-            started: 3,
-            ended: 4,
+            captured_at: 1,
+            ready_at: 2,
+            started_at: 3,
+            ended_at: 4,
         };
         (0..512).map(row).collect()
     }
 
     #[test]
-    fn a_run_that_never_begins_leaves_the_file_of_an_earlier_one() {
+    fn a_run_that_does_not_begin_keeps_the_file_of_an_earlier_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("timing.parquet");
-        std::fs::write(&path, "of an earlier run").unwrap();
+        std::fs::write(&path, "earlier").unwrap();
         let timing = TimingFile::new(path.clone(), vec!["node".into()]);
         timing.finish().unwrap();
-        assert_eq!(std::fs::read_to_string(path).unwrap(), "of an earlier run");
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "earlier");
     }
 
     #[test]
-    fn parts_are_complete_files_until_the_end_makes_one_of_them() {
+    fn rows_are_written_as_complete_files_and_merged_at_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("timing.parquet");
-        std::fs::write(&path, "of an earlier run").unwrap();
+        std::fs::write(&path, "earlier").unwrap();
         let timing = TimingFile::new(path.clone(), vec!["node".into()]);
         timing.begin().unwrap();
         let sender = timing.sender().unwrap();
-        // More than wait at most: the writer takes them while they are sent.
-        let batches = 2 * WAITING;
+        // More than the queue holds, so that the writer must have taken some of them.
+        let batches = 2 * QUEUE_BATCHES;
         (0..batches).for_each(|_| sender.send(batch()).unwrap());
-        // At most `WAITING` batches are on their way, so these parts are there, as they would be after a kill.
-        let sent = (batches - WAITING - 1) * 512;
-        for part in 0..sent / ROWS {
-            assert_eq!(rows(&path.join(format!("part-{part:05}.parquet"))), ROWS);
+        // At most `QUEUE_BATCHES` batches and the current one are unwritten, so these parts are complete, as after a kill.
+        let written = (batches - QUEUE_BATCHES - 1) * 512;
+        for part in 0..written / FILE_ROWS {
+            assert_eq!(rows(&path.join(format!("part-{part:05}.parquet"))), FILE_ROWS);
         }
         drop(sender);
         timing.finish().unwrap();

@@ -1,26 +1,26 @@
-//! Defaults that no start would accept are told where they are written, at compile time: a text for a number, a number
-//! outside its range. A default that is no literal, or of a type of one's own, is only known when it is read.
+//! Compile-time check of literal defaults: text for a number, or a number out of its range. Defaults that are no literals,
+//! or belong to custom types, are checked when the configuration is read.
 
 use syn::{Expr, ExprLit, ExprUnary, GenericArgument, Lit, PathArguments, Type, UnOp, spanned::Spanned};
 
 use crate::Options;
 
-/// Values that a type of the standard library takes.
+/// Kind of a literal, or of the values of a standard type.
 #[derive(Clone, Copy, PartialEq)]
-enum Takes {
-    Truth,
-    Whole,
+enum LiteralKind {
+    Bool,
+    Integer,
     Number,
     Text,
 }
 
-impl Takes {
+impl LiteralKind {
     fn name(self) -> &'static str {
         match self {
-            Takes::Truth => "true or false",
-            Takes::Whole => "a whole number",
-            Takes::Number => "a number",
-            Takes::Text => "text",
+            LiteralKind::Bool => "true or false",
+            LiteralKind::Integer => "a whole number",
+            LiteralKind::Number => "a number",
+            LiteralKind::Text => "text",
         }
     }
 }
@@ -28,36 +28,37 @@ impl Takes {
 /// Checks the default of a field against its type and its range.
 pub(crate) fn check(key: &str, ty: &Type, options: &Options) -> syn::Result<()> {
     let Some(default) = &options.default else { return Ok(()) };
-    let Some(given) = literal(default) else { return Ok(()) };
-    if let Some(takes) = takes(ty)
-        && takes != given
-        && !(takes == Takes::Number && given == Takes::Whole)
+    let Some(found) = literal_kind(default) else { return Ok(()) };
+    if let Some(expected) = type_kind(ty)
+        && expected != found
+        && !(expected == LiteralKind::Number && found == LiteralKind::Integer)
     {
-        let text = format!("the default of `{key}` is {}, but the key takes {}", given.name(), takes.name());
+        let text = format!("the default of `{key}` is {}, but the key takes {}", found.name(), expected.name());
         return Err(syn::Error::new(default.span(), text));
     }
-    if let (Some(value), Some((least, greatest))) = (number(default), &options.range)
-        && let (Some(least), Some(greatest)) = (number(least), number(greatest))
-        && !(least..=greatest).contains(&value)
+    if let (Some(value), Some((min, max))) = (number(default), &options.range)
+        && let (Some(min), Some(max)) = (number(min), number(max))
+        && !(min..=max).contains(&value)
     {
-        let text = format!("the default of `{key}` is out of its own range, {least} to {greatest}");
+        let text = format!("the default of `{key}` is out of its own range, {min} to {max}");
         return Err(syn::Error::new(default.span(), text));
     }
     Ok(())
 }
 
-/// The kind of a literal, with its sign.
-fn literal(value: &Expr) -> Option<Takes> {
+/// Returns the kind of a literal, which may have a minus sign.
+fn literal_kind(value: &Expr) -> Option<LiteralKind> {
     match value {
-        Expr::Lit(ExprLit { lit: Lit::Str(_), .. }) => Some(Takes::Text),
-        Expr::Lit(ExprLit { lit: Lit::Int(_), .. }) => Some(Takes::Whole),
-        Expr::Lit(ExprLit { lit: Lit::Float(_), .. }) => Some(Takes::Number),
-        Expr::Lit(ExprLit { lit: Lit::Bool(_), .. }) => Some(Takes::Truth),
-        Expr::Unary(ExprUnary { op: UnOp::Neg(_), expr, .. }) => literal(expr),
+        Expr::Lit(ExprLit { lit: Lit::Str(_), .. }) => Some(LiteralKind::Text),
+        Expr::Lit(ExprLit { lit: Lit::Int(_), .. }) => Some(LiteralKind::Integer),
+        Expr::Lit(ExprLit { lit: Lit::Float(_), .. }) => Some(LiteralKind::Number),
+        Expr::Lit(ExprLit { lit: Lit::Bool(_), .. }) => Some(LiteralKind::Bool),
+        Expr::Unary(ExprUnary { op: UnOp::Neg(_), expr, .. }) => literal_kind(expr),
         _ => None,
     }
 }
 
+/// Returns the value of a numeric literal, which may have a minus sign.
 fn number(value: &Expr) -> Option<f64> {
     match value {
         Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => number.base10_parse().ok(),
@@ -67,18 +68,18 @@ fn number(value: &Expr) -> Option<f64> {
     }
 }
 
-/// What a type takes, as far as its name tells; that of an option for the option.
-fn takes(ty: &Type) -> Option<Takes> {
+/// Returns the kind of a standard type's values, by the name of the type; for an option the kind of its inner type.
+fn type_kind(ty: &Type) -> Option<LiteralKind> {
     let Type::Path(path) = ty else { return None };
     let last = path.path.segments.last()?;
     match last.ident.to_string().as_str() {
-        "bool" => Some(Takes::Truth),
-        "u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64" | "isize" => Some(Takes::Whole),
-        "f32" | "f64" => Some(Takes::Number),
-        "String" | "PathBuf" => Some(Takes::Text),
+        "bool" => Some(LiteralKind::Bool),
+        "u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64" | "isize" => Some(LiteralKind::Integer),
+        "f32" | "f64" => Some(LiteralKind::Number),
+        "String" | "PathBuf" => Some(LiteralKind::Text),
         "Option" => match &last.arguments {
             PathArguments::AngleBracketed(inner) => inner.args.iter().find_map(|argument| match argument {
-                GenericArgument::Type(ty) => takes(ty),
+                GenericArgument::Type(ty) => type_kind(ty),
                 _ => None,
             }),
             _ => None,

@@ -1,13 +1,20 @@
-//! `#[derive(Config)]`: a documented struct becomes an operator's configuration.
+//! `#[derive(Config)]`: makes a documented struct the configuration of an operator.
 //!
-//! The struct's first line of documentation says what the operator does, each field's documentation what raising or
-//! lowering the value does. `#[config(default = .., live, range(least, greatest))]` gives the default, marks the value
-//! as one that may change while the graph runs, and bounds it. A field without a default must be given; a field
-//! `r#loop` is the key `loop`. `#[config(instead_of = "other")]` marks one of two keys of which only one may be set.
-//! `#[config(former = "old")]` tells whoever writes an earlier name the new one; `former_frames` where the old one counted
-//! frames and the new one is in seconds.
-//! `#[config(check = path)]` on the struct names a `fn(&Self) -> Vec<(&'static str, String)>`: what is wrong with values
-//! that are right each by itself, a key and a sentence.
+//! The first line of the struct's documentation is the purpose of the operator. The documentation of a field is the help
+//! text of its key and says what raising and lowering the value does.
+//!
+//! Attributes of a field:
+//! - `#[config(default = ..)]`: default value. A field without a default must be set.
+//! - `#[config(live)]`: the key may change while the flow runs.
+//! - `#[config(range(min, max))]`: limits of the value.
+//! - `#[config(instead_of = "other")]`: only one of this key and `other` may be set.
+//! - `#[config(former = "old")]`: using the former name is an error that gives the new one; `former_frames = "old"` if the
+//!   former key counted frames and the new one is in seconds.
+//!
+//! A field `r#loop` is the key `loop`.
+//!
+//! `#[config(check = path)]` on the struct names a `fn(&Self) -> Vec<(&'static str, String)>` that checks values against each
+//! other and returns a key and a message for each problem.
 #![forbid(unsafe_code)]
 
 mod default;
@@ -19,22 +26,28 @@ use syn::{
     spanned::Spanned,
 };
 
-/// See the crate's documentation.
+/// Derives `sideline_api::Config`; see the [crate](self).
 #[proc_macro_derive(Config, attributes(config))]
 pub fn derive_config(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let input = syn::parse_macro_input!(input as DeriveInput);
     expand(&input).unwrap_or_else(|error| error.to_compile_error()).into()
 }
 
-/// What `#[config(..)]` says of a field.
+/// Parsed `#[config(..)]` attributes of a field.
 #[derive(Default)]
 struct Options {
     default: Option<Expr>,
     live: bool,
     range: Option<(Expr, Expr)>,
     instead_of: Option<LitStr>,
-    /// The earlier name, and whether that counted frames.
-    former: Option<(LitStr, bool)>,
+    former: Option<Former>,
+}
+
+/// Former name of a key.
+struct Former {
+    name: LitStr,
+    /// True if the former key counted frames.
+    counted_frames: bool,
 }
 
 fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
@@ -51,7 +64,7 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     let name = &input.ident;
     let about = documentation(&input.attrs).lines().next().unwrap_or_default().trim().to_owned();
     if about.is_empty() {
-        return Err(syn::Error::new(input.span(), "a line of documentation is needed: `sideline list` prints it"));
+        return Err(syn::Error::new(input.span(), "a line of documentation is needed, which `sideline list` prints"));
     }
     let mut keys = Vec::new();
     let mut reads = Vec::new();
@@ -68,7 +81,7 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
                 format!("`{key}` needs documentation: what does raising and lowering it do?"),
             ));
         }
-        let options = options(field)?;
+        let options = parse_options(field)?;
         let (ty, live) = (&field.ty, options.live);
         has_live |= live;
         default::check(&key, ty, &options)?;
@@ -86,7 +99,7 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             None => quote!(::core::option::Option::None),
         };
         let range = match &options.range {
-            Some((least, greatest)) => quote!(::core::option::Option::Some((#least as f64, #greatest as f64))),
+            Some((min, max)) => quote!(::core::option::Option::Some((#min as f64, #max as f64))),
             None => quote!(::core::option::Option::None),
         };
         let instead_of = match &options.instead_of {
@@ -94,24 +107,26 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             None => quote!(::core::option::Option::None),
         };
         let former = match &options.former {
-            Some((name, frames)) => quote!(::core::option::Option::Some(::sideline_api::config::Former {
-                name: #name, frames: #frames,
-            })),
+            Some(Former { name, counted_frames }) => {
+                quote!(::core::option::Option::Some(::sideline_api::config::FormerName {
+                    name: #name, counted_frames: #counted_frames,
+                }))
+            }
             None => quote!(::core::option::Option::None),
         };
         keys.push(quote!(::sideline_api::config::Key {
-            name: #key, about: #about, kind: ::sideline_api::config::Kind::of::<#ty>(), default: #default, live: #live, range: #range,
+            name: #key, about: #about, kind: ::sideline_api::config::Kind::for_type::<#ty>(), default: #default, live: #live, range: #range,
             instead_of: #instead_of, former: #former,
         }));
         reads.push(quote!(let #ident = ::sideline_api::config::read_field::<#ty>(values, &keys[#i], &mut problems);));
         writes.push(quote!((#key, ::sideline_api::config::to_json(&self.#ident))));
         idents.push(ident);
     }
-    let checked = match check(&input.attrs)? {
+    let checked = match check_function(&input.attrs)? {
         Some(check) => quote! {
-            let wrong = #check(&config);
-            if !wrong.is_empty() {
-                return ::core::result::Result::Err(::sideline_api::config::place(wrong, values));
+            let problems = #check(&config);
+            if !problems.is_empty() {
+                return ::core::result::Result::Err(::sideline_api::config::with_origins(problems, values));
             }
         },
         None => quote!(),
@@ -147,7 +162,7 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     })
 }
 
-fn options(field: &Field) -> syn::Result<Options> {
+fn parse_options(field: &Field) -> syn::Result<Options> {
     let mut options = Options::default();
     for attribute in field.attrs.iter().filter(|a| a.path().is_ident("config")) {
         attribute.parse_nested_meta(|meta| {
@@ -158,20 +173,19 @@ fn options(field: &Field) -> syn::Result<Options> {
             } else if meta.path.is_ident("range") {
                 let content;
                 parenthesized!(content in meta.input);
-                let least = content.parse()?;
+                let min = content.parse()?;
                 content.parse::<Token![,]>()?;
-                options.range = Some((least, content.parse()?));
+                options.range = Some((min, content.parse()?));
             } else if meta.path.is_ident("instead_of") {
                 options.instead_of = Some(meta.value()?.parse()?);
             } else if meta.path.is_ident("former") || meta.path.is_ident("former_frames") {
-                options.former = Some((meta.value()?.parse()?, meta.path.is_ident("former_frames")));
+                let counted_frames = meta.path.is_ident("former_frames");
+                options.former = Some(Former { name: meta.value()?.parse()?, counted_frames });
             } else {
-                return Err(
-                    meta.error(
-                        "expected `default = ..`, `live`, `range(least, greatest)`, `instead_of = \"key\"`, `former = \"key\"` or \
+                return Err(meta.error(
+                    "expected `default = ..`, `live`, `range(min, max)`, `instead_of = \"key\"`, `former = \"key\"` or \
                          `former_frames = \"key\"`",
-                    )
-                );
+                ));
             }
             Ok(())
         })?;
@@ -179,8 +193,8 @@ fn options(field: &Field) -> syn::Result<Options> {
     Ok(options)
 }
 
-/// The function named by `#[config(check = path)]` on the struct.
-fn check(attributes: &[syn::Attribute]) -> syn::Result<Option<Path>> {
+/// Returns the function named by `#[config(check = path)]` on the struct.
+fn check_function(attributes: &[syn::Attribute]) -> syn::Result<Option<Path>> {
     let mut check = None;
     for attribute in attributes.iter().filter(|a| a.path().is_ident("config")) {
         attribute.parse_nested_meta(|meta| {
@@ -194,7 +208,7 @@ fn check(attributes: &[syn::Attribute]) -> syn::Result<Option<Path>> {
     Ok(check)
 }
 
-/// The documentation comment, lines joined.
+/// Returns the documentation comment with its lines joined.
 fn documentation(attributes: &[syn::Attribute]) -> String {
     let lines: Vec<String> = attributes
         .iter()

@@ -1,4 +1,4 @@
-//! The events of a node: what comes from dora, or from a test, goes to the run.
+//! Event loop of a node: passes events of dora, or of a test, to the run.
 
 use std::{
     sync::Arc,
@@ -9,300 +9,337 @@ use arrow_array::ArrayRef;
 use dora_node_api::{MetadataParameters, Parameter};
 use serde_json::Value;
 use sideline_api::{Error, Result, SourceId, clock::Clock};
-use sideline_engine::{Running, gate::Progress};
+use sideline_engine::{CloseReason, Running, gate::SinkProgress};
 use sideline_graph::plan::{Plan, Producer};
 
 use crate::{
     metadata::{self, Received},
-    outputs::{BEAT_EVERY, CLOSED, FINISHED, Life, REMAKING},
+    outputs::{CLOSED, FINISHED, HEARTBEAT_INTERVAL, HeartbeatSender, RESTARTING, STOPPED},
     peers::Peers,
 };
 
-/// How long a closed input may lack its end: data and closing travel on different ways and may overtake.
-pub const END_GRACE: Duration = Duration::from_secs(2);
+/// Time within which the end of an input must arrive after dora has reported its sender gone. Data and that report take
+/// different paths, so one may overtake the other.
+pub const END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// An event of a node.
+/// Event of a node.
 #[derive(Debug)]
-pub enum Incoming {
-    /// A message on an input.
+pub enum NodeEvent {
+    /// Message on an input.
     Message {
         /// Id of the input.
         input: String,
-        /// Its metadata.
+        /// Metadata of the message.
         parameters: MetadataParameters,
-        /// Its data.
+        /// Data of the message.
         data: ArrayRef,
     },
-    /// The sender of an input has gone.
-    Closed {
+    /// dora has closed an input because its sender is gone.
+    SenderGone {
         /// Id of the input.
         input: String,
     },
     /// The dataflow is being stopped.
     Stop,
-    /// A key is to change.
+    /// Request to change a live setting.
     Set {
-        /// The key.
+        /// Key of the setting.
         key: String,
-        /// Its value.
+        /// New value.
         value: Value,
     },
-    /// Something that is told and changes nothing.
-    Note(String),
+    /// Warning of dora, which is logged and has no other effect.
+    Warning(String),
 }
 
-/// A border input on its way to its end.
+/// State of a border input.
 #[derive(Default)]
-struct Input {
+struct InputState {
+    /// Stream of the last message; shared with the next message of the same stream.
     stream: Arc<str>,
-    /// Id of the node that sends.
+    /// Id of the sending node.
     sender: String,
     source: Option<SourceId>,
-    /// Messages of a foreign sender, which numbers none.
-    arrived: u64,
-    /// When dora said that the sender has gone.
-    closed: Option<Instant>,
-    /// The run knows that nothing more comes.
-    told: bool,
+    /// Number of messages of a foreign sender, which does not number them itself.
+    received: u64,
+    /// Time at which dora reported the sender gone.
+    sender_gone_at: Option<Instant>,
+    /// True once the input was closed in the run.
+    is_closed: bool,
 }
 
-/// The memory of the event loop.
+/// State of the event loop.
 pub struct Host<'a> {
     running: &'a Running,
-    life: &'a dyn Life,
+    heartbeat_sender: &'a dyn HeartbeatSender,
     clock: &'a dyn Clock,
     /// Id of this node.
     node: String,
-    inputs: Vec<Input>,
+    inputs: Vec<InputState>,
     peers: Peers,
-    stopping: bool,
-    looked: Instant,
+    is_stopping: bool,
+    /// Time of the last heartbeats and check of the peers.
+    last_check: Instant,
 }
 
 impl<'a> Host<'a> {
-    pub fn new(running: &'a Running, life: &'a dyn Life, clock: &'a dyn Clock, node: String, now: Instant) -> Self {
+    /// Creates the state of the event loop of node `node`.
+    pub fn new(
+        running: &'a Running,
+        heartbeat_sender: &'a dyn HeartbeatSender,
+        clock: &'a dyn Clock,
+        node: String,
+        now: Instant,
+    ) -> Self {
         let plan = running.plan();
         let mut peers = Peers::new(now);
-        plan.remote_sinks.iter().for_each(|sink| peers.add(&sink.node));
+        plan.remote_sinks.iter().for_each(|sink| peers.add_input(&sink.node));
         let mut inputs = vec![];
         for (at, border) in plan.border_inputs.iter().enumerate() {
             let sender = border.from.split('/').next().unwrap_or_default();
             let source = source_of(plan, at);
-            // A foreign node gives no signs of life.
+            // A foreign node sends no heartbeats.
             if !border.foreign {
-                peers.add(sender);
+                peers.add_input(sender);
             }
-            inputs.push(Input { sender: sender.into(), source, ..Input::default() });
+            inputs.push(InputState { sender: sender.into(), source, ..InputState::default() });
         }
-        Host { running, life, clock, node, inputs, peers, stopping: false, looked: now }
+        Host { running, heartbeat_sender, clock, node, inputs, peers, is_stopping: false, last_check: now }
     }
 
     /// Handles an event.
-    pub fn handle(&mut self, event: Incoming, now: Instant) {
+    pub fn handle(&mut self, event: NodeEvent, now: Instant) {
         match event {
-            Incoming::Message { input, parameters, data } => {
-                if let Err(error) = self.message(&input, &parameters, &data, now) {
+            NodeEvent::Message { input, parameters, data } => {
+                if let Err(error) = self.handle_message(&input, &parameters, &data, now) {
                     self.running.fail(error.at(format_args!("input `{input}`")));
                 }
             }
-            Incoming::Closed { input } => self.closed(&input, now),
-            Incoming::Stop => {
-                self.stopping = true;
+            NodeEvent::SenderGone { input } => self.record_sender_gone(&input, now),
+            NodeEvent::Stop => {
+                self.is_stopping = true;
                 self.running.stop();
             }
-            Incoming::Set { key, value } => set(self.running, &self.node, &key, value),
-            Incoming::Note(text) => tracing::warn!(%text, "dora"),
+            NodeEvent::Set { key, value } => change_setting(self.running, &self.node, &key, value),
+            NodeEvent::Warning(text) => tracing::warn!(%text, "dora"),
         }
     }
 
-    fn message(&mut self, id: &str, parameters: &MetadataParameters, data: &ArrayRef, now: Instant) -> Result<()> {
+    fn handle_message(
+        &mut self,
+        id: &str,
+        parameters: &MetadataParameters,
+        data: &ArrayRef,
+        now: Instant,
+    ) -> Result<()> {
         let plan = self.running.plan();
         if let Some(remote) = plan.remote_sinks.iter().position(|sink| sink.input == id) {
-            self.peers.heard(&plan.remote_sinks[remote].node, now);
-            return self.progress(remote, parameters);
+            self.peers.record_message(&plan.remote_sinks[remote].node, now);
+            return self.record_sink_progress(remote, parameters);
         }
-        // Several operators of a fused module may read one input: each has its own border entry.
+        // Several operators of a fused module may read one input; each has a border entry of its own.
         for at in (0..plan.border_inputs.len()).filter(|at| plan.border_inputs[*at].name == id) {
             if plan.border_inputs[at].foreign {
-                self.foreign(at, parameters, data);
+                self.handle_foreign_message(at, parameters, data);
                 continue;
             }
             let input = &mut self.inputs[at];
-            self.peers.heard(&input.sender, now);
-            match metadata::read(parameters, data, &mut input.stream)? {
-                Received::Message(message) => self.running.input(at, message),
-                Received::Beat => self.relay(at),
-                Received::Close { excused } => self.tell_closed(at, excused),
+            self.peers.record_message(&input.sender, now);
+            match metadata::parse_message(parameters, data, &mut input.stream)? {
+                Received::Message(message) => self.running.push_message(at, message),
+                Received::Heartbeat => self.relay_heartbeat(at),
+                Received::Close(reason) => {
+                    if reason == CloseReason::Stopped && self.is_awaited(at) {
+                        // The streams end nowhere behind a node that was stopped, so this process stops as well.
+                        self.running.stop_with_peer();
+                    }
+                    self.close_input(at, reason);
+                }
             }
         }
         Ok(())
     }
 
-    /// The sinks of another process tell how far they are.
-    fn progress(&self, remote: usize, parameters: &MetadataParameters) -> Result<()> {
+    /// Records the progress of the sinks of another process, given as parameters of a `done` message.
+    fn record_sink_progress(&self, remote: usize, parameters: &MetadataParameters) -> Result<()> {
         let Some(Parameter::ListInt(finished)) = parameters.get(FINISHED) else {
-            let text = format!("a `done` message carries no `{FINISHED}`: it comes from a node that is not ours");
+            let text = format!("a `done` message has no parameter `{FINISHED}`: it comes from a foreign node");
             return Err(Error::other(text));
         };
-        if matches!(parameters.get(REMAKING), Some(Parameter::Bool(true))) {
-            self.running.excuse();
+        if matches!(parameters.get(RESTARTING), Some(Parameter::Bool(true))) {
+            self.running.restart_stall_timers();
         }
         for (source, entries) in finished.iter().enumerate() {
-            let progress = Progress::Finished(u64::try_from(*entries).unwrap_or(0));
-            self.running.sink_finished(remote, SourceId(source), progress);
+            let progress = SinkProgress::Finished(u64::try_from(*entries).unwrap_or(0));
+            self.running.record_sink_progress(remote, SourceId(source), progress);
         }
         if let Some(Parameter::ListInt(closed)) = parameters.get(CLOSED) {
             for source in closed.iter().filter_map(|source| usize::try_from(*source).ok()) {
-                self.running.sink_finished(remote, SourceId(source), Progress::Closed);
+                self.running.record_sink_progress(remote, SourceId(source), SinkProgress::Closed);
             }
+        }
+        if matches!(parameters.get(STOPPED), Some(Parameter::Bool(true))) {
+            self.running.handle_sink_process_stop(remote);
         }
         Ok(())
     }
 
-    /// A message of a node that is not ours; one that cannot be read is counted and left out.
-    fn foreign(&mut self, at: usize, parameters: &MetadataParameters, data: &ArrayRef) {
+    /// Returns true if an operator waits for the messages of a border input: it is no side input.
+    fn is_awaited(&self, at: usize) -> bool {
+        let mut inputs = self.running.plan().nodes.iter().flat_map(|node| &node.inputs);
+        inputs.any(|input| input.producer == Producer::Border(at) && input.wired.alignment.is_aligned())
+    }
+
+    /// Passes on a message of a foreign node. An unreadable one is counted and ignored.
+    fn handle_foreign_message(&mut self, at: usize, parameters: &MetadataParameters, data: &ArrayRef) {
         let input = &mut self.inputs[at];
         let border = &self.running.plan().border_inputs[at];
-        match metadata::foreign(parameters, data, &border.from, input.arrived, self.clock.now()) {
+        match metadata::parse_foreign_message(parameters, data, &border.from, input.received, self.clock.now()) {
             Ok(Some(message)) => {
-                input.arrived += 1;
-                self.running.input(at, message);
+                input.received += 1;
+                self.running.push_message(at, message);
             }
-            Ok(None) => self.running.ignore(&border.name, "ends and signs of life of ours that it relays"),
-            Err(error) => self.running.ignore(&border.name, &error.message),
+            Ok(None) => {
+                self.running.count_ignored(&border.name, "a relayed end, close or heartbeat of a Sideline node")
+            }
+            Err(error) => self.running.count_ignored(&border.name, &error.message),
         }
     }
 
-    /// Passes on the sign of life of a source: what descends from it has nothing to send either.
-    fn relay(&self, input: usize) {
+    /// Relays the heartbeat of a source on the outputs that descend from it, which have nothing to send either.
+    fn relay_heartbeat(&self, input: usize) {
         let plan = self.running.plan();
         for (output, border) in plan.border_outputs.iter().enumerate() {
             let node = &plan.nodes[border.node.0];
             if !node.is_source && Some(node.source) == self.inputs[input].source {
-                self.life.beat(output, true);
+                self.heartbeat_sender.send_heartbeat(output, true);
             }
         }
     }
 
-    fn closed(&mut self, id: &str, now: Instant) {
+    /// Records that the sender of an input is gone. The input is closed in [`Host::tick`] unless its end arrives first.
+    fn record_sender_gone(&mut self, id: &str, now: Instant) {
         let plan = self.running.plan();
         if let Some(remote) = plan.remote_sinks.iter().position(|sink| sink.input == id) {
-            self.peers.closed(&plan.remote_sinks[remote].node);
-            if !self.stopping {
-                self.running.sink_gone(remote);
+            self.peers.close_input(&plan.remote_sinks[remote].node);
+            if !self.is_stopping {
+                self.running.handle_sink_process_exit(remote);
             }
         }
         for at in (0..plan.border_inputs.len()).filter(|at| plan.border_inputs[*at].name == id) {
-            self.inputs[at].closed.get_or_insert(now);
+            self.inputs[at].sender_gone_at.get_or_insert(now);
         }
     }
 
-    fn tell_closed(&mut self, at: usize, excused: bool) {
+    /// Closes an input in the run, once.
+    fn close_input(&mut self, at: usize, reason: CloseReason) {
         let input = &mut self.inputs[at];
-        if !input.told {
-            input.told = true;
-            self.peers.closed(&input.sender);
-            self.running.input_closed(at, self.stopping || excused);
+        if !input.is_closed {
+            input.is_closed = true;
+            self.peers.close_input(&input.sender);
+            self.running.close_input(at, if self.is_stopping { CloseReason::Stopped } else { reason });
         }
     }
 
-    /// Does what is due at this time: closes inputs whose sender has gone, gives signs of life, and looks for those of the
-    /// peers.
+    /// Performs periodic work: closes inputs whose sender is gone, sends heartbeats, and checks for silent peers.
     pub fn tick(&mut self, now: Instant) {
         for at in 0..self.inputs.len() {
             let foreign = self.running.plan().border_inputs[at].foreign;
-            if self.inputs[at].closed.is_some_and(|since| foreign || now.saturating_duration_since(since) > END_GRACE) {
-                self.tell_closed(at, foreign);
+            let gone_at = self.inputs[at].sender_gone_at;
+            if gone_at.is_some_and(|since| foreign || now.saturating_duration_since(since) > END_TIMEOUT) {
+                self.close_input(at, if foreign { CloseReason::Foreign } else { CloseReason::Ended });
             }
         }
-        if self.running.is_stopping() && !self.running.has_source() && !self.stopping {
-            // A process without a source has nothing to stop but its inputs.
-            self.stopping = true;
-            (0..self.inputs.len()).for_each(|at| self.tell_closed(at, true));
+        if self.running.is_stopping() && !self.running.has_source() && !self.is_stopping {
+            // A process without a source stops by closing its inputs.
+            self.is_stopping = true;
+            (0..self.inputs.len()).for_each(|at| self.close_input(at, CloseReason::Stopped));
         }
-        if now.saturating_duration_since(self.looked) < BEAT_EVERY / 2 {
+        if now.saturating_duration_since(self.last_check) < HEARTBEAT_INTERVAL / 2 {
             return;
         }
-        self.looked = now;
-        self.give_signs_of_life();
-        if !self.stopping {
-            self.look_for_peers(now);
+        self.last_check = now;
+        self.send_heartbeats();
+        if !self.is_stopping {
+            self.check_peers(now);
         }
     }
 
-    fn give_signs_of_life(&self) {
+    fn send_heartbeats(&self) {
         let plan = self.running.plan();
         if plan.sends_done {
-            self.life.beat_done(self.running.is_remaking());
+            self.heartbeat_sender.send_done(self.running.is_restarting());
         }
         for (output, border) in plan.border_outputs.iter().enumerate() {
             let source = plan.nodes[border.node.0].source;
             let is_here = plan.nodes.iter().any(|node| node.is_source && node.source == source);
-            // What only a foreign node feeds has signs of life of its own; the others pass on those of their source.
+            // An output fed only by foreign nodes has heartbeats of its own; the others relay those of their source.
             let is_fed = self.inputs.iter().any(|input| input.source == Some(source));
             if is_here || !is_fed {
-                self.life.beat(output, !is_here || self.running.is_idle(source));
+                self.heartbeat_sender.send_heartbeat(output, !is_here || self.running.is_idle(source));
             }
         }
     }
 
-    fn look_for_peers(&mut self, now: Instant) {
+    /// Reports silent peers, and fails the run when one has been silent for longer than the timeout.
+    fn check_peers(&mut self, now: Instant) {
         let plan = self.running.plan();
-        // Other processes may load models while nothing can be sent.
-        let silence = self.peers.look(now, plan.stall.max(plan.start));
-        if let Some(names) = silence.changed {
+        // Another process may load models, during which it sends nothing.
+        let silence = self.peers.check(now, plan.stall_timeout.max(plan.start_timeout));
+        if let Some(names) = silence.changed_names {
             match names.is_empty() {
-                true => tracing::info!("every node is heard again"),
+                true => tracing::info!("messages arrive from every node again"),
                 false => tracing::warn!(
                     silent = names.join(", "),
-                    "degraded: nothing was heard for 2 s of the named nodes, or of those before them"
+                    "degraded: no message for 2 s from the named nodes, or from nodes before them"
                 ),
             }
-            self.running.set_silent(names);
+            self.running.set_silent_peers(names);
         }
-        if let Some((node, since)) = silence.gone {
+        if let Some((node, duration)) = silence.timed_out {
             let text = format!(
-                "nothing was heard of node `{node}` for {:.0} s: it, a node before it, its host or the link to it is gone",
-                since.as_secs_f64()
+                "no message from node `{node}` for {:.0} s: it, a node before it, its host or the link to it is gone",
+                duration.as_secs_f64()
             );
             self.running.fail(Error::other(text).as_consequence());
         }
     }
 
-    /// True when the sender of every input has gone.
-    pub fn inputs_closed(&self) -> bool {
-        self.inputs.iter().all(|input| input.closed.is_some())
+    /// Returns true when the senders of all inputs are gone.
+    pub fn all_senders_gone(&self) -> bool {
+        self.inputs.iter().all(|input| input.sender_gone_at.is_some())
     }
 
-    /// No event follows: dora stopped this node, or all its inputs closed.
-    pub fn over(&mut self) {
+    /// Handles the end of the events: dora stopped this node, or all its inputs closed.
+    pub fn finish(&mut self) {
         for at in 0..self.inputs.len() {
-            self.tell_closed(at, false);
+            self.close_input(at, CloseReason::Ended);
         }
-        if self.stopping {
-            self.running.release_remote_sinks();
+        if self.is_stopping {
+            self.running.give_up_remote_sinks();
             return;
         }
         for remote in 0..self.running.plan().remote_sinks.len() {
-            self.running.sink_gone(remote);
+            self.running.handle_sink_process_exit(remote);
         }
     }
 }
 
-/// Changes a key, as `dora param set NODE key value` asks. In a node that hosts several operators `operator.key`, or `key` alone
-/// for all of them that have it. May wait for a busy operator.
-pub fn set(running: &Running, own: &str, key: &str, value: Value) {
-    let one = running.plan().nodes.iter().find_map(|node| {
+/// Changes a live setting on behalf of `dora param set NODE key value`. In a node that hosts several operators, `key`
+/// is `operator.key`, or the key alone for all operators that have it. May wait for a busy operator. `own_id`: id of
+/// this node.
+pub fn change_setting(running: &Running, own_id: &str, key: &str, value: Value) {
+    let addressed = running.plan().nodes.iter().find_map(|node| {
         let short = node.id.rsplit('.').next().unwrap_or(&node.id);
         Some((node.id.as_str(), key.strip_prefix(short)?.strip_prefix('.')?))
     });
-    let (node, key) = one.unwrap_or((own, key));
+    let (node, key) = addressed.unwrap_or((own_id, key));
     if let Err(error) = running.set(node, key, value.clone()) {
-        tracing::warn!(node, key, %value, "refused: {error}");
+        tracing::warn!(node, key, %value, "the setting is refused: {error}");
     }
 }
 
-/// The source that the messages of a border input descend from.
+/// Returns the source that the messages of a border input descend from.
 fn source_of(plan: &Plan, border: usize) -> Option<SourceId> {
     let inputs = plan.nodes.iter().flat_map(|node| &node.inputs);
     inputs.filter(|input| input.producer == Producer::Border(border)).find_map(|input| input.wired.source)

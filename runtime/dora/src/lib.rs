@@ -1,4 +1,4 @@
-//! A plan's border as inputs and outputs of one dora node.
+//! Hosts the part of a plan in one process as a dora node: border ports become inputs and outputs of the node.
 #![forbid(unsafe_code)]
 
 mod host;
@@ -8,4 +8,5 @@ mod outputs;
 mod peers;
 pub mod transport;
 
-pub use node::Node;
+pub use dora_message::descriptor::Descriptor;
+pub use node::{Assignment, Node};

@@ -1,13 +1,15 @@
-//! A message's header as dora metadata, and back.
+//! Conversion of message headers to dora metadata and back.
 
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, StructArray, UInt8Array};
 use dora_node_api::{MetadataParameters, Parameter};
 use sideline_api::{Body, Color, Encoding, Error, Frame, Header, Matrix, Message, Payload, Reason, Result};
+use sideline_engine::CloseReason;
 
-/// The metadata of a message; keys are `sl_...`, and dora's own convention for frames.
-pub fn of(message: &Message) -> MetadataParameters {
+/// Returns the metadata of a message: keys with the prefix `sl_`, and `width`, `height` and `encoding` of frames by
+/// dora's convention.
+pub fn for_message(message: &Message) -> MetadataParameters {
     let header = &message.header;
     let mut parameters = MetadataParameters::default();
     let mut put = |key: &str, value| parameters.insert(key.to_owned(), value);
@@ -15,10 +17,10 @@ pub fn of(message: &Message) -> MetadataParameters {
     put("sl_session", Parameter::Integer(i64::from(header.session)));
     put("sl_frame", Parameter::Integer(header.frame as i64));
     put("sl_pts", Parameter::Integer(header.pts));
-    put("sl_captured", Parameter::Integer(header.captured));
-    put("sl_forgotten", Parameter::Integer(header.forgotten as i64));
+    put("sl_captured", Parameter::Integer(header.captured_at));
+    put("sl_forgotten", Parameter::Integer(header.dropped as i64));
     put("sl_n", Parameter::Integer(message.n as i64));
-    if header.closing {
+    if header.is_closing {
         put("sl_closing", Parameter::Bool(true));
     }
     put("sl_kind", Parameter::String(message.body.kind().into()));
@@ -41,41 +43,48 @@ pub fn of(message: &Message) -> MetadataParameters {
     parameters
 }
 
-/// The metadata of a sign of life on an output that has nothing to send.
-pub fn beat() -> MetadataParameters {
+/// Returns the metadata of a heartbeat on an output that has nothing to send.
+pub fn for_heartbeat() -> MetadataParameters {
     MetadataParameters::from([("sl_kind".to_owned(), Parameter::String("beat".into()))])
 }
 
-/// The metadata of the last message of an output.
-pub fn close(excused: bool) -> MetadataParameters {
+/// Returns the metadata of the message that closes an output.
+pub fn for_close(reason: CloseReason) -> MetadataParameters {
     MetadataParameters::from([
         ("sl_kind".to_owned(), Parameter::String("close".into())),
-        ("sl_excused".to_owned(), Parameter::Bool(excused)),
+        ("sl_excused".to_owned(), Parameter::Bool(reason.excuses_missing_end())),
+        ("sl_stopped".to_owned(), Parameter::Bool(reason == CloseReason::Stopped)),
     ])
 }
 
-/// A message of one of our nodes.
+fn close_reason(parameters: &MetadataParameters) -> CloseReason {
+    let is_set = |key| flag(parameters, key).unwrap_or(false);
+    match (is_set("sl_stopped"), is_set("sl_excused")) {
+        (true, _) => CloseReason::Stopped,
+        (false, true) => CloseReason::Foreign,
+        (false, false) => CloseReason::Ended,
+    }
+}
+
+/// Message of another Sideline node.
 #[derive(Debug)]
 pub enum Received {
-    /// A message of the graph.
+    /// Message of the graph.
     Message(Message),
-    /// A sign of life.
-    Beat,
-    /// Nothing more comes on this input.
-    Close {
-        /// The run is being stopped: a missing end is no failure.
-        excused: bool,
-    },
+    /// Sign that the sender is alive, without data.
+    Heartbeat,
+    /// Last message of the input.
+    Close(CloseReason),
 }
 
 fn integer(parameters: &MetadataParameters, key: &str) -> Result<i64> {
     match parameters.get(key) {
         Some(Parameter::Integer(value)) => Ok(*value),
-        other => Err(unfit(key, other, "an integer")),
+        other => Err(invalid_key(key, other, "an integer")),
     }
 }
 
-/// A number of frames or messages, or a frame's own number: never below 0.
+/// Reads a count or a sequence number, which is never negative.
 fn count(parameters: &MetadataParameters, key: &str) -> Result<u64> {
     let value = integer(parameters, key)?;
     u64::try_from(value).map_err(|_| Error::other(format!("metadata key `{key}`: {value} is below 0")))
@@ -90,14 +99,14 @@ fn session(parameters: &MetadataParameters) -> Result<u32> {
 fn text<'a>(parameters: &'a MetadataParameters, key: &str) -> Result<&'a str> {
     match parameters.get(key) {
         Some(Parameter::String(value)) => Ok(value),
-        other => Err(unfit(key, other, "text")),
+        other => Err(invalid_key(key, other, "text")),
     }
 }
 
-/// The error of a key that is missing or holds a value of another type.
-fn unfit(key: &str, found: Option<&Parameter>, expected: &str) -> Error {
+/// Returns the error for a key that is missing or has a value of another type.
+fn invalid_key(key: &str, found: Option<&Parameter>, expected: &str) -> Error {
     let problem = if found.is_some() { format!("is not {expected}") } else { "is missing".into() };
-    Error::other(format!("metadata key `{key}` {problem}: is the sender a node of this version?"))
+    Error::other(format!("metadata key `{key}` {problem}: is the sender a node of the same version of Sideline?"))
 }
 
 fn flag(parameters: &MetadataParameters, key: &str) -> Option<bool> {
@@ -107,58 +116,65 @@ fn flag(parameters: &MetadataParameters, key: &str) -> Option<bool> {
     }
 }
 
-/// Reads what came with this metadata. `same` is the stream name of the last message, shared when it is the same again.
+/// Parses a message of another Sideline node. `last_stream` is the stream name of the previous message on the input; it
+/// is reused while the name is the same.
 ///
 /// # Errors
-/// Names the key that is missing, or the array type that is neither frame nor table.
-pub fn read(parameters: &MetadataParameters, data: &ArrayRef, same: &mut Arc<str>) -> Result<Received> {
+/// When a key is missing or invalid, or the array is neither a frame nor a table.
+pub fn parse_message(parameters: &MetadataParameters, data: &ArrayRef, last_stream: &mut Arc<str>) -> Result<Received> {
     match text(parameters, "sl_kind")? {
-        "beat" => return Ok(Received::Beat),
-        "close" => return Ok(Received::Close { excused: flag(parameters, "sl_excused").unwrap_or(false) }),
+        "beat" => return Ok(Received::Heartbeat),
+        "close" => return Ok(Received::Close(close_reason(parameters))),
         _ => {}
     }
     let stream = text(parameters, "sl_stream")?;
-    if **same != *stream {
-        *same = stream.into();
+    if **last_stream != *stream {
+        *last_stream = stream.into();
     }
     let header = Header {
-        stream: same.clone(),
+        stream: last_stream.clone(),
         session: session(parameters)?,
         frame: count(parameters, "sl_frame")?,
         pts: integer(parameters, "sl_pts")?,
-        captured: integer(parameters, "sl_captured")?,
-        forgotten: count(parameters, "sl_forgotten")?,
-        closing: flag(parameters, "sl_closing").unwrap_or(false),
+        captured_at: integer(parameters, "sl_captured")?,
+        dropped: count(parameters, "sl_forgotten")?,
+        is_closing: flag(parameters, "sl_closing").unwrap_or(false),
     };
     let body = match text(parameters, "sl_kind")? {
-        "data" => Body::Data(payload(parameters, data)?),
+        "data" => Body::Data(parse_payload(parameters, data)?),
         "skipped" => Body::Skipped(Reason::from(text(parameters, "sl_reason")?)),
         "end" => Body::End { frames: count(parameters, "sl_frames")? },
-        other => return Err(Error::other(format!("a message of kind `{other}` is not known to this version"))),
+        other => {
+            return Err(Error::other(format!(
+                "unknown kind of message `{other}`: is the sender a node of the same version of Sideline?"
+            )));
+        }
     };
     Ok(Received::Message(Message { header, n: count(parameters, "sl_n")?, body }))
 }
 
-/// A frame, by dora's convention of `width`, `height`, `encoding`; or a table.
+/// Parses a frame, given by dora's convention with `width`, `height` and `encoding`, or a table.
 ///
 /// # Errors
-/// When it is neither.
-pub fn payload(parameters: &MetadataParameters, data: &ArrayRef) -> Result<Payload> {
+/// When the array is neither a frame nor a table.
+pub fn parse_payload(parameters: &MetadataParameters, data: &ArrayRef) -> Result<Payload> {
     if let Some(table) = data.as_any().downcast_ref::<StructArray>() {
         return Ok(Payload::Table(Arc::new(table.clone())));
     }
     let Some(bytes) = data.as_any().downcast_ref::<UInt8Array>() else {
         return Err(Error::other(format!("an array of {} is neither a frame nor a table", data.data_type())));
     };
-    let most = Frame::MAX_SIDE;
+    let max_side = Frame::MAX_SIDE;
     let side = |key| match integer(parameters, key)? {
-        pixels if (1..=i64::from(most)).contains(&pixels) => Ok(pixels as u32),
-        other => Err(Error::input(format!("metadata key `{key}`: {other} is not a number of pixels from 1 to {most}"))),
+        pixels if (1..=i64::from(max_side)).contains(&pixels) => Ok(pixels as u32),
+        other => {
+            Err(Error::input(format!("metadata key `{key}`: {other} is not a number of pixels from 1 to {max_side}")))
+        }
     };
     let (width, height) = (side("width")?, side("height")?);
     let encoding = Encoding::from_name(text(parameters, "encoding")?)
         .map_err(|error| Error::input(format!("metadata key `encoding`: {}", error.message)))?;
-    let mut color = Color::assumed(height);
+    let mut color = Color::default_for_height(height);
     if let Some(bt709) = flag(parameters, "sl_bt709") {
         color.matrix = if bt709 { Matrix::Bt709 } else { Matrix::Bt601 };
     }
@@ -167,13 +183,14 @@ pub fn payload(parameters: &MetadataParameters, data: &ArrayRef) -> Result<Paylo
     Ok(Payload::Frame(Arc::new(frame)))
 }
 
-/// Reads the message of a foreign node: the parts of a header that it passes on are used, the rest is stamped on arrival. A
-/// node that passes on the metadata of ours sends skips as they are; an end, a sign of life and a close are about our edge, not
-/// about its own, and give nothing.
+/// Parses a message of a foreign node. Header fields in its metadata are used; missing ones are filled in on arrival:
+/// `from` as the stream, `n` as the frame number, `now` as the times (ns). Returns `None` for an end, a heartbeat or a
+/// close that the node relays with the metadata of a Sideline node, since these concern the edge of that node. Relayed
+/// skips stay skips.
 ///
 /// # Errors
-/// When the array is neither frame nor table.
-pub fn foreign(
+/// When the array is neither a frame nor a table.
+pub fn parse_foreign_message(
     parameters: &MetadataParameters,
     data: &ArrayRef,
     from: &str,
@@ -183,16 +200,16 @@ pub fn foreign(
     let body = match text(parameters, "sl_kind") {
         Ok("skipped") => Body::Skipped(Reason::from(text(parameters, "sl_reason").unwrap_or("none"))),
         Ok("end" | "beat" | "close") => return Ok(None),
-        _ => Body::Data(payload(parameters, data)?),
+        _ => Body::Data(parse_payload(parameters, data)?),
     };
     let header = Header {
         stream: text(parameters, "sl_stream").unwrap_or(from).into(),
         session: session(parameters).unwrap_or(0),
         frame: count(parameters, "sl_frame").unwrap_or(n),
         pts: integer(parameters, "sl_pts").unwrap_or(now),
-        captured: integer(parameters, "sl_captured").unwrap_or(now),
-        forgotten: 0,
-        closing: false,
+        captured_at: integer(parameters, "sl_captured").unwrap_or(now),
+        dropped: 0,
+        is_closing: false,
     };
     Ok(Some(Message { header, n, body }))
 }
@@ -203,40 +220,44 @@ mod tests {
     use sideline_api::{Table, tables::Count};
     use sideline_testkit::{Random, fuzz};
 
-    fn there_and_back(body: Body, data: ArrayRef) -> Message {
+    fn round_trip(body: Body, data: ArrayRef) -> Message {
         let closing = matches!(body, Body::End { .. });
-        let header = Header { session: 2, captured: 4, forgotten: 5, closing, ..Header::new("cam", 7, 3) };
+        let header = Header { session: 2, captured_at: 4, dropped: 5, is_closing: closing, ..Header::new("cam", 7, 3) };
         let sent = Message { header: header.clone(), n: 9, body };
-        let Received::Message(came) = read(&of(&sent), &data, &mut "".into()).unwrap() else { panic!("a message") };
-        assert_eq!((&came.header, came.n, came.body.kind()), (&header, 9, sent.body.kind()));
-        came
+        let parsed = parse_message(&for_message(&sent), &data, &mut "".into()).unwrap();
+        let Received::Message(received) = parsed else { panic!("not a message of the graph") };
+        assert_eq!((&received.header, received.n, received.body.kind()), (&header, 9, sent.body.kind()));
+        received
     }
 
     #[test]
-    fn every_kind_survives() {
-        let nothing: ArrayRef = Arc::new(UInt8Array::from(Vec::<u8>::new()));
-        let end = there_and_back(Body::End { frames: 7 }, nothing.clone());
+    fn every_kind_of_message_survives_a_round_trip() {
+        let empty: ArrayRef = Arc::new(UInt8Array::from(Vec::<u8>::new()));
+        let end = round_trip(Body::End { frames: 7 }, empty.clone());
         assert!(matches!(end.body, Body::End { frames: 7 }));
-        assert!(matches!(read(&beat(), &nothing, &mut "".into()).unwrap(), Received::Beat));
-        assert!(matches!(read(&close(true), &nothing, &mut "".into()).unwrap(), Received::Close { excused: true }));
-        let skipped = there_and_back(Body::Skipped("blurred".into()), nothing);
+        assert!(matches!(parse_message(&for_heartbeat(), &empty, &mut "".into()).unwrap(), Received::Heartbeat));
+        for reason in [CloseReason::Ended, CloseReason::Foreign, CloseReason::Stopped] {
+            let parsed = parse_message(&for_close(reason), &empty, &mut "".into()).unwrap();
+            assert!(matches!(parsed, Received::Close(received) if received == reason), "{reason:?}");
+        }
+        let skipped = round_trip(Body::Skipped("blurred".into()), empty);
         assert!(matches!(skipped.body, Body::Skipped(Reason::Other(word)) if &*word == "blurred"));
         let rows = Arc::new(Count::encode(&[Count { frames: 1, checksum: 2 }]));
-        let table = there_and_back(Body::Data(Payload::Table(rows.clone())), rows.clone());
-        assert!(matches!(table.body, Body::Data(Payload::Table(came)) if came == rows));
+        let table = round_trip(Body::Data(Payload::Table(rows.clone())), rows.clone());
+        assert!(matches!(table.body, Body::Data(Payload::Table(received)) if received == rows));
         let color = Color { matrix: Matrix::Bt709, full_range: true };
         let bytes: Vec<u8> = (0..24).collect();
         let frame = Frame::from_packed(4, 4, Encoding::I420, color, bytes.clone()).unwrap();
         let sent = Body::Data(Payload::Frame(Arc::new(frame)));
-        let came = there_and_back(sent, Arc::new(UInt8Array::from(bytes.clone())));
-        let Body::Data(Payload::Frame(came)) = came.body else { panic!("a frame was sent") };
-        assert_eq!((came.color(), came.plane(2).0), (color, &bytes[20..]));
+        let received = round_trip(sent, Arc::new(UInt8Array::from(bytes.clone())));
+        let Body::Data(Payload::Frame(frame)) = received.body else { panic!("a frame was sent") };
+        assert_eq!((frame.color(), frame.plane(2).0), (color, &bytes[20..]));
     }
 
     #[test]
-    fn a_message_without_a_header_is_named() {
-        let nothing: ArrayRef = Arc::new(UInt8Array::from(vec![1u8]));
-        let error = read(&MetadataParameters::default(), &nothing, &mut "".into()).unwrap_err();
+    fn missing_and_invalid_keys_are_named_and_filled_in_for_foreign_nodes() {
+        let empty: ArrayRef = Arc::new(UInt8Array::from(vec![1u8]));
+        let error = parse_message(&MetadataParameters::default(), &empty, &mut "".into()).unwrap_err();
         assert!(error.message.contains("`sl_kind` is missing"), "{error}");
         let mut parameters = MetadataParameters::default();
         parameters.insert("width".into(), Parameter::Integer(1));
@@ -245,24 +266,31 @@ mod tests {
         let pixel: ArrayRef = Arc::new(UInt8Array::from(vec![1u8, 2, 3]));
         let mut wrong = parameters.clone();
         wrong.insert("width".into(), Parameter::Integer(-1));
-        assert!(payload(&wrong, &nothing).unwrap_err().message.contains("`width`: -1 is not a number of pixels"));
-        let stamped = foreign(&parameters, &pixel, "camera/image", 3, 99).unwrap().unwrap();
-        assert_eq!((stamped.header.frame, stamped.header.captured, &*stamped.header.stream), (3, 99, "camera/image"));
+        assert!(parse_payload(&wrong, &empty).unwrap_err().message.contains("`width`: -1 is not a number of pixels"));
+        let stamped = parse_foreign_message(&parameters, &pixel, "camera/image", 3, 99).unwrap().unwrap();
+        assert_eq!(
+            (stamped.header.frame, stamped.header.captured_at, &*stamped.header.stream),
+            (3, 99, "camera/image")
+        );
     }
 
     #[test]
-    fn ends_and_skips_that_a_foreign_node_relays_are_no_frames() {
-        let nothing: ArrayRef = Arc::new(UInt8Array::from(Vec::<u8>::new()));
-        let relayed = |body| of(&Message { header: Header::new("cam", 7, 3), n: 9, body });
-        let end = foreign(&relayed(Body::End { frames: 7 }), &nothing, "py/out", 0, 99).unwrap();
-        assert!(end.is_none(), "it is the end of our edge");
-        let skipped = foreign(&relayed(Body::Skipped("blurred".into())), &nothing, "py/out", 4, 99).unwrap().unwrap();
+    fn a_relayed_end_is_ignored_and_a_relayed_skip_stays_a_skip() {
+        let empty: ArrayRef = Arc::new(UInt8Array::from(Vec::<u8>::new()));
+        let relayed = |body| for_message(&Message { header: Header::new("cam", 7, 3), n: 9, body });
+        let end = parse_foreign_message(&relayed(Body::End { frames: 7 }), &empty, "py/out", 0, 99).unwrap();
+        assert!(end.is_none(), "the end concerns the edge of the Sideline node");
+        let skipped =
+            parse_foreign_message(&relayed(Body::Skipped("blurred".into())), &empty, "py/out", 4, 99).unwrap().unwrap();
         assert!(matches!(skipped.body, Body::Skipped(_)) && skipped.n == 4 && skipped.header.frame == 7);
         let plain: ArrayRef = Arc::new(arrow_array::Float32Array::from(vec![1.0]));
-        assert!(foreign(&MetadataParameters::default(), &plain, "py/out", 0, 99).is_err(), "neither frame nor table");
+        assert!(
+            parse_foreign_message(&MetadataParameters::default(), &plain, "py/out", 0, 99).is_err(),
+            "neither frame nor table"
+        );
     }
 
-    const KEYS: [&str; 17] = [
+    const KEYS: [&str; 18] = [
         "sl_stream",
         "sl_session",
         "sl_frame",
@@ -280,9 +308,10 @@ mod tests {
         "sl_frames",
         "sl_closing",
         "sl_excused",
+        "sl_stopped",
     ];
 
-    /// What a message of this version has, or anything else.
+    /// Value that suits the key, or sometimes a value of any other type.
     fn odd_value(random: &mut Random, key: &str) -> Parameter {
         let text = match key {
             "sl_kind" => *random.pick(&["data", "skipped", "end", "beat", "close"]),
@@ -290,12 +319,12 @@ mod tests {
             _ => *random.pick(&["cam", "", "stride", "i420", "end"]),
         };
         let number = *random.pick(&[0, 1, 2, 4, 7, -1, 65_535, 65_536, 1 << 32, i64::MAX, i64::MIN]);
-        let usual = match key {
+        let usual_type = match key {
             "sl_stream" | "sl_kind" | "sl_reason" | "encoding" => 0,
-            "sl_bt709" | "sl_full_range" | "sl_closing" | "sl_excused" => 2,
+            "sl_bt709" | "sl_full_range" | "sl_closing" | "sl_excused" | "sl_stopped" => 2,
             _ => 1,
         };
-        match if random.one_in(20) { random.below(6) } else { usual } {
+        match if random.one_in(20) { random.below(6) } else { usual_type } {
             0 => Parameter::String(text.into()),
             1 => Parameter::Integer(number),
             2 => Parameter::Bool(random.one_in(2)),
@@ -326,22 +355,22 @@ mod tests {
     #[test]
     fn fuzz_metadata() {
         fuzz::values("metadata", odd_message, |(parameters, data)| {
-            let ours = read(parameters, data, &mut "".into()).map(|received| match received {
+            let own = parse_message(parameters, data, &mut "".into()).map(|received| match received {
                 Received::Message(message) => Some(message),
-                Received::Beat | Received::Close { .. } => None,
+                Received::Heartbeat | Received::Close(_) => None,
             });
-            for read in [ours, foreign(parameters, data, "node/output", 3, 99)] {
-                match read {
+            for parsed in [own, parse_foreign_message(parameters, data, "node/output", 3, 99)] {
+                match parsed {
                     Ok(Some(Message { body: Body::Data(Payload::Frame(frame)), .. })) => {
-                        assert!(frame.packed_len() <= data.len(), "a frame is of the bytes that came");
+                        assert!(frame.packed_len() <= data.len(), "a frame is not larger than its data");
                         let planes = frame.encoding().planes(frame.width() as usize, frame.height() as usize).len();
                         (0..planes.max(1)).for_each(|plane| drop(frame.plane(plane).0.to_vec()));
                         assert_eq!((*frame).clone().into_packed_mut().len(), frame.packed().unwrap().len());
                     }
-                    Ok(message) => assert!(message.is_none_or(|message| !of(&message).is_empty())),
+                    Ok(message) => assert!(message.is_none_or(|message| !for_message(&message).is_empty())),
                     Err(error) => {
                         let named = KEYS.iter().any(|key| error.message.contains(&format!("`{key}`")));
-                        let other = ["neither a frame nor a table", "needs", "of kind"];
+                        let other = ["neither a frame nor a table", "needs", "kind of message"];
                         assert!(named || other.iter().any(|word| error.message.contains(word)), "{error}");
                     }
                 }
@@ -350,21 +379,21 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_cannot_be_is_refused_by_its_key() {
-        let nothing: ArrayRef = Arc::new(UInt8Array::from(Vec::<u8>::new()));
-        let sent = of(&Message { header: Header::new("cam", 0, -5), n: 0, body: Body::End { frames: 3 } });
-        assert!(read(&sent, &nothing, &mut "".into()).is_ok(), "times may be below 0");
+    fn numbers_out_of_range_are_refused_and_their_key_is_named() {
+        let empty: ArrayRef = Arc::new(UInt8Array::from(Vec::<u8>::new()));
+        let sent = for_message(&Message { header: Header::new("cam", 0, -5), n: 0, body: Body::End { frames: 3 } });
+        assert!(parse_message(&sent, &empty, &mut "".into()).is_ok(), "times may be negative");
         for (key, value) in
             [("sl_frame", -1), ("sl_n", -1), ("sl_forgotten", i64::MIN), ("sl_session", 1 << 32), ("sl_frames", -3)]
         {
             let mut wrong = sent.clone();
             wrong.insert(key.into(), Parameter::Integer(value));
-            let error = read(&wrong, &nothing, &mut "".into()).unwrap_err();
+            let error = parse_message(&wrong, &empty, &mut "".into()).unwrap_err();
             assert!(error.message.contains(&format!("`{key}`: {value} is ")), "{error}");
         }
         let mut wrong = sent;
         wrong.insert("sl_pts".into(), Parameter::Float(1.5));
-        let error = read(&wrong, &nothing, &mut "".into()).unwrap_err();
+        let error = parse_message(&wrong, &empty, &mut "".into()).unwrap_err();
         assert!(error.message.contains("`sl_pts` is not an integer"), "{error}");
     }
 }

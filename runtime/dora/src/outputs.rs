@@ -1,52 +1,82 @@
-//! The outputs of a node: messages, progress of the sinks, and signs of life.
+//! Outputs of a node: messages, progress of the sinks, and heartbeats.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use arrow_array::UInt8Array;
 use dora_node_api::{DoraNode, IntoArrow, MetadataParameters, Parameter, dora_core::config::DataId};
 use sideline_api::{Body, Error, Message, Payload, Result, SourceId};
-use sideline_engine::{Border, gate::Progress};
+use sideline_engine::{Border, CloseReason, gate::SinkProgress};
 use sideline_graph::plan::Plan;
 
 use crate::metadata;
 
-/// The output by which sinks tell the source how far they are.
+/// Output on which the sinks of a process report their progress to the source.
 pub const DONE: &str = "done";
-/// Parameter of `done`: for each source, the entries that are finished.
+/// Parameter of `done`: number of finished entries of each source.
 pub const FINISHED: &str = "sl_finished";
-/// Parameter of `done`: the sources that have closed.
+/// Parameter of `done`: sources whose sinks have all closed.
 pub const CLOSED: &str = "sl_closed";
-/// Parameter of `done`: true while an operator is being made again.
-pub const REMAKING: &str = "sl_remaking";
-/// An output that has sent nothing for so long gives a sign of life.
-pub const BEAT_EVERY: Duration = Duration::from_millis(500);
-/// Signs of life while messages are in flight, after which an output is silent: more might push a message out of a queue.
-const BUSY_BEATS: u32 = 2;
+/// Parameter of `done`: true while an operator is being restarted.
+pub const RESTARTING: &str = "sl_remaking";
+/// Parameter of `done`: true once the process was stopped. Its sinks finish no further entry.
+pub const STOPPED: &str = "sl_stopped";
+/// Time without a message after which an output sends a heartbeat.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+/// Number of heartbeats that an output sends in a row while messages are in flight. More might push a message out of a
+/// queue of dora.
+const MAX_HEARTBEATS_IN_FLIGHT: u32 = 2;
 
-/// See the [module](self).
-pub struct Outputs {
+/// Outputs of a node; see the [module](self).
+pub struct NodeOutputs {
     node: Mutex<DoraNode>,
     names: Vec<DataId>,
-    /// Progress by source.
-    finished: Mutex<Vec<Progress>>,
-    /// For each output: when it sent last, and signs of life since then.
-    last: Mutex<Vec<(Instant, u32)>>,
-    done: Mutex<Instant>,
+    /// Progress of the sinks of this process, by source.
+    progress: Mutex<Vec<SinkProgress>>,
+    /// Time of the last message of each output, and the number of heartbeats since then.
+    last_sent: Mutex<Vec<(Instant, u32)>>,
+    /// Time of the last `done` message.
+    last_done: Mutex<Instant>,
+    /// True once the process was stopped.
+    is_stopped: AtomicBool,
 }
 
-impl Outputs {
+impl NodeOutputs {
+    /// Creates the outputs of a plan's border.
     pub fn new(node: DoraNode, plan: &Plan) -> Self {
         let names: Vec<DataId> = plan.border_outputs.iter().map(|output| DataId::from(output.name.clone())).collect();
         let now = Instant::now();
         Self {
             node: Mutex::new(node),
-            last: Mutex::new(vec![(now, 0); names.len()]),
+            last_sent: Mutex::new(vec![(now, 0); names.len()]),
             names,
-            finished: Mutex::default(),
-            done: Mutex::new(now),
+            progress: Mutex::default(),
+            last_done: Mutex::new(now),
+            is_stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// Reports to the sources that this process was stopped and that its sinks finish no further entry. Every later
+    /// `done` message repeats it. Call it after the run has ended.
+    pub fn report_stopped(&self) {
+        self.is_stopped.store(true, Ordering::SeqCst);
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = self.send_progress(self.node(), &progress, false) {
+            tracing::warn!(%error, "the stop could not be reported to the source");
+        }
+    }
+
+    /// Closes all outputs of a process that is not running.
+    pub fn close_all(&self, reason: CloseReason) {
+        for output in 0..self.names.len() {
+            if let Err(error) = self.close(output, reason) {
+                tracing::warn!(%error, "the stop could not be reported");
+            }
         }
     }
 
@@ -54,83 +84,90 @@ impl Outputs {
         self.node.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sent(&self, output: usize) {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)[output] = (Instant::now(), 0);
+    fn record_sent(&self, output: usize) {
+        self.last_sent.lock().unwrap_or_else(PoisonError::into_inner)[output] = (Instant::now(), 0);
     }
 
-    fn fail(&self, output: usize, cause: impl std::fmt::Display) -> Error {
+    fn send_error(&self, output: usize, cause: impl std::fmt::Display) -> Error {
         Error::other(format!("output `{}` could not be sent: {cause}", self.names[output]))
     }
 }
 
-/// Gives signs of life.
-pub trait Life {
-    /// Gives one on an output that has sent nothing for a while. `idle`: nothing is in flight that it could push out of a
-    /// queue.
-    fn beat(&self, output: usize, idle: bool);
-    /// Tells the progress of the sinks once more, where nothing was told for a while. `remaking`: an operator is being made
-    /// again, and the source waits for it.
-    fn beat_done(&self, remaking: bool);
+/// Sends heartbeats, so that peers can tell an idle process from one that is gone.
+pub trait HeartbeatSender {
+    /// Sends a heartbeat on an output that has sent nothing for [`HEARTBEAT_INTERVAL`]. `is_idle`: no message is in
+    /// flight that the heartbeat could push out of a queue.
+    fn send_heartbeat(&self, output: usize, is_idle: bool);
+    /// Repeats the progress of the sinks if it was not reported for [`HEARTBEAT_INTERVAL`]. `is_restarting`: an
+    /// operator is being restarted, for which the source waits.
+    fn send_done(&self, is_restarting: bool);
 }
 
-impl Life for Outputs {
-    fn beat(&self, output: usize, idle: bool) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, beats) = &mut last[output];
-        if at.elapsed() < BEAT_EVERY * (*beats + 1) && !idle
-            || at.elapsed() < BEAT_EVERY
-            || !idle && *beats >= BUSY_BEATS
+impl HeartbeatSender for NodeOutputs {
+    fn send_heartbeat(&self, output: usize, is_idle: bool) {
+        let mut last_sent = self.last_sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, heartbeats) = &mut last_sent[output];
+        if at.elapsed() < HEARTBEAT_INTERVAL * (*heartbeats + 1) && !is_idle
+            || at.elapsed() < HEARTBEAT_INTERVAL
+            || !is_idle && *heartbeats >= MAX_HEARTBEATS_IN_FLIGHT
         {
             return;
         }
-        // A message that is being sent is a sign of life too.
+        // If a message is being sent, no heartbeat is needed.
         let Ok(mut node) = self.node.try_lock() else { return };
-        if idle {
+        if is_idle {
             *at = Instant::now();
         }
-        *beats += 1;
-        let sent = node.send_output(self.names[output].clone(), metadata::beat(), nothing());
-        if let Err(error) = sent {
-            tracing::debug!(output = self.names[output].as_str(), %error, "no sign of life could be sent");
+        *heartbeats += 1;
+        let result = node.send_output(self.names[output].clone(), metadata::for_heartbeat(), empty_payload());
+        if let Err(error) = result {
+            tracing::debug!(output = self.names[output].as_str(), %error, "a heartbeat could not be sent");
         }
     }
 
-    fn beat_done(&self, remaking: bool) {
-        if self.done.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < BEAT_EVERY {
+    fn send_done(&self, is_restarting: bool) {
+        if self.last_done.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < HEARTBEAT_INTERVAL {
             return;
         }
-        // A lane that waits for the transport may hold either.
-        let (Ok(finished), Ok(node)) = (self.finished.try_lock(), self.node.try_lock()) else { return };
-        if let Err(error) = self.tell(node, &finished, remaking) {
-            tracing::debug!(%error, "no sign of life could be sent");
+        // A lane that waits for the transport may hold either lock.
+        let (Ok(progress), Ok(node)) = (self.progress.try_lock(), self.node.try_lock()) else { return };
+        if let Err(error) = self.send_progress(node, &progress, is_restarting) {
+            tracing::debug!(%error, "a heartbeat could not be sent");
         }
     }
 }
 
-impl Outputs {
-    fn tell(&self, mut node: MutexGuard<'_, DoraNode>, finished: &[Progress], remaking: bool) -> Result<()> {
-        let entries = finished.iter().map(|progress| match progress {
-            Progress::Finished(entries) => *entries as i64,
-            Progress::Closed => 0,
+impl NodeOutputs {
+    /// Sends a `done` message with the progress of the sinks, by source.
+    fn send_progress(
+        &self,
+        mut node: MutexGuard<'_, DoraNode>,
+        progress: &[SinkProgress],
+        is_restarting: bool,
+    ) -> Result<()> {
+        let entries = progress.iter().map(|progress| match progress {
+            SinkProgress::Finished(entries) => *entries as i64,
+            SinkProgress::Closed => 0,
         });
-        let closed = finished.iter().enumerate().filter(|(_, progress)| **progress == Progress::Closed);
+        let closed = progress.iter().enumerate().filter(|(_, progress)| **progress == SinkProgress::Closed);
         let parameters = MetadataParameters::from([
             (FINISHED.to_owned(), Parameter::ListInt(entries.collect())),
             (CLOSED.to_owned(), Parameter::ListInt(closed.map(|(source, _)| source as i64).collect())),
-            (REMAKING.to_owned(), Parameter::Bool(remaking)),
+            (RESTARTING.to_owned(), Parameter::Bool(is_restarting)),
+            (STOPPED.to_owned(), Parameter::Bool(self.is_stopped.load(Ordering::SeqCst))),
         ]);
-        *self.done.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        node.send_output(DataId::from(DONE.to_owned()), parameters, nothing())
+        *self.last_done.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        node.send_output(DataId::from(DONE.to_owned()), parameters, empty_payload())
             .map_err(|e| Error::other(format!("output `{DONE}` could not be sent: {e}")))
     }
 }
 
-impl Border for Outputs {
+impl Border for NodeOutputs {
     fn send(&self, output: usize, message: &Message) -> Result<()> {
         let name = self.names[output].clone();
-        let parameters = metadata::of(message);
+        let parameters = metadata::for_message(message);
         let mut node = self.node();
-        let sent = match &message.body {
+        let result = match &message.body {
             Body::Data(Payload::Frame(frame)) => {
                 node.send_output_raw(name, parameters, frame.packed_len(), |into| frame.pack_into(into))
             }
@@ -138,31 +175,33 @@ impl Border for Outputs {
                 let array: arrow_array::ArrayRef = table.clone();
                 node.send_output(name, parameters, array)
             }
-            Body::Skipped(_) | Body::End { .. } => node.send_output(name, parameters, nothing()),
+            Body::Skipped(_) | Body::End { .. } => node.send_output(name, parameters, empty_payload()),
         };
         drop(node);
-        self.sent(output);
-        sent.map_err(|cause| self.fail(output, cause))
+        self.record_sent(output);
+        result.map_err(|cause| self.send_error(output, cause))
     }
 
-    fn close(&self, output: usize, excused: bool) -> Result<()> {
-        let sent = self.node().send_output(self.names[output].clone(), metadata::close(excused), nothing());
-        self.sent(output);
-        sent.map_err(|cause| self.fail(output, cause))
+    fn close(&self, output: usize, reason: CloseReason) -> Result<()> {
+        let result = self.node().send_output(self.names[output].clone(), metadata::for_close(reason), empty_payload());
+        self.record_sent(output);
+        result.map_err(|cause| self.send_error(output, cause))
     }
 
-    fn done(&self, source: SourceId, progress: Progress) -> Result<()> {
-        // Every message says how far all sources are: dora's queues keep the newest ten, and a fast source's would push
-        // out the last one about a slow source. Held until it is sent, so that none overtakes a newer one.
-        let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
-        if finished.len() <= source.0 {
-            finished.resize(source.0 + 1, Progress::Finished(0));
+    fn report_progress(&self, source: SourceId, progress: SinkProgress) -> Result<()> {
+        // Every message holds the progress for all sources: dora's queues keep the newest ten messages, so those about
+        // a fast source would push out the last one about a slow source. The lock is held until the message is sent, so
+        // that messages leave in the order of the progress.
+        let mut all_progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if all_progress.len() <= source.0 {
+            all_progress.resize(source.0 + 1, SinkProgress::Finished(0));
         }
-        finished[source.0] = progress;
-        self.tell(self.node(), &finished, false)
+        all_progress[source.0] = progress;
+        self.send_progress(self.node(), &all_progress, false)
     }
 }
 
-fn nothing() -> impl IntoArrow {
+/// Data of a message without payload.
+fn empty_payload() -> impl IntoArrow {
     UInt8Array::from(Vec::<u8>::new())
 }

@@ -1,9 +1,10 @@
-//! Makes dora's transport keep every message.
+//! Transport settings with which dora drops no message.
 //!
-//! As shipped, dora's links between nodes give up a message after a millisecond of congestion, and a link after ten seconds
-//! of silence, without a word. Zenoh reads the patience from the file that `DORA_ZENOH_CONFIG_OVERLAY` names, in each
-//! process's own environment, which a dataflow file cannot set. So a node that was started without it writes the file and
-//! starts itself again with it, before it has spoken to anybody: same process id, same arguments.
+//! By default dora's links between nodes drop a message after a millisecond of congestion, and close a link after ten
+//! seconds of silence, without reporting either. Zenoh reads these times from the file named by
+//! `DORA_ZENOH_CONFIG_OVERLAY` in the environment of each process, which a dataflow file cannot set. So a node that was
+//! started without the variable writes the file and executes itself again with it, before it connects to any other
+//! process: same process id, same arguments.
 
 use std::{
     ffi::OsString,
@@ -16,103 +17,112 @@ use serde_json::Value;
 use sideline_api::{Error, Failure, OrFail, Result};
 use sideline_system::owner;
 
-const OVERLAY: &str = "DORA_ZENOH_CONFIG_OVERLAY";
-const NODE: &str = "DORA_NODE_CONFIG";
+/// Environment variable with the path of the overlay.
+const OVERLAY_VARIABLE: &str = "DORA_ZENOH_CONFIG_OVERLAY";
+/// Environment variable that the daemon sets for its nodes.
+pub(crate) const NODE_CONFIG_VARIABLE: &str = "DORA_NODE_CONFIG";
 
-/// Microseconds a sender waits for room before it gives a message up: longer than any stall time allows a run to stand.
-const PATIENCE_US: i64 = 60_000_000;
-/// The least of it that a user's own overlay may set, microseconds: the stall time where a flow sets none. A run that
-/// stands for less than that goes on, and must have lost nothing.
-const LEAST_PATIENCE_US: i64 = 10_000_000;
-/// Keys of that patience: for messages that fit one batch of Zenoh's, and for those cut into several.
-const PATIENCE: [&str; 2] = [
+/// Time that a sender waits for room before it drops a message, µs: longer than any stall timeout lets a run stand
+/// still.
+const DROP_WAIT_US: i64 = 60_000_000;
+/// Minimum of that time in an overlay of the user, µs: the default stall timeout. A run that stands still for less than
+/// the stall timeout continues, so it must not have lost a message.
+const MIN_DROP_WAIT_US: i64 = 10_000_000;
+/// Zenoh's keys for that time: for messages that fit into one batch, and for messages cut into several.
+const DROP_WAIT_KEYS: [&str; 2] = [
     "transport/link/tx/queue/congestion_control/drop/wait_before_drop",
     "transport/link/tx/queue/congestion_control/drop/max_wait_before_drop_fragments",
 ];
 
-/// Milliseconds of silence after which a peer counts as gone, and what is under way to it is lost. Zenoh's own 10 s end a
-/// run at the first longer cut of the network.
+/// Time without a message after which a link is closed and the messages in flight on it are lost, ms. Zenoh's default
+/// of 10 s ends a run at the first longer interruption of the network.
 const LEASE_MS: i64 = 120_000;
-/// Signs of life in that time: one each 15 s.
+/// Number of keep-alive messages in that time: one every 15 s.
 const KEEP_ALIVE: i64 = 8;
-/// Key of the lease.
-const LEASE: &str = "transport/link/tx/lease";
+/// Zenoh's key for the lease.
+const LEASE_KEY: &str = "transport/link/tx/lease";
 
-/// The overlay file's text.
-pub fn overlay() -> String {
+/// Returns the text of the overlay file.
+pub fn overlay_text() -> String {
     format!(
         "{{transport: {{link: {{tx: {{lease: {LEASE_MS}, keep_alive: {KEEP_ALIVE}, queue: {{congestion_control: {{drop: \
-         {{wait_before_drop: {PATIENCE_US}, max_wait_before_drop_fragments: {PATIENCE_US}}}}}}}}}}}}}}}\n"
+         {{wait_before_drop: {DROP_WAIT_US}, max_wait_before_drop_fragments: {DROP_WAIT_US}}}}}}}}}}}}}}}\n"
     )
 }
 
-/// True when this process was started by a dora daemon as a node of a flow.
+/// Returns true when this process was started by a dora daemon as a node of a flow.
 pub fn started_by_dora() -> bool {
-    std::env::var_os(NODE).is_some()
+    std::env::var_os(NODE_CONFIG_VARIABLE).is_some()
 }
 
-/// Starts this process again with the overlay when none is set; returns when one is, with a warning where it lacks
-/// something that is no must.
+/// Executes this process again with the overlay if none is set. If one is set, returns, with a warning if the overlay
+/// lacks a recommended setting.
 ///
 /// # Errors
-/// When the overlay cannot be written, or one is set that does not hold messages back from being dropped.
-pub fn ensure() -> Result<Option<String>> {
-    if let Some(path) = std::env::var_os(OVERLAY) {
-        let place = || format!("{OVERLAY}={}", path.display());
+/// When the overlay cannot be written, or the one that is set allows messages to be dropped too early.
+pub fn ensure_overlay() -> Result<Option<String>> {
+    if let Some(path) = std::env::var_os(OVERLAY_VARIABLE) {
+        let place = || format!("{OVERLAY_VARIABLE}={}", path.display());
         let text = std::fs::read_to_string(&path).or_fail(Failure::Config, place)?;
-        let warning = check(&text).map_err(|error| Error { message: format!("{}: {error}", place()), ..error })?;
+        let warning =
+            check_overlay(&text).map_err(|error| Error { message: format!("{}: {error}", place()), ..error })?;
         return Ok(warning.map(|warning| format!("{}: {warning}", place())));
     }
-    let folder = owner::first_private(owner::runtime_folders()).or_fail(Failure::Other, || "dora's transport")?;
+    let folder =
+        owner::first_private_folder(owner::runtime_folders()).or_fail(Failure::Other, || "dora's transport")?;
     let path = write_overlay(&folder)?;
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_else(|| OsString::from("sideline"));
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from(program));
     let mut again = Command::new(program);
-    again.args(arguments).env(OVERLAY, &path);
-    // Only returns when it failed.
+    again.args(arguments).env(OVERLAY_VARIABLE, &path);
+    // Returns only on failure.
     let cause = again.exec();
-    Err(Error::other(format!("cannot start again with {OVERLAY}={}: {cause}", path.display())))
+    Err(Error::other(format!("cannot execute itself again with {OVERLAY_VARIABLE}={}: {cause}", path.display())))
 }
 
-/// Writes the overlay into a folder that is this user's alone. One file serves all nodes of a user; it is written whole or
-/// not at all, so that nodes that start together agree.
+/// Writes the overlay into a private folder of the user. One file serves all nodes of a user. It is written atomically,
+/// because nodes start at the same time.
 fn write_overlay(folder: &Path) -> Result<PathBuf> {
     let path = folder.join("zenoh-overlay.json5");
-    let text = overlay();
-    if !owner::read_private(&path).is_ok_and(|found| found == text) {
-        owner::write_private(&path, &text).or_fail(Failure::Other, || path.display().to_string())?;
+    let text = overlay_text();
+    if !owner::read_private_file(&path).is_ok_and(|found| found == text) {
+        owner::write_private_file(&path, &text).or_fail(Failure::Other, || path.display().to_string())?;
     }
     Ok(path)
 }
 
-/// Checks the text of an overlay: what it has to hold; returns what it had better hold as well.
-fn check(text: &str) -> Result<Option<String>> {
+/// Checks the text of an overlay. Returns a warning if a recommended setting is missing.
+///
+/// # Errors
+/// When the text is not JSON5, or a required setting is missing or too small.
+fn check_overlay(text: &str) -> Result<Option<String>> {
     let overlay: Value =
         json5::from_str(text).or_fail(Failure::Config, || "not JSON5, which Zenoh's settings are in")?;
-    for key in PATIENCE {
+    for key in DROP_WAIT_KEYS {
         let value = lookup(&overlay, key);
-        // Below zero it is without end.
-        if value.and_then(Value::as_i64).is_none_or(|us| (0..LEAST_PATIENCE_US).contains(&us)) {
+        // A negative value means no limit.
+        if value.and_then(Value::as_i64).is_none_or(|us| (0..MIN_DROP_WAIT_US).contains(&us)) {
             let name = key.rsplit('/').next().unwrap_or(key);
             let found = value.map_or_else(|| "is not set".to_owned(), |value| format!("is {value}"));
             return Err(Error::config(format!(
-                "`{name}` {found}: dora would lose messages in silence. It has to be a whole number, \
-                 {LEAST_PATIENCE_US} (microseconds) or more. Add this to the file, or unset the variable:\n{}",
-                self::overlay()
+                "`{name}` {found}: dora would drop messages without reporting it. It must be a whole number of \
+                 microseconds, {MIN_DROP_WAIT_US} or more. Add this to the file, or unset the variable:\n{}",
+                overlay_text()
             )));
         }
     }
-    if lookup(&overlay, LEASE).is_none() {
+    if lookup(&overlay, LEASE_KEY).is_none() {
         return Ok(Some(format!(
-            "`lease` is not set: between hosts, a cut of more than 10 s ends the run. Add `transport: {{link: {{tx: {{lease: \
+            "`lease` is not set: between hosts, a network interruption of more than 10 s ends the run. Add `transport: {{link: {{tx: {{lease: \
              {LEASE_MS}, keep_alive: {KEEP_ALIVE}}}}}}}` to the file"
         )));
     }
     Ok(None)
 }
 
-/// The value of a key as `a/b`, which may be nested or written in one, as Zenoh reads both. Of two the later one holds.
+/// Returns the value of a key `a/b`, which may be nested or written in one piece; Zenoh reads both. The last of several
+/// values counts.
 fn lookup<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
     value.as_object()?.iter().rev().find_map(|(name, value)| match key.strip_prefix(name.as_str())? {
         "" => Some(value),
@@ -124,11 +134,11 @@ fn lookup<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
 mod tests {
     use super::*;
 
-    fn refusal(text: &str) -> String {
-        check(text).unwrap_err().message
+    fn error_message(text: &str) -> String {
+        check_overlay(text).unwrap_err().message
     }
 
-    fn with_patience(wait: &str, fragments: &str) -> String {
+    fn with_drop_waits(wait: &str, fragments: &str) -> String {
         format!(
             "{{transport: {{link: {{tx: {{lease: 30000, queue: {{congestion_control: {{drop: \
              {{wait_before_drop: {wait}, max_wait_before_drop_fragments: {fragments}}}}}}}}}}}}}}}"
@@ -136,9 +146,9 @@ mod tests {
     }
 
     #[test]
-    fn an_overlay_with_too_little_patience_is_refused_with_the_least_and_the_mend() {
+    fn an_overlay_with_a_short_drop_wait_is_refused_with_the_minimum_and_the_fix() {
         for text in ["{}", "{/* wait_before_drop */}", "{transport: {link: {tx: {lease: 120000}}}}"] {
-            assert!(refusal(text).contains("`wait_before_drop` is not set"), "{text}");
+            assert!(error_message(text).contains("`wait_before_drop` is not set"), "{text}");
         }
         for (wait, fragments, why) in [
             ("1", "60000000", "`wait_before_drop` is 1: "),
@@ -147,34 +157,34 @@ mod tests {
             ("6e7", "60000000", "`wait_before_drop` is 60000000.0: "),
             ("'long'", "60000000", "`wait_before_drop` is \"long\": "),
         ] {
-            let text = refusal(&with_patience(wait, fragments));
-            assert!(text.contains(why) && text.contains("10000000 (microseconds) or more"), "{text}");
+            let text = error_message(&with_drop_waits(wait, fragments));
+            assert!(text.contains(why) && text.contains("microseconds, 10000000 or more"), "{text}");
             assert!(text.contains("wait_before_drop: 60000000"), "{text}");
         }
-        assert!(refusal("{transport: ").contains("not JSON5"));
+        assert!(error_message("{transport: ").contains("not JSON5"));
     }
 
     #[test]
-    fn patience_of_every_spelling_that_zenoh_reads_is_accepted() {
+    fn every_notation_that_zenoh_reads_is_accepted() {
         for (wait, fragments) in [("10000000", "10000000"), ("-1", "-1"), ("+60000000", "0x3938700")] {
-            assert_eq!(check(&with_patience(wait, fragments)).unwrap(), None, "{wait} {fragments}");
+            assert_eq!(check_overlay(&with_drop_waits(wait, fragments)).unwrap(), None, "{wait} {fragments}");
         }
         let flat =
             "{'transport/link': {tx: {lease: 1}, 'tx/queue/congestion_control/drop': {wait_before_drop: 60000000,
                      max_wait_before_drop_fragments: 60000000, }}} // a comment";
-        assert_eq!(check(flat).unwrap(), None);
-        assert_eq!(check(&overlay()).unwrap(), None);
+        assert_eq!(check_overlay(flat).unwrap(), None);
+        assert_eq!(check_overlay(&overlay_text()).unwrap(), None);
     }
 
     #[test]
-    fn an_overlay_without_a_lease_is_accepted_with_a_warning_that_says_how_to_add_it() {
-        let text = with_patience("60000000", "60000000").replace("lease: 30000, ", "");
-        let warning = check(&text).unwrap().unwrap();
+    fn an_overlay_without_a_lease_is_accepted_with_a_warning_that_shows_the_setting() {
+        let text = with_drop_waits("60000000", "60000000").replace("lease: 30000, ", "");
+        let warning = check_overlay(&text).unwrap().unwrap();
         assert!(warning.contains("lease: 120000, keep_alive: 8"), "{warning}");
     }
 
     #[test]
-    fn the_overlay_is_written_through_no_link_and_one_that_others_may_write_to_is_written_anew() {
+    fn the_overlay_replaces_a_link_and_a_file_that_others_may_write_to() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let victim = folder.path().join("victim");
@@ -185,6 +195,6 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
         assert_eq!(write_overlay(folder.path()).unwrap(), path);
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), overlay());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), overlay_text());
     }
 }

@@ -1,13 +1,14 @@
-//! The window of one source: the only place where a frame may be dropped.
+//! Admission gate of one source: the only place where a frame may be dropped.
 //!
-//! Reader threads, one for each stream of the source, offer decoded frames; the source's lane admits them while fewer
-//! than `window` are in flight. When the window is full, `live` keeps only the newest offer of each stream and counts the
-//! others as dropped, `complete` makes the readers wait. Rows that outlive their frame, as sound does, are carried over
-//! from a dropped frame to the next one.
+//! Reader threads, one for each stream of the source, offer decoded frames. The source's lane admits them while fewer
+//! than `window` entries (frames and ends of streams) are in flight. When the window is full, `live` mode keeps only
+//! the newest offer of each stream and counts the others as dropped; `complete` mode makes the readers wait. Rows of
+//! carried tables, such as audio, are not dropped with their frame: they are sent with the next one.
 //!
-//! The window is the source's, not the stream's: what is in flight bounds memory and latency, and the graph behind it is
-//! one. Frames enter it fairly (see [`Offers`]), so that every stream moves as long as the window does. The end of a stream
-//! enters like a frame, one at a time, so that queues hold what is in flight at the end of many streams too.
+//! The window belongs to the source and not to each stream, because the frames in flight in the one graph behind it
+//! bound memory and latency. Frames are admitted fairly (see [`OfferQueue`]), so every stream advances while the window
+//! does. The end of a stream is admitted like a frame, and only one end is in flight at a time, so that the ends of
+//! many streams do not overfill the queues.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,195 +19,207 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sideline_api::{Captured, Closing, Error, Header, Mode, OutputPort, Result, StreamName};
+use sideline_api::{CapturedFrame, ClosingRows, Error, Header, Mode, OutputPort, Result, StreamName};
 
-use crate::offers::{Entry, Offers};
+use crate::offers::{Entry, OfferQueue};
 pub use crate::offers::{StreamCounts, StreamNames};
 
-/// Ends a run on purpose after so many frames or so much media time.
+/// Number of frames, or media time, after which a run ends on purpose.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Limit {
-    /// Frames admitted of each stream.
+pub struct RunLimit {
+    /// Frames to admit from each stream.
     pub frames: Option<u64>,
-    /// Media time after the first frame of each stream.
+    /// Media time to admit from each stream, counted from its first frame.
     pub duration: Option<Duration>,
 }
 
-/// The last frame of a stream that an earlier run has: this run goes on after it.
+/// Last frame of a stream in an earlier run, after which this run resumes the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct After {
-    /// Its number.
+pub struct ResumePoint {
+    /// Frame number.
     pub frame: u64,
-    /// Its media time, ns: frames up to it are left out.
+    /// Media time, ns. Frames up to and including this time are not admitted again.
     pub pts: i64,
 }
 
-/// See the [module](self).
+/// Admission gate of one source; see the [module](self).
 pub struct Gate {
     window: u64,
     stop: Arc<AtomicBool>,
     state: Mutex<State>,
+    /// Notified when a reader may have room to offer another frame.
     room: Condvar,
 }
 
 struct State {
-    offers: Offers,
+    offers: OfferQueue,
     sinks: Vec<Sink>,
-    /// Frames and ends that entered the graph.
+    /// Frames and ends of streams that entered the graph.
     entered: u64,
-    /// True for each frame, false for each end, of the entries that are in flight, in order.
+    /// Entries in flight, oldest first: true for a frame, false for the end of a stream.
     in_flight: VecDeque<bool>,
     /// Frames that every sink has finished.
     finished: u64,
-    /// A sink was given up: what leaves the graph from now on is not known to be finished.
-    given_up: bool,
-    moved: Instant,
-    closed: bool,
+    /// True after a sink was given up: entries that leave the graph later are not known to be finished.
+    has_lost_sink: bool,
+    /// Time of the last progress of the window, from which a stall is measured.
+    last_progress: Instant,
+    /// True once the outputs of the source were closed.
+    is_closed: bool,
 }
 
-/// A sink of the source: an operator whose results nobody reads frame by frame, so that the window waits for it.
+/// A sink of the source: an operator that no ordinary consumer reads, so that the window waits for it.
 #[derive(Clone, Debug)]
 pub struct Sink {
     /// Id of the node.
     pub node: String,
-    /// True when it runs in another process.
-    pub remote: bool,
-    /// Its progress.
-    pub progress: Progress,
+    /// True when the operator runs in another process.
+    pub is_remote: bool,
+    /// Progress of the sink.
+    pub progress: SinkProgress,
 }
 
-/// The sink of that number, as [`Gate::add_sink`] gave it.
+/// Identifier of a sink at its gate, returned by [`Gate::add_sink`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SinkId(usize);
 
-/// Progress of a sink, or of the sinks of a process.
+/// Progress of a sink, or the least progress of the sinks of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Progress {
-    /// It has finished so many entries of the source: frames and ends.
+pub enum SinkProgress {
+    /// Number of finished entries of the source: frames and ends of streams.
     Finished(u64),
-    /// It has ended its streams and closed its files.
+    /// All streams have ended and the files are closed.
     Closed,
 }
 
-impl Progress {
-    /// Returns it in words, for messages.
-    pub fn last_finished(self) -> String {
+impl SinkProgress {
+    /// Describes the progress as a clause for messages.
+    pub fn describe(self) -> String {
         match self {
-            Progress::Finished(0) => "it has finished no frame".into(),
-            Progress::Finished(entries) => format!("it has finished {entries} frames and ends of streams"),
-            Progress::Closed => "it has closed".into(),
+            SinkProgress::Finished(0) => "it has finished no frame".into(),
+            SinkProgress::Finished(entries) => format!("it has finished {entries} frames and ends of streams"),
+            SinkProgress::Closed => "it has closed".into(),
         }
     }
 }
 
-/// How many times longer closing may take than a frame: long recordings are put together then.
-pub(crate) const CLOSING: u32 = 6;
+/// Factor by which closing an operator, or ending a stream, may exceed the stall timeout: long recordings are assembled
+/// and encoders flushed at that point.
+pub(crate) const CLOSING_TIMEOUT_FACTOR: u32 = 6;
 
-/// The next step of the source's lane.
+/// Next action of the source's lane.
 pub enum Admission {
     /// A frame enters the graph.
-    Frame(Header, Captured),
-    /// A stream is over: send what is left of it, and the end.
+    Frame(Header, CapturedFrame),
+    /// A stream has ended: send its closing rows and the end.
     End {
-        /// The place after its last frame.
+        /// Header of the end, with the frame number that follows the last frame.
         header: Header,
-        /// Its frames in this run.
+        /// Frames of the stream in this run.
         frames: u64,
-        /// Rows that are left of it.
-        closing: Vec<Closing>,
+        /// Rows that belong to no frame and are sent before the end.
+        closing: Vec<ClosingRows>,
     },
-    /// Every stream has ended: close the edges.
+    /// Every stream has ended: close the outputs.
     Close,
-    /// Nothing now: the window is full or no frame was offered.
+    /// Nothing to do: the window is full, or no frame was offered.
     Wait,
 }
 
-/// Counts of a source, for the report.
+/// Frame counts of a source, for the report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GateCounts {
-    /// Frames its readers decoded.
+    /// Frames decoded by the readers.
     pub decoded: u64,
     /// Frames that entered the graph.
     pub admitted: u64,
-    /// Frames that did not, because newer ones came or the run was stopped.
-    pub forgotten: u64,
-    /// Frames that left the graph at every sink.
+    /// Frames dropped because newer ones arrived, or because the run was stopped.
+    pub dropped: u64,
+    /// Frames that every sink has finished.
     pub finished: u64,
 }
 
-/// Patience with sinks.
+/// Deadlines for the progress of the sinks.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// Longest time that the window may stand still.
+pub struct StallDeadlines {
+    /// Longest time without progress of the window.
     pub stall: Duration,
-    /// Longest time until every sink has finished its first frame: other processes may load models.
+    /// Longest time until every sink has finished its first frame; other processes may still load models.
     pub start: Duration,
 }
 
 impl State {
-    /// Entries that every sink has finished; all of them where there is no sink.
+    /// Number of entries that every sink has finished; without sinks, every entry counts as finished.
     fn finished_entries(&self) -> u64 {
         match self.sinks.iter().map(|sink| sink.progress).min() {
-            Some(Progress::Finished(entries)) => entries.min(self.entered),
-            Some(Progress::Closed) | None => self.entered,
+            Some(SinkProgress::Finished(entries)) => entries.min(self.entered),
+            Some(SinkProgress::Closed) | None => self.entered,
         }
     }
 
-    /// Counts the entries that have left the graph since the last time. True when there were any.
-    fn settle(&mut self) -> bool {
+    /// Removes finished entries from `in_flight` and counts their frames. Returns true if there were any.
+    fn retire_finished(&mut self) -> bool {
         let left = (self.entered - self.finished_entries()) as usize;
         let done = self.in_flight.len().saturating_sub(left);
         let frames = self.in_flight.drain(..done).filter(|frame| *frame).count() as u64;
-        self.finished += if self.given_up { 0 } else { frames };
+        self.finished += if self.has_lost_sink { 0 } else { frames };
         done > 0
     }
 
-    fn enter(&mut self, frame: bool) {
+    /// Records an entry that enters the graph: a frame, or the end of a stream.
+    fn record_entry(&mut self, is_frame: bool) {
         if self.in_flight.is_empty() {
-            // The window was empty: standing still until now was not a stall.
-            self.moved = Instant::now();
+            // An empty window does not stall: the time starts with this entry.
+            self.last_progress = Instant::now();
         }
         self.entered += 1;
-        self.in_flight.push_back(frame);
+        self.in_flight.push_back(is_frame);
     }
 }
 
 impl Gate {
-    /// A gate without sinks, which has no window. `node` is the source's id.
-    pub fn new(node: &str, mode: Mode, window: usize, limit: Limit, stop: Arc<AtomicBool>, names: StreamNames) -> Self {
+    /// Creates a gate without sinks, whose window is never full. `node` is the id of the source.
+    pub fn new(
+        node: &str,
+        mode: Mode,
+        window: usize,
+        limit: RunLimit,
+        stop: Arc<AtomicBool>,
+        names: StreamNames,
+    ) -> Self {
         Gate {
             window: window.max(1) as u64,
             stop,
             state: Mutex::new(State {
-                offers: Offers::new(node, mode, limit, names),
+                offers: OfferQueue::new(node, mode, limit, names),
                 sinks: vec![],
                 entered: 0,
                 in_flight: VecDeque::new(),
                 finished: 0,
-                given_up: false,
-                moved: Instant::now(),
-                closed: false,
+                has_lost_sink: false,
+                last_progress: Instant::now(),
+                is_closed: false,
             }),
             room: Condvar::new(),
         }
     }
 
-    /// Takes in the source's outputs: rows of carried tables are not dropped with their frame.
-    pub fn carrying(self, outputs: &[OutputPort]) -> Self {
-        self.lock().offers.carry(outputs);
+    /// Sets the outputs of the source. Rows of tables declared `carried` are not dropped with their frame.
+    pub fn with_outputs(self, outputs: &[OutputPort]) -> Self {
+        self.lock().offers.set_outputs(outputs);
         self
     }
 
-    /// Streams, by their names, that go on after a frame of another run.
-    pub fn after(self, after: BTreeMap<String, After>) -> Self {
-        self.lock().offers.go_on(after);
+    /// Sets the resume points of an earlier run, by stream name.
+    pub fn resuming_after(self, points: BTreeMap<String, ResumePoint>) -> Self {
+        self.lock().offers.resume_after(points);
         self
     }
 
     /// Adds a sink that the window waits for.
-    pub fn add_sink(&self, node: &str, remote: bool) -> SinkId {
+    pub fn add_sink(&self, node: &str, is_remote: bool) -> SinkId {
         let mut state = self.lock();
-        state.sinks.push(Sink { node: node.into(), remote, progress: Progress::Finished(0) });
+        state.sinks.push(Sink { node: node.into(), is_remote, progress: SinkProgress::Finished(0) });
         SinkId(state.sinks.len() - 1)
     }
 
@@ -214,22 +227,23 @@ impl Gate {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The source is made: so many readers, with the names of their streams where they are known.
+    /// Adds the readers of the opened source: one for each item of `streams`, the name of its stream where it is known.
     ///
     /// # Errors
     /// When two streams have the same name.
-    pub fn open(&self, streams: Vec<Option<StreamName>>) -> Result<()> {
-        self.lock().offers.open(streams)
+    pub fn open_readers(&self, streams: Vec<Option<StreamName>>) -> Result<()> {
+        self.lock().offers.open_readers(streams)
     }
 
-    /// A reader has a frame. False: no more are wanted of it.
+    /// Offers a frame of a reader; waits for room in `complete` mode. Returns false when the reader may end, because no
+    /// more of its frames are wanted.
     ///
     /// # Errors
-    /// When its stream has the name of another one.
-    pub fn offer(&self, reader: usize, captured: Captured) -> Result<bool> {
+    /// When the stream has the name of a stream of another reader.
+    pub fn offer(&self, reader: usize, captured: CapturedFrame) -> Result<bool> {
         let mut state = self.lock();
-        let wanted = |state: &State| state.offers.wanted(reader) && !self.stop.load(Ordering::Relaxed);
-        while state.offers.full(reader) && wanted(&state) {
+        let wanted = |state: &State| state.offers.wants_frames(reader) && !self.stop.load(Ordering::Relaxed);
+        while state.offers.is_full(reader) && wanted(&state) {
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         let wanted = wanted(&state);
@@ -239,155 +253,164 @@ impl Gate {
         Ok(wanted)
     }
 
-    /// Rows that a reader has left after its last frame; told before it is done.
-    pub fn closing(&self, reader: usize, closing: Vec<Closing>) {
-        self.lock().offers.closing(reader, closing);
+    /// Sets the closing rows of a reader: those that follow its last frame. Call it before [`Gate::end_reader`].
+    pub fn set_closing_rows(&self, reader: usize, closing: Vec<ClosingRows>) {
+        self.lock().offers.set_closing_rows(reader, closing);
     }
 
-    /// Counts of a reader's own, for the report; told before it is done.
-    pub fn counted(&self, reader: usize, counts: Vec<(&'static str, u64)>) {
-        self.lock().offers.counted(reader, counts);
+    /// Sets the additional counts of a reader, for the report. Call it before [`Gate::end_reader`].
+    pub fn set_reader_counts(&self, reader: usize, counts: Vec<(&'static str, u64)>) {
+        self.lock().offers.set_reader_counts(reader, counts);
     }
 
-    /// A reader is done.
-    pub fn reader_ended(&self, reader: usize, how: Result<()>) {
-        self.lock().offers.ended(reader, how);
+    /// Marks a reader as ended, with success or with its failure.
+    pub fn end_reader(&self, reader: usize, outcome: Result<()>) {
+        self.lock().offers.end_reader(reader, outcome);
     }
 
-    /// Wakes readers that wait for room, so that they see a stop.
+    /// Wakes readers that wait for room, so that they see the stop flag.
     pub fn wake(&self) {
-        // The lock orders this after a reader's look at the stop flag.
+        // Taking the lock orders this call after a reader's check of the stop flag, so that no wake-up is missed.
         drop(self.lock());
         self.room.notify_all();
     }
 
-    /// Returns the next step; called by the lane of the source until it is `Wait`.
+    /// Returns the next action; the lane of the source calls it until it is `Wait`.
     pub fn admit(&self) -> Admission {
         let mut guard = self.lock();
         let state = &mut *guard;
-        state.settle();
+        state.retire_finished();
         if state.in_flight.len() as u64 >= self.window {
             return Admission::Wait;
         }
         if self.stop.load(Ordering::Relaxed) {
-            // What waits at the gate was decoded, and is not wanted any more.
+            // Frames that wait at the gate are dropped: the run is to end.
             state.offers.close();
         }
         let may_end = !state.in_flight.contains(&false);
-        let next = state.offers.next(may_end);
+        let next = state.offers.next_entry(may_end);
         self.room.notify_all();
         match next {
             Some(Entry::Frame(header, captured)) => {
-                state.enter(true);
+                state.record_entry(true);
                 Admission::Frame(header, captured)
             }
             Some(Entry::End { header, frames, closing }) => {
-                state.enter(false);
+                state.record_entry(false);
                 Admission::End { header, frames, closing }
             }
-            // After a stop or a limit the graph ends without waiting for a reader that may hang in a camera.
-            None if state.offers.all_ended() && !state.closed => {
-                state.closed = true;
-                state.moved = Instant::now();
+            // After a stop or a limit the graph ends without waiting for a reader, which may hang in a camera.
+            None if state.offers.has_ended() && !state.is_closed => {
+                state.is_closed = true;
+                state.last_progress = Instant::now();
                 Admission::Close
             }
             None => Admission::Wait,
         }
     }
 
-    /// A sink has come so far. True when the window moved.
-    pub fn finished(&self, sink: SinkId, progress: Progress) -> bool {
+    /// Records the progress of a sink. Returns true when the window advanced.
+    pub fn record_progress(&self, sink: SinkId, progress: SinkProgress) -> bool {
         let mut state = self.lock();
         let known = &mut state.sinks[sink.0].progress;
-        let closes = progress == Progress::Closed && *known != progress;
+        let closes = progress == SinkProgress::Closed && *known != progress;
         *known = (*known).max(progress);
-        let moved = state.settle();
-        if moved || closes {
-            state.moved = Instant::now();
+        let advanced = state.retire_finished();
+        if advanced || closes {
+            state.last_progress = Instant::now();
         }
-        moved
+        advanced
     }
 
-    /// Nothing more will be heard of a sink: the window does not wait for it, and what it has not finished stays unfinished.
-    pub fn give_up(&self, sink: SinkId) {
+    /// Gives up a sink that will report no more progress. The window no longer waits for it; frames that it has not
+    /// finished are reported as unfinished.
+    pub fn give_up_sink(&self, sink: SinkId) {
         let mut state = self.lock();
-        state.settle();
-        state.given_up |= state.sinks[sink.0].progress != Progress::Closed;
-        state.sinks[sink.0].progress = Progress::Closed;
-        state.settle();
+        state.retire_finished();
+        state.has_lost_sink |= state.sinks[sink.0].progress != SinkProgress::Closed;
+        state.sinks[sink.0].progress = SinkProgress::Closed;
+        state.retire_finished();
     }
 
-    /// Returns the sink that is furthest behind, when entries are in flight and the window has stood still for too long.
-    pub fn stalled(&self, patience: Patience) -> Option<Sink> {
+    /// Returns the sink that is furthest behind if entries are in flight and the window has made no progress within the
+    /// deadline.
+    pub fn stalled_sink(&self, deadlines: StallDeadlines) -> Option<Sink> {
         let state = self.lock();
         let last = state.sinks.iter().min_by_key(|sink| sink.progress)?;
-        let closing = state.closed && state.in_flight.is_empty();
-        let waiting = !state.in_flight.is_empty() || (closing && last.progress != Progress::Closed);
-        // A sink here may wait for an operator elsewhere that loads; operators here are watched one by one.
-        let starts = |sink: &Sink| sink.progress == Progress::Finished(0);
-        // At the end of a stream files are finished and encoders flushed: that may take as long as closing.
-        let patience = match closing || state.in_flight.contains(&false) {
-            true => patience.stall * CLOSING,
-            false if state.sinks.iter().any(starts) => patience.start.max(patience.stall),
-            false => patience.stall,
+        let closing = state.is_closed && state.in_flight.is_empty();
+        let waiting = !state.in_flight.is_empty() || (closing && last.progress != SinkProgress::Closed);
+        // A sink of this process may wait for an operator in another one that still loads its model. Operators of this
+        // process have deadlines of their own.
+        let is_starting = |sink: &Sink| sink.progress == SinkProgress::Finished(0);
+        // At the end of a stream files are finished and encoders flushed, which may take as long as closing.
+        let deadline = match closing || state.in_flight.contains(&false) {
+            true => deadlines.stall * CLOSING_TIMEOUT_FACTOR,
+            false if state.sinks.iter().any(is_starting) => deadlines.start.max(deadlines.stall),
+            false => deadlines.stall,
         };
-        (waiting && state.moved.elapsed() > patience).then(|| last.clone())
+        (waiting && state.last_progress.elapsed() > deadline).then(|| last.clone())
     }
 
-    /// The window stands still for a good reason: its time begins again.
-    pub fn excuse(&self) {
-        self.lock().moved = Instant::now();
+    /// Restarts the stall timer: the window has a known reason to stand still.
+    pub fn restart_stall_timer(&self) {
+        self.lock().last_progress = Instant::now();
     }
 
-    /// Returns a sink of another process that is gone before it closed, unless nothing is expected of it any more.
-    pub fn sink_gone(&self, sink: SinkId) -> Option<Sink> {
+    /// Returns a sink of another process that had not closed when its process ended; `None` if it had closed, or if the
+    /// run is being stopped.
+    pub fn unclosed_sink(&self, sink: SinkId) -> Option<Sink> {
         let state = self.lock();
         let sink = &state.sinks[sink.0];
-        (sink.progress != Progress::Closed && !self.stop.load(Ordering::Relaxed)).then(|| sink.clone())
+        (sink.progress != SinkProgress::Closed && !self.stop.load(Ordering::Relaxed)).then(|| sink.clone())
     }
 
-    /// True when nothing is in flight: every sink has finished every entry.
+    /// Returns true when a sink has closed, or was given up.
+    pub fn is_sink_closed(&self, sink: SinkId) -> bool {
+        self.lock().sinks[sink.0].progress == SinkProgress::Closed
+    }
+
+    /// Returns true when no entry is in flight: every sink has finished every entry.
     pub fn is_idle(&self) -> bool {
         self.lock().in_flight.is_empty()
     }
 
-    /// True when the streams have ended and every sink has closed.
-    pub fn drained(&self) -> bool {
+    /// Returns true when the streams have ended and every sink has closed.
+    pub fn is_drained(&self) -> bool {
         let state = self.lock();
-        state.closed && state.sinks.iter().all(|sink| sink.progress == Progress::Closed)
+        state.is_closed && state.sinks.iter().all(|sink| sink.progress == SinkProgress::Closed)
     }
 
-    /// The counts so far, of all streams together.
+    /// Returns the frame counts so far, summed over all streams.
     pub fn counts(&self) -> GateCounts {
         let mut state = self.lock();
-        state.settle();
+        state.retire_finished();
         let mut counts = GateCounts { finished: state.finished, ..GateCounts::default() };
         for (_, stream) in state.offers.counts() {
             counts.decoded += stream.decoded;
             counts.admitted += stream.admitted;
-            counts.forgotten += stream.forgotten;
+            counts.dropped += stream.dropped;
         }
         counts
     }
 
-    /// The counts of each stream so far.
-    pub fn streams(&self) -> Vec<(StreamName, StreamCounts)> {
+    /// Returns the frame counts of each stream so far.
+    pub fn stream_counts(&self) -> Vec<(StreamName, StreamCounts)> {
         self.lock().offers.counts()
     }
 
-    /// True when nothing more is wanted of the readers.
-    pub fn over(&self) -> bool {
+    /// Returns true when no more frames are wanted of any reader.
+    pub fn is_over(&self) -> bool {
         let state = self.lock();
-        state.closed && state.offers.over()
+        state.is_closed && state.offers.is_over()
     }
 
-    /// The failures of the readers that failed: one error, a line for each.
-    pub fn failure(&self) -> Option<Error> {
-        self.lock().offers.failure()
+    /// Returns the failures of all readers as one error, one line each.
+    pub fn reader_failure(&self) -> Option<Error> {
+        self.lock().offers.reader_failure()
     }
 
-    /// Frames still at the gate are counted as dropped: for runs that were cut short.
-    pub fn abandon(&self) {
+    /// Counts the frames that still wait at the gate as dropped; for runs that were cut short.
+    pub fn drop_waiting(&self) {
         self.lock().offers.close();
         self.room.notify_all();
     }
@@ -402,9 +425,9 @@ mod tests {
         tables::{Audio, Count},
     };
 
-    fn gate(mode: Mode, limit: Limit) -> Gate {
+    fn gate(mode: Mode, limit: RunLimit) -> Gate {
         let gate = Gate::new("s", mode, 2, limit, Arc::default(), StreamNames::default());
-        gate.open(vec![None]).unwrap();
+        gate.open_readers(vec![None]).unwrap();
         gate
     }
 
@@ -416,8 +439,8 @@ mod tests {
         gate.offer(0, captured(pts)).unwrap();
     }
 
-    fn captured(pts: i64) -> Captured {
-        Captured { stream: "s".into(), session: 0, pts, captured: 0, outputs: vec![] }
+    fn captured(pts: i64) -> CapturedFrame {
+        CapturedFrame { stream: "s".into(), session: 0, pts, captured_at: 0, outputs: vec![] }
     }
 
     fn frame(gate: &Gate) -> Option<(u64, i64)> {
@@ -428,8 +451,8 @@ mod tests {
     }
 
     #[test]
-    fn a_full_window_forgets_all_but_the_newest_when_live() {
-        let gate = gate(Mode::Live, Limit::default());
+    fn a_full_window_drops_all_but_the_newest_frame_in_live_mode() {
+        let gate = gate(Mode::Live, RunLimit::default());
         let [a, b] = sinks(&gate);
         for pts in 0..2 {
             offer(&gate, pts);
@@ -439,59 +462,64 @@ mod tests {
             offer(&gate, pts);
             assert_eq!(frame(&gate), None, "two frames are in flight");
         }
-        assert!(!gate.finished(a, Progress::Finished(1)), "the edge is the least of all sinks");
-        assert!(gate.finished(b, Progress::Finished(1)));
-        assert_eq!(frame(&gate), Some((2, 6)), "the newest wins, numbers have no gap");
-        assert_eq!(gate.counts(), GateCounts { decoded: 7, admitted: 3, forgotten: 4, finished: 1 });
+        assert!(
+            !gate.record_progress(a, SinkProgress::Finished(1)),
+            "the window advances with the sink that is furthest behind"
+        );
+        assert!(gate.record_progress(b, SinkProgress::Finished(1)));
+        assert_eq!(frame(&gate), Some((2, 6)), "the newest frame is admitted, and numbers have no gap");
+        assert_eq!(gate.counts(), GateCounts { decoded: 7, admitted: 3, dropped: 4, finished: 1 });
     }
 
     #[test]
-    fn sound_of_forgotten_frames_goes_with_the_next_one_and_other_rows_do_not() {
-        let audio = PortType::table::<Audio>();
-        let counts = PortType::table::<Count>();
-        let outputs = [OutputPort { name: "audio", ty: audio }, OutputPort { name: "counts", ty: counts }];
-        let gate = gate(Mode::Live, Limit::default()).carrying(&outputs);
+    fn audio_rows_of_dropped_frames_go_with_the_next_frame_and_other_rows_are_dropped() {
+        let outputs = [
+            OutputPort { name: "audio", ty: PortType::table::<Audio>() },
+            OutputPort { name: "counts", ty: PortType::table::<Count>() },
+        ];
+        let gate = gate(Mode::Live, RunLimit::default()).with_outputs(&outputs);
         let both = sinks(&gate);
         let offer = |pts: i64| {
-            let sound = Audio::encode(&[Audio { start: pts, rate: 8000, channels: 1, samples: vec![pts as f32; 3] }]);
+            let audio = Audio::encode(&[Audio { start: pts, rate: 8000, channels: 1, samples: vec![pts as f32; 3] }]);
             let count = Count::encode(&[Count { frames: pts as u64, checksum: 0 }]);
-            let outputs = [sound, count].map(|table| Body::Data(Payload::Table(Arc::new(table)))).to_vec();
-            gate.offer(0, Captured { outputs, ..captured(pts) }).unwrap();
+            let outputs = [audio, count].map(|table| Body::Data(Payload::Table(Arc::new(table)))).to_vec();
+            gate.offer(0, CapturedFrame { outputs, ..captured(pts) }).unwrap();
         };
         let mut admitted = vec![];
         let mut admit = || {
             let Admission::Frame(_, captured) = gate.admit() else { return };
-            let [Body::Data(Payload::Table(sound)), Body::Data(Payload::Table(count))] = &captured.outputs[..] else {
+            let [Body::Data(Payload::Table(audio)), Body::Data(Payload::Table(count))] = &captured.outputs[..] else {
                 panic!("two tables");
             };
-            admitted.extend(Audio::decode(sound).unwrap().into_iter().map(|row| (row.start, row.samples.len())));
-            assert_eq!(Count::decode(count).unwrap().len(), 1, "a count is about its frame");
+            admitted.extend(Audio::decode(audio).unwrap().into_iter().map(|row| (row.start, row.samples.len())));
+            assert_eq!(Count::decode(count).unwrap().len(), 1, "rows of a count belong to their frame");
         };
         for pts in 0..7 {
             offer(pts);
             admit();
         }
         for sink in both {
-            gate.finished(sink, Progress::Finished(1));
+            gate.record_progress(sink, SinkProgress::Finished(1));
         }
         admit();
-        assert_eq!(gate.counts().forgotten, 4);
-        assert_eq!(admitted, (0..7).map(|pts| (pts, 3)).collect::<Vec<_>>(), "every row once, in order");
+        assert_eq!(gate.counts().dropped, 4);
+        assert_eq!(admitted, (0..7).map(|pts| (pts, 3)).collect::<Vec<_>>(), "every audio row arrives once, in order");
     }
 
     #[test]
-    fn sound_of_a_skipped_output_waits_for_the_next_frame_and_what_is_left_closes_the_stream() {
+    fn audio_rows_wait_while_the_output_is_skipped_and_the_rest_closes_the_stream() {
         let outputs = [OutputPort { name: "audio", ty: PortType::table::<Audio>() }];
-        let gate = gate(Mode::Live, Limit::default()).carrying(&outputs);
+        let gate = gate(Mode::Live, RunLimit::default()).with_outputs(&outputs);
         let both = sinks(&gate);
         let finish = |n| {
             for sink in both {
-                gate.finished(sink, Progress::Finished(n));
+                gate.record_progress(sink, SinkProgress::Finished(n));
             }
         };
-        let sound = |pts: i64| Audio::encode(&[Audio { start: pts, rate: 8000, channels: 1, samples: vec![0.0] }]);
-        let offer = |pts: i64, body: Body| gate.offer(0, Captured { outputs: vec![body], ..captured(pts) }).unwrap();
-        let data = |pts| Body::Data(Payload::Table(Arc::new(sound(pts))));
+        let audio = |pts: i64| Audio::encode(&[Audio { start: pts, rate: 8000, channels: 1, samples: vec![0.0] }]);
+        let offer =
+            |pts: i64, body: Body| gate.offer(0, CapturedFrame { outputs: vec![body], ..captured(pts) }).unwrap();
+        let data = |pts| Body::Data(Payload::Table(Arc::new(audio(pts))));
         let starts = |rows: &Arc<StructArray>| -> Vec<i64> {
             Audio::decode(rows).unwrap().into_iter().map(|row| row.start).collect()
         };
@@ -499,86 +527,89 @@ mod tests {
         offer(2, data(2));
         offer(3, Body::Skipped("damaged".into()));
         finish(2);
-        assert_eq!(frame(&gate), Some((2, 3)), "frame 2 of the file was dropped, its sound waits");
+        assert_eq!(frame(&gate), Some((2, 3)), "frame 2 of the file was dropped, its audio rows wait");
         offer(4, data(4));
         let Admission::Frame(_, captured) = gate.admit() else { panic!("a frame waits") };
-        let Body::Data(Payload::Table(rows)) = &captured.outputs[0] else { panic!("it has sound") };
+        let Body::Data(Payload::Table(rows)) = &captured.outputs[0] else { panic!("the frame has audio rows") };
         assert_eq!(starts(rows), [2, 4]);
         offer(5, data(5));
         offer(6, Body::Skipped("damaged".into()));
         finish(4);
         assert!(frame(&gate).is_some());
-        gate.closing(0, vec![Closing { stream: "s".into(), output: "audio", rows: Arc::new(sound(7)) }]);
-        gate.reader_ended(0, Ok(()));
+        gate.set_closing_rows(0, vec![ClosingRows { stream: "s".into(), output: "audio", rows: Arc::new(audio(7)) }]);
+        gate.end_reader(0, Ok(()));
         let Admission::End { closing, frames, .. } = gate.admit() else { panic!("the stream ends") };
         assert_eq!((starts(&closing[0].rows), closing.len(), frames), (vec![5, 7], 1, 5));
     }
 
     #[test]
-    fn a_limit_ends_the_run_and_what_was_decoded_beyond_is_not_counted() {
-        let gate = gate(Mode::Complete, Limit { frames: Some(1), duration: None });
+    fn a_limit_ends_the_run_and_frames_decoded_beyond_it_are_not_counted() {
+        let gate = gate(Mode::Complete, RunLimit { frames: Some(1), duration: None });
         sinks(&gate);
         (0..2).for_each(|pts| offer(&gate, pts));
         assert!(frame(&gate).is_some());
         assert!(matches!(gate.admit(), Admission::End { header, frames: 1, .. } if header.frame == 1));
-        assert!(!gate.offer(0, captured(2)).unwrap(), "no more are wanted");
-        assert_eq!(gate.counts(), GateCounts { decoded: 1, admitted: 1, forgotten: 0, finished: 0 });
+        assert!(!gate.offer(0, captured(2)).unwrap(), "no more frames are wanted");
+        assert_eq!(gate.counts(), GateCounts { decoded: 1, admitted: 1, dropped: 0, finished: 0 });
     }
 
     #[test]
-    fn the_ends_of_many_streams_enter_one_at_a_time_inside_the_window() {
-        let gate = Gate::new("s", Mode::Complete, 4, Limit::default(), Arc::default(), StreamNames::default());
-        gate.open((0..3).map(|i| Some(format!("s{i}").into())).collect()).unwrap();
+    fn ends_of_many_streams_are_admitted_one_at_a_time_within_the_window() {
+        let gate = Gate::new("s", Mode::Complete, 4, RunLimit::default(), Arc::default(), StreamNames::default());
+        gate.open_readers((0..3).map(|i| Some(format!("s{i}").into())).collect()).unwrap();
         let sink = gate.add_sink("sink", false);
-        (0..3).for_each(|reader| gate.reader_ended(reader, Ok(())));
+        (0..3).for_each(|reader| gate.end_reader(reader, Ok(())));
         for (n, stream) in (1..).zip(["s0", "s1", "s2"]) {
             assert!(matches!(gate.admit(), Admission::End { header, .. } if *header.stream == *stream));
             let next = gate.admit();
-            assert!(matches!(next, Admission::Wait) != (n == 3), "the end of `{stream}` is under way");
+            assert!(matches!(next, Admission::Wait) != (n == 3), "the end of `{stream}` is in flight");
             assert!(matches!(next, Admission::Close) == (n == 3), "nothing follows the last one");
-            assert!(gate.finished(sink, Progress::Finished(n)));
+            assert!(gate.record_progress(sink, SinkProgress::Finished(n)));
         }
         assert!(matches!(gate.admit(), Admission::Wait));
-        assert!(!gate.drained());
-        gate.finished(sink, Progress::Closed);
-        assert!(gate.drained());
+        assert!(!gate.is_drained());
+        gate.record_progress(sink, SinkProgress::Closed);
+        assert!(gate.is_drained());
     }
 
     #[test]
-    fn a_stall_names_the_last_sink() {
-        let gate = gate(Mode::Complete, Limit::default());
+    fn a_stall_names_the_sink_furthest_behind() {
+        let gate = gate(Mode::Complete, RunLimit::default());
         let [a, _] = sinks(&gate);
-        let none = Patience { stall: Duration::ZERO, start: Duration::ZERO };
+        let no_time = StallDeadlines { stall: Duration::ZERO, start: Duration::ZERO };
         offer(&gate, 0);
-        assert!(gate.stalled(none).is_none(), "nothing in flight");
+        assert!(gate.stalled_sink(no_time).is_none(), "nothing in flight");
         assert!(frame(&gate).is_some());
-        gate.finished(a, Progress::Finished(1));
-        assert_eq!(gate.stalled(none).map(|sink| sink.node), Some("b".into()));
+        gate.record_progress(a, SinkProgress::Finished(1));
+        assert_eq!(gate.stalled_sink(no_time).map(|sink| sink.node), Some("b".into()));
     }
 
     #[test]
-    fn every_sink_has_the_start_deadline_for_its_first_frame() {
-        let gate = gate(Mode::Complete, Limit::default());
+    fn every_sink_has_the_start_timeout_for_its_first_frame() {
+        let gate = gate(Mode::Complete, RunLimit::default());
         let far = gate.add_sink("far", false);
-        let patience = Patience { stall: Duration::ZERO, start: Duration::MAX };
+        let deadlines = StallDeadlines { stall: Duration::ZERO, start: Duration::MAX };
         (0..2).for_each(|pts| offer(&gate, pts));
         (0..2).for_each(|_| assert!(frame(&gate).is_some()));
-        assert!(gate.stalled(patience).is_none(), "what it reads may load a model elsewhere");
-        assert!(gate.stalled(Patience { start: Duration::ZERO, ..patience }).is_some());
-        gate.finished(far, Progress::Finished(1));
-        assert!(gate.stalled(patience).is_some(), "it is ready, and does not answer");
+        assert!(
+            gate.stalled_sink(deadlines).is_none(),
+            "an operator before it may still load a model in another process"
+        );
+        assert!(gate.stalled_sink(StallDeadlines { start: Duration::ZERO, ..deadlines }).is_some());
+        gate.record_progress(far, SinkProgress::Finished(1));
+        assert!(gate.stalled_sink(deadlines).is_some(), "the sink is ready and does not answer");
     }
 
     #[test]
-    fn frames_that_every_sink_has_finished_are_counted_without_the_ends_between_them() {
-        let gate = Gate::new("s", Mode::Live, 8, Limit::default(), Arc::default(), StreamNames::default());
-        gate.open(vec![Some("one".into()), Some("two".into())]).unwrap();
+    fn finished_frames_are_counted_without_the_ends_of_streams_between_them() {
+        let gate = Gate::new("s", Mode::Live, 8, RunLimit::default(), Arc::default(), StreamNames::default());
+        gate.open_readers(vec![Some("one".into()), Some("two".into())]).unwrap();
         let sink = gate.add_sink("sink", false);
-        gate.reader_ended(0, Ok(()));
+        gate.end_reader(0, Ok(()));
         assert!(matches!(gate.admit(), Admission::End { .. }));
-        let offer = |pts| gate.offer(1, Captured { stream: "two".into(), ..captured(pts) }).unwrap();
+        let offer = |pts| gate.offer(1, CapturedFrame { stream: "two".into(), ..captured(pts) }).unwrap();
         (0..3).for_each(|pts| assert!(offer(pts) && frame(&gate).is_some()));
-        gate.finished(sink, Progress::Finished(3));
-        assert_eq!(gate.counts().finished, 2, "of the three entries one was an end");
+        gate.record_progress(sink, SinkProgress::Finished(3));
+        assert_eq!(gate.counts().finished, 2, "one of the three entries was an end");
     }
 }

@@ -1,18 +1,19 @@
-//! Runs a plan in one process: threads, queues, window, counts, metrics.
+//! Runs a plan in one process: threads, queues, admission window, frame accounting, metrics.
 //!
-//! Every stream has a reader thread, which decodes, and every source a [gate](gate), which admits. Every lane of the plan is one thread
-//! that owns its operators. A frame travels by hand-over inside a lane and by one post between lanes.
+//! Every stream has a reader thread, which decodes its frames. Every source has a [gate], which admits them.
+//! Every lane of the plan is one thread that owns its operators. Within a lane a message is handed over without a lock;
+//! between lanes it is posted once to the inbox of the receiving lane.
 #![forbid(unsafe_code)]
 
-mod change;
 pub mod gate;
 mod lane;
 pub mod meter;
 mod offers;
 mod running;
+mod settings;
 mod shared;
+pub mod snapshot;
 mod start;
-pub mod status;
 
 use std::{
     collections::BTreeMap,
@@ -23,57 +24,77 @@ use std::{
 use crossbeam_channel::Sender;
 use sideline_api::{Device, Message, Result, SourceId, clock::Clock, models::Models};
 
-use gate::{After, Limit, Progress as SinkProgress};
+use gate::{ResumePoint, RunLimit, SinkProgress};
 
-pub use change::Change;
-pub use running::{Progress, Running};
+pub use running::{RunProgress, Running};
+pub use settings::SettingChange;
 pub use shared::TimingRow;
 pub use start::start;
 
-/// The way to the other processes of a run.
-pub trait Border: Send + Sync {
-    /// Sends a message of border output number `output`.
-    ///
-    /// # Errors
-    /// The run ends with it.
-    fn send(&self, output: usize, message: &Message) -> Result<()>;
-    /// Nothing more comes on border output number `output`. `excused`: the run is being stopped.
-    ///
-    /// # Errors
-    /// The run ends with it.
-    fn close(&self, output: usize, excused: bool) -> Result<()>;
-    /// Tells the process of a source how far all its sinks here have come.
-    ///
-    /// # Errors
-    /// The run ends with it.
-    fn done(&self, source: SourceId, progress: SinkProgress) -> Result<()>;
+/// Reason why an edge closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// Every stream has ended. A stream without an end means that the producer failed.
+    Ended,
+    /// The producer is a foreign node, which sends no ends.
+    Foreign,
+    /// The producer was stopped before its streams ended.
+    Stopped,
 }
 
-/// Called by [`start`] once everything is made, before the first frame.
-pub type Begin = Arc<dyn Fn() -> Result<()> + Send + Sync>;
+impl CloseReason {
+    /// Returns true when a missing end is no failure.
+    pub fn excuses_missing_end(self) -> bool {
+        self != CloseReason::Ended
+    }
+}
 
-/// The needs of a run besides its plan.
+/// Connection to the other processes of a run.
+pub trait Border: Send + Sync {
+    /// Sends a message on border output number `output`.
+    ///
+    /// # Errors
+    /// When the message cannot be sent; the error ends the run.
+    fn send(&self, output: usize, message: &Message) -> Result<()>;
+    /// Closes border output number `output`.
+    ///
+    /// # Errors
+    /// When the closing message cannot be sent; the error ends the run.
+    fn close(&self, output: usize, reason: CloseReason) -> Result<()>;
+    /// Reports the progress of the sinks in this process to the process that hosts their source: the progress of the
+    /// sink that is furthest behind.
+    ///
+    /// # Errors
+    /// When the message cannot be sent; the error ends the run.
+    fn report_progress(&self, source: SourceId, progress: SinkProgress) -> Result<()>;
+}
+
+/// Callback of [`start`], called once every operator and source is ready and before the first frame.
+pub type StartHook = Arc<dyn Fn() -> Result<()> + Send + Sync>;
+
+/// Inputs of a run besides its plan.
 #[derive(Clone)]
 pub struct Options {
-    /// The device that models run on.
+    /// Device that models run on.
     pub device: Device,
     /// Name of the run.
     pub run: String,
-    /// Its folder, which exists.
+    /// Folder of the run; it must exist.
     pub run_dir: PathBuf,
-    /// The models.
+    /// Installed models.
     pub models: Arc<Models>,
-    /// The clock.
+    /// Wall clock.
     pub clock: Arc<dyn Clock>,
-    /// Ends the run on purpose.
-    pub limit: Limit,
-    /// Streams, by their names, that go on after a frame of an earlier run: their numbers follow on, and their operators
-    /// begin with new state.
-    pub after: BTreeMap<String, After>,
-    /// Set by the host of the run when it is to end in order, also while operators are being made.
-    pub asked_to_stop: Arc<AtomicBool>,
-    /// The moment from which the run may write over results of an earlier one: a start that fails never comes to it.
-    pub begin: Option<Begin>,
-    /// The receiver of timing rows.
+    /// Frames and media time after which the run ends on purpose.
+    pub limit: RunLimit,
+    /// Resume points by stream name: frame numbers follow on from those of an earlier run; operators begin with new
+    /// state.
+    pub resume_after: BTreeMap<String, ResumePoint>,
+    /// Set by the caller to end the run in order, also while operators are still being made.
+    pub stop_requested: Arc<AtomicBool>,
+    /// Called at the moment from which the run may overwrite the results of an earlier one. A start that fails earlier
+    /// never calls it.
+    pub on_start: Option<StartHook>,
+    /// Receiver of timing rows.
     pub timing: Option<Sender<Vec<TimingRow>>>,
 }

@@ -1,4 +1,4 @@
-//! What is counted of each node, and the report made of it.
+//! Counts and times of each node, and the report of a run.
 
 use std::{
     collections::BTreeMap,
@@ -9,33 +9,34 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use sideline_api::{
     Error, Mode, StreamName,
-    driver::{Outcome, Ran, Stage},
-    is_same_stream,
+    driver::{CallReport, Outcome, Phase},
+    escape_stream_name, is_same_stream,
 };
 
-use crate::{Change, gate::StreamCounts};
+use crate::{SettingChange, gate::StreamCounts};
 
-/// Every how many frames the CPU time of a cheap operator is read: reading it costs more than many of them do.
-pub const CPU_SAMPLE: u64 = 32;
+/// Interval, in frames, at which the CPU time of a cheap operator is read. Reading it costs more than many of these
+/// operators do.
+pub const CPU_SAMPLE_INTERVAL_FRAMES: u64 = 32;
 
-/// Counts that a lane keeps by itself until it locks the node's meter, once a frame.
+/// Counts that a lane keeps without a lock until it locks the node's meter, once per frame.
 #[derive(Default)]
 pub(crate) struct Tally {
-    /// Messages that came on each input, all kinds.
+    /// Messages of all kinds received on each input.
     inputs: Vec<u64>,
-    /// Messages that went, all kinds.
+    /// Messages of all kinds sent.
     pub sent: u64,
-    /// Side messages dropped in all.
+    /// Messages dropped on side inputs since the start.
     pub side_dropped: u64,
-    /// CPU time of the calls that were measured.
+    /// CPU time of the measured calls.
     pub cpu: Duration,
-    /// Number of the calls that were measured.
+    /// Number of measured calls.
     pub cpu_samples: u64,
 }
 
 impl Tally {
-    /// Counts a message of an input.
-    pub fn came(&mut self, input: usize) {
+    /// Counts a message received on an input.
+    pub fn count_received(&mut self, input: usize) {
         if self.inputs.len() <= input {
             self.inputs.resize(input + 1, 0);
         }
@@ -43,71 +44,75 @@ impl Tally {
     }
 }
 
-/// Counts and times of one node, kept by its thread.
+/// Counts and times of one node, updated by its lane.
 pub(crate) struct Meter {
-    /// Messages that came, all kinds.
+    /// Messages of all kinds received.
     pub received: u64,
-    /// Of these, those of each input.
+    /// Messages of all kinds received on each input.
     pub inputs: Vec<u64>,
-    /// Messages that went, all kinds.
+    /// Messages of all kinds sent.
     pub sent: u64,
-    /// Frames that `process` handled.
+    /// Frames that the operator processed.
     pub processed: u64,
     /// Frames skipped, by reason.
     pub skipped: BTreeMap<String, u64>,
-    /// Frames that failed.
+    /// Frames on which the operator failed.
     pub errors: u64,
-    /// Frames that panicked.
+    /// Frames on which the operator panicked.
     pub panics: u64,
     /// Text of the first error or panic.
     pub first_error: Option<String>,
-    /// Failures at closing messages and ends, which are no frames.
-    pub end_faults: u64,
-    /// Streams of which more or fewer frames were handled than they had, as their ends say.
-    pub mismatches: Vec<Mismatch>,
-    /// Side messages forgotten.
-    pub side_forgotten: u64,
-    /// The operator's own counts, by name; told when it is closed.
-    pub own: BTreeMap<String, u64>,
-    /// CPU time of the calls that were measured.
+    /// Failures at closing messages and ends of streams, which are not frames.
+    pub end_failures: u64,
+    /// Ends of streams that came while a restart of the operator was pending.
+    pub ends_while_restarting: u64,
+    /// Streams whose number of handled frames differs from the number given with their end.
+    pub mismatches: Vec<FrameMismatch>,
+    /// Messages dropped on side inputs.
+    pub side_dropped: u64,
+    /// Additional counts of the operator, by name; set when it is closed.
+    pub operator_counts: BTreeMap<String, u64>,
+    /// CPU time of the measured calls.
     pub cpu: Duration,
-    /// Number of the calls that were measured.
+    /// Number of measured calls.
     pub cpu_samples: u64,
     streams: Vec<StreamMeter>,
-    wait: Times,
-    process: Times,
-    latency: Times,
-    began: Option<Instant>,
-    ended: Option<Instant>,
+    wait: DurationHistogram,
+    process: DurationHistogram,
+    latency: DurationHistogram,
+    /// Start of the first processed frame.
+    first_started: Option<Instant>,
+    /// End of the last processed frame.
+    last_ended: Option<Instant>,
 }
 
-/// Frames of one stream.
+/// Frame count of one stream at a node.
 struct StreamMeter {
     name: StreamName,
-    /// Number of the frame that comes next.
-    next: u64,
+    /// Number of the next frame.
+    next_frame: u64,
     /// Frames handled since the stream began.
     handled: u64,
 }
 
-/// A stream whose frames were not all handled, or handled twice.
-pub(crate) struct Mismatch {
+/// Stream whose number of handled frames differs from its number of frames.
+pub(crate) struct FrameMismatch {
     pub stream: StreamName,
     pub handled: u64,
     pub frames: u64,
 }
 
-/// A histogram of nanoseconds in steps of 1 %, up to a minute.
-struct Times(Option<Histogram<u32>>);
+/// Histogram of durations from 1 ns to 60 s, with a resolution of 1 %.
+struct DurationHistogram(Option<Histogram<u32>>);
 
-impl Times {
+impl DurationHistogram {
     fn new() -> Self {
-        // Two significant digits. `None` cannot happen with these bounds; then nothing is recorded.
-        Times(Histogram::new_with_bounds(1, 60_000_000_000, 2).ok())
+        // Two significant digits. These bounds are valid, so the result is never `None`.
+        DurationHistogram(Histogram::new_with_bounds(1, 60_000_000_000, 2).ok())
     }
-    fn record(&mut self, time: Duration) {
+    fn record(&mut self, duration: Duration) {
         if let Some(histogram) = &mut self.0 {
-            histogram.saturating_record((time.as_nanos() as u64).max(1));
+            histogram.saturating_record((duration.as_nanos() as u64).max(1));
         }
     }
     fn quantiles(&self) -> Quantiles {
@@ -117,7 +122,7 @@ impl Times {
     }
 }
 
-/// Quantiles in milliseconds.
+/// Quantiles of durations, ms.
 #[derive(Clone, Copy, Debug, Default, Serialize, serde::Deserialize, PartialEq)]
 pub struct Quantiles {
     /// Median.
@@ -126,12 +131,12 @@ pub struct Quantiles {
     pub p95: f64,
     /// 99th percentile.
     pub p99: f64,
-    /// Greatest.
+    /// Maximum.
     pub max: f64,
 }
 
 impl Meter {
-    /// A meter that has counted nothing.
+    /// Creates a meter with all counts at zero.
     pub fn new() -> Self {
         Meter {
             received: 0,
@@ -142,120 +147,125 @@ impl Meter {
             errors: 0,
             panics: 0,
             first_error: None,
-            end_faults: 0,
+            end_failures: 0,
+            ends_while_restarting: 0,
             mismatches: vec![],
-            side_forgotten: 0,
-            own: BTreeMap::new(),
+            side_dropped: 0,
+            operator_counts: BTreeMap::new(),
             cpu: Duration::ZERO,
             cpu_samples: 0,
             streams: vec![],
-            wait: Times::new(),
-            process: Times::new(),
-            latency: Times::new(),
-            began: None,
-            ended: None,
+            wait: DurationHistogram::new(),
+            process: DurationHistogram::new(),
+            latency: DurationHistogram::new(),
+            first_started: None,
+            last_ended: None,
         }
     }
 
-    /// Counts one call, and what its lane has counted since the one before. `latency` is the time since the capture of the
-    /// frame, nanoseconds.
-    pub fn ran(&mut self, ran: &Ran<'_>, latency: i64, tally: &mut Tally) {
-        self.take(tally);
-        let (header, ready, started, ended) = (ran.header, ran.ready, ran.started, ran.ended);
-        let (fault, text) = match &ran.outcome {
+    /// Records one call, and merges the counts of its lane since the last one. `latency_ns` is the time from the
+    /// capture of the frame to the end of the call.
+    pub fn record_call(&mut self, call: &CallReport<'_>, latency_ns: i64, tally: &mut Tally) {
+        self.merge(tally);
+        let (header, ready, started, ended) = (call.header, call.ready, call.started, call.ended);
+        let (has_failed, text) = match &call.outcome {
             Outcome::Error(text) => (true, text.clone()),
             Outcome::Panic(text) => (true, format!("panic: {text}")),
-            Outcome::Done | Outcome::Skipped(_) => (false, String::new()),
+            Outcome::Done | Outcome::Skipped(_) | Outcome::EndedWhileRestarting => (false, String::new()),
         };
-        if fault {
+        if has_failed {
             self.first_error.get_or_insert(text);
         }
         let stream = self.stream(&header.stream);
-        match ran.stage {
-            Stage::Frame => {
-                stream.next = header.frame + 1;
+        match call.phase {
+            Phase::Frame => {
+                stream.next_frame = header.frame + 1;
                 stream.handled += 1;
             }
-            Stage::Closing => {
-                self.end_faults += u64::from(fault);
+            Phase::Closing => {
+                self.end_failures += u64::from(has_failed);
                 return;
             }
-            Stage::End { frames } => {
+            Phase::End { frames } => {
                 let handled = std::mem::take(&mut stream.handled);
                 if handled != frames {
-                    self.mismatches.push(Mismatch { stream: header.stream.clone(), handled, frames });
+                    self.mismatches.push(FrameMismatch { stream: header.stream.clone(), handled, frames });
                 }
-                self.end_faults += u64::from(fault);
+                self.end_failures += u64::from(has_failed);
+                self.ends_while_restarting += u64::from(call.outcome == Outcome::EndedWhileRestarting);
                 return;
             }
         }
-        match &ran.outcome {
+        match &call.outcome {
             Outcome::Done => self.processed += 1,
             Outcome::Skipped(reason) => *self.skipped.entry(reason.to_string()).or_default() += 1,
             Outcome::Error(_) => self.errors += 1,
             Outcome::Panic(_) => self.panics += 1,
+            // The outcome of an end, which returned above.
+            Outcome::EndedWhileRestarting => {}
         }
         self.wait.record(started.saturating_duration_since(ready));
         self.process.record(ended.saturating_duration_since(started));
-        self.latency.record(Duration::from_nanos(latency.max(0) as u64));
-        self.began.get_or_insert(started);
-        self.ended = Some(ended);
+        self.latency.record(Duration::from_nanos(latency_ns.max(0) as u64));
+        self.first_started.get_or_insert(started);
+        self.last_ended = Some(ended);
     }
 
+    /// Returns the meter of a stream; adds one if the stream is new.
     fn stream(&mut self, name: &StreamName) -> &mut StreamMeter {
         let at = self.streams.iter().position(|known| is_same_stream(&known.name, name)).unwrap_or_else(|| {
-            self.streams.push(StreamMeter { name: name.clone(), next: 0, handled: 0 });
+            self.streams.push(StreamMeter { name: name.clone(), next_frame: 0, handled: 0 });
             self.streams.len() - 1
         });
         &mut self.streams[at]
     }
 
-    /// Takes over what a lane has counted.
-    pub fn take(&mut self, tally: &mut Tally) {
+    /// Adds the counts of a lane and resets them.
+    pub fn merge(&mut self, tally: &mut Tally) {
         if self.inputs.len() < tally.inputs.len() {
             self.inputs.resize(tally.inputs.len(), 0);
         }
-        for (all, came) in self.inputs.iter_mut().zip(&mut tally.inputs) {
-            *all += *came;
-            self.received += std::mem::take(came);
+        for (total, received) in self.inputs.iter_mut().zip(&mut tally.inputs) {
+            *total += *received;
+            self.received += std::mem::take(received);
         }
         self.sent += std::mem::take(&mut tally.sent);
         self.cpu += std::mem::take(&mut tally.cpu);
         self.cpu_samples += std::mem::take(&mut tally.cpu_samples);
-        self.side_forgotten = tally.side_dropped;
+        self.side_dropped = tally.side_dropped;
     }
 
-    /// Of each stream, the frame that comes next.
+    /// Returns the number of the next frame of each stream.
     pub fn next_frames(&self) -> BTreeMap<String, u64> {
-        self.streams.iter().map(|stream| (stream.name.to_string(), stream.next)).collect()
+        self.streams.iter().map(|stream| (stream.name.to_string(), stream.next_frame)).collect()
     }
 
-    /// Frames handled in any way.
+    /// Returns the number of handled frames: processed, skipped and failed.
     pub fn handled(&self) -> u64 {
         self.processed + self.skipped.values().sum::<u64>() + self.errors + self.panics
     }
 
-    /// Frames a second since its first frame.
+    /// Returns the rate of handled frames since the first one, frames per second.
     pub fn fps(&self) -> f64 {
-        match (self.began, self.ended) {
-            (Some(began), Some(ended)) if ended > began && self.handled() > 1 => {
-                (self.handled() - 1) as f64 / (ended - began).as_secs_f64()
+        match (self.first_started, self.last_ended) {
+            (Some(started), Some(ended)) if ended > started && self.handled() > 1 => {
+                (self.handled() - 1) as f64 / (ended - started).as_secs_f64()
             }
             _ => 0.0,
         }
     }
 
-    /// Time that `process` took.
-    pub fn work(&self) -> Quantiles {
+    /// Returns quantiles of the processing time.
+    pub fn process_ms(&self) -> Quantiles {
         self.process.quantiles()
     }
 
-    /// Time from capture to its outputs.
-    pub fn latency(&self) -> Quantiles {
+    /// Returns quantiles of the time from the capture of a frame to the sending of its outputs.
+    pub fn latency_ms(&self) -> Quantiles {
         self.latency.quantiles()
     }
 
-    /// The node's part of the report.
+    /// Builds the report of the node.
     pub fn report(&self, node: &str, operator: &str) -> NodeReport {
         let scale = if self.cpu_samples == 0 { 0.0 } else { self.handled() as f64 / self.cpu_samples as f64 };
         NodeReport {
@@ -265,11 +275,13 @@ impl Meter {
             sent: self.sent,
             processed: self.processed,
             skipped: self.skipped.clone(),
-            errors: self.errors + self.end_faults,
+            errors: self.errors,
             panics: self.panics,
+            end_failures: self.end_failures,
+            ends_while_restarting: self.ends_while_restarting,
             first_error: self.first_error.clone(),
-            side_forgotten: self.side_forgotten,
-            own: self.own.clone(),
+            side_dropped: self.side_dropped,
+            operator_counts: self.operator_counts.clone(),
             fps: self.fps(),
             cpu_s: self.cpu.as_secs_f64() * scale,
             wait_ms: self.wait.quantiles(),
@@ -279,156 +291,191 @@ impl Meter {
     }
 }
 
-/// What one node did.
+/// Report of one operator.
 #[derive(Clone, Debug, Serialize)]
 pub struct NodeReport {
     /// Id of the node.
     pub node: String,
     /// Name of the operator.
     pub operator: String,
-    /// Messages that came, all kinds.
+    /// Messages of all kinds received.
     pub received: u64,
-    /// Messages that went, all kinds.
+    /// Messages of all kinds sent.
     pub sent: u64,
-    /// Frames that `process` handled.
+    /// Frames that the operator processed.
     pub processed: u64,
     /// Frames skipped, by reason.
     pub skipped: BTreeMap<String, u64>,
-    /// Frames that failed.
+    /// Frames on which the operator failed. Processed, skipped, errors and panics add up to the admitted frames.
     pub errors: u64,
-    /// Frames that panicked.
+    /// Frames on which the operator panicked.
     pub panics: u64,
+    /// Errors and panics at closing messages and ends of streams, which are not frames.
+    pub end_failures: u64,
+    /// Streams that ended while a restart of the operator was pending: the operator was not called for their end.
+    pub ends_while_restarting: u64,
     /// Text of the first error or panic.
     pub first_error: Option<String>,
-    /// Side messages forgotten because newer ones came.
-    pub side_forgotten: u64,
-    /// The operator's own counts: for `encode` to a server the frames that were sent, and those that were dropped.
-    pub own: BTreeMap<String, u64>,
-    /// Frames a second.
+    /// Messages dropped on side inputs because newer ones arrived.
+    #[serde(rename = "side_forgotten")]
+    pub side_dropped: u64,
+    /// Additional counts of the operator: for `encode` to a server the frames that were sent, and those that were
+    /// dropped.
+    #[serde(rename = "own")]
+    pub operator_counts: BTreeMap<String, u64>,
+    /// Handled frames per second.
     pub fps: f64,
-    /// CPU seconds on the node's own thread (threads of an encoder are in the process's figure only).
+    /// CPU time on the lane's thread, s. Threads of an encoder are counted only in the CPU time of the process.
     pub cpu_s: f64,
-    /// From the last input's sending to the start of `process`.
+    /// Time from the sending of the last input to the start of processing.
     pub wait_ms: Quantiles,
-    /// From the start of `process` to the sending of its outputs.
+    /// Time from the start of processing to the sending of the outputs.
     pub process_ms: Quantiles,
-    /// From the capture of the frame to the sending of its outputs.
+    /// Time from the capture of the frame to the sending of the outputs.
     pub latency_ms: Quantiles,
 }
 
-/// What one source did.
+impl NodeReport {
+    /// Returns true if the operator failed, at a frame or at the end of a stream.
+    pub fn has_failures(&self) -> bool {
+        self.errors + self.panics + self.end_failures > 0
+    }
+}
+
+/// Report of one source.
 #[derive(Clone, Debug, Serialize)]
 pub struct SourceReport {
     /// Id of the node.
     pub node: String,
-    /// Frames decoded: admitted + forgotten.
+    /// Frames decoded: admitted + dropped.
     pub decoded: u64,
     /// Frames that entered the graph.
     pub admitted: u64,
-    /// Frames that did not, because the window was full, or the run was ended.
-    pub forgotten: u64,
-    /// Of the admitted frames, those that not every sink had finished when the run ended.
+    /// Frames dropped because the window was full, or because the run ended.
+    #[serde(rename = "forgotten")]
+    pub dropped: u64,
+    /// Admitted frames that not every sink had finished when the run ended.
     pub unfinished: u64,
-    /// The same for each of its streams.
+    /// Reports of the streams.
     pub streams: Vec<StreamReport>,
-    /// CPU seconds of the threads that decode (a decoder's own threads are in the process's figure only).
+    /// CPU time of the reader threads, s. Threads of a decoder are counted only in the CPU time of the process.
     pub cpu_s: f64,
 }
 
-/// What came of one stream.
+/// Report of one stream.
 #[derive(Clone, Debug, Serialize)]
 pub struct StreamReport {
-    /// Its name.
+    /// Name of the stream.
     pub stream: String,
-    /// Frames decoded: admitted + forgotten.
+    /// Frames decoded: admitted + dropped.
     pub decoded: u64,
     /// Frames that entered the graph.
     pub admitted: u64,
-    /// Frames that did not.
-    pub forgotten: u64,
-    /// Its reader's own counts, beside these: for a stream on the network its sessions, reconnect attempts, alerts.
-    pub own: BTreeMap<String, u64>,
+    /// Frames dropped.
+    #[serde(rename = "forgotten")]
+    pub dropped: u64,
+    /// Additional counts of the reader: for a network stream its sessions, reconnect attempts and alerts.
+    #[serde(rename = "own")]
+    pub reader_counts: BTreeMap<String, u64>,
 }
 
 impl From<(StreamName, StreamCounts)> for StreamReport {
-    fn from((stream, StreamCounts { decoded, admitted, forgotten, own }): (StreamName, StreamCounts)) -> Self {
+    fn from((stream, StreamCounts { decoded, admitted, dropped, reader_counts }): (StreamName, StreamCounts)) -> Self {
         StreamReport {
             stream: stream.to_string(),
             decoded,
             admitted,
-            forgotten,
-            own: own.into_iter().map(|(name, n)| (name.into(), n)).collect(),
+            dropped,
+            reader_counts: reader_counts.into_iter().map(|(name, n)| (name.into(), n)).collect(),
         }
     }
 }
 
-/// How a run ended.
+/// Outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// Every stream to its end.
+pub enum RunStatus {
+    /// Every stream was processed to its end.
     Done,
-    /// Ended by the user; everything begun was finished.
+    /// The user stopped the run; admitted frames were finished.
     Stopped,
-    /// Something failed; what is in the files is right but not all.
+    /// The run failed; the result files are correct but incomplete.
     Partial,
 }
 
-/// What a process did, start to end.
+/// Cause of a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StopCause {
+    /// A signal to this process.
+    Signal,
+    /// `sideline stop`, or dora stopped the dataflow.
+    Request,
+    /// Another process of the run was stopped before its streams ended.
+    Peer,
+}
+
+/// Report of one process of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// How it ended.
-    pub status: Status,
-    /// For `stopped`: frames that every sink had finished by then, of the source that came furthest; none in a process without
-    /// a source.
+    /// Outcome of the run.
+    pub status: RunStatus,
+    /// For a stopped run: number of frames that every sink had finished, summed over all streams. `None` in a process
+    /// without a source.
     pub stopped_at_frame: Option<u64>,
-    /// Why it is partial.
+    /// For a stopped run: cause of the stop.
+    pub stop_cause: Option<StopCause>,
+    /// Failure that made the run partial.
     pub failure: Option<Error>,
-    /// Live or complete.
+    /// Mode of the run.
     pub mode: Mode,
-    /// True when a second run must give the same bytes.
+    /// True when a second run is guaranteed to write the same bytes.
     pub reproducible: bool,
-    /// Sources.
+    /// Reports of the sources.
     pub sources: Vec<SourceReport>,
-    /// Operators, in the order of the plan.
+    /// Reports of the operators, in the order of the plan.
     pub nodes: Vec<NodeReport>,
-    /// Messages of nodes that are not ours which could not be read, by input.
+    /// Number of ignored messages of foreign nodes, by input.
     pub ignored: BTreeMap<String, u64>,
-    /// Keys that were changed while it ran, in order.
-    pub changes: Vec<Change>,
-    /// From start to end, seconds.
+    /// Changes of live settings, in order.
+    pub changes: Vec<SettingChange>,
+    /// Duration of the run, s.
     pub wall_s: f64,
-    /// CPU of the process, seconds.
+    /// CPU time of the process, s.
     pub cpu_s: f64,
-    /// Most memory the process held, bytes.
+    /// Peak resident memory of the process, bytes.
     pub peak_memory: u64,
 }
 
 impl Report {
-    /// The exit code of the process.
+    /// Returns the exit code of the process.
     pub fn exit_code(&self) -> u8 {
         self.failure.as_ref().map_or(0, |failure| failure.failure.exit_code())
     }
 
-    /// The table printed at the end; 80 columns.
+    /// Formats the table that is printed at the end of a run, 80 columns wide.
     pub fn table(&self) -> String {
         let mut text = String::new();
         for source in &self.sources {
             text += &format!(
-                "{}: {} decoded = {} admitted + {} forgotten\n",
-                source.node, source.decoded, source.admitted, source.forgotten
+                "{}: {} decoded = {} admitted + {} dropped\n",
+                source.node, source.decoded, source.admitted, source.dropped
             );
-            for of in source.streams.iter().filter(|_| source.streams.len() > 1) {
+            for stream in source.streams.iter().filter(|_| source.streams.len() > 1) {
                 text += &format!(
-                    "  {}: {} decoded = {} admitted + {} forgotten\n",
-                    of.stream, of.decoded, of.admitted, of.forgotten
+                    "  {}: {} decoded = {} admitted + {} dropped\n",
+                    escape_stream_name(&stream.stream),
+                    stream.decoded,
+                    stream.admitted,
+                    stream.dropped
                 );
             }
             if source.unfinished > 0 {
                 text += &format!("  {} admitted frames were not finished\n", source.unfinished);
             }
-            for of in source.streams.iter().filter(|of| !of.own.is_empty()) {
-                text += &format!("  {}: {}\n", of.stream, listed(&of.own));
+            for stream in source.streams.iter().filter(|stream| !stream.reader_counts.is_empty()) {
+                text +=
+                    &format!("  {}: {}\n", escape_stream_name(&stream.stream), format_counts(&stream.reader_counts));
             }
         }
         if !self.nodes.is_empty() {
@@ -441,7 +488,7 @@ impl Report {
             let skipped: u64 = node.skipped.values().sum();
             text += &format!(
                 "{:<20} {:>7} {:>7} {:>5} {:>7.1} {:>6.2}ms {:>6.2}ms {:>9.1}ms\n",
-                clip(&node.node, 20),
+                clip_start(&node.node, 20),
                 node.processed,
                 skipped,
                 node.errors + node.panics,
@@ -454,66 +501,85 @@ impl Report {
                 let reasons: Vec<String> = node.skipped.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
                 text += &format!("  skipped: {}\n", reasons.join(", "));
             }
-            if node.side_forgotten > 0 {
-                text += &format!("  {} side messages forgotten\n", node.side_forgotten);
+            if node.side_dropped > 0 {
+                text += &format!("  {} messages dropped on side inputs\n", node.side_dropped);
             }
-            if !node.own.is_empty() {
-                text += &format!("  {}\n", listed(&node.own));
+            if !node.operator_counts.is_empty() {
+                text += &format!("  {}\n", format_counts(&node.operator_counts));
+            }
+            if node.end_failures > 0 {
+                text += &format!("  failed at {}\n", count_of(node.end_failures, "end of a stream", "ends of streams"));
+            }
+            if node.ends_while_restarting > 0 {
+                let streams = count_of(node.ends_while_restarting, "stream", "streams");
+                text += &format!("  {streams} ended while a restart was pending\n");
             }
             if let Some(error) = &node.first_error {
                 text += &format!("  first error: {error}\n");
             }
         }
         for (input, count) in &self.ignored {
-            text += &format!("input {input}: {count} messages of a node that is not ours were left out\n");
+            text += &format!("input {input}: {count} messages of a foreign node were ignored\n");
         }
         text += &format!(
-            "\n{:.1} s, {:.1} s of CPU, {} MB at most, {}\n",
+            "\n{:.1} s, {:.1} s of CPU, {} MB peak, {}\n",
             self.wall_s,
             self.cpu_s,
             self.peak_memory / 1_000_000,
             match (self.status, self.stopped_at_frame) {
-                (Status::Done, _) => "done".to_owned(),
-                (Status::Stopped, Some(frame)) => format!("stopped at frame {frame}"),
-                (Status::Stopped, None) => "stopped".to_owned(),
-                (Status::Partial, _) => "PARTIAL".to_owned(),
+                (RunStatus::Done, _) => "done".to_owned(),
+                (RunStatus::Stopped, frames) => describe_stop(frames),
+                (RunStatus::Partial, _) => "PARTIAL".to_owned(),
             }
         );
         text
     }
 }
 
-/// Counts and their names: `alerts 0, failed tries 2`.
-fn listed(counts: &BTreeMap<String, u64>) -> String {
-    let listed: Vec<String> = counts.iter().map(|(name, n)| format!("{} {n}", name.replace('_', " "))).collect();
-    listed.join(", ")
+/// Describes a stop after a number of frames that every sink had finished; `None` if it is not known.
+pub fn describe_stop(frames: Option<u64>) -> String {
+    frames
+        .map_or_else(|| "stopped".to_owned(), |frames| format!("stopped after {}", count_of(frames, "frame", "frames")))
 }
 
-fn clip(text: &str, width: usize) -> String {
+/// Formats a count with its noun in the singular or the plural.
+pub fn count_of(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// Formats counts with their names: `alerts 0, sessions 2`.
+fn format_counts(counts: &BTreeMap<String, u64>) -> String {
+    let formatted: Vec<String> = counts.iter().map(|(name, n)| format!("{} {n}", name.replace('_', " "))).collect();
+    formatted.join(", ")
+}
+
+/// Shortens a text to `width` characters by cutting off its start.
+fn clip_start(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
-    // The end of `module.operator` tells more than its beginning.
+    // The end of `module.operator` distinguishes nodes better than its start.
     let tail: String = text.chars().skip(text.chars().count() - (width - 1)).collect();
     format!("…{tail}")
 }
 
-/// CPU time of this process.
+/// Returns the CPU time of this process.
 pub fn process_cpu() -> Duration {
-    cpu(rustix::time::ClockId::ProcessCPUTime)
+    cpu_time(rustix::time::ClockId::ProcessCPUTime)
 }
 
-/// CPU time of this thread.
+/// Returns the CPU time of this thread.
 pub fn thread_cpu() -> Duration {
-    cpu(rustix::time::ClockId::ThreadCPUTime)
+    cpu_time(rustix::time::ClockId::ThreadCPUTime)
 }
 
-fn cpu(clock: rustix::time::ClockId) -> Duration {
+/// Reads a CPU clock.
+fn cpu_time(clock: rustix::time::ClockId) -> Duration {
     let time = rustix::time::clock_gettime(clock);
     Duration::new(time.tv_sec.max(0) as u64, time.tv_nsec.clamp(0, 999_999_999) as u32)
 }
 
-/// Most memory this process held, bytes; 0 where the system does not tell.
+/// Returns the peak resident memory of this process, bytes; 0 where the system does not report it.
 pub fn peak_memory() -> u64 {
     std::fs::read_to_string("/proc/self/status")
         .ok()
@@ -522,4 +588,18 @@ pub fn peak_memory() -> u64 {
             line.split_whitespace().nth(1)?.parse::<u64>().ok()
         })
         .map_or(0, |kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_is_described_by_its_number_of_frames() {
+        let described = [None, Some(0), Some(1), Some(14)].map(describe_stop);
+        assert_eq!(
+            described,
+            ["stopped", "stopped after 0 frames", "stopped after 1 frame", "stopped after 14 frames"]
+        );
+    }
 }

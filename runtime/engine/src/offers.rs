@@ -1,9 +1,9 @@
-//! The frames that wait at a gate: which of them is next, which are dropped, and when their streams end.
+//! Queue of the frames offered at a gate: selects the next entry, drops frames in `live` mode, and ends streams.
 //!
-//! In `live` mode the newest frame of each stream waits, and the stream that has waited longest is next: one that brings
-//! many frames takes nothing from one that brings few. In `complete` mode the readers take turns, one frame each, and the
-//! reader whose turn it is is waited for: the order of frames and ends, and so every table, does not depend on which is
-//! faster. The end of a stream is an entry like a frame.
+//! In `live` mode only the newest frame of each stream waits, and the stream that has waited longest is next, so that a
+//! stream with a high frame rate takes nothing from one with a low rate. In `complete` mode the readers take turns, one
+//! frame each, and the queue waits for the reader whose turn it is. The order of frames and ends, and with it every
+//! table, therefore does not depend on the speed of the readers. The end of a stream is an entry like a frame.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -11,72 +11,77 @@ use std::{
 };
 
 use sideline_api::{
-    Body, Captured, Closing, Error, Header, Mode, OutputPort, Payload, PortType, Result, StreamName,
+    Body, CapturedFrame, ClosingRows, Error, Header, Mode, OutputPort, Payload, PortType, Result, StreamName,
     arrow::array::StructArray, table,
 };
 
-use crate::gate::{After, Limit};
+use crate::gate::{ResumePoint, RunLimit};
 
-/// Frames a reader may decode ahead in `complete` mode, so that decoding and processing overlap.
-const AHEAD: usize = 2;
+/// Frames that a reader may decode ahead in `complete` mode, so that decoding and processing overlap.
+const READ_AHEAD_FRAMES: usize = 2;
 
-/// The stream names of all sources of a process: each belongs to one node.
+/// Stream names of all sources of a process; each name belongs to one node.
 #[derive(Clone, Default)]
 pub struct StreamNames(Arc<Mutex<BTreeMap<StreamName, String>>>);
 
 impl StreamNames {
+    /// Registers the name of a stream of a node.
+    ///
+    /// # Errors
+    /// When another node has a stream of that name.
     fn claim(&self, stream: &StreamName, node: &str) -> Result<()> {
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let owner = names.entry(stream.clone()).or_insert_with(|| node.into());
-        if owner == node { Ok(()) } else { Err(taken(node, stream, owner)) }
+        if owner == node { Ok(()) } else { Err(name_taken(node, stream, owner)) }
     }
 }
 
-fn taken(node: &str, stream: &str, owner: &str) -> Error {
+fn name_taken(node: &str, stream: &str, owner: &str) -> Error {
     Error::config(format!(
         "node `{node}`: stream `{stream}` has the name of a stream of `{owner}`, so their states and rows would mix; give each \
          stream a name of its own with the key `stream`"
     ))
 }
 
-/// See the [module](self).
-pub(crate) struct Offers {
+/// Queue of offered frames; see the [module](self).
+pub(crate) struct OfferQueue {
     node: String,
     mode: Mode,
-    limit: Limit,
+    limit: RunLimit,
     names: StreamNames,
-    /// Where streams go on that another run began.
-    after: BTreeMap<String, After>,
+    /// Resume points of an earlier run, by stream name.
+    resume_points: BTreeMap<String, ResumePoint>,
     waiting: VecDeque<Offer>,
     readers: Vec<Reader>,
     streams: Vec<Stream>,
-    /// `complete`: the reader that is next.
+    /// In `complete` mode: the reader whose turn is next.
     turn: usize,
-    /// Nothing more is wanted of any reader.
-    closed: bool,
-    /// Numbers of the outputs whose rows outlive their frame.
-    carried: Vec<Carried>,
+    /// True when no more frames are wanted of any reader.
+    is_closed: bool,
+    carried: Vec<CarriedOutput>,
 }
 
-/// An output whose rows outlive their frame.
-struct Carried {
+/// Output of a table declared `carried`, whose rows are not dropped with their frame.
+struct CarriedOutput {
+    /// Index of the output.
     output: usize,
     name: &'static str,
 }
 
+/// Frame that waits at the gate.
 struct Offer {
     reader: usize,
     stream: usize,
-    captured: Captured,
+    captured: CapturedFrame,
 }
 
 #[derive(Default)]
 struct Reader {
-    /// Set once it is done: how it ended.
-    ended: Option<Result<()>>,
-    /// The rows it had left then.
-    closing: Vec<Closing>,
-    /// Its own counts.
+    /// Success or failure of the reader, once it has ended.
+    outcome: Option<Result<()>>,
+    /// Rows that follow the last frame.
+    closing: Vec<ClosingRows>,
+    /// Additional counts, by name.
     counts: Vec<(&'static str, u64)>,
 }
 
@@ -86,148 +91,159 @@ struct Stream {
     session: u32,
     first_pts: Option<i64>,
     last_pts: i64,
-    captured: i64,
+    /// Capture time of the last admitted frame, ns since 1970.
+    last_captured_at: i64,
     counts: StreamCounts,
-    /// The last frame of another run that this one goes on from.
-    after: Option<After>,
-    /// Rows of dropped frames that outlive them, for each carried output, in order.
-    rows: Vec<Vec<Arc<StructArray>>>,
-    /// It has come to the limit.
-    over: bool,
-    /// Its end has entered the graph.
-    ended: bool,
+    /// Last frame of an earlier run, after which this run resumes the stream.
+    resume_point: Option<ResumePoint>,
+    /// Rows of dropped frames that wait for the next frame, for each carried output, oldest first.
+    carried_rows: Vec<Vec<Arc<StructArray>>>,
+    /// True when the stream has reached the limit of the run.
+    at_limit: bool,
+    /// True when the end of the stream has entered the graph.
+    has_ended: bool,
 }
 
-/// Counts of a stream, for the report.
+/// Frame counts of a stream, for the report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamCounts {
-    /// Frames its reader decoded; frames behind a limit are not counted.
+    /// Frames decoded by the reader, without those beyond the limit of the run.
     pub decoded: u64,
     /// Frames that entered the graph.
     pub admitted: u64,
-    /// Frames that did not: newer ones came, or the run was stopped.
-    pub forgotten: u64,
-    /// Counts of the reader's own, by name; told when it has ended.
-    pub own: Vec<(&'static str, u64)>,
+    /// Frames dropped because newer ones arrived, or because the run was stopped.
+    pub dropped: u64,
+    /// Additional counts of the reader, by name; set when it has ended.
+    pub reader_counts: Vec<(&'static str, u64)>,
 }
 
-/// An entry of the graph.
+/// Item that enters the graph.
 pub(crate) enum Entry {
     /// A frame.
-    Frame(Header, Captured),
+    Frame(Header, CapturedFrame),
     /// The end of a stream.
     End {
-        /// The place after its last frame.
+        /// Header of the end, with the frame number that follows the last frame.
         header: Header,
-        /// Its frames in this run.
+        /// Frames of the stream in this run.
         frames: u64,
-        /// Rows that are left of it.
-        closing: Vec<Closing>,
+        /// Rows that belong to no frame and are sent before the end.
+        closing: Vec<ClosingRows>,
     },
 }
 
-impl Offers {
-    pub fn new(node: &str, mode: Mode, limit: Limit, names: StreamNames) -> Self {
-        Offers {
+impl OfferQueue {
+    pub fn new(node: &str, mode: Mode, limit: RunLimit, names: StreamNames) -> Self {
+        OfferQueue {
             node: node.into(),
             mode,
             limit,
             names,
-            after: BTreeMap::new(),
+            resume_points: BTreeMap::new(),
             waiting: VecDeque::new(),
             readers: vec![],
             streams: vec![],
             turn: 0,
-            closed: false,
+            is_closed: false,
             carried: vec![],
         }
     }
 
-    /// Takes in the source's outputs: rows of carried tables are not dropped with their frame.
-    pub fn carry(&mut self, outputs: &[OutputPort]) {
-        let carried = |(_, port): &(usize, &OutputPort)| matches!(port.ty, PortType::Table(table) if table.carried);
+    /// Sets the outputs of the source. Rows of tables declared `carried` are not dropped with their frame.
+    pub fn set_outputs(&mut self, outputs: &[OutputPort]) {
+        let carried = |(_, port): &(usize, &OutputPort)| matches!(port.ty, PortType::Table(table) if table.is_carried);
         let carried = outputs.iter().enumerate().filter(carried);
-        self.carried = carried.map(|(output, port)| Carried { output, name: port.name }).collect();
+        self.carried = carried.map(|(output, port)| CarriedOutput { output, name: port.name }).collect();
     }
 
-    /// The streams go on after these frames of another run.
-    pub fn go_on(&mut self, after: BTreeMap<String, After>) {
-        self.after = after;
+    /// Sets the resume points of an earlier run, by stream name.
+    pub fn resume_after(&mut self, points: BTreeMap<String, ResumePoint>) {
+        self.resume_points = points;
     }
 
-    /// The source has these readers; the names of their streams where they are known.
+    /// Adds the readers of the source: one for each item of `names`, the name of its stream where it is known.
     ///
     /// # Errors
     /// When two streams have the same name.
-    pub fn open(&mut self, names: Vec<Option<StreamName>>) -> Result<()> {
+    pub fn open_readers(&mut self, names: Vec<Option<StreamName>>) -> Result<()> {
         self.readers.resize_with(names.len(), Reader::default);
         for (reader, name) in names.into_iter().enumerate() {
             if let Some(name) = name {
-                self.begin(name, reader)?;
+                self.stream_index(name, reader)?;
             }
         }
         Ok(())
     }
 
-    /// Returns the number of a reader's stream, which begins here where it is new.
-    fn begin(&mut self, name: StreamName, reader: usize) -> Result<usize> {
+    /// Returns the index of a stream of a reader; adds the stream if it is new.
+    ///
+    /// # Errors
+    /// When another reader has a stream of that name.
+    fn stream_index(&mut self, name: StreamName, reader: usize) -> Result<usize> {
         if let Some(at) = self.streams.iter().position(|stream| stream.name == name) {
-            return if self.streams[at].reader == reader { Ok(at) } else { Err(taken(&self.node, &name, &self.node)) };
+            return if self.streams[at].reader == reader {
+                Ok(at)
+            } else {
+                Err(name_taken(&self.node, &name, &self.node))
+            };
         }
         self.names.claim(&name, &self.node)?;
-        let after = self.after.get(&*name).copied();
+        let resume_point = self.resume_points.get(&*name).copied();
         self.streams.push(Stream {
             name,
             reader,
             session: 0,
             first_pts: None,
             last_pts: 0,
-            captured: 0,
+            last_captured_at: 0,
             counts: StreamCounts::default(),
-            after,
-            rows: vec![vec![]; self.carried.len()],
-            over: self.limit.frames == Some(0),
-            ended: false,
+            resume_point,
+            carried_rows: vec![vec![]; self.carried.len()],
+            at_limit: self.limit.frames == Some(0),
+            has_ended: false,
         });
         Ok(self.streams.len() - 1)
     }
 
-    /// True when a reader must wait before it offers another frame.
-    pub fn full(&self, reader: usize) -> bool {
-        self.mode == Mode::Complete && self.waiting.iter().filter(|offer| offer.reader == reader).count() >= AHEAD
+    /// Returns true when a reader must wait before it offers another frame.
+    pub fn is_full(&self, reader: usize) -> bool {
+        self.mode == Mode::Complete
+            && self.waiting.iter().filter(|offer| offer.reader == reader).count() >= READ_AHEAD_FRAMES
     }
 
-    /// False when nothing more of a reader is wanted: its streams have come to the limit, or the run is to end.
-    pub fn wanted(&self, reader: usize) -> bool {
+    /// Returns false when no more frames of a reader are wanted: its streams have reached the limit, or the run is to
+    /// end.
+    pub fn wants_frames(&self, reader: usize) -> bool {
         let mut streams = self.streams.iter().filter(|stream| stream.reader == reader).peekable();
-        !self.closed && (streams.peek().is_none() || streams.any(|stream| !stream.over && !self.has_all(stream)))
+        !self.is_closed
+            && (streams.peek().is_none() || streams.any(|stream| !stream.at_limit && !self.has_decoded_limit(stream)))
     }
 
-    /// True in `complete` mode, where no frame is dropped, once as many are decoded as the limit lets in: the frame after
-    /// them is not taken, and not counted.
-    fn has_all(&self, stream: &Stream) -> bool {
-        self.mode == Mode::Complete && self.limit.frames.is_some_and(|most| stream.counts.decoded >= most)
+    /// Returns true once as many frames are decoded as the limit allows, in `complete` mode, where no frame is dropped.
+    /// The frame after them is neither taken nor counted.
+    fn has_decoded_limit(&self, stream: &Stream) -> bool {
+        self.mode == Mode::Complete && self.limit.frames.is_some_and(|limit| stream.counts.decoded >= limit)
     }
 
-    /// A reader has a frame.
+    /// Adds a frame of a reader. In `live` mode it replaces the waiting frame of its stream, which is dropped.
     ///
     /// # Errors
-    /// When its stream has the name of another one.
-    pub fn push(&mut self, reader: usize, captured: Captured) -> Result<()> {
-        let at = self.begin(captured.stream.clone(), reader)?;
+    /// When the stream has the name of a stream of another reader.
+    pub fn push(&mut self, reader: usize, captured: CapturedFrame) -> Result<()> {
+        let at = self.stream_index(captured.stream.clone(), reader)?;
         let stream = &mut self.streams[at];
-        if stream.over || stream.after.is_some_and(|after| captured.pts <= after.pts) {
-            // Behind the limit; or the run before has it, and its accounting counts it.
+        if stream.at_limit || stream.resume_point.is_some_and(|point| captured.pts <= point.pts) {
+            // Beyond the limit; or a frame of the earlier run, which is in the frame accounting of that run.
             return Ok(());
         }
         stream.counts.decoded += 1;
-        // A stream that has a frame waiting keeps its place with the newer one: it has waited since then.
-        let older = (self.mode == Mode::Live).then(|| self.waiting.iter_mut().find(|offer| offer.stream == at));
-        match older.flatten() {
+        // The newer frame takes the position of the older one, because its stream has waited since then.
+        let waiting = (self.mode == Mode::Live).then(|| self.waiting.iter_mut().find(|offer| offer.stream == at));
+        match waiting.flatten() {
             Some(offer) => {
-                stream.counts.forgotten += 1;
+                stream.counts.dropped += 1;
                 let older = std::mem::replace(&mut offer.captured, captured);
-                for (carried, rows) in self.carried.iter().zip(&mut stream.rows) {
+                for (carried, rows) in self.carried.iter().zip(&mut stream.carried_rows) {
                     if let Some(Body::Data(Payload::Table(table))) = older.outputs.get(carried.output) {
                         rows.push(table.clone());
                     }
@@ -238,52 +254,54 @@ impl Offers {
         Ok(())
     }
 
-    /// A reader has these rows left after its last frame; told before it is done.
-    pub fn closing(&mut self, reader: usize, closing: Vec<Closing>) {
+    /// Sets the closing rows of a reader: those that follow its last frame. Call it before the reader ends.
+    pub fn set_closing_rows(&mut self, reader: usize, closing: Vec<ClosingRows>) {
         if let Some(reader) = self.readers.get_mut(reader) {
             reader.closing = closing;
         }
     }
 
-    /// A reader's own counts; told before it is done.
-    pub fn counted(&mut self, reader: usize, counts: Vec<(&'static str, u64)>) {
+    /// Sets the additional counts of a reader. Call it before the reader ends.
+    pub fn set_reader_counts(&mut self, reader: usize, counts: Vec<(&'static str, u64)>) {
         if let Some(reader) = self.readers.get_mut(reader) {
             reader.counts = counts;
         }
     }
 
-    /// A reader is done.
-    pub fn ended(&mut self, reader: usize, how: Result<()>) {
+    /// Marks a reader as ended, with success or with its failure.
+    pub fn end_reader(&mut self, reader: usize, outcome: Result<()>) {
         if let Some(reader) = self.readers.get_mut(reader) {
-            reader.ended = Some(how);
+            reader.outcome = Some(outcome);
         }
     }
 
-    /// Returns the entry that is next. Where that is an end and `may_end` is false it is waited for.
-    pub fn next(&mut self, may_end: bool) -> Option<Entry> {
-        if self.streams.is_empty() && self.over() {
-            // A source without a frame has one stream, of its own name, that ends.
-            self.begin(self.node.as_str().into(), 0).ok()?;
+    /// Removes and returns the next entry. An end is returned only where `may_end` is true: in `complete` mode the
+    /// entries after it wait, in `live` mode frames go first.
+    pub fn next_entry(&mut self, may_end: bool) -> Option<Entry> {
+        if self.streams.is_empty() && self.is_over() {
+            // A source without any frame has one stream, named like the node, which ends.
+            self.stream_index(self.node.as_str().into(), 0).ok()?;
         }
         match self.mode {
             Mode::Live => match self.due_end(None) {
-                Some(stream) if may_end => Some(self.end(stream)),
+                Some(stream) if may_end => Some(self.end_stream(stream)),
                 _ => self.next_frame(None),
             },
             Mode::Complete => self.next_in_turn(may_end),
         }
     }
 
+    /// Returns the next entry in `complete` mode: readers take turns.
     fn next_in_turn(&mut self, may_end: bool) -> Option<Entry> {
-        // A run that was stopped may have readers that were never opened.
+        // A run that was stopped early may have no readers yet.
         let readers = self.readers.len().max(1);
         for reader in (self.turn..readers).chain(0..self.turn) {
             let entry = match self.next_frame(Some(reader)) {
                 Some(frame) => Some(frame),
                 None => match self.due_end(Some(reader)) {
                     Some(_) if !may_end => return None,
-                    Some(stream) => Some(self.end(stream)),
-                    None if self.done(reader) => continue,
+                    Some(stream) => Some(self.end_stream(stream)),
+                    None if self.is_done(reader) => continue,
                     None => return None,
                 },
             };
@@ -293,98 +311,100 @@ impl Offers {
         None
     }
 
-    /// The next frame that waits, of one reader or of any.
+    /// Removes and returns the next waiting frame, of one reader or of any.
     fn next_frame(&mut self, reader: Option<usize>) -> Option<Entry> {
         loop {
             let at = self.waiting.iter().position(|offer| reader.is_none_or(|reader| offer.reader == reader))?;
             let Offer { stream: at, mut captured, .. } = self.waiting.remove(at)?;
             let stream = &mut self.streams[at];
             let first = *stream.first_pts.get_or_insert(captured.pts);
-            // Media time never goes back; some live sources repeat a stamp.
+            // Media time never goes back; some live sources repeat a timestamp.
             let pts = if stream.counts.admitted == 0 { captured.pts } else { captured.pts.max(stream.last_pts) };
-            let passed = (pts - first).max(0) as u128;
-            if stream.over || self.limit.duration.is_some_and(|most| passed >= most.as_nanos()) {
+            let elapsed_ns = (pts - first).max(0) as u128;
+            if stream.at_limit || self.limit.duration.is_some_and(|limit| elapsed_ns >= limit.as_nanos()) {
                 stream.counts.decoded -= 1;
-                self.finish(at);
+                self.set_at_limit(at);
                 continue;
             }
-            stream.put_carried(&self.carried, &mut captured);
+            stream.prepend_carried_rows(&self.carried, &mut captured);
             let header = Header {
                 stream: stream.name.clone(),
                 session: captured.session,
                 frame: stream.next_frame(),
                 pts,
-                captured: captured.captured,
-                forgotten: stream.counts.forgotten,
-                closing: false,
+                captured_at: captured.captured_at,
+                dropped: stream.counts.dropped,
+                is_closing: false,
             };
             stream.counts.admitted += 1;
-            (stream.last_pts, stream.session, stream.captured) = (pts, captured.session, captured.captured);
-            if self.limit.frames.is_some_and(|most| stream.counts.admitted >= most) {
-                self.finish(at);
+            (stream.last_pts, stream.session, stream.last_captured_at) = (pts, captured.session, captured.captured_at);
+            if self.limit.frames.is_some_and(|limit| stream.counts.admitted >= limit) {
+                self.set_at_limit(at);
             }
             return Some(Entry::Frame(header, captured));
         }
     }
 
-    /// The first stream whose end is due, of one reader or of any.
+    /// Returns the first stream whose end is due, of one reader or of any.
     fn due_end(&self, reader: Option<usize>) -> Option<usize> {
-        let ours = |stream: &Stream| reader.is_none_or(|reader| stream.reader == reader);
+        let matches_reader = |stream: &Stream| reader.is_none_or(|reader| stream.reader == reader);
         let due = |(at, stream): &(usize, &Stream)| {
             let waits = self.waiting.iter().any(|offer| offer.stream == *at);
-            ours(stream) && !stream.ended && !waits && (stream.over || self.done(stream.reader))
+            matches_reader(stream) && !stream.has_ended && !waits && (stream.at_limit || self.is_done(stream.reader))
         };
         self.in_order().filter(due).map(|(at, _)| at).next()
     }
 
-    /// The end of a stream, with the rows that are left where it came to its own end: what was stopped ends there.
-    fn end(&mut self, at: usize) -> Entry {
-        let natural = !self.closed && !self.streams[at].over;
-        let left = self.readers.get_mut(self.streams[at].reader).map(|reader| std::mem::take(&mut reader.closing));
+    /// Ends a stream. The end carries closing rows only if the stream ended by itself, not if it was stopped or reached
+    /// the limit.
+    fn end_stream(&mut self, at: usize) -> Entry {
+        let ended_by_itself = !self.is_closed && !self.streams[at].at_limit;
+        let closing = self.readers.get_mut(self.streams[at].reader).map(|reader| std::mem::take(&mut reader.closing));
         let stream = &mut self.streams[at];
-        let (own, others) = left.unwrap_or_default().into_iter().partition(|closing| closing.stream == stream.name);
+        let (own, others) = closing.unwrap_or_default().into_iter().partition(|closing| closing.stream == stream.name);
         if let Some(reader) = self.readers.get_mut(stream.reader) {
             reader.closing = others;
         }
-        stream.ended = true;
-        let closing = if natural { stream.left_over(&self.carried, own) } else { vec![] };
-        Entry::End { header: stream.end(), frames: stream.counts.admitted, closing }
+        stream.has_ended = true;
+        let closing = if ended_by_itself { stream.take_closing_rows(&self.carried, own) } else { vec![] };
+        Entry::End { header: stream.end_header(), frames: stream.counts.admitted, closing }
     }
 
-    /// A stream has come to the limit: what its reader decoded beyond is no part of the run.
-    fn finish(&mut self, stream: usize) {
-        self.streams[stream].over = true;
+    /// Marks a stream as having reached the limit. Waiting frames beyond the limit are no part of the run.
+    fn set_at_limit(&mut self, stream: usize) {
+        self.streams[stream].at_limit = true;
         let before = self.waiting.len();
         self.waiting.retain(|offer| offer.stream != stream);
         self.streams[stream].counts.decoded -= (before - self.waiting.len()) as u64;
     }
 
-    /// Nothing more is wanted of any reader: the frames that wait are dropped.
+    /// Ends all readers and drops the waiting frames.
     pub fn close(&mut self) {
-        self.closed = true;
+        self.is_closed = true;
         for offer in self.waiting.drain(..) {
-            self.streams[offer.stream].counts.forgotten += 1;
+            self.streams[offer.stream].counts.dropped += 1;
         }
     }
 
-    fn done(&self, reader: usize) -> bool {
-        self.readers.get(reader).is_none_or(|reader| reader.ended.is_some()) || !self.wanted(reader)
+    /// Returns true when a reader will offer no more frames.
+    fn is_done(&self, reader: usize) -> bool {
+        self.readers.get(reader).is_none_or(|reader| reader.outcome.is_some()) || !self.wants_frames(reader)
     }
 
-    /// True when no frame will come any more.
-    pub fn over(&self) -> bool {
-        let done = !self.readers.is_empty() && (0..self.readers.len()).all(|reader| self.done(reader));
-        self.waiting.is_empty() && (done || self.closed)
+    /// Returns true when no frame waits and none will be offered.
+    pub fn is_over(&self) -> bool {
+        let all_done = !self.readers.is_empty() && (0..self.readers.len()).all(|reader| self.is_done(reader));
+        self.waiting.is_empty() && (all_done || self.is_closed)
     }
 
-    /// True when every stream has ended, and none will begin.
-    pub fn all_ended(&self) -> bool {
-        self.over() && !self.streams.is_empty() && self.streams.iter().all(|stream| stream.ended)
+    /// Returns true when every stream has ended and none will begin.
+    pub fn has_ended(&self) -> bool {
+        self.is_over() && !self.streams.is_empty() && self.streams.iter().all(|stream| stream.has_ended)
     }
 
-    /// The failures of the readers that failed: one error, a line for each.
-    pub fn failure(&self) -> Option<Error> {
-        let mut failed = self.readers.iter().filter_map(|reader| reader.ended.as_ref()?.as_ref().err());
+    /// Returns the failures of all readers as one error, one line each.
+    pub fn reader_failure(&self) -> Option<Error> {
+        let mut failed = self.readers.iter().filter_map(|reader| reader.outcome.as_ref()?.as_ref().err());
         let mut first = failed.next()?.clone();
         for error in failed {
             first.message += &format!("\n{}", error.message);
@@ -392,14 +412,15 @@ impl Offers {
         Some(first)
     }
 
-    /// The counts of each stream.
+    /// Returns the frame counts of each stream.
     pub fn counts(&self) -> Vec<(StreamName, StreamCounts)> {
-        let own = |stream: &Stream| self.readers.get(stream.reader).map_or(vec![], |reader| reader.counts.clone());
-        let counts = |stream: &Stream| StreamCounts { own: own(stream), ..stream.counts.clone() };
+        let reader_counts =
+            |stream: &Stream| self.readers.get(stream.reader).map_or(vec![], |reader| reader.counts.clone());
+        let counts = |stream: &Stream| StreamCounts { reader_counts: reader_counts(stream), ..stream.counts.clone() };
         self.in_order().map(|(_, stream)| (stream.name.clone(), counts(stream))).collect()
     }
 
-    /// The streams in the order of their readers, whichever was the first to bring a frame.
+    /// Returns the streams in the order of their readers, regardless of which offered a frame first.
     fn in_order(&self) -> impl Iterator<Item = (usize, &Stream)> {
         let mut streams: Vec<(usize, &Stream)> = self.streams.iter().enumerate().collect();
         streams.sort_by_key(|(_, stream)| stream.reader);
@@ -408,55 +429,58 @@ impl Offers {
 }
 
 impl Stream {
-    /// Number of its next frame.
+    /// Number of the next frame.
     fn next_frame(&self) -> u64 {
-        self.after.map_or(0, |after| after.frame + 1) + self.counts.admitted
+        self.resume_point.map_or(0, |point| point.frame + 1) + self.counts.admitted
     }
 
-    fn end(&self) -> Header {
+    /// Header of the end of the stream.
+    fn end_header(&self) -> Header {
         Header {
             stream: self.name.clone(),
             session: self.session,
             frame: self.next_frame(),
             pts: self.last_pts,
-            captured: self.captured,
-            forgotten: self.counts.forgotten,
-            closing: true,
+            captured_at: self.last_captured_at,
+            dropped: self.counts.dropped,
+            is_closing: true,
         }
     }
 
-    /// Puts rows of dropped frames before those of a frame that is admitted. A frame without rows leaves them for the next.
-    fn put_carried(&mut self, carried: &[Carried], captured: &mut Captured) {
-        for (carried, rows) in carried.iter().zip(&mut self.rows) {
+    /// Prepends the carried rows of dropped frames to those of an admitted frame. A frame whose output is skipped
+    /// leaves them for the next one.
+    fn prepend_carried_rows(&mut self, carried: &[CarriedOutput], captured: &mut CapturedFrame) {
+        for (carried, rows) in carried.iter().zip(&mut self.carried_rows) {
             if let (false, Some(Body::Data(Payload::Table(now)))) =
                 (rows.is_empty(), captured.outputs.get_mut(carried.output))
             {
                 rows.push(now.clone());
-                if let Some(all) = put_together(&self.name, std::mem::take(rows)) {
+                if let Some(all) = concat_rows(&self.name, std::mem::take(rows)) {
                     *now = all;
                 }
             }
         }
     }
 
-    /// The closing rows of a stream: those of dropped frames before those its reader had left.
-    fn left_over(&mut self, carried: &[Carried], mut closing: Vec<Closing>) -> Vec<Closing> {
-        for (carried, rows) in carried.iter().zip(&mut self.rows) {
+    /// Returns the closing rows of the stream: carried rows of dropped frames, then those of its reader.
+    fn take_closing_rows(&mut self, carried: &[CarriedOutput], mut closing: Vec<ClosingRows>) -> Vec<ClosingRows> {
+        for (carried, rows) in carried.iter().zip(&mut self.carried_rows) {
             let mut rows = std::mem::take(rows);
             let own = closing.iter().position(|closing| closing.output == carried.name);
             rows.extend(own.map(|at| closing.swap_remove(at).rows));
             if !rows.is_empty()
-                && let Some(rows) = put_together(&self.name, rows)
+                && let Some(rows) = concat_rows(&self.name, rows)
             {
-                closing.push(Closing { stream: self.name.clone(), output: carried.name, rows });
+                closing.push(ClosingRows { stream: self.name.clone(), output: carried.name, rows });
             }
         }
         closing
     }
 }
 
-fn put_together(stream: &str, rows: Vec<Arc<StructArray>>) -> Option<Arc<StructArray>> {
-    // Of another type than the output's: the check of its message tells.
+/// Concatenates rows of one output; `None` if their types differ.
+fn concat_rows(stream: &str, rows: Vec<Arc<StructArray>>) -> Option<Arc<StructArray>> {
+    // Rows of another type than the output's are reported when the type of their message is checked.
     table::concat(&rows).inspect_err(|error| tracing::warn!(%error, stream, "rows of dropped frames are lost")).ok()
 }
 
@@ -468,175 +492,188 @@ mod tests {
 
     const NAMES: [&str; 2] = ["left", "right"];
 
-    fn offers(mode: Mode, limit: Limit) -> Offers {
-        let mut offers = Offers::new("node", mode, limit, StreamNames::default());
-        offers.open(NAMES.map(|name| Some(name.into())).to_vec()).unwrap();
+    fn offers(mode: Mode, limit: RunLimit) -> OfferQueue {
+        let mut offers = OfferQueue::new("node", mode, limit, StreamNames::default());
+        offers.open_readers(NAMES.map(|name| Some(name.into())).to_vec()).unwrap();
         offers
     }
 
-    fn push(offers: &mut Offers, reader: usize, ms: i64) {
-        let captured =
-            Captured { stream: NAMES[reader].into(), session: 0, pts: ms * 1_000_000, captured: 0, outputs: vec![] };
+    fn push(offers: &mut OfferQueue, reader: usize, ms: i64) {
+        let captured = CapturedFrame {
+            stream: NAMES[reader].into(),
+            session: 0,
+            pts: ms * 1_000_000,
+            captured_at: 0,
+            outputs: vec![],
+        };
         offers.push(reader, captured).unwrap();
     }
 
-    /// Stream, number and time of the next frame; ends before it are left out.
-    fn next(offers: &mut Offers) -> Option<(String, u64, i64)> {
+    /// Returns stream, frame number and media time (ms) of the next frame; ends before it are discarded.
+    fn next_frame(offers: &mut OfferQueue) -> Option<(String, u64, i64)> {
         loop {
-            if let Entry::Frame(header, _) = offers.next(true)? {
+            if let Entry::Frame(header, _) = offers.next_entry(true)? {
                 return Some((header.stream.to_string(), header.frame, header.pts / 1_000_000));
             }
         }
     }
 
-    /// Stream, number and frames of the next end.
-    fn next_end(offers: &mut Offers) -> Option<(String, u64, u64)> {
-        match offers.next(true)? {
+    /// Returns stream, frame number and frame count of the next end.
+    fn next_end(offers: &mut OfferQueue) -> Option<(String, u64, u64)> {
+        match offers.next_entry(true)? {
             Entry::End { header, frames, .. } => Some((header.stream.to_string(), header.frame, frames)),
             Entry::Frame(header, _) => panic!("frame {} of `{}` was not expected", header.frame, header.stream),
         }
     }
 
-    fn named(stream: usize, frame: u64, ms: i64) -> Option<(String, u64, i64)> {
+    fn expected(stream: usize, frame: u64, ms: i64) -> Option<(String, u64, i64)> {
         Some((NAMES[stream].into(), frame, ms))
     }
 
-    fn counts(offers: &Offers) -> [(u64, u64, u64); 2] {
-        let counts: Vec<_> = offers.counts().iter().map(|(_, c)| (c.decoded, c.admitted, c.forgotten)).collect();
+    fn counts(offers: &OfferQueue) -> [(u64, u64, u64); 2] {
+        let counts: Vec<_> = offers.counts().iter().map(|(_, c)| (c.decoded, c.admitted, c.dropped)).collect();
         [counts[0], counts[1]]
     }
 
     #[test]
-    fn complete_the_readers_take_turns_and_none_is_passed_over_for_being_slow() {
-        let mut offers = offers(Mode::Complete, Limit::default());
+    fn readers_take_turns_in_complete_mode_and_slow_ones_are_waited_for() {
+        let mut offers = offers(Mode::Complete, RunLimit::default());
         push(&mut offers, 1, 0);
-        assert_eq!(next(&mut offers), None, "it is the turn of the first");
+        assert_eq!(next_frame(&mut offers), None, "it is the turn of the first reader");
         for ms in [0, 10] {
             push(&mut offers, 0, ms);
         }
-        assert!(offers.full(0) && !offers.full(1), "each may be two frames ahead");
-        assert_eq!([next(&mut offers), next(&mut offers)], [named(0, 0, 0), named(1, 0, 0)]);
-        assert_eq!(next(&mut offers), named(0, 1, 10));
-        assert_eq!(next(&mut offers), None, "the second has none yet");
-        offers.ended(1, Ok(()));
+        assert!(offers.is_full(0) && !offers.is_full(1), "each reader may be two frames ahead");
+        assert_eq!([next_frame(&mut offers), next_frame(&mut offers)], [expected(0, 0, 0), expected(1, 0, 0)]);
+        assert_eq!(next_frame(&mut offers), expected(0, 1, 10));
+        assert_eq!(next_frame(&mut offers), None, "the second reader has no frame yet");
+        offers.end_reader(1, Ok(()));
         push(&mut offers, 0, 20);
-        assert!(offers.next(false).is_none(), "its end is due, and another one is under way");
-        assert_eq!(next_end(&mut offers), Some(("right".into(), 1, 1)), "it ends while the other goes on");
-        assert_eq!(next(&mut offers), named(0, 2, 20), "a reader that has ended has no turn");
-        assert!(!offers.over());
-        offers.ended(0, Ok(()));
-        assert!(offers.over() && !offers.all_ended());
+        assert!(offers.next_entry(false).is_none(), "an end is due while another one is in flight");
+        assert_eq!(next_end(&mut offers), Some(("right".into(), 1, 1)), "one stream ends while the other continues");
+        assert_eq!(next_frame(&mut offers), expected(0, 2, 20), "a reader that has ended has no turn");
+        assert!(!offers.is_over());
+        offers.end_reader(0, Ok(()));
+        assert!(offers.is_over() && !offers.has_ended());
         assert_eq!(next_end(&mut offers), Some(("left".into(), 3, 3)));
-        assert!(offers.all_ended() && offers.next(true).is_none());
+        assert!(offers.has_ended() && offers.next_entry(true).is_none());
     }
 
     #[test]
-    fn live_the_newest_of_each_stream_waits_and_the_longest_waiting_is_next() {
-        let mut offers = offers(Mode::Live, Limit::default());
+    fn live_mode_keeps_the_newest_frame_of_each_stream_and_admits_the_longest_waiting_stream() {
+        let mut offers = offers(Mode::Live, RunLimit::default());
         push(&mut offers, 1, 0);
         for ms in 0..5 {
             push(&mut offers, 0, ms);
         }
         push(&mut offers, 1, 7);
-        assert_eq!(next(&mut offers), named(1, 0, 7), "it keeps its place with a newer frame");
-        assert_eq!(next(&mut offers), named(0, 0, 4));
-        assert_eq!(next(&mut offers), None);
+        assert_eq!(next_frame(&mut offers), expected(1, 0, 7), "a newer frame keeps the position of its stream");
+        assert_eq!(next_frame(&mut offers), expected(0, 0, 4));
+        assert_eq!(next_frame(&mut offers), None);
         assert_eq!(counts(&offers), [(5, 1, 4), (2, 1, 1)]);
     }
 
     #[test]
-    fn complete_no_frame_is_taken_beyond_the_limit_and_live_they_are_dropped() {
-        let limit = Limit { frames: Some(1), duration: None };
+    fn frames_beyond_the_limit_are_not_taken_in_complete_mode_and_replace_older_ones_in_live_mode() {
+        let limit = RunLimit { frames: Some(1), duration: None };
         let mut complete = offers(Mode::Complete, limit);
-        assert!(complete.wanted(0));
+        assert!(complete.wants_frames(0));
         push(&mut complete, 0, 0);
-        assert!(!complete.wanted(0) && complete.wanted(1), "it has what the limit lets in");
-        assert_eq!(next(&mut complete), named(0, 0, 0), "which is admitted all the same");
+        assert!(
+            !complete.wants_frames(0) && complete.wants_frames(1),
+            "the reader has decoded as many frames as the limit allows"
+        );
+        assert_eq!(next_frame(&mut complete), expected(0, 0, 0), "the frame at the limit is admitted");
         assert_eq!(counts(&complete)[0], (1, 1, 0));
         let mut live = offers(Mode::Live, limit);
         push(&mut live, 0, 0);
-        assert!(live.wanted(0), "a newer frame may take its place");
+        assert!(live.wants_frames(0), "a newer frame may replace it");
         push(&mut live, 0, 10);
-        assert_eq!(next(&mut live), named(0, 0, 10));
+        assert_eq!(next_frame(&mut live), expected(0, 0, 10));
         assert_eq!(counts(&live)[0], (2, 1, 1));
     }
 
     #[test]
-    fn a_limit_is_for_each_stream() {
-        let mut offers = offers(Mode::Complete, Limit { frames: Some(2), duration: Some(Duration::from_millis(25)) });
+    fn a_limit_applies_to_each_stream() {
+        let mut offers =
+            offers(Mode::Complete, RunLimit { frames: Some(2), duration: Some(Duration::from_millis(25)) });
         for ms in [0, 20] {
             push(&mut offers, 1, ms);
         }
         push(&mut offers, 0, 0);
-        assert_eq!([next(&mut offers), next(&mut offers)], [named(0, 0, 0), named(1, 0, 0)]);
+        assert_eq!([next_frame(&mut offers), next_frame(&mut offers)], [expected(0, 0, 0), expected(1, 0, 0)]);
         push(&mut offers, 0, 30);
-        assert_eq!(next(&mut offers), named(1, 1, 20), "the first one's time is up: it has no turn");
-        assert!(!offers.wanted(0) && !offers.wanted(1) && offers.over());
-        assert_eq!(counts(&offers), [(1, 1, 0), (2, 2, 0)], "frames behind the limit are no part of the run");
+        assert_eq!(
+            next_frame(&mut offers),
+            expected(1, 1, 20),
+            "the first stream has reached its duration and has no turn"
+        );
+        assert!(!offers.wants_frames(0) && !offers.wants_frames(1) && offers.is_over());
+        assert_eq!(counts(&offers), [(1, 1, 0), (2, 2, 0)], "frames beyond the limit are no part of the run");
     }
 
     #[test]
-    fn every_reader_that_failed_is_named() {
-        let mut offers = offers(Mode::Complete, Limit::default());
-        assert_eq!(offers.failure(), None);
-        offers.ended(0, Err(Error::input("a.mp4 is cut off")));
+    fn the_failures_of_all_readers_are_reported() {
+        let mut offers = offers(Mode::Complete, RunLimit::default());
+        assert_eq!(offers.reader_failure(), None);
+        offers.end_reader(0, Err(Error::input("a.mp4 is cut off")));
         push(&mut offers, 1, 0);
-        assert_eq!(next(&mut offers), named(1, 0, 0), "the others go on");
-        offers.ended(1, Err(Error::other("b.mp4 is gone")));
-        assert_eq!(offers.failure(), Some(Error::input("a.mp4 is cut off\nb.mp4 is gone")));
+        assert_eq!(next_frame(&mut offers), expected(1, 0, 0), "the other reader continues");
+        offers.end_reader(1, Err(Error::other("b.mp4 is gone")));
+        assert_eq!(offers.reader_failure(), Some(Error::input("a.mp4 is cut off\nb.mp4 is gone")));
     }
 
     #[test]
     fn media_time_never_goes_back() {
-        let mut offers = offers(Mode::Live, Limit::default());
+        let mut offers = offers(Mode::Live, RunLimit::default());
         for ms in [5, 3] {
             push(&mut offers, 0, ms);
-            assert_eq!(next(&mut offers).map(|frame| frame.2), Some(5));
+            assert_eq!(next_frame(&mut offers).map(|frame| frame.2), Some(5));
         }
     }
 
     #[test]
-    fn a_stream_goes_on_after_the_last_frame_of_another_run() {
-        let limit = Limit { frames: Some(2), duration: None };
-        let mut offers = Offers::new("node", Mode::Complete, limit, StreamNames::default());
-        offers.go_on(BTreeMap::from([("left".into(), After { frame: 7, pts: 30_000_000 })]));
-        offers.open(NAMES.map(|name| Some(name.into())).to_vec()).unwrap();
+    fn a_stream_resumes_after_the_last_frame_of_an_earlier_run() {
+        let limit = RunLimit { frames: Some(2), duration: None };
+        let mut offers = OfferQueue::new("node", Mode::Complete, limit, StreamNames::default());
+        offers.resume_after(BTreeMap::from([("left".into(), ResumePoint { frame: 7, pts: 30_000_000 })]));
+        offers.open_readers(NAMES.map(|name| Some(name.into())).to_vec()).unwrap();
         for ms in [20, 30, 40] {
             push(&mut offers, 0, ms);
             push(&mut offers, 1, ms);
         }
-        assert_eq!(next(&mut offers), named(0, 8, 40), "what the other run has is passed over");
-        assert_eq!(next(&mut offers), named(1, 0, 20), "another stream begins as ever");
-        assert_eq!(counts(&offers)[0], (1, 1, 0), "its frames are in the other run's books");
+        assert_eq!(next_frame(&mut offers), expected(0, 8, 40), "frames of the earlier run are not admitted again");
+        assert_eq!(next_frame(&mut offers), expected(1, 0, 20), "a stream without a resume point begins at 0");
+        assert_eq!(counts(&offers)[0], (1, 1, 0), "earlier frames are in the frame accounting of the other run");
         push(&mut offers, 0, 50);
-        assert_eq!(next(&mut offers), named(0, 9, 50), "a limit counts the frames of this run");
-        assert_eq!(next(&mut offers), named(1, 1, 30));
+        assert_eq!(next_frame(&mut offers), expected(0, 9, 50), "a limit counts the frames of this run");
+        assert_eq!(next_frame(&mut offers), expected(1, 1, 30));
         assert_eq!(
             next_end(&mut offers),
             Some(("left".into(), 10, 2)),
-            "the number goes on, the frames are this run's"
+            "frame numbers continue, and the frame count is that of this run"
         );
         assert_eq!(next_end(&mut offers), Some(("right".into(), 2, 2)));
     }
 
     #[test]
-    fn a_limit_of_no_frames_admits_none() {
-        let mut offers = offers(Mode::Complete, Limit { frames: Some(0), duration: None });
+    fn a_limit_of_zero_frames_admits_none() {
+        let mut offers = offers(Mode::Complete, RunLimit { frames: Some(0), duration: None });
         push(&mut offers, 0, 0);
-        assert!(!offers.wanted(0) && offers.over());
+        assert!(!offers.wants_frames(0) && offers.is_over());
         assert_eq!(next_end(&mut offers), Some(("left".into(), 0, 0)));
         assert_eq!(counts(&offers), [(0, 0, 0), (0, 0, 0)]);
     }
 
     #[test]
-    fn two_sources_with_a_stream_of_one_name_are_refused() {
+    fn streams_of_one_name_in_two_sources_are_refused() {
         let names = StreamNames::default();
-        let mut left = Offers::new("l", Mode::Live, Limit::default(), names.clone());
-        let mut right = Offers::new("r", Mode::Live, Limit::default(), names);
-        left.open(vec![Some("cam".into())]).unwrap();
-        let error = right.open(vec![Some("cam".into())]).unwrap_err();
+        let mut left = OfferQueue::new("l", Mode::Live, RunLimit::default(), names.clone());
+        let mut right = OfferQueue::new("r", Mode::Live, RunLimit::default(), names);
+        left.open_readers(vec![Some("cam".into())]).unwrap();
+        let error = right.open_readers(vec![Some("cam".into())]).unwrap_err();
         assert!(error.message.contains("node `r`: stream `cam` has the name of a stream of `l`"), "{error}");
-        let error = left.open(vec![None, Some("cam".into())]).unwrap_err();
+        let error = left.open_readers(vec![None, Some("cam".into())]).unwrap_err();
         assert!(error.message.contains("of a stream of `l`"), "two readers of one source: {error}");
     }
 }

@@ -1,9 +1,9 @@
-//! A run that is under way: messages in, a look at it, settings, its end and its report.
+//! Handle to a running flow: input of border messages, progress, stall detection, its end and its report.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
@@ -15,44 +15,47 @@ use sideline_api::{Error, Message, Mode, SourceId, config::Key};
 use sideline_graph::plan::Plan;
 
 use crate::{
-    change::Changes,
-    gate::{self, Patience, Progress as SinkProgress, SinkId},
-    meter::{self, Mismatch, NodeReport, Quantiles, Report, SourceReport, Status, StreamReport},
-    shared::{Busy, Delivery, GateId, Shared, Stuck, Target, What, Window, Work},
-    start::Places,
+    CloseReason,
+    gate::{self, SinkId, SinkProgress, StallDeadlines},
+    meter::{self, FrameMismatch, NodeReport, Quantiles, Report, RunStatus, SourceReport, StopCause, StreamReport},
+    settings::SettingLog,
+    shared::{Delivery, EdgeEvent, GateId, LaneActivity, OverdueWork, Shared, Target, WindowId, Work},
+    start::SlotTable,
 };
 
-/// Time that threads get to end after a failure before they are left behind and named.
-const GRACE: Duration = Duration::from_secs(3);
-/// How often the waiting thread looks at the run.
-const LOOK: Duration = Duration::from_millis(20);
+/// Time that threads have to exit after a failure. Threads that are still running then are detached and named in the
+/// log.
+const THREAD_EXIT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Interval at which the waiting thread checks the run.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A run that is under way.
+/// Running flow, or the part of it in this process.
 pub struct Running {
     pub(crate) plan: Plan,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) places: Places,
+    pub(crate) slots: SlotTable,
+    /// Targets of each border input.
     pub(crate) border_targets: Vec<Vec<Target>>,
-    /// Of each entry of `Plan::remote_sinks`, its sinks in the gates here.
+    /// Sinks at the gates of this process, for each entry of `Plan::remote_sinks`.
     pub(crate) remote_sinks: Vec<Vec<(GateId, SinkId)>>,
     pub(crate) threads: Mutex<Vec<Thread>>,
-    /// Numbers of the threads that have ended.
+    /// Indices of threads that have ended.
     pub(crate) exits: Receiver<usize>,
-    pub(crate) began: Instant,
-    pub(crate) user_stop: AtomicBool,
-    /// Set by the host of the run, which wants it to end.
-    pub(crate) asked_to_stop: Arc<AtomicBool>,
-    /// Keys that were changed, in order.
-    pub(crate) changes: Changes,
-    /// The keys that each node has.
+    pub(crate) started_at: Instant,
+    /// Cause of the stop, once the run was asked to stop.
+    pub(crate) stop_cause: OnceLock<StopCause>,
+    /// Set by the caller to end the run in order.
+    pub(crate) stop_requested: Arc<AtomicBool>,
+    pub(crate) setting_log: SettingLog,
+    /// Configuration keys of each node.
     pub(crate) keys: Vec<Vec<Key>>,
     /// Peers that have been silent for too long.
-    pub(crate) silent: Mutex<Vec<String>>,
-    /// Messages on border inputs that were left out.
+    pub(crate) silent_peers: Mutex<Vec<String>>,
+    /// Number of messages ignored on each border input.
     pub(crate) ignored: Mutex<BTreeMap<String, u64>>,
 }
 
-/// The work of a thread.
+/// Role of a thread.
 #[derive(Clone, Copy)]
 pub(crate) enum Role {
     /// Runs operators.
@@ -61,142 +64,176 @@ pub(crate) enum Role {
     Reader(GateId),
 }
 
-/// A thread of a run.
+/// Thread of a run.
 pub(crate) struct Thread {
     pub name: String,
     pub role: Role,
     pub handle: JoinHandle<()>,
 }
 
-/// Progress of a run under way.
+/// Progress of a running flow.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct Progress {
-    /// Seconds since the start.
+pub struct RunProgress {
+    /// Time since the start, s.
     pub seconds: f64,
-    /// Frames finished by every sink (without a source here: by the slowest operator).
+    /// Frames finished by every sink; in a process without a source, frames handled by the slowest operator.
     pub frames: u64,
-    /// Frames forgotten.
-    pub forgotten: u64,
-    /// Frames a second at the slowest operator.
+    /// Frames dropped.
+    #[serde(rename = "forgotten")]
+    pub dropped: u64,
+    /// Frames per second of the slowest operator.
     pub fps: f64,
-    /// Capture to output of the last operator.
+    /// Time from the capture of a frame to the sending of outputs, at the operator with the highest 95th percentile.
     pub latency_ms: Quantiles,
     /// Errors and panics so far.
     pub errors: u64,
-    /// Peers that nothing has been heard of for too long: the run is degraded while there are any.
-    #[serde(default)]
-    pub silent: Vec<String>,
+    /// Peers that have been silent for too long. The run is degraded while there are any.
+    #[serde(rename = "silent", default)]
+    pub silent_peers: Vec<String>,
 }
 
 impl Running {
-    /// The plan that runs.
+    /// Returns the plan of the run.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Streams of all sources here, as far as they are known.
-    pub fn streams(&self) -> usize {
-        self.shared.gates.iter().map(|of| of.gate.streams().len().max(1)).sum()
+    /// Returns the number of streams of all sources of this process, as far as they are known.
+    pub fn stream_count(&self) -> usize {
+        self.shared.gates.iter().map(|source| source.gate.stream_counts().len().max(1)).sum()
     }
 
-    /// A message of border input number `input` has come.
-    pub fn input(&self, input: usize, message: Message) {
-        self.enter(input, What::Message(message));
+    /// Delivers a message of border input number `input`.
+    pub fn push_message(&self, input: usize, message: Message) {
+        self.send_border_event(input, EdgeEvent::Message(message));
     }
 
-    /// Nothing more comes on a border input. `excused`: the run is being stopped, a missing `end` is no failure.
-    pub fn input_closed(&self, input: usize, excused: bool) {
-        self.enter(input, What::Closed { excused });
+    /// Closes a border input.
+    pub fn close_input(&self, input: usize, reason: CloseReason) {
+        self.send_border_event(input, EdgeEvent::Closed { reason });
     }
 
-    fn enter(&self, input: usize, what: What) {
-        let mut none = VecDeque::<Delivery>::new();
-        self.shared.send(&self.border_targets[input], what, Instant::now(), None, &mut none);
+    fn send_border_event(&self, input: usize, event: EdgeEvent) {
+        let mut no_lane = VecDeque::<Delivery>::new();
+        self.shared.send(&self.border_targets[input], event, Instant::now(), None, &mut no_lane);
     }
 
     pub(crate) fn threads(&self) -> MutexGuard<'_, Vec<Thread>> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The sinks of another process (index into `Plan::remote_sinks`) have come so far with the entries of a source.
-    pub fn sink_finished(&self, remote: usize, source: SourceId, progress: SinkProgress) {
+    /// Records the progress of the sinks of another process with the entries of a source. `remote`: index into
+    /// `Plan::remote_sinks`.
+    pub fn record_sink_progress(&self, remote: usize, source: SourceId, progress: SinkProgress) {
         for (gate, sink) in &self.remote_sinks[remote] {
             if self.shared.gates[gate.0].source == source {
-                self.shared.sink_finished(Window::Gate(*gate, *sink), progress);
+                self.shared.record_sink_progress(WindowId::Gate(*gate, *sink), progress);
             }
         }
     }
 
-    /// The process of a sink has ended: a failure, unless the sink had closed before.
-    pub fn sink_gone(&self, remote: usize) {
+    /// Handles the end of a process that hosts sinks: fails the run unless the sinks had closed. `remote`: index into
+    /// `Plan::remote_sinks`.
+    pub fn handle_sink_process_exit(&self, remote: usize) {
         for (gate, sink) in &self.remote_sinks[remote] {
-            if let Some(sink) = self.shared.gates[gate.0].gate.sink_gone(*sink) {
+            if let Some(sink) = self.shared.gates[gate.0].gate.unclosed_sink(*sink) {
                 let text = format!(
-                    "node `{}` ended before the stream did; {}. Its own result and log say why",
+                    "node `{}` ended before the stream did: {}; its own result and log give the reason",
                     sink.node,
-                    sink.progress.last_finished()
+                    sink.progress.describe()
                 );
                 self.shared.fail(Error::other(text).as_consequence());
             }
         }
     }
 
-    /// True when nothing of a source is in flight; of a source of another process this is not known here.
+    /// Returns true when no entry of a source is in flight; false for a source of another process, where this is not
+    /// known.
     pub fn is_idle(&self, source: SourceId) -> bool {
-        self.shared.gates.iter().any(|of| of.source == source && of.gate.is_idle())
+        self.shared.gates.iter().any(|gate| gate.source == source && gate.gate.is_idle())
     }
 
-    /// True while an operator here is being made again, which has the time of a start.
-    pub fn is_remaking(&self) -> bool {
-        self.shared.busy.iter().any(Busy::is_remaking)
+    /// Returns true while an operator of this process is being restarted, for which it has the start timeout.
+    pub fn is_restarting(&self) -> bool {
+        self.shared.activity.iter().any(LaneActivity::is_restarting)
     }
 
-    /// The windows stand still for a good reason: their time begins again.
-    pub fn excuse(&self) {
-        self.shared.gates.iter().for_each(|of| of.gate.excuse());
+    /// Restarts the stall timers of all windows: they have a known reason to stand still.
+    pub fn restart_stall_timers(&self) {
+        self.shared.gates.iter().for_each(|source| source.gate.restart_stall_timer());
     }
 
-    /// True when the process has a source.
+    /// Returns true when this process has a source.
     pub fn has_source(&self) -> bool {
         !self.shared.gates.is_empty()
     }
 
-    /// True once the run was asked to end.
+    /// Returns true once the run was asked to stop.
     pub fn is_stopping(&self) -> bool {
-        self.user_stop.load(Ordering::SeqCst)
+        self.stop_cause.get().is_some()
     }
 
-    /// Counts a message on a border input that is left out, and tells the first one.
-    pub fn ignore(&self, input: &str, why: &str) {
+    /// Returns true once the run has failed.
+    pub fn has_failed(&self) -> bool {
+        self.shared.is_aborted()
+    }
+
+    /// Counts a message that is ignored on a border input, and logs the first one with its reason.
+    pub fn count_ignored(&self, input: &str, reason: &str) {
         let mut ignored = self.ignored.lock().unwrap_or_else(PoisonError::into_inner);
         let count = ignored.entry(input.to_owned()).or_default();
         *count += 1;
         if *count == 1 {
-            tracing::warn!(input, why, "a message of a node that is not ours is left out");
+            tracing::warn!(input, reason, "a message of a foreign node is ignored");
         }
     }
 
-    /// Tells which peers have been silent for too long; none ends the degraded state.
-    pub fn set_silent(&self, peers: Vec<String>) {
-        *self.silent.lock().unwrap_or_else(PoisonError::into_inner) = peers;
+    /// Sets the peers that have been silent for too long. An empty list ends the degraded state.
+    pub fn set_silent_peers(&self, peers: Vec<String>) {
+        *self.silent_peers.lock().unwrap_or_else(PoisonError::into_inner) = peers;
     }
 
-    /// Ends the run as the user wishes: sources stop, what is in flight is finished, files are closed.
+    /// Stops the run in order on request: sources end, frames in flight are finished, files are closed.
     pub fn stop(&self) {
-        self.user_stop.store(true, Ordering::SeqCst);
+        self.stop_because(StopCause::Request);
+    }
+
+    /// Stops the run in order. The first cause is reported.
+    fn stop_because(&self, cause: StopCause) {
+        let _ = self.stop_cause.set(cause);
         self.shared.stop_sources();
     }
 
-    /// No timing rows follow: their writer may finish. Call it after [`Running::wait`].
-    pub fn release_timing(&self) {
+    /// Stops the run in order because another process of it was stopped before its streams ended.
+    pub fn stop_with_peer(&self) {
+        self.stop_because(StopCause::Peer);
+    }
+
+    /// Handles the stop of a process that hosts sinks: unless they had closed, the sources of this process end. Frames
+    /// that the sinks have not finished are reported as unfinished. `remote`: index into `Plan::remote_sinks`.
+    pub fn handle_sink_process_stop(&self, remote: usize) {
+        let sinks = &self.remote_sinks[remote];
+        if sinks.iter().all(|(gate, sink)| self.shared.gates[gate.0].gate.is_sink_closed(*sink)) {
+            return;
+        }
+        self.stop_with_peer();
+        self.give_up_sinks(sinks);
+    }
+
+    /// Closes the channel of timing rows, so that their writer can finish. Call it after [`Running::wait`].
+    pub fn close_timing(&self) {
         self.shared.timing.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// Other processes will not answer any more: nothing waits for their sinks. Frames that they have not finished stay
-    /// unfinished in the report.
-    pub fn release_remote_sinks(&self) {
-        for (gate, sink) in self.remote_sinks.iter().flatten() {
-            self.shared.gates[gate.0].gate.give_up(*sink);
+    /// Gives up the sinks of other processes, which will report no more progress. Frames that they have not finished
+    /// are reported as unfinished.
+    pub fn give_up_remote_sinks(&self) {
+        self.remote_sinks.iter().for_each(|sinks| self.give_up_sinks(sinks));
+    }
+
+    fn give_up_sinks(&self, sinks: &[(GateId, SinkId)]) {
+        for (gate, sink) in sinks {
+            self.shared.gates[gate.0].gate.give_up_sink(*sink);
             self.shared.wake(self.shared.gates[gate.0].lane);
         }
     }
@@ -206,49 +243,50 @@ impl Running {
         self.shared.fail(error);
     }
 
-    /// A look at the run.
-    pub fn progress(&self) -> Progress {
-        let counts: Vec<_> = self.shared.gates.iter().map(|of| of.gate.counts()).collect();
-        let mut progress = Progress {
-            seconds: self.began.elapsed().as_secs_f64(),
+    /// Returns the progress of the run. Takes the locks of all gates and meters.
+    pub fn progress(&self) -> RunProgress {
+        let counts: Vec<_> = self.shared.gates.iter().map(|source| source.gate.counts()).collect();
+        let mut progress = RunProgress {
+            seconds: self.started_at.elapsed().as_secs_f64(),
             frames: counts.iter().map(|c| c.finished).sum(),
-            forgotten: counts.iter().map(|c| c.forgotten).sum(),
+            dropped: counts.iter().map(|c| c.dropped).sum(),
             fps: 0.0,
             latency_ms: Quantiles::default(),
             errors: 0,
-            silent: self.silent.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            silent_peers: self.silent_peers.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         };
-        let mut slowest = u64::MAX;
+        let mut fewest_frames = u64::MAX;
         for (node, meter) in self.plan.nodes.iter().zip(&self.shared.meters) {
             if node.is_source {
                 continue;
             }
             let meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
-            progress.errors += meter.errors + meter.panics + meter.end_faults;
-            if meter.handled() < slowest {
-                slowest = meter.handled();
+            progress.errors += meter.errors + meter.panics + meter.end_failures;
+            if meter.handled() < fewest_frames {
+                fewest_frames = meter.handled();
                 progress.fps = meter.fps();
             }
-            let latency = meter.latency();
+            let latency = meter.latency_ms();
             if latency.p95 >= progress.latency_ms.p95 {
                 progress.latency_ms = latency;
             }
         }
-        if counts.is_empty() && slowest != u64::MAX {
-            progress.frames = slowest;
+        if counts.is_empty() && fewest_frames != u64::MAX {
+            progress.frames = fewest_frames;
         }
         progress
     }
 
-    /// Waits for the end and returns the report. Ends by itself when the window stands still for the stall time.
+    /// Waits for the end of the run and returns its report. Fails the run when an operator or a window makes no
+    /// progress within its deadline.
     pub fn wait(&self) -> Report {
         let threads = std::mem::take(&mut *self.threads());
-        let mut left: Vec<Option<Thread>> = threads.into_iter().map(Some).collect();
+        let mut remaining: Vec<Option<Thread>> = threads.into_iter().map(Some).collect();
         let mut deadline: Option<Instant> = None;
-        while left.iter().any(Option::is_some) || !self.drained() {
-            match self.exits.recv_timeout(LOOK) {
-                Ok(number) => {
-                    if let Some(thread) = left.get_mut(number).and_then(Option::take)
+        while remaining.iter().any(Option::is_some) || !self.all_sinks_closed() {
+            match self.exits.recv_timeout(POLL_INTERVAL) {
+                Ok(index) => {
+                    if let Some(thread) = remaining.get_mut(index).and_then(Option::take)
                         && thread.handle.join().is_err()
                     {
                         let text = format!("the thread of `{}` panicked; the message is above", thread.name);
@@ -256,88 +294,93 @@ impl Running {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(POLL_INTERVAL),
             }
-            self.shared.base.refresh(&*self.shared.clock);
-            if self.asked_to_stop.load(Ordering::SeqCst) && !self.user_stop.load(Ordering::SeqCst) {
-                self.stop();
+            self.shared.time_base.refresh(&*self.shared.clock);
+            if self.stop_requested.load(Ordering::SeqCst) && !self.is_stopping() {
+                self.stop_because(StopCause::Signal);
             }
-            if self.shared.aborted() {
-                let until = *deadline.get_or_insert_with(|| Instant::now() + GRACE);
-                // Lanes may wait in an inbox that nothing is posted to any more.
+            if self.shared.is_aborted() {
+                let exit_deadline = *deadline.get_or_insert_with(|| Instant::now() + THREAD_EXIT_TIMEOUT);
+                // Lanes may wait for an inbox to which nothing is posted any more.
                 self.shared.wake_all();
-                if left.iter().all(Option::is_none) || Instant::now() > until {
+                if remaining.iter().all(Option::is_none) || Instant::now() > exit_deadline {
                     break;
                 }
                 continue;
             }
-            // Readers that nothing more is wanted of may hang in a camera.
-            if self.only_unwanted(&left) && Instant::now() > *deadline.get_or_insert_with(|| Instant::now() + GRACE) {
+            // Readers whose frames are no longer wanted may hang in a camera.
+            if self.only_ended_readers(&remaining)
+                && Instant::now() > *deadline.get_or_insert_with(|| Instant::now() + THREAD_EXIT_TIMEOUT)
+            {
                 break;
             }
-            self.watch();
+            self.check_deadlines();
         }
-        for thread in left.into_iter().flatten() {
-            tracing::warn!(thread = %thread.name, "did not end; it is left behind");
+        for thread in remaining.into_iter().flatten() {
+            tracing::warn!(thread = %thread.name, "the thread did not end and is detached");
         }
-        self.report()
+        self.build_report()
     }
 
-    /// True when all that still runs are readers of sources that were stopped, and whose streams have ended.
-    fn only_unwanted(&self, left: &[Option<Thread>]) -> bool {
-        let unwanted = |thread: &Thread| match thread.role {
+    /// Returns true when all remaining threads are readers whose frames are no longer wanted, and every sink has
+    /// closed.
+    fn only_ended_readers(&self, remaining: &[Option<Thread>]) -> bool {
+        let has_ended = |thread: &Thread| match thread.role {
             Role::Lane => false,
-            Role::Reader(gate) => self.shared.gates[gate.0].gate.over(),
+            Role::Reader(gate) => self.shared.gates[gate.0].gate.is_over(),
         };
-        left.iter().flatten().all(unwanted) && self.drained()
+        remaining.iter().flatten().all(has_ended) && self.all_sinks_closed()
     }
 
-    /// True when every sink, also of other processes, has closed.
-    fn drained(&self) -> bool {
-        self.shared.gates.iter().all(|of| of.gate.drained() || self.plan.remote_sinks.is_empty())
+    /// Returns true when the sinks of other processes have closed. Those of this process have closed once their lanes
+    /// end.
+    fn all_sinks_closed(&self) -> bool {
+        self.shared.gates.iter().all(|source| source.gate.is_drained() || self.plan.remote_sinks.is_empty())
     }
 
-    /// Fails the run when an operator, or a window, has stood still for too long.
-    fn watch(&self) {
-        let patience = Patience { stall: self.plan.stall, start: self.plan.start };
-        for busy in &self.shared.busy {
-            if let Some(stuck) = busy.stuck(&self.shared.base, patience.stall, patience.start) {
-                self.shared.fail(Error::other(self.hang(&stuck)));
+    /// Fails the run when an operator or a window has exceeded its deadline.
+    fn check_deadlines(&self) {
+        let deadlines = StallDeadlines { stall: self.plan.stall_timeout, start: self.plan.start_timeout };
+        for activity in &self.shared.activity {
+            if let Some(work) = activity.overdue_work(&self.shared.time_base, deadlines.stall, deadlines.start) {
+                self.shared.fail(Error::other(self.describe_hang(&work)));
             }
         }
-        if self.is_remaking() {
-            self.excuse();
+        if self.is_restarting() {
+            self.restart_stall_timers();
         }
-        // A process without sinks cannot say that it makes an operator again, which has the time of a start. It watches itself.
-        let may_remake = self.plan.mode == Mode::Live && !self.plan.remote_sinks.is_empty();
-        let stall = if may_remake { patience.stall.max(patience.start) } else { patience.stall };
-        let patience = Patience { stall, ..patience };
-        for of in &self.shared.gates {
-            let Some(sink) = of.gate.stalled(patience) else { continue };
-            // The sink hangs, or a node before it; where that is another process, that one says so itself.
-            let seconds = patience.stall.as_secs_f64();
+        // Another process without sinks cannot report that it restarts an operator, so allow the start timeout in
+        // `live` mode, where operators are restarted. Such a process checks its own deadlines.
+        let may_restart_remotely = self.plan.mode == Mode::Live && !self.plan.remote_sinks.is_empty();
+        let stall = if may_restart_remotely { deadlines.stall.max(deadlines.start) } else { deadlines.stall };
+        let deadlines = StallDeadlines { stall, ..deadlines };
+        for source in &self.shared.gates {
+            let Some(sink) = source.gate.stalled_sink(deadlines) else { continue };
+            // The sink hangs, or a node before it. If that node is in another process, that process reports it itself.
+            let seconds = deadlines.stall.as_secs_f64();
             let text = format!(
                 "node `{}` reported nothing for {seconds} s (SIDELINE_STALL_S): {}",
                 sink.node,
-                sink.progress.last_finished()
+                sink.progress.describe()
             );
             let error = Error::other(text);
-            self.shared.fail(if sink.remote { error.as_consequence() } else { error });
+            self.shared.fail(if sink.is_remote { error.as_consequence() } else { error });
         }
     }
 
-    /// The text about an operator that hangs.
-    fn hang(&self, stuck: &Stuck) -> String {
-        let node = self.shared.name(stuck.node);
-        let seconds = stuck.patience.as_secs_f64();
-        if let Some(output) = stuck.sending {
+    /// Formats the failure of an operator that exceeded a deadline.
+    fn describe_hang(&self, overdue: &OverdueWork) -> String {
+        let node = self.shared.node_id(overdue.node);
+        let seconds = overdue.deadline.as_secs_f64();
+        if let Some(output) = overdue.border_output {
             let output = &self.plan.border_outputs[output].name;
             return format!(
                 "node `{node}`: output `{output}` has waited for the transport for {seconds} s (SIDELINE_STALL_S)"
             );
         }
-        let times = gate::CLOSING;
-        match stuck.work {
+        let times = gate::CLOSING_TIMEOUT_FACTOR;
+        match overdue.work {
             Work::Frame(frame) => {
                 format!("node `{node}` did not answer for {seconds} s (SIDELINE_STALL_S), since frame {frame}")
             }
@@ -346,16 +389,19 @@ impl Running {
             ),
             Work::Close => format!("node `{node}` did not close within {seconds} s ({times} times SIDELINE_STALL_S)"),
             Work::Setting => {
-                format!("node `{node}` did not answer for {seconds} s (SIDELINE_STALL_S), since a key was to change")
+                format!(
+                    "node `{node}` did not answer for {seconds} s (SIDELINE_STALL_S), since a key was to be changed"
+                )
             }
-            Work::Remake => format!("node `{node}` was not made again within {seconds} s (SIDELINE_START_S)"),
+            Work::Restart => format!("node `{node}` was not restarted within {seconds} s (SIDELINE_START_S)"),
         }
     }
 
-    fn report(&self) -> Report {
-        for of in &self.shared.gates {
-            of.gate.abandon();
-            if let Some(error) = of.gate.failure() {
+    /// Builds the report and checks the frame accounting.
+    fn build_report(&self) -> Report {
+        for source in &self.shared.gates {
+            source.gate.drop_waiting();
+            if let Some(error) = source.gate.reader_failure() {
                 self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             }
         }
@@ -363,78 +409,83 @@ impl Running {
             .shared
             .gates
             .iter()
-            .map(|of| {
-                let counts = of.gate.counts();
+            .map(|source| {
+                let counts = source.gate.counts();
                 SourceReport {
-                    node: self.shared.name(of.node).to_owned(),
+                    node: self.shared.node_id(source.node).to_owned(),
                     decoded: counts.decoded,
                     admitted: counts.admitted,
-                    forgotten: counts.forgotten,
+                    dropped: counts.dropped,
                     unfinished: counts.admitted - counts.finished,
-                    streams: of.gate.streams().into_iter().map(StreamReport::from).collect(),
-                    cpu_s: self.shared.meter(of.node).cpu.as_secs_f64(),
+                    streams: source.gate.stream_counts().into_iter().map(StreamReport::from).collect(),
+                    cpu_s: self.shared.meter(source.node).cpu.as_secs_f64(),
                 }
             })
             .collect();
         let mut nodes: Vec<NodeReport> = Vec::new();
-        let mut wrong = Vec::new();
+        let mut mismatches = Vec::new();
         for (node, meter) in self.plan.nodes.iter().zip(&self.shared.meters).filter(|(node, _)| !node.is_source) {
             let meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
-            for Mismatch { stream, handled, frames } in &meter.mismatches {
-                wrong.push(format!("node `{}` handled {handled} of {frames} frames of stream `{stream}`", node.id));
+            for FrameMismatch { stream, handled, frames } in &meter.mismatches {
+                mismatches
+                    .push(format!("node `{}` handled {handled} of {frames} frames of stream `{stream}`", node.id));
             }
-            // Of a stream that was cut short there is no end to compare with: a frame that every sink has finished passed
-            // here too.
+            // A stream that was cut short has no end to compare with, but every node must have handled the frames that
+            // every sink has finished.
             let sources = node.inputs.iter().filter_map(|input| input.wired.alignment.source());
-            let (handled, least) = (meter.handled(), self.finished(sources.collect()));
-            if handled < least {
-                wrong.push(format!("node `{}` handled {handled} of {least} frames", node.id));
+            let (handled, finished) = (meter.handled(), self.finished_frames(sources.collect()));
+            if handled < finished {
+                mismatches.push(format!("node `{}` handled {handled} of {finished} frames", node.id));
             }
             nodes.push(meter.report(&node.id, &node.operator));
         }
         for source in &sources {
-            if source.decoded != source.admitted + source.forgotten {
-                wrong.push(format!(
+            if source.decoded != source.admitted + source.dropped {
+                mismatches.push(format!(
                     "source `{}` decoded {} frames, admitted {}, dropped {}",
-                    source.node, source.decoded, source.admitted, source.forgotten
+                    source.node, source.decoded, source.admitted, source.dropped
                 ));
             }
         }
-        let stopped = self.user_stop.load(Ordering::SeqCst);
+        let stop_cause = self.stop_cause.get().copied();
+        let is_stopped = stop_cause.is_some();
         let mut failure = self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if failure.is_none() && !wrong.is_empty() {
-            failure = Some(Error::other(format!("frame accounting mismatch: {}", wrong.join("; "))));
+        if failure.is_none() && !mismatches.is_empty() {
+            failure = Some(Error::other(format!("frame accounting mismatch: {}", mismatches.join("; "))));
         }
         let changes = self.changes();
-        let clean = failure.is_none() && nodes.iter().all(|node| node.errors + node.panics == 0) && changes.is_empty();
-        // What is read when it is there depends on when it came.
+        let is_clean = failure.is_none() && nodes.iter().all(|node| !node.has_failures()) && changes.is_empty();
+        // The messages of side and feedback inputs depend on their time of arrival.
         let mut inputs = self.plan.nodes.iter().flat_map(|node| &node.inputs);
-        let ordered = inputs.all(|input| input.wired.alignment.is_ordinary());
+        let all_aligned = inputs.all(|input| input.wired.alignment.is_aligned());
         Report {
-            status: match (&failure, stopped) {
-                (Some(_), _) => Status::Partial,
-                (None, true) => Status::Stopped,
-                (None, false) => Status::Done,
+            status: match (&failure, is_stopped) {
+                (Some(_), _) => RunStatus::Partial,
+                (None, true) => RunStatus::Stopped,
+                (None, false) => RunStatus::Done,
             },
-            stopped_at_frame: sources.iter().map(|s| s.admitted - s.unfinished).max().filter(|_| stopped),
+            stopped_at_frame: (is_stopped && !sources.is_empty())
+                .then(|| sources.iter().map(|source| source.admitted - source.unfinished).sum()),
+            stop_cause,
             failure,
             mode: self.plan.mode,
-            reproducible: self.plan.mode == Mode::Complete && clean && ordered && !stopped,
+            reproducible: self.plan.mode == Mode::Complete && is_clean && all_aligned && !is_stopped,
             sources,
             nodes,
             ignored: self.ignored.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             changes,
-            wall_s: self.began.elapsed().as_secs_f64(),
+            wall_s: self.started_at.elapsed().as_secs_f64(),
             cpu_s: meter::process_cpu().as_secs_f64(),
             peak_memory: meter::peak_memory(),
         }
     }
 
-    /// Frames of these sources that every sink has finished, as far as they are sources of this process.
-    fn finished(&self, mut sources: Vec<SourceId>) -> u64 {
+    /// Returns the number of frames of these sources that every sink has finished; sources of other processes count as
+    /// 0.
+    fn finished_frames(&self, mut sources: Vec<SourceId>) -> u64 {
         sources.sort_unstable();
         sources.dedup();
-        let gates = self.shared.gates.iter().filter(|of| sources.contains(&of.source));
-        gates.map(|of| of.gate.counts().finished).sum()
+        let gates = self.shared.gates.iter().filter(|gate| sources.contains(&gate.source));
+        gates.map(|gate| gate.gate.counts().finished).sum()
     }
 }

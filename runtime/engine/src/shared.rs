@@ -1,8 +1,9 @@
-//! State that the lanes of a run share: inboxes, windows, counts, and the way of a message from one lane to the next.
+//! State that the lanes of a run share: inboxes, gates, counts, and the delivery of messages between lanes.
 //!
-//! A message for an operator of the same lane is handed over on a list, without a lock; for another lane it is posted to
-//! that lane's inbox. Inboxes hold W + 4 messages for each edge that enters them: with at most W entries in flight, of
-//! which one is an end with its closing message, posting does not wait.
+//! A message for an operator of the same lane is appended to a list, without a lock. For an operator of another lane it
+//! is posted to that lane's inbox. With a window of W entries, inboxes hold W + 4 messages for each edge that enters
+//! them. At most W entries are in flight, and at most one of them is an end with its closing message, so posting does
+//! not wait.
 
 use std::{
     collections::VecDeque,
@@ -18,93 +19,105 @@ use sideline_api::{Body, Error, Message, Result, SourceId, StreamName, clock::Cl
 use sideline_graph::plan::{LaneId, NodeId};
 
 use crate::{
-    Border, Change,
-    gate::{CLOSING, Gate, Progress, SinkId},
+    Border, CloseReason, SettingChange,
+    gate::{CLOSING_TIMEOUT_FACTOR, Gate, SinkId, SinkProgress},
     meter::Meter,
 };
 
-/// How often a lane that waits for room in an inbox looks whether the run is aborted.
-const RETRY: Duration = Duration::from_millis(20);
+/// Interval at which a lane that waits for room in an inbox checks for an abort of the run.
+const ABORT_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// An item of a lane's inbox.
-pub(crate) enum Post {
+/// Item of a lane's inbox.
+pub(crate) enum InboxItem {
     Deliver(Delivery),
-    /// Look at side queues, settings and gates.
+    /// Asks the lane to check its side queues, settings and gates.
     Wake,
 }
 
-/// A key to change.
-pub(crate) struct Setting {
+/// Request to change a live setting of an operator of the lane.
+pub(crate) struct SettingRequest {
     pub slot: usize,
     pub key: String,
     pub value: serde_json::Value,
-    /// Set by the lane that begins with it, or by the asker that does not wait any longer: the first one decides.
+    /// Set by the lane when it starts to apply the request, or by the requester when it gives up. Whoever sets it first
+    /// decides whether the setting is applied.
     pub claimed: Arc<AtomicBool>,
-    pub reply: Sender<Result<Change>>,
+    pub reply: Sender<Result<SettingChange>>,
 }
 
-/// A message, or the closing of an edge, for one input of one operator of the lane.
+/// Edge event for one input of one operator of the lane.
 pub(crate) struct Delivery {
     pub slot: usize,
     pub port: usize,
-    pub what: What,
-    pub sent: Instant,
+    pub event: EdgeEvent,
+    pub sent_at: Instant,
 }
 
-pub(crate) enum What {
+/// Event on an edge of the graph: a message, or the closing of the edge.
+pub(crate) enum EdgeEvent {
     Message(Message),
-    Closed { excused: bool },
+    Closed { reason: CloseReason },
 }
 
-/// A receiver of an output's messages.
+/// Receiver of an output's messages.
 #[derive(Clone)]
 pub(crate) enum Target {
-    /// Another operator: lane, slot there, port.
+    /// Ordinary input of an operator.
     Operator { lane: LaneId, slot: usize, port: usize },
-    /// A side or feedback input.
+    /// Side or feedback input of an operator.
     Side { lane: LaneId, queue: Arc<SideQueue> },
-    /// Another process.
+    /// Border output with this index, which leads to another process.
     Border(usize),
 }
 
-/// The queue of a side input: the oldest messages leave when it is full.
+/// Queue of a side or feedback input, which drops its oldest message when it is full.
 pub(crate) struct SideQueue {
     pub slot: usize,
     pub port: usize,
     pub capacity: usize,
-    waiting: Mutex<(VecDeque<(What, Instant)>, usize)>,
-    pending: AtomicBool,
+    /// Queued events with the times at which they were sent, and the number of droppable messages among them.
+    waiting: Mutex<(VecDeque<(EdgeEvent, Instant)>, usize)>,
+    is_pending: AtomicBool,
 }
 
 impl SideQueue {
     pub(crate) fn new(slot: usize, port: usize, capacity: usize) -> Self {
-        SideQueue { slot, port, capacity: capacity.max(1), waiting: Mutex::default(), pending: AtomicBool::new(false) }
+        SideQueue {
+            slot,
+            port,
+            capacity: capacity.max(1),
+            waiting: Mutex::default(),
+            is_pending: AtomicBool::new(false),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, (VecDeque<(What, Instant)>, usize)> {
+    fn lock(&self) -> MutexGuard<'_, (VecDeque<(EdgeEvent, Instant)>, usize)> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds; the driver sees the gap in `n` and counts what was forgotten. True when the lane must be woken.
-    pub(crate) fn push(&self, what: What, sent: Instant) -> bool {
+    /// Adds an event. Ends and closings are never dropped; of dropped messages the driver sees the gap in `n` and
+    /// counts them. Returns true when the lane must be woken.
+    pub(crate) fn push(&self, event: EdgeEvent, sent_at: Instant) -> bool {
         let mut guard = self.lock();
         let (queue, messages) = &mut *guard;
-        let ordinary = |what: &What| matches!(what, What::Message(m) if !matches!(m.body, Body::End { .. }));
-        if ordinary(&what) {
+        let is_droppable =
+            |event: &EdgeEvent| matches!(event, EdgeEvent::Message(m) if !matches!(m.body, Body::End { .. }));
+        if is_droppable(&event) {
             if *messages >= self.capacity
-                && let Some(at) = queue.iter().position(|(what, _)| ordinary(what))
+                && let Some(at) = queue.iter().position(|(event, _)| is_droppable(event))
             {
                 queue.remove(at);
                 *messages -= 1;
             }
             *messages += 1;
         }
-        queue.push_back((what, sent));
-        !self.pending.swap(true, Ordering::AcqRel)
+        queue.push_back((event, sent_at));
+        !self.is_pending.swap(true, Ordering::AcqRel)
     }
 
-    pub(crate) fn take(&self) -> VecDeque<(What, Instant)> {
-        if !self.pending.swap(false, Ordering::AcqRel) {
+    /// Removes and returns all queued events.
+    pub(crate) fn take(&self) -> VecDeque<(EdgeEvent, Instant)> {
+        if !self.is_pending.swap(false, Ordering::AcqRel) {
             return VecDeque::new();
         }
         let mut guard = self.lock();
@@ -113,27 +126,27 @@ impl SideQueue {
     }
 }
 
-/// One row of `timing.parquet`.
+/// Row of `timing.parquet`: one frame at one operator.
 #[derive(Clone, Debug)]
 pub struct TimingRow {
-    /// The node.
+    /// Index of the node in the plan.
     pub node: NodeId,
-    /// Stream.
+    /// Stream of the frame.
     pub stream: StreamName,
-    /// Frame.
+    /// Frame number.
     pub frame: u64,
-    /// Wall clock of the capture, ns since 1970.
-    pub captured: i64,
-    /// When its last input was sent, ns since 1970.
-    pub ready: i64,
-    /// When `process` began.
-    pub started: i64,
-    /// When its outputs were sent.
-    pub ended: i64,
+    /// Wall-clock time of the capture, ns since 1970.
+    pub captured_at: i64,
+    /// Wall-clock time at which the last input of the frame was sent, ns since 1970.
+    pub ready_at: i64,
+    /// Wall-clock time at which `process` was called, ns since 1970.
+    pub started_at: i64,
+    /// Wall-clock time at which the outputs had been sent, ns since 1970.
+    pub ended_at: i64,
 }
 
-/// Turns instants into wall-clock nanoseconds. The clock is read again from time to time, so that a step of the system clock
-/// shifts latencies for a moment only.
+/// Converts instants to wall-clock nanoseconds. The clock is read again from time to time, so that a step of the system
+/// clock distorts latencies only briefly.
 pub(crate) struct TimeBase {
     instant: Instant,
     wall: AtomicI64,
@@ -144,11 +157,13 @@ impl TimeBase {
         TimeBase { instant: Instant::now(), wall: AtomicI64::new(clock.now()) }
     }
 
+    /// Reads the wall clock again.
     pub(crate) fn refresh(&self, clock: &dyn Clock) {
         self.wall.store(clock.now() - self.instant.elapsed().as_nanos() as i64, Ordering::Relaxed);
     }
 
-    pub(crate) fn wall(&self, at: Instant) -> i64 {
+    /// Converts an instant to wall-clock time, ns since 1970.
+    pub(crate) fn wall_ns(&self, at: Instant) -> i64 {
         let wall = self.wall.load(Ordering::Relaxed);
         match at.checked_duration_since(self.instant) {
             Some(after) => wall + after.as_nanos() as i64,
@@ -157,157 +172,159 @@ impl TimeBase {
     }
 }
 
-/// Index of a gate in [`Shared::gates`].
+/// Index into [`Shared::gates`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GateId(pub usize);
 
-/// The window that a sink moves.
+/// Window whose progress depends on a sink.
 #[derive(Clone, Copy)]
-pub(crate) enum Window {
-    /// Of a source of this process.
+pub(crate) enum WindowId {
+    /// Window of a source of this process.
     Gate(GateId, SinkId),
-    /// Of a source of another process: index into [`Shared::remote_windows`], index of the sink there.
+    /// Window of a source of another process: index into [`Shared::remote_windows`], and index of the sink in it.
     Remote(usize, usize),
 }
 
-/// Progress of an operator with the entries of one source that waits for it.
+/// State of a sink with respect to one source whose window waits for it.
 #[derive(Clone)]
-pub(crate) struct SinkOf {
+pub(crate) struct SinkState {
     pub source: SourceId,
-    pub window: Window,
-    /// Frames and ends of this source that were finished.
+    pub window: WindowId,
+    /// Number of finished entries of this source: frames and ends of streams.
     pub finished: u64,
-    /// Ordinary inputs from this source that have not closed.
-    pub open: usize,
+    /// Number of ordinary inputs from this source that have not closed.
+    pub open_inputs: usize,
 }
 
-/// The sinks here of a source of another process.
+/// Sinks of this process that belong to a source of another process.
 pub(crate) struct RemoteWindow {
     pub source: SourceId,
-    /// Progress of each.
-    pub sinks: Vec<Progress>,
+    /// Progress of each sink.
+    pub sinks: Vec<SinkProgress>,
 }
 
-/// State that all lanes share.
+/// State shared by all lanes.
 pub(crate) struct Shared {
-    pub inboxes: Vec<Sender<Post>>,
-    /// For each lane: keys to change.
-    pub settings: Vec<Sender<Setting>>,
-    /// For each lane: true while a `Wake` lies in its inbox.
+    pub inboxes: Vec<Sender<InboxItem>>,
+    /// Setting requests, for each lane.
+    pub settings: Vec<Sender<SettingRequest>>,
+    /// True while an [`InboxItem::Wake`] is in the inbox, for each lane.
     pub woken: Vec<AtomicBool>,
-    pub gates: Vec<GateOf>,
+    pub gates: Vec<SourceGate>,
     pub border: Option<Arc<dyn Border>>,
     pub remote_windows: Vec<Mutex<RemoteWindow>>,
     /// Ids of the plan's nodes.
-    pub names: Vec<String>,
+    pub node_ids: Vec<String>,
     pub meters: Vec<Mutex<Meter>>,
-    /// The receiver of timing rows; taken away when the run is over, so that the writer sees its end.
+    /// Channel to the writer of timing rows; removed when the run is over, so that the writer sees the end.
     pub timing: Mutex<Option<Sender<Vec<TimingRow>>>>,
-    pub timed: bool,
-    /// One for each lane.
-    pub busy: Vec<Busy>,
+    pub records_timing: bool,
+    /// Work in progress, for each lane.
+    pub activity: Vec<LaneActivity>,
     pub clock: Arc<dyn Clock>,
-    pub base: TimeBase,
+    pub time_base: TimeBase,
     pub stop: Arc<AtomicBool>,
     pub abort: AtomicBool,
     pub failure: Mutex<Option<Error>>,
 }
 
-/// The work of a lane, for the watch: a hang has a name.
+/// Kind of work of a lane, so that the report of a hang can name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
-    /// A frame.
+    /// Processing of the frame with this number.
     Frame(u64),
-    /// The end of a stream: files are finished and encoders flushed.
+    /// End of a stream: files are finished and encoders flushed.
     End,
-    /// A close.
+    /// Closing of an operator.
     Close,
-    /// A changed key.
+    /// Change of a live setting.
     Setting,
-    /// A restart after a failure.
-    Remake,
+    /// Restart of an operator after a failure.
+    Restart,
 }
 
-/// The work at hand of one lane.
+/// Work in progress of one lane, written by the lane and read by the waiting thread.
 #[derive(Default)]
-pub(crate) struct Busy {
-    /// Nanoseconds of the run when the work at hand began; 0 when there is none.
-    since: AtomicU64,
+pub(crate) struct LaneActivity {
+    /// Start of the work, ns since the start of the run; 0 while the lane is idle.
+    started_ns: AtomicU64,
     node: AtomicUsize,
     frame: AtomicU64,
     kind: AtomicU8,
-    /// One more than the number of the border output that is being sent; 0 when none is.
-    sending: AtomicUsize,
+    /// Index plus one of the border output that is being sent; 0 when none is.
+    border_output_plus_one: AtomicUsize,
 }
 
-/// Work that has gone on for too long.
-pub(crate) struct Stuck {
+/// Work that has exceeded its deadline.
+pub(crate) struct OverdueWork {
     pub node: NodeId,
     pub work: Work,
-    /// Number of the border output that waits for the transport.
-    pub sending: Option<usize>,
-    pub patience: Duration,
+    /// Index of the border output that waits for the transport.
+    pub border_output: Option<usize>,
+    pub deadline: Duration,
 }
 
-impl Busy {
-    pub(crate) fn begin(&self, base: &TimeBase, node: NodeId, work: Work) {
+impl LaneActivity {
+    pub(crate) fn begin(&self, time_base: &TimeBase, node: NodeId, work: Work) {
         let (kind, frame) = match work {
             Work::Frame(frame) => (0, frame),
             Work::End => (1, 0),
             Work::Close => (2, 0),
             Work::Setting => (3, 0),
-            Work::Remake => (4, 0),
+            Work::Restart => (4, 0),
         };
         self.node.store(node.0, Ordering::Relaxed);
         self.frame.store(frame, Ordering::Relaxed);
         self.kind.store(kind, Ordering::Relaxed);
-        self.since.store((base.instant.elapsed().as_nanos() as u64).max(1), Ordering::Release);
+        self.started_ns.store((time_base.instant.elapsed().as_nanos() as u64).max(1), Ordering::Release);
     }
 
     pub(crate) fn end(&self) {
-        self.since.store(0, Ordering::Release);
+        self.started_ns.store(0, Ordering::Release);
     }
 
-    /// True while an operator is being made again.
-    pub fn is_remaking(&self) -> bool {
-        self.since.load(Ordering::Acquire) > 0 && self.kind.load(Ordering::Relaxed) == 4
+    /// Returns true while an operator of the lane is being restarted.
+    pub fn is_restarting(&self) -> bool {
+        self.started_ns.load(Ordering::Acquire) > 0 && self.kind.load(Ordering::Relaxed) == 4
     }
 
-    /// Work that has gone on for longer than `stall`, or than is due to its kind.
-    pub fn stuck(&self, base: &TimeBase, stall: Duration, start: Duration) -> Option<Stuck> {
-        let since = self.since.load(Ordering::Acquire);
-        let now = base.instant.elapsed().as_nanos() as u64;
-        let (work, patience) = match self.kind.load(Ordering::Relaxed) {
+    /// Returns the work in progress if it has exceeded its deadline: `stall`, a multiple of it for closing and ends of
+    /// streams, or `start` for a restart.
+    pub fn overdue_work(&self, time_base: &TimeBase, stall: Duration, start: Duration) -> Option<OverdueWork> {
+        let started_ns = self.started_ns.load(Ordering::Acquire);
+        let now_ns = time_base.instant.elapsed().as_nanos() as u64;
+        let (work, deadline) = match self.kind.load(Ordering::Relaxed) {
             0 => (Work::Frame(self.frame.load(Ordering::Relaxed)), stall),
-            1 => (Work::End, stall * CLOSING),
-            2 => (Work::Close, stall * CLOSING),
+            1 => (Work::End, stall * CLOSING_TIMEOUT_FACTOR),
+            2 => (Work::Close, stall * CLOSING_TIMEOUT_FACTOR),
             3 => (Work::Setting, stall),
-            _ => (Work::Remake, start),
+            _ => (Work::Restart, start),
         };
-        (since > 0 && u128::from(now.saturating_sub(since)) > patience.as_nanos()).then(|| Stuck {
+        (started_ns > 0 && u128::from(now_ns.saturating_sub(started_ns)) > deadline.as_nanos()).then(|| OverdueWork {
             node: NodeId(self.node.load(Ordering::Relaxed)),
             work,
-            sending: self.sending.load(Ordering::Relaxed).checked_sub(1),
-            patience,
+            border_output: self.border_output_plus_one.load(Ordering::Relaxed).checked_sub(1),
+            deadline,
         })
     }
 }
 
-pub(crate) struct GateOf {
+/// Gate of a source of this process.
+pub(crate) struct SourceGate {
     pub gate: Gate,
     pub lane: LaneId,
     pub node: NodeId,
     pub source: SourceId,
-    /// Its failure ends the other sources too.
-    pub stops_run: bool,
+    /// True when a failure of this source also stops the other sources.
+    pub stops_run_on_failure: bool,
 }
 
 impl Shared {
-    /// The run ends with this failure, unless one that is no consequence of another came first.
+    /// Ends the run with a failure. The first one is reported, except that a cause replaces an earlier consequence.
     pub fn fail(&self, error: Error) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        if failure.as_ref().is_none_or(|first| first.consequence && !error.consequence) {
-            // The report tells this one: whoever prints the report can leave this target out of what it logs.
+        if failure.as_ref().is_none_or(|first| first.is_consequence && !error.is_consequence) {
+            // This error is part of the report. A program that prints the report can filter out this log target.
             tracing::error!(target: "sideline::failure", message = %error);
             if let Some(first) = failure.replace(error) {
                 tracing::error!(message = %first);
@@ -320,6 +337,7 @@ impl Shared {
         self.stop_sources();
     }
 
+    /// Sets the stop flag and wakes all readers and lanes.
     pub fn stop_sources(&self) {
         self.stop.store(true, Ordering::SeqCst);
         for gate in &self.gates {
@@ -334,10 +352,12 @@ impl Shared {
         }
     }
 
+    /// Wakes a lane so that it checks its side queues, settings and gates.
     pub fn wake(&self, lane: LaneId) {
-        // One is enough; and a full inbox is read soon, and the lane looks at everything after every message.
+        // One wake-up is enough. It may fail on a full inbox, which is read soon; the lane checks everything after each
+        // message anyway.
         if !self.woken[lane.0].swap(true, Ordering::AcqRel) {
-            let _ = self.inboxes[lane.0].try_send(Post::Wake);
+            let _ = self.inboxes[lane.0].try_send(InboxItem::Wake);
         }
     }
 
@@ -345,90 +365,94 @@ impl Shared {
         self.meters[node.0].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn name(&self, node: NodeId) -> &str {
-        &self.names[node.0]
+    pub fn node_id(&self, node: NodeId) -> &str {
+        &self.node_ids[node.0]
     }
 
-    pub fn aborted(&self) -> bool {
+    pub fn is_aborted(&self) -> bool {
         self.abort.load(Ordering::SeqCst)
     }
 
+    /// Posts a delivery to the inbox of a lane; gives up when the run is aborted.
     pub fn post(&self, lane: LaneId, delivery: Delivery) {
-        let mut post = Post::Deliver(delivery);
-        // Room is there while the window holds. Waiting without a look at the run would hide a dead lane for ever.
-        while let Err(SendTimeoutError::Timeout(back)) = self.inboxes[lane.0].send_timeout(post, RETRY) {
-            if self.aborted() {
+        let mut item = InboxItem::Deliver(delivery);
+        // There is room as long as the window is respected. An unbounded wait would hide a dead lane forever.
+        while let Err(SendTimeoutError::Timeout(returned)) =
+            self.inboxes[lane.0].send_timeout(item, ABORT_POLL_INTERVAL)
+        {
+            if self.is_aborted() {
                 return;
             }
-            post = back;
+            item = returned;
         }
     }
 
-    /// Sends to every target, cloning for all but the last. `local` takes what stays in the sender's lane.
-    /// `from` is none where the sender is no lane.
+    /// Sends an event to every target, cloning it for all but the last. Deliveries within the sender's lane are
+    /// appended to `local`. `from` is `None` when the sender is not a lane.
     pub fn send(
         &self,
         targets: &[Target],
-        what: What,
-        sent: Instant,
+        event: EdgeEvent,
+        sent_at: Instant,
         from: Option<LaneId>,
         local: &mut VecDeque<Delivery>,
     ) {
         let last = targets.len().saturating_sub(1);
-        let mut what = Some(what);
+        let mut event = Some(event);
         for (i, target) in targets.iter().enumerate() {
             let this = if i == last {
-                what.take()
+                event.take()
             } else {
-                what.as_ref().map(|what| match what {
-                    What::Message(message) => What::Message(message.clone()),
-                    What::Closed { excused } => What::Closed { excused: *excused },
+                event.as_ref().map(|event| match event {
+                    EdgeEvent::Message(message) => EdgeEvent::Message(message.clone()),
+                    EdgeEvent::Closed { reason } => EdgeEvent::Closed { reason: *reason },
                 })
             };
             let Some(this) = this else { continue };
             match target {
                 Target::Operator { lane, slot, port } => {
-                    let delivery = Delivery { slot: *slot, port: *port, what: this, sent };
+                    let delivery = Delivery { slot: *slot, port: *port, event: this, sent_at };
                     if Some(*lane) == from { local.push_back(delivery) } else { self.post(*lane, delivery) }
                 }
                 Target::Side { lane, queue } => {
-                    if queue.push(this, sent) {
+                    if queue.push(this, sent_at) {
                         self.wake(*lane);
                     }
                 }
                 Target::Border(output) => {
                     let Some(border) = &self.border else { continue };
-                    let busy = from.map(|lane| &self.busy[lane.0].sending);
-                    busy.inspect(|sending| sending.store(output + 1, Ordering::Relaxed));
-                    let sent = match &this {
-                        What::Message(message) => border.send(*output, message),
-                        What::Closed { excused } => border.close(*output, *excused),
+                    let sending = from.map(|lane| &self.activity[lane.0].border_output_plus_one);
+                    sending.inspect(|sending| sending.store(output + 1, Ordering::Relaxed));
+                    let result = match &this {
+                        EdgeEvent::Message(message) => border.send(*output, message),
+                        EdgeEvent::Closed { reason } => border.close(*output, *reason),
                     };
-                    if let Err(error) = sent {
+                    if let Err(error) = result {
                         self.fail(error);
                     }
-                    busy.inspect(|sending| sending.store(0, Ordering::Relaxed));
+                    sending.inspect(|sending| sending.store(0, Ordering::Relaxed));
                 }
             }
         }
     }
 
-    /// A sink has come so far with the entries of the source whose window this is.
-    pub fn sink_finished(&self, window: Window, progress: Progress) {
+    /// Records the progress of a sink in its window, and reports it to the process of the source if that is another
+    /// one.
+    pub fn record_sink_progress(&self, window: WindowId, progress: SinkProgress) {
         match window {
-            Window::Gate(gate, sink) => {
-                let of = &self.gates[gate.0];
-                if of.gate.finished(sink, progress) {
-                    self.wake(of.lane);
+            WindowId::Gate(gate, sink) => {
+                let source = &self.gates[gate.0];
+                if source.gate.record_progress(sink, progress) {
+                    self.wake(source.lane);
                 }
             }
-            Window::Remote(at, sink) => {
+            WindowId::Remote(at, sink) => {
                 let mut window = self.remote_windows[at].lock().unwrap_or_else(PoisonError::into_inner);
                 let before = window.sinks.iter().min().copied();
                 window.sinks[sink] = window.sinks[sink].max(progress);
                 let now = window.sinks.iter().min().copied();
                 if let (Some(border), Some(progress), true) = (&self.border, now, now != before)
-                    && let Err(error) = border.done(window.source, progress)
+                    && let Err(error) = border.report_progress(window.source, progress)
                 {
                     self.fail(error);
                 }

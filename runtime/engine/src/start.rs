@@ -1,9 +1,12 @@
-//! The start of a run, in phases: everything is looked up, then wired, then every operator is made on its own thread; the
-//! sources go when all are ready. Whatever fails, all that was made is closed and no thread is left waiting.
+//! Start of a run, in phases.
+//!
+//! Factories are looked up, then the edges are wired, then every operator is created on the thread of its lane. Sources
+//! start once all nodes are ready. If a phase fails, everything that was created is closed and no thread is left
+//! waiting.
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
@@ -12,34 +15,37 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use sideline_api::{
-    Alignment, Driver, Error, Made, OnError, OperatorFactory, OutputPort, Registry, Resources, Result, RunnableSource,
+    Alignment, Driver, DynSource, Error, Instance, OnError, OperatorFactory, OutputPort, Registry, Resources, Result,
     SourceContext, SourceId, Values, driver::DriverOptions,
 };
 use sideline_graph::plan::{LaneId, NodeId, Plan, PlanNode, Producer};
 
 use crate::{
     Border, Options, Running,
-    change::Changes,
-    gate::{Gate, Progress, SinkId, StreamNames},
-    lane::{Admitted, Lane, Slot},
+    gate::{Gate, SinkId, SinkProgress, StreamNames},
+    lane::{Lane, Slot, SourceSlot},
     meter::{self, Meter, Tally},
     running::{Role, Thread},
-    shared::{Busy, GateId, GateOf, Post, RemoteWindow, Setting, Shared, SideQueue, SinkOf, Target, TimeBase, Window},
+    settings::SettingLog,
+    shared::{
+        GateId, InboxItem, LaneActivity, RemoteWindow, SettingRequest, Shared, SideQueue, SinkState, SourceGate,
+        Target, TimeBase, WindowId,
+    },
 };
 
-/// Free places in every inbox beyond its edges' queues.
-const SLACK: usize = 8;
+/// Capacity of every inbox beyond that for its edges.
+const EXTRA_INBOX_CAPACITY: usize = 8;
 
-/// Starts a plan: makes every operator on its own thread, and lets the sources go once all are ready.
+/// Starts a plan: creates every operator on the thread of its lane, and starts the sources once all nodes are ready.
 ///
 /// # Errors
-/// The first failure of a `new`, or the names of those that were not ready within the deadline. Everything that was made
-/// has then been closed.
+/// The first failure to create an operator or source, or the names of the nodes that were not ready within the start
+/// timeout. Everything that was created has then been closed.
 pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<Arc<dyn Border>>) -> Result<Running> {
-    let parts = Parts::look_up(&plan, registry)?;
-    let wired = Wired::new(&plan);
+    let factories = NodeFactories::look_up(&plan, registry)?;
+    let wiring = Wiring::new(&plan);
     let Windows { sinks, gates, remote, remote_sinks } = windows(&plan, &options);
-    let lanes = Channels::new(&plan);
+    let lanes = LaneChannels::new(&plan);
     let (exited, exits) = unbounded();
     let shared = Arc::new(Shared {
         inboxes: lanes.inboxes.0,
@@ -49,46 +55,54 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
         gates: gates.all,
         border,
         remote_windows: remote.into_iter().map(Mutex::new).collect(),
-        names: plan.nodes.iter().map(|node| node.id.clone()).collect(),
+        node_ids: plan.nodes.iter().map(|node| node.id.clone()).collect(),
         meters: plan.nodes.iter().map(|_| Mutex::new(Meter::new())).collect(),
-        timed: options.timing.is_some(),
-        busy: (0..plan.lanes).map(|_| Busy::default()).collect(),
+        records_timing: options.timing.is_some(),
+        activity: (0..plan.lanes).map(|_| LaneActivity::default()).collect(),
         timing: Mutex::new(options.timing.clone()),
-        base: TimeBase::new(&*options.clock),
+        time_base: TimeBase::new(&*options.clock),
         clock: options.clock.clone(),
         abort: AtomicBool::new(false),
         failure: Mutex::new(None),
     });
     let running = Running {
-        border_targets: wired.border.clone(),
-        places: wired.places.clone(),
-        keys: parts.factories.iter().map(|factory| factory.keys().to_vec()).collect(),
+        border_targets: wiring.border.clone(),
+        slots: wiring.slots.clone(),
+        keys: factories.factories.iter().map(|factory| factory.keys().to_vec()).collect(),
         plan,
         shared,
         remote_sinks,
         threads: Mutex::default(),
         exits,
-        began: Instant::now(),
-        user_stop: AtomicBool::new(false),
-        asked_to_stop: options.asked_to_stop.clone(),
-        changes: Changes::default(),
-        silent: Mutex::default(),
+        started_at: Instant::now(),
+        stop_cause: OnceLock::new(),
+        stop_requested: options.stop_requested.clone(),
+        setting_log: SettingLog::default(),
+        silent_peers: Mutex::default(),
         ignored: Mutex::default(),
     };
-    let (ready, made) = unbounded();
-    // The channel closes when every node is ready; a failed start has set the stop flag by then.
-    let (go, gone) = bounded::<()>(0);
-    let spawned = Spawn { running: &running, parts: &parts, wired: &wired, options: &options, ready, exited, gone };
-    let result = spawned.all(sinks, lanes.inboxes.1.into_iter().zip(lanes.settings.1).collect());
-    drop(spawned);
+    let (ready, readiness) = unbounded();
+    // Readers wait until `hold` is dropped, when every node is ready. A failed start has set the stop flag by then.
+    let (hold, released) = bounded::<()>(0);
+    let spawner = Spawner {
+        running: &running,
+        factories: &factories,
+        wiring: &wiring,
+        options: &options,
+        ready,
+        exited,
+        released,
+    };
+    let result = spawner.spawn_all(sinks, lanes.inboxes.1.into_iter().zip(lanes.settings.1).collect());
+    drop(spawner);
     let waiting = running.plan.nodes.iter().map(|node| node.id.clone()).collect();
     let result = result
-        .and_then(|()| wait_until_made(&made, waiting, running.plan.start, &options.asked_to_stop))
-        .and_then(|()| options.begin.as_ref().map_or(Ok(()), |begin| begin()));
+        .and_then(|()| wait_until_ready(&readiness, waiting, running.plan.start_timeout, &options.stop_requested))
+        .and_then(|()| options.on_start.as_ref().map_or(Ok(()), |on_start| on_start()));
     if let Err(error) = &result {
         running.fail(error.clone());
     }
-    drop(go);
+    drop(hold);
     if let Err(error) = result {
         let _ = running.wait();
         return Err(error);
@@ -97,85 +111,87 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
     Ok(running)
 }
 
-/// The factories of a plan's nodes, looked up before anything is made.
-struct Parts {
+/// Factories of a plan's nodes, looked up before anything is created.
+struct NodeFactories {
     factories: Vec<Arc<dyn OperatorFactory>>,
-    heavy: Vec<bool>,
+    /// True for each heavy operator.
+    is_heavy: Vec<bool>,
 }
 
-impl Parts {
+impl NodeFactories {
     fn look_up(plan: &Plan, registry: &Registry) -> Result<Self> {
-        let mut parts = Parts { factories: vec![], heavy: vec![] };
+        let mut found = NodeFactories { factories: vec![], is_heavy: vec![] };
         for node in &plan.nodes {
             let entry = registry.get(&node.operator).map_err(|error| error.at(format!("node `{}`", node.id)))?;
             let spec = entry.spec(&node.values).map_err(|error| error.at(format!("node `{}`", node.id)))?;
-            if spec.source != node.is_source {
-                let what = if spec.source { "a source" } else { "not a source" };
-                return Err(Error::config(format!("node `{}`: `{}` is {what}", node.id, node.operator)));
+            if spec.is_source != node.is_source {
+                let kind = if spec.is_source { "a source" } else { "not a source" };
+                return Err(Error::config(format!("node `{}`: `{}` is {kind}", node.id, node.operator)));
             }
-            parts.factories.push(entry.factory());
-            parts.heavy.push(spec.heavy);
+            found.factories.push(entry.factory());
+            found.is_heavy.push(spec.is_heavy);
         }
-        Ok(parts)
+        Ok(found)
     }
 }
 
-/// The channels of the lanes.
-struct Channels {
-    inboxes: (Vec<Sender<Post>>, Vec<Receiver<Post>>),
-    settings: (Vec<Sender<Setting>>, Vec<Receiver<Setting>>),
+/// Inboxes and setting channels of the lanes.
+struct LaneChannels {
+    inboxes: (Vec<Sender<InboxItem>>, Vec<Receiver<InboxItem>>),
+    settings: (Vec<Sender<SettingRequest>>, Vec<Receiver<SettingRequest>>),
 }
 
-impl Channels {
+impl LaneChannels {
     fn new(plan: &Plan) -> Self {
-        let mut room = vec![SLACK; plan.lanes];
+        let mut capacities = vec![EXTRA_INBOX_CAPACITY; plan.lanes];
         for node in &plan.nodes {
-            room[node.lane.0] += node.inputs.len() * (plan.window + 4);
+            capacities[node.lane.0] += node.inputs.len() * (plan.window + 4);
         }
         let settings = (0..plan.lanes).map(|_| unbounded()).unzip();
-        Self { inboxes: room.into_iter().map(bounded).unzip(), settings }
+        Self { inboxes: capacities.into_iter().map(bounded).unzip(), settings }
     }
 }
 
-/// Gates of the sources here, and the flag that stops them.
+/// Gates of the sources of this process, and the flag that stops them.
 struct Gates {
-    all: Vec<GateOf>,
+    all: Vec<SourceGate>,
     stop: Arc<AtomicBool>,
 }
 
-/// The windows that sinks move.
+/// Windows of all sources, and the sinks that they wait for.
 struct Windows {
-    /// Of each node, those of the sources that wait for it.
-    sinks: Vec<Vec<SinkOf>>,
+    /// State of each node as a sink, for each source whose window waits for it.
+    sinks: Vec<Vec<SinkState>>,
     gates: Gates,
-    /// Those of sources in other processes.
+    /// Windows of sources in other processes.
     remote: Vec<RemoteWindow>,
-    /// Of each remote process, its sinks in the gates here.
+    /// Sinks of each remote process at the gates of this process.
     remote_sinks: Vec<Vec<(GateId, SinkId)>>,
 }
 
+/// Creates the gates and registers every sink at the windows that wait for it.
 fn windows(plan: &Plan, options: &Options) -> Windows {
     let gates = gates(plan, options);
-    let gate_of = |source: SourceId| gates.all.iter().position(|of| of.source == source).map(GateId);
+    let gate_of = |source: SourceId| gates.all.iter().position(|gate| gate.source == source).map(GateId);
     let mut remote: Vec<RemoteWindow> = vec![];
     let mut window = |node: &PlanNode, source: SourceId| match gate_of(source) {
-        Some(gate) => Some(Window::Gate(gate, gates.all[gate.0].gate.add_sink(&node.id, false))),
+        Some(gate) => Some(WindowId::Gate(gate, gates.all[gate.0].gate.add_sink(&node.id, false))),
         None if plan.sends_done => {
             let at = remote.iter().position(|window| window.source == source).unwrap_or_else(|| {
                 remote.push(RemoteWindow { source, sinks: vec![] });
                 remote.len() - 1
             });
-            remote[at].sinks.push(Progress::Finished(0));
-            Some(Window::Remote(at, remote[at].sinks.len() - 1))
+            remote[at].sinks.push(SinkProgress::Finished(0));
+            Some(WindowId::Remote(at, remote[at].sinks.len() - 1))
         }
         None => None,
     };
     let mut sinks_of = |node: &PlanNode| {
         let sink = |source: SourceId| {
-            let open = node.inputs.iter().filter(|input| input.wired.alignment.source() == Some(source)).count();
-            Some(SinkOf { source, window: window(node, source)?, finished: 0, open })
+            let open_inputs = node.inputs.iter().filter(|input| input.wired.alignment.source() == Some(source)).count();
+            Some(SinkState { source, window: window(node, source)?, finished: 0, open_inputs })
         };
-        node.sink_of().into_iter().filter_map(sink).collect()
+        node.awaiting_sources().into_iter().filter_map(sink).collect()
     };
     let sinks = plan.nodes.iter().map(|node| if node.is_source { vec![] } else { sinks_of(node) }).collect();
     let add = |node: &str, source: &SourceId| {
@@ -183,43 +199,45 @@ fn windows(plan: &Plan, options: &Options) -> Windows {
         Some((gate, gates.all[gate.0].gate.add_sink(node, true)))
     };
     let remote_sinks = plan.remote_sinks.iter();
-    let remote_sinks = remote_sinks.map(|of| of.sources.iter().filter_map(|source| add(&of.node, source)).collect());
+    let remote_sinks =
+        remote_sinks.map(|sink| sink.sources.iter().filter_map(|source| add(&sink.node, source)).collect());
     let remote_sinks = remote_sinks.collect();
     Windows { sinks, gates, remote, remote_sinks }
 }
 
+/// Creates the gate of each source of this process.
 fn gates(plan: &Plan, options: &Options) -> Gates {
     let stop = Arc::new(AtomicBool::new(false));
     let names = StreamNames::default();
     let sources = plan.nodes.iter().enumerate().filter(|(_, node)| node.is_source);
     let gate = |(i, node): (usize, &PlanNode)| {
         let gate = Gate::new(&node.id, plan.mode, plan.window, options.limit, stop.clone(), names.clone());
-        GateOf {
-            gate: gate.carrying(&node.outputs).after(options.after.clone()),
+        SourceGate {
+            gate: gate.with_outputs(&node.outputs).resuming_after(options.resume_after.clone()),
             lane: node.lane,
             node: NodeId(i),
             source: node.source,
-            stops_run: node.on_error == OnError::Stop,
+            stops_run_on_failure: node.on_error == OnError::Stop,
         }
     };
     Gates { all: sources.map(gate).collect(), stop }
 }
 
-/// An operator that a lane is going to make.
-struct Making {
+/// Operator that is yet to be created by its lane.
+struct PendingOperator {
     node: NodeId,
     factory: Arc<dyn OperatorFactory>,
     values: Values,
     resources: Resources,
     options: DriverOptions,
     routes: Vec<Vec<Target>>,
-    sinks: Vec<SinkOf>,
+    sinks: Vec<SinkState>,
     alignments: Vec<Alignment>,
-    heavy: bool,
+    is_heavy: bool,
 }
 
-impl Making {
-    fn make(self) -> Result<Slot> {
+impl PendingOperator {
+    fn create(self) -> Result<Slot> {
         let driver = Driver::new(self.factory, self.values, self.resources, self.options)?;
         Ok(Slot {
             node: self.node,
@@ -227,83 +245,92 @@ impl Making {
             routes: self.routes,
             sinks: self.sinks,
             sources: self.alignments.into_iter().map(Alignment::source).collect(),
-            heavy: self.heavy,
+            is_heavy: self.is_heavy,
             finished: 0,
-            open: true,
+            is_open: true,
             tally: Tally::default(),
         })
     }
 }
 
-/// A node that is ready, or its failure.
-type Ready = (String, Result<()>);
+/// Id of a node that is ready, or that has failed to start.
+type Readiness = (String, Result<()>);
 
-/// The phase in which threads begin.
-struct Spawn<'a> {
+/// Spawner of the threads of a run.
+struct Spawner<'a> {
     running: &'a Running,
-    parts: &'a Parts,
-    wired: &'a Wired,
+    factories: &'a NodeFactories,
+    wiring: &'a Wiring,
     options: &'a Options,
-    ready: Sender<Ready>,
+    ready: Sender<Readiness>,
     exited: Sender<usize>,
-    gone: Receiver<()>,
+    /// Disconnected once every node is ready; readers wait for it.
+    released: Receiver<()>,
 }
 
-impl Spawn<'_> {
-    fn all(&self, mut sinks: Vec<Vec<SinkOf>>, channels: Vec<(Receiver<Post>, Receiver<Setting>)>) -> Result<()> {
-        for (number, (inbox, settings)) in channels.into_iter().enumerate() {
-            let id = LaneId(number);
+impl Spawner<'_> {
+    /// Spawns the threads of all lanes, then the first reader thread of each source.
+    fn spawn_all(
+        &self,
+        mut sinks: Vec<Vec<SinkState>>,
+        channels: Vec<(Receiver<InboxItem>, Receiver<SettingRequest>)>,
+    ) -> Result<()> {
+        for (index, (inbox, settings)) in channels.into_iter().enumerate() {
+            let id = LaneId(index);
             let nodes = self.running.plan.nodes.iter().enumerate();
-            let ours = nodes.filter(|(_, node)| node.lane == id && !node.is_source).map(|(i, _)| NodeId(i));
-            let making = ours.map(|node| self.making(node, std::mem::take(&mut sinks[node.0]))).collect();
-            let side = self.wired.side.iter().filter(|(lane, _)| *lane == id).map(|(_, queue)| queue.clone()).collect();
-            let lane = Lane { id, inbox, settings, slots: vec![], side, sources: self.admitted(id) };
-            self.lane(lane, making)?;
+            let own_nodes = nodes.filter(|(_, node)| node.lane == id && !node.is_source).map(|(i, _)| NodeId(i));
+            let pending =
+                own_nodes.map(|node| self.pending_operator(node, std::mem::take(&mut sinks[node.0]))).collect();
+            let side_queues = self.wiring.side_queues.iter().filter(|(lane, _)| *lane == id);
+            let side_queues = side_queues.map(|(_, queue)| queue.clone()).collect();
+            let lane = Lane { id, inbox, settings, slots: vec![], side_queues, sources: self.source_slots(id) };
+            self.spawn_lane(lane, pending)?;
         }
-        (0..self.running.shared.gates.len()).try_for_each(|gate| self.reader(GateId(gate)))
+        (0..self.running.shared.gates.len()).try_for_each(|gate| self.spawn_reader(GateId(gate)))
     }
 
-    fn making(&self, node: NodeId, sinks: Vec<SinkOf>) -> Making {
-        let of = &self.running.plan.nodes[node.0];
-        Making {
+    fn pending_operator(&self, node: NodeId, sinks: Vec<SinkState>) -> PendingOperator {
+        let planned = &self.running.plan.nodes[node.0];
+        PendingOperator {
             node,
-            factory: self.parts.factories[node.0].clone(),
-            values: of.values.clone(),
+            factory: self.factories.factories[node.0].clone(),
+            values: planned.values.clone(),
             resources: self.resources(node),
-            options: DriverOptions { on_error: of.on_error, stride: of.stride },
-            routes: self.wired.routes[node.0].clone(),
+            options: DriverOptions { on_error: planned.on_error, stride: planned.stride },
+            routes: self.wiring.routes[node.0].clone(),
             sinks,
-            alignments: of.inputs.iter().map(|input| input.wired.alignment).collect(),
-            heavy: self.parts.heavy[node.0],
+            alignments: planned.inputs.iter().map(|input| input.wired.alignment).collect(),
+            is_heavy: self.factories.is_heavy[node.0],
         }
     }
 
-    /// The sources that a lane admits.
-    fn admitted(&self, lane: LaneId) -> Vec<Admitted> {
-        let gates = self.running.shared.gates.iter().enumerate().filter(|(_, of)| of.lane == lane);
-        let admitted = gates.map(|(gate, of)| {
+    /// Returns the sources whose frames a lane admits.
+    fn source_slots(&self, lane: LaneId) -> Vec<SourceSlot> {
+        let gates = self.running.shared.gates.iter().enumerate().filter(|(_, source)| source.lane == lane);
+        let slots = gates.map(|(gate, source)| {
             let outputs: Vec<&'static str> =
-                self.running.plan.nodes[of.node.0].outputs.iter().map(|port| port.name).collect();
-            Admitted {
+                self.running.plan.nodes[source.node.0].outputs.iter().map(|port| port.name).collect();
+            SourceSlot {
                 gate: GateId(gate),
-                routes: self.wired.routes[of.node.0].clone(),
+                routes: self.wiring.routes[source.node.0].clone(),
                 sent: vec![0; outputs.len()],
                 outputs,
             }
         });
-        admitted.collect()
+        slots.collect()
     }
 
-    /// Begins the thread of a lane, which makes its operators and runs them.
-    fn lane(&self, mut lane: Lane, making: Vec<Making>) -> Result<()> {
+    /// Spawns the thread of a lane, which creates its operators and runs them.
+    fn spawn_lane(&self, mut lane: Lane, pending: Vec<PendingOperator>) -> Result<()> {
         let shared = self.running.shared.clone();
         let ready = self.ready.clone();
-        let number = lane.id.0;
-        let name = making.first().map_or_else(|| format!("lane {number}"), |first| shared.name(first.node).to_owned());
-        self.thread(name, Role::Lane, move || {
-            for making in making {
-                let id = shared.name(making.node).to_owned();
-                let slot = making.make();
+        let index = lane.id.0;
+        let name =
+            pending.first().map_or_else(|| format!("lane {index}"), |first| shared.node_id(first.node).to_owned());
+        self.spawn_thread(name, Role::Lane, move || {
+            for operator in pending {
+                let id = shared.node_id(operator.node).to_owned();
+                let slot = operator.create();
                 let _ = ready.send((id, slot.as_ref().map(|_| ()).map_err(Clone::clone)));
                 match slot {
                     Ok(slot) => lane.slots.push(slot),
@@ -317,29 +344,29 @@ impl Spawn<'_> {
         })
     }
 
-    /// Begins the first reader thread of a source, which opens it.
-    fn reader(&self, gate: GateId) -> Result<()> {
-        let of = &self.running.shared.gates[gate.0];
-        let node = &self.running.plan.nodes[of.node.0];
-        let (factory, values) = (self.parts.factories[of.node.0].clone(), node.values.clone());
-        let (resources, id) = (self.resources(of.node), node.id.clone());
+    /// Spawns the first reader thread of a source, which opens the source.
+    fn spawn_reader(&self, gate: GateId) -> Result<()> {
+        let source = &self.running.shared.gates[gate.0];
+        let node = &self.running.plan.nodes[source.node.0];
+        let (factory, values) = (self.factories.factories[source.node.0].clone(), node.values.clone());
+        let (resources, id) = (self.resources(source.node), node.id.clone());
         let cx =
             SourceContext::new(self.running.plan.mode, self.options.clock.clone(), self.running.shared.stop.clone());
-        let (shared, ready, gone) = (self.running.shared.clone(), self.ready.clone(), self.gone.clone());
-        self.thread(format!("{id} reader"), Role::Reader(gate), move || {
-            let opened = open(&shared, gate, &*factory, &values, &resources);
+        let (shared, ready, released) = (self.running.shared.clone(), self.ready.clone(), self.released.clone());
+        self.spawn_thread(format!("{id} reader"), Role::Reader(gate), move || {
+            let opened = open_source(&shared, gate, &*factory, &values, &resources);
             let _ = ready.send((id.clone(), opened.as_ref().map(|_| ()).map_err(Clone::clone)));
             if let Ok(sources) = opened {
-                let _ = gone.recv();
-                read_all(&shared, gate, &id, sources, &cx);
+                let _ = released.recv();
+                read_streams(&shared, gate, &id, sources, &cx);
             }
         })
     }
 
-    fn thread(&self, name: String, role: Role, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    fn spawn_thread(&self, name: String, role: Role, work: impl FnOnce() + Send + 'static) -> Result<()> {
         let mut threads = self.running.threads();
-        let exit = Exit(self.exited.clone(), threads.len());
-        let handle = spawn(&name, move || {
+        let exit = ExitNotice(self.exited.clone(), threads.len());
+        let handle = spawn_named(&name, move || {
             let _exit = exit;
             work();
         })?;
@@ -349,70 +376,74 @@ impl Spawn<'_> {
 
     fn resources(&self, node: NodeId) -> Resources {
         let (plan, options) = (&self.running.plan, self.options);
-        let of = &plan.nodes[node.0];
+        let planned = &plan.nodes[node.0];
         Resources {
-            node: of.id.clone(),
+            node: planned.id.clone(),
             mode: plan.mode,
             device: options.device,
             run_dir: options.run_dir.clone(),
             run: options.run.clone(),
-            inputs: of.inputs.iter().map(|input| input.wired.clone()).collect(),
-            outputs: read_outputs(&of.outputs, &self.wired.routes[node.0]),
-            search: of.search.clone(),
+            inputs: planned.inputs.iter().map(|input| input.wired.clone()).collect(),
+            outputs: connected_outputs(&planned.outputs, &self.wiring.routes[node.0]),
+            search: planned.search.clone(),
             models: options.models.clone(),
             clock: options.clock.clone(),
         }
     }
 }
 
-/// Names of the outputs that are read, here or in another process.
-fn read_outputs(outputs: &[OutputPort], routes: &[Vec<Target>]) -> Vec<String> {
-    let read = outputs.iter().zip(routes).filter(|(_, targets)| !targets.is_empty());
-    read.map(|(port, _)| port.name.to_owned()).collect()
+/// Returns the names of the outputs that have a consumer, in this process or another one.
+fn connected_outputs(outputs: &[OutputPort], routes: &[Vec<Target>]) -> Vec<String> {
+    let connected = outputs.iter().zip(routes).filter(|(_, targets)| !targets.is_empty());
+    connected.map(|(port, _)| port.name.to_owned()).collect()
 }
 
-/// Opens every stream of a source, and tells the gate their names.
-fn open(
+/// Opens every stream of a source and adds their readers to the gate.
+fn open_source(
     shared: &Shared,
     gate: GateId,
     factory: &dyn OperatorFactory,
     values: &Values,
     resources: &Resources,
-) -> Result<Vec<Box<dyn RunnableSource>>> {
+) -> Result<Vec<Box<dyn DynSource>>> {
     match factory.make(values, resources)? {
-        Made::Sources(sources) => {
-            shared.gates[gate.0].gate.open(sources.iter().map(|source| source.stream()).collect())?;
+        Instance::Sources(sources) => {
+            shared.gates[gate.0].gate.open_readers(sources.iter().map(|source| source.stream()).collect())?;
             Ok(sources)
         }
-        Made::Operator(_) => Err(Error::config(format!("node `{}` is not a source", resources.node))),
+        Instance::Operator(_) => Err(Error::config(format!("node `{}` is not a source", resources.node))),
     }
 }
 
-/// Interval between two looks at a stop that comes during the start.
-const LOOK: Duration = Duration::from_millis(20);
+/// Interval at which a requested stop is checked during the start.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-fn wait_until_made(
-    made: &Receiver<Ready>,
+/// Waits until the nodes in `waiting` are ready.
+///
+/// # Errors
+/// The failure of a node, a requested stop, or the names of the nodes that were not ready within the timeout.
+fn wait_until_ready(
+    readiness: &Receiver<Readiness>,
     mut waiting: Vec<String>,
-    deadline: Duration,
-    asked_to_stop: &AtomicBool,
+    timeout: Duration,
+    stop_requested: &AtomicBool,
 ) -> Result<()> {
-    let until = Instant::now() + deadline;
+    let deadline = Instant::now() + timeout;
     while !waiting.is_empty() {
-        if asked_to_stop.load(Ordering::SeqCst) {
-            return Err(Error::other("stopped while operators were being made"));
+        if stop_requested.load(Ordering::SeqCst) {
+            return Err(Error::other("stopped while operators were being created"));
         }
-        match made.recv_deadline(until.min(Instant::now() + LOOK)) {
+        match readiness.recv_deadline(deadline.min(Instant::now() + POLL_INTERVAL)) {
             Ok((id, result)) => {
                 result?;
                 waiting.retain(|node| *node != id);
             }
-            Err(RecvTimeoutError::Timeout) if Instant::now() < until => {}
+            Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
             Err(_) => {
                 return Err(Error::other(format!(
-                    "node `{}` was not ready within {} s: its `new` hangs, or is slower than SIDELINE_START_S allows",
+                    "node `{}` was not ready within {} s: its creation hangs, or takes longer than SIDELINE_START_S",
                     waiting.join("`, `"),
-                    deadline.as_secs_f64()
+                    timeout.as_secs_f64()
                 )));
             }
         }
@@ -420,53 +451,54 @@ fn wait_until_made(
     Ok(())
 }
 
-/// Tells that a thread ends, however it does.
-struct Exit(Sender<usize>, usize);
+/// Guard that reports the end of a thread when it is dropped, also on a panic.
+struct ExitNotice(Sender<usize>, usize);
 
-impl Drop for Exit {
+impl Drop for ExitNotice {
     fn drop(&mut self) {
         let _ = self.0.send(self.1);
     }
 }
 
-fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+/// Spawns a thread. Linux limits thread names to 15 bytes.
+fn spawn_named(name: &str, f: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name(name.chars().take(15).collect())
         .spawn(f)
         .map_err(|e| Error::other(format!("cannot start a thread for `{name}`: {e}")))
 }
 
-/// The reader threads of a source: this one, and one more for each stream beyond the first.
-fn read_all(shared: &Shared, gate: GateId, id: &str, sources: Vec<Box<dyn RunnableSource>>, cx: &SourceContext) {
+/// Reads all streams of a source: the first one on this thread, each further one on a thread of its own.
+fn read_streams(shared: &Shared, gate: GateId, id: &str, sources: Vec<Box<dyn DynSource>>, cx: &SourceContext) {
     std::thread::scope(|scope| {
         let mut sources = sources.into_iter().enumerate();
         let first = sources.next();
         for (reader, mut source) in sources {
             let name: String =
                 format!("{id} {}", source.stream().as_deref().unwrap_or("reader")).chars().take(15).collect();
-            let work = move || read(shared, gate, reader, id, &mut *source, cx);
+            let work = move || read_stream(shared, gate, reader, id, &mut *source, cx);
             if let Err(cause) = std::thread::Builder::new().name(name).spawn_scoped(scope, work) {
                 let error = Error::other(format!("node `{id}`: cannot start a thread: {cause}"));
-                shared.gates[gate.0].gate.reader_ended(reader, Err(error));
+                shared.gates[gate.0].gate.end_reader(reader, Err(error));
                 shared.wake(shared.gates[gate.0].lane);
             }
         }
         if let Some((reader, mut source)) = first {
-            read(shared, gate, reader, id, &mut *source, cx);
+            read_stream(shared, gate, reader, id, &mut *source, cx);
         }
     });
 }
 
-/// Reads one stream to its end.
-fn read(shared: &Shared, gate: GateId, reader: usize, id: &str, source: &mut dyn RunnableSource, cx: &SourceContext) {
-    let of = &shared.gates[gate.0];
-    let mut how = Ok(());
-    while !cx.stopping() {
+/// Reads one stream to its end and offers its frames at the gate.
+fn read_stream(shared: &Shared, gate: GateId, reader: usize, id: &str, source: &mut dyn DynSource, cx: &SourceContext) {
+    let source_gate = &shared.gates[gate.0];
+    let mut outcome = Ok(());
+    while !cx.is_stopping() {
         let next = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| source.next(cx)))
             .unwrap_or_else(|_| Err(Error::input("panicked; the message is above")));
         match next {
-            Ok(Some(captured)) => match of.gate.offer(reader, captured) {
-                Ok(true) => shared.wake(of.lane),
+            Ok(Some(captured)) => match source_gate.gate.offer(reader, captured) {
+                Ok(true) => shared.wake(source_gate.lane),
                 Ok(false) => break,
                 Err(error) => {
                     shared.fail(error);
@@ -474,90 +506,93 @@ fn read(shared: &Shared, gate: GateId, reader: usize, id: &str, source: &mut dyn
                 }
             },
             Ok(None) => {
-                offer_rest(of, reader, source, cx);
+                set_closing_rows(source_gate, reader, source, cx);
                 break;
             }
             Err(error) => {
-                how = Err(error.at(format!("node `{id}`")));
-                offer_rest(of, reader, source, cx);
+                outcome = Err(error.at(format!("node `{id}`")));
+                set_closing_rows(source_gate, reader, source, cx);
                 break;
             }
         }
     }
     let closed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| source.close()))
         .unwrap_or_else(|_| Err(Error::input("panicked while closing; the message is above")));
-    how = how.and(closed.map_err(|error| error.at(format!("node `{id}`"))));
-    if let Err(error) = &how {
-        // The report tells it, perhaps much later: other streams and sources may go on.
+    outcome = outcome.and(closed.map_err(|error| error.at(format!("node `{id}`"))));
+    if let Err(error) = &outcome {
+        // Logged now because the report may come much later: other streams and sources continue.
         tracing::error!(target: "sideline::failure", message = %error);
     }
-    shared.meter(of.node).cpu += meter::thread_cpu();
+    shared.meter(source_gate.node).cpu += meter::thread_cpu();
     let counts = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| source.counts()));
-    of.gate.counted(reader, counts.unwrap_or_default());
-    of.gate.reader_ended(reader, how);
-    shared.wake(of.lane);
+    source_gate.gate.set_reader_counts(reader, counts.unwrap_or_default());
+    source_gate.gate.end_reader(reader, outcome);
+    shared.wake(source_gate.lane);
 }
 
-/// Hands the gate what is left after the last frame, unless the run was stopped before.
-fn offer_rest(of: &GateOf, reader: usize, source: &mut dyn RunnableSource, cx: &SourceContext) {
-    if !cx.stopping() {
-        // One that panics here has nothing left; its panic in `next`, if it did, is told already.
-        let rest = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| source.closing()));
-        of.gate.closing(reader, rest.unwrap_or_default());
+/// Passes the closing rows of a source to its gate, unless the run was stopped.
+fn set_closing_rows(source_gate: &SourceGate, reader: usize, source: &mut dyn DynSource, cx: &SourceContext) {
+    if !cx.is_stopping() {
+        // A source that panics here has no closing rows. An earlier failure of `next` has already been reported.
+        let rows = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| source.closing_rows()));
+        source_gate.gate.set_closing_rows(reader, rows.unwrap_or_default());
     }
 }
 
-/// Lane and slot of every operator; none for sources.
-pub(crate) type Places = Vec<Option<(LaneId, usize)>>;
+/// Lane and slot of every node of the plan; `None` for sources.
+pub(crate) type SlotTable = Vec<Option<(LaneId, usize)>>;
 
-/// The targets of every output and every border input.
-struct Wired {
-    places: Places,
+/// Targets of every output and every border input.
+struct Wiring {
+    slots: SlotTable,
+    /// Targets of each output of each node.
     routes: Vec<Vec<Vec<Target>>>,
+    /// Targets of each border input.
     border: Vec<Vec<Target>>,
-    side: Vec<(LaneId, Arc<SideQueue>)>,
+    side_queues: Vec<(LaneId, Arc<SideQueue>)>,
 }
 
-impl Wired {
+impl Wiring {
     fn new(plan: &Plan) -> Self {
-        let mut wired = Wired {
-            places: places(plan),
+        let mut wiring = Wiring {
+            slots: assign_slots(plan),
             routes: plan.nodes.iter().map(|node| vec![vec![]; node.outputs.len()]).collect(),
             border: vec![vec![]; plan.border_inputs.len()],
-            side: vec![],
+            side_queues: vec![],
         };
         for (at, node) in plan.nodes.iter().enumerate() {
-            let Some((lane, slot)) = wired.places[at] else { continue };
+            let Some((lane, slot)) = wiring.slots[at] else { continue };
             for (port, input) in node.inputs.iter().enumerate() {
                 let target = match input.wired.alignment.queue() {
                     None => Target::Operator { lane, slot, port },
                     Some(capacity) => {
                         let queue = Arc::new(SideQueue::new(slot, port, capacity));
-                        wired.side.push((lane, queue.clone()));
+                        wiring.side_queues.push((lane, queue.clone()));
                         Target::Side { lane, queue }
                     }
                 };
                 match input.producer {
-                    Producer::Node { node, output } => wired.routes[node.0][output].push(target),
-                    Producer::Border(border) => wired.border[border].push(target),
+                    Producer::Node { node, output } => wiring.routes[node.0][output].push(target),
+                    Producer::Border(border) => wiring.border[border].push(target),
                 }
             }
         }
         for (i, output) in plan.border_outputs.iter().enumerate() {
-            wired.routes[output.node.0][output.output].push(Target::Border(i));
+            wiring.routes[output.node.0][output.output].push(Target::Border(i));
         }
-        wired
+        wiring
     }
 }
 
-fn places(plan: &Plan) -> Places {
+/// Numbers the operators of each lane in the order of the plan.
+fn assign_slots(plan: &Plan) -> SlotTable {
     let mut next = vec![0; plan.lanes];
-    let place = |node: &PlanNode| {
+    let assign = |node: &PlanNode| {
         (!node.is_source).then(|| {
             let slot = &mut next[node.lane.0];
             *slot += 1;
             (node.lane, *slot - 1)
         })
     };
-    plan.nodes.iter().map(place).collect()
+    plan.nodes.iter().map(assign).collect()
 }

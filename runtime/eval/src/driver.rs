@@ -1,47 +1,47 @@
-//! Runs a tracker over sequences and gathers its figures.
+//! Runs a tracker over sequences and computes its metrics.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::motchallenge::{Detection, Frames, Labelled, Rect, Sequence};
-use crate::{Clear, Hota, Identity};
+use crate::motchallenge::{Detection, Frames, LabeledBox, Rect, Sequence};
+use crate::{ClearCounts, HotaCounts, IdentityCounts};
 
-/// What a tracker is given: the detections of one frame.
+/// Tracker input: the detections of one frame.
 #[derive(Clone, Copy, Debug)]
 pub struct DetectedFrame<'a> {
-    /// The sequence's name.
+    /// Name of the sequence.
     pub sequence: &'a str,
-    /// The frame, from 1. At 1 a tracker begins with a fresh state: each sequence is a world of its own.
+    /// Frame number, from 1. A tracker resets its state at frame 1: sequences are independent of each other.
     pub number: usize,
-    /// Seconds since the frame before.
+    /// Seconds since the previous frame.
     pub seconds: f64,
-    /// What the detector saw, scores 0 to 1; perhaps nothing.
+    /// Detections of the frame, with scores from 0 to 1; may be empty.
     pub detections: &'a [Detection],
 }
 
-/// What a tracker answers: a box with an identity.
+/// Tracker output: a box with an identity.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Tracked {
+pub struct TrackedBox {
     /// Identity, unique within a frame.
     pub id: u32,
-    /// Where it is.
+    /// Box in the image, px.
     pub rect: Rect,
 }
 
-/// Figures of one sequence, or of several pooled. Ratios are percentages, and NaN (`null` in JSON) where there is nothing to
-/// take them of: without a true box none is known.
+/// Metrics of one sequence, or of several with their counts pooled. Ratios are percentages; NaN (`null` in JSON) when
+/// there is no ground-truth box.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Figures {
+pub struct TrackingMetrics {
     /// Multiple object tracking accuracy (CLEAR).
     pub mota: f64,
-    /// F1 of identities.
+    /// Identity F1 (Ristani et al. 2016).
     pub idf1: f64,
-    /// Higher order tracking accuracy.
+    /// Higher order tracking accuracy (Luiten et al. 2021).
     pub hota: f64,
-    /// Detection accuracy (of HOTA).
+    /// Detection accuracy of HOTA.
     pub deta: f64,
-    /// Association accuracy (of HOTA).
+    /// Association accuracy of HOTA.
     pub assa: f64,
     /// Mean IoU of matched boxes.
     pub motp: f64,
@@ -49,29 +49,32 @@ pub struct Figures {
     pub idsw: u64,
     /// False positives.
     pub fp: u64,
-    /// Misses.
+    /// False negatives (misses).
     pub r#fn: u64,
     /// Fragmentations.
     pub fm: u64,
-    /// Boxes in the ground truth.
+    /// Ground-truth boxes.
     pub objects: u64,
 }
 
-/// Figures of every sequence by name, and `overall`. Serialises as one map.
+/// Metrics of every sequence by name, and `overall`. Serializes as one map.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Report {
-    /// Each sequence.
+pub struct TrackingReport {
+    /// Metrics by sequence name.
     #[serde(flatten)]
-    pub sequences: BTreeMap<String, Figures>,
-    /// All sequences, their counts pooled.
-    pub overall: Figures,
+    pub sequences: BTreeMap<String, TrackingMetrics>,
+    /// Metrics of all sequences, their counts pooled.
+    pub overall: TrackingMetrics,
 }
 
-/// Feeds sequences to `tracker`, frame by frame, and scores what it answers.
-pub fn run_tracking(sequences: &[Sequence], tracker: &mut dyn FnMut(DetectedFrame<'_>) -> Vec<Tracked>) -> Report {
+/// Feeds sequences to `tracker` frame by frame and scores the boxes that it returns.
+pub fn run_tracking(
+    sequences: &[Sequence],
+    tracker: &mut dyn FnMut(DetectedFrame<'_>) -> Vec<TrackedBox>,
+) -> TrackingReport {
     let mut counts = BTreeMap::new();
     for sequence in sequences {
-        let mut result: Frames<Labelled> = Vec::new();
+        let mut result: Frames<LabeledBox> = Vec::new();
         for index in 0..sequence.detections.len().max(sequence.truth.len()) {
             let tracks = tracker(DetectedFrame {
                 sequence: &sequence.name,
@@ -79,48 +82,48 @@ pub fn run_tracking(sequences: &[Sequence], tracker: &mut dyn FnMut(DetectedFram
                 seconds: 1.0 / sequence.frame_rate,
                 detections: frame(&sequence.detections, index),
             });
-            result.push(tracks.into_iter().map(|track| Labelled { id: track.id.into(), rect: track.rect }).collect());
+            result.push(tracks.into_iter().map(|track| LabeledBox { id: track.id.into(), rect: track.rect }).collect());
         }
-        counts.insert(sequence.name.clone(), Counts::of(&sequence.truth, &result));
+        counts.insert(sequence.name.clone(), Counts::from_boxes(&sequence.truth, &result));
     }
     let mut pooled = Counts::default();
-    counts.values().for_each(|of| pooled.add(of));
-    let sequences = counts.into_iter().map(|(name, of)| (name, of.figures())).collect();
-    Report { sequences, overall: pooled.figures() }
+    counts.values().for_each(|counts| pooled.add(counts));
+    let sequences = counts.into_iter().map(|(name, counts)| (name, counts.metrics())).collect();
+    TrackingReport { sequences, overall: pooled.metrics() }
 }
 
-/// The figures of one result against the ground truth.
+/// Scores one result against the ground truth.
 #[must_use]
-pub fn score(truth: &Frames<Labelled>, result: &Frames<Labelled>) -> Figures {
-    Counts::of(truth, result).figures()
+pub fn score(truth: &Frames<LabeledBox>, result: &Frames<LabeledBox>) -> TrackingMetrics {
+    Counts::from_boxes(truth, result).metrics()
 }
 
-impl Report {
-    /// The figures of a sequence, or of `overall`.
+impl TrackingReport {
+    /// Returns the metrics of a sequence, or those of `overall`.
     #[must_use]
-    pub fn of(&self, name: &str) -> Option<&Figures> {
+    pub fn get(&self, name: &str) -> Option<&TrackingMetrics> {
         self.sequences.get(name).or((name == "overall").then_some(&self.overall))
     }
 }
 
-/// The boxes of a frame (from 0); none past the end.
+/// Returns the boxes of a frame (index from 0); empty past the end.
 pub(crate) fn frame<T>(frames: &Frames<T>, index: usize) -> &[T] {
     frames.get(index).map_or(&[], Vec::as_slice)
 }
 
 #[derive(Default)]
 struct Counts {
-    clear: Clear,
-    identity: Identity,
-    hota: Hota,
+    clear: ClearCounts,
+    identity: IdentityCounts,
+    hota: HotaCounts,
 }
 
 impl Counts {
-    fn of(truth: &Frames<Labelled>, result: &Frames<Labelled>) -> Self {
+    fn from_boxes(truth: &Frames<LabeledBox>, result: &Frames<LabeledBox>) -> Self {
         Self {
-            clear: Clear::count(truth, result),
-            identity: Identity::count(truth, result),
-            hota: Hota::count(truth, result),
+            clear: ClearCounts::count(truth, result),
+            identity: IdentityCounts::count(truth, result),
+            hota: HotaCounts::count(truth, result),
         }
     }
 
@@ -130,8 +133,8 @@ impl Counts {
         self.hota += other.hota;
     }
 
-    fn figures(&self) -> Figures {
-        Figures {
+    fn metrics(&self) -> TrackingMetrics {
+        TrackingMetrics {
             mota: 100.0 * self.clear.mota(),
             idf1: 100.0 * self.identity.idf1(),
             hota: 100.0 * self.hota.hota(),
@@ -152,21 +155,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tracker_that_answers_nothing_scores_nothing() {
-        let object = Labelled { id: 1, rect: Rect { x: 0.0, y: 0.0, w: 2.0, h: 2.0 } };
-        let figures = score(&vec![vec![object]; 3], &Vec::new());
-        assert_eq!((figures.mota, figures.idf1, figures.hota, figures.r#fn), (0.0, 0.0, 0.0, 3));
+    fn a_tracker_without_output_scores_zero() {
+        let object = LabeledBox { id: 1, rect: Rect { x: 0.0, y: 0.0, w: 2.0, h: 2.0 } };
+        let metrics = score(&vec![vec![object]; 3], &Vec::new());
+        assert_eq!((metrics.mota, metrics.idf1, metrics.hota, metrics.r#fn), (0.0, 0.0, 0.0, 3));
     }
 
     #[test]
-    fn without_a_true_box_no_ratio_is_known() {
-        let object = Labelled { id: 1, rect: Rect { x: 0.0, y: 0.0, w: 2.0, h: 2.0 } };
+    fn ratios_are_nan_without_ground_truth() {
+        let object = LabeledBox { id: 1, rect: Rect { x: 0.0, y: 0.0, w: 2.0, h: 2.0 } };
         for result in [vec![], vec![vec![object]; 3]] {
-            let figures = score(&Vec::new(), &result);
-            let ratios = [figures.mota, figures.idf1, figures.hota, figures.deta, figures.assa, figures.motp];
-            assert!(ratios.iter().all(|ratio| ratio.is_nan()), "{figures:?}");
-            assert_eq!(figures.fp, result.len() as u64);
-            assert!(serde_json::to_value(figures).unwrap()["mota"].is_null());
+            let metrics = score(&Vec::new(), &result);
+            let ratios = [metrics.mota, metrics.idf1, metrics.hota, metrics.deta, metrics.assa, metrics.motp];
+            assert!(ratios.iter().all(|ratio| ratio.is_nan()), "{metrics:?}");
+            assert_eq!(metrics.fp, result.len() as u64);
+            assert!(serde_json::to_value(metrics).unwrap()["mota"].is_null());
         }
     }
 }

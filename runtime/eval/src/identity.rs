@@ -1,28 +1,29 @@
-//! IDF1 (Ristani et al. 2016): how much of the boxes one lasting pairing of objects and tracks explains.
+//! IDF1 (Ristani et al. 2016): F1 of the boxes explained by the best one-to-one assignment of object identities to
+//! track identities over a whole sequence.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
-use sideline_api::assignment::assign;
+use sideline_vision::assignment::assign;
 
-use crate::motchallenge::{Frames, Labelled};
+use crate::motchallenge::{Frames, LabeledBox};
 use crate::{MATCH_IOU, driver::frame, ratio};
 
-/// The counts of the identity measures; sequences are pooled by adding them.
+/// Counts behind the identity measures. Counts of several sequences are pooled by addition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
-    /// Boxes in which an object and the track paired with it for good lie together.
+pub struct IdentityCounts {
+    /// Identity true positives (IDTP): frames in which an object overlaps the track assigned to it.
     pub true_positives: u64,
-    /// Boxes in the ground truth.
+    /// Ground-truth boxes.
     pub objects: u64,
-    /// Boxes in the result.
+    /// Track boxes in the result.
     pub tracks: u64,
 }
 
-impl Identity {
+impl IdentityCounts {
     /// Counts one sequence.
     #[must_use]
-    pub fn count(truth: &Frames<Labelled>, result: &Frames<Labelled>) -> Self {
+    pub fn count(truth: &Frames<LabeledBox>, result: &Frames<LabeledBox>) -> Self {
         let (object_index, track_index) = (indices(truth), indices(result));
         let mut together = vec![0.0; object_index.len() * track_index.len()];
         for number in 0..truth.len().min(result.len()) {
@@ -43,7 +44,7 @@ impl Identity {
         }
     }
 
-    /// 2 true positives / (objects + tracks), 0 to 1; NaN without objects.
+    /// IDF1: 2 IDTP / (objects + tracks), 0 to 1; NaN without objects.
     #[must_use]
     pub fn idf1(&self) -> f64 {
         let tracks = if self.objects > 0 { self.tracks } else { 0 };
@@ -51,7 +52,7 @@ impl Identity {
     }
 }
 
-impl AddAssign for Identity {
+impl AddAssign for IdentityCounts {
     fn add_assign(&mut self, other: Self) {
         self.true_positives += other.true_positives;
         self.objects += other.objects;
@@ -59,10 +60,10 @@ impl AddAssign for Identity {
     }
 }
 
-/// Each identity of a sequence and its place in a dense table, in the order of the identities.
-pub(crate) fn indices(frames: &Frames<Labelled>) -> BTreeMap<i64, usize> {
-    let mut indices: BTreeMap<i64, usize> = frames.iter().flatten().map(|labelled| (labelled.id, 0)).collect();
-    indices.values_mut().enumerate().for_each(|(place, index)| *index = place);
+/// Maps every identity of a sequence to a dense index, in ascending order of identity.
+pub(crate) fn indices(frames: &Frames<LabeledBox>) -> BTreeMap<i64, usize> {
+    let mut indices: BTreeMap<i64, usize> = frames.iter().flatten().map(|labeled| (labeled.id, 0)).collect();
+    indices.values_mut().enumerate().for_each(|(position, index)| *index = position);
     indices
 }
 
@@ -72,12 +73,12 @@ mod tests {
     use crate::Rect;
 
     #[test]
-    fn the_pairing_that_explains_most_boxes_counts() {
-        let at = |id| vec![Labelled { id, rect: Rect { x: 0.0, y: 0.0, w: 4.0, h: 4.0 } }];
+    fn identities_are_assigned_to_explain_the_most_boxes() {
+        let at = |id| vec![LabeledBox { id, rect: Rect { x: 0.0, y: 0.0, w: 4.0, h: 4.0 } }];
         let truth = vec![at(1), at(1), at(1), at(1), at(1)];
         let result = vec![at(5), at(5), at(6), at(6), at(6)];
-        let counts = Identity::count(&truth, &result);
-        assert_eq!(counts, Identity { true_positives: 3, objects: 5, tracks: 5 });
+        let counts = IdentityCounts::count(&truth, &result);
+        assert_eq!(counts, IdentityCounts { true_positives: 3, objects: 5, tracks: 5 });
         assert_eq!(counts.idf1(), 0.6);
     }
 }

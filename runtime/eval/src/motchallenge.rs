@@ -1,9 +1,10 @@
-//! The MOTChallenge layout: one folder a sequence, holding `gt/gt.txt`, perhaps `det/det.txt` and perhaps `seqinfo.ini`.
+//! Reader of the MOTChallenge layout: one folder per sequence with `gt/gt.txt`, optionally `det/det.txt` and
+//! `seqinfo.ini`.
 //!
-//! A row is `frame,id,left,top,width,height,confidence[,...]`; frames count from 1. In ground truth the seventh value is
-//! a flag: 0 means 'do not consider', and such rows are left out as the development kit leaves them out. What follows the
-//! seventh value differs between the years (world position in 2015, class and visibility later) and is not read. Empty lines
-//! and lines that begin with `#` are passed over, as are a byte order mark and Windows line ends.
+//! A row is `frame,id,left,top,width,height,confidence[,...]`; frames count from 1. In ground truth the seventh value
+//! is a flag: rows with 0 ('do not consider') are left out, as in the development kit. Values after the seventh differ
+//! between the years (world position in 2015, class and visibility later) and are not read. Empty lines and lines that
+//! begin with `#` are ignored, as are a byte order mark and Windows line endings.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -11,58 +12,59 @@ use std::path::{Path, PathBuf};
 
 use crate::{Noise, without_bom};
 
-/// Frames a second where no `seqinfo.ini` says otherwise (the TUD sequences have 25).
+/// Frame rate without a `seqinfo.ini`, frames per second (that of the TUD sequences).
 const DEFAULT_FRAME_RATE: f64 = 25.0;
-/// Highest number of a frame, nine hours at 30 a second: every frame up to it takes memory, whatever it holds.
+/// Highest frame number, nine hours at 30 frames per second. Every frame up to the highest takes memory, even without
+/// boxes.
 const MAX_FRAME: f64 = 1e6;
-/// What a frame rate and a side of a picture may be.
+/// Valid range of a frame rate, per second, and of an image width or height, px.
 const FRAME_RATES: RangeInclusive<f64> = 0.1..=1000.0;
-const SIDES: RangeInclusive<f64> = 1.0..=65_535.0;
+const IMAGE_SIDES: RangeInclusive<f64> = 1.0..=65_535.0;
 
-/// Why tracking data could not be read.
+/// Error while reading tracking data.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
     /// A file or folder could not be opened.
     #[error("{}: {source}", .path.display())]
     Read {
-        /// What was to be read.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A line does not hold what the layout asks for.
+    /// A line does not match the layout.
     #[error("{}:{line}: {problem}", .path.display())]
     Line {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The line, from 1.
+        /// Line number, from 1.
         line: usize,
-        /// What is wrong with it, and what was expected.
+        /// Problem, and the expected content.
         problem: String,
     },
-    /// No sequence below a folder.
+    /// No sequence was found below a folder.
     #[error("{}: neither it nor a folder one or two levels below holds gt/gt.txt", .path.display())]
     NoSequence {
-        /// The folder searched.
+        /// Folder that was searched.
         path: PathBuf,
     },
-    /// A sequence has no detections of its own, and those were asked for.
+    /// Detections of the sequence's own were requested, but it has none.
     #[error("{}: no det/det.txt; `--boxes noisy` makes boxes from the true ones", .path.display())]
     NoDetections {
-        /// The sequence's folder.
+        /// Folder of the sequence.
         path: PathBuf,
     },
-    /// Two sequences below a folder have one name.
-    #[error("{}: another sequence is called {name} too; rename one, or name one folder", .path.display())]
-    SameName {
-        /// The second one's folder.
+    /// Two sequences below a folder have the same name.
+    #[error("{}: another sequence is also called {name}; rename one of them, or give one folder", .path.display())]
+    DuplicateName {
+        /// Folder of the second sequence.
         path: PathBuf,
-        /// The name.
+        /// Name that both have.
         name: String,
     },
 }
 
-/// A box in pixels: left, top, width, height.
+/// Axis-aligned box in pixels: left, top, width, height.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rect {
     /// Left edge.
@@ -76,13 +78,13 @@ pub struct Rect {
 }
 
 impl Rect {
-    /// Of its corners x1 y1 x2 y2.
+    /// Creates a box from its corners x1 y1 x2 y2.
     #[must_use]
-    pub fn of_corners([x1, y1, x2, y2]: [f64; 4]) -> Self {
+    pub fn from_corners([x1, y1, x2, y2]: [f64; 4]) -> Self {
         Self { x: x1, y: y1, w: x2 - x1, h: y2 - y1 }
     }
 
-    /// Intersection over union, 0 to 1; 0 where neither has an area.
+    /// Returns the intersection over union (IoU), 0 to 1; 0 where neither box has an area.
     #[must_use]
     pub fn iou(&self, other: &Rect) -> f64 {
         let width = (self.x + self.w).min(other.x + other.w) - self.x.max(other.x);
@@ -92,88 +94,90 @@ impl Rect {
     }
 }
 
-/// A box with an identity: an object of the ground truth, or a track of a result.
+/// Box with an identity: an object of the ground truth, or a track of a result.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Labelled {
+pub struct LabeledBox {
     /// Identity, unique within a frame.
     pub id: i64,
-    /// Where it is.
+    /// Box in the image, px.
     pub rect: Rect,
 }
 
-/// A box without identity.
+/// Detection: a box without identity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Detection {
-    /// Where it is.
+    /// Box in the image, px.
     pub rect: Rect,
-    /// How sure the detector is, 0 to 1 (see [`Sequence::read`]).
+    /// Detection score, 0 to 1 (see [`Sequence::read`]).
     pub score: f64,
 }
 
-/// The boxes of each frame; index 0 is frame 1.
+/// Boxes by frame; index 0 is frame 1.
 pub type Frames<T> = Vec<Vec<T>>;
 
-/// Where the boxes come from that trackers are given.
+/// Source of the detections given to a tracker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Boxes {
-    /// `det/det.txt`.
+pub enum BoxSource {
+    /// Detections of `det/det.txt`.
     Given,
-    /// [`Noise`] over the true ones.
+    /// Ground-truth boxes with [`Noise`].
     Noisy,
 }
 
-/// One sequence: what a tracker is given, and what it should have answered.
+/// Sequence with its detections and its ground truth.
 #[derive(Clone, Debug)]
 pub struct Sequence {
-    /// The folder's name.
+    /// Name of the folder.
     pub name: String,
-    /// Frames a second.
+    /// Frame rate, frames per second.
     pub frame_rate: f64,
-    /// Where `detections` come from.
-    pub boxes: Boxes,
-    /// What the detector saw.
+    /// Source of `detections`.
+    pub box_source: BoxSource,
+    /// Input of the tracker.
     pub detections: Frames<Detection>,
-    /// What there was.
-    pub truth: Frames<Labelled>,
+    /// Ground truth.
+    pub truth: Frames<LabeledBox>,
 }
 
 impl Sequence {
-    /// Reads the sequence in `folder`, with the boxes that are asked for; if none are, the given ones where there are any.
+    /// Reads the sequence in `folder`. Without a requested box source, the sequence's own detections are used if there
+    /// are any.
     ///
-    /// Given scores within 0 to 1 are taken as they are. Detectors of the benchmark also write margins and log-odds; where
-    /// any score of a file lies outside 0 to 1, the file's own range is stretched to 0..1 (a file with one value: all 1).
-    /// Noise needs the picture's size: that of `seqinfo.ini`, else as far as the true boxes go.
+    /// Given scores within 0 to 1 are used as they are. Detectors of the benchmark also write margins and log-odds: if
+    /// any score of a file is outside 0 to 1, the file's own range is mapped to 0..1 (a file with a single value: all
+    /// 1). Noise needs the image size: that of `seqinfo.ini`, else the extent of the true boxes.
     ///
     /// # Errors
-    /// A file that is missing, a line that is not of the layout, or a value of `seqinfo.ini` that cannot be.
-    pub fn read(folder: &Path, boxes: Option<Boxes>, noise: &Noise) -> Result<Self, EvalError> {
+    /// A file is missing, a line does not match the layout, or a value of `seqinfo.ini` is out of range.
+    pub fn read(folder: &Path, boxes: Option<BoxSource>, noise: &Noise) -> Result<Self, EvalError> {
         let given = folder.join("det/det.txt");
-        let boxes = boxes.unwrap_or(if given.is_file() { Boxes::Given } else { Boxes::Noisy });
+        let boxes = boxes.unwrap_or(if given.is_file() { BoxSource::Given } else { BoxSource::Noisy });
         let name =
             folder.canonicalize().ok().and_then(|folder| Some(folder.file_name()?.to_string_lossy().into_owned()));
         let name = name.unwrap_or_else(|| folder.display().to_string());
         let truth = read_ground_truth(&folder.join("gt/gt.txt"))?;
         let info = folder.join("seqinfo.ini");
-        let frame_rate = entry(&info, "frameRate", &FRAME_RATES)?.unwrap_or(DEFAULT_FRAME_RATE);
+        let frame_rate = read_seqinfo(&info, "frameRate", &FRAME_RATES)?.unwrap_or(DEFAULT_FRAME_RATE);
         let detections = match boxes {
-            Boxes::Given if !given.is_file() => return Err(EvalError::NoDetections { path: folder.to_owned() }),
-            Boxes::Given => read_detections(&given)?,
-            Boxes::Noisy => {
+            BoxSource::Given if !given.is_file() => return Err(EvalError::NoDetections { path: folder.to_owned() }),
+            BoxSource::Given => read_detections(&given)?,
+            BoxSource::Noisy => {
                 let (right, bottom) = extent(&truth);
-                let side = |key, extent| Ok(entry(&info, key, &SIDES)?.unwrap_or(extent));
+                let side = |key, extent| Ok(read_seqinfo(&info, key, &IMAGE_SIDES)?.unwrap_or(extent));
                 let size = (side("imWidth", right)?, side("imHeight", bottom)?);
                 noise.detect(&name, &truth, size, frame_rate)
             }
         };
-        Ok(Self { name, frame_rate, boxes, detections, truth })
+        Ok(Self { name, frame_rate, box_source: boxes, detections, truth })
     }
 
-    /// Reads every sequence of `dir`: `dir` itself, or the folders in it, or those in its folders; in the order of names.
+    /// Reads every sequence of `dir`, in the order of their names: `dir` itself, the folders in it, or the folders in
+    /// those.
     ///
     /// # Errors
-    /// No sequence there, two of one name, or one that [`Sequence::read`] refuses.
-    pub fn read_all(dir: &Path, boxes: Option<Boxes>, noise: &Noise) -> Result<Vec<Self>, EvalError> {
+    /// There is no sequence, two have the same name, or [`Sequence::read`] fails for one.
+    pub fn read_all(dir: &Path, boxes: Option<BoxSource>, noise: &Noise) -> Result<Vec<Self>, EvalError> {
         let mut level = vec![dir.to_owned()];
         for _ in 0..3 {
             let found: Vec<&PathBuf> = level.iter().filter(|folder| folder.join("gt/gt.txt").is_file()).collect();
@@ -186,7 +190,7 @@ impl Sequence {
                         if names.insert(sequence.name.clone()) {
                             Ok(sequence)
                         } else {
-                            Err(EvalError::SameName { path: folder.clone(), name: sequence.name })
+                            Err(EvalError::DuplicateName { path: folder.clone(), name: sequence.name })
                         }
                     })
                     .collect();
@@ -208,87 +212,89 @@ fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, EvalError> {
 
 fn read_detections(path: &Path) -> Result<Frames<Detection>, EvalError> {
     let mut detections: Frames<Detection> = Vec::new();
-    for row in rows(path)? {
-        at(&mut detections, row.frame).push(Detection { rect: row.rect, score: row.seventh });
+    for row in read_rows(path)? {
+        frame_mut(&mut detections, row.frame).push(Detection { rect: row.rect, score: row.seventh });
     }
-    normalise(&mut detections);
+    normalize_scores(&mut detections);
     Ok(detections)
 }
 
-/// The rightmost and the lowest edge.
-fn extent(truth: &Frames<Labelled>) -> (f64, f64) {
-    let rects = truth.iter().flatten().map(|labelled| labelled.rect);
+/// Returns the rightmost and the lowest edge of all boxes, px.
+fn extent(truth: &Frames<LabeledBox>) -> (f64, f64) {
+    let rects = truth.iter().flatten().map(|labeled| labeled.rect);
     rects.fold((1.0, 1.0), |(right, bottom), rect| (right.max(rect.x + rect.w), bottom.max(rect.y + rect.h)))
 }
 
 /// Reads a ground-truth file, without the rows whose flag is 0.
 ///
 /// # Errors
-/// A missing file, a line that is not of the layout, an identity twice in one frame.
-pub fn read_ground_truth(path: &Path) -> Result<Frames<Labelled>, EvalError> {
-    labelled(path, |row| row.seventh != 0.0)
+/// The file is missing, a line does not match the layout, or an identity appears twice in one frame.
+pub fn read_ground_truth(path: &Path) -> Result<Frames<LabeledBox>, EvalError> {
+    read_labeled_boxes(path, |row| row.seventh != 0.0)
 }
 
-/// Reads a result file (or any file of identified boxes), every row of it.
+/// Reads all rows of a result file, or of any file of boxes with identities.
 ///
 /// # Errors
-/// As [`read_ground_truth`].
-pub fn read_boxes(path: &Path) -> Result<Frames<Labelled>, EvalError> {
-    labelled(path, |_| true)
+/// Same as [`read_ground_truth`].
+pub fn read_boxes(path: &Path) -> Result<Frames<LabeledBox>, EvalError> {
+    read_labeled_boxes(path, |_| true)
 }
 
-/// Greatest identity: whole numbers up to this are told apart as floats.
-const GREATEST_ID: f64 = 1e15;
+/// Greatest identity: integers up to this are exact as floating-point numbers.
+const MAX_ID: f64 = 1e15;
 
+/// One line of a file.
 struct Row {
     line: usize,
     frame: usize,
     id: i64,
     rect: Rect,
+    /// Seventh value: the score of a detection, the flag of a ground-truth row.
     seventh: f64,
 }
 
-fn labelled(path: &Path, keep: impl Fn(&Row) -> bool) -> Result<Frames<Labelled>, EvalError> {
-    let mut frames: Frames<Labelled> = Vec::new();
-    let mut seen = BTreeSet::new();
-    for row in rows(path)? {
+fn read_labeled_boxes(path: &Path, keep: impl Fn(&Row) -> bool) -> Result<Frames<LabeledBox>, EvalError> {
+    let mut frames: Frames<LabeledBox> = Vec::new();
+    let mut identities = BTreeSet::new();
+    for row in read_rows(path)? {
         if !keep(&row) {
             continue;
         }
-        if !seen.insert((row.frame, row.id)) {
+        if !identities.insert((row.frame, row.id)) {
             let problem = format!("identity {} appears twice in frame {}", row.id, row.frame);
             return Err(EvalError::Line { path: path.to_owned(), line: row.line, problem });
         }
-        at(&mut frames, row.frame).push(Labelled { id: row.id, rect: row.rect });
+        frame_mut(&mut frames, row.frame).push(LabeledBox { id: row.id, rect: row.rect });
     }
     Ok(frames)
 }
 
-fn at<T>(frames: &mut Frames<T>, frame: usize) -> &mut Vec<T> {
+fn frame_mut<T>(frames: &mut Frames<T>, frame: usize) -> &mut Vec<T> {
     if frames.len() < frame {
         frames.resize_with(frame, Vec::new);
     }
     &mut frames[frame - 1]
 }
 
-fn rows(path: &Path) -> Result<Vec<Row>, EvalError> {
+fn read_rows(path: &Path) -> Result<Vec<Row>, EvalError> {
     let text = std::fs::read_to_string(path).map_err(|source| EvalError::Read { path: path.to_owned(), source })?;
-    let says = |text: &str| !text.is_empty() && !text.starts_with('#');
-    let lines = without_bom(&text).lines().enumerate().filter(|(_, text)| says(text.trim()));
+    let has_content = |text: &str| !text.is_empty() && !text.starts_with('#');
+    let lines = without_bom(&text).lines().enumerate().filter(|(_, text)| has_content(text.trim()));
     lines
         .map(|(index, text)| {
             let line = index + 1;
-            row(line, text).map_err(|problem| EvalError::Line { path: path.to_owned(), line, problem })
+            parse_row(line, text).map_err(|problem| EvalError::Line { path: path.to_owned(), line, problem })
         })
         .collect()
 }
 
-fn row(line: usize, text: &str) -> Result<Row, String> {
+fn parse_row(line: usize, text: &str) -> Result<Row, String> {
     const NAMES: [&str; 7] = ["frame", "id", "left", "top", "width", "height", "confidence"];
     let mut values = [0.0; 7];
     let mut fields = text.split(',').map(str::trim);
     for (value, name) in values.iter_mut().zip(NAMES) {
-        let field = fields.next().ok_or_else(|| format!("no value for {name}; a row is {}", NAMES.join(",")))?;
+        let field = fields.next().ok_or_else(|| format!("{name} is missing; a row is {}", NAMES.join(",")))?;
         *value = field
             .parse()
             .ok()
@@ -296,11 +302,11 @@ fn row(line: usize, text: &str) -> Result<Row, String> {
             .ok_or_else(|| format!("{name} is {field:?}, not a number"))?;
     }
     let [frame, id, x, y, w, h, seventh] = values;
-    // Some files write whole numbers as 1.0, so they are parsed as floats and checked.
+    // Some files write integers as 1.0, so they are parsed as floating-point numbers and checked.
     if frame < 1.0 || frame.fract() != 0.0 || frame > MAX_FRAME {
         return Err(format!("frame is {frame}; frames are whole numbers from 1 to {MAX_FRAME}"));
     }
-    if id.fract() != 0.0 || id.abs() > GREATEST_ID {
+    if id.fract() != 0.0 || id.abs() > MAX_ID {
         return Err(format!("id is {id}, not a whole number of up to 15 digits"));
     }
     if w < 0.0 || h < 0.0 {
@@ -309,7 +315,7 @@ fn row(line: usize, text: &str) -> Result<Row, String> {
     Ok(Row { line, frame: frame as usize, id: id as i64, rect: Rect { x, y, w, h }, seventh })
 }
 
-fn normalise(frames: &mut Frames<Detection>) {
+fn normalize_scores(frames: &mut Frames<Detection>) {
     let scores = || frames.iter().flatten().map(|detection| detection.score);
     let (least, greatest) = scores().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), s| (a.min(s), b.max(s)));
     if least >= 0.0 && greatest <= 1.0 {
@@ -321,11 +327,11 @@ fn normalise(frames: &mut Frames<Detection>) {
     }
 }
 
-/// A number of `seqinfo.ini`, if the file is there and has it.
+/// Reads a number of `seqinfo.ini`; `None` without the file or the key.
 ///
 /// # Errors
-/// Where its value is none within `range`.
-fn entry(seqinfo: &Path, key: &str, range: &RangeInclusive<f64>) -> Result<Option<f64>, EvalError> {
+/// The value is not a number within `range`.
+fn read_seqinfo(seqinfo: &Path, key: &str, range: &RangeInclusive<f64>) -> Result<Option<f64>, EvalError> {
     let Ok(text) = std::fs::read_to_string(seqinfo) else { return Ok(None) };
     let value = |line: &str| Some(line.trim().strip_prefix(key)?.trim_start().strip_prefix('=')?.trim().to_owned());
     let Some((line, value)) =
@@ -346,23 +352,23 @@ fn entry(seqinfo: &Path, key: &str, range: &RangeInclusive<f64>) -> Result<Optio
 mod tests {
     use super::*;
 
-    fn file(name: &str, text: &str) -> PathBuf {
+    fn temporary_file(name: &str, text: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("sideline-eval-{}-{name}", std::process::id()));
         std::fs::write(&path, text).unwrap();
         path
     }
 
     #[test]
-    fn rows_flagged_zero_are_left_out_of_ground_truth_only() {
-        let path = file("flag", "2,7,1,2,3,4,1,-1,-1,-1\n2,8,1,2,3,4,0,-1,-1,-1\n");
+    fn rows_flagged_zero_are_skipped_in_ground_truth_only() {
+        let path = temporary_file("flag", "2,7,1,2,3,4,1,-1,-1,-1\n2,8,1,2,3,4,0,-1,-1,-1\n");
         let truth = read_ground_truth(&path).unwrap();
-        assert_eq!(truth, [vec![], vec![Labelled { id: 7, rect: Rect { x: 1.0, y: 2.0, w: 3.0, h: 4.0 } }]]);
+        assert_eq!(truth, [vec![], vec![LabeledBox { id: 7, rect: Rect { x: 1.0, y: 2.0, w: 3.0, h: 4.0 } }]]);
         assert_eq!(read_boxes(&path).unwrap()[1].len(), 2);
         std::fs::remove_file(path).unwrap();
     }
 
     #[test]
-    fn sequences_are_found_two_levels_down_and_boxes_are_given_or_made() {
+    fn sequences_are_found_two_levels_down_with_given_or_noisy_boxes() {
         let folder = std::env::temp_dir().join(format!("sideline-eval-levels-{}", std::process::id()));
         let write = |path: &str, text: &str| {
             let path = folder.join(path);
@@ -382,21 +388,21 @@ mod tests {
         write("train/a/gt/gt.txt", truth);
         write("train/a/det/det.txt", "1,-1,10,20,30,60,0.5\n");
         let found = read(None).unwrap();
-        let facts: Vec<_> = found.iter().map(|s| (s.name.as_str(), s.frame_rate, s.boxes)).collect();
-        assert_eq!(facts, [("a", 25.0, Boxes::Given), ("b", 50.0, Boxes::Noisy)]);
+        let facts: Vec<_> = found.iter().map(|s| (s.name.as_str(), s.frame_rate, s.box_source)).collect();
+        assert_eq!(facts, [("a", 25.0, BoxSource::Given), ("b", 50.0, BoxSource::Noisy)]);
         assert_eq!((found[0].detections.len(), found[1].detections.len()), (1, 2));
-        assert!(read(Some(Boxes::Noisy)).unwrap().iter().all(|sequence| sequence.boxes == Boxes::Noisy));
-        let error = read(Some(Boxes::Given)).unwrap_err().to_string();
+        assert!(read(Some(BoxSource::Noisy)).unwrap().iter().all(|sequence| sequence.box_source == BoxSource::Noisy));
+        let error = read(Some(BoxSource::Given)).unwrap_err().to_string();
         assert!(error.ends_with("b: no det/det.txt; `--boxes noisy` makes boxes from the true ones"), "{error}");
         write("test/a/gt/gt.txt", truth);
         let error = read(None).unwrap_err().to_string();
-        assert!(error.contains("another sequence is called a too"), "{error}");
+        assert!(error.contains("another sequence is also called a"), "{error}");
         std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
-    fn a_byte_order_mark_windows_line_ends_empty_lines_and_comments_are_passed_over() {
-        let path = file("windows", "\u{feff}1,7,1,2,3,4,1\r\n\r\n# taken by hand\r\n2,7,1,2,3,4,1\r\n");
+    fn byte_order_mark_windows_line_endings_empty_lines_and_comments_are_ignored() {
+        let path = temporary_file("windows", "\u{feff}1,7,1,2,3,4,1\r\n\r\n# taken by hand\r\n2,7,1,2,3,4,1\r\n");
         let truth = read_ground_truth(&path).unwrap();
         assert_eq!(truth.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
         std::fs::remove_file(path).unwrap();
@@ -406,14 +412,14 @@ mod tests {
     fn errors_name_file_line_and_value() {
         for (name, text, expected) in [
             ("word", "1,1,0,0,9,9,1\n1,2,0,zero,9,9,1\n", ":2: top is \"zero\", not a number"),
-            ("short", "1,1,0,0\n", ":1: no value for width"),
+            ("short", "1,1,0,0\n", ":1: width is missing"),
             ("frame", "0,1,0,0,9,9,1\n", ":1: frame is 0"),
             ("far", "9000000,1,0,0,9,9,1\n", ":1: frame is 9000000; frames are whole numbers from 1 to 1000000"),
             ("great", "1,1e16,0,0,9,9,1\n", ":1: id is 10000000000000000, not a whole number"),
             ("size", "1,1,0,0,-9,9,1\n", ":1: the box is -9 wide"),
             ("twice", "1,1,0,0,9,9,1\n\n1,1,5,0,9,9,1\n", ":3: identity 1 appears twice in frame 1"),
         ] {
-            let path = file(name, text);
+            let path = temporary_file(name, text);
             let message = read_ground_truth(&path).unwrap_err().to_string();
             assert!(message.starts_with(&*path.to_string_lossy()) && message.contains(expected), "{message}");
             std::fs::remove_file(path).unwrap();
@@ -423,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_that_cannot_be_is_refused_with_its_line() {
+    fn seqinfo_values_out_of_range_are_refused_with_their_line() {
         let folder = std::env::temp_dir().join(format!("sideline-eval-seqinfo-{}", std::process::id()));
         std::fs::create_dir_all(folder.join("gt")).unwrap();
         std::fs::write(folder.join("gt/gt.txt"), "1,1,10,20,30,60,1,1,1\n").unwrap();
@@ -432,18 +438,18 @@ mod tests {
             ("imWidth = wide\n", "seqinfo.ini:1: imWidth is \"wide\", not a number from 1 to 65535"),
         ] {
             std::fs::write(folder.join("seqinfo.ini"), text).unwrap();
-            let message = Sequence::read(&folder, Some(Boxes::Noisy), &Noise::default()).unwrap_err().to_string();
+            let message = Sequence::read(&folder, Some(BoxSource::Noisy), &Noise::default()).unwrap_err().to_string();
             assert!(message.ends_with(expected), "{message}");
         }
         std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
-    fn scores_outside_the_unit_range_are_stretched_to_it() {
+    fn scores_outside_the_unit_range_are_mapped_to_it() {
         let with = |scores: &[f64]| {
             let rect = Rect { x: 0.0, y: 0.0, w: 1.0, h: 1.0 };
             let mut frames = vec![scores.iter().map(|&score| Detection { rect, score }).collect::<Vec<_>>()];
-            normalise(&mut frames);
+            normalize_scores(&mut frames);
             frames[0].iter().map(|detection| detection.score).collect::<Vec<_>>()
         };
         assert_eq!(with(&[0.25, 0.5]), [0.25, 0.5]);

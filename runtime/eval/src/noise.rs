@@ -1,44 +1,49 @@
-//! Noisy boxes from true ones: what a detector would have seen, where only the truth is known.
+//! Simulated detections: noisy boxes generated from ground-truth boxes where a sequence has no detections of its own.
 //!
-//! The same seed, name and truth give the same boxes on every machine: each object has a stream of random numbers of its
-//! own, and nothing but the four operations and square roots is used. The model, with what each number of [`Noise`] does:
+//! The same seed, name and ground truth give the same boxes on every machine: each object has its own stream of random
+//! numbers, and only the four basic operations and square roots are used. The model, with the effect of each field of
+//! [`Noise`]:
 //!
-//! - A box is hidden by those whose feet stand lower in the picture (nearer the camera). What is hidden is missed more,
-//!   scored lower and placed worse. Besides, every object fades at times: for a while it is mostly missed.
-//! - Centre and size err by a share of the box's own size. Half of that (in variance) lasts a fifth of a second, as a
-//!   detector errs alike on pictures that are alike; the rest is new in each frame.
-//! - Of two boxes that overlap more than a detector's suppression lets pass, the one with the higher score stays.
-//! - False boxes flicker up for a frame with mostly low scores, or stay at one place of the picture for a second or two.
+//! - A box is occluded by boxes whose bottom edge is lower in the image (nearer the camera). Occluded boxes are missed
+//!   more often, scored lower and located less precisely. In addition, every object fades at times: it is mostly missed
+//!   for a while.
+//! - Center and size err by a share of the box's own size. Half of that error (in variance) is correlated over a fifth
+//!   of a second, as detectors err alike on similar images; the rest is independent in each frame.
+//! - Of two boxes that overlap by more than the detector's non-maximum suppression allows, the one with the higher
+//!   score is kept.
+//! - False positives last one frame with mostly low scores ("flickers"), or stay at one place in the image for a second
+//!   or two ("ghosts").
 
 use std::collections::BTreeMap;
 
 use crate::Random;
-use crate::motchallenge::{Detection, Frames, Labelled, Rect};
+use crate::motchallenge::{Detection, Frames, LabeledBox, Rect};
 
-/// The detector that is played. Shares are 0 to 1.
+/// Error model of the simulated detector. Shares are 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Noise {
-    /// Which of the random worlds.
+    /// Seed of the random numbers.
     pub seed: u64,
-    /// Share of the boxes in plain sight that are missed, one by one.
+    /// Share of unoccluded boxes that are missed, independently in each frame.
     pub miss: f64,
-    /// Share of the wholly hidden boxes that are missed; of half hidden ones a quarter of it.
+    /// Share of fully occluded boxes that are missed; a quarter of it for half-occluded ones.
     pub hidden_miss: f64,
-    /// How often an object fades, times a second.
+    /// Fades of each object, per second.
     pub fades: f64,
-    /// How long it does on average, seconds.
+    /// Mean duration of a fade, seconds.
     pub fade_seconds: f64,
-    /// Standard deviation of centre and size, in shares of the box's width and height; up to double where it is hidden.
+    /// Standard deviation of center and size, as a share of the box's width and height; up to double where the box is
+    /// occluded.
     pub jitter: f64,
     /// Standard deviation of scores.
     pub score: f64,
-    /// False boxes that last a frame, in each frame on average.
+    /// Mean number of false positives per frame that last one frame.
     pub flickers: f64,
-    /// False boxes that stay, begun each second on average.
+    /// Mean number of persistent false positives that start per second.
     pub ghosts: f64,
-    /// How long they stay on average, seconds.
+    /// Mean duration of a persistent false positive, seconds.
     pub ghost_seconds: f64,
-    /// Overlap (IoU) from which two boxes become one.
+    /// IoU above which non-maximum suppression drops the box with the lower score.
     pub suppression: f64,
 }
 
@@ -60,21 +65,21 @@ impl Default for Noise {
     }
 }
 
-/// Score of a box in plain sight.
-const PLAIN_SCORE: f64 = 0.88;
-/// What being wholly hidden takes from it.
-const HIDDEN_COST: f64 = 0.6;
-/// What a fade takes from it.
-const FADED_COST: f64 = 0.45;
-/// Share of a faded object's boxes that is missed.
-const FADED_MISS: f64 = 0.7;
-/// Seconds for which half of an error lasts.
-const LASTING: f64 = 0.2;
-/// Share of a ghost's frames in which it is there.
-const GHOST_SEEN: f64 = 0.8;
+/// Mean score of an unoccluded box.
+const UNOCCLUDED_SCORE: f64 = 0.88;
+/// Reduction of the score of a fully occluded box.
+const OCCLUSION_SCORE_PENALTY: f64 = 0.6;
+/// Reduction of the score during a fade.
+const FADE_SCORE_PENALTY: f64 = 0.45;
+/// Share of boxes that are missed during a fade.
+const FADE_MISS_RATE: f64 = 0.7;
+/// Correlation time of the lasting half of an error, seconds.
+const ERROR_CORRELATION_S: f64 = 0.2;
+/// Share of frames in which a persistent false positive is detected.
+const GHOST_DETECTION_RATE: f64 = 0.8;
 
 impl Noise {
-    /// The names of the numbers that [`Noise::set`] takes.
+    /// Keys that [`Noise::set`] accepts.
     pub const KEYS: [&str; 10] = [
         "miss",
         "hidden_miss",
@@ -88,12 +93,13 @@ impl Noise {
         "suppression",
     ];
 
-    /// Sets a number by its name.
+    /// Sets a field by its key.
     ///
     /// # Errors
-    /// A name that is not one of [`Noise::KEYS`], or a value that is no number or makes no sense; the text says what does.
+    /// The key is not one of [`Noise::KEYS`], or the value is not a number in its range; the message names the valid
+    /// keys or the range.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
-        let (slot, most) = match key {
+        let (field, max) = match key {
             "miss" => (&mut self.miss, 1.0),
             "hidden_miss" => (&mut self.hidden_miss, 1.0),
             "fades" => (&mut self.fades, 100.0),
@@ -104,162 +110,168 @@ impl Noise {
             "ghosts" => (&mut self.ghosts, 100.0),
             "ghost_seconds" => (&mut self.ghost_seconds, 100.0),
             "suppression" => (&mut self.suppression, 1.0),
-            _ => return Err(format!("{key:?} is no number of the noise; it has {}", Self::KEYS.join(", "))),
+            _ => return Err(format!("{key:?} is not a key of the noise; the keys are {}", Self::KEYS.join(", "))),
         };
-        *slot = value
+        *field = value
             .parse()
             .ok()
-            .filter(|number: &f64| (0.0..=most).contains(number))
-            .ok_or_else(|| format!("{key} is {value:?}; it is a number from 0 to {most}"))?;
+            .filter(|number: &f64| (0.0..=max).contains(number))
+            .ok_or_else(|| format!("{key} is {value:?}; it is a number from 0 to {max}"))?;
         Ok(())
     }
 
-    /// What the detector sees of `truth`, in a picture of `size` (width, height; pixels), at `rate` frames a second.
+    /// Simulates the detections of `truth` in an image of `size` (width, height; px) at `rate` frames per second.
     #[must_use]
-    pub fn detect(&self, sequence: &str, truth: &Frames<Labelled>, size: (f64, f64), rate: f64) -> Frames<Detection> {
+    pub fn detect(&self, sequence: &str, truth: &Frames<LabeledBox>, size: (f64, f64), rate: f64) -> Frames<Detection> {
         let step = 1.0 / rate;
         let mut objects = BTreeMap::new();
-        let mut clutter = Clutter::new(Random::of(self.seed, sequence, CLUTTER), truth);
+        let mut clutter = Clutter::new(Random::for_item(self.seed, sequence, CLUTTER_STREAM), truth);
         let mut frames = Vec::with_capacity(truth.len());
         for boxes in truth {
-            let mut seen = Vec::with_capacity(boxes.len() + 2);
-            for (index, labelled) in boxes.iter().enumerate() {
+            let mut detections = Vec::with_capacity(boxes.len() + 2);
+            for (index, labeled) in boxes.iter().enumerate() {
                 let object = objects
-                    .entry(labelled.id)
-                    .or_insert_with(|| Object::new(Random::of(self.seed, sequence, labelled.id)));
-                seen.extend(object.seen(self, &labelled.rect, hidden(boxes, index), step));
+                    .entry(labeled.id)
+                    .or_insert_with(|| Object::new(Random::for_item(self.seed, sequence, labeled.id)));
+                detections.extend(object.detect(self, &labeled.rect, occlusion(boxes, index), step));
             }
-            clutter.add(self, size, step, &mut seen);
-            seen.iter_mut().for_each(|detection| detection.rect = clipped(&detection.rect, size));
-            frames.push(suppressed(seen, self.suppression));
+            clutter.add(self, size, step, &mut detections);
+            detections.iter_mut().for_each(|detection| detection.rect = clip(&detection.rect, size));
+            frames.push(suppress(detections, self.suppression));
         }
         frames
     }
 }
 
-/// The number of the random stream that false boxes come from: no object has it.
-const CLUTTER: i64 = i64::MIN;
+/// Number of the random stream of false positives. No object has it.
+const CLUTTER_STREAM: i64 = i64::MIN;
 
-/// How much of a box is hidden by nearer ones, 0 to 1: each hides its share of what the others leave.
-fn hidden(boxes: &[Labelled], index: usize) -> f64 {
+/// Returns the occluded share of a box, 0 to 1: each nearer box occludes its share of the part left visible by the
+/// others.
+fn occlusion(boxes: &[LabeledBox], index: usize) -> f64 {
     let rect = &boxes[index].rect;
     let feet = rect.y + rect.h;
     let nearer = boxes.iter().filter(|other| other.rect.y + other.rect.h > feet);
-    let seen = nearer.fold(1.0, |seen, other| seen * (1.0 - shared(rect, &other.rect) / (rect.w * rect.h).max(1.0)));
-    1.0 - seen
+    let visible = nearer.fold(1.0, |visible, other| {
+        visible * (1.0 - intersection_area(rect, &other.rect) / (rect.w * rect.h).max(1.0))
+    });
+    1.0 - visible
 }
 
-fn shared(a: &Rect, b: &Rect) -> f64 {
+fn intersection_area(a: &Rect, b: &Rect) -> f64 {
     let width = (a.x + a.w).min(b.x + b.w) - a.x.max(b.x);
     let height = (a.y + a.h).min(b.y + b.h) - a.y.max(b.y);
     width.max(0.0) * height.max(0.0)
 }
 
-/// What lies within the picture.
-fn clipped(rect: &Rect, (width, height): (f64, f64)) -> Rect {
+/// Clips a box to the image.
+fn clip(rect: &Rect, (width, height): (f64, f64)) -> Rect {
     let (x, y) = (rect.x.clamp(0.0, width), rect.y.clamp(0.0, height));
     Rect { x, y, w: (rect.x + rect.w).clamp(0.0, width) - x, h: (rect.y + rect.h).clamp(0.0, height) - y }
 }
 
-/// Greedy suppression, the surest first; boxes of less than two pixels either way go too.
-fn suppressed(mut boxes: Vec<Detection>, least: f64) -> Vec<Detection> {
+/// Applies greedy non-maximum suppression, highest score first. Boxes narrower or lower than two pixels are dropped as
+/// well.
+fn suppress(mut boxes: Vec<Detection>, max_iou: f64) -> Vec<Detection> {
     boxes.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut kept: Vec<Detection> = Vec::with_capacity(boxes.len());
     for detection in boxes {
-        let doubled = kept.iter().any(|other| other.rect.iou(&detection.rect) > least);
-        if !doubled && detection.rect.w >= 2.0 && detection.rect.h >= 2.0 {
+        let is_duplicate = kept.iter().any(|other| other.rect.iou(&detection.rect) > max_iou);
+        if !is_duplicate && detection.rect.w >= 2.0 && detection.rect.h >= 2.0 {
             kept.push(detection);
         }
     }
     kept
 }
 
-/// An object and what lasts of the detector's errors about it.
+/// Object with the correlated part of the detector's errors about it.
 struct Object {
     random: Random,
-    faded: bool,
-    /// Of centre x, centre y, width, height and score; standard deviation 1.
-    lasting: [f64; 5],
+    is_faded: bool,
+    /// Correlated errors of center x, center y, width, height and score; standard deviation 1.
+    correlated_errors: [f64; 5],
 }
 
 impl Object {
     fn new(mut random: Random) -> Self {
-        let lasting = [(); 5].map(|()| random.normal());
-        Self { random, faded: false, lasting }
+        let correlated_errors = [(); 5].map(|()| random.normal());
+        Self { random, is_faded: false, correlated_errors }
     }
 
-    /// What is seen of it in one frame. Every call draws the same count of numbers, whatever comes of them.
-    fn seen(&mut self, noise: &Noise, rect: &Rect, hidden: f64, step: f64) -> Option<Detection> {
-        let turn = self.random.share();
-        self.faded = if self.faded { turn >= step / noise.fade_seconds.max(step) } else { turn < noise.fades * step };
-        let keep = LASTING / (LASTING + step);
+    /// Simulates the detection of the object in one frame. Every call draws the same count of random numbers, whatever
+    /// the result.
+    fn detect(&mut self, noise: &Noise, rect: &Rect, occlusion: f64, step: f64) -> Option<Detection> {
+        let draw = self.random.uniform();
+        self.is_faded =
+            if self.is_faded { draw >= step / noise.fade_seconds.max(step) } else { draw < noise.fades * step };
+        let keep = ERROR_CORRELATION_S / (ERROR_CORRELATION_S + step);
         let fresh = (1.0 - keep * keep).sqrt();
         let mut errors = [0.0; 5];
-        for (error, lasting) in errors.iter_mut().zip(&mut self.lasting) {
-            *lasting = keep * *lasting + fresh * self.random.normal();
-            *error = (*lasting + self.random.normal()) * 0.5f64.sqrt();
+        for (error, correlated) in errors.iter_mut().zip(&mut self.correlated_errors) {
+            *correlated = keep * *correlated + fresh * self.random.normal();
+            *error = (*correlated + self.random.normal()) * 0.5f64.sqrt();
         }
-        let miss = noise.miss + (noise.hidden_miss - noise.miss).max(0.0) * hidden * hidden;
-        let missed = self.random.share() < if self.faded { miss.max(FADED_MISS) } else { miss };
-        if missed {
+        let miss = noise.miss + (noise.hidden_miss - noise.miss).max(0.0) * occlusion * occlusion;
+        let is_missed = self.random.uniform() < if self.is_faded { miss.max(FADE_MISS_RATE) } else { miss };
+        if is_missed {
             return None;
         }
-        let spread = noise.jitter * (1.0 + hidden);
+        let sigma = noise.jitter * (1.0 + occlusion);
         let [x, y, w, h, score] = errors;
-        let (wide, high) = (rect.w * (1.0 + spread * w).max(0.2), rect.h * (1.0 + spread * h).max(0.2));
-        let (cx, cy) = (rect.x + rect.w * (0.5 + spread * x), rect.y + rect.h * (0.5 + spread * y));
-        let faded = if self.faded { FADED_COST } else { 0.0 };
-        let score = PLAIN_SCORE - HIDDEN_COST * hidden - faded + noise.score * score;
+        let (wide, high) = (rect.w * (1.0 + sigma * w).max(0.2), rect.h * (1.0 + sigma * h).max(0.2));
+        let (cx, cy) = (rect.x + rect.w * (0.5 + sigma * x), rect.y + rect.h * (0.5 + sigma * y));
+        let fade_penalty = if self.is_faded { FADE_SCORE_PENALTY } else { 0.0 };
+        let score = UNOCCLUDED_SCORE - OCCLUSION_SCORE_PENALTY * occlusion - fade_penalty + noise.score * score;
         let rect = Rect { x: cx - wide / 2.0, y: cy - high / 2.0, w: wide, h: high };
         Some(Detection { rect, score: score.clamp(0.05, 0.99) })
     }
 }
 
-/// Boxes where nothing is.
+/// Generator of false positives.
 struct Clutter {
     random: Random,
-    /// Sizes of true boxes, from which those of false ones are drawn.
+    /// Sizes of the true boxes, from which the sizes of false positives are drawn.
     sizes: Vec<(f64, f64)>,
     ghosts: Vec<Detection>,
 }
 
 impl Clutter {
-    fn new(random: Random, truth: &Frames<Labelled>) -> Self {
-        let sizes = truth.iter().flatten().map(|labelled| (labelled.rect.w, labelled.rect.h)).collect();
+    fn new(random: Random, truth: &Frames<LabeledBox>) -> Self {
+        let sizes = truth.iter().flatten().map(|labeled| (labeled.rect.w, labeled.rect.h)).collect();
         Self { random, sizes, ghosts: Vec::new() }
     }
 
-    fn add(&mut self, noise: &Noise, size: (f64, f64), step: f64, seen: &mut Vec<Detection>) {
+    fn add(&mut self, noise: &Noise, size: (f64, f64), step: f64, detections: &mut Vec<Detection>) {
         if self.sizes.is_empty() {
             return;
         }
         let random = &mut self.random;
-        self.ghosts.retain(|_| random.share() >= step / noise.ghost_seconds.max(step));
-        for _ in 0..self.random.count(noise.ghosts * step) {
-            let rect = self.somewhere(size);
-            let score = 0.35 + 0.4 * self.random.share();
+        self.ghosts.retain(|_| random.uniform() >= step / noise.ghost_seconds.max(step));
+        for _ in 0..self.random.geometric(noise.ghosts * step) {
+            let rect = self.random_box(size);
+            let score = 0.35 + 0.4 * self.random.uniform();
             self.ghosts.push(Detection { rect, score });
         }
         for ghost in &self.ghosts {
-            let there = self.random.share() < GHOST_SEEN;
+            let is_detected = self.random.uniform() < GHOST_DETECTION_RATE;
             let [dx, dy, score] = [(); 3].map(|()| self.random.normal());
             let Rect { x, y, w, h } = ghost.rect;
             let rect = Rect { x: x + noise.jitter * w * dx, y: y + noise.jitter * h * dy, w, h };
             let score = (ghost.score + noise.score * score).clamp(0.05, 0.99);
-            seen.extend(there.then_some(Detection { rect, score }));
+            detections.extend(is_detected.then_some(Detection { rect, score }));
         }
-        for _ in 0..self.random.count(noise.flickers) {
-            let rect = self.somewhere(size);
-            let chance = self.random.share();
-            seen.push(Detection { rect, score: 0.1 + 0.7 * chance * chance });
+        for _ in 0..self.random.geometric(noise.flickers) {
+            let rect = self.random_box(size);
+            let draw = self.random.uniform();
+            detections.push(Detection { rect, score: 0.1 + 0.7 * draw * draw });
         }
     }
 
-    /// A box of a true one's size, anywhere.
-    fn somewhere(&mut self, (width, height): (f64, f64)) -> Rect {
-        let place = (self.random.share() * self.sizes.len() as f64) as usize;
-        let (w, h) = self.sizes[place.min(self.sizes.len() - 1)];
-        let (cx, cy) = (self.random.share() * width, self.random.share() * height);
+    /// Draws a box of the size of a random true box, anywhere in the image.
+    fn random_box(&mut self, (width, height): (f64, f64)) -> Rect {
+        let index = (self.random.uniform() * self.sizes.len() as f64) as usize;
+        let (w, h) = self.sizes[index.min(self.sizes.len() - 1)];
+        let (cx, cy) = (self.random.uniform() * width, self.random.uniform() * height);
         Rect { x: cx - w / 2.0, y: cy - h / 2.0, w, h }
     }
 }
@@ -268,14 +280,14 @@ impl Clutter {
 mod tests {
     use super::*;
 
-    /// Two people side by side, and one behind the second.
-    fn truth(frames: usize) -> Frames<Labelled> {
-        let person = |id, x, y| Labelled { id, rect: Rect { x, y, w: 40.0, h: 100.0 } };
+    /// Two people side by side, and a third behind the second.
+    fn truth(frames: usize) -> Frames<LabeledBox> {
+        let person = |id, x, y| LabeledBox { id, rect: Rect { x, y, w: 40.0, h: 100.0 } };
         vec![vec![person(1, 100.0, 200.0), person(2, 400.0, 200.0), person(3, 410.0, 190.0)]; frames]
     }
 
     const SIZE: (f64, f64) = (1280.0, 720.0);
-    const QUIET: Noise = Noise {
+    const NO_NOISE: Noise = Noise {
         seed: 1,
         miss: 0.0,
         hidden_miss: 0.0,
@@ -289,56 +301,56 @@ mod tests {
         suppression: 1.0,
     };
 
-    fn seen(noise: Noise, frames: usize) -> Frames<Detection> {
+    fn simulate(noise: Noise, frames: usize) -> Frames<Detection> {
         noise.detect("a", &truth(frames), SIZE, 25.0)
     }
 
-    /// The share of frames in which something is seen with its centre within 5 px of x.
+    /// Returns the share of frames with a detection whose center is within 5 px of x.
     fn share_at(frames: &Frames<Detection>, x: f64) -> f64 {
-        let there = |boxes: &&Vec<Detection>| boxes.iter().any(|d| (d.rect.x + d.rect.w / 2.0 - x).abs() < 5.0);
-        frames.iter().filter(there).count() as f64 / frames.len() as f64
+        let is_near = |boxes: &&Vec<Detection>| boxes.iter().any(|d| (d.rect.x + d.rect.w / 2.0 - x).abs() < 5.0);
+        frames.iter().filter(is_near).count() as f64 / frames.len() as f64
     }
 
     #[test]
-    fn a_seed_gives_the_same_boxes_each_time_and_another_seed_or_name_others() {
+    fn boxes_depend_on_seed_and_name_only() {
         let noise = Noise::default();
-        assert_eq!(seen(noise, 100), seen(noise, 100));
-        assert_ne!(seen(noise, 100), seen(Noise { seed: 2, ..noise }, 100));
-        assert_ne!(seen(noise, 100), noise.detect("b", &truth(100), SIZE, 25.0));
+        assert_eq!(simulate(noise, 100), simulate(noise, 100));
+        assert_ne!(simulate(noise, 100), simulate(Noise { seed: 2, ..noise }, 100));
+        assert_ne!(simulate(noise, 100), noise.detect("b", &truth(100), SIZE, 25.0));
     }
 
     #[test]
-    fn without_noise_the_boxes_are_the_true_ones_and_the_hidden_one_scores_less() {
-        let frame = &seen(QUIET, 1)[0];
+    fn without_noise_boxes_are_true_and_an_occluded_one_scores_less() {
+        let frame = &simulate(NO_NOISE, 1)[0];
         let mut rects: Vec<Rect> = frame.iter().map(|detection| detection.rect).collect();
         rects.sort_by(|a, b| a.x.total_cmp(&b.x));
-        assert_eq!(rects, truth(1)[0].iter().map(|labelled| labelled.rect).collect::<Vec<_>>());
-        assert_eq!(frame[0].score, PLAIN_SCORE);
-        assert!(frame[2].rect.x == 410.0 && frame[2].score < PLAIN_SCORE - 0.3, "{:?}", frame[2]);
+        assert_eq!(rects, truth(1)[0].iter().map(|labeled| labeled.rect).collect::<Vec<_>>());
+        assert_eq!(frame[0].score, UNOCCLUDED_SCORE);
+        assert!(frame[2].rect.x == 410.0 && frame[2].score < UNOCCLUDED_SCORE - 0.3, "{:?}", frame[2]);
     }
 
     #[test]
-    fn misses_have_the_share_asked_for_and_more_where_hidden() {
-        let frames = seen(Noise { miss: 0.1, hidden_miss: 0.9, ..QUIET }, 4000);
+    fn misses_have_the_configured_rate_and_rise_with_occlusion() {
+        let frames = simulate(Noise { miss: 0.1, hidden_miss: 0.9, ..NO_NOISE }, 4000);
         assert!((share_at(&frames, 120.0) - 0.9).abs() < 0.02);
         assert!(share_at(&frames, 430.0) < 0.7);
     }
 
     #[test]
-    fn fades_are_bursts_of_misses_with_the_share_asked_for() {
-        let frames = seen(Noise { fades: 0.5, fade_seconds: 0.4, ..QUIET }, 8000);
+    fn fades_are_bursts_of_misses_with_the_configured_rate() {
+        let frames = simulate(Noise { fades: 0.5, fade_seconds: 0.4, ..NO_NOISE }, 8000);
         let missed: Vec<bool> =
             frames.iter().map(|boxes| !boxes.iter().any(|detection| detection.rect.x < 200.0)).collect();
         let share = missed.iter().filter(|missed| **missed).count() as f64 / 8000.0;
-        let expected = FADED_MISS * 0.4 / (0.4 + 2.0);
+        let expected = FADE_MISS_RATE * 0.4 / (0.4 + 2.0);
         assert!((share - expected).abs() < 0.25 * expected, "{share} is not {expected}");
         let after_one = missed.windows(2).filter(|pair| pair[0] && pair[1]).count() as f64 / (share * 8000.0);
-        assert!(after_one > 0.5, "a miss comes with others: {after_one}");
+        assert!(after_one > 0.5, "misses come in bursts: {after_one}");
     }
 
     #[test]
-    fn errors_have_the_spread_asked_for_and_half_of_it_lasts() {
-        let frames = seen(Noise { jitter: 0.05, ..QUIET }, 4000);
+    fn errors_have_the_configured_spread_and_half_is_correlated() {
+        let frames = simulate(Noise { jitter: 0.05, ..NO_NOISE }, 4000);
         let person = |boxes: &Vec<Detection>| {
             let found = boxes.iter().find(|detection| detection.rect.x < 200.0).unwrap();
             (found.rect.x + found.rect.w / 2.0 - 120.0) / 40.0
@@ -352,38 +364,38 @@ mod tests {
     }
 
     #[test]
-    fn false_boxes_flicker_or_stay_and_all_lie_in_the_picture() {
-        let false_ones = |noise: Noise| {
-            let boxes: usize = seen(noise, 4000).iter().map(Vec::len).sum();
+    fn false_positives_flicker_or_persist_inside_the_image() {
+        let false_positives_per_frame = |noise: Noise| {
+            let boxes: usize = simulate(noise, 4000).iter().map(Vec::len).sum();
             (boxes as f64 - 12_000.0) / 4000.0
         };
-        assert!((false_ones(Noise { flickers: 0.3, ..QUIET }) - 0.3).abs() < 0.04);
-        // Two a second for 1.5 seconds, in eight frames of ten.
-        let ghosts = false_ones(Noise { ghosts: 2.0, ghost_seconds: 1.5, ..QUIET });
+        assert!((false_positives_per_frame(Noise { flickers: 0.3, ..NO_NOISE }) - 0.3).abs() < 0.04);
+        // Two per second for 1.5 seconds each, detected in eight frames of ten.
+        let ghosts = false_positives_per_frame(Noise { ghosts: 2.0, ghost_seconds: 1.5, ..NO_NOISE });
         assert!((ghosts - 2.4).abs() < 0.3, "{ghosts}");
         let noise = Noise { flickers: 3.0, ghosts: 1.0, jitter: 0.3, ..Noise::default() };
-        for Detection { rect, score } in seen(noise, 500).into_iter().flatten() {
+        for Detection { rect, score } in simulate(noise, 500).into_iter().flatten() {
             assert!(rect.x >= 0.0 && rect.y >= 0.0 && rect.x + rect.w <= 1280.0 && rect.y + rect.h <= 720.0);
             assert!((0.0..=1.0).contains(&score));
         }
     }
 
     #[test]
-    fn of_two_boxes_on_top_of_each_other_the_surer_stays() {
-        let frame = &seen(Noise { suppression: 0.5, ..QUIET }, 1)[0];
+    fn suppression_keeps_the_overlapping_box_with_the_higher_score() {
+        let frame = &simulate(Noise { suppression: 0.5, ..NO_NOISE }, 1)[0];
         assert_eq!(frame.len(), 2);
         assert!(frame.iter().all(|detection| detection.rect.x != 410.0));
     }
 
     #[test]
-    fn every_key_is_set_and_wrong_ones_are_refused_with_the_right_ones() {
+    fn unknown_keys_and_values_out_of_range_are_refused() {
         for key in Noise::KEYS {
-            let mut noise = QUIET;
+            let mut noise = NO_NOISE;
             noise.set(key, "0").unwrap();
             noise.set(key, "1").unwrap();
             assert!(noise.set(key, "-1").unwrap_err().starts_with(&format!("{key} is \"-1\"")));
         }
         let error = Noise::default().set("mis", "0.1").unwrap_err();
-        assert!(error.contains("\"mis\" is no number of the noise; it has miss, hidden_miss"), "{error}");
+        assert!(error.contains("\"mis\" is not a key of the noise; the keys are miss, hidden_miss"), "{error}");
     }
 }

@@ -1,21 +1,22 @@
-//! SORT (Bewley et al. 2016) as its authors published it: the tracker to beat.
+//! SORT (Bewley et al. 2016) with its published parameters: a reference tracker.
 //!
-//! The published filter has a 7 x 7 covariance, but nothing in it couples one coordinate with another, so it is exactly
-//! three filters of position and velocity (centre x, centre y, area) and one of position alone (aspect).
+//! The published Kalman filter has a 7 x 7 covariance, but nothing in it couples one coordinate with another. It is
+//! therefore exactly three filters of position and velocity (center x, center y, area) and one of position alone
+//! (aspect ratio).
 
-use sideline_api::assignment::assign;
+use sideline_vision::assignment::assign;
 
-use crate::driver::{DetectedFrame, Tracked};
+use crate::driver::{DetectedFrame, TrackedBox};
 use crate::motchallenge::Rect;
 
-/// Frames a track may go unseen (published default).
+/// Frames without a match after which a track is deleted (`max_age`, published default).
 const MAX_AGE: u32 = 1;
-/// Frames in a row before a track is given out (published default).
+/// Consecutive matches before a track is reported (`min_hits`, published default).
 const MIN_HITS: u32 = 3;
-/// Least IoU of a match (published default).
-const LEAST_IOU: f64 = 0.3;
+/// Minimum IoU of a match (`iou_threshold`, published default).
+const IOU_THRESHOLD: f64 = 0.3;
 
-/// SORT with its published parameters; begins anew at frame 1.
+/// SORT with its published parameters. Resets its state at frame 1.
 #[derive(Clone, Debug, Default)]
 pub struct Sort {
     tracks: Vec<Track>,
@@ -25,15 +26,15 @@ pub struct Sort {
 #[derive(Clone, Debug)]
 struct Track {
     id: u32,
-    /// Centre x, centre y, area, aspect.
+    /// Center x, center y, area, aspect ratio (width / height).
     filters: [Filter; 4],
-    unseen: u32,
-    streak: u32,
+    frames_since_match: u32,
+    hit_streak: u32,
 }
 
 impl Sort {
-    /// The tracks seen in this frame, where their filters put them.
-    pub fn update(&mut self, frame: DetectedFrame<'_>) -> Vec<Tracked> {
+    /// Runs one step; returns the filtered boxes of the tracks that were matched in this frame.
+    pub fn update(&mut self, frame: DetectedFrame<'_>) -> Vec<TrackedBox> {
         if frame.number == 1 {
             *self = Self::default();
         }
@@ -45,7 +46,7 @@ impl Sort {
             .collect();
         let mut free = vec![true; frame.detections.len()];
         for (detection, track) in assign(frame.detections.len(), self.tracks.len(), &ious) {
-            if ious[detection * self.tracks.len() + track] >= LEAST_IOU {
+            if ious[detection * self.tracks.len() + track] >= IOU_THRESHOLD {
                 self.tracks[track].update(&frame.detections[detection].rect);
                 free[detection] = false;
             }
@@ -54,26 +55,25 @@ impl Sort {
             self.last_id += 1;
             self.tracks.push(Track::new(self.last_id, &detection.rect));
         }
-        let shown = self
-            .tracks
-            .iter()
-            .filter(|track| track.unseen == 0 && (track.streak >= MIN_HITS || frame.number <= MIN_HITS as usize));
-        let shown = shown.map(|track| Tracked { id: track.id, rect: track.rect() }).collect();
-        self.tracks.retain(|track| track.unseen <= MAX_AGE);
-        shown
+        let reported = self.tracks.iter().filter(|track| {
+            track.frames_since_match == 0 && (track.hit_streak >= MIN_HITS || frame.number <= MIN_HITS as usize)
+        });
+        let reported = reported.map(|track| TrackedBox { id: track.id, rect: track.rect() }).collect();
+        self.tracks.retain(|track| track.frames_since_match <= MAX_AGE);
+        reported
     }
 }
 
 impl Track {
     fn new(id: u32, rect: &Rect) -> Self {
-        let [x, y, area, aspect] = measure(rect);
+        let [x, y, area, aspect] = to_measurement(rect);
         let filters = [
             Filter::new(x, 1.0, 1.0, 0.01),
             Filter::new(y, 1.0, 1.0, 0.01),
             Filter::new(area, 10.0, 1.0, 0.0001),
             Filter { velocity_variance: 0.0, ..Filter::new(aspect, 10.0, 1.0, 0.0) },
         ];
-        Self { id, filters, unseen: 0, streak: 0 }
+        Self { id, filters, frames_since_match: 0, hit_streak: 0 }
     }
 
     fn predict(&mut self) {
@@ -81,32 +81,34 @@ impl Track {
             self.filters[2].velocity = 0.0;
         }
         self.filters.iter_mut().for_each(Filter::predict);
-        if self.unseen > 0 {
-            self.streak = 0;
+        if self.frames_since_match > 0 {
+            self.hit_streak = 0;
         }
-        self.unseen += 1;
+        self.frames_since_match += 1;
     }
 
     fn update(&mut self, rect: &Rect) {
-        self.unseen = 0;
-        self.streak += 1;
-        self.filters.iter_mut().zip(measure(rect)).for_each(|(filter, value)| filter.update(value));
+        self.frames_since_match = 0;
+        self.hit_streak += 1;
+        self.filters.iter_mut().zip(to_measurement(rect)).for_each(|(filter, value)| filter.update(value));
     }
 
     fn rect(&self) -> Rect {
         let [x, y, area, aspect] = self.filters.each_ref().map(|filter| filter.position);
-        // An area below zero cannot be drawn; SORT's code gets NaN here and drops the track, which an empty box does too.
+        // A negative area has no box. SORT's own code gets NaN here and drops the track, which an empty box does as
+        // well.
         let w = (area * aspect).max(0.0).sqrt();
         let h = if w > 0.0 { area / w } else { 0.0 };
         Rect { x: x - w / 2.0, y: y - h / 2.0, w, h }
     }
 }
 
-fn measure(rect: &Rect) -> [f64; 4] {
+/// Returns center x, center y, area and aspect ratio of a box.
+fn to_measurement(rect: &Rect) -> [f64; 4] {
     [rect.x + rect.w / 2.0, rect.y + rect.h / 2.0, rect.w * rect.h, rect.w / rect.h.max(1e-6)]
 }
 
-/// Position and velocity per frame.
+/// Constant-velocity Kalman filter of one coordinate; velocities are per frame.
 #[derive(Clone, Debug)]
 struct Filter {
     position: f64,
@@ -114,20 +116,20 @@ struct Filter {
     variance: f64,
     covariance: f64,
     velocity_variance: f64,
-    measured_variance: f64,
+    measurement_variance: f64,
     position_noise: f64,
     velocity_noise: f64,
 }
 
 impl Filter {
-    fn new(position: f64, measured_variance: f64, position_noise: f64, velocity_noise: f64) -> Self {
+    fn new(position: f64, measurement_variance: f64, position_noise: f64, velocity_noise: f64) -> Self {
         Self {
             position,
             velocity: 0.0,
             variance: 10.0,
             covariance: 0.0,
             velocity_variance: 10_000.0,
-            measured_variance,
+            measurement_variance,
             position_noise,
             velocity_noise,
         }
@@ -141,11 +143,11 @@ impl Filter {
     }
 
     fn update(&mut self, measured: f64) {
-        let total = self.variance + self.measured_variance;
-        let surprise = measured - self.position;
-        let (gain, velocity_gain) = (self.variance / total, self.covariance / total);
-        self.position += gain * surprise;
-        self.velocity += velocity_gain * surprise;
+        let innovation_variance = self.variance + self.measurement_variance;
+        let innovation = measured - self.position;
+        let (gain, velocity_gain) = (self.variance / innovation_variance, self.covariance / innovation_variance);
+        self.position += gain * innovation;
+        self.velocity += velocity_gain * innovation;
         self.velocity_variance -= velocity_gain * self.covariance;
         self.covariance *= 1.0 - gain;
         self.variance *= 1.0 - gain;

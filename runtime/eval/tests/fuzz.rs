@@ -1,14 +1,15 @@
-//! Readers of other people's data given odd files: they read them or say what is wrong, and take memory by what is there only.
+//! Fuzz tests of the readers of external data: malformed files are read or rejected with an error, and use memory only
+//! in proportion to their content.
 
 use std::{fmt::Write, path::Path};
 
-use sideline_eval::{Boxes, Noise, Sequence, football::Match, moves, read_boxes, read_ground_truth};
+use sideline_eval::{BoxSource, Noise, Sequence, football::Match, moves, read_boxes, read_ground_truth};
 use sideline_testkit::fuzz;
 
 const ROWS: &str = "1,1,10,20,30,60,1,1,1\n2,1,12.5,20,30,60,1,1,1\n2,7,100,20,30,60,0,-1,-1,-1\n";
 const SEQINFO: &str = "[Sequence]\r\nframeRate = 50\r\nimWidth=640\r\nimHeight=360\r\n";
 
-/// A folder whose file `path` is written anew for each case.
+/// Temporary folder whose file `path` is rewritten for each case.
 struct File {
     folder: tempfile::TempDir,
     path: &'static str,
@@ -21,7 +22,7 @@ impl File {
         file
     }
 
-    /// Writes the case, and gives the folder.
+    /// Writes the case; returns the folder.
     fn with(&self, text: &str) -> &Path {
         std::fs::write(self.folder.path().join(self.path), text).unwrap();
         self.folder.path()
@@ -35,7 +36,7 @@ fn fuzz_motchallenge_rows() {
         let folder = file.with(text);
         let path = folder.join(file.path);
         if let Err(error) = read_ground_truth(&path).and_then(|_| read_boxes(&path)) {
-            assert!(error.to_string().contains("gt.txt"), "the file is not named: {error}");
+            assert!(error.to_string().contains("gt.txt"), "the error does not name the file: {error}");
         }
     });
 }
@@ -50,10 +51,12 @@ fn fuzz_motchallenge_sequence() {
     }
     fuzz::text("motchallenge_sequence", &[SEQINFO], &["frameRate=", "imWidth=", "imHeight="], |text| {
         let folder = file.with(text);
-        for boxes in [Boxes::Given, Boxes::Noisy] {
+        for boxes in [BoxSource::Given, BoxSource::Noisy] {
             match Sequence::read(folder, Some(boxes), &Noise::default()) {
                 Ok(sequence) => assert!((0.1..=1000.0).contains(&sequence.frame_rate)),
-                Err(error) => assert!(error.to_string().contains("seqinfo.ini"), "the file is not named: {error}"),
+                Err(error) => {
+                    assert!(error.to_string().contains("seqinfo.ini"), "the error does not name the file: {error}")
+                }
             }
         }
     });
@@ -69,12 +72,12 @@ fn fuzz_soccertrack_csv() {
     let words = ["TeamID", "BALL", "Attributes", "bb_left", "conf", "x", "frame", ",", ",,,"];
     fuzz::text("soccertrack_csv", &[boxes, places], &words, |text| {
         for game in Match::read_all(file.with(text)).into_iter().flatten() {
-            assert!((0..game.boxes.len()).filter_map(|frame| game.ball(frame)).count() <= game.boxes.len());
+            assert!((0..game.boxes.len()).filter_map(|frame| game.ball_center(frame)).count() <= game.boxes.len());
         }
     });
 }
 
-/// Lines of a number and then `columns` - 1 more: places on a body that moves as a whole.
+/// Generates lines of `columns` numbers: positions on a body that moves as a whole.
 fn numbers(lines: usize, columns: usize, between: char) -> String {
     let mut text = String::new();
     for line in 1..=lines {
@@ -88,7 +91,7 @@ fn numbers(lines: usize, columns: usize, between: char) -> String {
 fn fuzz_recordings(name: &str, path: &'static str, corpus: &str) {
     let file = File::new(path);
     let folder = file.with(corpus);
-    assert_eq!(moves::read_all(folder).unwrap().faults.len(), 0, "the corpus is of the layout");
+    assert_eq!(moves::read_all(folder).unwrap().faults.len(), 0, "the corpus must match the layout");
     fuzz::text(name, &[corpus], &[",", " "], |text| {
         if let Ok(library) = moves::read_all(file.with(text)) {
             assert!(library.faults.iter().all(|fault| fault.path.ends_with(path)));

@@ -1,9 +1,10 @@
-//! Readers of recorded moves: small files of each layout, written here, and the data themselves where they are unpacked.
+//! Tests of the readers of recorded moves: small files of each layout, and the published datasets where they are
+//! available.
 
 use std::{fmt::Write, fs, path::Path};
 
-use sideline_eval::moves::{Kind, Library, MovesError, RATE, Recording, read_all};
-use sideline_testkit::{Capability, skipped};
+use sideline_eval::moves::{DatasetKind, FRAME_RATE, Library, MovesError, Recording, read_all};
+use sideline_testkit::{Capability, skip_test};
 
 fn write(root: &Path, name: &str, text: &str) {
     let path = root.join(name);
@@ -15,7 +16,8 @@ fn read(root: &Path) -> Library {
     read_all(root).unwrap()
 }
 
-/// A standing person of 1.8 m whose left arm goes to and fro, 200 lines a second, each place its own.
+/// Generates the file of a standing person of 1.8 m whose left arm moves back and forth, 200 lines per second, each
+/// with its own positions.
 fn vicon(lines: usize) -> String {
     let mut text = String::new();
     for line in 0..lines {
@@ -43,16 +45,19 @@ fn vicon(lines: usize) -> String {
 }
 
 #[test]
-fn markers_become_poses_and_what_has_no_marker_is_never_seen_to_move() {
+fn markers_become_poses_and_joints_without_markers_have_no_velocity() {
     let root = tempfile::tempdir().unwrap();
     write(root.path(), "deep/er/sub9/aggressive/Pushing.txt", &vicon(400));
     write(root.path(), "deep/er/Sub9/Normal/txt/Standing.txt", &vicon(400));
     write(root.path(), "deep/er/sub9/normal/Waving.txt", &vicon(400));
     let library = read(root.path());
     assert_eq!(library.faults, []);
-    assert_eq!(library.left_out["vicon: Waving"], 1);
+    assert_eq!(library.excluded["vicon: Waving"], 1);
     let [pushing, standing] = library.recordings.as_slice() else { panic!("{:?}", library.recordings) };
-    assert_eq!((pushing.set.name, pushing.set.kind, pushing.set.licence), ("vicon", Kind::Staged, "open"));
+    assert_eq!(
+        (pushing.dataset.name, pushing.dataset.kind, pushing.dataset.license),
+        ("vicon", DatasetKind::Staged, "open")
+    );
     assert_eq!((pushing.name.as_str(), pushing.people[0].name.as_str()), ("sub9/Pushing", "sub9"));
     assert_eq!(pushing.people[0].labels(10), ["push"]);
     assert_eq!(standing.people[0].labels(10), ["idle"]);
@@ -70,17 +75,17 @@ fn markers_become_poses_and_what_has_no_marker_is_never_seen_to_move() {
             assert!((torso - 0.288 * 1.8).abs() < 1e-4, "{torso}");
         }
     }
-    assert_eq!(torsos, 2, "one a second");
+    assert_eq!(torsos, 2, "one per second");
     // z up became y down: the knees are below the hips, the head above.
     let pose = &pushing.frames[30][0];
     assert!(pose.world[25][1] > 0.3 && pose.world[0][1] < -0.6);
     let reach: Vec<f32> = pushing.frames.iter().map(|poses| poses[0].world[15][2]).collect();
     let spread = reach.iter().copied().fold(f32::MIN, f32::max) - reach.iter().copied().fold(f32::MAX, f32::min);
-    assert!((spread - 0.5).abs() < 0.02, "the hand goes 0.5 m to and fro, not {spread}");
+    assert!((spread - 0.5).abs() < 0.02, "the hand moves over 0.5 m, not {spread}");
 }
 
 #[test]
-fn broken_lines_are_named_and_the_rest_is_read() {
+fn malformed_lines_are_reported_and_the_rest_is_read() {
     let root = tempfile::tempdir().unwrap();
     let mut text = vicon(400);
     text.insert_str(0, "0 1 2 three\n");
@@ -91,20 +96,20 @@ fn broken_lines_are_named_and_the_rest_is_read() {
     write(root.path(), "a05_s01_e01_skeleton.txt", &"126 81 674 1\n".repeat(20 * 30 + 7));
     let library = read(root.path());
     assert_eq!(library.recordings.len(), 2);
-    let told: Vec<String> = library.faults.iter().map(ToString::to_string).collect();
-    let told = told.join("\n");
+    let faults: Vec<String> = library.faults.iter().map(ToString::to_string).collect();
+    let faults = faults.join("\n");
     for expected in [
         "Kneeing.txt:1: `three` is not a number; 3 such lines left out",
         "Slapping.txt: no lines of a number and nine times x y z (the first: `nothing` is not a number)",
         "Juggling.txt: `Juggling` is none of the 20 classes",
         "a05_s01_e01_skeleton.txt:601: the last frame has 7 of 20 joints; left out",
     ] {
-        assert!(told.contains(expected), "{expected}\nis not in\n{told}");
+        assert!(faults.contains(expected), "{expected}\nis not in\n{faults}");
     }
 }
 
 #[test]
-fn a_kinects_three_axes_have_one_unit() {
+fn the_three_axes_of_a_kinect_have_one_unit() {
     let root = tempfile::tempdir().unwrap();
     // Shoulders 40 px apart at a depth of 700 units, the right hand 100 units nearer than its shoulder.
     let frame: String = (1..=20)
@@ -119,17 +124,17 @@ fn a_kinects_three_axes_have_one_unit() {
     write(root.path(), "x/a01_s03_e02_skeleton.txt", &frame.repeat(15));
     let library = read(root.path());
     let [boxing] = library.recordings.as_slice() else { panic!("{:?}", library.recordings) };
-    assert_eq!(library.left_out["msr: high arm wave"], 1);
+    assert_eq!(library.excluded["msr: high arm wave"], 1);
     assert_eq!(boxing.people[0].labels(0), ["jab", "cross", "hook"]);
     assert_eq!(boxing.frames.len(), 29, "15 frames a second became 30");
     let world = &boxing.frames[5][0].world;
     let close = |a: f32, b: f64| assert!((f64::from(a) - b).abs() < 1e-4, "{a}, not {b}");
     close(world[11][0] - world[12][0], 40.0 * 700.0 / 285.0 * 0.004);
     close(world[12][2] - world[16][2], 0.4);
-    assert!(world[12][0] < world[11][0], "who faces the camera has the right at the left of the picture");
+    assert!(world[12][0] < world[11][0], "the right side of a person who faces the camera is at the left of the image");
 }
 
-/// Window `number` of one person who stands at `x`, and moves a pixel a frame.
+/// Generates window `number` of one person who stands at `x` and moves one pixel per frame.
 fn window(number: usize, person: usize, label: usize, x: f64) -> String {
     let first = 3 * (number - 1) + 1;
     let mut text = format!("bout,{number},{first},{},0,{person},{label}", first + 6);
@@ -144,7 +149,7 @@ fn window(number: usize, person: usize, label: usize, x: f64) -> String {
 }
 
 #[test]
-fn windows_of_one_person_are_joined_and_know_their_strikes() {
+fn windows_of_one_person_are_joined_with_their_labels() {
     let root = tempfile::tempdir().unwrap();
     let mut text = String::new();
     for number in 1..=6 {
@@ -162,23 +167,23 @@ fn windows_of_one_person_are_joined_and_know_their_strikes() {
     assert_eq!((fault.line, fault.lines, fault.problem.as_str()), (13, 2, "8 columns, expected 595"));
     let struck: Vec<&Recording> = library.recordings.iter().filter(|r| !r.people[0].spans.is_empty()).collect();
     let [recording] = struck.as_slice() else { panic!("{struck:?}") };
-    assert_eq!((recording.set.kind, recording.frames.len()), (Kind::Real, 21));
+    assert_eq!((recording.dataset.kind, recording.frames.len()), (DatasetKind::Real, 21));
     let person = &recording.people[0];
     assert_eq!((person.spans[0].start, person.spans[0].end, person.spans[0].peak), (6, 12, Some(9)));
-    assert_eq!(person.about(0..=20, 9), ["hook"]);
+    assert_eq!(person.window_labels(0..=20, 9), ["hook"]);
     assert_eq!(person.labels(2), ["idle"]);
     assert_eq!(recording.frames[0][0].joints[8][3], 1.0, "a joint at y = 0 alone is seen");
 }
 
 #[test]
-fn two_people_are_one_recording_and_one_of_them_acts() {
+fn one_of_two_people_in_a_recording_is_the_actor() {
     let root = tempfile::tempdir().unwrap();
     let mut text = String::new();
     for frame in 0..20 {
         write!(text, "{}", frame + 100).unwrap();
         for person in 0..2 {
             for joint in 0..15 {
-                // Both face each other over 0.4 of the picture; the second's left hand comes nearer to the first.
+                // Both face each other, 0.4 of the image apart; the second's left hand approaches the first.
                 let mut x = if person == 0 { 0.3 } else { 0.7 };
                 let y = 0.3 + 0.02 * f64::from(joint);
                 if person == 1 && joint == 5 {
@@ -194,7 +199,7 @@ fn two_people_are_one_recording_and_one_of_them_acts() {
     write(root.path(), "set/s02s05/09/001/skeleton_pos.txt", &text);
     let library = read(root.path());
     let [recording] = library.recordings.as_slice() else { panic!("{:?}", library.recordings) };
-    assert_eq!((library.left_out["sbu: hugging"], library.faults.len()), (1, 1));
+    assert_eq!((library.excluded["sbu: hugging"], library.faults.len()), (1, 1));
     assert_eq!(recording.subjects, ["s02", "s05"]);
     assert_eq!(recording.people[0].labels(5), ["idle"]);
     assert_eq!(recording.people[1].labels(5), ["jab", "cross", "hook", "uppercut"]);
@@ -203,11 +208,11 @@ fn two_people_are_one_recording_and_one_of_them_acts() {
 }
 
 #[test]
-fn a_folder_without_recordings_says_what_was_looked_for() {
+fn the_error_of_a_folder_without_recordings_names_the_layouts() {
     let root = tempfile::tempdir().unwrap();
     write(root.path(), "sub/readme.txt", "hello");
     let error = read_all(root.path()).unwrap_err();
-    assert!(matches!(error, MovesError::Nothing { .. }));
+    assert!(matches!(error, MovesError::NoRecordings { .. }));
     let text = error.to_string();
     for expected in ["sub", "skeleton.txt", "skeleton_pos.txt", "595 columns", "tar xf"] {
         assert!(text.contains(expected), "{text}");
@@ -215,13 +220,13 @@ fn a_folder_without_recordings_says_what_was_looked_for() {
     assert!(matches!(read_all(&root.path().join("nowhere")), Err(MovesError::Read { .. })));
 }
 
-/// The data as they are given out, where they lie beside the checkout.
+/// The published datasets, where they are next to the checkout.
 #[test]
-fn the_published_data_are_read_whole() {
+fn the_published_datasets_are_read_completely() {
     let archives = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/moves");
     let vicon = archives.join("vicon_physical_action_sub1-7.tar.xz");
     if !vicon.is_file() {
-        return skipped(Capability::Data, format_args!("no {}", vicon.display()));
+        return skip_test(Capability::Data, format_args!("no {}", vicon.display()));
     }
     let root = tempfile::tempdir().unwrap();
     for archive in [vicon, archives.join("msr_action3d_train.tar.xz")] {
@@ -229,16 +234,17 @@ fn the_published_data_are_read_whole() {
         assert!(status.unwrap().success(), "{}", archive.display());
     }
     let library = read(root.path());
-    assert_eq!(library.faults, [], "no line is broken");
-    let of = |set: &str| library.recordings.iter().filter(|r| r.set.name == set).collect::<Vec<_>>();
-    assert_eq!((of("vicon").len(), of("msr").len()), (7 * 11, 84));
-    // A line is not a frame of the cameras: counted so, a file would last 15 to 30 s.
-    let seconds: Vec<f64> = of("vicon").iter().map(|r| r.frames.len() as f64 / RATE).collect();
+    assert_eq!(library.faults, [], "no line is malformed");
+    let recordings =
+        |dataset: &str| library.recordings.iter().filter(|r| r.dataset.name == dataset).collect::<Vec<_>>();
+    assert_eq!((recordings("vicon").len(), recordings("msr").len()), (7 * 11, 84));
+    // A line is not a frame of the cameras: with a frame per line, a file would last 15 to 30 s.
+    let seconds: Vec<f64> = recordings("vicon").iter().map(|r| r.frames.len() as f64 / FRAME_RATE).collect();
     let mean = seconds.iter().sum::<f64>() / seconds.len() as f64;
     assert!((4.0..10.0).contains(&mean), "{mean} s");
-    // Wrists: mostly seen, and hardly ever faster than a fist can be.
+    // Wrists are mostly seen, and hardly ever faster than a fist can be.
     let (mut seen, mut steps, mut fast) = (0, 0, 0);
-    for pair in of("vicon").iter().flat_map(|r| r.frames.windows(2)) {
+    for pair in recordings("vicon").iter().flat_map(|r| r.frames.windows(2)) {
         let [a, b] = [pair[0][0].world[15], pair[1][0].world[15]];
         let step = (0..3).map(|axis| (a[axis] - b[axis]).powi(2)).sum::<f32>().sqrt();
         steps += 1;

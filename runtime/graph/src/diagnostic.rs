@@ -1,11 +1,11 @@
-//! One thing wrong with a flow: what, where, and the mend.
+//! Diagnostics of a flow: severity, place, and a message with the remedy.
 
 use std::{fmt, path::PathBuf};
 
-/// A place in a file.
+/// A position in a file, or the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// The file; `None` for what comes from the command line.
+    /// The file; `None` for the command line.
     pub file: Option<PathBuf>,
     /// Line, from 1; 0 for the file as a whole.
     pub line: usize,
@@ -23,55 +23,55 @@ impl fmt::Display for Place {
     }
 }
 
-/// How much a diagnostic weighs.
+/// Severity of a diagnostic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// The flow cannot run.
     Error,
-    /// It can, but probably not as meant.
+    /// The flow can run, but probably not as intended.
     Warning,
 }
 
-/// One thing wrong with a flow.
+/// A problem of a flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How much it weighs.
+    /// Error or warning.
     pub severity: Severity,
-    /// Where it was written.
+    /// Position of the faulty text.
     pub place: Place,
-    /// Id of the node it is about.
+    /// Id of the affected node.
     pub node: Option<String>,
-    /// What is wrong and what would be right.
+    /// Description of the problem and its remedy.
     pub message: String,
-    /// True when it only matters to a flow run by dora, in several processes: `sideline run` passes over it.
+    /// True if the problem concerns only a flow that dora runs in several processes; `sideline run` ignores it.
     pub dora_only: bool,
 }
 
 impl Diagnostic {
-    /// An error.
+    /// Creates an error.
     pub fn error(place: Place, node: Option<&str>, message: impl Into<String>) -> Self {
         let node = node.map(str::to_owned);
         Self { severity: Severity::Error, place, node, message: message.into(), dora_only: false }
     }
 
-    /// A warning.
+    /// Creates a warning.
     pub fn warning(place: Place, node: Option<&str>, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(place, node, message) }
     }
 
-    /// The same, for flows run by dora only.
+    /// Restricts the diagnostic to flows that dora runs.
     pub fn for_dora(self) -> Self {
         Self { dora_only: true, ..self }
     }
 
-    /// True when a run in one process cannot start with it.
-    pub fn hinders_run(&self) -> bool {
+    /// Returns true if the problem prevents a run in one process.
+    pub fn blocks_run(&self) -> bool {
         self.severity == Severity::Error && !self.dora_only
     }
 }
 
 impl fmt::Display for Diagnostic {
-    /// `fight.yml:12:9: error: node `tracker`: input `pose`: there is no such input; did you mean `poses`?`
+    /// Formats as `fight.yml:12:9: error: node `tracker`: input `pose`: there is no such input; did you mean `poses`?`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {
             Severity::Error => "error",
@@ -85,9 +85,9 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// In the order of files and lines, each once.
-pub(crate) fn tidy(mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    found.sort_by(|a, b| (&a.place, &a.node, &a.message).cmp(&(&b.place, &b.node, &b.message)));
-    found.dedup();
-    found
+/// Sorts diagnostics by file and position and removes duplicates.
+pub(crate) fn sort_and_dedup(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    diagnostics.sort_by(|a, b| (&a.place, &a.node, &a.message).cmp(&(&b.place, &b.node, &b.message)));
+    diagnostics.dedup();
+    diagnostics
 }

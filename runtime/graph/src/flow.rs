@@ -1,4 +1,4 @@
-//! A flow that was read and checked.
+//! The checked flow: its operators, and the processes in which dora runs them.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,24 +12,23 @@ use sideline_api::{
     Alignment, Device, Mode, OnError, PortType, Registry, SourceId, Spec, Values,
     config::did_you_mean,
     find_file,
-    models::{Models, own_file},
+    models::{Models, user_model_path},
 };
 
 use crate::{
-    Diagnostic, Place, check,
-    diagnostic::tidy,
-    done,
+    Diagnostic, Place,
+    diagnostic::sort_and_dedup,
     expand::{self, Expanded},
-    files::{File, Files, What},
-    memory,
-    settings::{self, Settings},
-    wiring,
+    files::{File, Files, NodeKind},
+    memory, names,
+    settings::{self, SettingsReader},
+    sinks, wiring,
 };
 
-/// What the command line says about a flow.
+/// Overrides of a flow's settings on the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
-    /// `--set node.key=value`; the id of a module means all its operators that have the key.
+    /// `--set node.key=value`: node, key and value. The id of a module stands for all its operators that have the key.
     pub set: Vec<(String, String, Value)>,
     /// `--mode`.
     pub mode: Option<Mode>,
@@ -37,194 +36,195 @@ pub struct Overrides {
     pub device: Option<Device>,
     /// `--input`: the key `source` of the flow's only source.
     pub input: Option<String>,
-    /// `SIDELINE_HOME`: the last folder files are looked for in.
+    /// Sideline home (`SIDELINE_HOME`), the last folder in the search path of files.
     pub home: Option<PathBuf>,
 }
 
 impl Overrides {
-    /// Where files are looked for: beside the file that names them, beside the flow, in the working directory, at home.
-    pub(crate) fn search(&self, beside: &Path, flow: &Path) -> Vec<PathBuf> {
+    /// Returns the search path of files: the folder of the file that names them, the folder of the flow, the working
+    /// directory, and Sideline home, each once.
+    pub(crate) fn search_path(&self, declaring_folder: &Path, flow_folder: &Path) -> Vec<PathBuf> {
         let named = |folder: &Path| if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() };
-        let mut folders = vec![named(beside), named(flow), PathBuf::from(".")];
+        let mut folders = vec![named(declaring_folder), named(flow_folder), PathBuf::from(".")];
         folders.extend(self.home.clone());
-        let mut once: Vec<PathBuf> = vec![];
+        let mut unique: Vec<PathBuf> = vec![];
         for folder in folders {
-            if !once.contains(&folder) {
-                once.push(folder);
+            if !unique.contains(&folder) {
+                unique.push(folder);
             }
         }
-        once
+        unique
     }
 }
 
-/// A flow: its operators, and the processes dora would run them in.
+/// A flow: its sources and operators, and the processes in which dora runs them.
 #[derive(Clone, Debug)]
 pub struct Flow {
     /// The file's name without `.yml`.
     pub name: String,
-    /// The file; for a descriptor from dora, its name alone.
+    /// Path of the file; for a descriptor from dora, only its name.
     pub path: PathBuf,
     /// Live or complete.
     pub mode: Mode,
-    /// Frames in flight per source.
+    /// Maximum number of frames in flight per source.
     pub window: usize,
-    /// How long the window may stand still.
-    pub stall: Duration,
-    /// How long operators may take to get ready.
-    pub start: Duration,
-    /// Where models run.
+    /// Maximum time without progress of the window.
+    pub stall_timeout: Duration,
+    /// Maximum time until all operators are ready.
+    pub start_timeout: Duration,
+    /// Device that models run on.
     pub device: Device,
-    /// Folder of the runs, when the flow names one.
+    /// Folder of the runs, if the flow sets one.
     pub run_dir: Option<PathBuf>,
-    /// One per dora node, in the order of the file, modules expanded and fused nodes whole.
+    /// One process per dora node, in the order of the file: modules expanded, fused nodes as one process.
     pub processes: Vec<Process>,
-    /// Sources and operators; a producer stands before its consumers (feedback excepted), else in the order of the file.
+    /// Sources and operators, sorted topologically (ignoring feedback), ties in the order of the file.
     pub nodes: Vec<FlowNode>,
-    /// Modules the flow names, fused or expanded.
+    /// Modules of the flow, fused or expanded.
     pub modules: Vec<Module>,
-    /// Warnings, and errors that matter under dora only.
+    /// Warnings, and errors that concern only flows run by dora.
     pub diagnostics: Vec<Diagnostic>,
-    /// Who makes an output of a fused node, see [`Expanded::makers`].
-    pub(crate) makers: std::collections::BTreeMap<String, (String, String)>,
+    /// Producers of the outputs of fused nodes, see [`Expanded::producers`].
+    pub(crate) producers: std::collections::BTreeMap<String, (String, String)>,
 }
 
-/// A node as dora runs it: one process.
+/// A process: one node as dora runs it.
 #[derive(Clone, Debug)]
 pub struct Process {
-    /// Its id.
+    /// Id of the dora node.
     pub id: String,
-    /// What runs in it.
+    /// Kind of the process.
     pub kind: ProcessKind,
-    /// Inputs: name, and `node/output` as dora knows it.
+    /// Inputs: name, and the `node/output` that it reads, by dora's ids.
     pub inputs: Vec<(String, String)>,
     /// Listed outputs.
     pub outputs: Vec<String>,
-    /// Most messages dora keeps for each input, in the order of `inputs`.
+    /// Capacity of dora's queue for each input, in messages, in the order of `inputs`.
     pub(crate) queues: Vec<usize>,
-    /// Bytes of its pool of shared memory.
+    /// Size of the shared memory pool, in bytes.
     pub(crate) pool: u64,
     /// `SIDELINE_RUN_DIR` of this node, else of the flow.
     pub run_dir: Option<PathBuf>,
-    /// Where it stands.
+    /// Place of the node in its file.
     pub place: Place,
 }
 
-/// What runs in a process.
+/// Kind of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProcessKind {
     /// One operator or source, by its name in the registry.
     Operator(String),
-    /// A module file, as written.
+    /// All operators of a module; the path of the module file as written.
     Fused(String),
-    /// A program that is not ours.
+    /// A program other than Sideline.
     Foreign,
 }
 
-/// A module that a flow names.
+/// A module of a flow.
 #[derive(Clone, Debug)]
 pub struct Module {
-    /// Id of the node that names it.
+    /// Id of the node that hosts the module.
     pub id: String,
-    /// The file, as written.
+    /// Path of the module file, as written.
     pub file: String,
-    /// One process for all, else one for each.
+    /// True if one process runs all operators of the module, false if each has its own process.
     pub fused: bool,
-    /// The module's outputs.
+    /// Declared outputs of the module.
     pub outputs: Vec<String>,
-    /// Where the node stands.
+    /// Place of the host node in its file.
     pub place: Place,
 }
 
 /// A source or operator of the flat graph.
 #[derive(Clone, Debug)]
 pub struct FlowNode {
-    /// Id; inside a module `node.operator`.
+    /// Id of the node; inside a module `host.node`.
     pub id: String,
-    /// Name in the registry.
+    /// Name of the operator in the registry.
     pub operator: String,
-    /// Its ports.
+    /// Declared ports of the operator.
     pub spec: Spec,
     /// Index into [`Flow::processes`].
     pub process: usize,
-    /// Its configuration.
+    /// Configured values.
     pub values: Values,
-    /// Every key with its value, defaults included.
+    /// All keys with their values, including defaults.
     pub resolved: Vec<(String, Value)>,
-    /// After an error or a panic.
+    /// Behavior after an error or a panic.
     pub on_error: OnError,
-    /// Every n-th frame.
+    /// Stride: the node processes every n-th frame.
     pub stride: u64,
-    /// Wired inputs: declared ones in their order, then others by name.
+    /// Wired inputs: declared ports in their order, then additional ones by name.
     pub inputs: Vec<FlowInput>,
-    /// Number of the source it is or descends from.
+    /// The node itself if it is a source, else the source it descends from.
     pub source: SourceId,
-    /// True when no ordinary consumer reads it: its source waits for it.
-    pub sink: bool,
-    /// True for what only reads side inputs: it runs when something comes, and no window waits for it.
-    pub outside: bool,
-    /// The models it needs: names of models.yml, or paths of one's own files.
+    /// True if no ordinary consumer reads the node's outputs, so that its source waits for it.
+    pub is_sink: bool,
+    /// True if the node has side inputs only: it runs when a message arrives, and no window waits for it.
+    pub is_outside_window: bool,
+    /// Required models: names in models.yml, or paths of the user's own files.
     pub models: Vec<String>,
-    /// Where it looks for files.
+    /// Search path of files, the first folder first.
     pub search: Vec<PathBuf>,
-    /// Where it stands.
+    /// Place of the node in its file.
     pub place: Place,
 }
 
 /// One wired input.
 #[derive(Clone, Debug)]
 pub struct FlowInput {
-    /// Its name.
+    /// Name of the input.
     pub name: String,
-    /// Who sends.
+    /// The output that it reads, by index.
     pub from: Sender,
-    /// `node/output` in the flat graph.
+    /// The output that it reads, as `node/output` in the flat graph.
     pub text: String,
-    /// Type of what comes.
+    /// Type of the messages.
     pub ty: PortType,
-    /// `process` is called only with data on it.
+    /// True if `process` is called only for frames with data on this input.
     pub required: bool,
-    /// The last data is handed in again.
+    /// True if the last data is repeated for frames that were skipped.
     pub hold: bool,
-    /// How it is matched to frames.
+    /// Matching of messages to frames.
     pub alignment: Alignment,
-    /// Most messages that wait in it.
+    /// Capacity of the queue, in messages.
     pub queue: usize,
-    /// Name of the dora input it comes by, when the sender is in another process.
+    /// Name of the dora input, if the sender is in another process.
     pub border: String,
-    /// Where it stands.
+    /// Place of the input in its file.
     pub place: Place,
 }
 
-/// Who sends what an input reads.
+/// The sender of an input's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {
-    /// An operator: indices into [`Flow::nodes`] and its outputs.
+    /// An output of an operator or source.
     Node {
-        /// The operator.
+        /// Index into [`Flow::nodes`].
         node: usize,
-        /// Its output.
+        /// Index into the outputs of that node.
         output: usize,
     },
-    /// A program that is not ours: index into [`Flow::processes`].
+    /// A foreign program: index into [`Flow::processes`].
     Foreign(usize),
 }
 
 impl Flow {
-    /// Reads and checks a dataflow file and the module files it names.
+    /// Reads and checks a dataflow file and its module files.
     ///
     /// # Errors
-    /// Everything that hinders a run in one process, with warnings beside it; what only matters under dora is in
-    /// [`Flow::diagnostics`].
+    /// All diagnostics, warnings included, if any of them prevents a run in one process. Errors that concern only dora
+    /// are in [`Flow::diagnostics`] instead.
     pub fn read(path: &Path, registry: &Registry, overrides: &Overrides) -> Result<Self, Vec<Diagnostic>> {
         let (file, text) = File::read(path).map_err(|e| vec![e])?;
         Self::build(file, &text, registry, overrides)
     }
 
-    /// Reads and checks what dora hands to a node: the whole descriptor, modules expanded. `name` is the flow's, `folder`
-    /// the folder of its file, which fused modules are looked for in.
+    /// Reads and checks the descriptor that dora passes to a node: the whole flow, with modules expanded. `name` is the
+    /// name of the flow, and `folder` the folder of its file, to which paths of fused modules are relative.
     ///
     /// # Errors
-    /// As [`Flow::read`]; places have no lines.
+    /// As for [`Flow::read`]; the places have no lines.
     pub fn from_descriptor(
         descriptor: &Descriptor,
         name: &str,
@@ -232,63 +232,63 @@ impl Flow {
         registry: &Registry,
         overrides: &Overrides,
     ) -> Result<Self, Vec<Diagnostic>> {
-        let whole = Place { file: Some(name.into()), ..Place::default() };
-        let text = serde_yaml::to_string(&expand::escaped(descriptor))
-            .map_err(|e| vec![Diagnostic::error(whole, None, format!("the descriptor cannot be written: {e}"))])?;
+        let place = Place { file: Some(name.into()), ..Place::default() };
+        let text = serde_yaml::to_string(&expand::escape_variables(descriptor))
+            .map_err(|e| vec![Diagnostic::error(place, None, format!("the descriptor cannot be serialized: {e}"))])?;
         let file = File::parse(name.into(), folder.to_owned(), &text, false).map_err(|e| vec![e])?;
         Self::build(file, &text, registry, overrides)
     }
 
     fn build(file: File, text: &str, registry: &Registry, overrides: &Overrides) -> Result<Self, Vec<Diagnostic>> {
-        let mut found = vec![];
-        let files = Files::gather(file, registry, &mut found);
-        if !files.formed {
-            return Err(tidy(found));
+        let mut diagnostics = vec![];
+        let files = Files::load(file, registry, &mut diagnostics);
+        if !files.is_well_formed {
+            return Err(sort_and_dedup(diagnostics));
         }
-        check::check_names(&files, registry, &mut found);
+        names::check_names(&files, registry, &mut diagnostics);
         let descriptor = match expand::parse(&files.flow, text) {
             Ok(descriptor) => descriptor,
             Err(e) => {
-                found.push(e);
-                return Err(tidy(found));
+                diagnostics.push(e);
+                return Err(sort_and_dedup(diagnostics));
             }
         };
-        if found.iter().any(Diagnostic::hinders_run) {
-            // A wrong name does not hide a wrong key: both are told at once.
-            Self::check_keys(&files, &descriptor, registry, overrides, &mut found);
-            return Err(tidy(found));
+        if diagnostics.iter().any(Diagnostic::blocks_run) {
+            // Wrong names do not hide wrong keys: both are reported at once.
+            Self::check_keys(&files, &descriptor, registry, overrides, &mut diagnostics);
+            return Err(sort_and_dedup(diagnostics));
         }
         let expanded = expand::expand(&files, &descriptor).map_err(|e| {
-            found.push(e);
-            tidy(std::mem::take(&mut found))
+            diagnostics.push(e);
+            sort_and_dedup(std::mem::take(&mut diagnostics))
         })?;
-        let flow = Self::assemble(&files, &descriptor, &expanded, registry, overrides, &mut found);
-        found = tidy(found);
+        let flow = Self::assemble(&files, &descriptor, &expanded, registry, overrides, &mut diagnostics);
+        diagnostics = sort_and_dedup(diagnostics);
         match flow {
-            Some(flow) if !found.iter().any(Diagnostic::hinders_run) => Ok(Flow { diagnostics: found, ..flow }),
-            _ => Err(found),
+            Some(flow) if !diagnostics.iter().any(Diagnostic::blocks_run) => Ok(Flow { diagnostics, ..flow }),
+            _ => Err(diagnostics),
         }
     }
 
-    /// Checks the keys of a flow that cannot be expanded: those of the operators in its own file.
+    /// Checks the keys of the operators in the flow's own file, for a flow that cannot be expanded.
     fn check_keys(
         files: &Files,
         descriptor: &Descriptor,
         registry: &Registry,
         overrides: &Overrides,
-        found: &mut Vec<Diagnostic>,
+        diagnostics: &mut Vec<Diagnostic>,
     ) {
         let env = descriptor.env.clone().unwrap_or_default();
-        settings::flow_settings(files, &env, overrides, found);
-        let mut settings = Settings::new(files, registry, &env, overrides, &descriptor.nodes);
+        settings::flow_settings(files, &env, overrides, diagnostics);
+        let mut settings = SettingsReader::new(files, registry, &env, overrides, &descriptor.nodes);
         for node in &descriptor.nodes {
-            let Some(written) = files.written.get(&node.id.to_string()) else { continue };
-            if let What::Operator(name) = &written.what
+            let Some(decl) = files.decls.get(&node.id.to_string()) else { continue };
+            if let NodeKind::Operator(name) = &decl.kind
                 && let Ok(entry) = registry.get(name)
-                // Its `source` may be the `--input`.
-                && !(entry.spec.source && overrides.input.is_some())
+                // `--input` may set the key `source`, which would be reported as missing here.
+                && !(entry.spec.is_source && overrides.input.is_some())
             {
-                settings.of(node, written, entry, found);
+                settings.read_node(node, decl, entry, diagnostics);
             }
         }
     }
@@ -299,22 +299,22 @@ impl Flow {
         expanded: &Expanded,
         registry: &Registry,
         overrides: &Overrides,
-        found: &mut Vec<Diagnostic>,
+        diagnostics: &mut Vec<Diagnostic>,
     ) -> Option<Self> {
         let env = descriptor.env.clone().unwrap_or_default();
-        let flow_settings = settings::flow_settings(files, &env, overrides, found);
+        let flow_settings = settings::flow_settings(files, &env, overrides, diagnostics);
         let mut overrides = overrides.clone();
-        set_input(files, expanded, registry, &mut overrides, found);
-        let mut settings = Settings::new(files, registry, &env, &overrides, &expanded.flat);
-        let (nodes, mode) = wiring::wire(files, expanded, &mut settings, &flow_settings, found)?;
+        set_input(files, expanded, registry, &mut overrides, diagnostics);
+        let mut settings = SettingsReader::new(files, registry, &env, &overrides, &expanded.flat);
+        let (nodes, mode) = wiring::wire(files, expanded, &mut settings, &flow_settings, diagnostics)?;
         let processes = processes(files, expanded, &env, flow_settings.run_dir.as_deref());
-        let modules = files.written.values().filter_map(|written| match &written.what {
-            What::Host { file, path, fused } => Some(Module {
-                id: written.id.clone(),
+        let modules = files.decls.values().filter_map(|decl| match &decl.kind {
+            NodeKind::Host { file, path, fused } => Some(Module {
+                id: decl.id.clone(),
                 file: path.clone(),
                 fused: *fused,
-                outputs: check::declared(file, &["outputs"]).into_iter().map(str::to_owned).collect(),
-                place: written.place(),
+                outputs: names::declared_ports(file, &["outputs"]).into_iter().map(str::to_owned).collect(),
+                place: decl.place(),
             }),
             _ => None,
         });
@@ -324,97 +324,101 @@ impl Flow {
             path,
             mode,
             window: flow_settings.window,
-            stall: flow_settings.stall,
-            start: flow_settings.start,
+            stall_timeout: flow_settings.stall_timeout,
+            start_timeout: flow_settings.start_timeout,
             device: flow_settings.device,
             run_dir: flow_settings.run_dir,
             processes,
             nodes,
             modules: modules.collect(),
             diagnostics: vec![],
-            makers: expanded.makers.clone(),
+            producers: expanded.producers.clone(),
         };
-        done::check_done(&flow, found);
-        memory::check_queues(&flow, found);
-        memory::check_shared_memory(&flow, memory::shared_memory_free(), found);
+        sinks::check_done(&flow, diagnostics);
+        memory::check_queues(&flow, diagnostics);
+        memory::check_shared_memory(&flow, memory::shared_memory_free(), diagnostics);
         Some(flow)
     }
 
-    /// What is wrong with the models the flow needs: unknown, or not installed.
+    /// Checks that the models of the flow are known and installed, and returns a diagnostic for each that is not.
     pub fn check_models(&self, models: &Models) -> Vec<Diagnostic> {
         let missing = self.nodes.iter().flat_map(|node| {
             node.models.iter().filter_map(|name| {
-                let e = match own_file(name) {
+                let e = match user_model_path(name) {
                     Some(path) => find_file(path, &node.search).err()?,
-                    None => models.present(name).err()?,
+                    None => models.find_installed(name).err()?,
                 };
                 Some(Diagnostic::error(node.place.clone(), Some(&node.id), e.message))
             })
         });
-        tidy(missing.collect())
+        sort_and_dedup(missing.collect())
     }
 
-    /// The sources, by their numbers.
+    /// Returns the sources in the order of their ids.
     pub fn sources(&self) -> Vec<&FlowNode> {
-        let mut sources: Vec<&FlowNode> = self.nodes.iter().filter(|node| node.spec.source).collect();
+        let mut sources: Vec<&FlowNode> = self.nodes.iter().filter(|node| node.spec.is_source).collect();
         sources.sort_by_key(|node| node.source);
         sources
     }
 
-    /// Ids of the nodes that are not ours: such a flow runs under dora only.
-    pub fn foreign(&self) -> Vec<&str> {
+    /// Returns the ids of foreign nodes. A flow that has any can only be run by dora.
+    pub fn foreign_node_ids(&self) -> Vec<&str> {
         let foreign = self.processes.iter().filter(|process| process.kind == ProcessKind::Foreign);
         foreign.map(|process| process.id.as_str()).collect()
     }
 }
 
-/// `--input X` is `--set SOURCE.source=X` for the flow's only source.
+/// Translates `--input X` to `--set SOURCE.source=X` for the only source of the flow.
 fn set_input(
     files: &Files,
     expanded: &Expanded,
     registry: &Registry,
     overrides: &mut Overrides,
-    found: &mut Vec<Diagnostic>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) {
     let Some(input) = overrides.input.clone() else { return };
     let sources: Vec<_> = expanded
         .flat
         .iter()
-        .filter_map(|node| files.written.get(&node.id.to_string()))
-        .filter_map(|written| match &written.what {
-            What::Operator(name) => registry.get(name).ok().filter(|e| e.spec.source).map(|e| (written.clone(), e)),
+        .filter_map(|node| files.decls.get(&node.id.to_string()))
+        .filter_map(|decl| match &decl.kind {
+            NodeKind::Operator(name) => registry.get(name).ok().filter(|e| e.spec.is_source).map(|e| (decl.clone(), e)),
             _ => None,
         })
         .collect();
     let problem = match &sources[..] {
-        [(written, entry)] if entry.keys().iter().any(|key| key.name == "source") => {
-            overrides.set.push((written.id.clone(), "source".into(), input.into()));
+        [(decl, entry)] if entry.keys().iter().any(|key| key.name == "source") => {
+            overrides.set.push((decl.id.clone(), "source".into(), input.into()));
             return;
         }
-        [(written, entry)] => {
+        [(decl, entry)] => {
             let keys = did_you_mean("source", entry.keys().iter().map(|key| key.name));
-            format!("--input {input}: the source `{}` has no key `source`{keys}", written.id)
+            format!("--input {input}: the source `{}` has no key `source`{keys}", decl.id)
         }
         [] => format!("--input {input}: the flow has no source"),
-        several => {
-            let ids: Vec<String> = several.iter().map(|(written, _)| format!("`{}`", Rc::clone(written).id)).collect();
-            format!("--input {input}: the flow has the sources {}: write --set NODE.source={input}", ids.join(", "))
+        sources => {
+            let ids: Vec<String> = sources.iter().map(|(decl, _)| format!("`{}`", Rc::clone(decl).id)).collect();
+            format!(
+                "--input {input}: the flow has several sources, {}: write --set NODE.source={input}",
+                ids.join(", ")
+            )
         }
     };
-    found.push(Diagnostic::error(Place::default(), None, problem));
+    diagnostics.push(Diagnostic::error(Place::default(), None, problem));
 }
 
 type Env = std::collections::BTreeMap<String, dora_message::descriptor::EnvValue>;
 
+/// Returns one process per node of the expanded descriptor.
 fn processes(files: &Files, expanded: &Expanded, flow_env: &Env, run_dir: Option<&Path>) -> Vec<Process> {
     let nodes = expanded.processes.nodes.iter();
     nodes
         .map(|node| {
             let id = node.id.to_string();
-            let written = files.written.get(&id);
-            let kind = match written.map(|written| &written.what) {
-                Some(What::Operator(name)) => ProcessKind::Operator(name.clone()),
-                Some(What::Host { path, .. }) => ProcessKind::Fused(path.clone()),
+            let decl = files.decls.get(&id);
+            let kind = match decl.map(|decl| &decl.kind) {
+                Some(NodeKind::Operator(name)) => ProcessKind::Operator(name.clone()),
+                Some(NodeKind::Host { path, .. }) => ProcessKind::Fused(path.clone()),
                 _ => ProcessKind::Foreign,
             };
             let env = |key: &str| {
@@ -422,7 +426,7 @@ fn processes(files: &Files, expanded: &Expanded, flow_env: &Env, run_dir: Option
                 own.or_else(|| flow_env.get(key)).map(ToString::to_string)
             };
             let reads = node.inputs.iter().filter_map(|(name, input)| {
-                let (from, output) = expand::reads(input)?;
+                let (from, output) = expand::input_node_output(input)?;
                 let queue = input.queue_size.unwrap_or(dora_message::config::DEFAULT_QUEUE_SIZE);
                 let queue = input.queue_policy.unwrap_or_default().effective_cap(queue);
                 Some(((name.to_string(), format!("{from}/{output}")), queue))
@@ -436,9 +440,9 @@ fn processes(files: &Files, expanded: &Expanded, flow_env: &Env, run_dir: Option
                 inputs,
                 queues,
                 outputs: node.outputs.iter().map(ToString::to_string).collect(),
-                pool: pool.unwrap_or(memory::DEFAULT_POOL),
+                pool: pool.unwrap_or(memory::DEFAULT_POOL_BYTES),
                 run_dir: env("SIDELINE_RUN_DIR").map(PathBuf::from).or_else(|| run_dir.map(Path::to_owned)),
-                place: written.map_or_else(|| files.flow.whole(), |written| written.place()),
+                place: decl.map_or_else(|| files.flow.whole_file(), |decl| decl.place()),
             }
         })
         .collect()

@@ -1,33 +1,31 @@
-//! Reads dataflow and module files, checks them, plans threads and queues.
+//! Reads dataflow and module files, checks them, and plans threads and queues.
 //!
-//! A flow is an ordinary dora dataflow file. It is read twice: by dora-core's own `Descriptor` and module expansion, so
-//! that it always means what dora takes it to mean, and as a YAML tree with places, so that whatever is wrong is told
-//! with line and column. A fused node (`args: run modules/perception.yml`) is flattened by the same expansion, as if it
-//! had been written `module: modules/perception.yml`: both forms give the same graph with the same ids.
+//! A flow is an ordinary dora dataflow file. It is parsed twice: by dora-core's own `Descriptor` and module expansion,
+//! so that it has the same meaning as under dora, and as a YAML tree with positions, so that every problem is reported
+//! with its line and column. A fused node (`args: run modules/perception.yml`) is flattened by the same expansion as
+//! the equivalent `module: modules/perception.yml`: both forms give the same graph with the same ids.
 //!
-//! [`Flow::read`] and [`Flow::from_descriptor`] read and check; [`Flow::plan_embedded`] and [`Flow::plan_for_node`] make
-//! the [`plan::Plan`] of one process; [`render_plan`] prints what `sideline check` shows,
-//! [`render_svg`] draws it.
+//! [`Flow::read`] and [`Flow::from_descriptor`] read and check a flow; [`Flow::plan_embedded`] and
+//! [`Flow::plan_for_node`] build the [`plan::Plan`] of one process; [`render_plan`] renders the output of `sideline
+//! check`.
 #![forbid(unsafe_code)]
 
-mod check;
+mod attach;
 mod diagnostic;
-mod done;
 mod expand;
 mod files;
 mod flow;
-mod lanes;
 mod memory;
-mod picture;
+mod names;
 pub mod plan;
+mod planner;
 mod print;
-mod reader;
 mod settings;
-mod types;
+mod sinks;
+mod type_files;
 mod wiring;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use flow::{Flow, FlowInput, FlowNode, Module, Overrides, Process, ProcessKind, Sender};
-pub use picture::{Live, render_svg};
 pub use print::render_plan;
-pub use types::{type_urn, write_type_files};
+pub use type_files::{render_type_files, type_urn};

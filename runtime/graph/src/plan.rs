@@ -1,4 +1,4 @@
-//! A plan: which operators one process runs, on which threads, and what flows between them.
+//! The plan of one process: its operators, their threads, and the edges between them.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -8,127 +8,129 @@ use sideline_api::{Alignment, Mode, OnError, OutputPort, PortType, SourceId, Val
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub usize);
 
-/// Number of an operator thread of a plan, from 0.
+/// Index of a lane (operator thread) of a plan, from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaneId(pub usize);
 
-/// What one process runs: a whole flow, or the part of it that one dora node hosts.
+/// The plan of one process: a whole flow, or the part of it that one dora node runs.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Name of the flow: the file's name without `.yml`.
     pub flow: String,
     /// Live or complete.
     pub mode: Mode,
-    /// Frames in flight per source (`SIDELINE_WINDOW`, default 4).
+    /// Maximum number of frames in flight per source (`SIDELINE_WINDOW`, default 4).
     pub window: usize,
-    /// Longest time that the window may stand still before the run ends (`SIDELINE_STALL_S`, default 10 s, 60 s over hosts).
-    pub stall: Duration,
-    /// Longest time that operators may take to get ready (`SIDELINE_START_S`, default 60 s).
-    pub start: Duration,
-    /// Sources and operators of this process; a producer stands before its consumers (feedback excepted).
+    /// Maximum time without progress of the window before the run ends (`SIDELINE_STALL_S`, default 10 s; 60 s in a
+    /// flow over several hosts).
+    pub stall_timeout: Duration,
+    /// Maximum time until all operators are ready (`SIDELINE_START_S`, default 60 s).
+    pub start_timeout: Duration,
+    /// Sources and operators of this process, sorted topologically (ignoring feedback).
     pub nodes: Vec<PlanNode>,
-    /// Number of operator threads; `PlanNode::lane` counts them from 0.
+    /// Number of lanes; `PlanNode::lane` counts them from 0.
     pub lanes: usize,
-    /// Inputs that come from other processes.
+    /// Inputs from other processes.
     pub border_inputs: Vec<BorderInput>,
     /// Outputs that other processes read.
     pub border_outputs: Vec<BorderOutput>,
-    /// In a process that holds a source: sinks of other processes, by their `done_<node>` inputs.
+    /// Sinks in other processes that the sources of this process wait for, one for each `done_<node>` input.
     pub remote_sinks: Vec<RemoteSink>,
-    /// With sinks of a source of another process: true, and its `done` output is to tell how far its sinks are.
+    /// True if this process has sinks of a source in another process, to which its `done` output reports their
+    /// progress.
     pub sends_done: bool,
 }
 
 /// One source or operator.
 #[derive(Clone, Debug)]
 pub struct PlanNode {
-    /// Id in the flow; inside a module `node.operator`.
+    /// Id in the flow; inside a module `host.node`.
     pub id: String,
-    /// Name in the registry.
+    /// Name of the operator in the registry.
     pub operator: String,
-    /// Its configuration.
+    /// Configured values.
     pub values: Values,
-    /// After an error or a panic.
+    /// Behavior after an error or a panic.
     pub on_error: OnError,
-    /// Every n-th frame.
+    /// Stride: the node processes every n-th frame.
     pub stride: u64,
-    /// Inputs in the order the driver numbers them.
+    /// Inputs, in the order of the driver's input indices.
     pub inputs: Vec<PlanInput>,
     /// Declared outputs.
     pub outputs: Vec<OutputPort>,
-    /// Thread it runs on. A source has a reader thread besides; its lane admits frames.
+    /// Lane that runs the node. A source also has a reader thread; its lane admits the frames.
     pub lane: LaneId,
-    /// For a source: itself. For an operator: the source it descends from.
+    /// The node itself if it is a source, else the source it descends from.
     pub source: SourceId,
     /// True for a source.
     pub is_source: bool,
-    /// True when no ordinary consumer reads it, here or elsewhere: it tells its sources how far it is.
-    pub sink: bool,
-    /// Folder of the file that names it, working directory, house of Sideline.
+    /// True if no ordinary consumer in any process reads the node's outputs: it reports its progress to its sources.
+    pub is_sink: bool,
+    /// Search path of files: the folder of the file that declares the node, the working directory, Sideline home.
     pub search: Vec<PathBuf>,
 }
 
 impl PlanNode {
-    /// The sources that wait for it: for a sink, those of its ordinary inputs.
-    pub fn sink_of(&self) -> Vec<SourceId> {
-        sink_of(self.sink, self.inputs.iter().map(|input| input.wired.alignment))
+    /// Returns the sources that wait for this node: those of its ordinary inputs if it is a sink, else none.
+    pub fn awaiting_sources(&self) -> Vec<SourceId> {
+        awaiting_sources(self.is_sink, self.inputs.iter().map(|input| input.wired.alignment))
     }
 }
 
-/// The sources of ordinary inputs, each once, for a sink; else none.
-pub(crate) fn sink_of(sink: bool, inputs: impl Iterator<Item = Alignment>) -> Vec<SourceId> {
-    let mut sources: Vec<SourceId> = inputs.filter_map(Alignment::source).filter(|_| sink).collect();
+/// Returns the sources of ordinary inputs, each once, if the node is a sink, else none.
+pub(crate) fn awaiting_sources(is_sink: bool, inputs: impl Iterator<Item = Alignment>) -> Vec<SourceId> {
+    let mut sources: Vec<SourceId> = inputs.filter_map(Alignment::source).filter(|_| is_sink).collect();
     sources.sort_unstable();
     sources.dedup();
     sources
 }
 
-/// One input.
+/// An input of a node.
 #[derive(Clone, Debug)]
 pub struct PlanInput {
     /// Name, type and alignment.
     pub wired: WiredInput,
-    /// Who sends.
+    /// Producer of the messages.
     pub producer: Producer,
-    /// Most messages that wait in it.
+    /// Capacity of the queue, in messages.
     pub queue: usize,
 }
 
-/// Who sends what an input reads.
+/// The producer of an input's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Producer {
     /// An output of a node of this process.
     Node {
         /// The node.
         node: NodeId,
-        /// Index into its outputs.
+        /// Index into the outputs of the node.
         output: usize,
     },
     /// Another process: index into `Plan::border_inputs`.
     Border(usize),
 }
 
-/// An input of this process.
+/// An input of this process from another process.
 #[derive(Clone, Debug)]
 pub struct BorderInput {
     /// Id of the dora input.
     pub name: String,
-    /// `node/output` it comes from.
+    /// The output it reads, as `node/output`.
     pub from: String,
-    /// What comes.
+    /// Type of the messages.
     pub ty: PortType,
-    /// True when the sender is not one of ours: its messages carry no header and are stamped on arrival.
+    /// True if the sender is a foreign node: its messages have no Sideline header and get their time on arrival.
     pub foreign: bool,
 }
 
-/// An output of this process.
+/// An output of this process that other processes read.
 #[derive(Clone, Debug)]
 pub struct BorderOutput {
     /// Id of the dora output.
     pub name: String,
-    /// The node.
+    /// The node that produces it.
     pub node: NodeId,
-    /// Index into its outputs.
+    /// Index into the outputs of the node.
     pub output: usize,
 }
 
@@ -139,6 +141,6 @@ pub struct RemoteSink {
     pub input: String,
     /// Id of the node that reports.
     pub node: String,
-    /// The sources it reports to.
+    /// The sources of this process that it reports to.
     pub sources: Vec<SourceId>,
 }

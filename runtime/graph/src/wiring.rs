@@ -1,4 +1,4 @@
-//! The flat graph: who reads whom, in which order, from which source, aligned how.
+//! Wires the flat graph: resolves edges, sorts the nodes topologically, assigns sources, and aligns inputs.
 
 use std::collections::BTreeMap;
 
@@ -10,65 +10,76 @@ use sideline_api::{
 };
 
 use crate::{
-    Diagnostic, FlowInput, FlowNode, Place, Sender, done,
-    expand::{Expanded, reads},
-    files::{Files, What, Written},
-    settings::{FlowSettings, Settings},
+    Diagnostic, FlowInput, FlowNode, Place, Sender,
+    expand::{Expanded, input_node_output},
+    files::{Files, NodeDecl, NodeKind},
+    settings::{FlowSettings, SettingsReader},
+    sinks,
 };
 
-/// An edge before its alignment is known.
+/// An edge before its alignment is decided.
 struct Edge {
     input: FlowInput,
-    feedback: bool,
-    side: bool,
+    is_feedback: bool,
+    is_side: bool,
 }
 
-/// Wires all operators; `None` when the graph is too broken to go on.
+/// Wires all operators. Returns `None` if errors prevent an analysis of the graph as a whole.
 pub(crate) fn wire(
     files: &Files,
     expanded: &Expanded,
-    settings: &mut Settings<'_>,
+    settings: &mut SettingsReader<'_>,
     flow: &FlowSettings,
-    found: &mut Vec<Diagnostic>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<(Vec<FlowNode>, Mode)> {
-    let before = found.len();
-    let ours = operators(files, expanded, settings, found);
-    let index: BTreeMap<&str, usize> = ours.iter().enumerate().map(|(i, (_, w, _))| (w.id.as_str(), i)).collect();
+    let before = diagnostics.len();
+    let operators = operators(files, expanded, settings, diagnostics);
+    let index: BTreeMap<&str, usize> =
+        operators.iter().enumerate().map(|(i, (_, decl, _))| (decl.id.as_str(), i)).collect();
 
     let mut nodes = vec![];
     let mut edges: Vec<Vec<Edge>> = vec![];
-    let mut chosen = vec![];
+    let mut error_policies = vec![];
     let mut finite = true;
-    // The ports of each, which may depend on its values, before any edge.
-    let mut set_of = vec![];
+    // Ports may depend on values, and edges on the ports of both ends: so all settings are read before any edge.
+    let mut node_settings = vec![];
     let mut specs = vec![];
-    for (node, written, entry) in &ours {
-        let set = settings.of(node, written, entry, found);
+    for (node, decl, entry) in &operators {
+        let set = settings.read_node(node, decl, entry, diagnostics);
         specs.push(entry.spec(&set.values).unwrap_or_else(|error| {
-            found.push(Diagnostic::error(written.place(), Some(&written.id), error.message));
+            diagnostics.push(Diagnostic::error(decl.place(), Some(&decl.id), error.message));
             entry.spec.clone()
         }));
-        set_of.push(set);
+        node_settings.push(set);
     }
-    for (at, ((node, written, entry), set)) in ours.iter().zip(set_of).enumerate() {
+    for (at, ((node, decl, entry), set)) in operators.iter().zip(node_settings).enumerate() {
         let spec = &specs[at];
-        if spec.source {
+        if spec.is_source {
             finite &= entry.finite(&set.values);
         }
         let mut wired = vec![];
         for (name, input) in &node.inputs {
-            wired.extend(edge(files, expanded, (written, spec), name.as_ref(), input, &specs, &index, found));
+            wired.extend(resolve_edge(
+                files,
+                expanded,
+                (decl, spec),
+                name.as_ref(),
+                input,
+                &specs,
+                &index,
+                diagnostics,
+            ));
         }
-        let declared = |edge: &Edge| spec.inputs.iter().position(|port| port.name == edge.input.name);
-        wired.sort_by_key(|edge| (declared(edge).unwrap_or(usize::MAX), edge.input.name.clone()));
-        check_required(written, spec, &wired, found);
-        check_slips(written, spec, &wired, found);
+        let declared_index = |edge: &Edge| spec.inputs.iter().position(|port| port.name == edge.input.name);
+        wired.sort_by_key(|edge| (declared_index(edge).unwrap_or(usize::MAX), edge.input.name.clone()));
+        check_required_inputs(decl, spec, &wired, diagnostics);
+        check_misspelled_inputs(decl, spec, &wired, diagnostics);
         edges.push(wired);
         nodes.push(FlowNode {
-            id: written.id.clone(),
+            id: decl.id.clone(),
             operator: spec.name.into(),
             spec: spec.clone(),
-            process: expanded.process_of.get(&written.id).copied().unwrap_or_default(),
+            process: expanded.process_of.get(&decl.id).copied().unwrap_or_default(),
             resolved: entry.resolve(&set.values),
             models: entry.models(&set.values),
             values: set.values,
@@ -76,91 +87,94 @@ pub(crate) fn wire(
             stride: set.stride,
             inputs: vec![],
             source: SourceId::default(),
-            sink: false,
-            outside: false,
-            search: settings.overrides.search(&written.file.folder, &files.root),
-            place: written.place(),
+            is_sink: false,
+            is_outside_window: false,
+            search: settings.overrides.search_path(&decl.file.folder, &files.root),
+            place: decl.place(),
         });
-        chosen.push(set.on_error.or(flow.on_error));
+        error_policies.push(set.on_error.or(flow.on_error));
     }
-    settings.check_passed(found);
-    if !nodes.iter().any(|node| node.spec.source) {
-        found.push(Diagnostic::error(
-            files.flow.whole(),
+    settings.check_unused(diagnostics);
+    if !nodes.iter().any(|node| node.spec.is_source) {
+        diagnostics.push(Diagnostic::error(
+            files.flow.whole_file(),
             None,
             "the flow has no source of frames: add a node such as `args: run capture`",
         ));
     }
-    if found[before..].iter().any(Diagnostic::hinders_run) {
+    if diagnostics[before..].iter().any(Diagnostic::blocks_run) {
         return None;
     }
     let mode = flow.mode.unwrap_or(if finite { Mode::Complete } else { Mode::Live });
-    for (node, chosen) in nodes.iter_mut().zip(chosen) {
-        node.on_error = chosen.unwrap_or(OnError::default_for(mode));
+    for (node, policy) in nodes.iter_mut().zip(error_policies) {
+        node.on_error = policy.unwrap_or(OnError::default_for(mode));
     }
-    let order = sort(&nodes, &edges, found)?;
+    let order = sort_topologically(&nodes, &edges, diagnostics)?;
     let (mut nodes, edges) = reorder(nodes, edges, &order);
-    sources(&mut nodes, &edges, found);
-    align(&mut nodes, edges, mode, flow.window, found);
-    check_two_sources(&nodes, found);
-    check_streams(&nodes, found);
-    done::mark_sinks(&mut nodes);
+    assign_sources(&mut nodes, &edges, diagnostics);
+    align(&mut nodes, edges, mode, flow.window, diagnostics);
+    check_mixed_sources(&nodes, diagnostics);
+    check_stream_names(&nodes, diagnostics);
+    sinks::mark_sinks(&mut nodes);
     Some((nodes, mode))
 }
 
-type Ours<'a> = (&'a Node, &'a Written, &'a Entry);
+/// An operator of the flat graph: dora's node, its declaration, and its entry in the registry.
+type OperatorNode<'a> = (&'a Node, &'a NodeDecl, &'a Entry);
 
+/// Returns the operators of the flat graph.
 fn operators<'a>(
     files: &'a Files,
     expanded: &'a Expanded,
-    settings: &Settings<'a>,
-    found: &mut Vec<Diagnostic>,
-) -> Vec<Ours<'a>> {
-    let mut ours = vec![];
+    settings: &SettingsReader<'a>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<OperatorNode<'a>> {
+    let mut operators = vec![];
     for node in &expanded.flat {
         let id = node.id.to_string();
-        let Some(written) = files.written.get(&id) else { continue };
-        match &written.what {
-            What::Operator(name) => {
+        let Some(decl) = files.decls.get(&id) else { continue };
+        match &decl.kind {
+            NodeKind::Operator(name) => {
                 if let Ok(entry) = settings.registry.get(name) {
-                    ours.push((node, &**written, entry));
+                    operators.push((node, &**decl, entry));
                 }
             }
-            What::Foreign if !expanded.processes.nodes.iter().any(|process| process.id == node.id) => {
-                let text = "is not one of ours: a fused module holds operators of ours only; expand it with `module:`";
-                found.push(Diagnostic::error(written.place(), Some(&id), text));
+            NodeKind::Foreign if !expanded.processes.nodes.iter().any(|process| process.id == node.id) => {
+                let text =
+                    "is not a Sideline node: a fused module can hold Sideline operators only; expand it with `module:`";
+                diagnostics.push(Diagnostic::error(decl.place(), Some(&id), text));
             }
             _ => {}
         }
     }
-    ours
+    operators
 }
 
-/// One input of an operator, its sender looked up.
+/// Resolves the sender of an input and checks its type.
 #[allow(clippy::too_many_arguments)]
-fn edge(
+fn resolve_edge(
     files: &Files,
     expanded: &Expanded,
-    (written, spec): (&Written, &Spec),
+    (decl, spec): (&NodeDecl, &Spec),
     name: &str,
     input: &Input,
     specs: &[Spec],
     index: &BTreeMap<&str, usize>,
-    found: &mut Vec<Diagnostic>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Edge> {
-    let (node, output) = reads(input)?;
-    if spec.source {
+    let (node, output) = input_node_output(input)?;
+    if spec.is_source {
         return None;
     }
-    let place = written.place_at(&["inputs", name]);
+    let place = decl.place_of_key(&["inputs", name]);
     let port = spec.find_input(name)?;
     let mut error = |text: String| {
-        found.push(Diagnostic::error(place.clone(), Some(&written.id), format!("input `{name}`: {text}")));
+        diagnostics.push(Diagnostic::error(place.clone(), Some(&decl.id), format!("input `{name}`: {text}")));
     };
     let (from, ty) = match index.get(node.as_str()) {
         Some(&sender) => {
             let spec = &specs[sender];
-            let Some(at) = spec.outputs.iter().position(|known| known.name == output) else {
+            let Some(at) = spec.outputs.iter().position(|port| port.name == output) else {
                 error(format!(
                     "node `{node}` has no output `{output}`{}",
                     did_you_mean(&output, spec.outputs.iter().map(|o| o.name))
@@ -178,25 +192,25 @@ fn edge(
             else {
                 error(format!(
                     "there is no node `{node}`{}",
-                    did_you_mean(&node, files.written.keys().map(String::as_str))
+                    did_you_mean(&node, files.decls.keys().map(String::as_str))
                 ));
                 return None;
             };
             if port.required {
                 error(format!(
-                    "required input `{name}` comes from `{node}`, which is not ours: its messages belong to no frame of a \
-                     source, and `{}` handles nothing without one; read a node of ours here, and `{node}` on an input that \
-                     is not required",
-                    written.id
+                    "the required input reads `{node}`, which is not a Sideline node: its messages belong to no frame of a \
+                     source, and `{}` processes no frame without them; wire a Sideline node here, and `{node}` to an \
+                     optional input",
+                    decl.id
                 ));
             }
             (Sender::Foreign(process), port.ty)
         }
     };
-    let side = input.queue_policy == Some(QueuePolicy::DropOldest);
+    let drops_oldest = input.queue_policy == Some(QueuePolicy::DropOldest);
     Some(Edge {
-        feedback: port.feedback,
-        side: side || matches!(from, Sender::Foreign(_)),
+        is_feedback: port.feedback,
+        is_side: drops_oldest || matches!(from, Sender::Foreign(_)),
         input: FlowInput {
             name: name.into(),
             from,
@@ -206,70 +220,73 @@ fn edge(
             hold: port.hold,
             alignment: Alignment::Feedback,
             queue: input.queue_size.unwrap_or(DEFAULT_QUEUE_SIZE),
-            border: border_name(expanded, written, name, (&node, &output)),
+            border: border_name(expanded, decl, name, (&node, &output)),
             place,
         },
     })
 }
 
-/// The dora input by which a process gets what one of its operators reads.
-fn border_name(expanded: &Expanded, written: &Written, name: &str, (node, output): (&str, &str)) -> String {
-    let process = expanded.process_of.get(&written.id).and_then(|process| expanded.processes.nodes.get(*process));
-    let Some(process) = process.filter(|process| process.id.to_string() != written.id) else { return name.into() };
-    let brings =
-        |input: &Input| reads(input).is_some_and(|(n, o)| expanded.maker(&n, &o) == (node.into(), output.into()));
-    let found = process.inputs.iter().find(|(_, input)| brings(input));
-    found.map_or_else(|| name.into(), |(name, _)| name.to_string())
+/// Returns the name of the dora input by which a process receives the output that one of its operators reads.
+fn border_name(expanded: &Expanded, decl: &NodeDecl, name: &str, (node, output): (&str, &str)) -> String {
+    let process = expanded.process_of.get(&decl.id).and_then(|process| expanded.processes.nodes.get(*process));
+    let Some(process) = process.filter(|process| process.id.to_string() != decl.id) else { return name.into() };
+    let carries_output = |input: &Input| {
+        input_node_output(input).is_some_and(|(n, o)| expanded.producer_of(&n, &o) == (node.into(), output.into()))
+    };
+    let border_input = process.inputs.iter().find(|(_, input)| carries_output(input));
+    border_input.map_or_else(|| name.into(), |(name, _)| name.to_string())
 }
 
-fn check_required(written: &Written, spec: &Spec, wired: &[Edge], found: &mut Vec<Diagnostic>) {
+fn check_required_inputs(decl: &NodeDecl, spec: &Spec, wired: &[Edge], diagnostics: &mut Vec<Diagnostic>) {
     for port in spec.inputs.iter().filter(|port| port.required) {
         if !wired.iter().any(|edge| edge.input.name == port.name) {
             let (name, ty) = (port.name, port.ty.name());
             let text =
                 format!("the required input `{name}` ({ty}) is not wired: add `{name}: NODE/OUTPUT` to `inputs`");
-            found.push(Diagnostic::error(written.place(), Some(&written.id), text));
+            diagnostics.push(Diagnostic::error(decl.place(), Some(&decl.id), text));
         }
     }
-    if wired.is_empty() && !spec.source && !spec.inputs.iter().any(|port| port.required) {
-        found.push(Diagnostic::error(
-            written.place(),
-            Some(&written.id),
+    if wired.is_empty() && !spec.is_source && !spec.inputs.iter().any(|port| port.required) {
+        diagnostics.push(Diagnostic::error(
+            decl.place(),
+            Some(&decl.id),
             "reads nothing: wire at least one of its `inputs`",
         ));
     }
 }
 
-/// Warns where an operator takes inputs of any name, and one is named almost like an input of its own that is not wired.
-fn check_slips(written: &Written, spec: &Spec, wired: &[Edge], found: &mut Vec<Diagnostic>) {
+/// Warns of a likely misspelling at an operator that takes inputs of any name: an input whose name is similar to a
+/// declared input that is not wired.
+fn check_misspelled_inputs(decl: &NodeDecl, spec: &Spec, wired: &[Edge], diagnostics: &mut Vec<Diagnostic>) {
     let is_wired = |name: &str| wired.iter().any(|edge| edge.input.name == name);
     let free: Vec<&str> = spec.inputs.iter().map(|port| port.name).filter(|name| !is_wired(name)).collect();
     for edge in wired.iter().filter(|edge| !spec.inputs.iter().any(|port| port.name == edge.input.name)) {
         let name = &edge.input.name;
         if let Some(near) = nearest(name, free.iter().copied()) {
             let text = format!(
-                "input `{name}`: is taken as one more, and the operator's own input `{near}` is not wired; did you mean `{near}`?"
+                "input `{name}`: is treated as an additional input, and the declared input `{near}` is not wired; did you mean `{near}`?"
             );
-            found.push(Diagnostic::warning(edge.input.place.clone(), Some(&written.id), text));
+            diagnostics.push(Diagnostic::warning(edge.input.place.clone(), Some(&decl.id), text));
         }
     }
 }
 
-/// Refuses a reader of what two sources are mixed in: an operator that reads two sources answers the frames of both, so its
-/// messages follow the numbers of neither. It can only be a sink.
-fn check_two_sources(nodes: &[FlowNode], found: &mut Vec<Diagnostic>) {
+/// Reports readers of an operator that itself reads two sources. Its messages belong to frames of both and follow the
+/// frame numbers of neither, so it can only be a sink.
+fn check_mixed_sources(nodes: &[FlowNode], diagnostics: &mut Vec<Diagnostic>) {
     for reader in nodes {
-        for input in reader.inputs.iter().filter(|input| input.alignment.is_ordinary()) {
+        for input in reader.inputs.iter().filter(|input| input.alignment.is_aligned()) {
             let Sender::Node { node, .. } = input.from else { continue };
             let mixed = &nodes[node];
-            let [first, second, ..] = &by_source(mixed)[..] else { continue };
+            let [first, second, ..] = &one_input_per_source(mixed)[..] else { continue };
             let source = |input: &FlowInput| {
-                let of = |node: &&FlowNode| node.spec.source && Alignment::Source(node.source) == input.alignment;
-                nodes.iter().find(of).map_or_else(String::new, |source| source.id.clone())
+                let is_source =
+                    |node: &&FlowNode| node.spec.is_source && Alignment::Source(node.source) == input.alignment;
+                nodes.iter().find(is_source).map_or_else(String::new, |source| source.id.clone())
             };
             let text = format!(
-                "input `{}`: `{}` reads frames of two sources, `{}` (input `{}`) and `{}` (input `{}`), so what it sends \
-                 belongs to the frames of neither: give each source a `{}` of its own",
+                "input `{}`: `{}` reads frames of two sources, `{}` (input `{}`) and `{}` (input `{}`), so its messages \
+                 belong to the frames of neither: add a separate `{}` for each source",
                 input.name,
                 mixed.id,
                 source(first),
@@ -278,28 +295,28 @@ fn check_two_sources(nodes: &[FlowNode], found: &mut Vec<Diagnostic>) {
                 second.name,
                 mixed.operator
             );
-            found.push(Diagnostic::error(input.place.clone(), Some(&reader.id), text));
+            diagnostics.push(Diagnostic::error(input.place.clone(), Some(&reader.id), text));
         }
     }
 }
 
-/// One ordinary input of a node for each source that it reads.
-fn by_source(node: &FlowNode) -> Vec<&FlowInput> {
+/// Returns one aligned input of a node for each source that it reads.
+fn one_input_per_source(node: &FlowNode) -> Vec<&FlowInput> {
     let mut inputs: Vec<&FlowInput> = vec![];
-    for input in node.inputs.iter().filter(|input| input.alignment.is_ordinary()) {
-        if inputs.iter().all(|known| known.alignment != input.alignment) {
+    for input in node.inputs.iter().filter(|input| input.alignment.is_aligned()) {
+        if inputs.iter().all(|listed| listed.alignment != input.alignment) {
             inputs.push(input);
         }
     }
     inputs
 }
 
-/// Refuses two sources whose key `stream` is the same: state, counts and recordings are kept by the name of the stream.
-fn check_streams(nodes: &[FlowNode], found: &mut Vec<Diagnostic>) {
+/// Reports two sources with the same stream name. State, counts and recordings are keyed by the name of the stream.
+fn check_stream_names(nodes: &[FlowNode], diagnostics: &mut Vec<Diagnostic>) {
     let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
-    for source in nodes.iter().filter(|node| node.spec.source) {
+    for source in nodes.iter().filter(|node| node.spec.is_source) {
         let set = source.resolved.iter().find(|(key, _)| *key == "stream").and_then(|(_, value)| value.as_str());
-        // A source that is not told a name takes its id; one that reads several streams names each by itself.
+        // The default name is the id of the source; a source of several streams names each of them itself.
         let several = source.resolved.iter().any(|(key, value)| *key == "sources" && !value.is_null());
         let name = match set {
             Some("") | None if several => continue,
@@ -314,16 +331,21 @@ fn check_streams(nodes: &[FlowNode], found: &mut Vec<Diagnostic>) {
                 Some((_, Origin::CommandLine)) => Place::default(),
                 _ => source.place.clone(),
             };
-            let text = format!("its stream is called `{name}`, as that of `{other}` is: give each its own `STREAM`");
-            found.push(Diagnostic::error(place, Some(&source.id), text));
+            let text =
+                format!("the stream name `{name}` is already used by `{other}`: give each source its own `STREAM`");
+            diagnostics.push(Diagnostic::error(place, Some(&source.id), text));
         }
     }
 }
 
-/// Producers before consumers, else the order of the file.
-fn sort(nodes: &[FlowNode], edges: &[Vec<Edge>], found: &mut Vec<Diagnostic>) -> Option<Vec<usize>> {
+/// Sorts the nodes topologically, ties in the order of the file. Reports a cycle and returns `None` if there is one.
+fn sort_topologically(
+    nodes: &[FlowNode],
+    edges: &[Vec<Edge>],
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Vec<usize>> {
     let senders = |node: usize| {
-        edges[node].iter().filter(|edge| !edge.feedback).filter_map(|edge| match edge.input.from {
+        edges[node].iter().filter(|edge| !edge.is_feedback).filter_map(|edge| match edge.input.from {
             Sender::Node { node, .. } => Some((node, edge)),
             Sender::Foreign(_) => None,
         })
@@ -337,11 +359,12 @@ fn sort(nodes: &[FlowNode], edges: &[Vec<Edge>], found: &mut Vec<Diagnostic>) ->
             order.push(node);
             continue;
         }
-        // What is left holds a cycle: every node waits for one that is left too. Going back along them ends in it.
-        let back = |node: usize| senders(node).find(|(sender, _)| !placed[*sender]);
+        // The remaining nodes contain a cycle: each of them has an unplaced sender, so a walk from sender to sender
+        // ends in a cycle.
+        let unplaced_sender = |node: usize| senders(node).find(|(sender, _)| !placed[*sender]);
         let mut path: Vec<usize> = (0..nodes.len()).find(|node| !placed[*node]).into_iter().collect();
         loop {
-            let (sender, _) = back(*path.last()?)?;
+            let (sender, _) = unplaced_sender(*path.last()?)?;
             if let Some(at) = path.iter().position(|node| *node == sender) {
                 path.drain(..at);
                 break;
@@ -352,20 +375,21 @@ fn sort(nodes: &[FlowNode], edges: &[Vec<Edge>], found: &mut Vec<Diagnostic>) ->
         while path[0] != first {
             path.rotate_left(1);
         }
-        let (_, edge) = back(first)?;
+        let (_, edge) = unplaced_sender(first)?;
         let ids: Vec<String> =
             path.iter().rev().chain([path.last()?]).map(|node| format!("`{}`", nodes[*node].id)).collect();
         let text = format!(
-            "input `{}`: closes a cycle: {}; only `done` and inputs declared as feedback may",
+            "input `{}`: closes a cycle: {}; only `done` and feedback inputs may close one",
             edge.input.name,
             ids.join(" -> ")
         );
-        found.push(Diagnostic::error(edge.input.place.clone(), Some(&nodes[first].id), text));
+        diagnostics.push(Diagnostic::error(edge.input.place.clone(), Some(&nodes[first].id), text));
         return None;
     }
     Some(order)
 }
 
+/// Brings nodes and edges into the given order, and numbers the sources in the order of the file.
 fn reorder(nodes: Vec<FlowNode>, edges: Vec<Vec<Edge>>, order: &[usize]) -> (Vec<FlowNode>, Vec<Vec<Edge>>) {
     let mut place = vec![0; order.len()];
     for (new, old) in order.iter().enumerate() {
@@ -373,8 +397,8 @@ fn reorder(nodes: Vec<FlowNode>, edges: Vec<Vec<Edge>>, order: &[usize]) -> (Vec
     }
     let mut both: Vec<(usize, FlowNode, Vec<Edge>)> =
         nodes.into_iter().zip(edges).enumerate().map(|(old, (node, edges))| (place[old], node, edges)).collect();
-    // Sources are numbered in the order of the file, which ends here.
-    let sources = both.iter_mut().filter(|(_, node, _)| node.spec.source);
+    // Numbers the sources before the sort, which ends the order of the file.
+    let sources = both.iter_mut().filter(|(_, node, _)| node.spec.is_source);
     for (number, (_, node, _)) in sources.enumerate() {
         node.source = SourceId(number);
     }
@@ -388,14 +412,14 @@ fn reorder(nodes: Vec<FlowNode>, edges: Vec<Vec<Edge>>, order: &[usize]) -> (Vec
     (nodes, edges)
 }
 
-/// The source of each operator: that of its required inputs, which must agree, else of its first.
-fn sources(nodes: &mut [FlowNode], edges: &[Vec<Edge>], found: &mut Vec<Diagnostic>) {
+/// Assigns a source to each operator: that of its required inputs, which must agree, else that of its first input.
+fn assign_sources(nodes: &mut [FlowNode], edges: &[Vec<Edge>], diagnostics: &mut Vec<Diagnostic>) {
     for i in 0..nodes.len() {
-        if nodes[i].spec.source {
+        if nodes[i].spec.is_source {
             continue;
         }
         let from = |edge: &&Edge| match edge.input.from {
-            Sender::Node { node, .. } if !edge.feedback => Some(nodes[node].source),
+            Sender::Node { node, .. } if !edge.is_feedback => Some(nodes[node].source),
             _ => None,
         };
         let mut required = edges[i].iter().filter(|edge| edge.input.required && from(edge).is_some());
@@ -404,54 +428,58 @@ fn sources(nodes: &mut [FlowNode], edges: &[Vec<Edge>], found: &mut Vec<Diagnost
             && let Some(other) = required.find(|edge| from(edge) != from(&first))
         {
             let name = |edge: &Edge| {
-                let source = nodes.iter().find(|n| n.spec.source && Some(n.source) == from(&edge));
+                let source = nodes.iter().find(|n| n.spec.is_source && Some(n.source) == from(&edge));
                 source.map_or_else(String::new, |source| source.id.clone())
             };
             let text = format!(
-                "input `{}`: descends from the source `{}`, but the required input `{}` from `{}`; required inputs share one source",
+                "input `{}`: descends from the source `{}`, but the required input `{}` from `{}`; required inputs must share one source",
                 other.input.name,
                 name(other),
                 first.input.name,
                 name(first)
             );
-            found.push(Diagnostic::error(other.input.place.clone(), Some(&nodes[i].id), text));
+            diagnostics.push(Diagnostic::error(other.input.place.clone(), Some(&nodes[i].id), text));
         }
         let source = first.and_then(|edge| from(&edge)).or_else(|| edges[i].iter().find_map(|edge| from(&edge)));
         nodes[i].source = source.unwrap_or_default();
     }
 }
 
-fn align(nodes: &mut [FlowNode], edges: Vec<Vec<Edge>>, mode: Mode, window: usize, found: &mut Vec<Diagnostic>) {
+/// Decides the alignment of every input, and which nodes are outside the window.
+fn align(nodes: &mut [FlowNode], edges: Vec<Vec<Edge>>, mode: Mode, window: usize, diagnostics: &mut Vec<Diagnostic>) {
     for (i, edges) in edges.into_iter().enumerate() {
-        let mut inside = nodes[i].spec.source;
-        // What has a required input answers the frames of its source; no frame of another one can stand beside them.
-        let of = |edge: &Edge| match edge.input.from {
-            Sender::Node { node, .. } if !edge.feedback => Some(nodes[node].source),
+        let mut inside = nodes[i].spec.is_source;
+        // An operator with a required input processes the frames of that input's source; frames of another source
+        // cannot be aligned to them.
+        let source_of = |edge: &Edge| match edge.input.from {
+            Sender::Node { node, .. } if !edge.is_feedback => Some(nodes[node].source),
             _ => None,
         };
-        let frames = edges.iter().filter(|edge| edge.input.required).find_map(of);
+        let required_source = edges.iter().filter(|edge| edge.input.required).find_map(source_of);
         let mut inputs = vec![];
-        for Edge { mut input, feedback, side } in edges {
+        for Edge { mut input, is_feedback, is_side } in edges {
             input.alignment = match input.from {
-                _ if feedback => Alignment::Feedback,
+                _ if is_feedback => Alignment::Feedback,
                 Sender::Foreign(_) => Alignment::Side { queue: input.queue },
                 Sender::Node { node, .. }
-                    if side && (mode == Mode::Live || frames.is_some_and(|frames| frames != nodes[node].source)) =>
+                    if is_side
+                        && (mode == Mode::Live
+                            || required_source.is_some_and(|source| source != nodes[node].source)) =>
                 {
                     Alignment::Side { queue: input.queue }
                 }
                 Sender::Node { node, .. }
-                    if !input.required && frames.is_some_and(|frames| frames != nodes[node].source) =>
+                    if !input.required && required_source.is_some_and(|source| source != nodes[node].source) =>
                 {
                     let text = format!(
-                        "input `{}`: `{}` descends from another source than the required inputs, so no frame of it belongs to theirs; write `queue_policy: drop_oldest`",
+                        "input `{}`: `{}` descends from another source than the required inputs, so it cannot be aligned to them; write `queue_policy: drop_oldest`",
                         input.name, input.text
                     );
-                    found.push(Diagnostic::error(input.place.clone(), Some(&nodes[i].id), text));
+                    diagnostics.push(Diagnostic::error(input.place.clone(), Some(&nodes[i].id), text));
                     Alignment::Side { queue: input.queue }
                 }
                 Sender::Node { node, .. } => {
-                    inside |= !nodes[node].outside;
+                    inside |= !nodes[node].is_outside_window;
                     input.queue = window + 4;
                     Alignment::Source(nodes[node].source)
                 }
@@ -460,18 +488,18 @@ fn align(nodes: &mut [FlowNode], edges: Vec<Vec<Edge>>, mode: Mode, window: usiz
         }
         for input in &inputs {
             if let Sender::Node { node, .. } = input.from
-                && input.alignment.is_ordinary()
+                && input.alignment.is_aligned()
                 && inside
-                && nodes[node].outside
+                && nodes[node].is_outside_window
             {
                 let text = format!(
-                    "input `{}`: `{}` has side inputs only and does not answer every frame; write `queue_policy: drop_oldest` here too",
+                    "input `{}`: `{}` has side inputs only and does not send a message for every frame; write `queue_policy: drop_oldest` here too",
                     input.name, nodes[node].id
                 );
-                found.push(Diagnostic::error(input.place.clone(), Some(&nodes[i].id), text));
+                diagnostics.push(Diagnostic::error(input.place.clone(), Some(&nodes[i].id), text));
             }
         }
         nodes[i].inputs = inputs;
-        nodes[i].outside = !inside;
+        nodes[i].is_outside_window = !inside;
     }
 }

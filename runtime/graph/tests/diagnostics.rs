@@ -1,4 +1,4 @@
-//! Every mistake is told with its place, its node and the nearest valid name.
+//! Diagnostics name the place, the node and the nearest valid name of every mistake.
 
 mod stubs;
 
@@ -33,7 +33,7 @@ nodes:
     outputs: [tracks]
 ";
 
-/// Nodes after the capture node (which ends in line 7), and the line that is told of them.
+/// Nodes after the capture node (which ends in line 7), and an expected diagnostic of each.
 const MISTAKES: &[(&str, &str)] = &[
     (
         "  - id: a\n    path: sideline\n    args: run countr\n",
@@ -41,7 +41,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "  - id: a\n    path: sideline\n    args: counter\n",
-        "flow.yml:10:5: error: node `a`: a node of ours is written `args: run NAME` or `args: run modules/FILE.yml`",
+        "flow.yml:10:5: error: node `a`: a Sideline node is written `args: run NAME` or `args: run modules/FILE.yml`",
     ),
     (
         "  - id: a\n    path: sideline\n    args: run counter\n    inputs: {frame: capture/frames}\n",
@@ -69,15 +69,15 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "  - id: a\n    path: sideline\n    args: run counter\n    inputs:\n      frames: {source: capture/frames, queue_size: many}\n",
-        "flow.yml:12:40: error: node `a`: input `frames`: `queue_size` is a number of messages from 1, not `many`",
+        "flow.yml:12:40: error: node `a`: input `frames`: `queue_size` must be a number of messages from 1, not `many`",
     ),
     (
         "  - id: a\n    path: sideline\n    args: run counter\n    inputs: {frames: dora/timer/millis/10}\n",
-        "flow.yml:11:14: error: node `a`: input `frames`: timers and logs of dora can be read by nodes that are not ours only",
+        "flow.yml:11:14: error: node `a`: input `frames`: a Sideline node cannot read the timers and logs of dora, only other nodes can",
     ),
     (
         "  - id: a\n    path: sideline\n    args: run counter\n    inputs: {frames: _mod/frames}\n",
-        "flow.yml:11:14: error: node `a`: input `frames`: `_mod` names an input of a module: it stands in module files only",
+        "flow.yml:11:14: error: node `a`: input `frames`: `_mod` refers to an input of a module and is valid in module files only",
     ),
     (
         "  - id: a\n    path: sideline\n    args: run counter\n    inputs: {frames: capture/frames}\n    outputs: [count]\n",
@@ -105,7 +105,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "  - id: a\n    path: sideline\n    args: run counter\n    env: {PEOPLE: 3}\n    inputs: {frames: capture/frames}\n",
-        "flow.yml:11:11: error: node `a`: key `people`: there is no such key; it is one of `pose`",
+        "flow.yml:11:11: error: node `a`: key `people`: there is no such key; it is a key of `pose`",
     ),
     (
         "  - id: a\n    path: sideline\n    args: run pose\n    env: {PEOPLE: 30}\n    inputs: {frames: capture/frames}\n",
@@ -113,11 +113,11 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "  - id: a\n    path: sideline\n    args: run pose\n    env: {people: 3}\n    inputs: {frames: capture/frames}\n",
-        "flow.yml:11:11: error: node `a`: key `people`: keys of an `env:` stand in upper case: `PEOPLE`",
+        "flow.yml:11:11: error: node `a`: key `people`: keys of an `env:` are written in upper case: `PEOPLE`",
     ),
     (
         "  - id: a\n    path: sideline\n    args: run pose\n    env: {PATH: x}\n    inputs: {frames: capture/frames}\n",
-        "flow.yml:11:11: error: node `a`: key `PATH`: every process has this variable already: set it in a file named by CONFIG, or with --set",
+        "flow.yml:11:11: error: node `a`: key `PATH`: every process already has this variable: set the key in a file named by CONFIG, or with --set",
     ),
     (
         "  - id: a\n    path: sideline\n    args: run pose\n    env: {CONFIG: none.yml}\n    inputs: {frames: capture/frames}\n",
@@ -145,11 +145,11 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "  - id: a\n    path: sideline\n    args: run pose\n    env: {MODEL: \"x$$y${NOT_SET_Q:-a}${NOT_SET_Q}\"}\n    inputs: {frames: capture/frames}\n",
-        "flow.yml:11:11: error: node `a`: key `MODEL`: the environment has no `NOT_SET_Q`: set it, write `${NOT_SET_Q:-VALUE}` for a value where it is not set, or `$$` for a dollar sign",
+        "flow.yml:11:11: error: node `a`: key `MODEL`: the environment variable `NOT_SET_Q` is not set: set it, write `${NOT_SET_Q:-VALUE}` for a default, or `$$` for a dollar sign",
     ),
     (
         "  - id: a\n    path: other.py\n    env: {MODEL: $NOT_SET_Q/x}\n",
-        "flow.yml:10:11: error: node `a`: key `MODEL`: the environment has no `NOT_SET_Q`: set it, write `${NOT_SET_Q:-VALUE}` for a value where it is not set, or `$$` for a dollar sign",
+        "flow.yml:10:11: error: node `a`: key `MODEL`: the environment variable `NOT_SET_Q` is not set: set it, write `${NOT_SET_Q:-VALUE}` for a default, or `$$` for a dollar sign",
     ),
     (
         "  - id: a\n    path: sideline\n    args: run pose\n    env: {PEOPLE: .nan}\n    inputs: {frames: capture/frames}\n",
@@ -161,59 +161,59 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "  - id: b\n    path: sideline\n    args: run synthetic\n    env: {SIDELINE_STRIDE: 2}\n",
-        "flow.yml:11:11: error: node `b`: key `SIDELINE_STRIDE`: a source has no stride, it sends every frame: write it to the operators that are to skip frames",
+        "flow.yml:11:11: error: node `b`: key `SIDELINE_STRIDE`: a source has no stride, it sends every frame: set it for the operators that should skip frames",
     ),
     (
         "  - id: b\n    path: sideline\n    args: run synthetic\n    env: {SIDELINE_ON_ERROR: restart}\n",
-        "flow.yml:11:11: error: node `b`: key `SIDELINE_ON_ERROR`: a source is not restarted: write `stop` (a stream that fails ends the run) or `skip` (the other streams go on)",
+        "flow.yml:11:11: error: node `b`: key `SIDELINE_ON_ERROR`: a source is not restarted: write `stop` (a stream that fails ends the run) or `skip` (the other streams continue)",
     ),
     (
         "  - id: a\n    path: paint.py\n    outputs: [frames]\n  - id: b\n    path: sideline\n    args: run encode\n    inputs: {frames: a/frames}\n",
-        "flow.yml:14:14: error: node `b`: input `frames`: required input `frames` comes from `a`, which is not ours: its messages belong to no frame of a source, and `b` handles nothing without one; read a node of ours here, and `a` on an input that is not required",
+        "flow.yml:14:14: error: node `b`: input `frames`: the required input reads `a`, which is not a Sideline node: its messages belong to no frame of a source, and `b` processes no frame without them; wire a Sideline node here, and `a` to an optional input",
     ),
     (
         "  - id: b\n    path: sideline\n    args: run capture\n    env: {SOURCE: b.mp4, STREAM: capture}\n    outputs: [frames]\n",
-        "flow.yml:11:26: error: node `b`: its stream is called `capture`, as that of `capture` is: give each its own `STREAM`",
+        "flow.yml:11:26: error: node `b`: the stream name `capture` is already used by `capture`: give each source its own `STREAM`",
     ),
     (
         "  - id: c\n    path: sideline\n    args: run counter\n    inputs: {frames: capture/frames}\n    outputs: [counts]\n  - id: b\n    path: sideline\n    args: run judge\n    inputs: {motions: c/counts}\n",
-        "flow.yml:16:14: warning: node `b`: input `motions`: is taken as one more, and the operator's own input `motion` is not wired; did you mean `motion`?",
+        "flow.yml:16:14: warning: node `b`: input `motions`: is treated as an additional input, and the declared input `motion` is not wired; did you mean `motion`?",
     ),
     (
         "  - id: a\n    pth: x\n    inputs: [b]\n",
-        "flow.yml:10:5: error: node `a`: `inputs` is a map `INPUT: NODE/OUTPUT`",
+        "flow.yml:10:5: error: node `a`: `inputs` must be a map `INPUT: NODE/OUTPUT`",
     ),
     ("  - id: a\n    path: [x]\n", "flow.yml:9:11: error: nodes[1].path: invalid type: list, expected text"),
     (
         "  - id: a\n    path: sideline\n    args: run pose\n    env: {SIDELINE_WINDOW: 8}\n    inputs: {frames: capture/frames}\n",
-        "flow.yml:11:11: error: node `a`: key `SIDELINE_WINDOW`: stands in the `env:` of the flow",
+        "flow.yml:11:11: error: node `a`: key `SIDELINE_WINDOW`: belongs in the `env:` of the flow",
     ),
     (
         "  - id: capture\n    path: sideline\n    args: run counter\n",
-        "flow.yml:8:5: error: node `capture`: this id is taken by the node in line 2",
+        "flow.yml:8:5: error: node `capture`: this id is already used by the node in line 2",
     ),
     (
         "  - id: a\n    path: sideline\n    args: run counter\n    inputs: {frames: capture/frames}\n    outputs: [counts]\n    output_types: {counts: sideline/v1/Count}\n",
         "flow.yml:13:20: error: node `a`: output_types: the type of output `counts` is `sideline/v1/Counts`",
     ),
-    ("  - path: sideline\n", "flow.yml:8:5: error: a node is a map with an `id`"),
+    ("  - path: sideline\n", "flow.yml:8:5: error: a node must be a map with an `id`"),
     ("  - id: a\n    pth: x\n", "flow.yml:9:5: error: there is no key `pth` here; did you mean `path`?"),
-    ("  - id: a\n    path: x\n    path: y\n", "flow.yml:10:5: error: the key `path` stands here already, in line 9"),
+    ("  - id: a\n    path: x\n    path: y\n", "flow.yml:10:5: error: duplicate key `path`: it is already in line 9"),
     (
         "  - id: a\n    path: sideline\n    args: run counter\n    inputs: {frames: capture/frames}\n    outputs: [counts]\n",
-        "flow.yml:8:5: error: node `a`: nothing reads its results frame by frame, so it tells the source `capture` how far it is; add\n    to node a:  outputs: [counts, done]\n    to node capture:  inputs: {done_a: a/done}",
+        "flow.yml:8:5: error: node `a`: it is a sink (no node reads its outputs frame by frame), so the source `capture` has to receive its progress; add\n    to node a:  outputs: [counts, done]\n    to node capture:  inputs: {done_a: a/done}",
     ),
     (
         "  - id: a\n    path: sideline\n    args: run pair\n    inputs: {counts: b/counts}\n    outputs: [counts]\n  - id: b\n    path: sideline\n    args: run pair\n    inputs: {counts: a/counts}\n    outputs: [counts]\n",
-        "flow.yml:11:14: error: node `a`: input `counts`: closes a cycle: `b` -> `a` -> `b`; only `done` and inputs declared as feedback may",
+        "flow.yml:11:14: error: node `a`: input `counts`: closes a cycle: `b` -> `a` -> `b`; only `done` and feedback inputs may close one",
     ),
     (
         "  - id: a\n    path: sideline\n    args: run counter\n    inputs: {frames: capture/frames}\n    outputs: [counts, done]\n  - id: b\n    path: sideline\n    args: run recorder\n    inputs: {x: a/done}\n",
-        "flow.yml:16:14: error: node `b`: input `x`: `done` goes to sources only",
+        "flow.yml:16:14: error: node `b`: input `x`: only a source can read `done`",
     ),
     (
         "  - id: a\n    path: sideline\n    args: run modules/none.yml\n",
-        "flow.yml:10:5: error: node `a`: modules/none.yml: no such file; it is looked for beside the flow",
+        "flow.yml:10:5: error: node `a`: modules/none.yml: no such file; the path is relative to the file of the flow",
     ),
     (
         "  - id: a\n    path: sideline\n    args: run flow.yml\n",
@@ -225,7 +225,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "  - id: a\n    path: sideline\n    args: run modules/m.yml\n",
-        "flow.yml:8:5: error: node `a`: the module needs the input `frames`: add `frames: NODE/OUTPUT` to `inputs`",
+        "flow.yml:8:5: error: node `a`: the module requires the input `frames`: add `frames: NODE/OUTPUT` to `inputs`",
     ),
     (
         "  - id: a\n    path: sideline\n    args: run modules/m.yml\n    inputs: {frames: capture/frames}\n    outputs: [track]\n",
@@ -241,46 +241,46 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
 ];
 
-fn told(nodes: &str) -> Vec<String> {
+fn diagnostics(nodes: &str) -> Vec<String> {
     let folder = Folder::with(&[("flow.yml", &format!("{CAPTURE}{nodes}")), ("modules/m.yml", MODULE)]);
     let name = folder.path("");
     let name = name.display().to_string();
-    let told = folder.told(&Overrides::default());
-    told.into_iter().map(|line| line.replace(name.trim_end_matches('/'), "FOLDER")).collect()
+    let lines = folder.diagnostics(&Overrides::default());
+    lines.into_iter().map(|line| line.replace(name.trim_end_matches('/'), "FOLDER")).collect()
 }
 
 #[test]
-fn every_mistake_is_told_with_place_and_mend() {
+fn every_mistake_is_reported_with_place_and_remedy() {
     let mut wrong = vec![];
     for (nodes, expected) in MISTAKES {
-        // Where a path is told, the folder's name was cut from it already.
+        // `Folder::diagnostics` has removed the folder from paths already.
         let expected = expected.replace("FOLDER/none.yml", "none.yml");
-        let told = told(nodes);
-        if !told.contains(&expected) {
-            wrong.push(format!("expected {expected}\n    told {}", told.join("\n         ")));
+        let found = diagnostics(nodes);
+        if !found.contains(&expected) {
+            wrong.push(format!("expected {expected}\n   found {}", found.join("\n         ")));
         }
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), MISTAKES.len(), wrong.join("\n"));
 }
 
 #[test]
-fn a_flow_that_is_not_yaml_is_told_where() {
+fn a_flow_that_is_not_yaml_is_reported_with_a_position() {
     for (text, start) in [
         ("nodes:\n  - id: [a\n", "flow.yml:3:"),
         ("nodes:\n- id: a\n\tpath: x\n", "flow.yml:2:7: error: while scanning a plain scalar, found a tab"),
-        ("", "flow.yml: error: a dataflow file has a list `nodes:`"),
-        ("nodes: 3\n", "flow.yml:1:1: error: a dataflow file has a list `nodes:`"),
+        ("", "flow.yml: error: a dataflow file needs a list `nodes:`"),
+        ("nodes: 3\n", "flow.yml:1:1: error: a dataflow file needs a list `nodes:`"),
         (MODULE, "flow.yml:1:1: error: this is a module, not a dataflow"),
     ] {
-        let told = Folder::with(&[("flow.yml", text)]).told(&Overrides::default());
-        assert!(told.iter().any(|line| line.starts_with(start)), "{start}: {told:?}");
+        let diagnostics = Folder::with(&[("flow.yml", text)]).diagnostics(&Overrides::default());
+        assert!(diagnostics.iter().any(|line| line.starts_with(start)), "{start}: {diagnostics:?}");
     }
-    let told = Folder::with(&[]).told(&Overrides::default());
-    assert_eq!(told, ["flow.yml: error: no such file"]);
+    let diagnostics = Folder::with(&[]).diagnostics(&Overrides::default());
+    assert_eq!(diagnostics, ["flow.yml: error: no such file"]);
 }
 
 #[test]
-fn mistakes_in_a_module_are_told_in_the_module() {
+fn mistakes_in_a_module_are_reported_at_their_place_in_the_module() {
     let host = format!(
         "{CAPTURE}  - id: p\n    path: sideline\n    args: run modules/m.yml\n    inputs: {{frames: capture/frames}}\n    outputs: [tracks]\n"
     );
@@ -318,27 +318,32 @@ fn mistakes_in_a_module_are_told_in_the_module() {
         (
             "path: ../sideline\n    args: run pose",
             "path: ./pose.py",
-            "modules/m.yml:6:5: error: node `p.pose`: is not one of ours: a fused module holds operators of ours only; expand it with `module:`",
+            "modules/m.yml:6:5: error: node `p.pose`: is not a Sideline node: a fused module can hold Sideline operators only; expand it with `module:`",
         ),
         (
             "path: ../sideline\n    args: run pose",
             "path: sideline\n    args: run pose",
-            "modules/m.yml:7:5: warning: node `p.pose`: dora takes a module's `path` relative to the module's file and would not find the program: write `path: ../sideline`",
+            "modules/m.yml:7:5: warning: node `p.pose`: dora resolves the `path` in a module relative to the module file and would not find the program: write `path: ../sideline`",
         ),
     ] {
         assert!(MODULE.contains(old), "{old}");
         let module = MODULE.replacen(old, new, 1);
-        let told = Folder::with(&[("flow.yml", &host), ("modules/m.yml", &module)]).told(&Overrides::default());
-        assert!(told.iter().any(|line| line == expected), "{expected}\n{}", told.join("\n"));
+        let diagnostics =
+            Folder::with(&[("flow.yml", &host), ("modules/m.yml", &module)]).diagnostics(&Overrides::default());
+        assert!(diagnostics.iter().any(|line| line == expected), "{expected}\n{}", diagnostics.join("\n"));
     }
 }
 
 #[test]
-fn a_module_that_names_itself_is_told() {
+fn a_module_that_includes_itself_is_reported() {
     let module = "module:\n  name: m\n  outputs: [tracks]\nnodes:\n  - id: m\n    module: m.yml\n";
     let flow = format!("{CAPTURE}  - id: a\n    module: modules/m.yml\n");
-    let told = Folder::with(&[("flow.yml", &flow), ("modules/m.yml", module)]).told(&Overrides::default());
-    assert!(told.iter().any(|line| line.contains("does one name itself?")), "{told:?}");
+    let diagnostics =
+        Folder::with(&[("flow.yml", &flow), ("modules/m.yml", module)]).diagnostics(&Overrides::default());
+    assert!(
+        diagnostics.iter().any(|line| line.contains("more than 8 levels deep; does one include itself?")),
+        "{diagnostics:?}"
+    );
 }
 
 #[test]
@@ -350,22 +355,22 @@ fn runtime_keys_of_the_flow_are_checked() {
         ("SIDELINE_DEVICE: gpu", "key `SIDELINE_DEVICE`: `gpu` is not a device: auto, cpu, cuda or tensorrt"),
         ("SIDELINE_STALL_S: -1", "key `SIDELINE_STALL_S`: `-1` is not a number of seconds from 0.1 to 86400"),
         ("SIDELINE_ON_ERROR: no", "key `SIDELINE_ON_ERROR`: `no` is none of skip, restart, stop"),
-        ("SIDELINE_STRIDE: 2", "key `SIDELINE_STRIDE`: stands in the `env:` of a node"),
+        ("SIDELINE_STRIDE: 2", "key `SIDELINE_STRIDE`: belongs in the `env:` of a node"),
     ] {
         let text = format!("env:\n  {key}\n{CAPTURE}");
-        let told = Folder::with(&[("flow.yml", &text)]).told(&Overrides::default());
-        assert!(told.contains(&format!("flow.yml:2:3: error: {expected}")), "{expected}: {told:?}");
+        let diagnostics = Folder::with(&[("flow.yml", &text)]).diagnostics(&Overrides::default());
+        assert!(diagnostics.contains(&format!("flow.yml:2:3: error: {expected}")), "{expected}: {diagnostics:?}");
     }
     let text = format!("env:\n  SORCE: b.mp4\n  RUST_LOG: info\n  GREETING: hello\n{CAPTURE}");
-    let told = Folder::with(&[("flow.yml", &text)]).told(&Overrides::default());
+    let diagnostics = Folder::with(&[("flow.yml", &text)]).diagnostics(&Overrides::default());
     assert_eq!(
-        told,
+        diagnostics,
         ["flow.yml:2:3: warning: key `SORCE`: no operator of the flow has such a key; did you mean `SOURCE`?"]
     );
 }
 
 #[test]
-fn the_command_line_is_checked() {
+fn overrides_of_the_command_line_are_checked() {
     let folder = Folder::with(&[("flow.yml", CAPTURE)]);
     let set = |node: &str, key: &str, value: serde_json::Value| Overrides {
         set: vec![(node.into(), key.into(), value)],
@@ -376,33 +381,36 @@ fn the_command_line_is_checked() {
         (set("capture", "siz", json!("1x1")), "node `capture`: key `siz`: there is no such key; did you mean `size`?"),
         (
             set("capture", "sideline_stride", json!(2)),
-            "node `capture`: key `sideline_stride`: a source has no stride, it sends every frame: write it to the operators that are to skip frames",
+            "node `capture`: key `sideline_stride`: a source has no stride, it sends every frame: set it for the operators that should skip frames",
         ),
         (
             set("capture", "sideline_on_error", json!("cry")),
             "node `capture`: key `sideline_on_error`: `cry` is none of skip, restart, stop",
         ),
     ] {
-        assert_eq!(folder.told(&overrides), [format!("command line: error: {expected}")]);
+        assert_eq!(folder.diagnostics(&overrides), [format!("command line: error: {expected}")]);
     }
 
     let two =
         format!("{CAPTURE}  - id: second\n    path: sideline\n    args: run capture\n    env: {{SOURCE: b.mp4}}\n");
     let input = Overrides { input: Some("c.mp4".into()), ..Overrides::default() };
-    let told = Folder::with(&[("flow.yml", &two)]).told(&input);
+    let diagnostics = Folder::with(&[("flow.yml", &two)]).diagnostics(&input);
     assert_eq!(
-        told,
+        diagnostics,
         [
-            "command line: error: --input c.mp4: the flow has the sources `capture`, `second`: write --set NODE.source=c.mp4"
+            "command line: error: --input c.mp4: the flow has several sources, `capture`, `second`: write --set NODE.source=c.mp4"
         ]
     );
     let other = "nodes:\n  - {id: s, path: sideline, args: run synthetic}\n";
-    let told = Folder::with(&[("flow.yml", other)]).told(&input);
-    assert!(told[0].starts_with("command line: error: --input c.mp4: the source `s` has no key `source`"), "{told:?}");
+    let diagnostics = Folder::with(&[("flow.yml", other)]).diagnostics(&input);
+    assert!(
+        diagnostics[0].starts_with("command line: error: --input c.mp4: the source `s` has no key `source`"),
+        "{diagnostics:?}"
+    );
 }
 
 #[test]
-fn required_inputs_share_one_source() {
+fn required_inputs_must_share_one_source() {
     let flow = "nodes:
   - {id: a, path: sideline, args: run synthetic, outputs: [frames]}
   - {id: b, path: sideline, args: run synthetic, outputs: [frames]}
@@ -410,17 +418,17 @@ fn required_inputs_share_one_source() {
   - {id: cb, path: sideline, args: run counter, inputs: {frames: b/frames}, outputs: [counts]}
   - {id: f, path: sideline, args: run fuse, inputs: {left: ca/counts, right: cb/counts}}
 ";
-    let told = Folder::with(&[("flow.yml", flow)]).told(&Overrides::default());
+    let diagnostics = Folder::with(&[("flow.yml", flow)]).diagnostics(&Overrides::default());
     assert!(
-        told.contains(
-            &"flow.yml:6:71: error: node `f`: input `right`: descends from the source `b`, but the required input `left` from `a`; required inputs share one source"
+        diagnostics.contains(
+            &"flow.yml:6:71: error: node `f`: input `right`: descends from the source `b`, but the required input `left` from `a`; required inputs must share one source"
                 .into()
         ),
-        "{told:?}"
+        "{diagnostics:?}"
     );
 }
 
-/// Two sources, each with a detector of people, and a tracker that reads both.
+/// Two sources, each with a pose estimator, and a tracker that reads both.
 const MIXED: &str = "nodes:
   - {id: a, path: sideline, args: run synthetic, outputs: [frames]}
   - {id: b, path: sideline, args: run synthetic, outputs: [frames]}
@@ -431,24 +439,24 @@ const MIXED: &str = "nodes:
 ";
 
 #[test]
-fn what_two_sources_are_mixed_in_is_read_by_nobody() {
+fn an_operator_that_reads_two_sources_can_only_be_a_sink() {
     let read = format!(
         "{MIXED}  - {{id: draw, path: sideline, args: run render, inputs: {{frames: a/frames, tracks: t/tracks}}}}\n"
     );
-    let told = Folder::with(&[("flow.yml", &read)]).told(&Overrides::default());
+    let diagnostics = Folder::with(&[("flow.yml", &read)]).diagnostics(&Overrides::default());
     assert!(
-        told.contains(
-            &"flow.yml:8:77: error: node `draw`: input `tracks`: `t` reads frames of two sources, `a` (input `poses`) and `b` (input `appearance`), so what it sends belongs to the frames of neither: give each source a `tracker` of its own"
+        diagnostics.contains(
+            &"flow.yml:8:77: error: node `draw`: input `tracks`: `t` reads frames of two sources, `a` (input `poses`) and `b` (input `appearance`), so its messages belong to the frames of neither: add a separate `tracker` for each source"
                 .into()
         ),
-        "{told:?}"
+        "{diagnostics:?}"
     );
     let unread = Folder::with(&[("flow.yml", MIXED)]);
     assert!(unread.read(&Overrides::default()).is_ok(), "a sink may read both");
 }
 
-/// A text whose aliases name a thousand million values.
-fn bomb() -> String {
+/// Returns a text whose aliases expand to 10^9 values.
+fn alias_bomb() -> String {
     let mut text = "a: &a [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
     for (name, of) in ('b'..='i').zip('a'..) {
         text += &format!("{name}: &{name} [{}]\n", vec![format!("*{of}"); 10].join(","));
@@ -457,49 +465,55 @@ fn bomb() -> String {
 }
 
 #[test]
-fn aliases_that_multiply_are_refused_in_every_file() {
-    let text = "the text is too large up to here: 200000 values";
-    let flow = format!("{}{CAPTURE}", bomb());
-    let module = format!("{}{MODULE}", bomb());
+fn exponential_aliases_are_refused_in_every_file() {
+    let text = "the text is too large up to here: at most 200000 values";
+    let flow = format!("{}{CAPTURE}", alias_bomb());
+    let module = format!("{}{MODULE}", alias_bomb());
     let host = format!("{CAPTURE}  - id: p\n    module: m.yml\n    inputs: {{frames: capture/frames}}\n");
     let named = CAPTURE.replace("SOURCE: a.mp4", "CONFIG: c.yml");
     for (files, start) in [
         (&[("flow.yml", &*flow)][..], "flow.yml:5:"),
         (&[("flow.yml", &host), ("m.yml", &module)], "m.yml:5:"),
-        (&[("flow.yml", &named), ("c.yml", &bomb())], "c.yml:5:"),
+        (&[("flow.yml", &named), ("c.yml", &alias_bomb())], "c.yml:5:"),
     ] {
-        let told = Folder::with(files).told(&Overrides::default());
-        assert!(told.iter().any(|line| line.starts_with(start) && line.contains(text)), "{start}: {told:?}");
+        let diagnostics = Folder::with(files).diagnostics(&Overrides::default());
+        assert!(
+            diagnostics.iter().any(|line| line.starts_with(start) && line.contains(text)),
+            "{start}: {diagnostics:?}"
+        );
     }
 }
 
 #[test]
-fn files_that_are_no_text_or_too_large_are_told() {
+fn binary_and_oversized_files_are_refused() {
     for (content, expected) in [
         (b"nodes: []\nx: \xff\n".to_vec(), "flow.yml: error: line 2 is not text in UTF-8: save the file as UTF-8"),
-        (b"nodes: []\nx: \0\n".to_vec(), "flow.yml:2:4: error: the control character U+0000 stands here: take it out"),
-        (vec![b'#'; 5 << 20], "flow.yml: error: is larger than 4 MB, the most that is read of such a file"),
+        (
+            b"nodes: []\nx: \0\n".to_vec(),
+            "flow.yml:2:4: error: the control character U+0000 is not allowed here: remove it",
+        ),
+        (vec![b'#'; 5 << 20], "flow.yml: error: is larger than 4 MB, the limit for YAML files"),
     ] {
         let folder = Folder::with(&[]);
         std::fs::write(folder.path("flow.yml"), content).unwrap();
-        assert_eq!(folder.told(&Overrides::default()), [expected]);
+        assert_eq!(folder.diagnostics(&Overrides::default()), [expected]);
     }
 }
 
 #[test]
-fn line_ends_and_marks_of_other_systems_change_nothing() {
+fn line_endings_and_byte_order_marks_do_not_change_diagnostics() {
     let flow = format!(
         "{CAPTURE}  - id: a\n    path: sideline\n    args: run pose\n    env: {{PEOPLE: 30}}\n    inputs: {{frames: capture/frames}}\n"
     );
-    let plain = Folder::with(&[("flow.yml", &flow)]).told(&Overrides::default());
+    let plain = Folder::with(&[("flow.yml", &flow)]).diagnostics(&Overrides::default());
     assert!(!plain.is_empty());
     for other in [flow.replace('\n', "\r\n"), format!("\u{feff}{flow}")] {
-        assert_eq!(Folder::with(&[("flow.yml", &other)]).told(&Overrides::default()), plain);
+        assert_eq!(Folder::with(&[("flow.yml", &other)]).diagnostics(&Overrides::default()), plain);
     }
 }
 
 #[test]
-fn the_queues_of_programs_that_are_not_ours_count_in_the_shared_memory() {
+fn queues_of_foreign_programs_count_toward_shared_memory() {
     let flow = |queue: usize| {
         format!(
             "nodes:
@@ -509,21 +523,28 @@ fn the_queues_of_programs_that_are_not_ours_count_in_the_shared_memory() {
 "
         )
     };
-    // 640x480 in i420 are 460,800 bytes, and the pool holds 8 MiB: 18 of them.
-    let told = |queue| Folder::with(&[("flow.yml", &flow(queue))]).told(&Overrides::default());
-    assert_eq!(told(10), Vec::<String>::new());
-    let told = told(11);
-    assert!(told.len() == 1 && told[0].contains("node `s`: 19 frames of 0.5 MB are under way at most"), "{told:?}");
+    // A frame of 640x480 in i420 has 460,800 bytes, so the pool of 8 MiB holds 18 frames.
+    let diagnostics = |queue| Folder::with(&[("flow.yml", &flow(queue))]).diagnostics(&Overrides::default());
+    assert_eq!(diagnostics(10), Vec::<String>::new());
+    let diagnostics = diagnostics(11);
+    assert!(
+        diagnostics.len() == 1 && diagnostics[0].contains("node `s`: up to 19 frames of 0.5 MB are in flight"),
+        "{diagnostics:?}"
+    );
 }
 
 #[test]
-fn a_flow_without_a_source_is_told() {
-    let told = Folder::with(&[("flow.yml", "nodes:\n  - {id: a, path: other}\n")]).told(&Overrides::default());
-    assert_eq!(told, ["flow.yml: error: the flow has no source of frames: add a node such as `args: run capture`"]);
+fn a_flow_without_a_source_is_reported() {
+    let diagnostics =
+        Folder::with(&[("flow.yml", "nodes:\n  - {id: a, path: other}\n")]).diagnostics(&Overrides::default());
+    assert_eq!(
+        diagnostics,
+        ["flow.yml: error: the flow has no source of frames: add a node such as `args: run capture`"]
+    );
 }
 
 #[test]
-fn queues_and_shared_memory_are_measured_between_processes_only() {
+fn queues_and_shared_memory_are_checked_only_between_processes() {
     let flow = "env: {SIDELINE_WINDOW: 8}
 nodes:
   - id: capture
@@ -540,21 +561,22 @@ nodes:
     outputs: [done]
 ";
     let folder = Folder::with(&[("flow.yml", flow)]);
-    let told = folder.told(&Overrides::default());
+    let diagnostics = folder.diagnostics(&Overrides::default());
     assert_eq!(
-        told,
+        diagnostics,
         [
-            "flow.yml:3:5: error: node `capture`: 12 frames of 3.1 MB (1080p assumed) are under way at most, but dora's shared memory for this node is 8 MB, and the rest is copied: write `shared_memory_pool_size: 64MB`",
-            "flow.yml:13:7: error: node `c`: input `frames`: dora keeps 10 messages for it, but 12 may be under way (window + 4): write `queue_size: 12`",
+            "flow.yml:3:5: error: node `capture`: up to 12 frames of 3.1 MB (1080p assumed) are in flight, but dora's shared memory pool for this node has 8 MB, and frames beyond it are copied: write `shared_memory_pool_size: 64MB`",
+            "flow.yml:13:7: error: node `c`: input `frames`: dora queues 10 messages for it, but 12 may be in flight (window + 4): write `queue_size: 12`",
         ]
     );
-    let flow = folder.read(&Overrides::default()).expect("one process passes over what is dora's");
-    assert!(flow.diagnostics.iter().all(|d| d.dora_only && !d.hinders_run()));
+    let flow =
+        folder.read(&Overrides::default()).expect("errors that concern only dora do not prevent a run in one process");
+    assert!(flow.diagnostics.iter().all(|d| d.dora_only && !d.blocks_run()));
     assert!(flow.plan_embedded().is_ok());
     assert_eq!(flow.plan_for_node("c").unwrap_err().len(), 2);
 
     let small = flow_with_size("SOURCE: a.mp4, SIZE: 320x240");
-    assert_eq!(Folder::with(&[("flow.yml", &small)]).told(&Overrides::default()), Vec::<String>::new());
+    assert_eq!(Folder::with(&[("flow.yml", &small)]).diagnostics(&Overrides::default()), Vec::<String>::new());
 }
 
 fn flow_with_size(env: &str) -> String {
@@ -576,23 +598,23 @@ fn flow_with_size(env: &str) -> String {
 }
 
 #[test]
-fn a_done_edge_nobody_waits_for_is_a_warning() {
+fn a_needless_done_edge_is_a_warning() {
     let flow = "nodes:
   - {id: s, path: sideline, args: run synthetic, inputs: {done_c: c/done, done_r: r/done}, outputs: [frames]}
   - {id: c, path: sideline, args: run counter, inputs: {frames: s/frames}, outputs: [counts, done]}
   - {id: r, path: sideline, args: run recorder, inputs: {counts: c/counts}, outputs: [done]}
 ";
-    let told = Folder::with(&[("flow.yml", flow)]).told(&Overrides::default());
+    let diagnostics = Folder::with(&[("flow.yml", flow)]).diagnostics(&Overrides::default());
     assert_eq!(
-        told,
+        diagnostics,
         [
-            "flow.yml:2:5: warning: node `s`: input `done_c`: `c/done` is not awaited: another node reads its results frame by frame"
+            "flow.yml:2:5: warning: node `s`: input `done_c`: `c/done` is not needed: another node reads its outputs frame by frame"
         ]
     );
 }
 
 #[test]
-fn missing_models_are_told() {
+fn missing_models_are_reported() {
     let folder = Folder::with(&[
         ("flow.yml", CAPTURE),
         ("models/models.yml", "models:\n  - {name: blazepose_full, path: a.onnx, sha256: ''}\n"),
@@ -603,20 +625,20 @@ fn missing_models_are_told() {
     );
     let models = Models::open(folder.path("")).unwrap();
     let flow = folder.read(&Overrides::default()).unwrap();
-    let told: Vec<String> = flow.check_models(&models).iter().map(ToString::to_string).collect();
+    let diagnostics: Vec<String> = flow.check_models(&models).iter().map(ToString::to_string).collect();
     assert!(
-        told.len() == 1
-            && told[0].contains("flow.yml:8:5: error: node `pose`: there is no model `blazepose_ful`")
-            && told[0].contains("did you mean `blazepose_full`?"),
-        "{told:?}"
+        diagnostics.len() == 1
+            && diagnostics[0].contains("flow.yml:8:5: error: node `pose`: there is no model `blazepose_ful`")
+            && diagnostics[0].contains("did you mean `blazepose_full`?"),
+        "{diagnostics:?}"
     );
     let full = Overrides { set: vec![("pose".into(), "model".into(), json!("full"))], ..Overrides::default() };
-    let told = folder.read(&full).unwrap().check_models(&models);
-    assert!(told[0].message.contains("is not installed"), "{told:?}");
+    let diagnostics = folder.read(&full).unwrap().check_models(&models);
+    assert!(diagnostics[0].message.contains("is not installed"), "{diagnostics:?}");
 }
 
 #[test]
-fn an_aligned_reader_of_a_side_reader_is_told_in_live_mode() {
+fn an_aligned_consumer_of_a_node_outside_the_window_is_reported_in_live_mode() {
     let flow = "nodes:
   - {id: s, path: sideline, args: run synthetic, outputs: [frames]}
   - {id: p, path: sideline, args: run pose, inputs: {frames: s/frames}, outputs: [poses]}
@@ -626,13 +648,13 @@ fn an_aligned_reader_of_a_side_reader_is_told_in_live_mode() {
 ";
     let folder = Folder::with(&[("flow.yml", flow)]);
     let live = Overrides { mode: Some(Mode::Live), ..Overrides::default() };
-    let told = folder.told(&live);
+    let diagnostics = folder.diagnostics(&live);
     assert!(
-        told.contains(
-            &"flow.yml:6:76: error: node `r`: input `talk`: `talk` has side inputs only and does not answer every frame; write `queue_policy: drop_oldest` here too"
+        diagnostics.contains(
+            &"flow.yml:6:76: error: node `r`: input `talk`: `talk` has side inputs only and does not send a message for every frame; write `queue_policy: drop_oldest` here too"
                 .into()
         ),
-        "{told:?}"
+        "{diagnostics:?}"
     );
     assert!(folder.read(&Overrides::default()).is_ok(), "in complete mode it is aligned");
 }

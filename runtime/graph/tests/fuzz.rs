@@ -1,8 +1,8 @@
-//! Readers of texts that may come from anybody: whatever stands in them, they answer or refuse, with a place, and take no
-//! more memory than their limits allow.
+//! Fuzzes the parsers of text from untrusted sources: for any input they must return a value, or an error with a
+//! position, and stay within their memory limits.
 //!
-//! Each target runs for a fifth of a second, or for `SIDELINE_FUZZ_S` seconds, from the seed `SIDELINE_FUZZ_SEED`. What was
-//! found once lies in `corpus/` and is tried first.
+//! Each target runs for 0.2 s, or for `SIDELINE_FUZZ_S` seconds, from the seed `SIDELINE_FUZZ_SEED`. Inputs of earlier
+//! findings are in `corpus/` and run first.
 
 mod stubs;
 
@@ -21,10 +21,10 @@ use sideline_api::{
 use sideline_graph::Overrides;
 use stubs::{Folder, repository};
 
-/// Longest text in bytes: a long one finds nothing that a short one does not.
+/// Maximum length of a text in characters: a longer one finds nothing that a short one does not.
 const MAX_LENGTH: usize = 8 << 10;
 
-/// Pieces that are put into texts: YAML's signs, and values at which readers go wrong.
+/// Fragments to insert into texts: YAML syntax, and values that parsers often mishandle.
 const WORDS: [&str; 60] = [
     "&a ",
     "*a",
@@ -92,30 +92,30 @@ fn number(variable: &str) -> Option<f64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// Gives a target each text of the corpus, then mutations of them, as long as it is to run.
+/// Runs a target on each text of the corpus, then on mutations of them until the time is up.
 fn fuzz(name: &str, corpus: &[String], target: impl Fn(&str)) {
     let limit = Duration::from_secs_f64(number("SIDELINE_FUZZ_S").unwrap_or(0.2));
-    let first = number("SIDELINE_FUZZ_SEED").map_or(1, |seed| seed as u64);
+    let first_seed = number("SIDELINE_FUZZ_SEED").map_or(1, |seed| seed as u64);
     let (begin, mut cases) = (Instant::now(), 0);
     while cases < corpus.len() || begin.elapsed() < limit {
-        let seed = first.wrapping_add(cases as u64);
-        let text = corpus.get(cases).cloned().unwrap_or_else(|| mutated(&mut Random::new(seed), corpus));
-        let culprit = Culprit { name, seed, text: &text };
+        let seed = first_seed.wrapping_add(cases as u64);
+        let text = corpus.get(cases).cloned().unwrap_or_else(|| mutate(&mut Random::new(seed), corpus));
+        let report = PanicReport { name, seed, text: &text };
         target(&text);
-        drop(culprit);
+        drop(report);
         cases += 1;
     }
     println!("fuzz: {name}: {cases} cases in {:.0} s", begin.elapsed().as_secs_f64());
 }
 
-/// Says which text was at work when a target panicked.
-struct Culprit<'a> {
+/// Prints the current text and its seed when dropped by a panic of the target.
+struct PanicReport<'a> {
     name: &'a str,
     seed: u64,
     text: &'a str,
 }
 
-impl Drop for Culprit<'_> {
+impl Drop for PanicReport<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("fuzz: {}: finding at SIDELINE_FUZZ_SEED={}: {:?}", self.name, self.seed, self.text);
@@ -123,7 +123,8 @@ impl Drop for Culprit<'_> {
     }
 }
 
-fn mutated(random: &mut Random, corpus: &[String]) -> String {
+/// Returns a mutation of a random text of the corpus.
+fn mutate(random: &mut Random, corpus: &[String]) -> String {
     let mut text: Vec<char> = corpus[random.below(corpus.len())].chars().collect();
     for _ in 0..=random.below(6) {
         let from = random.below(text.len() + 1);
@@ -132,8 +133,8 @@ fn mutated(random: &mut Random, corpus: &[String]) -> String {
         match random.below(6) {
             0 => drop(text.drain(from..to)),
             1 => {
-                let again = text[from..to].repeat(1 + random.below(30));
-                text.splice(from..from, again).for_each(drop);
+                let copies = text[from..to].repeat(1 + random.below(30));
+                text.splice(from..from, copies).for_each(drop);
             }
             2 => text.truncate(from),
             3 => {
@@ -150,7 +151,7 @@ fn mutated(random: &mut Random, corpus: &[String]) -> String {
     text.into_iter().collect()
 }
 
-/// Texts of `corpus/` and the flows of the repository.
+/// Returns the texts in `corpus/` and the flows of the repository.
 fn corpus() -> Vec<String> {
     let folders = ["runtime/graph/tests/corpus", "dataflows", "dataflows/modules"].map(repository);
     let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
@@ -159,7 +160,7 @@ fn corpus() -> Vec<String> {
     files.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect()
 }
 
-/// Fails where a text for users names a Rust type, or says what only serde means.
+/// Fails if a message to users has the name of a Rust type or a term of serde.
 fn check_words(text: &str) {
     for word in ["u32", "f64", "Vec<", "Option<", "PathBuf", "untagged", "a sequence"] {
         assert!(!text.contains(word), "`{word}` in {text}");
@@ -170,19 +171,19 @@ fn check_words(text: &str) {
 fn fuzz_yaml() {
     fuzz("yaml", &corpus(), |text| {
         let (tree, value) = (Yaml::parse(text), yaml::json(text));
-        for broken in [tree.as_ref().err(), value.as_ref().err()].into_iter().flatten() {
+        for error in [tree.as_ref().err(), value.as_ref().err()].into_iter().flatten() {
             let last = text.split(['\n', '\r']).count() + 1;
-            assert!((1..=last).contains(&broken.line) && broken.column >= 1, "{broken}");
-            check_words(&broken.message);
+            assert!((1..=last).contains(&error.line) && error.column >= 1, "{error}");
+            check_words(&error.message);
         }
-        // Both readers see the same keys, or a place would be told for what is not there.
+        // Both parsers must see the same keys, since the tree gives the positions of the values.
         if let (Ok(tree), Ok(Value::Object(pairs))) = (tree, value) {
             let plain = |key: &&str| !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase());
-            let seen: Vec<&str> = tree.map().iter().filter_map(|(key, _)| key.scalar()).filter(plain).collect();
-            let read: Vec<&str> = pairs.keys().map(String::as_str).filter(plain).collect();
-            let words = ["null", "true", "false", "y", "n"];
-            if !seen.iter().chain(&read).any(|key| words.contains(key)) {
-                assert_eq!(seen, read);
+            let tree_keys: Vec<&str> = tree.map().iter().filter_map(|(key, _)| key.scalar()).filter(plain).collect();
+            let json_keys: Vec<&str> = pairs.keys().map(String::as_str).filter(plain).collect();
+            let non_text = ["null", "true", "false", "y", "n"];
+            if !tree_keys.iter().chain(&json_keys).any(|key| non_text.contains(key)) {
+                assert_eq!(tree_keys, json_keys);
             }
         }
     });
@@ -191,34 +192,34 @@ fn fuzz_yaml() {
 /// One key of each kind.
 #[derive(Clone, Config)]
 struct Keys {
-    /// Whole.
+    /// Integer.
     #[config(default = 1, range(1, 300))]
-    whole: u32,
-    /// Share.
+    integer: u32,
+    /// Fraction.
     #[config(default = 0.5, range(0, 1))]
-    share: f32,
-    /// May be absent.
+    fraction: f32,
+    /// Optional number.
     #[config(default = None, range(0, 1))]
-    maybe: Option<f64>,
-    /// Name.
+    optional: Option<f64>,
+    /// Text.
     #[config(default = "")]
     name: String,
-    /// Truth.
+    /// Boolean.
     #[config(default = false)]
-    truth: bool,
-    /// Several.
+    boolean: bool,
+    /// List of numbers.
     #[config(default = Vec::new(), range(0, 1))]
     several: Vec<f64>,
-    /// Names.
+    /// Optional list of texts.
     #[config(default = None)]
     names: Option<Vec<String>>,
-    /// Corners.
+    /// Nested lists of points.
     #[config(default = Vec::new(), range(0, 9))]
     corners: Vec<Vec<[f32; 2]>>,
-    /// By name.
+    /// Map of numbers.
     #[config(default = BTreeMap::new(), range(0, 1))]
     named: BTreeMap<String, f64>,
-    /// Mode.
+    /// Enumeration.
     #[config(default = "live")]
     mode: sideline_api::Mode,
 }
@@ -228,17 +229,17 @@ fn fuzz_settings() {
     let values =
         ["1", "0.5", "\"5000\"", "[0.1, 0.2]", "[[[0, 1], [2, 3]], []]", "{a: 1, b: 0.5}", "live", "'7'", "[a, 'b']"];
     fuzz("settings", &values.map(str::to_owned), |text| {
-        // As a command line has it, and as a file does.
-        let written = [Some(Value::from(text)), yaml::json(text).ok(), serde_json::from_str(text).ok()];
+        // The value as text (command line), and parsed as YAML and JSON (files).
+        let candidates = [Some(Value::from(text)), yaml::json(text).ok(), serde_json::from_str(text).ok()];
         for (value, key) in
-            written.iter().flatten().flat_map(|value| Keys::keys().into_iter().map(move |key| (value, key)))
+            candidates.iter().flatten().flat_map(|value| Keys::keys().into_iter().map(move |key| (value, key)))
         {
             let mut values = Values::new();
             values.set(key.name, value.clone(), Origin::CommandLine);
             match Keys::from_values(&values) {
                 Ok(keys) => {
-                    assert!((1..=300).contains(&keys.whole) && (0.0..=1.0).contains(&keys.share));
-                    let numbers = keys.maybe.iter().chain(&keys.several).chain(keys.named.values());
+                    assert!((1..=300).contains(&keys.integer) && (0.0..=1.0).contains(&keys.fraction));
+                    let numbers = keys.optional.iter().chain(&keys.several).chain(keys.named.values());
                     assert!(numbers.copied().all(|number| (0.0..=1.0).contains(&number)));
                     assert!(keys.corners.iter().flatten().flatten().all(|number| (0.0..=9.0).contains(number)));
                 }
@@ -248,7 +249,7 @@ fn fuzz_settings() {
                             .iter()
                             .all(|problem| problem.key == key.name && problem.message.chars().count() < 1000)
                     );
-                    // A text that is repeated may hold any word.
+                    // A message may quote the text, which may hold any word if it is long.
                     if text.is_ascii() && text.len() < 20 {
                         problems.iter().for_each(|problem| check_words(&problem.message));
                     }
@@ -264,7 +265,7 @@ fn fuzz_flow() {
     let folder = Folder::with(&[("m.yml", &module), ("modules/perception.yml", &module), ("c.yml", "frames: 10\n")]);
     fuzz("flow", &corpus(), |text| {
         folder.put("flow.yml", text);
-        for line in folder.told(&Overrides::default()) {
+        for line in folder.diagnostics(&Overrides::default()) {
             assert!(
                 line.starts_with("flow.yml") || line.starts_with("m.yml") || line.starts_with("modules/"),
                 "{line}"

@@ -1,4 +1,4 @@
-//! What a flow becomes: order, threads, alignment, leaves; the same graph however it is cut into processes.
+//! Plans of flows: order, lanes, alignment and sinks; the graph does not depend on the partition into processes.
 
 mod stubs;
 
@@ -18,7 +18,7 @@ fn fight() -> String {
     std::fs::read_to_string(repository("runtime/graph/tests/flows/fight.yml")).unwrap()
 }
 
-/// The operators of the module.
+/// Ids of the module's operators in the flat graph.
 const PERCEPTION: [&str; 6] = [
     "perception.pose",
     "perception.reid",
@@ -32,7 +32,7 @@ fn perception() -> String {
     std::fs::read_to_string(repository("dataflows/modules/perception.yml")).unwrap()
 }
 
-/// fight.yml with its module expanded by dora instead of fused.
+/// Returns fight.yml with its module expanded by dora instead of fused.
 fn expanded() -> String {
     let flow = fight();
     let lines = "    path: sideline\n    args: run modules/perception.yml\n";
@@ -45,7 +45,7 @@ fn read(flow: &str) -> Flow {
     let folder = Folder::with(&[("flow.yml", flow), ("modules/perception.yml", &perception())]);
     folder
         .read(&Overrides::default())
-        .unwrap_or_else(|found| panic!("{}", found.iter().map(|d| format!("{d}\n")).collect::<String>()))
+        .unwrap_or_else(|diagnostics| panic!("{}", diagnostics.iter().map(|d| format!("{d}\n")).collect::<String>()))
 }
 
 fn ids(plan: &Plan) -> Vec<&str> {
@@ -56,25 +56,25 @@ fn node<'a>(plan: &'a Plan, id: &str) -> &'a PlanNode {
     plan.nodes.iter().find(|node| node.id == id).unwrap_or_else(|| panic!("no node {id} among {:?}", ids(plan)))
 }
 
-fn leaves(plan: &Plan) -> Vec<&str> {
-    plan.nodes.iter().filter(|node| node.sink).map(|node| node.id.as_str()).collect()
+fn sinks(plan: &Plan) -> Vec<&str> {
+    plan.nodes.iter().filter(|node| node.is_sink).map(|node| node.id.as_str()).collect()
 }
 
-/// Ids on each lane.
+/// Returns the node ids on each lane.
 fn lanes(plan: &Plan) -> Vec<Vec<&str>> {
     (0..plan.lanes)
         .map(|lane| plan.nodes.iter().filter(|n| n.lane.0 == lane).map(|n| n.id.as_str()).collect())
         .collect()
 }
 
-/// Values without their places.
+/// Returns the values of a node without their origins.
 fn values(node: &PlanNode) -> Vec<(String, String)> {
     node.values.iter().map(|(key, value, _)| (key.to_owned(), value.to_string())).collect()
 }
 
 #[test]
-fn the_smallest_flow_of_the_repository_has_nothing_wrong() {
-    // The others need the real operators: tests/check.rs reads them.
+fn the_smallest_flow_of_the_repository_has_no_diagnostics() {
+    // The other flows need the real operators; tests/check.rs reads them.
     let flow = Flow::read(&repository("dataflows/count.yml"), &registry(), &Overrides::default()).unwrap();
     assert_eq!(flow.diagnostics, []);
     flow.plan_embedded().unwrap();
@@ -109,16 +109,16 @@ fn a_fused_module_and_an_expanded_one_give_the_same_graph() {
         let wired =
             |node: &PlanNode| node.inputs.iter().map(|i| (i.wired.clone(), i.producer, i.queue)).collect::<Vec<_>>();
         assert_eq!(wired(a), wired(b), "{}", a.id);
-        assert_eq!((a.lane, a.source, a.sink, &a.outputs), (b.lane, b.source, b.sink, &b.outputs), "{}", a.id);
+        assert_eq!((a.lane, a.source, a.is_sink, &a.outputs), (b.lane, b.source, b.is_sink, &b.outputs), "{}", a.id);
         assert_eq!(values(a), values(b), "{}", a.id);
     }
-    assert_eq!(leaves(&fused), ["encode", "recorder"]);
+    assert_eq!(sinks(&fused), ["encode", "recorder"]);
     assert_eq!(lanes(&fused), [vec!["capture"], PERCEPTION.to_vec(), vec!["render"], vec!["encode"], vec!["recorder"]]);
     assert_eq!(
         values(node(&fused, "perception.tracker")),
         [("fighters".to_owned(), "2".to_owned()), ("warm_up".to_owned(), "0.3".to_owned())]
     );
-    assert_eq!(values(node(&fused, "perception.pose")), [], "a key of the host that it does not have");
+    assert_eq!(values(node(&fused, "perception.pose")), [], "keys of the host that it lacks are ignored");
     let poses = &node(&fused, "recorder").inputs[2];
     assert_eq!((poses.wired.name.as_str(), poses.wired.from.as_str()), ("poses", "perception.smooth/smoothed_poses"));
     assert_eq!(poses.queue, 8);
@@ -130,9 +130,10 @@ fn each_process_has_its_part_of_the_plan() {
     let capture = flow.plan_for_node("capture").unwrap();
     assert_eq!(ids(&capture), ["capture"]);
     let outputs: Vec<&str> = capture.border_outputs.iter().map(|output| output.name.as_str()).collect();
-    assert_eq!(outputs, ["audio", "frames"], "one output for both who read it");
-    let waits: Vec<_> = capture.remote_sinks.iter().map(|leaf| (leaf.input.as_str(), leaf.node.as_str())).collect();
-    assert_eq!(waits, [("done_encode", "encode"), ("done_recorder", "recorder")]);
+    assert_eq!(outputs, ["audio", "frames"], "one output for both readers");
+    let remote_sinks: Vec<_> =
+        capture.remote_sinks.iter().map(|sink| (sink.input.as_str(), sink.node.as_str())).collect();
+    assert_eq!(remote_sinks, [("done_encode", "encode"), ("done_recorder", "recorder")]);
     assert!(!capture.sends_done);
 
     let perception = flow.plan_for_node("perception").unwrap();
@@ -158,17 +159,17 @@ fn each_process_has_its_part_of_the_plan() {
     assert!(!perception.sends_done && perception.remote_sinks.is_empty());
 
     let render = flow.plan_for_node("render").unwrap();
-    assert!(!render.sends_done && !node(&render, "render").sink);
+    assert!(!render.sends_done && !node(&render, "render").is_sink);
     assert_eq!(
         render.border_inputs.iter().map(|b| b.from.as_str()).collect::<Vec<_>>(),
         ["capture/frames", "perception/smoothed_poses", "perception/tracks", "perception/motion"]
     );
     assert_eq!(node(&render, "render").inputs[1].producer, Producer::Border(1));
     let encode = flow.plan_for_node("encode").unwrap();
-    assert!(encode.sends_done && node(&encode, "encode").sink);
+    assert!(encode.sends_done && node(&encode, "encode").is_sink);
     assert_eq!(
         flow.plan_for_node("rendr").unwrap_err()[0].message,
-        "there is no node `rendr` of ours; did you mean `render`?"
+        "there is no Sideline node `rendr`; did you mean `render`?"
     );
 }
 
@@ -178,12 +179,12 @@ fn a_node_finds_its_part_in_the_descriptor_of_dora() {
         let folder = Folder::with(&[("flow.yml", &text), ("modules/perception.yml", &perception())]);
         let file = folder.read(&Overrides::default()).unwrap();
         let descriptor = Descriptor::parse(text.into_bytes()).unwrap().expand(&folder.path("")).unwrap();
-        let handed =
+        let from_dora =
             Flow::from_descriptor(&descriptor, "flow", &folder.path(""), &registry(), &Overrides::default()).unwrap();
-        assert_eq!(handed.name, "flow");
-        assert_eq!(handed.diagnostics, []);
+        assert_eq!(from_dora.name, "flow");
+        assert_eq!(from_dora.diagnostics, []);
         for process in &file.processes {
-            let (a, b) = (file.plan_for_node(&process.id).unwrap(), handed.plan_for_node(&process.id).unwrap());
+            let (a, b) = (file.plan_for_node(&process.id).unwrap(), from_dora.plan_for_node(&process.id).unwrap());
             assert_eq!((a.mode, a.window, a.lanes, a.sends_done), (b.mode, b.window, b.lanes, b.sends_done));
             assert_eq!(ids(&a), ids(&b));
             for (a, b) in a.nodes.iter().zip(&b.nodes) {
@@ -195,8 +196,8 @@ fn a_node_finds_its_part_in_the_descriptor_of_dora() {
             let names = |plan: &Plan| {
                 let inputs = plan.border_inputs.iter().map(|b| (b.name.clone(), b.from.clone()));
                 let outputs = plan.border_outputs.iter().map(|b| (b.name.clone(), b.node.0.to_string()));
-                let leaves = plan.remote_sinks.iter().map(|l| (l.input.clone(), l.node.clone()));
-                inputs.chain(outputs).chain(leaves).collect::<Vec<_>>()
+                let sinks = plan.remote_sinks.iter().map(|sink| (sink.input.clone(), sink.node.clone()));
+                inputs.chain(outputs).chain(sinks).collect::<Vec<_>>()
             };
             assert_eq!(names(&a), names(&b), "{}", process.id);
         }
@@ -204,7 +205,7 @@ fn a_node_finds_its_part_in_the_descriptor_of_dora() {
 }
 
 #[test]
-fn a_dollar_sign_is_read_once_however_often_the_flow_is() {
+fn an_escaped_dollar_sign_stays_one_in_the_descriptor_of_dora() {
     let text = "nodes:
   - id: s
     path: sideline
@@ -216,13 +217,13 @@ fn a_dollar_sign_is_read_once_however_often_the_flow_is() {
     let value = |plan: Plan| node(&plan, "s").values.get("source").unwrap().0.clone();
     assert_eq!(value(folder.read(&Overrides::default()).unwrap().plan_for_node("s").unwrap()), json!("a$b.mp4"));
     let descriptor = Descriptor::parse(text.as_bytes().to_vec()).unwrap();
-    let handed =
+    let from_dora =
         Flow::from_descriptor(&descriptor, "flow", &folder.path(""), &registry(), &Overrides::default()).unwrap();
-    assert_eq!(value(handed.plan_for_node("s").unwrap()), json!("a$b.mp4"));
+    assert_eq!(value(from_dora.plan_for_node("s").unwrap()), json!("a$b.mp4"));
 }
 
 #[test]
-fn a_name_that_looks_like_a_number_stays_as_it_was_written() {
+fn a_name_that_looks_like_a_number_keeps_its_text() {
     let flow = |env: &str| {
         format!(
             "nodes:\n  - id: s\n    path: sideline\n    args: run capture\n    env: {{{env}}}\n    outputs: [frames]\n"
@@ -231,29 +232,30 @@ fn a_name_that_looks_like_a_number_stays_as_it_was_written() {
     let files = [("flow.yml", &*flow("CONFIG: c.yml")), ("c.yml", "source: a.mp4\nstream: 1.10\n")];
     let plan = Folder::with(&files).read(&Overrides::default()).unwrap().plan_embedded().unwrap();
     assert_eq!(node(&plan, "s").values.get("stream").unwrap().0, json!("1.10"));
-    // dora has no such text: what both ways of running would not read alike is told.
-    let told = Folder::with(&[("flow.yml", &flow("SOURCE: a.mp4, STREAM: '007'"))]).told(&Overrides::default());
+    // dora parses `007` as a number and loses the text, so a run under dora would differ: a warning says so.
+    let diagnostics =
+        Folder::with(&[("flow.yml", &flow("SOURCE: a.mp4, STREAM: '007'"))]).diagnostics(&Overrides::default());
     assert_eq!(
-        told,
+        diagnostics,
         [
-            "flow.yml:5:26: warning: node `s`: key `STREAM`: dora reads the text `007` as `7`: set it in a file named by CONFIG, or with --set"
+            "flow.yml:5:26: warning: node `s`: key `STREAM`: dora parses the text `007` as `7`: set it in a file named by CONFIG, or with --set"
         ]
     );
 }
 
 #[test]
-fn a_slip_in_a_key_is_found_in_the_descriptor_too() {
+fn a_misspelled_key_is_found_in_the_descriptor_of_dora() {
     let text = expanded().replace("FIGHTERS: 2", "FIGHTRS: 2");
     let folder = Folder::with(&[("modules/perception.yml", &perception())]);
     let descriptor = Descriptor::parse(text.into_bytes()).unwrap().expand(&folder.path("")).unwrap();
-    let handed = Flow::from_descriptor(&descriptor, "flow", &folder.path(""), &registry(), &Overrides::default());
-    let told = handed.unwrap_err()[0].to_string();
-    assert!(told.contains("no operator of the module has such a key; did you mean `fighters`?"), "{told}");
-    assert!(told.starts_with("flow: error:"), "no line that is not there: {told}");
+    let from_dora = Flow::from_descriptor(&descriptor, "flow", &folder.path(""), &registry(), &Overrides::default());
+    let message = from_dora.unwrap_err()[0].to_string();
+    assert!(message.contains("no operator of the module has such a key; did you mean `fighters`?"), "{message}");
+    assert!(message.starts_with("flow: error:"), "a descriptor has no line numbers: {message}");
 }
 
 #[test]
-fn a_cheap_operator_is_on_the_thread_of_its_last_heavy_ancestor() {
+fn a_cheap_operator_runs_on_the_lane_of_its_last_heavy_ancestor() {
     let flow = "nodes:
   - {id: s, path: sideline, args: run synthetic, outputs: [frames]}
   - {id: early, path: sideline, args: run counter, inputs: {frames: s/frames}, outputs: [counts]}
@@ -264,11 +266,11 @@ fn a_cheap_operator_is_on_the_thread_of_its_last_heavy_ancestor() {
 ";
     let plan = read(flow).plan_embedded().unwrap();
     assert_eq!(lanes(&plan), [vec!["s", "early"], vec!["pose"], vec!["more", "track", "move"]]);
-    assert_eq!(leaves(&plan), ["early", "pose", "move"]);
+    assert_eq!(sinks(&plan), ["early", "pose", "move"]);
 }
 
 #[test]
-fn cheap_operators_of_a_process_without_anything_heavy_share_a_thread() {
+fn cheap_operators_without_a_heavy_ancestor_in_their_process_share_a_lane() {
     let module = "module: {name: m, inputs: [frames, poses], outputs: [counts, tracks]}
 nodes:
   - {id: c, path: sideline, args: run counter, inputs: {frames: _mod/frames}, outputs: [counts]}
@@ -284,7 +286,7 @@ nodes:
     assert_eq!(flow.diagnostics, []);
     let plan = flow.plan_for_node("m").unwrap();
     assert_eq!(lanes(&plan), [vec!["m.c", "m.t"], vec!["m.again"]]);
-    assert_eq!(plan.border_inputs.len(), 2, "both readers of `frames` share its input");
+    assert_eq!(plan.border_inputs.len(), 2, "both readers of `frames` share one border input");
     assert!(plan.sends_done);
     assert_eq!(lanes(&flow.plan_embedded().unwrap()), [vec!["s", "m.c"], vec!["p", "m.t"], vec!["m.again"]]);
 }
@@ -299,25 +301,25 @@ const SIDE: &str = "nodes:
 #[test]
 fn a_side_input_is_outside_the_window_in_live_mode_only() {
     let folder = Folder::with(&[("flow.yml", SIDE)]);
-    let of =
+    let plan_in =
         |mode| folder.read(&Overrides { mode: Some(mode), ..Overrides::default() }).unwrap().plan_embedded().unwrap();
-    let live = of(Mode::Live);
+    let live = plan_in(Mode::Live);
     assert_eq!(node(&live, "talk").inputs[0].wired.alignment, Alignment::Side { queue: 3 });
-    assert_eq!(leaves(&live), ["t"]);
+    assert_eq!(sinks(&live), ["t"]);
     assert_eq!(node(&live, "t").on_error, OnError::Restart);
-    let complete = of(Mode::Complete);
+    let complete = plan_in(Mode::Complete);
     assert_eq!(node(&complete, "talk").inputs[0].wired.alignment, Alignment::Source(SourceId(0)));
     assert_eq!(node(&complete, "talk").inputs[0].queue, 8);
-    assert_eq!(leaves(&complete), ["talk"]);
+    assert_eq!(sinks(&complete), ["talk"]);
     assert_eq!(node(&complete, "t").on_error, OnError::Stop);
 }
 
 #[test]
-fn a_source_without_an_end_makes_a_flow_live() {
-    let flow =
+fn an_endless_source_makes_a_flow_live() {
+    let mode =
         |frames: u64| read(&SIDE.replace("run synthetic,", &format!("run synthetic, env: {{FRAMES: {frames}}},"))).mode;
-    assert_eq!(flow(10), Mode::Complete);
-    assert_eq!(flow(0), Mode::Live);
+    assert_eq!(mode(10), Mode::Complete);
+    assert_eq!(mode(0), Mode::Live);
     assert_eq!(read(&format!("env: {{SIDELINE_MODE: live}}\n{SIDE}")).mode, Mode::Live);
 }
 
@@ -332,11 +334,11 @@ fn a_feedback_input_may_close_a_cycle_and_is_never_aligned() {
     let plan = read(flow).plan_embedded().unwrap();
     assert_eq!(ids(&plan), ["s", "c", "learn", "check"]);
     assert_eq!(node(&plan, "learn").inputs[1].wired.alignment, Alignment::Feedback);
-    assert_eq!(leaves(&plan), ["check"], "who reads feedback answers no frame of it");
+    assert_eq!(sinks(&plan), ["check"], "a feedback consumer reports no progress");
 }
 
 #[test]
-fn sources_are_numbered_and_what_requires_nothing_reads_each_in_a_group_of_its_own() {
+fn an_operator_without_required_inputs_aligns_each_source_separately() {
     let flow = "nodes:
   - {id: both, path: sideline, args: run recorder, inputs: {counts: cb/counts, other: ca/counts}}
   - {id: a, path: sideline, args: run synthetic, outputs: [frames]}
@@ -349,12 +351,12 @@ fn sources_are_numbered_and_what_requires_nothing_reads_each_in_a_group_of_its_o
     assert_eq!(plan.nodes.iter().map(|n| n.source.0).collect::<Vec<_>>(), [0, 1, 0, 1, 1]);
     let alignments: Vec<_> = node(&plan, "both").inputs.iter().map(|i| i.wired.alignment).collect();
     assert_eq!(alignments, [Alignment::Source(SourceId(1)), Alignment::Source(SourceId(0))]);
-    assert_eq!(leaves(&plan), ["both"]);
-    assert_eq!(node(&plan, "both").sink_of(), [SourceId(0), SourceId(1)], "each source waits for it");
+    assert_eq!(sinks(&plan), ["both"]);
+    assert_eq!(node(&plan, "both").awaiting_sources(), [SourceId(0), SourceId(1)]);
 }
 
 #[test]
-fn frames_of_another_source_stand_beside_no_required_input() {
+fn an_input_from_another_source_than_the_required_one_must_be_a_side_input() {
     let flow = |policy: &str| {
         format!(
             "nodes:
@@ -366,18 +368,18 @@ fn frames_of_another_source_stand_beside_no_required_input() {
 "
         )
     };
-    let told = Folder::with(&[("flow.yml", &flow(""))]).told(&Overrides::default());
+    let diagnostics = Folder::with(&[("flow.yml", &flow(""))]).diagnostics(&Overrides::default());
     let text = "node `both`: input `other`: `ca/counts` descends from another source than the required inputs";
-    assert!(told.iter().any(|line| line.contains(text)), "{told:?}");
-    // In complete mode too: there is no frame to align it to.
+    assert!(diagnostics.iter().any(|line| line.contains(text)), "{diagnostics:?}");
+    // It stays a side input in complete mode: there is no frame to align it to.
     let plan = read(&flow(", queue_policy: drop_oldest, queue_size: 3")).plan_embedded().unwrap();
     let alignments: Vec<_> = node(&plan, "both").inputs.iter().map(|i| i.wired.alignment).collect();
     assert_eq!(alignments, [Alignment::Source(SourceId(1)), Alignment::Side { queue: 3 }]);
-    assert_eq!(leaves(&plan), ["ca", "both"], "only `ca` tells the source `a` how far it is");
+    assert_eq!(sinks(&plan), ["ca", "both"], "only `ca` reports progress to the source `a`");
 }
 
 #[test]
-fn an_output_of_a_program_that_is_not_ours_is_a_side_input() {
+fn an_output_of_a_foreign_program_is_read_as_a_side_input() {
     let flow = "nodes:
   - {id: s, path: sideline, args: run synthetic, inputs: {done_t: t/done}, outputs: [frames], shared_memory_pool_size: 64MB}
   - {id: yolo, path: yolo.py, inputs: {image: s/frames}, outputs: [detections]}
@@ -386,9 +388,9 @@ fn an_output_of_a_program_that_is_not_ours_is_a_side_input() {
 ";
     let folder = Folder::with(&[("flow.yml", flow)]);
     let flow = folder.read(&Overrides::default()).unwrap();
-    let told = flow.plan_embedded().unwrap_err()[0].to_string();
-    assert!(told.contains("node `yolo` is not ours") && told.contains("dora run "), "{told}");
-    assert!(render_plan(&flow).contains("for dora only: yolo is not ours"));
+    let message = flow.plan_embedded().unwrap_err()[0].to_string();
+    assert!(message.contains("node `yolo` is not a Sideline node") && message.contains("dora run "), "{message}");
+    assert!(render_plan(&flow).contains("dora only: yolo is not a Sideline node"));
 
     let plan = flow.plan_for_node("t").unwrap();
     let detections = &node(&plan, "t").inputs[0];
@@ -402,7 +404,7 @@ fn an_output_of_a_program_that_is_not_ours_is_a_side_input() {
 }
 
 #[test]
-fn values_remember_where_they_were_written_and_the_stronger_wins() {
+fn values_keep_their_origin_and_the_one_with_precedence_wins() {
     let module = "module: {name: m, inputs: [frames], outputs: [tracks]}
 nodes:
   - {id: pose, path: sideline, args: run pose, env: {PEOPLE: 4}, inputs: {frames: _mod/frames}, outputs: [poses]}
@@ -434,7 +436,11 @@ nodes:
     assert_eq!(at("s", "frames"), (json!(2), file("strong.yml", 2, 1)));
     assert_eq!(at("s", "width"), (json!(320), file("flow.yml", 1, 7)));
     assert_eq!(at("s", "height"), (json!(240), file("flow.yml", 6, 45)));
-    assert_eq!(at("m.pose", "people"), (json!(4), file("m.yml", 3, 54)), "its own is stronger than its host's");
+    assert_eq!(
+        at("m.pose", "people"),
+        (json!(4), file("m.yml", 3, 54)),
+        "its own value takes precedence over its host's"
+    );
     assert_eq!(at("m.pose", "model"), (json!("full"), Origin::CommandLine));
     assert_eq!(at("m.t", "buffer"), (json!(8), Origin::CommandLine));
     assert_eq!(node(&plan, "m.t").stride, 2);
@@ -443,7 +449,7 @@ nodes:
 }
 
 #[test]
-fn the_only_source_takes_the_input_of_the_command_line() {
+fn the_input_option_sets_the_key_of_the_only_source() {
     let input = Overrides { input: Some("mine.mp4".into()), ..Overrides::default() };
     let folder = Folder::with(&[("flow.yml", &fight()), ("modules/perception.yml", &perception())]);
     let plan = folder.read(&input).unwrap().plan_embedded().unwrap();
@@ -451,7 +457,7 @@ fn the_only_source_takes_the_input_of_the_command_line() {
 }
 
 #[test]
-fn a_module_in_a_module_is_flat_too() {
+fn a_nested_module_is_flattened() {
     let outer = "module: {name: outer, inputs: [frames], outputs: [tracks, motion]}
 nodes:
   - {id: in, module: modules/inner.yml, inputs: {frames: _mod/frames}}
@@ -459,7 +465,7 @@ nodes:
 ";
     let inner = perception()
         .replace("outputs: [tracks, smoothed_poses, motion, interaction]", "outputs: [tracks, smoothed_poses]");
-    let inner = inner.split("  # How each").next().unwrap().to_owned();
+    let inner = inner.split("  # Motion of each person").next().unwrap().to_owned();
     let flow = "nodes:
   - {id: s, path: sideline, args: run synthetic, inputs: {done_r: r/done}, outputs: [frames], shared_memory_pool_size: 64MB}
   - {id: o, path: sideline, args: run outer.yml, inputs: {frames: s/frames}, outputs: [tracks, motion]}
@@ -480,8 +486,8 @@ nodes:
 }
 
 #[test]
-fn what_check_prints_fits_a_terminal_and_shows_the_other_form() {
-    for (text, other) in [
+fn the_rendered_plan_fits_80_columns_and_shows_the_alternative_form() {
+    for (text, alternative) in [
         (fight(), "\n    module: modules/perception.yml\n"),
         (
             expanded(),
@@ -490,21 +496,18 @@ fn what_check_prints_fits_a_terminal_and_shows_the_other_form() {
     ] {
         let folder = Folder::with(&[("flow.yml", &text), ("modules/perception.yml", &perception())]);
         let printed = render_plan(&folder.read(&Overrides::default()).unwrap());
-        assert!(
-            printed.contains("a frame may take 10 s (SIDELINE_STALL_S)") && !printed.contains("stalled"),
-            "{printed}"
-        );
+        assert!(printed.contains("stall timeout 10 s (SIDELINE_STALL_S)"), "{printed}");
         let long: Vec<&str> =
             printed.lines().filter(|l| l.len() > 80 && !l.contains(folder.path("").to_str().unwrap())).collect();
         assert!(long.is_empty(), "{long:?}");
-        assert!(printed.contains(other), "{printed}");
+        assert!(printed.contains(alternative), "{printed}");
         assert!(printed.contains("  perception.pose, perception.reid, perception.tracker,"), "{printed}");
-        assert!(printed.contains("encode and recorder are done with it"), "{printed}");
+        assert!(printed.contains("encode and recorder have finished it"), "{printed}");
     }
 }
 
 #[test]
-fn parameters_of_a_module_reach_the_arguments_of_its_nodes() {
+fn module_parameters_are_substituted_in_the_arguments_of_its_nodes() {
     let module = "module: {name: m, inputs: [frames], outputs: []}
 nodes:
   - {id: x, path: sideline, args: 'run ${_param.kind}', env: {RUST_LOG: debug}, inputs: {frames: _mod/frames}}
@@ -516,11 +519,11 @@ nodes:
     let folder = Folder::with(&[("flow.yml", flow), ("m.yml", module)]);
     let plan = folder.read(&Overrides::default()).unwrap().plan_embedded().unwrap();
     assert_eq!(node(&plan, "m.x").operator, "counter");
-    assert_eq!(values(node(&plan, "m.x")), [], "what is meant for other programs is no key");
+    assert_eq!(values(node(&plan, "m.x")), [], "a variable of another program is not a key");
 }
 
 #[test]
-fn leaves_inside_a_module_report_by_the_module_or_each_by_itself() {
+fn sinks_in_a_module_report_through_the_fused_module_or_each_by_itself() {
     let module = "module: {name: m, inputs: [frames], outputs: []}
 nodes:
   - {id: a, path: sideline, args: run counter, inputs: {frames: _mod/frames}, outputs: [done]}
@@ -540,9 +543,9 @@ nodes:
         let flow = Folder::with(&[("flow.yml", &text), ("m.yml", module)]).read(&Overrides::default()).unwrap();
         assert_eq!(flow.diagnostics, []);
         let source = flow.plan_for_node("s").unwrap();
-        assert_eq!(source.remote_sinks.iter().map(|leaf| leaf.node.as_str()).collect::<Vec<_>>(), expected);
+        assert_eq!(source.remote_sinks.iter().map(|sink| sink.node.as_str()).collect::<Vec<_>>(), expected);
         assert!(expected.iter().all(|id| flow.plan_for_node(id).unwrap().sends_done));
         let printed = render_plan(&flow);
-        assert!(printed.contains("and at its source `done_m"), "{printed}");
+        assert!(printed.contains("and at its source replace `done_m"), "{printed}");
     }
 }

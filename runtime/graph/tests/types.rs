@@ -1,29 +1,30 @@
-//! The type files of the repository are those of the Rust tables, and dora reads them.
+//! The type files in the repository match the Rust tables, and dora can read them.
 
 mod stubs;
 
 use dora_core::types::TypeRegistry;
 use sideline_api::{TableType, tables::*};
-use sideline_graph::{type_urn, write_type_files};
+use sideline_graph::{render_type_files, type_urn};
+use sideline_sport::tables::*;
 use stubs::{registry, repository};
 
 fn tables() -> Vec<TableType> {
     vec![
-        TableType::of::<Appearance>(),
-        TableType::of::<Audio>(),
-        TableType::of::<Count>(),
-        TableType::of::<Detection>(),
-        TableType::of::<Interaction>(),
-        TableType::of::<Motion>(),
-        TableType::of::<Pose>(),
-        TableType::of::<Track>(),
+        TableType::for_row::<Appearance>(),
+        TableType::for_row::<Audio>(),
+        TableType::for_row::<Count>(),
+        TableType::for_row::<Detection>(),
+        TableType::for_row::<Interaction>(),
+        TableType::for_row::<Motion>(),
+        TableType::for_row::<Pose>(),
+        TableType::for_row::<Track>(),
     ]
 }
 
-/// With `SIDELINE_WRITE_TYPES` set, writes the files instead.
+/// With the environment variable `SIDELINE_WRITE_TYPES`, this test updates the files first.
 #[test]
-fn the_type_files_are_those_of_the_tables() {
-    for (name, text) in write_type_files(&registry(), &tables()) {
+fn the_type_files_match_the_tables() {
+    for (name, text) in render_type_files(&registry(), &tables()) {
         let path = repository("dataflows/types").join(name);
         if std::env::var_os("SIDELINE_WRITE_TYPES").is_some() {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -32,21 +33,24 @@ fn the_type_files_are_those_of_the_tables() {
         let written = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             written == text,
-            "{} is not what the tables are: run `SIDELINE_WRITE_TYPES=1 cargo test -p sideline-graph --test types`",
+            "{} does not match the tables: run `SIDELINE_WRITE_TYPES=1 cargo test -p sideline-graph --test types`",
             path.display()
         );
     }
 }
 
 #[test]
-fn dora_reads_them_and_knows_every_column() {
+fn dora_reads_the_type_files_with_every_column() {
     let mut types = TypeRegistry::new();
     types.load_from_dir(&repository("dataflows/types")).unwrap();
     for table in tables() {
         let urn = type_urn(&table);
-        let known = types.resolve(&urn).unwrap_or_else(|| panic!("dora does not know {urn}"));
-        let names: Vec<&str> = known.fields.iter().map(|field| field.name.as_str()).collect();
+        let resolved = types.resolve(&urn).unwrap_or_else(|| panic!("dora does not know {urn}"));
+        let names: Vec<&str> = resolved.fields.iter().map(|field| field.name.as_str()).collect();
         assert_eq!(names, table.fields.iter().map(|field| field.name().as_str()).collect::<Vec<_>>());
-        assert!(known.to_arrow_schema_with_registry(&types).is_some(), "{urn}: a column's type is not one of dora's");
+        assert!(
+            resolved.to_arrow_schema_with_registry(&types).is_some(),
+            "{urn}: dora does not have the type of a column"
+        );
     }
 }

@@ -1,18 +1,22 @@
-//! Which device a session runs on: what was asked for, or an error that says what is missing.
+//! Execution provider of a session: that of the requested device, or an error that states what is missing.
 //!
-//! ONNX Runtime falls back to the CPU without a word when a provider fails, and tells of a GPU where there is none. So
-//! each provider is tried alone, with `error_on_failure`.
+//! ONNX Runtime silently falls back to the CPU when a provider fails, and lists GPUs that do not exist. So each provider is
+//! tried alone, with `error_on_failure`.
 
 use std::path::Path;
 
 use ort::session::builder::SessionBuilder;
 use sideline_api::{Device, Error, Result};
 
-/// Adds the provider of a device to a builder; returns the builder and the device's name.
+/// Adds the execution provider of a device to a builder; returns the builder and the device's name.
 ///
 /// # Errors
-/// `cuda` and `tensorrt` fail (exit code 5) where they cannot be used.
-pub(crate) fn provide(device: Device, model: &Path, builder: SessionBuilder) -> Result<(SessionBuilder, &'static str)> {
+/// `Gpu` (exit code 5) if `cuda` or `tensorrt` cannot be used.
+pub(crate) fn add_provider(
+    device: Device,
+    model: &Path,
+    builder: SessionBuilder,
+) -> Result<(SessionBuilder, &'static str)> {
     match device {
         Device::Auto | Device::Cpu => Ok((builder, "cpu")),
         Device::Cuda => Ok((cuda(builder)?, "cuda")),
@@ -20,7 +24,7 @@ pub(crate) fn provide(device: Device, model: &Path, builder: SessionBuilder) -> 
     }
 }
 
-/// The devices to try, first to last. TensorRT builds its engine for minutes: only who asks for it gets it.
+/// Returns the devices to try, in order. TensorRT takes minutes to build its engine, so it is used only on request.
 pub(crate) fn candidates(device: Device) -> &'static [Device] {
     match device {
         Device::Auto if cfg!(feature = "cuda") => &[Device::Cuda, Device::Cpu],
@@ -54,10 +58,10 @@ fn cuda(_: SessionBuilder) -> Result<SessionBuilder> {
 #[cfg(feature = "tensorrt")]
 fn tensorrt(builder: SessionBuilder, model: &Path) -> Result<SessionBuilder> {
     let mut provider = ort::ep::TensorRT::default().with_fp16(true);
-    // Engines are kept beside the model: building one takes minutes. An engine is code, so one that others could have put
-    // there is not read.
+    // Engines are cached beside the model, as building one takes minutes. An engine is code, so one from a folder that
+    // other users can write to is not loaded.
     let cache = model.with_extension("trt");
-    if is_kept_from_others(&cache) {
+    if is_private(&cache) {
         let cache = cache.display().to_string();
         provider = provider
             .with_engine_cache(true)
@@ -65,7 +69,7 @@ fn tensorrt(builder: SessionBuilder, model: &Path) -> Result<SessionBuilder> {
             .with_timing_cache(true)
             .with_timing_cache_path(&cache);
     } else {
-        tracing::warn!(cache = %cache.display(), "the engine is built anew at each start: others may write to its folder");
+        tracing::warn!(cache = %cache.display(), "the engine is rebuilt at each start: other users can write to its folder");
     }
     builder.with_execution_providers([provider.build().error_on_failure()]).map_err(|cause| {
         Error::gpu(format!(
@@ -75,9 +79,9 @@ fn tensorrt(builder: SessionBuilder, model: &Path) -> Result<SessionBuilder> {
     })
 }
 
-/// True for a folder, there or to be made, into which nobody but this user and root can put anything.
+/// True for a folder, existing or not, in which only this user and root can create files.
 #[cfg(feature = "tensorrt")]
-fn is_kept_from_others(folder: &Path) -> bool {
+fn is_private(folder: &Path) -> bool {
     use sideline_system::owner::is_trusted;
     let Ok(folder) = std::path::absolute(folder) else { return false };
     folder.parent().is_some_and(is_trusted) && (!folder.exists() || is_trusted(&folder))

@@ -1,4 +1,4 @@
-//! A loaded model: what it takes and gives is checked once, then it is run on borrowed memory.
+//! Sessions of models: inputs and outputs are checked once, then runs borrow their input memory.
 
 use std::path::Path;
 
@@ -9,30 +9,30 @@ use ort::{
     },
     value::{Outlet, TensorElementType, TensorRef, ValueType},
 };
-use sideline_api::{Device, Error, Failure, OrFail, Resources, Result, models::own_file};
+use sideline_api::{Device, Error, Failure, OrFail, Resources, Result, models::user_model_path};
 
 use crate::{device, environment};
 
-/// A model, ready to run. One session per operator; a run takes `&mut self` and one core.
+/// A loaded model. Each operator has its own session; a run takes `&mut self` and uses one core.
 pub struct Session {
     session: ort::session::Session,
     name: String,
-    /// The end of a message that says what is wrong with the model.
-    mend: String,
+    /// Suffix of error messages about the model, with the remedy.
+    remedy: String,
     device: &'static str,
 }
 
-/// What a model says of an input or output of its own; printed as `name` type [shape].
+/// Declared name, type and shape of an input or output; displayed as `name` type \[shape\].
 #[derive(Clone, Copy)]
-pub struct Tensor<'s>(&'s Outlet);
+pub struct TensorInfo<'s>(&'s Outlet);
 
-impl<'s> Tensor<'s> {
-    /// Its name.
+impl<'s> TensorInfo<'s> {
+    /// Returns the name.
     pub fn name(&self) -> &'s str {
         self.0.name()
     }
 
-    /// Its shape, -1 for what the model leaves open; `None` where it is not f32.
+    /// Returns the shape, with -1 for dynamic dimensions; `None` if the tensor is not f32.
     pub fn shape(&self) -> Option<&'s [i64]> {
         match self.0.dtype() {
             ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } => Some(shape),
@@ -41,7 +41,7 @@ impl<'s> Tensor<'s> {
     }
 }
 
-impl std::fmt::Display for Tensor<'_> {
+impl std::fmt::Display for TensorInfo<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0.dtype() {
             ValueType::Tensor { ty, shape, .. } => write!(f, "`{}` {ty} {:?}", self.name(), &shape[..]),
@@ -51,47 +51,53 @@ impl std::fmt::Display for Tensor<'_> {
 }
 
 impl Session {
-    /// Loads a model on the device of the run: of models.yml by its name, its checksum verified, or one's own by its path.
+    /// Loads a model on the device of the run: one of models.yml by its name, with its checksum verified, or a file by its path.
     ///
     /// # Errors
-    /// When the model is unknown, missing, changed or broken, ONNX Runtime is not found (exit code 2), or the device
-    /// cannot be used (exit code 5).
+    /// `Model` (exit code 2) if the model is unknown, missing, changed or broken, or ONNX Runtime is not found; `Gpu` (exit
+    /// code 5) if the device cannot be used.
     pub fn load(resources: &Resources, model: &str) -> Result<Self> {
         let (path, home) = (resources.model(model)?, resources.models.home());
-        if own_file(model).is_some() {
+        if user_model_path(model).is_some() {
             return Self::from_file(&path, resources.device, home);
         }
-        // Errors name what `sideline models fetch` takes; the file may be called otherwise.
-        let mend = format!("; {}", resources.models.present(model)?.1.mend());
-        Self::named(model, &path, mend, resources.device, home)
+        // Errors state the name that `sideline models fetch` takes, which may differ from the file name.
+        let remedy = format!("; {}", resources.models.find_installed(model)?.1.repair_hint());
+        Self::load_file(model, &path, remedy, resources.device, home)
     }
 
-    /// Loads a model file. `home` is the folder that holds `models/` and perhaps `.venv/`.
+    /// Loads a model file. `home` is the folder that contains `models/`, and optionally `.venv/`.
     ///
     /// # Errors
     /// As [`Self::load`].
     pub fn from_file(path: &Path, device: Device, home: &Path) -> Result<Self> {
         let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy();
-        Self::named(&name, path, format!("; the file is {}", path.display()), device, home)
+        Self::load_file(&name, path, format!("; the file is {}", path.display()), device, home)
     }
 
-    fn named(name: &str, path: &Path, mend: String, device: Device, home: &Path) -> Result<Self> {
+    fn load_file(name: &str, path: &Path, remedy: String, device: Device, home: &Path) -> Result<Self> {
         if path.is_dir() {
             return Err(Error::model(format!("{} is a folder, not a model file", path.display())));
         }
         if !path.is_file() {
             return Err(Error::model(format!("model file {} is missing", path.display())));
         }
+        if path.metadata().is_ok_and(|found| found.len() == 0) {
+            return Err(Error::model(format!(
+                "model file {} is empty (0 bytes); export or copy it again",
+                path.display()
+            )));
+        }
         let mut candidates = device::candidates(device).iter().peekable();
         loop {
             let Some(candidate) = candidates.next() else {
-                return Err(Error::gpu(format!("model {name}: there is no device to try")));
+                return Err(Error::gpu(format!("model {name}: there is no device to run it on")));
             };
             match Self::open(path, name, *candidate, home) {
-                Ok(session) => return Ok(Self { mend, ..session }),
-                // A GPU may fail when its provider is made, or only when the model is put on it.
+                Ok(session) => return Ok(Self { remedy, ..session }),
+                // A GPU may fail when its provider is created, or only when the model is loaded on it.
                 Err(error) if error.failure == Failure::Gpu && candidates.peek().is_some() => {
-                    tracing::info!(model = %name, reason = %error, "the GPU cannot be used, the CPU is");
+                    tracing::info!(model = %name, reason = %error, "the GPU cannot be used; the model runs on the CPU");
                 }
                 Err(error) => return Err(error),
             }
@@ -102,54 +108,54 @@ impl Session {
         let environment = environment::start(home)?;
         let builder = configure(ort::session::Session::builder(environment))
             .or_fail(Failure::Model, || format!("model {name}"))?;
-        let (mut builder, device) = device::provide(device, path, builder)?;
+        let (mut builder, device) = device::add_provider(device, path, builder)?;
         let session = builder.commit_from_file(path).map_err(|cause| {
-            let (failure, mend) =
+            let (failure, remedy) =
                 if device == "cpu" { (Failure::Model, "") } else { (Failure::Gpu, "; or choose `--device cpu`") };
-            Error::new(failure, format!("model file {} cannot be loaded on {device}: {cause}{mend}", path.display()))
+            Error::new(failure, format!("model file {} cannot be loaded on {device}: {cause}{remedy}", path.display()))
         })?;
         tracing::info!(model = %name, device, "model loaded");
-        Ok(Self { session, name: name.to_owned(), mend: String::new(), device })
+        Ok(Self { session, name: name.to_owned(), remedy: String::new(), device })
     }
 
-    /// Where it runs: `cpu`, `cuda` or `tensorrt`.
+    /// Returns the device that it runs on: `cpu`, `cuda` or `tensorrt`.
     pub fn device(&self) -> &'static str {
         self.device
     }
 
-    /// Its name in models.yml, else the file's without its ending: as errors name it.
+    /// Returns the name in models.yml, or the file name without its extension, as used in error messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The inputs, in order.
-    pub fn inputs(&self) -> impl Iterator<Item = Tensor<'_>> {
-        self.session.inputs().iter().map(Tensor)
+    /// Returns the inputs, in order.
+    pub fn inputs(&self) -> impl Iterator<Item = TensorInfo<'_>> {
+        self.session.inputs().iter().map(TensorInfo)
     }
 
-    /// The outputs, in order.
-    pub fn outputs(&self) -> impl Iterator<Item = Tensor<'_>> {
-        self.session.outputs().iter().map(Tensor)
+    /// Returns the outputs, in order.
+    pub fn outputs(&self) -> impl Iterator<Item = TensorInfo<'_>> {
+        self.session.outputs().iter().map(TensorInfo)
     }
 
-    /// What the file says of itself under a key of its `metadata_props`; `None` where it says nothing.
+    /// Returns the value of a key in the model's `metadata_props`; `None` if it has none.
     ///
     /// # Errors
-    /// When ONNX Runtime cannot read the file's metadata.
+    /// If ONNX Runtime cannot read the metadata.
     pub fn metadata(&self, key: &str) -> Result<Option<String>> {
         let metadata = self.session.metadata().or_fail(Failure::Model, || format!("model `{}`", self.name))?;
         Ok(metadata.custom(key))
     }
 
-    /// Checks that the model has exactly these inputs, in this order, f32, of these shapes. A dimension that the model
-    /// leaves open (-1) fits any; where -1 is expected it must be open.
+    /// Checks that the model has exactly these inputs, in this order, f32, with these shapes. A dynamic dimension (-1) of the
+    /// model matches any size; where -1 is expected, the dimension must be dynamic.
     ///
     /// # Errors
-    /// Names what the model has instead.
+    /// If they differ; the message lists the model's inputs.
     pub fn expect_inputs(&self, expected: &[(&str, &[i64])]) -> Result<()> {
         let count = self.session.inputs().len();
         if count != expected.len() {
-            return Err(self.unlike(format!("{} inputs expected, it has {}", expected.len(), list(self.inputs()))));
+            return Err(self.mismatch(format!("{} inputs expected, it has {}", expected.len(), list(self.inputs()))));
         }
         for (input, (name, shape)) in self.inputs().zip(expected) {
             self.expect("input", input, name, shape)?;
@@ -157,72 +163,73 @@ impl Session {
         Ok(())
     }
 
-    /// Checks that the model has an output of this name, f32, of this shape; it may have others.
+    /// Checks that the model has an output with this name and shape, f32; it may have others.
     ///
     /// # Errors
-    /// Names what the model has instead.
+    /// If it differs; the message lists the model's outputs.
     pub fn expect_output(&self, name: &str, shape: &[i64]) -> Result<()> {
         match self.outputs().find(|output| output.name() == name) {
             Some(output) => self.expect("output", output, name, shape),
-            None => Err(self.unlike(format!("an output `{name}` is expected, it has {}", list(self.outputs())))),
+            None => Err(self.mismatch(format!("an output `{name}` is expected, it has {}", list(self.outputs())))),
         }
     }
 
-    fn expect(&self, what: &str, tensor: Tensor, name: &str, shape: &[i64]) -> Result<()> {
+    fn expect(&self, what: &str, tensor: TensorInfo, name: &str, shape: &[i64]) -> Result<()> {
         let fits = tensor.shape().is_some_and(|has| {
             has.len() == shape.len() && has.iter().zip(shape).all(|(has, want)| *has == -1 || has == want)
         });
         if tensor.name() == name && fits {
             return Ok(());
         }
-        Err(self.unlike(format!("{what} `{name}` f32 {shape:?} expected, it has {tensor}")))
+        Err(self.mismatch(format!("{what} `{name}` f32 {shape:?} expected, it has {tensor}")))
     }
 
-    /// The error of a model that loads and is another than its user needs; `message` says what was expected and what it has.
-    pub fn unlike(&self, message: impl std::fmt::Display) -> Error {
-        Error::model(format!("model `{}` is not what it should be: {message}{}", self.name, self.mend))
+    /// Returns the error for a model that loads but does not fit its use. `message` states what is expected and what the model
+    /// has.
+    pub fn mismatch(&self, message: impl std::fmt::Display) -> Error {
+        Error::model(format!("model `{}` cannot be used: {message}{}", self.name, self.remedy))
     }
 
-    /// Runs the model. `inputs` are (shape, values) in the model's order; the memory is read where it lies.
+    /// Runs the model. `inputs` are (shape, values) in the model's order; their memory is borrowed, not copied.
     ///
     /// # Errors
-    /// When a shape does not fit its values or the model, or the run itself fails.
+    /// If a shape does not fit its values or the model, or the run fails.
     pub fn run(&mut self, inputs: &[(&[i64], &[f32])]) -> Result<Outputs<'_>> {
         let name = &self.name;
-        let wrong = |cause: ort::Error| Error::model(format!("model `{name}`: {cause}"));
-        // What fails on a GPU after the shapes fitted is the GPU: out of memory, or gone.
+        let input_error = |cause: ort::Error| Error::model(format!("model `{name}`: {cause}"));
+        // Once the shapes fit, a failure on a GPU is one of the GPU: out of memory, or lost.
         let failure = if self.device == "cpu" { Failure::Model } else { Failure::Gpu };
-        let failed = |cause: ort::Error| Error::new(failure, format!("model `{name}`: {cause}"));
+        let run_error = |cause: ort::Error| Error::new(failure, format!("model `{name}`: {cause}"));
         let count = self.session.inputs().len();
         if inputs.len() != count {
             return Err(Error::model(format!("model `{name}`: {} inputs given, it has {count}", inputs.len())));
         }
-        // ort compares shape and number of values before it borrows them.
+        // ort checks the number of values against the shape before it borrows them.
         let values: Vec<SessionInputValue> = inputs
             .iter()
             .map(|(shape, values)| Ok(TensorRef::from_array_view((*shape, *values))?.into()))
             .collect::<ort::Result<_>>()
-            .map_err(wrong)?;
-        Ok(Outputs { values: self.session.run(&values[..]).map_err(failed)?, name })
+            .map_err(input_error)?;
+        Ok(Outputs { values: self.session.run(&values[..]).map_err(run_error)?, name })
     }
 }
 
-/// What a run gave. The values lie in ONNX Runtime's memory.
+/// Outputs of a run. The values are in memory of ONNX Runtime.
 pub struct Outputs<'s> {
     values: SessionOutputs<'s>,
     name: &'s str,
 }
 
 impl Outputs<'_> {
-    /// The values of an output, in row-major order.
+    /// Returns the values of an output, in row-major order.
     ///
     /// # Errors
-    /// When there is no such output, or it is not f32.
+    /// If there is no such output, or it is not f32.
     pub fn get(&self, output: &str) -> Result<&[f32]> {
         self.tensor(output).map(|(_, values)| values)
     }
 
-    /// Shape and values of an output.
+    /// Returns the shape and values of an output.
     ///
     /// # Errors
     /// As [`Self::get`].
@@ -232,15 +239,16 @@ impl Outputs<'_> {
             .get(output)
             .ok_or_else(|| Error::model(format!("model `{}` has no output `{output}`", self.name)))?;
         let (shape, values) = value.try_extract_tensor::<f32>().or_fail(Failure::Model, || {
-            format!("model `{}`, output `{output}`: it is no f32 (export it in full precision)", self.name)
+            format!("model `{}`, output `{output}`: it is not f32 (export the model in full precision)", self.name)
         })?;
         Ok((shape, values))
     }
 }
 
-/// One thread, no spinning: other operators need the cores, and two sessions at once run best so. All optimisations.
+/// Sets one thread without spinning, since other operators need the cores and two sessions at once run best so, and all
+/// optimizations.
 fn configure(builder: ort::Result<SessionBuilder>) -> Result<SessionBuilder, String> {
-    // The error of a setter carries the builder, and so its type; the text is what matters.
+    // The error of a setter contains the builder, which its type depends on; only the text is kept.
     let text = |cause: ort::Error<SessionBuilder>| cause.to_string();
     builder
         .map_err(|cause| cause.to_string())?
@@ -256,7 +264,7 @@ fn configure(builder: ort::Result<SessionBuilder>) -> Result<SessionBuilder, Str
         .map_err(text)
 }
 
-/// Tensors as a message lists them.
-fn list<'s>(tensors: impl Iterator<Item = Tensor<'s>>) -> String {
+/// Lists tensors for a message.
+fn list<'s>(tensors: impl Iterator<Item = TensorInfo<'s>>) -> String {
     tensors.map(|tensor| tensor.to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -1,12 +1,12 @@
-//! Sessions over a model of one node. Without ONNX Runtime's library the tests that need it say so and return.
+//! Sessions with a model of one node. Tests that need ONNX Runtime's library are skipped without it.
 
 use std::path::{Path, PathBuf};
 
 use sideline_api::{Device, Failure};
 use sideline_inference::{Session, environment};
-use sideline_testkit::{Capability, skipped};
+use sideline_testkit::{Capability, skip_test};
 
-/// `b = a + a` on f32 [1, 4]: ONNX opset 13, written by the `onnx` package.
+/// Model `b = a + a` on f32 [1, 4]: ONNX opset 13, written by the `onnx` package.
 const TWICE: &[u8] =
     b"\x08\x07\x12\x00:=\n\x0e\n\x01a\n\x01a\x12\x01b\"\x03Add\x12\x01gZ\x13\n\x01a\x12\x0e\n\x0c\x08\x01\x12\x08\
 \n\x02\x08\x01\n\x02\x08\x04b\x13\n\x01b\x12\x0e\n\x0c\x08\x01\x12\x08\n\x02\x08\x01\n\x02\x08\x04B\x04\n\x00\x10\r";
@@ -15,11 +15,12 @@ fn home() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-fn runtime() -> bool {
+/// Starts ONNX Runtime. Skips the test and returns false if that fails.
+fn starts() -> bool {
     match environment::start(&home()) {
         Ok(_) => true,
         Err(error) => {
-            skipped(Capability::Models, error);
+            skip_test(Capability::Models, error);
             false
         }
     }
@@ -34,7 +35,7 @@ fn load(bytes: &[u8], device: Device) -> sideline_api::Result<Session> {
 
 #[test]
 fn a_model_runs_on_borrowed_memory() {
-    if !runtime() {
+    if !starts() {
         return;
     }
     let mut session = load(TWICE, Device::Cpu).unwrap();
@@ -54,8 +55,8 @@ fn a_model_runs_on_borrowed_memory() {
 }
 
 #[test]
-fn a_model_of_another_shape_is_named_with_what_it_has() {
-    if !runtime() {
+fn an_error_for_another_shape_lists_the_shape_of_the_model() {
+    if !starts() {
         return;
     }
     let session = load(TWICE, Device::Cpu).unwrap();
@@ -69,28 +70,28 @@ fn a_model_of_another_shape_is_named_with_what_it_has() {
     for result in wrong {
         let error = result.unwrap_err();
         assert_eq!(error.failure, Failure::Model);
-        assert!(error.message.contains("model `twice` is not what it should be"), "{error}");
-        assert!(error.message.contains("f32 [1, 4]"), "what it has is missing: {error}");
+        assert!(error.message.contains("model `twice` cannot be used"), "{error}");
+        assert!(error.message.contains("f32 [1, 4]"), "the model's own shape is missing: {error}");
         assert!(error.message.contains("twice.onnx"), "the file is not named: {error}");
     }
 }
 
 #[test]
 fn a_tensor_that_does_not_fit_is_refused() {
-    if !runtime() {
+    if !starts() {
         return;
     }
     let mut session = load(TWICE, Device::Cpu).unwrap();
     assert!(session.run(&[(&[1, 4], &[1.0, 2.0, 3.0])]).is_err(), "fewer values than the shape says");
     assert!(session.run(&[(&[1, 5], &[0.0; 5])]).is_err(), "another shape than the model's");
     assert!(session.run(&[]).is_err(), "no input");
-    // And it still works afterwards.
+    // The session still works afterwards.
     assert!(session.run(&[(&[1, 4], &[0.0; 4])]).is_ok());
 }
 
 #[test]
 fn missing_and_broken_files_are_model_errors_that_name_the_file() {
-    if !runtime() {
+    if !starts() {
         return;
     }
     let error = Session::from_file(Path::new("no/such.onnx"), Device::Cpu, &home()).err().unwrap();
@@ -104,13 +105,13 @@ fn missing_and_broken_files_are_model_errors_that_name_the_file() {
 }
 
 #[test]
-fn a_gpu_that_cannot_be_used_fails_loudly_and_auto_falls_back() {
-    if !runtime() {
+fn an_unavailable_gpu_is_an_error_and_auto_falls_back_to_the_cpu() {
+    if !starts() {
         return;
     }
     for (device, name) in [(Device::Cuda, "cuda"), (Device::Tensorrt, "tensorrt")] {
         match load(TWICE, device) {
-            // A machine that has it.
+            // This machine has the device.
             Ok(session) => assert_eq!(session.device(), name),
             Err(error) => {
                 assert_eq!(error.failure, Failure::Gpu);
@@ -121,4 +122,11 @@ fn a_gpu_that_cannot_be_used_fails_loudly_and_auto_falls_back() {
     }
     let mut session = load(TWICE, Device::Auto).unwrap();
     assert_eq!(session.run(&[(&[1, 4], &[1.0; 4])]).unwrap().get("b").unwrap(), [2.0; 4]);
+}
+
+#[test]
+fn an_empty_file_is_reported_as_empty() {
+    let error = load(&[], Device::Cpu).err().unwrap();
+    assert_eq!(error.failure, Failure::Model);
+    assert!(error.message.ends_with("twice.onnx is empty (0 bytes); export or copy it again"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Color of decoded pictures: how their values are to be read, and what of it is not converted.
+//! Color of decoded pictures: matrix and range of their values, and warnings about color that is not converted.
 
 use ffmpeg_next::{
     codec,
@@ -8,26 +8,26 @@ use ffmpeg_next::{
 };
 use sideline_api::{Color, Matrix};
 
-/// What a stream or picture states of its color.
+/// Color properties that a stream or picture declares (ITU-T H.273).
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Coding {
-    /// Matrix between R'G'B' and Y'CbCr.
+pub(crate) struct ColorDescription {
+    /// Matrix coefficients between R'G'B' and Y'CbCr.
     pub space: Space,
-    /// Range of the values.
+    /// Range of the values: video (limited) or full.
     pub range: Range,
-    /// Colors of the three lights.
+    /// Color primaries.
     pub primaries: Primaries,
-    /// Transfer function between light and value.
+    /// Transfer characteristic.
     pub transfer: Transfer,
-    /// Layout of the pixels.
+    /// Pixel format.
     pub format: Pixel,
-    /// Lines of the stored picture.
+    /// Height of the stored picture, px.
     pub height: u32,
 }
 
-impl Coding {
-    /// Reads what a decoded picture states.
-    pub fn of(picture: &frame::Video) -> Self {
+impl ColorDescription {
+    /// Reads the properties of a decoded picture.
+    pub fn from_frame(picture: &frame::Video) -> Self {
         Self {
             space: picture.color_space(),
             range: picture.color_range(),
@@ -38,8 +38,8 @@ impl Coding {
         }
     }
 
-    /// Reads what a coded stream states before a picture of it is decoded.
-    pub fn declared(decoder: &codec::decoder::Video) -> Self {
+    /// Reads the properties that a coded stream declares, before a picture is decoded.
+    pub fn from_decoder(decoder: &codec::decoder::Video) -> Self {
         Self {
             space: decoder.color_space(),
             range: decoder.color_range(),
@@ -50,25 +50,24 @@ impl Coding {
         }
     }
 
-    /// Matrix and range of the values; what is not stated is assumed from the height.
+    /// Returns matrix and range of the values; undeclared properties are assumed from the height.
     pub fn color(self) -> Color {
         use Space as S;
-        let assumed = Color::assumed(self.height);
+        let assumed = Color::default_for_height(self.height);
         let matrix = match self.space {
-            // RGB becomes video-range Y'CbCr, whatever range it had itself.
+            // RGB becomes video-range Y'CbCr, whatever its own range.
             S::RGB => return assumed,
             S::BT709 => Matrix::Bt709,
             S::FCC | S::BT470BG | S::SMPTE170M => Matrix::Bt601,
-            // Their coefficients lie nearer to BT.709's.
+            // Their coefficients are closer to those of BT.709.
             S::BT2020NCL | S::BT2020CL | S::SMPTE240M => Matrix::Bt709,
             _ => assumed.matrix,
         };
         Color { matrix, full_range: self.range == Range::JPEG || is_full_range(self.format) }
     }
 
-    /// Says what of the color is neither BT.709 nor BT.601 nor converted; `None` where nothing differs by more than eyes
-    /// notice.
-    pub fn unconverted(self) -> Option<String> {
+    /// Returns a warning if the color is neither BT.709 nor BT.601 nor converted; `None` if the difference is not visible.
+    pub fn unconverted_warning(self) -> Option<String> {
         let is_hdr = matches!(self.transfer, Transfer::SMPTE2084 | Transfer::ARIB_STD_B67);
         let is_other_transfer =
             matches!(self.transfer, Transfer::Linear | Transfer::Log | Transfer::LogSqrt | Transfer::SMPTE428);
@@ -89,8 +88,8 @@ impl Coding {
         if !(is_hdr || is_other_transfer || is_wide || is_other_matrix) {
             return None;
         }
-        let name = |name: Option<&'static str>| name.unwrap_or("not stated");
-        let stated = format!(
+        let name = |name: Option<&'static str>| name.unwrap_or("not declared");
+        let properties = format!(
             "primaries {}, transfer {}, matrix {}",
             name(self.primaries.name()),
             name(self.transfer.name()),
@@ -101,13 +100,13 @@ impl Coding {
             false => ("not those of BT.709", "zscale=p=bt709:t=bt709:m=bt709:r=tv"),
         };
         Some(format!(
-            "its colors are {kind} ({stated}) and are not converted: its values are handled and written as BT.709, so \
-             pictures look paler or darker than meant; to convert them first: ffmpeg -i IN -vf {filter},format=yuv420p OUT"
+            "its colors are {kind} ({properties}) and are not converted: its values are processed and written as BT.709, so \
+             pictures look paler or darker than intended; to convert them first: ffmpeg -i IN -vf {filter},format=yuv420p OUT"
         ))
     }
 }
 
-/// True for layouts whose values are of the full range by themselves.
+/// True for pixel formats that imply full range.
 fn is_full_range(format: Pixel) -> bool {
     use Pixel as P;
     matches!(
@@ -136,7 +135,7 @@ fn is_full_range(format: Pixel) -> bool {
 mod tests {
     use super::*;
 
-    const HD: Coding = Coding {
+    const HD: ColorDescription = ColorDescription {
         space: Space::BT709,
         range: Range::MPEG,
         primaries: Primaries::BT709,
@@ -146,8 +145,8 @@ mod tests {
     };
 
     #[test]
-    fn what_is_not_stated_is_assumed_and_told_by_nobody() {
-        let silent = Coding {
+    fn undeclared_color_is_assumed_without_a_warning() {
+        let undeclared = ColorDescription {
             space: Space::Unspecified,
             range: Range::Unspecified,
             primaries: Primaries::Unspecified,
@@ -155,44 +154,48 @@ mod tests {
             ..HD
         };
         for height in [576, 720] {
-            assert_eq!(Coding { height, ..silent }.color(), Color::assumed(height));
-            assert_eq!(Coding { height, ..silent }.unconverted(), None);
+            assert_eq!(ColorDescription { height, ..undeclared }.color(), Color::default_for_height(height));
+            assert_eq!(ColorDescription { height, ..undeclared }.unconverted_warning(), None);
         }
     }
 
     #[test]
-    fn colors_of_television_need_no_word_and_others_are_named() {
-        let pal = Coding {
+    fn standard_color_gives_no_warning_and_other_color_is_named() {
+        let pal = ColorDescription {
             space: Space::BT470BG,
             primaries: Primaries::BT470BG,
             transfer: Transfer::GAMMA28,
             height: 576,
             ..HD
         };
-        let early =
-            Coding { space: Space::SMPTE240M, primaries: Primaries::SMPTE240M, transfer: Transfer::SMPTE240M, ..HD };
-        let photo = Coding { space: Space::RGB, transfer: Transfer::IEC61966_2_1, ..HD };
+        let early = ColorDescription {
+            space: Space::SMPTE240M,
+            primaries: Primaries::SMPTE240M,
+            transfer: Transfer::SMPTE240M,
+            ..HD
+        };
+        let photo = ColorDescription { space: Space::RGB, transfer: Transfer::IEC61966_2_1, ..HD };
         for coding in [HD, pal, early, photo] {
-            assert_eq!(coding.unconverted(), None, "{coding:?}");
+            assert_eq!(coding.unconverted_warning(), None, "{coding:?}");
         }
         for transfer in [Transfer::SMPTE2084, Transfer::ARIB_STD_B67] {
-            let hdr = Coding { space: Space::BT2020NCL, primaries: Primaries::BT2020, transfer, ..HD };
-            let told = hdr.unconverted().unwrap();
-            assert!(told.contains("HDR (primaries bt2020") && told.contains("tonemap"), "{told}");
-            assert!(told.contains(transfer.name().unwrap()), "{told}");
+            let hdr = ColorDescription { space: Space::BT2020NCL, primaries: Primaries::BT2020, transfer, ..HD };
+            let warning = hdr.unconverted_warning().unwrap();
+            assert!(warning.contains("HDR (primaries bt2020") && warning.contains("tonemap"), "{warning}");
+            assert!(warning.contains(transfer.name().unwrap()), "{warning}");
         }
-        let wide = Coding { primaries: Primaries::SMPTE432, ..HD }.unconverted().unwrap();
+        let wide = ColorDescription { primaries: Primaries::SMPTE432, ..HD }.unconverted_warning().unwrap();
         assert!(wide.contains("not those of BT.709 (primaries smpte432") && !wide.contains("tonemap"), "{wide}");
     }
 
     #[test]
-    fn the_range_is_that_of_the_picture_or_of_its_layout() {
+    fn the_range_is_that_of_the_picture_or_of_its_pixel_format() {
         assert!(!HD.color().full_range);
-        assert!(Coding { range: Range::JPEG, ..HD }.color().full_range);
+        assert!(ColorDescription { range: Range::JPEG, ..HD }.color().full_range);
         for format in [Pixel::YUVJ420P, Pixel::GRAY8, Pixel::GRAY16BE, Pixel::YA8] {
-            assert!(Coding { format, range: Range::Unspecified, ..HD }.color().full_range, "{format:?}");
+            assert!(ColorDescription { format, range: Range::Unspecified, ..HD }.color().full_range, "{format:?}");
         }
-        let rgb = Coding { space: Space::RGB, range: Range::JPEG, ..HD };
-        assert_eq!(rgb.color(), Color::assumed(1080), "RGB is converted");
+        let rgb = ColorDescription { space: Space::RGB, range: Range::JPEG, ..HD };
+        assert_eq!(rgb.color(), Color::default_for_height(1080), "RGB is converted");
     }
 }

@@ -1,4 +1,4 @@
-//! Devices: cameras by V4L2, and FFmpeg's own generators, through libavdevice.
+//! Devices: cameras through V4L2, and FFmpeg's generators, with libavdevice.
 
 use std::{ffi::CString, fs::File, io::ErrorKind, path::Path};
 
@@ -8,41 +8,42 @@ use sideline_api::{Error, Result};
 
 use crate::{
     DecodeOptions,
-    open::{Opened, set_up, start_ffmpeg},
+    open::{Opened, init_ffmpeg, start_decoder},
 };
 
-/// libavdevice's name of cameras on Linux.
+/// libavdevice's name for cameras on Linux.
 const V4L2: &str = "video4linux2";
 
 /// A device to open.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Device {
-    /// FFmpeg's name of its kind: `video4linux2`, `lavfi`.
+    /// Input format, FFmpeg's name: `video4linux2`, `lavfi`.
     pub format: String,
-    /// Which one: `/dev/video0`; for `lavfi` a filter graph.
+    /// Path of the device, `/dev/video0`; a filter graph for `lavfi`.
     pub address: String,
-    /// Width and height asked of it; it may give others.
+    /// Requested width and height; the device may deliver others.
     pub size: Option<(u32, u32)>,
-    /// Frames a second asked of it; it may give others.
+    /// Requested frames per second; the device may deliver another rate.
     pub fps: Option<f64>,
 }
 
 impl Device {
-    /// The camera at `/dev/video0` or its like.
+    /// Describes the camera at a path such as `/dev/video0`, with its default size and rate.
     pub fn camera(path: &Path) -> Self {
         Device { format: V4L2.into(), address: path.display().to_string(), size: None, fps: None }
     }
 }
 
-/// True for the path of a device, whether it is there or not.
+/// True for the path of a device, whether it is connected or not.
 pub fn is_device(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt;
     let named = path.to_str().is_some_and(|path| path.starts_with("/dev/video") || path.starts_with("/dev/v4l/"));
     named || std::fs::metadata(path).is_ok_and(|found| found.file_type().is_char_device())
 }
 
-/// The video devices of this machine, for messages: `/dev/video0 (HD Webcam), /dev/video2`, or that there are none.
-pub fn cameras() -> String {
+/// Lists the video devices of this machine for a message: `its video devices are /dev/video0 (HD Webcam), /dev/video2`, or that
+/// there are none.
+pub fn describe_cameras() -> String {
     let entries = std::fs::read_dir("/dev").into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let mut found: Vec<(u32, String)> = names
@@ -64,57 +65,61 @@ pub fn cameras() -> String {
 
 /// Opens a device and starts its decoder.
 pub(crate) fn open(device: &Device, options: &DecodeOptions) -> Result<Opened> {
-    start_ffmpeg();
+    init_ffmpeg();
     let fail = |what: String| Error::input(format!("{}: {what}", device.address));
-    let camera = device.format == V4L2;
-    if camera {
-        may_be_read(Path::new(&device.address)).map_err(&fail)?;
+    let is_camera = device.format == V4L2;
+    if is_camera {
+        check_readable(Path::new(&device.address)).map_err(&fail)?;
     }
-    let mut asked = vec![];
-    asked.extend(device.size.map(|(width, height)| ("video_size", format!("{width}x{height}"))));
-    asked.extend(device.fps.map(|fps| ("framerate", fps.to_string())));
-    // A camera's bus carries larger pictures fast enough as JPEG alone; one that has no JPEG gives what it has.
-    let jpeg = [asked.clone(), vec![("input_format", "mjpeg".into())]].concat();
-    let tried = if camera { input(device, &jpeg).or_else(|_| input(device, &asked)) } else { input(device, &asked) };
-    let input = tried.map_err(|cause| match cause {
+    let mut requested = vec![];
+    requested.extend(device.size.map(|(width, height)| ("video_size", format!("{width}x{height}"))));
+    requested.extend(device.fps.map(|fps| ("framerate", fps.to_string())));
+    // USB bandwidth suffices for larger pictures only as JPEG; a camera without JPEG delivers its own format.
+    let jpeg = [requested.clone(), vec![("input_format", "mjpeg".into())]].concat();
+    let opened = if is_camera {
+        open_input(device, &jpeg).or_else(|_| open_input(device, &requested))
+    } else {
+        open_input(device, &requested)
+    };
+    let input = opened.map_err(|cause| match cause {
         ff::Error::Other { errno: ff::error::EBUSY } => fail("is in use: another program reads this camera".into()),
-        ff::Error::Other { errno: ff::error::ENOTTY } => fail(format!("is no camera; {}", cameras())),
-        ff::Error::Other { errno: ff::error::EINVAL } if camera => {
-            fail(format!("cannot give what was asked ({asked:?}): leave `size` and `fps` out, or ask for others"))
-        }
+        ff::Error::Other { errno: ff::error::ENOTTY } => fail(format!("is not a camera; {}", describe_cameras())),
+        ff::Error::Other { errno: ff::error::EINVAL } if is_camera => fail(format!(
+            "does not support the requested settings ({requested:?}): leave out `size` and `fps`, or change them"
+        )),
         ff::Error::DemuxerNotFound => {
             fail(format!("this FFmpeg has no `{}`: it was built without that device", device.format))
         }
-        cause => fail(format!("cannot be opened: {cause}; {}", cameras())),
+        cause => fail(format!("cannot be opened: {cause}; {}", describe_cameras())),
     })?;
-    set_up(input, options, &fail)
+    start_decoder(input, options, &fail)
 }
 
-/// What keeps this process from reading a device, if anything does.
-fn may_be_read(path: &Path) -> Result<(), String> {
+/// Checks that this process can read a device; the error describes the obstacle.
+fn check_readable(path: &Path) -> Result<(), String> {
     match File::open(path) {
         Ok(_) => Ok(()),
         Err(cause) if cause.kind() == ErrorKind::NotFound => {
-            Err(format!("there is no such device: is the camera plugged in? {}", capital(&cameras())))
+            Err(format!("there is no such device: is the camera plugged in? {}", capitalize(&describe_cameras())))
         }
         Err(cause) if cause.kind() == ErrorKind::PermissionDenied => Err(
-            "may not be read by this user: `sudo usermod -aG video $USER` puts you into the group of cameras; then log in anew"
+            "may not be read by this user: `sudo usermod -aG video $USER` adds you to the group `video`; then log in again"
                 .into(),
         ),
         Err(cause) if cause.raw_os_error() == Some(ff::error::EBUSY) => {
             Err("is in use: another program reads this camera".into())
         }
-        Err(cause) => Err(format!("cannot be opened: {cause}; {}", cameras())),
+        Err(cause) => Err(format!("cannot be opened: {cause}; {}", describe_cameras())),
     }
 }
 
-fn capital(text: &str) -> String {
+fn capitalize(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// An open context of the device, its streams known.
-fn input(device: &Device, options: &[(&str, String)]) -> std::result::Result<format::context::Input, ff::Error> {
+/// Opens the device as an input and reads its streams' properties.
+fn open_input(device: &Device, options: &[(&str, String)]) -> std::result::Result<format::context::Input, ff::Error> {
     let invalid = |_| ff::Error::Other { errno: ff::error::EINVAL };
     let (name, address) = (CString::new(device.format.as_str()), CString::new(device.address.as_str()));
     let (name, address) = (name.map_err(invalid)?, address.map_err(invalid)?);
@@ -122,8 +127,8 @@ fn input(device: &Device, options: &[(&str, String)]) -> std::result::Result<for
     for (key, value) in options {
         dictionary.set(key, value);
     }
-    // SAFETY: `name` and `address` are C strings that outlive the calls. The context is allocated here, given away to
-    // `avformat_open_input` (which frees it when it fails) and then owned by the `Input`; the dictionary is freed once.
+    // SAFETY: `name` and `address` are C strings that outlive the calls. The context is allocated here, passed to
+    // `avformat_open_input` (which frees it on failure), then owned by the `Input`; the dictionary is freed once.
     unsafe {
         let kind = ffi::av_find_input_format(name.as_ptr());
         if kind.is_null() {
@@ -133,7 +138,7 @@ fn input(device: &Device, options: &[(&str, String)]) -> std::result::Result<for
         if context.is_null() {
             return Err(ff::Error::Other { errno: ff::error::ENOMEM });
         }
-        // Reads do not wait inside FFmpeg, so that a stop is seen while a camera gives no picture.
+        // Reads do not block inside FFmpeg, so that a stop is noticed while a camera delivers no frame.
         (*context).flags |= ffi::AVFMT_FLAG_NONBLOCK;
         let mut options = dictionary.disown();
         let opened = ffi::avformat_open_input(&mut context, address.as_ptr(), kind.cast_mut(), &mut options);

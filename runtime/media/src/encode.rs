@@ -1,5 +1,5 @@
-//! H.264, and AAC beside it: into a fragmented mp4 file, HLS, or to an RTMP server. Every frame keeps its time, and what is on
-//! the disk plays, whenever the run dies.
+//! H.264 video with AAC audio, written to a fragmented MP4 file, to HLS, or to an RTMP server. Every frame keeps its time, and
+//! a partial file plays after the run was killed.
 //!
 //! ```no_run
 //! # fn example(i420: &[u8]) -> sideline_api::Result<()> {
@@ -11,9 +11,9 @@
 //! # Ok(()) }
 //! ```
 
+mod audio;
 mod broadcast;
 mod mux;
-mod sound;
 mod target;
 mod video;
 
@@ -22,52 +22,52 @@ use std::path::Path;
 use ffmpeg_next as ff;
 use sideline_api::{Color, Error, Result};
 
-pub use self::{
-    broadcast::{Broadcast, BroadcastOptions, Sent},
-    target::{SCHEMES, Server, Target},
-    video::{Codec, available},
-};
 use self::{
-    mux::{Muxer, Tracks},
-    sound::SoundTrack,
-    video::{Refused, VideoTrack},
+    audio::AudioTrack,
+    mux::{Muxer, TrackParameters},
+    video::{SendError, VideoTrack},
 };
-use crate::{SoundFormat, watch::Watch};
+pub use self::{
+    broadcast::{Broadcast, BroadcastOptions, BroadcastStats},
+    target::{OUTPUT_SCHEMES, RtmpServer, Target},
+    video::{Codec, check_encoder},
+};
+use crate::{AudioFormat, interrupt::Interrupt};
 
-/// Ticks a second of the files' clock: a multiple of 24000/1001, 30000/1001, 60000/1001, of the whole rates up to 60,
-/// of 120 and 240, and of the 90 kHz of RTP and MPEG-TS, so that a frame of any of them gets its time back exactly.
-/// A step of 49 minutes still fits the 31 bits that FFmpeg has for a frame's duration in mp4; see [`mux`] for longer ones.
-pub const TICKS: i32 = 720_000;
+/// Ticks per second of the files' clock: a multiple of 24000/1001, 30000/1001, 60000/1001, of the integer rates up to 60,
+/// of 120 and 240, and of the 90 kHz of RTP and MPEG-TS, so that frame times at any of these rates are exact.
+/// A step of 49 minutes still fits the 31 bits of a frame's duration in FFmpeg's MP4 muxer; see [`mux`] for longer ones.
+pub const TICKS_PER_S: i32 = 720_000;
 
-/// How good and how large.
+/// Rate control of the encoder.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Quality {
-    /// Constant quality, x264's CRF: 0 is lossless, 18 looks like the source, 23 is x264's default, 51 the worst.
+    /// Constant quality, x264's CRF: 0 is lossless, 18 is visually lossless, 23 is x264's default, 51 is the worst.
     Crf(f32),
-    /// A mean of so many bits a second.
+    /// Average bit rate, bits per second.
     Bitrate(usize),
 }
 
-/// How an [`Encoder`] works.
+/// Options of an [`Encoder`] or [`Broadcast`].
 #[derive(Clone, Debug)]
 pub struct EncodeOptions {
-    /// Frames a second to expect: a hint for rate control. Frames are placed by their times alone.
+    /// Expected frames per second, a hint for rate control. Frames are placed by their times alone.
     pub fps: f64,
-    /// How good and how large.
+    /// Rate control.
     pub quality: Quality,
-    /// x264's preset, `ultrafast` to `placebo`: slower ones make smaller files.
+    /// x264's preset, `ultrafast` to `placebo`: slower ones produce smaller files.
     pub preset: String,
-    /// Most frames between two key frames: a player can begin only at a key frame.
+    /// Maximum number of frames between two key frames: playback can start only at a key frame.
     pub gop: u32,
-    /// Threads of x264. For a fixed number the bytes are the same in every run; 0 would let the machine choose.
+    /// Threads of x264. With a fixed number the bytes are the same in every run; 0 lets x264 choose by the machine.
     pub threads: u32,
-    /// How the pixels are meant; written into the file.
+    /// Matrix and range of the pixel values; written into the file.
     pub color: Option<Color>,
-    /// Adds a sound track for [`Encoder::write_sound`].
-    pub sound: Option<SoundFormat>,
-    /// Which encoder is used.
+    /// Format of an audio track for [`Encoder::write_audio`]; `None` for no audio.
+    pub audio: Option<AudioFormat>,
+    /// Encoder to use.
     pub codec: Codec,
-    /// Every frame comes out as soon as it went in, and no second carries more than its share of bits: for live streams.
+    /// Emits every frame without delay, and limits the bits of each second to the bit rate: for live streams.
     pub low_delay: bool,
 }
 
@@ -80,44 +80,44 @@ impl Default for EncodeOptions {
             gop: 60,
             threads: 1,
             color: None,
-            sound: None,
+            audio: None,
             codec: Codec::X264,
             low_delay: false,
         }
     }
 }
 
-/// What was written.
+/// Counts of a finished file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncodeStats {
     /// Frames written.
     pub frames: u64,
-    /// Samples of sound written, of each channel, silence in gaps included.
+    /// Audio samples written per channel, including silence in gaps.
     pub samples: u64,
-    /// Size of the file in bytes; of HLS, of its playlist.
+    /// Size of the file, bytes; for HLS, of its playlist.
     pub bytes: u64,
 }
 
 /// x264's presets, from fast to slow.
-pub const PRESETS: [&str; 10] =
+pub const X264_PRESETS: [&str; 10] =
     ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"];
 
-/// The times of a video's frames in ticks.
-struct Clock {
+/// Conversion of frame times to ticks.
+struct FrameClock {
     /// Time of the last frame, in nanoseconds and in ticks.
     last: Option<(i64, i64)>,
-    /// Ticks between frames, by the hint.
+    /// Expected frame interval, ticks.
     interval: i64,
 }
 
-impl Clock {
+impl FrameClock {
     fn new(fps: f64) -> Self {
-        Self { last: None, interval: (f64::from(TICKS) / fps.clamp(1.0, 1000.0)) as i64 }
+        Self { last: None, interval: (f64::from(TICKS_PER_S) / fps.clamp(1.0, 1000.0)) as i64 }
     }
 
-    /// The tick of a time. Two frames of one tick are put one after the other: a file cannot hold them otherwise.
-    fn place(&self, pts: i64) -> Result<i64> {
-        let ticks = ((i128::from(pts) * i128::from(TICKS) + 500_000_000).div_euclid(1_000_000_000)) as i64;
+    /// Returns the tick of a time. A frame with the same tick as the previous one gets the next tick, as files require.
+    fn ticks_for(&self, pts: i64) -> Result<i64> {
+        let ticks = ((i128::from(pts) * i128::from(TICKS_PER_S) + 500_000_000).div_euclid(1_000_000_000)) as i64;
         match self.last {
             Some((before, _)) if pts < before => Err(Error::other(format!(
                 "a frame at {:.6} s came after one at {:.6} s; times of a stream must not go back",
@@ -130,53 +130,53 @@ impl Clock {
     }
 }
 
-/// The sound track that is asked for.
-fn sound_track(target: &Target, sound: Option<SoundFormat>) -> Result<Option<SoundTrack>> {
-    let made = sound.map(|sound| {
-        SoundTrack::new(sound).map_err(|cause| {
-            let SoundFormat { rate, channels } = sound;
+/// Opens the audio track, if there is one.
+fn open_audio_track(target: &Target, audio: Option<AudioFormat>) -> Result<Option<AudioTrack>> {
+    let opened = audio.map(|audio| {
+        AudioTrack::new(audio).map_err(|cause| {
+            let AudioFormat { rate, channels } = audio;
             let what = format!("no AAC of {channels} channels and {rate} samples a second can be written");
             target.failure(&what, cause)
         })
     });
-    made.transpose()
+    opened.transpose()
 }
 
-fn tracks(video: &VideoTrack, sound: Option<&SoundTrack>) -> Tracks {
-    Tracks {
+fn track_parameters(video: &VideoTrack, audio: Option<&AudioTrack>) -> TrackParameters {
+    TrackParameters {
         video: video.parameters(),
-        sound: sound.map(SoundTrack::parameters),
-        rate: sound.map_or(1, |sound| sound.format.rate),
+        audio: audio.map(AudioTrack::parameters),
+        rate: audio.map_or(1, |audio| audio.format.rate),
     }
 }
 
-/// Why a picture could not be written.
-fn refused(target: &Target, (w, h): (usize, usize), cause: Refused) -> Error {
+/// Converts an encoding failure to an error that names the target.
+fn encode_error(target: &Target, (w, h): (usize, usize), cause: SendError) -> Error {
     match cause {
-        Refused::Plane(i, bytes) => {
-            Error::other(format!("{}: plane {i} of a {w}x{h} frame is too short: {bytes} bytes", target.shown()))
+        SendError::PlaneTooShort(i, bytes) => {
+            Error::other(format!("{}: plane {i} of a {w}x{h} frame is too short: {bytes} bytes", target.display_name()))
         }
-        Refused::Ffmpeg(cause) => target.failure("a frame cannot be encoded", cause),
+        SendError::Ffmpeg(cause) => target.failure("a frame cannot be encoded", cause),
     }
 }
 
-/// Writes one video to the disk. Dropped without [`Encoder::finish`], it ends the file as well as it can.
+/// Writer of one video file or HLS playlist. If dropped without [`Encoder::finish`], it completes the file as far as possible.
 pub struct Encoder {
     target: Target,
     video: VideoTrack,
-    sound: Option<SoundTrack>,
+    audio: Option<AudioTrack>,
     muxer: Muxer,
     packet: ff::Packet,
-    clock: Clock,
+    clock: FrameClock,
     frames: u64,
-    /// The trailer was written, or a failure made it pointless.
-    closed: bool,
+    /// True once the trailer is written, or a failure has made it pointless.
+    is_closed: bool,
 }
 
 impl Encoder {
-    /// Opens an mp4 file for frames of `width` x `height` pixels; a file that is there is overwritten.
+    /// Creates an MP4 file for frames of `width` x `height` pixels; an existing file is overwritten.
     ///
-    /// H.264 with halved chroma knows only even sizes: of an odd one the last column or row is written twice.
+    /// H.264 with 4:2:0 chroma needs even sizes: for an odd one, the last column or row is duplicated.
     ///
     /// # Errors
     /// As [`Encoder::open`].
@@ -184,74 +184,74 @@ impl Encoder {
         Self::open(Target::File(path.as_ref().into()), width, height, options)
     }
 
-    /// Opens a file or HLS; to a server goes a [`Broadcast`], which outlives its connection.
+    /// Opens a file or HLS playlist. For a server use [`Broadcast`], which survives broken connections.
     ///
     /// # Errors
-    /// `Output` when the file cannot be made, this FFmpeg has no libx264, or AAC cannot hold the sound; `Config` for a
-    /// preset that x264 does not know; `Gpu` where NVENC is asked for and cannot be used.
+    /// `Output` if the file cannot be created, this FFmpeg has no libx264, or AAC does not support the audio format; `Config`
+    /// for an unknown preset; `Gpu` if NVENC is requested and unavailable.
     pub fn open(target: Target, width: u32, height: u32, options: EncodeOptions) -> Result<Self> {
         if target.path().is_some_and(|path| path.as_os_str().as_encoded_bytes().contains(&0)) {
-            return Err(Error::output(format!("{}: a path cannot contain a NUL byte", target.shown())));
+            return Err(Error::output(format!("{}: a path cannot contain a NUL byte", target.display_name())));
         }
-        let video = VideoTrack::open(width, height, &options).map_err(|e| e.at(target.shown()))?;
-        let sound = sound_track(&target, options.sound)?;
-        let muxer = Muxer::open(&target, &tracks(&video, sound.as_ref()), Watch::new())?;
+        let video = VideoTrack::open(width, height, &options).map_err(|e| e.at(target.display_name()))?;
+        let audio = open_audio_track(&target, options.audio)?;
+        let muxer = Muxer::open(&target, &track_parameters(&video, audio.as_ref()), Interrupt::new())?;
         Ok(Self {
             target,
             video,
-            sound,
+            audio,
             muxer,
             packet: ff::Packet::empty(),
-            clock: Clock::new(options.fps),
+            clock: FrameClock::new(options.fps),
             frames: 0,
-            closed: false,
+            is_closed: false,
         })
     }
 
-    /// The file, or the playlist.
+    /// Returns the path of the file or playlist.
     pub fn path(&self) -> &Path {
         self.target.path().unwrap_or(Path::new(""))
     }
 
-    /// Width and height of the frames that [`Encoder::write`] takes.
+    /// Returns the width and height of the frames that [`Encoder::write`] takes.
     pub fn size(&self) -> (u32, u32) {
         let (width, height) = self.video.size();
         (width as u32, height as u32)
     }
 
-    /// The meaning of its frames' pixel values.
+    /// Returns the matrix and range of the frames' pixel values.
     pub fn color(&self) -> Option<Color> {
         self.video.color()
     }
 
-    /// The sound that [`Encoder::write_sound`] takes.
-    pub fn sound(&self) -> Option<SoundFormat> {
-        self.sound.as_ref().map(|sound| sound.format)
+    /// Returns the format of the audio that [`Encoder::write_audio`] takes.
+    pub fn audio_format(&self) -> Option<AudioFormat> {
+        self.audio.as_ref().map(|audio| audio.format)
     }
 
-    /// From the next frame on another mean of bits a second; nothing changes where a constant quality was asked for.
+    /// Changes the average bit rate, bits per second, from the next frame on; no effect with constant quality.
     pub fn set_bitrate(&mut self, bits: usize) {
         self.video.set_bitrate(bits);
     }
 
-    /// Writes sound: interleaved samples, of which the first is heard at `start` nanoseconds. To be called after the frames
-    /// of that time: what is heard before the first frame is left out. Gaps are filled with silence; what was written
-    /// already is not written again, so pictures that are missing do not move it. A file without a sound track takes none.
+    /// Writes interleaved samples; the first is heard at `start` nanoseconds. Call it after writing the frames of that time:
+    /// audio before the first frame is left out. Gaps are filled with silence, and samples before the end of the written audio
+    /// are skipped, so missing frames do not shift it. Without an audio track the samples are ignored.
     ///
     /// # Errors
-    /// `Output` when the disk is full or gone.
-    pub fn write_sound(&mut self, start: i64, samples: &[f32]) -> Result<()> {
-        let Some(sound) = self.sound.as_mut().filter(|_| !self.closed) else { return Ok(()) };
+    /// `Output` if the disk is full or has failed.
+    pub fn write_audio(&mut self, start: i64, samples: &[f32]) -> Result<()> {
+        let Some(audio) = self.audio.as_mut().filter(|_| !self.is_closed) else { return Ok(()) };
         let muxer = &mut self.muxer;
-        sound
-            .write(&mut |packet| muxer.put(packet), start, samples)
-            .map_err(|cause| self.give_up("sound cannot be written", cause))
+        audio
+            .write(&mut |packet| muxer.write(packet), start, samples)
+            .map_err(|cause| self.fail("audio cannot be written", cause))
     }
 
-    /// Writes a frame: packed I420 (Y, then U, then V, rows without padding), to be shown at `pts` nanoseconds.
+    /// Writes a frame of packed I420 (Y, then U, then V, rows without padding) with the presentation time `pts`, ns.
     ///
     /// # Errors
-    /// `Output` when the disk is full or gone; `Other` when the buffer is too short or time goes back.
+    /// `Output` if the disk is full or has failed; `Other` if the buffer is too short or the time is before the last one.
     pub fn write(&mut self, i420: &[u8], pts: i64) -> Result<()> {
         let (w, h) = self.video.size();
         let (cw, ch) = (w.div_ceil(2), h.div_ceil(2));
@@ -259,7 +259,7 @@ impl Encoder {
         if i420.len() < luma + 2 * chroma {
             return Err(Error::other(format!(
                 "{}: a {w}x{h} I420 frame has {} bytes, {} were given",
-                self.target.shown(),
+                self.target.display_name(),
                 luma + 2 * chroma,
                 i420.len()
             )));
@@ -269,87 +269,87 @@ impl Encoder {
         self.write_planes([(y, w), (u, cw), (v, cw)], pts)
     }
 
-    /// Writes a frame from its three planes, each with the distance between its rows in bytes.
+    /// Writes a frame from its three planes, each with its stride in bytes.
     ///
     /// # Errors
     /// As [`Encoder::write`].
     pub fn write_planes(&mut self, planes: [(&[u8], usize); 3], pts: i64) -> Result<()> {
-        if self.closed {
-            return Err(Error::output(format!("{}: was closed after a failure", self.target.shown())));
+        if self.is_closed {
+            return Err(Error::output(format!("{}: was closed after a failure", self.target.display_name())));
         }
-        let ticks = self.clock.place(pts).map_err(|e| e.at(self.target.shown()))?;
+        let ticks = self.clock.ticks_for(pts).map_err(|e| e.at(self.target.display_name()))?;
         if let Err(cause) = self.video.send(planes, ticks, false) {
-            if matches!(cause, Refused::Ffmpeg(_)) {
+            if matches!(cause, SendError::Ffmpeg(_)) {
                 self.abandon();
             }
-            return Err(refused(&self.target, self.video.size(), cause));
+            return Err(encode_error(&self.target, self.video.size(), cause));
         }
         self.clock.last = Some((pts, ticks));
-        if let Some(sound) = &mut self.sound {
-            sound.begin(pts);
+        if let Some(audio) = &mut self.audio {
+            audio.begin(pts);
         }
         self.frames += 1;
         self.drain()
     }
 
-    /// Ends the file.
+    /// Completes the file.
     ///
     /// # Errors
-    /// `Output` when the rest cannot be written.
+    /// `Output` if the remaining data cannot be written.
     pub fn finish(mut self) -> Result<EncodeStats> {
         self.close()?;
         let bytes = std::fs::metadata(self.path()).map_or(0, |file| file.len());
-        let samples = self.sound.as_ref().map_or(0, |sound| sound.samples);
+        let samples = self.audio.as_ref().map_or(0, |audio| audio.samples);
         Ok(EncodeStats { frames: self.frames, samples, bytes })
     }
 
-    /// Moves what the encoder has ready into the file.
+    /// Writes the packets that the encoder has ready.
     fn drain(&mut self) -> Result<()> {
         while self.video.receive(&mut self.packet) {
             self.packet.set_stream(0);
-            // For the last frame alone: the others last until the next one.
+            // Applies to the last frame only: the others last until the next one.
             self.packet.set_duration(self.clock.interval);
-            if let Err(cause) = self.muxer.put(&mut self.packet) {
-                return Err(self.give_up("cannot be written", cause));
+            if let Err(cause) = self.muxer.write(&mut self.packet) {
+                return Err(self.fail("cannot be written", cause));
             }
         }
         Ok(())
     }
 
     fn close(&mut self) -> Result<()> {
-        if self.closed {
+        if self.is_closed {
             return Ok(());
         }
         let muxer = &mut self.muxer;
-        if let Some(sound) = &mut self.sound
-            && let Err(cause) = sound.finish(&mut |packet| muxer.put(packet))
+        if let Some(audio) = &mut self.audio
+            && let Err(cause) = audio.finish(&mut |packet| muxer.write(packet))
         {
-            return Err(self.give_up("the sound cannot be ended", cause));
+            return Err(self.fail("the audio track cannot be completed", cause));
         }
         if let Err(cause) = self.video.finish() {
-            return Err(self.give_up("x264 cannot be ended", cause));
+            return Err(self.fail("the video encoder cannot be flushed", cause));
         }
         self.drain()?;
-        self.closed = true;
-        self.muxer.finish().map_err(|cause| self.target.failure("the end cannot be written", cause))
+        self.is_closed = true;
+        self.muxer.finish().map_err(|cause| self.target.failure("the trailer cannot be written", cause))
     }
 
-    /// After a failed write the file ends here; what is in it plays.
-    fn give_up(&mut self, what: &str, cause: ff::Error) -> Error {
+    /// Ends the file after a failed write; its content so far plays.
+    fn fail(&mut self, what: &str, cause: ff::Error) -> Error {
         self.abandon();
         self.target.failure(what, cause)
     }
 
     fn abandon(&mut self) {
-        self.closed = true;
-        // Frees what the muxer holds; it would fail again for the same cause.
+        self.is_closed = true;
+        // Frees the muxer's data; its error has the same cause as the first one.
         let _ = self.muxer.finish();
     }
 }
 
 impl Drop for Encoder {
     fn drop(&mut self) {
-        // `finish` reports; here nobody is left who could hear of it.
+        // Only `finish` can report an error.
         let _ = self.close();
     }
 }
@@ -363,7 +363,7 @@ mod tests {
 
     const SIZE: (u32, u32) = (160, 96);
 
-    /// A ramp that moves: frame `i` differs from its neighbours.
+    /// Creates a moving ramp: frame `i` differs from its neighbors.
     fn picture(width: u32, height: u32, i: usize) -> Vec<u8> {
         let (w, h) = (width as usize, height as usize);
         let luma = (0..w * h).map(|p| ((p % w) * 2 + (p / w) + i * 3) as u8);
@@ -374,7 +374,7 @@ mod tests {
         EncodeOptions { preset: "ultrafast".into(), ..EncodeOptions::default() }
     }
 
-    /// Times in nanoseconds, and sizes, of the frames that a decoder makes of the file.
+    /// Decodes a file; returns the times of its frames, ns, and their size.
     fn read(path: &Path) -> (Vec<i64>, (u32, u32)) {
         ff::init().unwrap();
         let mut input = format::input(path).unwrap();
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_cut_off_by_a_kill_plays_up_to_its_last_second() {
+    fn a_file_truncated_by_a_kill_plays_up_to_its_last_second() {
         let folder = tempfile::tempdir().unwrap();
         let times = regular(90);
         let encoder = encode(&folder.path().join("whole.mp4"), &times);
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_size_is_made_even_by_writing_the_border_twice() {
+    fn an_odd_size_is_made_even_by_duplicating_the_border() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("odd.mp4");
         let mut encoder = Encoder::create(&path, 33, 17, small()).unwrap();
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_times_are_kept_apart_and_time_does_not_go_back() {
+    fn equal_times_are_kept_apart_and_time_must_not_go_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("times.mp4");
         let mut encoder = encode(&path, &[0, 0, 1_000_000_000]);
@@ -480,13 +480,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_named_with_the_mend() {
+    fn write_errors_name_the_file_and_the_remedy() {
         let folder = tempfile::tempdir().unwrap();
         let create = |path: &Path, options| Encoder::create(path, 64, 64, options).map(|_| ()).unwrap_err();
         let missing = create(&folder.path().join("no/such/x.mp4"), small());
         assert_eq!(missing.failure, Failure::Output);
         assert!(missing.message.contains("no/such/x.mp4: cannot be opened"), "{missing}");
-        assert!(missing.message.contains("there is no folder") && missing.message.contains("make it"), "{missing}");
+        assert!(missing.message.contains("there is no folder") && missing.message.contains("create it"), "{missing}");
         let preset = create(&folder.path().join("x.mp4"), EncodeOptions { preset: "veryfas".into(), ..small() });
         assert_eq!(preset.failure, Failure::Config);
         assert!(preset.message.contains("did you mean `veryfast`?"), "{preset}");

@@ -1,51 +1,51 @@
-//! Orientation of images whose decoder passes over it: EXIF in PNG and WebP.
+//! EXIF orientation of PNG and WebP images, whose decoders ignore it.
 
 use std::path::Path;
 
 use crate::geometry::Orientation;
 
-/// FFmpeg's readers of one image in a file.
-const IMAGE_READERS: [&str; 3] = ["png_pipe", "webp_pipe", "image2"];
+/// FFmpeg's demuxers of single images.
+const IMAGE_DEMUXERS: [&str; 3] = ["png_pipe", "webp_pipe", "image2"];
 
-/// Reads the orientation of a file that FFmpeg opened as one image; upright for everything else.
-pub(crate) fn orientation_of_file(path: &Path, reader: &str) -> Orientation {
-    let is_image = IMAGE_READERS.contains(&reader);
+/// Reads the orientation of a file that FFmpeg opened with `demuxer`; upright if that does not read single images.
+pub(crate) fn orientation_of_file(path: &Path, demuxer: &str) -> Orientation {
+    let is_image = IMAGE_DEMUXERS.contains(&demuxer);
     is_image.then(|| std::fs::read(path).ok()).flatten().map_or(Orientation::UPRIGHT, |image| orientation(&image))
 }
 
-/// Tag of the orientation (CIPA DC-008, Exif 2.32, 4.6.4).
+/// EXIF tag of the orientation (CIPA DC-008, Exif 2.32, 4.6.4).
 const ORIENTATION: u16 = 0x0112;
-/// Type of a field that holds a number of 16 bits.
+/// Type of a 16-bit EXIF field.
 const SHORT: u16 = 3;
 
-/// Reads the orientation of a PNG (chunk `eXIf`) or a WebP (chunk `EXIF`); upright where none is stated.
+/// Reads the orientation of a PNG (chunk `eXIf`) or WebP (chunk `EXIF`); upright if none is stored.
 pub(crate) fn orientation(image: &[u8]) -> Orientation {
     let exif = match image {
-        [0x89, b'P', b'N', b'G', _, _, _, _, chunks @ ..] => chunk(chunks, b"eXIf", Layout::Png),
+        [0x89, b'P', b'N', b'G', _, _, _, _, chunks @ ..] => chunk(chunks, b"eXIf", ChunkLayout::Png),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', chunks @ ..] => {
-            chunk(chunks, b"EXIF", Layout::Riff)
+            chunk(chunks, b"EXIF", ChunkLayout::Riff)
         }
         _ => None,
     };
-    exif.and_then(read).and_then(Orientation::of_exif).unwrap_or_default()
+    exif.and_then(read_orientation).and_then(Orientation::from_exif).unwrap_or_default()
 }
 
 #[derive(Clone, Copy)]
-enum Layout {
-    /// Length (big-endian), name, data, checksum.
+enum ChunkLayout {
+    /// PNG: length (big-endian), name, data, checksum.
     Png,
-    /// Name, length (little-endian), data, padding to an even length.
+    /// RIFF: name, length (little-endian), data, padding to an even length.
     Riff,
 }
 
-/// Data of the first chunk of a name.
-fn chunk<'a>(mut chunks: &'a [u8], name: &[u8; 4], layout: Layout) -> Option<&'a [u8]> {
+/// Returns the data of the first chunk with a name.
+fn chunk<'a>(mut chunks: &'a [u8], name: &[u8; 4], layout: ChunkLayout) -> Option<&'a [u8]> {
     loop {
         let (head, rest) = chunks.split_first_chunk::<8>()?;
         let [first, second] = [[head[0], head[1], head[2], head[3]], [head[4], head[5], head[6], head[7]]];
         let (found, length, behind) = match layout {
-            Layout::Png => (second, u32::from_be_bytes(first) as usize, 4),
-            Layout::Riff => (first, u32::from_le_bytes(second) as usize, u32::from_le_bytes(second) as usize % 2),
+            ChunkLayout::Png => (second, u32::from_be_bytes(first) as usize, 4),
+            ChunkLayout::Riff => (first, u32::from_le_bytes(second) as usize, u32::from_le_bytes(second) as usize % 2),
         };
         let data = rest.get(..length)?;
         if found == *name {
@@ -55,9 +55,9 @@ fn chunk<'a>(mut chunks: &'a [u8], name: &[u8; 4], layout: Layout) -> Option<&'a
     }
 }
 
-/// Value of the orientation in the first directory of EXIF data.
-fn read(exif: &[u8]) -> Option<u16> {
-    // WebP's is sometimes written with the mark of JPEG's before it.
+/// Reads the orientation from the first directory of EXIF data.
+fn read_orientation(exif: &[u8]) -> Option<u16> {
+    // WebP sometimes has the signature of JPEG's EXIF segment before it.
     let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
     let little = match tiff.get(..4)? {
         [b'I', b'I', 42, 0] => true,
@@ -105,9 +105,9 @@ mod tests {
     }
 
     #[test]
-    fn both_orders_of_bytes_in_both_containers_are_read() {
+    fn both_byte_orders_in_both_containers_are_read() {
         for value in 1..=8 {
-            let want = Orientation::of_exif(value).unwrap();
+            let want = Orientation::from_exif(value).unwrap();
             for little in [true, false] {
                 let exif = exif(little, value);
                 assert_eq!(orientation(&png(&exif)), want);
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_reserved_or_of_another_kind_is_upright() {
+    fn truncated_reserved_and_unknown_values_are_upright() {
         let whole = png(&exif(true, 6));
         for end in 0..whole.len() - 8 {
             assert_eq!(orientation(&whole[..end]), Orientation::UPRIGHT, "{end}");

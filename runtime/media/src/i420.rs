@@ -1,14 +1,14 @@
-//! Any decoded frame as packed I420 bytes.
+//! Conversion of decoded frames to packed I420.
 
 use sideline_api::{Encoding, Error, Frame, Matrix, Result};
 use yuv::{BufferStoreMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix};
 
-/// Writes the frame into `into`, which is made as long as it must be: Y, U, V, rows without padding.
+/// Converts a frame to packed I420 in `into`, which is resized: Y, U, V, rows without padding.
 ///
 /// NV12 keeps every value. RGB is converted by the frame's own matrix and range.
 ///
 /// # Errors
-/// For JPEG: it must be decoded before.
+/// For JPEG frames, which must be decoded first.
 pub fn to_i420(frame: &Frame, into: &mut Vec<u8>) -> Result<()> {
     let (w, h) = (frame.width() as usize, frame.height() as usize);
     let (cw, ch) = (w.div_ceil(2), h.div_ceil(2));
@@ -51,10 +51,12 @@ pub fn to_i420(frame: &Frame, into: &mut Vec<u8>) -> Result<()> {
             let convert = if frame.encoding() == Encoding::Rgb8 { yuv::rgb_to_yuv420 } else { yuv::bgr_to_yuv420 };
             let (from, stride) = frame.plane(0);
             convert(&mut planes, from, stride as u32, range, matrix, YuvConversionMode::Balanced)
-                .map_err(|e| Error::other(format!("{} to i420: {e}", frame.encoding().name())))?;
+                .map_err(|e| Error::other(format!("{} cannot be converted to i420: {e}", frame.encoding().name())))?;
         }
         Encoding::Jpeg => {
-            return Err(Error::input("a jpeg frame is no picture yet; let the source send decoded frames (i420)"));
+            return Err(Error::input(
+                "a JPEG frame must be decoded first; configure the source to send decoded frames (i420)",
+            ));
         }
     }
     Ok(())
@@ -72,16 +74,16 @@ mod tests {
     }
 
     #[test]
-    fn nv12_is_taken_apart_without_a_change() {
+    fn nv12_is_deinterleaved_without_loss() {
         // 3x3, rows padded: chroma has 2x2 pairs.
         let luma = Plane { data: vec![1u8, 2, 3, 0, 4, 5, 6, 0, 7, 8, 9, 0].into(), stride: 4 };
         let pairs = Plane { data: vec![10u8, 20, 11, 21, 0, 12, 22, 13, 23, 0].into(), stride: 5 };
-        let frame = Frame::from_planes(3, 3, Encoding::Nv12, Color::assumed(3), vec![luma, pairs]).unwrap();
+        let frame = Frame::from_planes(3, 3, Encoding::Nv12, Color::default_for_height(3), vec![luma, pairs]).unwrap();
         assert_eq!(converted(&frame), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 20, 21, 22, 23]);
     }
 
     #[test]
-    fn red_is_red_from_either_order_of_bytes() {
+    fn red_has_its_bt709_values_from_rgb_and_bgr() {
         let color = Color { matrix: Matrix::Bt709, full_range: false };
         for (encoding, pixel) in [(Encoding::Rgb8, [255u8, 0, 0]), (Encoding::Bgr8, [0, 0, 255])] {
             let frame = Frame::from_packed(4, 2, encoding, color, pixel.repeat(8)).unwrap();
@@ -92,8 +94,8 @@ mod tests {
     }
 
     #[test]
-    fn jpeg_is_refused_with_the_mend() {
-        let frame = Frame::from_packed(4, 2, Encoding::Jpeg, Color::assumed(2), vec![0u8; 9]).unwrap();
+    fn jpeg_is_refused_and_the_error_names_the_remedy() {
+        let frame = Frame::from_packed(4, 2, Encoding::Jpeg, Color::default_for_height(2), vec![0u8; 9]).unwrap();
         assert!(to_i420(&frame, &mut vec![]).unwrap_err().message.contains("decoded"));
     }
 }

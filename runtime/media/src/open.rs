@@ -1,4 +1,4 @@
-//! Opening a file, and starting the decoder of whatever was opened: what is wrong with it is said in words a user can act on.
+//! Opening of files, and the start of the decoder for any opened input. Error messages state what the user can do.
 
 use std::{
     fs::File,
@@ -11,37 +11,37 @@ use ff::{codec, format, media};
 use ffmpeg_next as ff;
 use sideline_api::{Error, Result};
 
-use crate::{DecodeOptions, Threads, tls::Opener, tracks, watch::Watch};
+use crate::{DecodeOptions, Threads, interrupt::Interrupt, tls::TlsOpener, tracks};
 
-/// An open file and the decoder of its video stream.
+/// An open input and the decoder of its video stream.
 pub(crate) struct Opened {
     pub input: format::context::Input,
-    /// Index of the stream of video that is read.
+    /// Index of the video stream to decode.
     pub stream: usize,
-    /// Index of the stream of sound beside it.
-    pub sound: Option<usize>,
+    /// Index of the audio stream, if there is one to read.
+    pub audio: Option<usize>,
     pub decoder: codec::decoder::Video,
-    /// What the input asks while it waits, for one on the network: dropped behind it.
-    pub watch: Option<Arc<Watch>>,
-    /// What opens the addresses that such an input refers to: dropped behind it.
-    pub opener: Option<Arc<Opener>>,
+    /// Interrupt callback of a network input. FFmpeg holds its address, so it is dropped after `input`.
+    pub interrupt: Option<Arc<Interrupt>>,
+    /// Opener of the addresses that a network input refers to. FFmpeg holds its address, so it is dropped after `input`.
+    pub opener: Option<Arc<TlsOpener>>,
 }
 
-/// Brands of images in the container of MP4 (ISO/IEC 23008-12; AVIF 1.1).
+/// Major brands of still images in the MP4 container (ISO/IEC 23008-12; AVIF 1.1).
 const STILL_BRANDS: [&[u8; 4]; 6] = [b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis"];
 
-/// Registers FFmpeg's parts and silences its log.
-pub(crate) fn start_ffmpeg() {
+/// Registers FFmpeg's devices and silences its log.
+pub(crate) fn init_ffmpeg() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // It registers what there is, and has nothing to tell.
+        // Registration cannot fail.
         let _ = ff::init();
         ff::log::set_level(ff::log::Level::Quiet);
     });
 }
 
 pub(crate) fn open(path: &Path, options: &DecodeOptions) -> Result<Opened> {
-    start_ffmpeg();
+    init_ffmpeg();
     let fail = |what: String| Error::input(format!("{}: {what}", path.display()));
     match std::fs::metadata(path) {
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Err(fail("no such file".into())),
@@ -53,14 +53,14 @@ pub(crate) fn open(path: &Path, options: &DecodeOptions) -> Result<Opened> {
         Ok(found) if found.len() == 0 => return Err(fail("is empty (0 bytes)".into())),
         Ok(_) => {}
     }
-    // Told from what FFmpeg would say: a file that may not be read.
+    // FFmpeg would report an unreadable file only as one that cannot be opened.
     let mut head = [0; 12];
     let read = File::open(path)
         .and_then(|mut file| file.read(&mut head))
         .map_err(|cause| fail(format!("cannot be read: {cause}")))?;
     let is_mp4 = read == head.len() && &head[4..8] == b"ftyp";
 
-    // `file:` keeps FFmpeg from taking a name with a colon for an address.
+    // The `file:` prefix keeps FFmpeg from taking a name with a colon for a URL.
     let address = path
         .to_str()
         .map(|path| format!("file:{path}"))
@@ -70,40 +70,43 @@ pub(crate) fn open(path: &Path, options: &DecodeOptions) -> Result<Opened> {
             fail("is a HEIF or AVIF image, which this FFmpeg does not read: save it as JPEG or PNG".into())
         }
         ff::Error::InvalidData if is_mp4 => {
-            fail("is an MP4 without its index (moov), so nothing in it can be found: it was cut off, or its recording was not finished".into())
+            fail(
+                "is an MP4 without its index (moov), so it cannot be read: it was truncated, or its recording was not finished"
+                    .into(),
+            )
         }
-        ff::Error::InvalidData => fail("is not a video that FFmpeg knows".into()),
+        ff::Error::InvalidData => fail("is not a video that FFmpeg can read".into()),
         cause => fail(format!("cannot be opened as a video: {cause}")),
     })?;
     if matches!(input.format().name(), "tty" | "bin" | "xbin") {
         return Err(fail("is text, not a video".into()));
     }
-    set_up(input, options, &fail)
+    start_decoder(input, options, &fail)
 }
 
-/// Starts the decoder of the video stream of an open file or device.
-pub(crate) fn set_up(
+/// Selects the video and audio streams of an open input and starts the video decoder.
+pub(crate) fn start_decoder(
     input: format::context::Input,
     options: &DecodeOptions,
     fail: &dyn Fn(String) -> Error,
 ) -> Result<Opened> {
-    let video = tracks::video(&input, options.video_track).map_err(fail)?;
+    let video = tracks::select_video(&input, options.video_track).map_err(fail)?;
     let Some(stream) = video.and_then(|index| input.stream(index)) else {
-        let has: Vec<&str> = input.streams().map(|s| s.parameters().id().name()).collect();
+        let codecs: Vec<&str> = input.streams().map(|s| s.parameters().id().name()).collect();
         if input.streams().any(|s| s.parameters().medium() == media::Type::Audio) {
-            let has = has.join(", ");
+            let codecs = codecs.join(", ");
             return Err(fail(format!(
-                "has sound but no picture (its streams: {has}), and what is done here is done to pictures; name a file with video in it"
+                "has audio but no video (its streams: {codecs}); name a file that contains video"
             )));
         }
-        let has = if has.is_empty() { "none at all".into() } else { has.join(", ") };
-        return Err(fail(format!("has no video stream (its streams: {has})")));
+        let codecs = if codecs.is_empty() { "none at all".into() } else { codecs.join(", ") };
+        return Err(fail(format!("has no video stream (its streams: {codecs})")));
     };
     let index = stream.index();
-    let sound = match options.audio {
-        true => tracks::sound(&input, options.audio_track, index).map_err(fail)?,
-        // Nobody hears it: a track that is not there does not matter.
-        false => tracks::sound(&input, None, index).unwrap_or_default(),
+    let audio = match options.audio {
+        true => tracks::select_audio(&input, options.audio_track, index).map_err(fail)?,
+        // Audio is not decoded, so an audio track that does not exist is no error.
+        false => tracks::select_audio(&input, None, index).unwrap_or_default(),
     };
     let mut context = codec::context::Context::from_parameters(stream.parameters())
         .map_err(|cause| fail(format!("its video stream cannot be set up: {cause}")))?;
@@ -119,5 +122,5 @@ pub(crate) fn set_up(
         }
         cause => fail(format!("the decoder for `{name}` cannot be started: {cause}")),
     })?;
-    Ok(Opened { input, stream: index, sound, decoder, watch: None, opener: None })
+    Ok(Opened { input, stream: index, audio, decoder, interrupt: None, opener: None })
 }

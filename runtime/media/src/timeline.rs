@@ -1,212 +1,213 @@
-//! Times of packets as one timeline that goes on: steps back, restarts and clocks that stand still are noticed at each
-//! packet and closed; long pauses are noticed and kept.
+//! Timestamps of packets mapped onto one continuous timeline: backward steps, clock restarts and clocks that stand still are
+//! detected at each packet and removed; long pauses are detected and kept.
 //!
-//! Recorders that restart, files joined by `cat` and playlists with a discontinuity set the clock anew in mid-file. All
-//! tracks are moved by the same offset, so that picture and sound stay together.
+//! Recorders that restart, files joined by `cat` and playlists with a discontinuity reset the clock in the middle. All
+//! tracks are shifted by the same offset, so that video and audio stay in sync.
 
 use std::time::Instant;
 
 use ff::{Packet, Rational};
 use ffmpeg_next as ff;
 
-use crate::info::Times;
+use crate::info::Timebase;
 
-/// A step back by more, ns, is a clock that was set anew. Pictures that are coded out of order step back by less.
-const BACK_NS: i64 = 1_000_000_000;
-/// In a stream, a step ahead by so much more than the time that passed, ns, is a clock that was set anew.
-const AHEAD_NS: i64 = 10_000_000_000;
-/// In a file, a step ahead by more, ns, is told as a pause.
-pub(crate) const PAUSE_NS: i64 = 60_000_000_000;
+/// Backward step, ns, above which the clock has been reset. Reordered frames step back by less, and so do the decoding times that
+/// FFmpeg guesses for Matroska. Also the time for which an unchanged timestamp is tolerated.
+const MAX_BACKWARD_NS: i64 = 1_000_000_000;
+/// Forward step of a stream, ns, above which, beyond the time that passed, the clock has been reset.
+const MAX_FORWARD_NS: i64 = 10_000_000_000;
+/// Forward step of a file, ns, above which it is reported as a pause.
+pub(crate) const MIN_PAUSE_NS: i64 = 60_000_000_000;
 
-/// Meaning of a long step ahead.
+/// Interpretation of a long forward step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StepAhead {
-    /// A pause: a file says when its pictures are shown.
+pub(crate) enum ForwardJumpPolicy {
+    /// A pause: the timestamps of a file are authoritative.
     Pause,
-    /// A clock that was set anew: segments of a playlist follow each other without a gap.
+    /// A clock reset: the segments of a playlist are contiguous.
     Restart,
-    /// As `Restart`, unless nothing came for as long: a live stream brings each packet when it is due.
-    RestartUnlessAwaited,
+    /// As `Restart`, unless no packet arrived for as long: a live stream delivers each packet when it is due.
+    RestartUnlessWaited,
 }
 
-/// Irregular times, counted.
+/// Counts of irregular timestamps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimeJumps {
-    /// Times that the clock stepped back, or ahead in a stream: the times that came out go on without the step.
+    /// Clock resets: backward steps, and forward steps of a stream. The output continues without the step.
     pub restarts: u64,
-    /// Steps ahead of more than a minute in a file: the times that came out have them.
+    /// Forward steps of more than a minute in a file. The output keeps them.
     pub pauses: u64,
-    /// Times that the clock stood still for more than a second: the times that came out go on at the declared rate.
+    /// Clocks that stood still for more than a second. The output continues at the declared rate.
     pub standstills: u64,
 }
 
 impl TimeJumps {
-    /// Number of all of them.
+    /// Returns the total number of irregularities.
     pub fn total(self) -> u64 {
         self.restarts + self.pauses + self.standstills
     }
 }
 
-/// One irregularity.
+/// An irregularity of the timestamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Jump {
-    /// A clock set anew, by so many ns.
+pub(crate) enum TimeJump {
+    /// Clock reset, with the step, ns.
     Restart(i64),
-    /// A pause of so many ns.
+    /// Pause, with its length, ns.
     Pause(i64),
-    /// A clock that does not go on.
+    /// Clock that stands still.
     Standstill,
 }
 
-/// Unit of a track's time stamps, and the number of bits after which they begin again at 0.
+/// Unit of a track's timestamps, and the number of bits after which they wrap around.
 #[derive(Clone, Copy)]
-pub(crate) struct Unit {
+pub(crate) struct TimestampUnit {
     pub base: Rational,
     pub wrap_bits: u32,
 }
 
-impl Unit {
-    fn times(self) -> Times {
-        Times { start: 0, num: self.base.numerator(), den: self.base.denominator() }
+impl TimestampUnit {
+    fn timebase(self) -> Timebase {
+        Timebase { start: 0, num: self.base.numerator(), den: self.base.denominator() }
     }
 
-    /// Nanoseconds from one stamp to another; over the point where stamps begin again, the shorter way.
+    /// Returns the step between two timestamps, ns; at a wraparound the shorter one.
     fn step_ns(self, from: i64, to: i64) -> i64 {
         let step = to.saturating_sub(from);
         if !(1..63).contains(&self.wrap_bits) {
-            return self.times().ns(step);
+            return self.timebase().to_ns(step);
         }
-        let round = 1_i64 << self.wrap_bits;
-        self.times().ns((step + round / 2).rem_euclid(round) - round / 2)
+        let period = 1_i64 << self.wrap_bits;
+        self.timebase().to_ns((step + period / 2).rem_euclid(period) - period / 2)
     }
 }
 
-/// Last packet of a track.
+/// State of a track after its last packet.
 struct Track {
     stream: usize,
-    /// Time stamp as it came.
+    /// Timestamp as read.
     stamp: i64,
-    /// Time at which the packet ends, as it went out, ns.
+    /// End of the packet on the timeline, ns.
     end_ns: i64,
-    /// Time added to what comes, ns.
+    /// Offset added to the track's timestamps, ns.
     offset_ns: i64,
-    came: Instant,
-    /// Time for which stamps have been the same, ns.
+    arrived: Instant,
+    /// Time for which the timestamp has not changed, ns.
     still_ns: i64,
 }
 
-/// See the [module](self).
+/// Timeline of all tracks of a source; see the [module](self).
 pub(crate) struct Timeline {
-    step_ahead: StepAhead,
-    /// Index of the stream whose pauses and standstills are told.
-    picture: usize,
-    /// Length of packets that do not say theirs, ns.
+    forward_jumps: ForwardJumpPolicy,
+    /// Index of the video stream; only its pauses and standstills are reported.
+    video: usize,
+    /// Duration of packets that declare none, ns.
     interval_ns: i64,
     tracks: Vec<Track>,
-    /// Offset of the clock that was set last, ns.
+    /// Offset of the most recent clock, ns.
     offset_ns: i64,
     jumps: TimeJumps,
 }
 
 impl Timeline {
-    /// A timeline without a packet yet. `picture` is the index of the video stream, of which pauses are told.
-    pub fn new(step_ahead: StepAhead, picture: usize, interval_ns: i64) -> Self {
+    /// Creates an empty timeline. `video` is the index of the video stream; `interval_ns` its frame interval.
+    pub fn new(forward_jumps: ForwardJumpPolicy, video: usize, interval_ns: i64) -> Self {
         let interval_ns = interval_ns.max(1);
-        Self { step_ahead, picture, interval_ns, tracks: vec![], offset_ns: 0, jumps: TimeJumps::default() }
+        Self { forward_jumps, video, interval_ns, tracks: vec![], offset_ns: 0, jumps: TimeJumps::default() }
     }
 
-    /// Forgets the packets, as after a seek.
-    pub fn restart(&mut self) {
+    /// Discards the state of all tracks, as after a seek.
+    pub fn reset(&mut self) {
         self.tracks.clear();
         self.offset_ns = 0;
     }
 
-    /// Irregularities so far.
+    /// Returns the counts of irregularities so far.
     pub fn jumps(&self) -> TimeJumps {
         self.jumps
     }
 
-    /// Moves the origin of a clock by what was added to its stamps: a later connection that goes on with that clock needs
-    /// no offset.
-    pub fn folded(&self, times: Times) -> Times {
-        Times { start: times.start.saturating_sub(times.length_ticks(self.offset_ns)), ..times }
+    /// Moves the origin of a time base by the current offset, so that a later connection with the same clock needs no
+    /// offset.
+    pub fn fold_offset(&self, timebase: Timebase) -> Timebase {
+        Timebase { start: timebase.start.saturating_sub(timebase.duration_to_ticks(self.offset_ns)), ..timebase }
     }
 
-    /// Puts a packet of a track on the timeline. Returns the irregularity that begins with it, if one does. A packet without
-    /// a time stamp is left as it is.
-    pub fn place(&mut self, packet: &mut Packet, unit: Unit) -> Option<Jump> {
+    /// Maps the timestamps of a packet onto the timeline. Returns the irregularity that begins with it, if there is one. A
+    /// packet without a timestamp is unchanged.
+    pub fn correct(&mut self, packet: &mut Packet, unit: TimestampUnit) -> Option<TimeJump> {
         let stamp = packet.dts().or(packet.pts())?;
-        let raw_ns = unit.times().ns(stamp);
+        let raw_ns = unit.timebase().to_ns(stamp);
         let length_ns = match packet.duration() {
-            duration if duration > 0 => unit.times().ns(duration),
+            duration if duration > 0 => unit.timebase().to_ns(duration),
             _ => self.interval_ns,
         };
         let now = Instant::now();
         let Some(at) = self.tracks.iter().position(|track| track.stream == packet.stream()) else {
             let offset_ns = self.offset_ns;
             let end_ns = raw_ns.saturating_add(offset_ns).saturating_add(length_ns);
-            self.tracks.push(Track { stream: packet.stream(), stamp, end_ns, offset_ns, came: now, still_ns: 0 });
+            self.tracks.push(Track { stream: packet.stream(), stamp, end_ns, offset_ns, arrived: now, still_ns: 0 });
             shift(packet, unit, offset_ns);
             return None;
         };
         let track = &mut self.tracks[at];
         let step_ns = unit.step_ns(track.stamp, stamp);
-        let waited_ns = now.duration_since(track.came).as_nanos() as i64;
-        let was_still = track.still_ns > BACK_NS;
+        let waited_ns = now.duration_since(track.arrived).as_nanos() as i64;
+        let was_still = track.still_ns > MAX_BACKWARD_NS;
         track.still_ns = if stamp == track.stamp { track.still_ns + length_ns } else { 0 };
-        let is_still = track.still_ns > BACK_NS;
-        (track.stamp, track.came) = (stamp, now);
-        let restarts = step_ns < -BACK_NS
-            || match self.step_ahead {
-                StepAhead::Pause => false,
-                StepAhead::Restart => step_ns > AHEAD_NS,
-                StepAhead::RestartUnlessAwaited => step_ns > waited_ns.saturating_add(AHEAD_NS),
+        let is_still = track.still_ns > MAX_BACKWARD_NS;
+        (track.stamp, track.arrived) = (stamp, now);
+        let restarts = step_ns < -MAX_BACKWARD_NS
+            || match self.forward_jumps {
+                ForwardJumpPolicy::Pause => false,
+                ForwardJumpPolicy::Restart => step_ns > MAX_FORWARD_NS,
+                ForwardJumpPolicy::RestartUnlessWaited => step_ns > waited_ns.saturating_add(MAX_FORWARD_NS),
             };
-        let is_new_clock = (restarts || is_still) && self.set_anew(at, raw_ns);
+        let is_restarted = (restarts || is_still) && self.restart_clock(at, raw_ns);
         let track = &mut self.tracks[at];
         track.end_ns = raw_ns.saturating_add(track.offset_ns).saturating_add(length_ns);
         shift(packet, unit, track.offset_ns);
-        let is_picture = packet.stream() == self.picture;
-        let jump = if restarts && is_new_clock {
-            Jump::Restart(step_ns)
-        } else if is_picture && is_still && !was_still {
-            Jump::Standstill
-        } else if is_picture && step_ns > PAUSE_NS && self.step_ahead == StepAhead::Pause {
-            Jump::Pause(step_ns)
+        let is_video = packet.stream() == self.video;
+        let jump = if restarts && is_restarted {
+            TimeJump::Restart(step_ns)
+        } else if is_video && is_still && !was_still {
+            TimeJump::Standstill
+        } else if is_video && step_ns > MIN_PAUSE_NS && self.forward_jumps == ForwardJumpPolicy::Pause {
+            TimeJump::Pause(step_ns)
         } else {
             return None;
         };
         match jump {
-            Jump::Restart(_) => self.jumps.restarts += 1,
-            Jump::Pause(_) => self.jumps.pauses += 1,
-            Jump::Standstill => self.jumps.standstills += 1,
+            TimeJump::Restart(_) => self.jumps.restarts += 1,
+            TimeJump::Pause(_) => self.jumps.pauses += 1,
+            TimeJump::Standstill => self.jumps.standstills += 1,
         }
         Some(jump)
     }
 
-    /// Gives a track the offset by which its time goes on: that of a track that was set anew before it, where it fits, or
-    /// one that continues where all tracks have ended. True for the latter.
-    fn set_anew(&mut self, at: usize, raw_ns: i64) -> bool {
-        let ended_ns = self.tracks.iter().map(|track| track.end_ns).max().unwrap_or(0);
+    /// Gives a track a new offset after a clock reset: that of a track whose clock was reset before, if it fits, or one that
+    /// continues at the end of all tracks. Returns true for the latter.
+    fn restart_clock(&mut self, at: usize, raw_ns: i64) -> bool {
+        let tracks_end_ns = self.tracks.iter().map(|track| track.end_ns).max().unwrap_or(0);
         let newest_ns = self.offset_ns;
         let track = &mut self.tracks[at];
         let step_ns = raw_ns.saturating_add(newest_ns).saturating_sub(track.end_ns);
-        if newest_ns != track.offset_ns && (-BACK_NS..=AHEAD_NS).contains(&step_ns) {
+        if newest_ns != track.offset_ns && (-MAX_BACKWARD_NS..=MAX_FORWARD_NS).contains(&step_ns) {
             track.offset_ns = newest_ns;
             return false;
         }
-        track.offset_ns = ended_ns.saturating_sub(raw_ns);
+        track.offset_ns = tracks_end_ns.saturating_sub(raw_ns);
         self.offset_ns = track.offset_ns;
         true
     }
 }
 
-/// Adds an offset to the times of a packet.
-fn shift(packet: &mut Packet, unit: Unit, offset_ns: i64) {
+/// Adds an offset to the timestamps of a packet.
+fn shift(packet: &mut Packet, unit: TimestampUnit, offset_ns: i64) {
     if offset_ns == 0 {
         return;
     }
-    let ticks = unit.times().length_ticks(offset_ns);
+    let ticks = unit.timebase().duration_to_ticks(offset_ns);
     packet.set_pts(packet.pts().map(|pts| pts.saturating_add(ticks)));
     packet.set_dts(packet.dts().map(|dts| dts.saturating_add(ticks)));
 }
@@ -216,72 +217,76 @@ mod tests {
     use super::*;
 
     const MS: i64 = 1_000_000;
-    const UNIT: Unit = Unit { base: Rational(1, 1000), wrap_bits: 64 };
+    const UNIT: TimestampUnit = TimestampUnit { base: Rational(1, 1000), wrap_bits: 64 };
 
-    fn timeline(step_ahead: StepAhead) -> Timeline {
-        Timeline::new(step_ahead, 0, 40 * MS)
+    fn timeline(forward_jumps: ForwardJumpPolicy) -> Timeline {
+        Timeline::new(forward_jumps, 0, 40 * MS)
     }
 
-    /// Time of a packet in milliseconds as it goes out, and what was noticed.
-    fn put(timeline: &mut Timeline, stream: usize, ms: i64) -> (i64, Option<Jump>) {
+    /// Sends a packet through the timeline. Returns its corrected time in milliseconds, and the irregularity.
+    fn put(timeline: &mut Timeline, stream: usize, ms: i64) -> (i64, Option<TimeJump>) {
         let mut packet = Packet::copy(b"x");
         packet.set_stream(stream);
         packet.set_pts(Some(ms));
         packet.set_dts(Some(ms));
         packet.set_duration(40);
-        let jump = timeline.place(&mut packet, UNIT);
+        let jump = timeline.correct(&mut packet, UNIT);
         (packet.pts().unwrap(), jump)
     }
 
     #[test]
-    fn steps_back_are_closed_for_all_tracks_alike() {
-        let mut timeline = timeline(StepAhead::Pause);
+    fn backward_steps_are_removed_from_all_tracks_alike() {
+        let mut timeline = timeline(ForwardJumpPolicy::Pause);
         for ms in [5000, 5040] {
             assert_eq!(put(&mut timeline, 0, ms), (ms, None));
             assert_eq!(put(&mut timeline, 1, ms + 10), (ms + 10, None));
         }
-        assert_eq!(put(&mut timeline, 0, 100), (5090, Some(Jump::Restart(-4940 * MS))), "where the sound has ended");
-        assert_eq!(put(&mut timeline, 1, 5090), (5090, None), "sound of the time before");
-        assert_eq!(put(&mut timeline, 1, 110), (5100, None), "with the picture");
+        assert_eq!(
+            put(&mut timeline, 0, 100),
+            (5090, Some(TimeJump::Restart(-4940 * MS))),
+            "where the audio has ended"
+        );
+        assert_eq!(put(&mut timeline, 1, 5090), (5090, None), "audio of the time before");
+        assert_eq!(put(&mut timeline, 1, 110), (5100, None), "with the video");
         assert_eq!(put(&mut timeline, 0, 140), (5130, None));
         assert_eq!(timeline.jumps(), TimeJumps { restarts: 1, ..TimeJumps::default() });
-        timeline.restart();
-        assert_eq!(put(&mut timeline, 0, 100), (100, None), "a seek begins anew");
+        timeline.reset();
+        assert_eq!(put(&mut timeline, 0, 100), (100, None), "a seek starts over");
     }
 
     #[test]
-    fn steps_ahead_are_kept_in_a_file_and_closed_in_a_playlist() {
+    fn forward_steps_are_kept_in_a_file_and_removed_in_a_playlist() {
         let hour = 3_600_000;
-        let mut file = timeline(StepAhead::Pause);
+        let mut file = timeline(ForwardJumpPolicy::Pause);
         put(&mut file, 0, 0);
-        assert_eq!(put(&mut file, 0, 30_000), (30_000, None), "a still picture");
-        assert_eq!(put(&mut file, 0, hour), (hour, Some(Jump::Pause((hour - 30_000) * MS))));
+        assert_eq!(put(&mut file, 0, 30_000), (30_000, None), "a still image");
+        assert_eq!(put(&mut file, 0, hour), (hour, Some(TimeJump::Pause((hour - 30_000) * MS))));
         assert_eq!(file.jumps().pauses, 1);
-        let mut playlist = timeline(StepAhead::Restart);
+        let mut playlist = timeline(ForwardJumpPolicy::Restart);
         put(&mut playlist, 0, 0);
-        assert_eq!(put(&mut playlist, 0, hour), (40, Some(Jump::Restart(hour * MS))));
-        let mut live = timeline(StepAhead::RestartUnlessAwaited);
+        assert_eq!(put(&mut playlist, 0, hour), (40, Some(TimeJump::Restart(hour * MS))));
+        let mut live = timeline(ForwardJumpPolicy::RestartUnlessWaited);
         put(&mut live, 0, 0);
         assert_eq!(put(&mut live, 0, 9_000), (9_000, None));
         assert_eq!(put(&mut live, 0, hour).0, 9_040);
     }
 
     #[test]
-    fn a_clock_that_stands_still_goes_on_at_the_declared_rate() {
-        let mut timeline = timeline(StepAhead::Pause);
-        let out: Vec<(i64, Option<Jump>)> = (0..60).map(|_| put(&mut timeline, 0, 7)).collect();
-        assert_eq!(out[1], (7, None), "two frames of one moment");
-        assert_eq!(out[26], (47, Some(Jump::Standstill)));
+    fn a_clock_that_stands_still_continues_at_the_declared_rate() {
+        let mut timeline = timeline(ForwardJumpPolicy::Pause);
+        let out: Vec<(i64, Option<TimeJump>)> = (0..60).map(|_| put(&mut timeline, 0, 7)).collect();
+        assert_eq!(out[1], (7, None), "two frames with one timestamp");
+        assert_eq!(out[26], (47, Some(TimeJump::Standstill)));
         assert_eq!(out[59], (7 + 34 * 40, None));
-        assert_eq!(put(&mut timeline, 0, 47).0, 7 + 35 * 40, "and from there when it is back");
+        assert_eq!(put(&mut timeline, 0, 47).0, 7 + 35 * 40, "and from there when the clock moves again");
         assert_eq!(timeline.jumps(), TimeJumps { standstills: 1, ..TimeJumps::default() });
     }
 
     #[test]
-    fn a_restart_that_looks_like_a_wrap_is_a_restart() {
-        let ts = Unit { base: Rational(1, 90_000), wrap_bits: 33 };
+    fn a_step_of_a_wrapping_clock_is_the_shorter_one() {
+        let ts = TimestampUnit { base: Rational(1, 90_000), wrap_bits: 33 };
         assert_eq!(ts.step_ns(0, (1 << 33) - 90_000), -1_000 * MS);
         assert_eq!(ts.step_ns((1 << 33) - 90_000, 90_000), 2_000 * MS);
-        assert_eq!(UNIT.step_ns(0, i64::MAX), Times { start: 0, num: 1, den: 1000 }.ns(i64::MAX));
+        assert_eq!(UNIT.step_ns(0, i64::MAX), Timebase { start: 0, num: 1, den: 1000 }.to_ns(i64::MAX));
     }
 }

@@ -1,7 +1,7 @@
-//! Verification of those who are talked to over TLS: `https`, `rtmps`, and every address that a playlist refers to.
+//! TLS verification of peers: `https`, `rtmps`, and every address that a playlist refers to.
 //!
-//! FFmpeg verifies nobody unless `tls_verify` is set, and HLS does not hand that option on to its segments. So it is set
-//! where FFmpeg opens an address, whichever part of it asks.
+//! FFmpeg verifies peers only if `tls_verify` is set, and its HLS demuxer does not pass that option on to the segments. So the
+//! option is set where FFmpeg opens an address, for every component.
 
 use std::{
     ffi::{CStr, CString, c_char, c_int},
@@ -12,33 +12,33 @@ use std::{
 
 use ff::{Dictionary, ffi};
 use ffmpeg_next as ff;
-use sideline_api::{Error, Failure, OrFail, Result, address};
+use sideline_api::{Error, Failure, OrFail, Result};
 
-use crate::watch::Watch;
+use crate::interrupt::Interrupt;
 
-/// Schemes whose connections are TLS, each with its port.
+/// Schemes over TLS, with their default ports.
 const PORTS: [(&str, u16); 3] = [("https", 443), ("rtmps", 443), ("rtsps", 322)];
 
-/// Whom to trust.
+/// Certificates that are trusted over TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trust {
-    /// File of certificates (PEM) that are trusted in place of the system's.
+pub struct TlsTrust {
+    /// File of the trusted certificates (PEM), in tls_url of the system's.
     ca: Option<PathBuf>,
-    /// Everybody is trusted: nothing is verified.
-    is_blind: bool,
+    /// True if certificates are not verified.
+    is_insecure: bool,
 }
 
-impl Trust {
-    /// Trusts those whose certificate leads to one of `ca`, a PEM file, or of the system where there is none; with
-    /// `insecure` everybody.
+impl TlsTrust {
+    /// Trusts the certificate authorities in the PEM file `ca`, or those of the system if there is none. With `insecure`,
+    /// certificates are not verified.
     ///
     /// # Errors
-    /// `Config` when the file holds no certificate, or both are given.
+    /// `Config` if the file contains no certificate, or both are given.
     pub fn new(ca: Option<PathBuf>, insecure: bool) -> Result<Self> {
         if let Some(path) = &ca {
             if insecure {
                 return Err(Error::config(
-                    "stands beside `insecure: true`, which verifies nobody: give one of the two",
+                    "cannot be combined with `insecure: true`, which skips verification: give one of the two",
                 ));
             }
             if path.to_str().is_none() {
@@ -47,80 +47,81 @@ impl Trust {
             let text = std::fs::read(path).or_fail(Failure::Config, || path.display().to_string())?;
             if !String::from_utf8_lossy(&text).contains("-----BEGIN CERTIFICATE-----") {
                 return Err(Error::config(format!(
-                    "{}: holds no certificate; it must be a PEM file, with `-----BEGIN CERTIFICATE-----` in it",
+                    "{}: contains no certificate; it must be a PEM file, with `-----BEGIN CERTIFICATE-----` in it",
                     path.display()
                 )));
             }
         }
-        Ok(Self { ca, is_blind: insecure })
+        Ok(Self { ca, is_insecure: insecure })
     }
 
-    /// File of the certificates that are trusted, where it is not the system's.
+    /// Returns the file of the trusted certificates, if it is not the system's.
     pub fn ca(&self) -> Option<&Path> {
         self.ca.as_deref()
     }
 
-    /// True where nothing is verified.
-    pub fn is_blind(&self) -> bool {
-        self.is_blind
+    /// True if certificates are not verified.
+    pub fn is_insecure(&self) -> bool {
+        self.is_insecure
     }
 
-    /// Sets it among the options of an address to open.
-    pub(crate) fn set(&self, options: &mut Dictionary) {
-        options.set("tls_verify", if self.is_blind { "0" } else { "1" });
+    /// Adds the settings to FFmpeg's options of an address.
+    pub(crate) fn apply_to(&self, options: &mut Dictionary) {
+        options.set("tls_verify", if self.is_insecure { "0" } else { "1" });
         if let Some(path) = self.ca.as_ref().and_then(|path| path.to_str()) {
             options.set("ca_file", path);
         }
     }
 
-    /// Finds out, after a connection failed, whether that was for the peer's certificate: a second one succeeds
-    /// without a look at it. None where it is not TLS, or failed for another cause; else the host.
-    pub(crate) fn refuses(&self, url: &str, watch: &Arc<Watch>) -> Option<String> {
-        let (_, port) = *PORTS.iter().find(|(scheme, _)| address::is_of(url, &[*scheme]))?;
-        let (host, own) = address::host(url)?;
+    /// Tests, after a connection failed, whether the cause was the peer's certificate: a connection without verification
+    /// succeeds. Returns the host then; `None` if the address does not use TLS, or the cause is another.
+    pub(crate) fn rejected_host(&self, url: &str, interrupt: &Arc<Interrupt>) -> Option<String> {
+        let (_, port) = *PORTS.iter().find(|(scheme, _)| sideline_address::has_scheme(url, &[*scheme]))?;
+        let (host, own_port) = sideline_address::host(url)?;
         let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        let place = format!("tls://{bracketed}:{}", own.unwrap_or(port));
-        let blind = Self { is_blind: true, ..self.clone() };
-        let is_refused = !self.is_blind && !self.connects(&place, watch) && blind.connects(&place, watch);
+        let tls_url = format!("tls://{bracketed}:{}", own_port.unwrap_or(port));
+        let unverified = Self { is_insecure: true, ..self.clone() };
+        let is_refused =
+            !self.is_insecure && !self.can_connect(&tls_url, interrupt) && unverified.can_connect(&tls_url, interrupt);
         is_refused.then(|| host.to_owned())
     }
 
-    /// True when a TLS connection can be made.
-    fn connects(&self, place: &str, watch: &Arc<Watch>) -> bool {
-        let Ok(place) = CString::new(place) else { return false };
+    /// Returns true if a TLS connection can be made.
+    fn can_connect(&self, tls_url: &str, interrupt: &Arc<Interrupt>) -> bool {
+        let Ok(tls_url) = CString::new(tls_url) else { return false };
         let mut options = Dictionary::new();
-        self.set(&mut options);
-        let callback = watch.callback();
+        self.apply_to(&mut options);
+        let callback = interrupt.callback();
         let mut opened = ptr::null_mut();
-        // SAFETY: the string, the callback's watch and the dictionary outlive the call; the dictionary is freed once, and what
-        // was opened is closed.
+        // SAFETY: the string, the callback's interrupt and the dictionary outlive the call; the dictionary is freed once, and
+        // the opened connection is closed.
         unsafe {
             let mut options = options.disown();
-            let code = ffi::avio_open2(&mut opened, place.as_ptr(), ffi::AVIO_FLAG_READ_WRITE, &callback, &mut options);
+            let code =
+                ffi::avio_open2(&mut opened, tls_url.as_ptr(), ffi::AVIO_FLAG_READ_WRITE, &callback, &mut options);
             ffi::av_dict_free(&mut options);
             ffi::avio_closep(&mut opened);
             code >= 0
         }
     }
 
-    /// What is told of a peer that is not trusted, and what can be done.
-    pub(crate) fn refusal(&self, host: &str) -> String {
+    /// Returns the message for a rejected certificate, with the remedies.
+    pub(crate) fn rejection_message(&self, host: &str) -> String {
         let by = match &self.ca {
-            Some(path) => format!("`ca` ({})", path.display()),
-            None => "this system's authorities".into(),
+            Some(path) => format!("an authority in `ca` ({})", path.display()),
+            None => "one of this system's authorities".into(),
         };
         format!(
-            "the certificate of `{host}` is not trusted: it is not signed by {by}, is out of date, or is that of another \
-             host; name the host as its certificate does, give the file of its authority, or its own, as `ca`, or set \
-             `insecure: true`, and nobody is verified"
+            "the certificate of `{host}` is not trusted: it is not signed by {by}, has expired, or belongs to another host; use \
+             the host name in the certificate, set `ca` to the file of its authority or to the certificate itself, or set \
+             `insecure: true` to skip verification"
         )
     }
 }
 
-/// True where this FFmpeg can verify the peer of an `rtsps://` address: its RTSP client must hand the options on.
+/// True if this FFmpeg can verify the peer of an `rtsps://` address: its RTSP client must pass the options on.
 pub(crate) fn verifies_rtsps() -> bool {
-    // SAFETY: formats and their classes are static; a pointer to the pointer of a class is what a search without an object asks
-    // for.
+    // SAFETY: formats and their classes are static; a search without an object takes a pointer to the pointer of a class.
     unsafe {
         let format = ffi::av_find_input_format(c"rtsp".as_ptr());
         if format.is_null() || (*format).priv_class.is_null() {
@@ -132,7 +133,8 @@ pub(crate) fn verifies_rtsps() -> bool {
     }
 }
 
-type Open = unsafe extern "C" fn(
+/// FFmpeg's `io_open` callback.
+type IoOpen = unsafe extern "C" fn(
     *mut ffi::AVFormatContext,
     *mut *mut ffi::AVIOContext,
     *const c_char,
@@ -140,38 +142,38 @@ type Open = unsafe extern "C" fn(
     *mut *mut ffi::AVDictionary,
 ) -> c_int;
 
-/// Opens every address of an input with its trust. FFmpeg knows it by its address: keep the `Arc` until the input is
+/// Opens every address of an input with the given trust. FFmpeg holds its address: keep the `Arc` until the input is
 /// closed.
-pub(crate) struct Opener {
-    trust: Trust,
-    /// FFmpeg's own way to open an address.
-    inner: Open,
-    /// The last address that could not be opened.
-    failed: Mutex<Option<String>>,
+pub(crate) struct TlsOpener {
+    trust: TlsTrust,
+    /// FFmpeg's original callback.
+    inner: IoOpen,
+    /// Last address that could not be opened.
+    failed_address: Mutex<Option<String>>,
 }
 
-impl Opener {
-    /// Takes the place of a context's own way to open addresses; none where it has none.
+impl TlsOpener {
+    /// Replaces the `io_open` callback of a context; `None` if it has none.
     ///
     /// # Safety
-    /// The context is allocated and not open yet, and is freed before the opener.
-    pub unsafe fn install(trust: Trust, context: *mut ffi::AVFormatContext) -> Option<Arc<Self>> {
-        // SAFETY: the caller's promise.
+    /// The context is allocated and not yet open, and is freed before the opener.
+    pub unsafe fn install(trust: TlsTrust, context: *mut ffi::AVFormatContext) -> Option<Arc<Self>> {
+        // SAFETY: by the function's contract.
         unsafe {
-            let opener = Arc::new(Self { trust, inner: (*context).io_open?, failed: Mutex::new(None) });
+            let opener = Arc::new(Self { trust, inner: (*context).io_open?, failed_address: Mutex::new(None) });
             (*context).opaque = Arc::as_ptr(&opener).cast_mut().cast();
             (*context).io_open = Some(open);
             Some(opener)
         }
     }
 
-    /// The last address that could not be opened.
-    pub fn failed(&self) -> Option<String> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Returns the last address that could not be opened.
+    pub fn failed_address(&self) -> Option<String> {
+        self.failed_address.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// Opens an address that an input asks for.
+/// Opens an address for an input.
 unsafe extern "C" fn open(
     context: *mut ffi::AVFormatContext,
     io: *mut *mut ffi::AVIOContext,
@@ -179,20 +181,20 @@ unsafe extern "C" fn open(
     flags: c_int,
     options: *mut *mut ffi::AVDictionary,
 ) -> c_int {
-    // SAFETY: only `Opener::install` sets this function, with an opener that outlives the context; FFmpeg gives a valid URL,
-    // and a place for the dictionary or none. A dictionary of ours is freed here; FFmpeg's own is given back to it.
+    // SAFETY: only `TlsOpener::install` sets this function, with an opener that outlives the context; FFmpeg passes a valid
+    // URL, and a pointer to the dictionary or null. A dictionary created here is freed here; FFmpeg's own is returned to it.
     unsafe {
-        let opener = &*(*context).opaque.cast_const().cast::<Opener>();
-        let mut own = ptr::null_mut();
-        let place = if options.is_null() { &raw mut own } else { options };
-        let mut set = Dictionary::own(*place);
-        opener.trust.set(&mut set);
-        *place = set.disown();
-        let code = (opener.inner)(context, io, url, flags, place);
-        ffi::av_dict_free(&mut own);
+        let opener = &*(*context).opaque.cast_const().cast::<TlsOpener>();
+        let mut created = ptr::null_mut();
+        let target = if options.is_null() { &raw mut created } else { options };
+        let mut dictionary = Dictionary::own(*target);
+        opener.trust.apply_to(&mut dictionary);
+        *target = dictionary.disown();
+        let code = (opener.inner)(context, io, url, flags, target);
+        ffi::av_dict_free(&mut created);
         if code < 0 {
             let url = CStr::from_ptr(url).to_string_lossy().into_owned();
-            *opener.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(url);
+            *opener.failed_address.lock().unwrap_or_else(PoisonError::into_inner) = Some(url);
         }
         code
     }
@@ -207,11 +209,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key.pem");
         std::fs::write(&path, "-----BEGIN PRIVATE KEY-----").unwrap();
-        let error = Trust::new(Some(path), false).unwrap_err();
-        assert!(error.failure == Failure::Config && error.message.contains("holds no certificate"), "{error}");
-        let both = Trust::new(Some("none.pem".into()), true).unwrap_err();
+        let error = TlsTrust::new(Some(path), false).unwrap_err();
+        assert!(error.failure == Failure::Config && error.message.contains("contains no certificate"), "{error}");
+        let both = TlsTrust::new(Some("none.pem".into()), true).unwrap_err();
         assert!(both.message.contains("give one of the two"), "{both}");
-        let missing = Trust::new(Some("none.pem".into()), false).unwrap_err();
+        let missing = TlsTrust::new(Some("none.pem".into()), false).unwrap_err();
         assert!(missing.message.starts_with("none.pem: "), "{missing}");
     }
 }

@@ -1,4 +1,4 @@
-//! Decoding, against what the `ffmpeg` command makes of the same files.
+//! Decoding, compared with the output of the `ffmpeg` command for the same files.
 
 use std::{
     path::{Path, PathBuf},
@@ -6,16 +6,16 @@ use std::{
 };
 
 use sideline_api::{Encoding, Failure, Matrix};
-use sideline_media::{DecodeOptions, Decoded, Decoder, Size, Threads};
-use sideline_testkit::{Capability, skipped};
+use sideline_media::{DecodeOptions, DecodedFrame, Decoder, Size, Threads};
+use sideline_testkit::{Capability, skip_test};
 use tempfile::TempDir;
 
-/// Runs a command line tool; `None`, and the test is skipped, where it is not installed.
+/// Runs a command line tool. Skips the test and returns `None` if it is not installed.
 fn run(tool: &str, args: &[&str]) -> Option<Vec<u8>> {
     let output = match Command::new(tool).args(["-v", "error"]).args(args).output() {
         Ok(output) => output,
         Err(cause) => {
-            skipped(Capability::Ffmpeg, format_args!("{tool}: {cause}"));
+            skip_test(Capability::Ffmpeg, format_args!("{tool}: {cause}"));
             return None;
         }
     };
@@ -23,7 +23,7 @@ fn run(tool: &str, args: &[&str]) -> Option<Vec<u8>> {
     Some(output.stdout)
 }
 
-/// A folder with a clip of 2 s, 30 frames a second, 320x180, with B-frames; `more` stands before the file's name.
+/// Creates a folder with a clip of 2 s, 30 frames a second, 320x180, with B-frames. `more` are options of the output.
 fn clip(name: &str, more: &[&str]) -> Option<(TempDir, PathBuf)> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
@@ -50,19 +50,19 @@ fn open(path: &Path) -> Decoder {
     Decoder::open(path, DecodeOptions::default()).unwrap()
 }
 
-fn all(decoder: &mut Decoder) -> Vec<Decoded> {
+fn all(decoder: &mut Decoder) -> Vec<DecodedFrame> {
     std::iter::from_fn(|| decoder.next().unwrap()).collect()
 }
 
-fn pts(frames: &[Decoded]) -> Vec<i64> {
+fn pts(frames: &[DecodedFrame]) -> Vec<i64> {
     frames.iter().map(|frame| frame.pts_ns).collect()
 }
 
-fn bytes(frames: &[Decoded]) -> Vec<u8> {
+fn bytes(frames: &[DecodedFrame]) -> Vec<u8> {
     frames.iter().flat_map(|decoded| decoded.frame.clone().into_packed_mut()).collect()
 }
 
-/// Pixels of all frames as the command line decodes them.
+/// Returns the pixels of all frames as the `ffmpeg` command decodes them.
 fn reference(path: &Path, more: &[&str]) -> Vec<u8> {
     let mut args = vec!["-i", path.to_str().unwrap(), "-map", "0:v:0", "-fps_mode", "passthrough"];
     args.extend(more);
@@ -71,18 +71,18 @@ fn reference(path: &Path, more: &[&str]) -> Vec<u8> {
 }
 
 #[test]
-fn every_frame_comes_with_its_exact_time_and_pixels() {
+fn every_frame_has_its_exact_time_and_pixels() {
     for name in ["a.mp4", "a.mkv", "a.ts", "a.avi", "a.flv", "a.h264"] {
         let Some((_folder, path)) = clip(name, &[]) else { return };
         for threads in [Threads::Slice(1), Threads::Slice(2), Threads::Frame(3)] {
             let mut decoder = Decoder::open(&path, DecodeOptions { threads, ..Default::default() }).unwrap();
             let frames = all(&mut decoder);
             assert_eq!(frames.len(), 60, "{name} {threads:?}");
-            assert!(frames.iter().all(|frame| !frame.damaged));
+            assert!(frames.iter().all(|frame| !frame.is_damaged));
             assert_eq!(decoder.losses().missing, None, "{name}");
-            assert_eq!(decoder.losses().undecodable, 0, "{name}");
+            assert_eq!(decoder.losses().undecodable_video, 0, "{name}");
             assert!(bytes(&frames) == reference(&path, &[]), "{name} {threads:?}: pixels");
-            // Matroska and FLV round to the millisecond; raw H.264 has no times but the rate's.
+            // Matroska and FLV round to the millisecond; raw H.264 has no timestamps.
             let rounding = if matches!(name, "a.mkv" | "a.flv") { 500_000 } else { 1 };
             for (i, pts) in pts(&frames).into_iter().enumerate() {
                 let exact = i as i64 * 1_000_000_000 / 30;
@@ -97,7 +97,7 @@ fn every_frame_comes_with_its_exact_time_and_pixels() {
 }
 
 #[test]
-fn the_file_says_what_it_is() {
+fn info_has_the_declared_properties() {
     let Some((_folder, path)) = clip("a.mp4", &["-colorspace", "bt709", "-color_range", "tv"]) else { return };
     let decoder = open(&path);
     let info = decoder.info();
@@ -134,10 +134,10 @@ fn a_wrapped_plane_is_the_decoders_own_memory() {
     for plane in 0..3 {
         assert_eq!(first.plane(plane).0.as_ptr(), again.plane(plane).0.as_ptr());
     }
-    // The decoder's rows are padded for its vector code: a copy of ours would not be.
+    // The decoder pads rows for its vector code; a copy would not be padded.
     assert!(first.plane(0).1 > 320 && first.packed().is_none());
     drop(first);
-    // Kept while the decoder goes on and even after it is gone.
+    // The frame stays valid while the decoder goes on and after it is dropped.
     let others = all(&mut decoder);
     drop(decoder);
     drop(others);
@@ -162,7 +162,7 @@ fn mean_difference(a: &[u8], b: &[u8]) -> f64 {
 }
 
 #[test]
-fn turned_recordings_come_upright() {
+fn rotated_recordings_become_upright() {
     let Some((folder, path)) = clip("a.mp4", &[]) else { return };
     for angle in [90, 180, 270] {
         let turned = folder.path().join(format!("{angle}.mp4"));
@@ -172,22 +172,22 @@ fn turned_recordings_come_upright() {
             &["-i", path.to_str().unwrap(), "-c", "copy", "-metadata:s:v:0", &rotate, turned.to_str().unwrap()],
         );
         let mut decoder = open(&turned);
-        // The command's option turns the camera, so that pictures are to be turned back.
+        // The command's option states the rotation of the camera, so pictures are rotated the other way.
         assert_eq!(decoder.info().rotation, 360 - angle);
         let sides = if angle == 180 { (320, 180) } else { (180, 320) };
         assert_eq!((decoder.info().width, decoder.info().height), sides);
         let frames = all(&mut decoder);
         assert_eq!((frames[0].frame.width(), frames[0].frame.height()), sides);
-        // The command line turns by itself, as players do.
+        // The command rotates automatically, as players do.
         assert!(bytes(&frames) == reference(&turned, &[]), "{angle}");
     }
 }
 
-/// The same MP4 with a display matrix: a, b, c, d, and where it moves the picture to.
+/// Writes a copy of an MP4 with a display matrix: a, b, c, d and the translation.
 fn with_matrix(path: &Path, name: &str, numbers: [i32; 6]) -> PathBuf {
     let mut bytes = std::fs::read(path).unwrap();
     let header = bytes.windows(4).position(|name| name == b"tkhd").unwrap();
-    // Version 0: times and lengths of 32 bits stand before it.
+    // Version 0: times and durations of 32 bits precede it.
     let mut at = header + 4 + 40;
     let [a, b, c, d, x, y] = numbers.map(|number| number * 65_536);
     for number in [a, b, 0, c, d, 0, x, y, 0x4000_0000] {
@@ -200,7 +200,7 @@ fn with_matrix(path: &Path, name: &str, numbers: [i32; 6]) -> PathBuf {
 }
 
 #[test]
-fn every_display_matrix_shows_what_ffmpeg_shows() {
+fn every_display_matrix_gives_the_same_frames_as_ffmpeg() {
     let Some((_folder, path)) = clip("a.mp4", &["-frames:v", "3"]) else { return };
     let matrices: [(&str, [i32; 6], bool, u16); 8] = [
         ("upright", [1, 0, 0, 1, 0, 0], false, 0),
@@ -223,7 +223,7 @@ fn every_display_matrix_shows_what_ffmpeg_shows() {
 }
 
 #[test]
-fn an_orientation_within_the_coded_stream_counts_and_may_change() {
+fn an_orientation_in_the_coded_stream_applies_and_may_change() {
     let Some((_folder, path)) = clip("a.mp4", &["-frames:v", "4", "-bf", "0"]) else {
         return;
     };
@@ -244,12 +244,12 @@ fn an_orientation_within_the_coded_stream_counts_and_may_change() {
     let sizes: Vec<(u32, u32)> = frames.iter().map(|frame| (frame.frame.width(), frame.frame.height())).collect();
     assert_eq!(sizes, [[(320, 180); 4], [(180, 320); 4]].concat());
     assert!(bytes(&frames[..4]) == upright);
-    // The command forgets the orientation at the frame after, which does not repeat it.
+    // The command drops the orientation at the next frame, which does not repeat it.
     assert!(bytes(&frames[4..5]) == reference(&path.with_file_name("turned.h264"), &["-frames:v", "1"]));
 }
 
 #[test]
-fn an_odd_angle_is_told_and_the_nearest_quarter_is_shown() {
+fn an_odd_angle_is_reported_and_rounded_to_a_quarter_turn() {
     let Some((folder, path)) = clip("a.mp4", &["-frames:v", "4", "-bf", "0"]) else { return };
     let turned = folder.path().join("turned.mp4");
     let args = ["-i", path.to_str().unwrap(), "-c", "copy", "-metadata:s:v:0", "rotate=100", turned.to_str().unwrap()];
@@ -257,12 +257,15 @@ fn an_odd_angle_is_told_and_the_nearest_quarter_is_shown() {
     let mut decoder = open(&turned);
     let frame = decoder.next().unwrap().unwrap().frame;
     assert_eq!((frame.width(), frame.height()), (180, 320));
-    let told: Vec<&str> = decoder.notices().collect();
-    assert_eq!(told, ["its display matrix is no quarter turn, by 10 degrees: pictures are turned by 270 only"]);
+    let notices: Vec<&str> = decoder.notices().collect();
+    assert_eq!(
+        notices,
+        ["its display matrix deviates from a quarter turn by 10 degrees: pictures are rotated by 270 only"]
+    );
 }
 
 #[test]
-fn pixels_that_are_not_square_are_made_so() {
+fn non_square_pixels_are_scaled_to_square_ones() {
     let Some((folder, path)) = clip("a.mp4", &["-vf", "scale=180:144,setsar=64/45"]) else { return };
     let mut decoder = open(&path);
     assert_eq!((decoder.info().width, decoder.info().height), (256, 144));
@@ -272,17 +275,17 @@ fn pixels_that_are_not_square_are_made_so() {
     let want = reference(&path, &["-vf", "scale=256:144:flags=bilinear"]);
     let error = mean_difference(&bytes(&frames), &want);
     assert!(error < 1.0, "{error}");
-    // What is asked for is asked for in square pixels.
+    // Requested sizes are in square pixels.
     for (size, want) in [(Size::Height(72), (128, 72)), (Size::Exact { width: 200, height: 300 }, (200, 144))] {
         let mut decoder = Decoder::open(&path, DecodeOptions { size: Some(size), ..Default::default() }).unwrap();
         let frame = decoder.next().unwrap().unwrap().frame;
         assert_eq!((frame.width(), frame.height()), want, "{size:?}");
     }
-    // The aspect is that of the stored picture: turned, it is the lines that grow.
+    // The aspect ratio applies to the stored picture: after the rotation, the height grows.
     let turned = with_matrix(&path, "turned.mp4", [0, 1, -1, 0, 144, 0]);
     let frame = open(&turned).next().unwrap().unwrap().frame;
     assert_eq!((frame.width(), frame.height()), (144, 256));
-    // A container that states another one than the coded stream is believed, as players do.
+    // The container's aspect ratio takes precedence over that of the coded stream, as in players.
     let other = folder.path().join("other.mkv");
     let args = ["-i", path.to_str().unwrap(), "-c", "copy", "-aspect", "4:3", other.to_str().unwrap()];
     run("ffmpeg", &args);
@@ -291,16 +294,16 @@ fn pixels_that_are_not_square_are_made_so() {
 }
 
 #[test]
-fn an_absurd_pixel_aspect_is_told_and_changes_nothing() {
+fn an_implausible_pixel_aspect_is_reported_and_ignored() {
     let Some((_folder, path)) = clip("a.mp4", &["-vf", "setsar=40/1", "-frames:v", "1"]) else { return };
     let mut decoder = open(&path);
     let frame = decoder.next().unwrap().unwrap().frame;
     assert_eq!((frame.width(), frame.height()), (320, 180));
-    let told: Vec<&str> = decoder.notices().collect();
-    assert!(told.len() == 1 && told[0].contains("40:1 wide to high, which cannot be meant"), "{told:?}");
+    let notices: Vec<&str> = decoder.notices().collect();
+    assert!(notices.len() == 1 && notices[0].contains("pixel aspect ratio of 40:1 is implausible"), "{notices:?}");
 }
 
-/// Two clips of the same size, one after the other in one stream; each has four frames.
+/// Joins two clips of four frames each into one stream.
 fn joined(parts: [&[&str]; 2]) -> Option<(TempDir, PathBuf)> {
     let folder = tempfile::tempdir().unwrap();
     let mut stream = vec![];
@@ -314,14 +317,14 @@ fn joined(parts: [&[&str]; 2]) -> Option<(TempDir, PathBuf)> {
 }
 
 #[test]
-fn a_pixel_aspect_that_changes_in_the_middle_is_followed() {
+fn a_pixel_aspect_that_changes_in_the_stream_is_followed() {
     let Some((_folder, path)) = joined([&["-vf", "setsar=4/3"], &["-vf", "setsar=1"]]) else { return };
     let widths: Vec<u32> = all(&mut open(&path)).iter().map(|frame| frame.frame.width()).collect();
     assert_eq!(widths, [426, 426, 426, 426, 320, 320, 320, 320]);
 }
 
 #[test]
-fn values_keep_their_meaning_when_range_or_matrix_change_in_the_middle() {
+fn color_stays_that_of_the_first_frame_when_range_or_matrix_change() {
     // The same red, coded in two ways: 0..255 by BT.601, then 16..235 by BT.709.
     let red = "drawbox=color=red:t=fill";
     let full = format!("{red},scale=out_color_matrix=bt601:out_range=full,format=yuvj420p");
@@ -342,7 +345,7 @@ fn values_keep_their_meaning_when_range_or_matrix_change_in_the_middle() {
 }
 
 #[test]
-fn what_is_not_handled_as_the_file_says_is_told_once() {
+fn each_unsupported_property_is_reported_once() {
     let cases: [(&str, &[&str], &[&str]); 5] = [
         ("plain.mp4", &[], &[]),
         ("woven.mp4", &["-flags", "+ildct+ilme", "-x264-params", "tff=1"], &["interlaced", "bwdif"]),
@@ -358,14 +361,14 @@ fn what_is_not_handled_as_the_file_says_is_told_once() {
         let Some((_folder, path)) = clip(name, more) else { return };
         let mut decoder = open(&path);
         assert_eq!(all(&mut decoder).len(), 60);
-        let told: Vec<&str> = decoder.notices().collect();
-        assert_eq!(told.len(), usize::from(!want.is_empty()), "{name}: {told:?}");
-        assert!(want.iter().all(|words| told[0].contains(words)), "{name}: {told:?}");
+        let notices: Vec<&str> = decoder.notices().collect();
+        assert_eq!(notices.len(), usize::from(!want.is_empty()), "{name}: {notices:?}");
+        assert!(want.iter().all(|words| notices[0].contains(words)), "{name}: {notices:?}");
     }
 }
 
 #[test]
-fn of_several_tracks_one_is_chosen_and_the_others_are_told() {
+fn one_of_several_tracks_is_selected_and_the_others_are_reported() {
     let Some((folder, path)) = clip("a.mp4", &["-frames:v", "2"]) else { return };
     let several = folder.path().join("several.mkv");
     let cover = folder.path().join("cover.jpg");
@@ -378,17 +381,20 @@ fn of_several_tracks_one_is_chosen_and_the_others_are_told() {
     let with = |video_track, audio_track| {
         Decoder::open(&several, DecodeOptions { audio: true, video_track, audio_track, ..Default::default() })
     };
-    let silent = with(None, None).unwrap();
-    let told: Vec<&str> = silent.notices().collect();
-    assert_eq!(told.len(), 2, "{told:?}");
+    let unselected = with(None, None).unwrap();
+    let notices: Vec<&str> = unselected.notices().collect();
+    assert_eq!(notices.len(), 2, "{notices:?}");
     assert!(
-        told[0].contains("2 video tracks (0: h264 320x180, 1: h264 64x48): track 0 is read; `video_track`"),
-        "{told:?}"
+        notices[0].contains("2 video tracks (0: h264 320x180, 1: h264 64x48): track 0 is read; set `video_track`"),
+        "{notices:?}"
     );
-    assert!(told[1].contains("2 audio tracks (0: aac, 1: pcm_s16le): track 0 is read; `audio_track`"), "{told:?}");
-    assert_eq!((silent.info().video_track, silent.info().video_tracks), (0, 2));
+    assert!(
+        notices[1].contains("2 audio tracks (0: aac, 1: pcm_s16le): track 0 is read; set `audio_track`"),
+        "{notices:?}"
+    );
+    assert_eq!((unselected.info().video_track, unselected.info().video_tracks), (0, 2));
     let mut second = with(Some(1), Some(1)).unwrap();
-    assert_eq!(second.notices().count(), 0, "what was chosen needs no word");
+    assert_eq!(second.notices().count(), 0, "a selected track gives no warning");
     assert_eq!((second.frame_size(), second.info().audio.as_deref()), ((64, 48), Some("pcm_s16le")));
     assert_eq!(second.next().unwrap().unwrap().frame.width(), 64);
     for (tracks, want) in
@@ -400,7 +406,7 @@ fn of_several_tracks_one_is_chosen_and_the_others_are_told() {
 }
 
 #[test]
-fn sound_is_that_of_the_program_that_the_picture_belongs_to() {
+fn audio_belongs_to_the_program_of_the_video() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("programs.ts");
     let sources = ["testsrc2=s=320x180:d=0.4", "testsrc2=s=160x90:d=0.4", "sine=d=0.4:r=48000", "sine=d=0.4:r=44100"];
@@ -413,12 +419,12 @@ fn sound_is_that_of_the_program_that_the_picture_belongs_to() {
     for video_track in [Some(0), Some(1)] {
         let decoder = Decoder::open(&path, DecodeOptions { audio: true, video_track, ..Default::default() }).unwrap();
         let rate = if decoder.info().width == 320 { 48_000 } else { 44_100 };
-        assert_eq!(decoder.sound_format().map(|format| format.rate), Some(rate), "{:?}", decoder.info());
+        assert_eq!(decoder.audio_format().map(|format| format.rate), Some(rate), "{:?}", decoder.info());
     }
 }
 
 #[test]
-fn frames_are_brought_down_to_a_size_and_never_up() {
+fn frames_are_scaled_down_to_a_size_and_never_up() {
     let Some((_folder, path)) = clip("a.mp4", &[]) else { return };
     let with = |size| {
         let mut decoder = Decoder::open(&path, DecodeOptions { size: Some(size), ..Default::default() }).unwrap();
@@ -436,14 +442,14 @@ fn frames_are_brought_down_to_a_size_and_never_up() {
 }
 
 #[test]
-fn a_limit_of_frames_passes_over_evenly() {
+fn a_limit_of_the_frame_rate_discards_frames_evenly() {
     for name in ["a.mp4", "a.mkv"] {
         let Some((_folder, path)) = clip(name, &[]) else { return };
         for (fps, want) in [(30.0, 60), (60.0, 60), (15.0, 30), (10.0, 20), (20.0, 40), (1.0, 2)] {
             let mut decoder = Decoder::open(&path, DecodeOptions { fps: Some(fps), ..Default::default() }).unwrap();
             let frames = all(&mut decoder);
             assert_eq!(frames.len(), want, "{name} at {fps}");
-            assert_eq!((decoder.losses().decoded, decoder.missing()), (60, None));
+            assert_eq!((decoder.losses().decoded, decoder.missing_frames()), (60, None));
             let widest = pts(&frames).windows(2).map(|w| w[1] - w[0]).max().unwrap() as f64 * 1e-9;
             assert!(widest <= 1.0 / fps + 1.0 / 30.0, "{name} at {fps}: a gap of {widest} s");
         }
@@ -451,7 +457,7 @@ fn a_limit_of_frames_passes_over_evenly() {
 }
 
 #[test]
-fn a_seek_lands_on_the_very_frame() {
+fn a_seek_returns_the_exact_frame() {
     for name in ["a.mp4", "a.mkv", "a.ts", "a.avi", "a.h264"] {
         let Some((_folder, path)) = clip(name, &[]) else { return };
         let frames = all(&mut open(&path));
@@ -463,15 +469,16 @@ fn a_seek_lands_on_the_very_frame() {
             assert_eq!(found.pts_ns, frames[i].pts_ns, "{name} frame {i}");
             assert!(found.frame.into_packed_mut() == frames[i].frame.clone().into_packed_mut(), "{name} frame {i}");
         }
-        // Between two frames: the later one; and decoding goes on from there.
+        // Between two frames it returns the later one, and decoding continues from there.
         decoder.seek(frames[30].pts_ns + 1).unwrap();
         assert_eq!(pts(&all(&mut decoder)), pts(&frames[31..]), "{name}");
-        assert_eq!(decoder.missing(), None, "{name}");
+        assert_eq!(decoder.missing_frames(), None, "{name}");
         let error = decoder.seek(9_000_000_000).unwrap_err();
         assert!(error.message.contains("no frame at 9.000 s"), "{error}");
     }
 }
 
+/// Writes a copy of a file that is truncated to a share of its length.
 fn cut(path: &Path, name: &str, keep: f64) -> PathBuf {
     let bytes = std::fs::read(path).unwrap();
     let short = path.with_file_name(name);
@@ -480,7 +487,7 @@ fn cut(path: &Path, name: &str, keep: f64) -> PathBuf {
 }
 
 #[test]
-fn a_truncated_file_gives_what_it_holds_and_says_what_is_missing() {
+fn a_truncated_file_decodes_as_far_as_it_goes_and_missing_frames_are_counted() {
     let Some((_folder, path)) = clip("a.mp4", &["-movflags", "+faststart"]) else { return };
     let whole = all(&mut open(&path));
     for threads in [Threads::Slice(1), Threads::Frame(2)] {
@@ -488,37 +495,37 @@ fn a_truncated_file_gives_what_it_holds_and_says_what_is_missing() {
             Decoder::open(cut(&path, "cut.mp4", 0.6), DecodeOptions { threads, ..Default::default() }).unwrap();
         let held = all(&mut decoder);
         assert!((20..50).contains(&held.len()), "{}", held.len());
-        assert_eq!(decoder.missing(), Some(60 - held.len() as u64));
-        let sound = held.iter().take_while(|frame| !frame.damaged).count();
+        assert_eq!(decoder.missing_frames(), Some(60 - held.len() as u64));
+        let sound = held.iter().take_while(|frame| !frame.is_damaged).count();
         assert!(sound + 4 >= held.len(), "only the last frames may be damaged: {sound} of {}", held.len());
         assert!(bytes(&held[..sound - 1]) == bytes(&whole[..sound - 1]));
     }
-    // With a seek, frames cannot be counted: the declared length tells.
+    // After a seek, frames cannot be counted: the declared duration is used.
     let mut decoder = open(&path.with_file_name("cut.mp4"));
     decoder.seek(500_000_000).unwrap();
     let held = all(&mut decoder);
-    let missing = decoder.missing().unwrap();
+    let missing = decoder.missing_frames().unwrap();
     assert!((40..=50).contains(&(held.len() as u64 + missing)), "{} and {missing}", held.len());
 }
 
 #[test]
-fn a_truncated_stream_file_gives_what_it_holds() {
+fn a_truncated_stream_file_decodes_as_far_as_it_goes() {
     for (name, tells) in [("a.mkv", true), ("a.flv", true), ("a.ts", false)] {
         let Some((_folder, path)) = clip(name, &[]) else { return };
         let mut decoder = open(&cut(&path, &format!("cut-{name}"), 0.6));
         let held = all(&mut decoder);
         assert!((20..50).contains(&held.len()), "{name}: {}", held.len());
         if tells {
-            let total = held.len() as u64 + decoder.missing().unwrap();
+            let total = held.len() as u64 + decoder.missing_frames().unwrap();
             assert!((57..=61).contains(&total), "{name}: {total}");
         } else {
-            assert_eq!(decoder.missing(), None, "{name} declares no length");
+            assert_eq!(decoder.missing_frames(), None, "{name} declares no length");
         }
     }
 }
 
 #[test]
-fn damaged_bytes_show_and_do_not_stop_the_rest() {
+fn damaged_bytes_are_reported_and_do_not_stop_the_rest() {
     let Some((_folder, path)) = clip("a.mp4", &["-movflags", "+faststart"]) else { return };
     let mut bytes = std::fs::read(&path).unwrap();
     let at = bytes.len() / 2;
@@ -532,16 +539,16 @@ fn damaged_bytes_show_and_do_not_stop_the_rest() {
         let frames = all(&mut decoder);
         let losses = decoder.losses();
         assert!(frames.len() > 50, "{threads:?}: {}", frames.len());
-        assert!(losses.damaged + losses.undecodable + losses.missing.unwrap_or(0) > 0, "{threads:?}: {losses:?}");
-        assert_eq!(frames.iter().filter(|f| f.damaged).count() as u64, losses.damaged);
+        assert!(losses.damaged + losses.undecodable_video + losses.missing.unwrap_or(0) > 0, "{threads:?}: {losses:?}");
+        assert_eq!(frames.iter().filter(|f| f.is_damaged).count() as u64, losses.damaged);
         assert_eq!(frames.len() as u64 + losses.missing.unwrap_or(0), 60);
-        assert!(frames.last().is_some_and(|f| !f.damaged), "the last group of pictures is sound");
+        assert!(frames.last().is_some_and(|f| !f.is_damaged), "the last group of pictures is sound");
         assert!(pts(&frames).is_sorted());
     }
 }
 
 #[test]
-fn what_cannot_be_opened_says_why() {
+fn open_errors_state_the_cause() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     std::fs::write(at("empty.mp4"), b"").unwrap();
@@ -558,7 +565,7 @@ fn what_cannot_be_opened_says_why() {
     ];
     let sound = at("sound.wav");
     if run("ffmpeg", &["-f", "lavfi", "-i", "sine=duration=0.1", sound.to_str().unwrap()]).is_some() {
-        cases.push(("sound.wav", "has sound but no picture (its streams: pcm_s16le)"));
+        cases.push(("sound.wav", "has audio but no video (its streams: pcm_s16le)"));
     }
     if let Some((_clip, path)) = clip("a.mp4", &[]) {
         std::fs::copy(cut(&path, "cut.mp4", 0.5), at("unfinished.mp4")).unwrap();
@@ -571,21 +578,21 @@ fn what_cannot_be_opened_says_why() {
     }
 }
 
-/// The folder of shared test data beside the repository, if there is one.
+/// Lists the clips of the test data beside the repository; skips if there are none.
 fn shared_clips() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .map(|folder| folder.join("shared/data/clips"))
         .find(|f| f.is_dir());
     let Some(root) = root else {
-        skipped(Capability::Data, "no shared/data/clips beside the repository");
+        skip_test(Capability::Data, "no shared/data/clips beside the repository");
         return vec![];
     };
     std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
 #[test]
-fn real_clips_decode_to_as_many_frames_as_the_command_counts() {
+fn real_clips_decode_to_as_many_frames_as_ffprobe_counts() {
     for path in shared_clips() {
         let count =
             ["-count_frames", "-select_streams", "v:0", "-show_entries", "stream=nb_read_frames", "-of", "csv=p=0"];
@@ -609,16 +616,16 @@ fn real_clips_decode_to_as_many_frames_as_the_command_counts() {
                 assert!(found.frame.into_packed_mut() == decoded.frame.into_packed_mut(), "{}: a seek", path.display());
             }
             while decoder.next().unwrap().is_some() {}
-            assert_eq!((decoder.missing(), decoder.losses().undecodable), (None, 0), "{}", path.display());
+            assert_eq!((decoder.missing_frames(), decoder.losses().undecodable_video), (None, 0), "{}", path.display());
         }
     }
 }
 
 #[test]
-fn sound_files_of_every_kind_miss_nothing() {
+fn intact_files_of_every_kind_have_no_losses() {
     let Some((folder, _)) = clip("base.mp4", &[]) else { return };
     let encoders = String::from_utf8(run("ffmpeg", &["-encoders"]).unwrap()).unwrap();
-    // Name, video encoder, further options; sound that outlasts the picture (in AVI it would shift the first picture).
+    // Name, video encoder, further options; audio that outlasts the video (in AVI it would shift the first frame).
     let kinds: [(&str, &str, &[&str]); 13] = [
         ("fragments.mp4", "libx264", &["-movflags", "+frag_keyframe+empty_moov"]),
         ("hevc.mp4", "libx265", &["-x265-params", "log-level=none"]),
@@ -636,7 +643,7 @@ fn sound_files_of_every_kind_miss_nothing() {
     ];
     for (name, encoder, more) in kinds {
         if !encoders.contains(&format!(" {encoder} ")) {
-            skipped(Capability::Machine, format_args!("{name}: this ffmpeg has no {encoder}"));
+            skip_test(Capability::Machine, format_args!("{name}: this ffmpeg has no {encoder}"));
             continue;
         }
         let path = folder.path().join(name);
@@ -649,7 +656,11 @@ fn sound_files_of_every_kind_miss_nothing() {
             Decoder::open(&path, DecodeOptions { threads: Threads::Frame(2), ..Default::default() }).unwrap();
         let frames = all(&mut decoder);
         let losses = decoder.losses();
-        assert_eq!((frames.len(), losses.damaged, losses.undecodable, losses.missing), (60, 0, 0, None), "{name}");
+        assert_eq!(
+            (frames.len(), losses.damaged, losses.undecodable_video, losses.missing),
+            (60, 0, 0, None),
+            "{name}"
+        );
         assert_eq!(frames[0].pts_ns, 0, "{name}");
         let times = pts(&frames);
         assert!(
@@ -658,44 +669,44 @@ fn sound_files_of_every_kind_miss_nothing() {
         );
         decoder.seek(times[33]).unwrap();
         let sought = all(&mut decoder);
-        assert_eq!((pts(&sought), decoder.missing()), (times[33..].to_vec(), None), "{name}");
+        assert_eq!((pts(&sought), decoder.missing_frames()), (times[33..].to_vec(), None), "{name}");
         assert!(bytes(&sought[..2]) == bytes(&frames[33..35]), "{name}: pixels after a seek");
     }
 }
 
 #[test]
-fn a_clip_cut_without_coding_it_anew_misses_nothing() {
+fn a_clip_cut_without_reencoding_has_no_missing_frames() {
     let Some((folder, path)) = clip("a.mp4", &[]) else { return };
     let part = folder.path().join("part.mp4");
-    // Between key frames: an edit list hides the frames before it.
+    // The cut lies between key frames: an edit list hides the frames before it.
     run("ffmpeg", &["-ss", "0.9", "-i", path.to_str().unwrap(), "-c", "copy", part.to_str().unwrap()]);
     let mut decoder = open(&part);
     let frames = all(&mut decoder);
     assert_eq!(frames.len(), reference(&part, &[]).len() / (320 * 180 * 3 / 2));
-    assert_eq!((decoder.missing(), frames[0].pts_ns), (None, 0));
+    assert_eq!((decoder.missing_frames(), frames[0].pts_ns), (None, 0));
 }
 
 #[test]
-fn an_avi_whose_frames_are_repeated_by_empty_chunks_is_whole() {
+fn an_avi_with_empty_chunks_has_no_missing_frames() {
     let Some((folder, path)) = clip("a.mp4", &["-bf", "3"]) else { return };
     let at = |name: &str| folder.path().join(name);
     let to = |name: &str| at(name).to_str().unwrap().to_owned();
     let source = path.to_str().unwrap();
-    // Dropped in the middle and at the end; every second chunk; none.
+    // Empty chunks in the middle and at the end; every second chunk; none.
     let drop = "select='not(between(n,20,21))*lt(n,50)+eq(n,59)'";
     run("ffmpeg", &["-i", source, "-vf", drop, "-vsync", "vfr", "-c:v", "mpeg4", "-q:v", "4", &to("drop.avi")]);
     run("ffmpeg", &["-i", source, "-c", "copy", &to("copied.avi")]);
     run("ffmpeg", &["-i", source, "-c:v", "mpeg4", &to("plain.avi")]);
     for (name, frames) in [("drop.avi", 49), ("copied.avi", 60), ("plain.avi", 60)] {
         let mut decoder = open(&at(name));
-        assert_eq!((all(&mut decoder).len(), decoder.missing()), (frames, None), "{name}");
+        assert_eq!((all(&mut decoder).len(), decoder.missing_frames()), (frames, None), "{name}");
         decoder.seek(500_000_000).unwrap();
         all(&mut decoder);
-        assert_eq!(decoder.missing(), None, "{name} after a seek");
+        assert_eq!(decoder.missing_frames(), None, "{name} after a seek");
         let mut decoder = open(&cut(&at(name), "cut.avi", 0.6));
         let held = all(&mut decoder).len() as u64;
-        // Without its index it is not known which of the declared chunks behind the cut were empty.
-        let missing = decoder.missing().unwrap_or(0);
+        // Without an index it is unknown which of the declared chunks behind the cut were empty.
+        let missing = decoder.missing_frames().unwrap_or(0);
         assert!(held < frames as u64 && missing > 0, "{name}: {held} and {missing}");
         assert!((frames as u64 - 3..=2 * frames as u64).contains(&(held + missing)), "{name}: {held} and {missing}");
     }

@@ -1,50 +1,51 @@
-//! Folders of images, against what the `ffmpeg` command writes.
+//! Image sequences, compared with the files that the `ffmpeg` command writes.
 
 use std::{path::Path, process::Command};
 
 use sideline_api::Frame;
-use sideline_media::{Images, Picture, Size};
-use sideline_testkit::{Capability, skipped};
+use sideline_media::{ImageContent, ImageSequence, Size};
+use sideline_testkit::{Capability, skip_test};
 use tempfile::TempDir;
 
-/// Writes `12` pictures of 64x48 that differ, as `name` says (`%d.png`); false, and the test is skipped, where that cannot be.
+/// Writes 12 different pictures of 64x48 to files named by the pattern `name` (`%d.png`). Skips the test and returns false if
+/// that fails.
 fn draw(folder: &Path, name: &str, more: &[&str]) -> bool {
     let picture = ["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=1:duration=12"];
     match Command::new("ffmpeg").args(picture).args(more).arg(folder.join(name)).output() {
         Ok(output) if output.status.success() => true,
         Ok(output) => {
-            skipped(Capability::Machine, format_args!("{name}: {}", String::from_utf8_lossy(&output.stderr)));
+            skip_test(Capability::Machine, format_args!("{name}: {}", String::from_utf8_lossy(&output.stderr)));
             false
         }
         Err(cause) => {
-            skipped(Capability::Ffmpeg, format_args!("ffmpeg: {cause}"));
+            skip_test(Capability::Ffmpeg, format_args!("ffmpeg: {cause}"));
             false
         }
     }
 }
 
-/// A folder with `1.png` to `12.png`.
+/// Creates a folder with `1.png` to `12.png`.
 fn numbered() -> Option<TempDir> {
     let folder = tempfile::tempdir().unwrap();
     draw(folder.path(), "%d.png", &[]).then_some(folder)
 }
 
-fn pictures(folder: &Path) -> Vec<(String, i64, Picture)> {
-    let mut images = Images::open(folder, None, 10.0).unwrap();
+fn pictures(folder: &Path) -> Vec<(String, i64, ImageContent)> {
+    let mut images = ImageSequence::open(folder, None, 10.0).unwrap();
     std::iter::from_fn(|| images.next().unwrap())
-        .map(|image| (image.path.file_name().unwrap().to_string_lossy().into_owned(), image.pts_ns, image.picture))
+        .map(|image| (image.path.file_name().unwrap().to_string_lossy().into_owned(), image.pts_ns, image.content))
         .collect()
 }
 
-fn frame(picture: &Picture) -> &Frame {
+fn frame(picture: &ImageContent) -> &Frame {
     match picture {
-        Picture::Frame(frame) => frame,
+        ImageContent::Frame(frame) => frame,
         other => panic!("a frame expected, found {other:?}"),
     }
 }
 
-/// Luma in the range of video: images have that of their kind, and say so.
-fn luma(picture: &Picture) -> Vec<f64> {
+/// Returns the luma of a frame in video range: images keep the range of their format.
+fn luma(picture: &ImageContent) -> Vec<f64> {
     let frame = frame(picture);
     let full = frame.color().full_range;
     let level = |luma: u8| if full { 16.0 + f64::from(luma) * 219.0 / 255.0 } else { f64::from(luma) };
@@ -52,7 +53,7 @@ fn luma(picture: &Picture) -> Vec<f64> {
 }
 
 #[test]
-fn images_come_by_the_numbers_in_their_names_at_the_rate_asked_for() {
+fn images_are_ordered_by_the_numbers_in_their_names_at_the_given_rate() {
     let Some(folder) = numbered() else { return };
     std::fs::write(folder.path().join("notes.txt"), "not an image").unwrap();
     std::fs::write(folder.path().join(".hidden.png"), "not shown").unwrap();
@@ -62,16 +63,16 @@ fn images_come_by_the_numbers_in_their_names_at_the_rate_asked_for() {
     for (i, (_, pts, picture)) in found.iter().enumerate() {
         assert_eq!((*pts, frame(picture).width(), frame(picture).height()), (i as i64 * 100_000_000, 64, 48));
     }
-    let mut images = Images::open(folder.path(), Some(Size::Height(24)), 10.0).unwrap();
+    let mut images = ImageSequence::open(folder.path(), Some(Size::Height(24)), 10.0).unwrap();
     images.seek(850_000_000).unwrap();
     let image = images.next().unwrap().unwrap();
-    assert_eq!((image.path.file_name(), frame(&image.picture).width()), (Some("10.png".as_ref()), 32));
+    assert_eq!((image.path.file_name(), frame(&image.content).width()), (Some("10.png".as_ref()), 32));
     let error = images.seek(1_200_000_000).unwrap_err();
     assert!(error.message.contains("there is no image at 1.200 s; the last of 12 is at 1.100 s"), "{error}");
 }
 
 #[test]
-fn every_kind_shows_the_same_pictures_whatever_its_ending_says() {
+fn every_format_gives_the_same_pictures_whatever_its_extension() {
     let Some(folder) = numbered() else { return };
     let want: Vec<Vec<f64>> = pictures(folder.path()).iter().map(|(.., picture)| luma(picture)).collect();
     assert!(want.windows(2).all(|two| two[0] != two[1]));
@@ -82,7 +83,7 @@ fn every_kind_shows_the_same_pictures_whatever_its_ending_says() {
         if !draw(other.path(), name, more) {
             continue;
         }
-        // One of each has an ending that lies.
+        // One of each has a wrong extension.
         let wrong = if name == "%d.jpg" { "3.PNG" } else { "3.JPEG" };
         std::fs::rename(other.path().join(name.replace("%d", "3")), other.path().join(wrong)).unwrap();
         let found = pictures(other.path());
@@ -96,7 +97,7 @@ fn every_kind_shows_the_same_pictures_whatever_its_ending_says() {
 }
 
 #[test]
-fn what_cannot_be_shown_is_told_and_the_rest_goes_on() {
+fn an_undecodable_image_is_reported_and_the_rest_is_read() {
     let Some(folder) = numbered() else { return };
     let at = |name: &str| folder.path().join(name);
     assert!(draw(folder.path(), "%d.jpg", &["-start_number", "20"]));
@@ -112,30 +113,34 @@ fn what_cannot_be_shown_is_told_and_the_rest_goes_on() {
     assert!(Command::new("ffmpeg").args(large).arg(at("5.png")).status().unwrap().success());
     for (name, _, picture) in pictures(folder.path()) {
         match (name.as_str(), picture) {
-            ("2.png" | "20.jpg", Picture::Damaged(why)) => assert!(why.contains("cannot be decoded"), "{name}: {why}"),
-            ("3.png" | "4.png", Picture::Damaged(why)) => assert!(why.contains("is not an image"), "{name}: {why}"),
-            ("5.png", Picture::OtherSize(80, 48)) => {}
+            ("2.png" | "20.jpg", ImageContent::Damaged(why)) => {
+                assert!(why.contains("cannot be decoded"), "{name}: {why}")
+            }
+            ("3.png" | "4.png", ImageContent::Damaged(why)) => {
+                assert!(why.contains("is not an image"), "{name}: {why}")
+            }
+            ("5.png", ImageContent::OtherSize(80, 48)) => {}
             ("2.png" | "20.jpg" | "3.png" | "4.png" | "5.png", other) => panic!("{name}: {other:?}"),
             (_, picture) => assert_eq!(frame(&picture).width(), 64, "{name}"),
         }
     }
 }
 
-/// EXIF data with an orientation, 1 to 8.
+/// Returns EXIF data with an orientation, 1 to 8.
 fn exif(orientation: u8) -> Vec<u8> {
     let mut exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x01\0\0\0\0\0\0\0".to_vec();
     exif[18] = orientation;
     exif
 }
 
-/// The checksum of a PNG's chunk.
+/// Returns the checksum of a PNG chunk.
 fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 };
     !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }
 
-/// The same image, with a note on how the camera was held.
-fn held(image: &[u8], orientation: u8) -> Vec<u8> {
+/// Returns an image with an EXIF orientation added.
+fn with_orientation(image: &[u8], orientation: u8) -> Vec<u8> {
     let exif = exif(orientation);
     let length = exif.len() as u32;
     match image {
@@ -143,7 +148,7 @@ fn held(image: &[u8], orientation: u8) -> Vec<u8> {
             let marker = ((length + 8) as u16).to_be_bytes();
             [&[0xff, 0xd8, 0xff, 0xe1], &marker[..], b"Exif\0\0", &exif, rest].concat()
         }
-        // Behind the header.
+        // After the header.
         [0x89, ..] => {
             let chunk = [b"eXIf", &exif[..]].concat();
             let checksum = crc32(&chunk).to_be_bytes();
@@ -158,7 +163,7 @@ fn held(image: &[u8], orientation: u8) -> Vec<u8> {
     }
 }
 
-/// Luma in the middle of the four quarters: upper left, upper right, lower left, lower right.
+/// Returns the luma in the centers of the quarters: top left, top right, bottom left, bottom right.
 fn quarters(frame: &Frame) -> [u8; 4] {
     let (width, height) = (frame.width() as usize, frame.height() as usize);
     let (luma, stride) = frame.plane(0);
@@ -166,8 +171,8 @@ fn quarters(frame: &Frame) -> [u8; 4] {
 }
 
 #[test]
-fn a_photograph_stands_upright_however_the_camera_was_held() {
-    // Places of the stored quarters in the picture that is shown (CIPA DC-008, 4.6.4).
+fn a_photograph_becomes_upright_for_every_exif_orientation() {
+    // Index of the stored quarter shown in each quarter of the upright picture (CIPA DC-008, 4.6.4).
     let shown: [[usize; 4]; 8] = [
         [0, 1, 2, 3],
         [1, 0, 3, 2],
@@ -188,10 +193,10 @@ fn a_photograph_stands_upright_however_the_camera_was_held() {
             continue;
         }
         let image = std::fs::read(folder.path().join(format!("0.{ending}"))).unwrap();
-        // Each in a folder of its own: one of another size than the first is skipped.
+        // Each in its own folder: an image of another size than the first is skipped.
         let show = |orientation: u8| {
             let folder = tempfile::tempdir().unwrap();
-            std::fs::write(folder.path().join(format!("1.{ending}")), held(&image, orientation)).unwrap();
+            std::fs::write(folder.path().join(format!("1.{ending}")), with_orientation(&image, orientation)).unwrap();
             frame(&pictures(folder.path())[0].2).clone()
         };
         let stored = quarters(&show(1));
@@ -208,7 +213,7 @@ fn a_photograph_stands_upright_however_the_camera_was_held() {
 }
 
 #[test]
-fn the_pixel_aspect_of_an_image_is_its_own() {
+fn each_image_has_its_own_pixel_aspect() {
     let folder = tempfile::tempdir().unwrap();
     let anamorphic = draw(folder.path(), "%d.png", &["-vf", "setsar=2/1", "-frames:v", "1"]);
     if !anamorphic
@@ -223,10 +228,10 @@ fn the_pixel_aspect_of_an_image_is_its_own() {
 }
 
 #[test]
-fn images_of_several_kinds_have_one_meaning_of_their_values() {
+fn images_of_several_formats_have_one_color_space() {
     let folder = tempfile::tempdir().unwrap();
     let gray = ["-vf", "drawbox=color=0x808080:t=fill", "-frames:v", "1"];
-    // Of 0 to 255, of 0 to 65,535, of colors, of a palette, with transparency.
+    // Values from 0 to 255, from 0 to 65,535, of colors, of a palette, and with transparency.
     for (name, format) in [
         ("1.png", "gray"),
         ("2.png", "gray16be"),
@@ -245,17 +250,17 @@ fn images_of_several_kinds_have_one_meaning_of_their_values() {
         let frame = frame(picture);
         assert_eq!(frame.color(), self::frame(&found[0].2).color(), "{name}");
         let level = luma(picture)[64 * 24 + 32];
-        // The palette that the command makes has no exact gray.
+        // The palette that the command creates has no exact gray.
         let allowed = if name == "4.png" { 10.0 } else { 2.0 };
         assert!((level - 125.9).abs() < allowed, "{name}: {level}");
     }
 }
 
 #[test]
-fn a_folder_without_images_says_which_are_taken() {
+fn an_error_for_a_folder_without_images_lists_the_supported_formats() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("clip.mp4"), "a film").unwrap();
-    let Err(error) = Images::open(folder.path(), None, 30.0) else { panic!("it was opened") };
-    assert!(error.message.contains("holds no images; taken are .jpg, .jpeg, .png, .bmp, .webp"), "{error}");
-    assert!(Images::open(folder.path().join("none"), None, 30.0).is_err());
+    let Err(error) = ImageSequence::open(folder.path(), None, 30.0) else { panic!("it was opened") };
+    assert!(error.message.contains("contains no images; supported are .jpg, .jpeg, .png, .bmp, .webp"), "{error}");
+    assert!(ImageSequence::open(folder.path().join("none"), None, 30.0).is_err());
 }

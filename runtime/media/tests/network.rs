@@ -1,4 +1,4 @@
-//! Streams from small servers of the test's own: what is finite, what comes twice, and who is trusted over TLS.
+//! Network sources on small local servers: recorded and live media, repeated segments, and TLS verification.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -10,12 +10,12 @@ use std::{
 };
 
 use sideline_media::{
-    DecodeOptions, Decoder, Network, Refused, Trust, Unopened,
+    DecodeOptions, Decoder, NetworkSource, OpenError, OpenErrorKind, TlsTrust,
     encode::{Broadcast, BroadcastOptions, EncodeOptions, Target},
 };
-use sideline_testkit::{Capability, skipped};
+use sideline_testkit::{Capability, skip_test};
 
-/// Runs a tool in a folder; false, and the test is skipped, where it is not installed.
+/// Runs a tool in a folder. Skips the test and returns false if it is not installed.
 fn run(folder: &Path, tool: &str, args: &str) -> bool {
     match Command::new(tool).args(args.split_whitespace()).current_dir(folder).output() {
         Ok(output) => {
@@ -23,13 +23,13 @@ fn run(folder: &Path, tool: &str, args: &str) -> bool {
             true
         }
         Err(cause) => {
-            skipped(Capability::Ffmpeg, format_args!("{tool}: {cause}"));
+            skip_test(Capability::Ffmpeg, format_args!("{tool}: {cause}"));
             false
         }
     }
 }
 
-/// A folder with an HLS recording of two segments, two seconds each, beside which is one file of the same.
+/// Creates a folder with an HLS recording of two segments of two seconds, and a single file with the same media.
 fn recording() -> Option<tempfile::TempDir> {
     let folder = tempfile::tempdir().unwrap();
     let made = run(
@@ -47,7 +47,7 @@ fn recording() -> Option<tempfile::TempDir> {
     Some(folder)
 }
 
-/// Answers a request for a file of a folder: with its length, and always from its beginning.
+/// Answers a request for a file of a folder, with its length and always from its start.
 fn answer(mut stream: TcpStream, folder: &Path) -> Option<()> {
     let mut request = String::new();
     let mut lines = BufReader::new(stream.try_clone().ok()?);
@@ -65,7 +65,7 @@ fn answer(mut stream: TcpStream, folder: &Path) -> Option<()> {
     stream.write_all(&bytes).ok()
 }
 
-/// A server of the files of a folder that knows no ranges.
+/// Starts a server of the files of a folder that does not support ranges; returns its port.
 fn serve(folder: &Path) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -79,7 +79,7 @@ fn serve(folder: &Path) -> u16 {
     port
 }
 
-/// The same over TLS, with a certificate of its own for `localhost`; ended with its handle.
+/// A server of the same files over TLS, with a self-signed certificate for `localhost`; stopped when it is dropped.
 struct TlsServer {
     process: Child,
     port: u16,
@@ -116,7 +116,7 @@ server.serve_forever()";
             .stderr(Stdio::null())
             .spawn();
         let Ok(mut process) = started else {
-            skipped(Capability::Python, "no python3 on PATH");
+            skip_test(Capability::Python, "no python3 on PATH");
             return None;
         };
         let mut line = String::new();
@@ -124,8 +124,8 @@ server.serve_forever()";
         Some(Self { process, port: line.trim().parse().unwrap(), certificate: folder.join("cert.pem") })
     }
 
-    fn trust(&self) -> Trust {
-        Trust::new(Some(self.certificate.clone()), false).unwrap()
+    fn trust(&self) -> TlsTrust {
+        TlsTrust::new(Some(self.certificate.clone()), false).unwrap()
     }
 }
 
@@ -136,17 +136,17 @@ impl Drop for TlsServer {
     }
 }
 
-fn open(address: String, trust: &Trust) -> Result<Decoder, Unopened> {
-    let network = Network {
+fn open(address: String, trust: &TlsTrust) -> Result<Decoder, OpenError> {
+    let network = NetworkSource {
         name: address.clone(),
         address,
         timeout: Duration::from_secs(20),
         buffer_bytes: 100_000,
         trust: trust.clone(),
         stop: Arc::new(|| false),
-        before: None,
+        previous: None,
     };
-    Decoder::network(&network, DecodeOptions::default())
+    Decoder::open_network(&network, DecodeOptions::default())
 }
 
 fn times(decoder: &mut Decoder) -> Vec<i64> {
@@ -154,55 +154,59 @@ fn times(decoder: &mut Decoder) -> Vec<i64> {
 }
 
 #[test]
-fn a_file_whose_server_knows_no_ranges_is_finite_and_is_read_on_to_a_time() {
+fn a_file_on_a_server_without_ranges_is_recorded_and_seekable_by_reading() {
     let Some(folder) = recording() else { return };
     let address = format!("http://127.0.0.1:{}/a.ts", serve(folder.path()));
-    let mut decoder = open(address.clone(), &Trust::default()).unwrap();
+    let mut decoder = open(address.clone(), &TlsTrust::default()).unwrap();
     assert!(!decoder.is_live(), "its length is known");
     let whole = times(&mut decoder);
-    assert_eq!((whole.len(), decoder.missing(), decoder.lost()), (120, None, None));
-    let mut again = open(address, &Trust::default()).unwrap();
+    assert_eq!((whole.len(), decoder.missing_frames(), decoder.disconnect_cause()), (120, None, None));
+    let mut again = open(address, &TlsTrust::default()).unwrap();
     again.seek(whole[70]).unwrap();
     assert_eq!(times(&mut again), whole[70..]);
 }
 
 #[test]
-fn a_segment_that_is_shown_twice_is_read_twice() {
+fn a_segment_that_a_playlist_lists_twice_is_read_twice() {
     let Some(folder) = recording() else { return };
     let part = "#EXTINF:2.0,\na0.ts\n#EXTINF:2.0,\na1.ts\n";
     let head = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXT-X-PLAYLIST-TYPE:VOD\n";
     let playlist = format!("{head}{part}#EXT-X-DISCONTINUITY\n{part}#EXT-X-ENDLIST\n");
     std::fs::write(folder.path().join("twice.m3u8"), playlist).unwrap();
     let address = format!("http://127.0.0.1:{}/twice.m3u8", serve(folder.path()));
-    let mut decoder = open(address, &Trust::default()).unwrap();
+    let mut decoder = open(address, &TlsTrust::default()).unwrap();
     let times = times(&mut decoder);
-    assert_eq!((times.len(), decoder.repeated(), decoder.missing()), (240, 0, None));
+    assert_eq!((times.len(), decoder.repeated_frames(), decoder.missing_frames()), (240, 0, None));
     assert!(times.windows(2).all(|pair| (1..200_000_000).contains(&(pair[1] - pair[0]))), "{times:?}");
     assert_eq!(decoder.time_jumps().restarts, 1);
 }
 
 #[test]
-fn a_peer_is_verified_unless_nobody_is_to_be() {
+fn a_peer_is_verified_unless_verification_is_off() {
     let Some(folder) = recording() else { return };
     let Some(server) = TlsServer::start(folder.path()) else { return };
     let address = |host: &str| format!("https://{host}:{}/a.ts?token=s3cret", server.port);
-    let refused = open(address("localhost"), &Trust::default()).map(|_| ()).unwrap_err();
-    assert_eq!(refused.refused, Refused::Denied);
+    let refused = open(address("localhost"), &TlsTrust::default()).map(|_| ()).unwrap_err();
+    assert_eq!(refused.kind, OpenErrorKind::Denied);
     let text = refused.error.message;
     assert!(text.contains("certificate of `localhost` is not trusted") && text.contains("this system's"), "{text}");
     assert!(text.contains("`ca`") && text.contains("`insecure: true`") && !text.contains("s3cret"), "{text}");
     let mut trusted = open(address("localhost"), &server.trust()).unwrap();
     assert_eq!(times(&mut trusted).len(), 120);
     let other = open(address("127.0.0.1"), &server.trust()).map(|_| ()).unwrap_err();
-    assert!(other.refused == Refused::Denied && other.error.message.contains("another host"), "{}", other.error);
-    let mut blind = open(address("127.0.0.1"), &Trust::new(None, true).unwrap()).unwrap();
-    assert_eq!(times(&mut blind).len(), 120);
+    assert!(other.kind == OpenErrorKind::Denied && other.error.message.contains("another host"), "{}", other.error);
+    let mut unverified = open(address("127.0.0.1"), &TlsTrust::new(None, true).unwrap()).unwrap();
+    assert_eq!(times(&mut unverified).len(), 120);
     let missing = open(format!("https://localhost:{}/none.ts", server.port), &server.trust()).map(|_| ()).unwrap_err();
-    assert!(missing.error.message.contains("404"), "another cause stays itself: {}", missing.error);
+    assert!(
+        missing.error.message.contains("404"),
+        "another cause is not attributed to the certificate: {}",
+        missing.error
+    );
 }
 
 #[test]
-fn what_a_playlist_refers_to_is_verified_too() {
+fn addresses_in_a_playlist_are_verified_too() {
     let Some(folder) = recording() else { return };
     let Some(server) = TlsServer::start(folder.path()) else { return };
     let playlist = std::fs::read_to_string(folder.path().join("a.m3u8")).unwrap();
@@ -210,8 +214,8 @@ fn what_a_playlist_refers_to_is_verified_too() {
     let away = away.replace("a1.ts", &format!("https://localhost:{}/a1.ts", server.port));
     std::fs::write(folder.path().join("away.m3u8"), away).unwrap();
     let address = format!("http://127.0.0.1:{}/away.m3u8", serve(folder.path()));
-    let refused = open(address.clone(), &Trust::default()).map(|_| ()).unwrap_err();
-    assert_eq!(refused.refused, Refused::Denied, "{}", refused.error);
+    let refused = open(address.clone(), &TlsTrust::default()).map(|_| ()).unwrap_err();
+    assert_eq!(refused.kind, OpenErrorKind::Denied, "{}", refused.error);
     assert!(refused.error.message.contains("certificate of `localhost`"), "{}", refused.error);
     for address in [address, format!("https://localhost:{}/a.m3u8", server.port)] {
         assert_eq!(times(&mut open(address, &server.trust()).unwrap()).len(), 120);
@@ -219,37 +223,37 @@ fn what_a_playlist_refers_to_is_verified_too() {
 }
 
 #[test]
-fn rtsps_is_refused_where_it_cannot_be_verified() {
-    let refused = open("rtsps://u:s3cret@127.0.0.1:1/x".into(), &Trust::default()).map(|_| ()).unwrap_err();
+fn rtsps_is_refused_if_it_cannot_be_verified() {
+    let refused = open("rtsps://u:s3cret@127.0.0.1:1/x".into(), &TlsTrust::default()).map(|_| ()).unwrap_err();
     let text = refused.error.message;
     assert!(text.contains("`insecure: true`") || text.contains("nothing listens"), "{text}");
     assert!(!text.contains("s3cret"), "{text}");
-    let blind = open("rtsps://127.0.0.1:1/x".into(), &Trust::new(None, true).unwrap()).map(|_| ()).unwrap_err();
-    assert_eq!(blind.refused, Refused::Away, "{}", blind.error);
+    let unverified = open("rtsps://127.0.0.1:1/x".into(), &TlsTrust::new(None, true).unwrap()).map(|_| ()).unwrap_err();
+    assert_eq!(unverified.kind, OpenErrorKind::Unreachable, "{}", unverified.error);
 }
 
 #[test]
-fn a_video_is_not_sent_to_a_server_that_is_not_trusted() {
+fn no_video_is_sent_to_an_untrusted_server() {
     let folder = tempfile::tempdir().unwrap();
     let Some(server) = TlsServer::start(folder.path()) else { return };
-    let send = |trust: Trust| {
-        let target = Target::of(&format!("rtmps://localhost:{}/live/k3y", server.port), trust, &[]).unwrap();
-        let line = BroadcastOptions {
+    let send = |trust: TlsTrust| {
+        let target = Target::parse(&format!("rtmps://localhost:{}/live/k3y", server.port), trust, &[]).unwrap();
+        let broadcast_options = BroadcastOptions {
             timeout: Duration::from_secs(20),
-            buffer: 100_000,
-            tries: 3,
+            buffer_bytes: 100_000,
+            reconnect_attempts: 3,
             backoff: Duration::from_millis(1),
-            alert: 9,
-            patient: true,
+            alert_after: 9,
+            blocks_when_full: true,
         };
         let encode = EncodeOptions { preset: "ultrafast".into(), low_delay: true, ..EncodeOptions::default() };
-        let mut broadcast = Broadcast::start(target, 64, 64, &encode, line).unwrap();
+        let mut broadcast = Broadcast::start(target, 64, 64, &encode, broadcast_options).unwrap();
         let planes = [(&[9; 64 * 64][..], 64), (&[9; 32 * 32][..], 32), (&[9; 32 * 32][..], 32)];
         broadcast.write_planes(planes, 0).unwrap_err().message
     };
-    let refused = send(Trust::default());
-    assert!(refused.contains("certificate of `localhost` is not trusted") && refused.contains("given up"), "{refused}");
-    assert!(!refused.contains("k3y") && !refused.contains("3 more tries"), "{refused}");
-    // It speaks no RTMP, which is another failure.
-    assert!(send(server.trust()).contains("given up after 3 more tries"));
+    let refused = send(TlsTrust::default());
+    assert!(refused.contains("certificate of `localhost` is not trusted") && refused.contains("gave up"), "{refused}");
+    assert!(!refused.contains("k3y") && !refused.contains("3 reconnect attempts"), "{refused}");
+    // The server does not speak RTMP, so the connection fails in another way.
+    assert!(send(server.trust()).contains("gave up after 3 reconnect attempts"));
 }

@@ -1,8 +1,9 @@
-//! Fuzzing on stable Rust: inputs made from a seed or mutated from a corpus, given to a reader that must answer or refuse.
+//! Fuzzing on stable Rust: inputs generated from a seed or mutated from a corpus, passed to a parser that must return
+//! a value or an error.
 //!
-//! A target is an ordinary test whose name begins with `fuzz_`. It fails when the reader panics, or takes memory by a number
-//! that only stands in its input. Every `cargo test` runs it for a fifth of a second from the same seed; `cargo xtask fuzz
-//! SECONDS` runs it longer, from another seed each time.
+//! A target is an ordinary test whose name begins with `fuzz_`. It fails if the parser panics, or if it allocates
+//! memory in proportion to a number in the input. Every `cargo test` runs it for 0.2 s from the same seed; `cargo xtask
+//! fuzz SECONDS` runs it longer, from another seed each time.
 //!
 //! ```
 //! sideline_testkit::fuzz::text("numbers", &["1", "2,3"], &["-1", "1e9"], |text| {
@@ -17,26 +18,27 @@ use std::{
 
 use crate::Random;
 
-/// Variable with the seconds that each target runs.
-const SECONDS: &str = "SIDELINE_FUZZ_S";
-/// Variable with the seed of the first case.
-const SEED: &str = "SIDELINE_FUZZ_SEED";
-/// Variable with a part of the names of the targets that run; all where it is empty.
-const ONLY: &str = "SIDELINE_FUZZ_ONLY";
+/// Environment variable with the duration of each target, in seconds.
+const DURATION_VARIABLE: &str = "SIDELINE_FUZZ_S";
+/// Environment variable with the seed of the first case.
+const SEED_VARIABLE: &str = "SIDELINE_FUZZ_SEED";
+/// Environment variable with a substring of the names of the targets to run; empty runs all.
+const FILTER_VARIABLE: &str = "SIDELINE_FUZZ_ONLY";
 
-/// Seconds of a target where nothing else is said: enough to notice that a change broke a reader.
-const SECONDS_IN_A_TEST: f64 = 0.2;
-/// Memory that one case may touch, in KiB.
-const RESIDENT_KIB: u64 = 256 << 10;
-/// Memory that one case may ask for, in KiB; above what threads that start at the same time reserve.
-const VIRTUAL_KIB: u64 = 2 << 20;
-/// Mutations of one input, at most.
-const MUTATIONS: usize = 6;
-/// Length of an input in bytes, at most: a long one finds nothing that a short one does not.
-const LONGEST: usize = 16 << 10;
+/// Default duration of a target, in seconds: long enough to notice that a change broke a parser, and short enough for
+/// every `cargo test`.
+const DEFAULT_DURATION_S: f64 = 0.2;
+/// Limit of the growth of resident memory in one case, in KiB (256 MiB).
+const MAX_RESIDENT_GROWTH_KIB: u64 = 256 << 10;
+/// Limit of the growth of virtual memory in one case, in KiB (2 GiB). Threads that start at the same time reserve less.
+const MAX_VIRTUAL_GROWTH_KIB: u64 = 2 << 20;
+/// Maximum number of mutations of one input.
+const MAX_MUTATIONS: usize = 6;
+/// Maximum length of an input in bytes: a longer input finds nothing that a short one does not.
+const MAX_INPUT_BYTES: usize = 16 << 10;
 
-/// Numbers at which readers go wrong.
-const NUMBERS: [&str; 16] = [
+/// Numbers at the limits of common types, which parsers often mishandle.
+const EDGE_NUMBERS: [&str; 16] = [
     "0",
     "-1",
     "1e9",
@@ -54,74 +56,84 @@ const NUMBERS: [&str; 16] = [
     "18446744073709551616",
     "0.1",
 ];
-/// Text at which readers go wrong: line ends, marks, and characters of several bytes.
-const ODDITIES: [&str; 12] =
+/// Texts that parsers often mishandle: line endings, byte-order marks, multi-byte characters, deep nesting.
+const EDGE_TEXTS: [&str; 12] =
     ["\u{feff}", "\0", "\r\n", "\n\n", "\t", "é", "😀", "\u{2028}", "\"", "'", "{}", "[[[[[[[["];
 
-/// Gives `target` the texts of `corpus`, then mutations of them into which `words` of the format are mixed.
+/// Fuzzes `target` with the texts of `corpus`, then with mutations of them that insert `words` of the format.
 ///
 /// # Panics
-/// When `target` panics or takes too much memory; the input and its seed are printed before.
+/// When `target` panics or allocates too much memory. The input and its seed are printed first.
 pub fn text(name: &str, corpus: &[&str], words: &[&str], target: impl Fn(&str)) {
     let bytes: Vec<&[u8]> = corpus.iter().map(|text| text.as_bytes()).collect();
-    let make = |random: &mut Random| String::from_utf8_lossy(&mutated(random, &bytes, words)).into_owned();
-    run(name, corpus.iter().map(ToString::to_string), make, |text| target(text));
+    let generate = |random: &mut Random| String::from_utf8_lossy(&mutate_one_of(random, &bytes, words)).into_owned();
+    run(name, corpus.iter().map(ToString::to_string), generate, |text| target(text));
 }
 
-/// Gives `target` the files of `corpus`, then mutations of them into which `words` of the format are mixed.
+/// Fuzzes `target` with the files of `corpus`, then with mutations of them that insert `words` of the format.
 ///
 /// # Panics
-/// When `target` panics or takes too much memory; the input and its seed are printed before.
+/// When `target` panics or allocates too much memory. The input and its seed are printed first.
 pub fn bytes(name: &str, corpus: &[&[u8]], words: &[&str], target: impl Fn(&[u8])) {
-    run(name, corpus.iter().map(|file| file.to_vec()), |random| mutated(random, corpus, words), |bytes| target(bytes));
+    run(
+        name,
+        corpus.iter().map(|file| file.to_vec()),
+        |random| mutate_one_of(random, corpus, words),
+        |bytes| target(bytes),
+    );
 }
 
-/// Gives `target` what `make` makes of random numbers.
+/// Fuzzes `target` with the values that `generate` creates from random numbers.
 ///
 /// # Panics
-/// When `target` panics or takes too much memory; the input and its seed are printed before.
-pub fn values<I: Debug>(name: &str, make: impl Fn(&mut Random) -> I, target: impl Fn(&I)) {
-    run(name, [], make, target);
+/// When `target` panics or allocates too much memory. The input and its seed are printed first.
+pub fn values<I: Debug>(name: &str, generate: impl Fn(&mut Random) -> I, target: impl Fn(&I)) {
+    run(name, [], generate, target);
 }
 
-/// Says which input was at work when a target panicked.
-struct Culprit<'a, I: Debug> {
+/// Prints the current input and its seed when dropped by a panic of the target.
+struct PanicReport<'a, I: Debug> {
     name: &'a str,
     seed: u64,
     input: &'a I,
 }
 
-impl<I: Debug> Drop for Culprit<'_, I> {
+impl<I: Debug> Drop for PanicReport<'_, I> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let Culprit { name, seed, input } = self;
-            eprintln!("fuzz: {name}: finding at {SEED}={seed}: {input:?}");
+            let PanicReport { name, seed, input } = self;
+            eprintln!("fuzz: {name}: finding at {SEED_VARIABLE}={seed}: {input:?}");
         }
     }
 }
 
-/// Runs a target on what is known, whatever the time, and then on what is made, each of a seed of its own.
-fn run<I: Debug>(name: &str, known: impl IntoIterator<Item = I>, make: impl Fn(&mut Random) -> I, target: impl Fn(&I)) {
-    if std::env::var(ONLY).is_ok_and(|only| !name.contains(&only)) {
+/// Runs a target on the whole corpus, then on generated inputs, each from its own seed, until the time is up.
+fn run<I: Debug>(
+    name: &str,
+    corpus: impl IntoIterator<Item = I>,
+    generate: impl Fn(&mut Random) -> I,
+    target: impl Fn(&I),
+) {
+    if std::env::var(FILTER_VARIABLE).is_ok_and(|filter| !name.contains(&filter)) {
         return;
     }
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<f64>().ok());
-    let limit = Duration::from_secs_f64(number(SECONDS).unwrap_or(SECONDS_IN_A_TEST));
-    let first = number(SEED).map_or(1, |seed| seed as u64);
+    let number = |variable: &str| std::env::var(variable).ok().and_then(|text| text.parse::<f64>().ok());
+    let limit = Duration::from_secs_f64(number(DURATION_VARIABLE).unwrap_or(DEFAULT_DURATION_S));
+    let first_seed = number(SEED_VARIABLE).map_or(1, |seed| seed as u64);
     let (begin, mut slowest, mut cases) = (Instant::now(), Duration::ZERO, 0);
-    let mut memory = Peak::now();
-    let mut try_one = |seed, input: I| {
-        let culprit = Culprit { name, seed, input: &input };
+    let mut memory = PeakMemory::read();
+    let mut run_case = |seed, input: I| {
+        let report = PanicReport { name, seed, input: &input };
         let start = Instant::now();
         target(&input);
         slowest = slowest.max(start.elapsed());
-        memory = memory.checked(name);
-        drop(culprit);
+        memory = memory.check_growth(name);
+        drop(report);
         cases += 1;
     };
-    known.into_iter().for_each(|input| try_one(first, input));
-    for seed in (0..).map(|number| first.wrapping_add(number)) {
-        try_one(seed, make(&mut Random::new(seed)));
+    corpus.into_iter().for_each(|input| run_case(first_seed, input));
+    for seed in (0..).map(|number| first_seed.wrapping_add(number)) {
+        run_case(seed, generate(&mut Random::new(seed)));
         if begin.elapsed() >= limit {
             break;
         }
@@ -133,63 +145,63 @@ fn run<I: Debug>(name: &str, known: impl IntoIterator<Item = I>, make: impl Fn(&
     );
 }
 
-/// The most memory that this process ever had, in KiB; zeros where the system does not say.
+/// PeakMemory memory use of this process, in KiB; zeros on systems without `/proc`.
 #[derive(Clone, Copy, Default)]
-struct Peak {
+struct PeakMemory {
     resident: u64,
     virtual_: u64,
 }
 
-impl Peak {
-    fn now() -> Self {
-        Self::of(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
+impl PeakMemory {
+    fn read() -> Self {
+        Self::parse(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
     }
 
-    fn of(status: &str) -> Self {
+    fn parse(status: &str) -> Self {
         let kib = |key: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(key));
             line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
         };
-        Peak { resident: kib("VmHWM:"), virtual_: kib("VmPeak:") }
+        PeakMemory { resident: kib("VmHWM:"), virtual_: kib("VmPeak:") }
     }
 
-    /// The peak after a case, which must not be far above the one before.
-    fn checked(self, name: &str) -> Self {
-        let now = Peak::now();
-        // The kernel counts in steps: a peak may be a little below the one before.
+    /// Reads the peak after a case and panics if it grew too much since `self`.
+    fn check_growth(self, name: &str) -> Self {
+        let now = PeakMemory::read();
+        // The kernel counts in steps: a peak may be a little below the previous one.
         let resident = now.resident.saturating_sub(self.resident);
         let reserved = now.virtual_.saturating_sub(self.virtual_);
         assert!(
-            resident < RESIDENT_KIB && reserved < VIRTUAL_KIB,
+            resident < MAX_RESIDENT_GROWTH_KIB && reserved < MAX_VIRTUAL_GROWTH_KIB,
             "fuzz target `{name}`: one input took {resident} KiB of memory and reserved {reserved} KiB"
         );
         now
     }
 }
 
-/// A mutation of one of the corpus.
-fn mutated(random: &mut Random, corpus: &[&[u8]], words: &[&str]) -> Vec<u8> {
+/// Returns a mutation of a random input of the corpus.
+fn mutate_one_of(random: &mut Random, corpus: &[&[u8]], words: &[&str]) -> Vec<u8> {
     let mut input = random.pick(corpus).to_vec();
-    for _ in 0..random.between(1, MUTATIONS) {
+    for _ in 0..random.between(1, MAX_MUTATIONS) {
         mutate(random, &mut input, corpus, words);
     }
-    input.truncate(LONGEST);
+    input.truncate(MAX_INPUT_BYTES);
     input
 }
 
 fn mutate(random: &mut Random, input: &mut Vec<u8>, corpus: &[&[u8]], words: &[&str]) {
     let from = random.below(input.len() + 1);
-    let longest = random.between(1, 64);
-    let to = (from + random.below(longest)).min(input.len());
+    let max_length = random.between(1, 64);
+    let to = (from + random.below(max_length)).min(input.len());
     match random.below(10) {
         0 => drop(input.drain(from..to)),
         1 => input.truncate(from),
         2 => {
-            let again = input[from..to].repeat(random.between(1, 40));
-            splice(input, from..from, &again);
+            let copies = input[from..to].repeat(random.between(1, 40));
+            splice(input, from..from, &copies);
         }
         3 if from < input.len() => input[from] ^= 1 << random.below(8),
-        4 => splice(input, from..to, random.pick(&ODDITIES).as_bytes()),
+        4 => splice(input, from..to, random.pick(&EDGE_TEXTS).as_bytes()),
         5 => replace_number(random, input, from),
         6 => {
             let other = *random.pick(corpus);
@@ -207,15 +219,15 @@ fn splice(input: &mut Vec<u8>, range: std::ops::Range<usize>, with: &[u8]) {
     input.splice(range, with.iter().copied());
 }
 
-/// Puts an odd number in the place of the next one after `from`.
+/// Replaces the next number after `from` with an edge-case number.
 fn replace_number(random: &mut Random, input: &mut Vec<u8>, from: usize) {
     let number = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
     let start = input[from..].iter().position(u8::is_ascii_digit).map_or(from, |at| from + at);
     let end = start + input[start..].iter().take_while(|byte| number(byte)).count();
-    splice(input, start..end, random.pick(&NUMBERS).as_bytes());
+    splice(input, start..end, random.pick(&EDGE_NUMBERS).as_bytes());
 }
 
-/// Swaps two lines: what stands in the wrong order, or twice.
+/// Swaps two lines, or overwrites one with a copy of the other.
 fn swap_lines(random: &mut Random, input: &mut Vec<u8>) {
     let mut lines: Vec<Vec<u8>> = input.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
     let (one, other) = (random.below(lines.len()), random.below(lines.len()));
@@ -234,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_corpus_comes_first_and_then_what_is_near_it() {
+    fn the_corpus_runs_first_and_then_its_mutations() {
         let seen = RefCell::new(Vec::new());
         text("corpus", &["a: 1\n", "b: [2, 3]\n"], &["<<: *a"], |text| {
             if seen.borrow().len() < 500 {
@@ -259,17 +271,17 @@ mod tests {
     }
 
     #[test]
-    fn memory_taken_by_a_number_in_the_input_fails_the_test() {
+    fn a_large_allocation_fails_the_test() {
         let failed = std::panic::catch_unwind(|| {
-            bytes("takes", &[b"300"], &[], |_| drop(std::hint::black_box(vec![1_u8; 300 << 20])));
+            bytes("allocates", &[b"300"], &[], |_| drop(std::hint::black_box(vec![1_u8; 300 << 20])));
         });
         assert!(failed.is_err());
     }
 
     #[test]
-    fn peaks_are_read_from_what_the_kernel_says() {
-        let peak = Peak::of("VmPeak:\t  2000 kB\nVmSize:\t 1 kB\nVmHWM:\t 30 kB\n");
+    fn peak_memory_is_parsed_from_the_status_file() {
+        let peak = PeakMemory::parse("VmPeak:\t  2000 kB\nVmSize:\t 1 kB\nVmHWM:\t 30 kB\n");
         assert_eq!((peak.virtual_, peak.resident), (2000, 30));
-        assert!(Peak::now().resident > 0);
+        assert!(PeakMemory::read().resident > 0);
     }
 }

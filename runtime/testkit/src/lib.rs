@@ -1,7 +1,7 @@
-//! What the tests of this repository share.
+//! Shared support for the tests of this repository.
 //!
-//! - [`skipped`]: a test that cannot run here says so, and is counted by `cargo xtask test`.
-//! - [`fuzz`]: a loop of mutated inputs, run briefly by every `cargo test` and for long by `cargo xtask fuzz`.
+//! - [`skip_test`]: reports a test that cannot run on this machine, so that `cargo xtask test` counts it.
+//! - [`fuzz`]: a loop over mutated inputs, run briefly by every `cargo test` and longer by `cargo xtask fuzz`.
 #![forbid(unsafe_code)]
 
 pub mod fuzz;
@@ -9,4 +9,4 @@ mod random;
 mod skip;
 
 pub use random::Random;
-pub use skip::{Capability, skipped};
+pub use skip::{Capability, skip_test};

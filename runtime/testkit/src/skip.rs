@@ -1,4 +1,4 @@
-//! Skips: a test that cannot run here is counted, and fails where the machine is known to have what it needs.
+//! Skipped tests: a test that cannot run on this machine is counted, or fails if its capability is required here.
 
 use std::{
     fmt::{self, Display},
@@ -7,35 +7,38 @@ use std::{
     path::Path,
 };
 
-/// Variable with the capabilities that must be there, as `dora,models`: a test that lacks one of them fails.
-const REQUIRE: &str = "SIDELINE_REQUIRE";
-/// Variable with the file to which skips are appended: what a passing test prints is captured, a file is not.
-const SKIPS: &str = "SIDELINE_SKIPS";
+/// Environment variable with the required capabilities, such as `dora,models`. A test that lacks one of them fails.
+const REQUIRE_VARIABLE: &str = "SIDELINE_REQUIRE";
+/// Environment variable with the file that skips are appended to. The output of a passing test is captured, a file is
+/// not.
+const SKIPS_VARIABLE: &str = "SIDELINE_SKIPS";
 
-/// Something outside the repository that a test needs.
+/// A dependency of a test that lies outside the repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
     /// The program `dora`, in `.venv` or on PATH.
     Dora,
-    /// Models and clips of `models/models.yml`, and ONNX Runtime, which runs them.
+    /// The models and clips of `models/models.yml`, and ONNX Runtime.
     Models,
     /// The folder `shared/data` beside the repository.
     Data,
     /// FFmpeg's programs `ffmpeg` and `ffprobe`.
     Ffmpeg,
-    /// Servers of streams: nginx with RTMP, GStreamer's for RTSP.
+    /// Stream servers: nginx with RTMP, GStreamer's for RTSP.
     Servers,
     /// Python packages that only tests need.
     Python,
-    /// What training the models needs.
+    /// The packages for training the models.
     Training,
-    /// A machine of another kind: with or without a GPU, a camera, a certain encoder.
+    /// The program `sideline`, in tests of another package.
+    Sideline,
+    /// Another kind of machine: with or without a GPU, a camera or a certain encoder.
     Machine,
 }
 
 impl Capability {
-    /// All of them.
-    pub const ALL: [Capability; 8] = [
+    /// All capabilities.
+    pub const ALL: [Capability; 9] = [
         Capability::Dora,
         Capability::Models,
         Capability::Data,
@@ -43,10 +46,11 @@ impl Capability {
         Capability::Servers,
         Capability::Python,
         Capability::Training,
+        Capability::Sideline,
         Capability::Machine,
     ];
 
-    /// The name in `SIDELINE_REQUIRE` and in the summary.
+    /// Returns the name used in `SIDELINE_REQUIRE` and in the summary of the test run.
     pub fn name(self) -> &'static str {
         match self {
             Capability::Dora => "dora",
@@ -56,6 +60,7 @@ impl Capability {
             Capability::Servers => "servers",
             Capability::Python => "python",
             Capability::Training => "training",
+            Capability::Sideline => "sideline",
             Capability::Machine => "machine",
         }
     }
@@ -67,43 +72,44 @@ impl Display for Capability {
     }
 }
 
-/// Counts the running test as skipped, because this machine lacks `needs`; the test then returns.
+/// Counts the running test as skipped because this machine lacks `needs`. The test has to return after the call.
 ///
-/// It prints one line, `skipped: [NEEDS] TEST: REASON`, and appends it to the file that `SIDELINE_SKIPS` names, where
-/// `cargo xtask test` reads it.
+/// Prints one line, `skipped: [NEEDS] TEST: REASON`, and appends it to the file named by `SIDELINE_SKIPS`, which
+/// `cargo xtask test` reads.
 ///
 /// # Panics
-/// When `SIDELINE_REQUIRE` names `needs`, or something that is no capability; when the file cannot be written.
+/// When `SIDELINE_REQUIRE` names `needs` or an unknown capability, or the file cannot be written.
 #[track_caller]
-pub fn skipped(needs: Capability, reason: impl Display) {
+pub fn skip_test(needs: Capability, reason: impl Display) {
     let test = running_test(Location::caller());
-    let required = std::env::var(REQUIRE).unwrap_or_default();
-    let line = skip_line(needs, &test, &reason.to_string(), &required).unwrap_or_else(|failure| panic!("{failure}"));
+    let required = std::env::var(REQUIRE_VARIABLE).unwrap_or_default();
+    let line = skip_line(needs, &test, &reason.to_string(), &required).unwrap_or_else(|error| panic!("{error}"));
     println!("{line}");
-    if let Some(file) = std::env::var_os(SKIPS) {
-        append(Path::new(&file), &line).unwrap_or_else(|e| panic!("{SKIPS}: {}: {e}", file.display()));
+    if let Some(file) = std::env::var_os(SKIPS_VARIABLE) {
+        append(Path::new(&file), &line).unwrap_or_else(|e| panic!("{SKIPS_VARIABLE}: {}: {e}", file.display()));
     }
 }
 
-/// The line of a skip.
+/// Formats the line of a skip.
 ///
 /// # Errors
-/// When `needs` is required, or `required` holds a name that is not known.
+/// When `required` names `needs` or an unknown capability.
 fn skip_line(needs: Capability, test: &str, reason: &str, required: &str) -> Result<String, String> {
     for name in required.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-        if !Capability::ALL.iter().any(|known| known.name() == name) {
-            let known = Capability::ALL.map(Capability::name).join(", ");
-            return Err(format!("{REQUIRE} names `{name}`; it takes {known}"));
+        if !Capability::ALL.iter().any(|capability| capability.name() == name) {
+            let names = Capability::ALL.map(Capability::name).join(", ");
+            return Err(format!("{REQUIRE_VARIABLE} names `{name}`; it takes {names}"));
         }
         if needs.name() == name {
-            return Err(format!("{REQUIRE} names `{name}`, but {test} cannot run: {reason}"));
+            return Err(format!("{REQUIRE_VARIABLE} names `{name}`, but {test} cannot run: {reason}"));
         }
     }
     let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
     Ok(format!("skipped: [{needs}] {test}: {reason}"))
 }
 
-/// The test program and the test, as `dora::a_test`. A test on the main thread (`--test-threads=1`) goes by its place.
+/// Returns the test program and the test, such as `dora::a_test`. A test on the main thread (`--test-threads=1`) has no
+/// thread name, so its file and line stand for it.
 fn running_test(caller: &Location<'_>) -> String {
     let program = std::env::current_exe().ok();
     let program = program.as_deref().and_then(Path::file_stem).map(|stem| stem.to_string_lossy().into_owned());
@@ -116,7 +122,7 @@ fn running_test(caller: &Location<'_>) -> String {
     }
 }
 
-/// Appends a line in one write, so that lines of programs that run at the same time do not mix.
+/// Appends a line in one write, so that the lines of concurrent programs do not interleave.
 fn append(file: &Path, line: &str) -> std::io::Result<()> {
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(file)?;
     file.write_all(format!("{line}\n").as_bytes())
@@ -127,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_skip_is_one_line_with_capability_test_and_reason() {
+    fn a_skip_is_one_line_with_its_capability_test_and_reason() {
         let line = skip_line(Capability::Data, "tud::scores", "no\n ../shared/data", "dora, models");
         assert_eq!(line.unwrap(), "skipped: [data] tud::scores: no ../shared/data");
     }
@@ -147,9 +153,9 @@ mod tests {
     #[test]
     fn the_running_test_is_named_with_its_program() {
         let name = running_test(Location::caller());
-        let alone = "sideline_testkit::runtime/testkit/src/skip.rs:"; // with `--test-threads=1`
-        let named = name == "sideline_testkit::skip::tests::the_running_test_is_named_with_its_program";
-        assert!(named || name.starts_with(alone), "{name}");
+        let on_main_thread = "sideline_testkit::runtime/testkit/src/skip.rs:"; // with `--test-threads=1`
+        let on_own_thread = "sideline_testkit::skip::tests::the_running_test_is_named_with_its_program";
+        assert!(name == on_own_thread || name.starts_with(on_main_thread), "{name}");
     }
 
     #[test]

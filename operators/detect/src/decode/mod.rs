@@ -1,88 +1,90 @@
-//! What a model's outputs mean: boxes in pixels of the picture it was given.
+//! Decoders of detector outputs: boxes in pixels of the model's input.
 //!
-//! A decoder is told by the shapes that one run gave, so that a model whose file leaves sizes open is checked like any other.
+//! A decoder is matched by the shapes of the outputs of one run, so a model whose file leaves sizes open is checked
+//! like any other.
 
 mod centernet;
 mod detr;
-mod plausible;
+mod value_checks;
 mod yolov8;
 mod yolox;
 
 use serde::{Deserialize, Serialize};
 use sideline_inference::Layout;
 
-/// A way to read a detector's outputs.
+/// An output format of detectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decoder {
-    /// Heat maps whose peaks are middles, and the four sides of the box in each cell.
+    /// CenterNet: heat maps whose peaks are the centers of objects, and the distances to the four sides of the box in
+    /// each cell.
     Centernet,
-    /// A row for each anchor: box, that there is something, classes; not yet put on the grid.
+    /// YOLOX: a row per anchor with box, objectness and class scores, relative to the grid.
     Yolox,
-    /// A column for each anchor: box and classes, as Ultralytics exports YOLOv8 to YOLO12.
+    /// YOLOv8 to YOLO12 as exported by Ultralytics: a column per anchor with box and class scores.
     Yolov8,
-    /// A row for each query: boxes in one output, logits of classes in the other, as RF-DETR exports them.
+    /// DETR as exported by RF-DETR: a row per query with boxes in one output and class logits in the other.
     Detr,
 }
 
-/// A box that a model found.
+/// A decoded box.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Found {
+pub struct DecodedBox {
     /// x1 y1 x2 y2 in pixels of the model's input.
     pub corners: [f32; 4],
-    /// Confidence, 0..1.
+    /// Detection score, 0 to 1.
     pub score: f32,
     /// Number of the class.
     pub class: u16,
 }
 
-/// An output as a run gave it.
+/// An output tensor of one run.
 #[derive(Clone, Debug)]
-pub struct Output<'a> {
-    /// Its name.
+pub struct OutputTensor<'a> {
+    /// Name of the output.
     pub name: &'a str,
-    /// Its shape.
+    /// Shape of the tensor.
     pub shape: &'a [i64],
-    /// Its values, row-major.
+    /// Values of the tensor, row-major.
     pub values: &'a [f32],
 }
 
-impl std::fmt::Display for Output<'_> {
+impl std::fmt::Display for OutputTensor<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "`{}` {:?}", self.name, self.shape)
     }
 }
 
-/// How a model wants to be shown a picture.
+/// Preprocessing of an image for a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Look {
-    /// A value is `scale * c + offset`, with c from 0 to 255, for R, G, B.
+pub struct Preprocessing {
+    /// Scale per channel: a value is `scale * c + offset`, with c from 0 to 255, for R, G, B.
     pub scale: [f32; 3],
-    /// See `scale`.
+    /// Offset per channel; see `scale`.
     pub offset: [f32; 3],
-    /// Blue comes first.
-    pub bgr: bool,
-    /// What is beside the picture where its shape is another than the input's, 0..255; `None`: the picture is squeezed.
-    pub beside: Option<f32>,
+    /// The channel order is B, G, R.
+    pub is_bgr: bool,
+    /// Value of the padding of a letterboxed image, 0 to 255; `None` where the image is stretched instead.
+    pub padding: Option<f32>,
 }
 
-/// What is asked of a decoder.
+/// Selection of boxes by score and class.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
-    /// Score from which a box is taken.
-    pub least: f32,
-    /// For each class whether it is wanted.
+pub struct DecodeFilter<'a> {
+    /// Minimum detection score.
+    pub min_score: f32,
+    /// Per class: true where it is selected.
     pub classes: &'a [bool],
 }
 
-/// Why outputs are not what a decoder reads.
-pub type Misfit = String;
+/// Deviation of outputs from the format of a decoder, in words that follow "its outputs".
+pub type Mismatch = String;
 
 impl Decoder {
-    /// All of them.
+    /// All decoders.
     pub const ALL: [Decoder; 4] = [Decoder::Centernet, Decoder::Yolox, Decoder::Yolov8, Decoder::Detr];
 
-    /// As the key `decoder` names it.
+    /// Returns the name in the key `decoder`.
     pub fn name(self) -> &'static str {
         match self {
             Decoder::Centernet => "centernet",
@@ -92,13 +94,13 @@ impl Decoder {
         }
     }
 
-    /// The decoder of that name.
+    /// Returns the decoder of a name; `None` for an unknown one.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|decoder| decoder.name() == name)
     }
 
-    /// The outputs it reads, in words.
-    pub fn reads(self) -> &'static str {
+    /// Describes the shapes of the outputs that it decodes.
+    pub fn expected_outputs(self) -> &'static str {
         match self {
             Decoder::Centernet => "[N, rows, columns, classes] and [N, rows, columns, 4]",
             Decoder::Yolox => "[N, anchors, 5 + classes]",
@@ -107,76 +109,76 @@ impl Decoder {
         }
     }
 
-    /// How its models want to be shown a picture.
-    pub fn look(self) -> Look {
-        let plain = Look { scale: [1.0; 3], offset: [0.0; 3], bgr: false, beside: Some(0.0) };
+    /// Returns the preprocessing of its models.
+    pub fn preprocessing(self) -> Preprocessing {
+        let plain = Preprocessing { scale: [1.0; 3], offset: [0.0; 3], is_bgr: false, padding: Some(0.0) };
         match self {
             Decoder::Centernet => plain,
-            // YOLOX (Ge et al. 2021) is trained on OpenCV's BGR, letterboxed on grey 114.
-            Decoder::Yolox => Look { bgr: true, beside: Some(114.0), ..plain },
-            Decoder::Yolov8 => Look { scale: [1.0 / 255.0; 3], beside: Some(114.0), ..plain },
-            // ImageNet's mean and deviation; pictures are squeezed.
+            // YOLOX (Ge et al. 2021) is trained on OpenCV's BGR images, letterboxed with gray 114.
+            Decoder::Yolox => Preprocessing { is_bgr: true, padding: Some(114.0), ..plain },
+            Decoder::Yolov8 => Preprocessing { scale: [1.0 / 255.0; 3], padding: Some(114.0), ..plain },
+            // Mean and standard deviation of ImageNet; images are stretched.
             Decoder::Detr => {
                 let (mean, deviation) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
                 let scale = deviation.map(|deviation: f32| 1.0 / (255.0 * deviation));
                 let offset = std::array::from_fn(|c| -mean[c] / deviation[c]);
-                Look { scale, offset, bgr: false, beside: None }
+                Preprocessing { scale, offset, is_bgr: false, padding: None }
             }
         }
     }
 
-    /// How many classes a model of this kind has, whose input of `size` (columns, rows) gave these outputs; their values are
-    /// not looked at.
+    /// Returns the number of classes of a model with these output shapes and an input of `size` (width, height); the
+    /// values are ignored.
     ///
     /// # Errors
-    /// Why they do not fit, in words that follow "its outputs".
-    pub fn classes(self, outputs: &[Output], size: (usize, usize)) -> Result<usize, Misfit> {
+    /// The shapes do not fit.
+    pub fn class_count(self, outputs: &[OutputTensor], size: (usize, usize)) -> Result<usize, Mismatch> {
         match self {
-            Decoder::Centernet => centernet::outputs(&shapes(outputs), size).map(|heads| heads.classes),
-            Decoder::Yolox => yolox::classes(&shapes(outputs), size),
-            Decoder::Yolov8 => yolov8::classes(&shapes(outputs), size),
-            Decoder::Detr => detr::outputs(outputs).map(|heads| heads.classes),
+            Decoder::Centernet => centernet::find_heads(&shapes(outputs), size).map(|heads| heads.class_count),
+            Decoder::Yolox => yolox::class_count(&shapes(outputs), size),
+            Decoder::Yolov8 => yolov8::class_count(&shapes(outputs), size),
+            Decoder::Detr => detr::find_heads(outputs).map(|heads| heads.class_count),
         }
     }
 
-    /// Checks that the values of one run mean what this decoder reads in them: exports of other networks have outputs of the
-    /// same shapes. Says nothing of outputs that hold only zeros, as those of a model may that sees nothing.
+    /// Checks that the values of one run have the meaning that this decoder expects: exports of other networks have
+    /// outputs of the same shapes. Outputs of zeros only pass, since a model that detects nothing may give them.
     ///
     /// # Errors
-    /// What was expected, what was found, and what it may be, in words that follow "its outputs".
-    pub fn plausible(self, outputs: &[Output], size: (usize, usize)) -> Result<(), Misfit> {
-        plausible::finite(outputs)?;
+    /// The values deviate: the mismatch says what was expected, what was found, and the likely cause.
+    pub fn check_values(self, outputs: &[OutputTensor], size: (usize, usize)) -> Result<(), Mismatch> {
+        value_checks::check_finite(outputs)?;
         match self {
-            Decoder::Centernet => centernet::plausible(outputs, size),
-            Decoder::Yolox => yolox::plausible(outputs, size),
-            Decoder::Yolov8 => yolov8::plausible(outputs, size),
-            Decoder::Detr => detr::plausible(outputs),
+            Decoder::Centernet => centernet::check_values(outputs, size),
+            Decoder::Yolox => yolox::check_values(outputs, size),
+            Decoder::Yolov8 => yolov8::check_values(outputs, size),
+            Decoder::Detr => detr::check_values(outputs),
         }
     }
 
-    /// The boxes in picture number `picture` of a batch.
+    /// Decodes the boxes of the image with index `image` in a batch.
     ///
     /// # Errors
-    /// As [`Self::classes`].
+    /// As [`Self::class_count`].
     pub fn decode(
         self,
-        outputs: &[Output],
-        picture: usize,
+        outputs: &[OutputTensor],
+        image: usize,
         size: (usize, usize),
-        wanted: &Wanted,
-    ) -> Result<Vec<Found>, Misfit> {
+        filter: &DecodeFilter,
+    ) -> Result<Vec<DecodedBox>, Mismatch> {
         match self {
-            Decoder::Centernet => centernet::decode(outputs, picture, size, wanted),
-            Decoder::Yolox => yolox::decode(outputs, picture, size, wanted),
-            Decoder::Yolov8 => yolov8::decode(outputs, picture, size, wanted),
-            Decoder::Detr => detr::decode(outputs, picture, size, wanted),
+            Decoder::Centernet => centernet::decode(outputs, image, size, filter),
+            Decoder::Yolox => yolox::decode(outputs, image, size, filter),
+            Decoder::Yolov8 => yolov8::decode(outputs, image, size, filter),
+            Decoder::Detr => detr::decode(outputs, image, size, filter),
         }
     }
 }
 
-/// The order of a model's input, told by where its three colours are; with its columns and rows, -1 where it leaves them
-/// open. `None` where it is no picture.
-pub fn picture_input(shape: &[i64]) -> Option<(Layout, i64, i64)> {
+/// Returns the layout of a model's input, recognized by its three channels, with width and height, -1 where the file
+/// leaves them open; `None` where it is no image.
+pub fn image_input(shape: &[i64]) -> Option<(Layout, i64, i64)> {
     match *shape {
         [_, 3, rows, columns] => Some((Layout::Nchw, columns, rows)),
         [_, rows, columns, 3] => Some((Layout::Nhwc, columns, rows)),
@@ -184,27 +186,28 @@ pub fn picture_input(shape: &[i64]) -> Option<(Layout, i64, i64)> {
     }
 }
 
-/// Strides of the grids that YOLO's anchors lie on, one anchor a cell, finest first.
+/// Strides of the grids of YOLO's anchors, one anchor per cell, finest first.
 const STRIDES: [usize; 4] = [8, 16, 32, 64];
 
-/// How many of [`STRIDES`] give so many anchors for an input of this size; three, or four for the largest models.
-fn grids(anchors: usize, (columns, rows): (usize, usize)) -> Option<usize> {
+/// Returns the number of [`STRIDES`] that give `anchors` for an input of this size: three, or four for the largest
+/// models.
+fn stride_count(anchors: usize, (columns, rows): (usize, usize)) -> Option<usize> {
     (3..=4).find(|n| STRIDES[..*n].iter().map(|stride| (columns / stride) * (rows / stride)).sum::<usize>() == anchors)
 }
 
-/// The one output there must be, of three dimensions: without its first.
-fn single(shapes: &[&[i64]]) -> Result<(usize, usize), Misfit> {
+/// Returns the last two dimensions of the only output, which has three.
+fn single_output(shapes: &[&[i64]]) -> Result<(usize, usize), Mismatch> {
     match shapes {
         [[_, rows, columns]] => Ok((*rows as usize, *columns as usize)),
-        _ => Err("are not one of three dimensions".into()),
+        _ => Err("are not a single tensor of three dimensions".into()),
     }
 }
 
-/// True for outputs of boxes that the model has chosen itself (built-in non-maximum suppression): corners, score and class of
-/// each, perhaps after the picture's number; or each of these in an output of its own, after how many there are.
-pub(crate) fn chosen_by_the_model(shapes: &[&[i64]]) -> bool {
+/// Returns true for the outputs of built-in non-maximum suppression: corners, score and class of each box, perhaps
+/// after the index of the image; or each of these in an output of its own, after their number.
+pub(crate) fn has_builtin_nms(shapes: &[&[i64]]) -> bool {
     match shapes {
-        // Nobody keeps more boxes of a picture; grids have more cells.
+        // No export keeps more boxes per image; grids have more cells.
         [[.., boxes, 6 | 7] | [_, 6, boxes]] => *boxes <= 1000,
         [[_, 1], [_, boxes, 4], rest @ ..] => {
             rest.len() == 2 && rest.iter().all(|shape| matches!(shape, [_, count] if count == boxes))
@@ -213,19 +216,19 @@ pub(crate) fn chosen_by_the_model(shapes: &[&[i64]]) -> bool {
     }
 }
 
-/// Tells how such a model is exported so that a decoder reads it; follows "its outputs".
-pub(crate) const CHOSEN: &str =
-    "are boxes that the model has chosen itself: export it with `nms=False` (and `end2end=False`)";
+/// Repair for a model with built-in non-maximum suppression; follows "its outputs".
+pub(crate) const BUILTIN_NMS_HINT: &str =
+    "come from built-in non-maximum suppression: export it with `nms=False` (and `end2end=False`)";
 
-/// The part of an output's values that is about one picture.
-fn part<'a>(output: &Output<'a>, picture: usize) -> &'a [f32] {
+/// Returns the values of one image of a batch.
+fn image_values<'a>(output: &OutputTensor<'a>, image: usize) -> &'a [f32] {
     let count = output.shape.first().map_or(1, |count| (*count).max(1) as usize);
     let len = output.values.len() / count;
-    output.values.get(picture * len..(picture + 1) * len).unwrap_or(&[])
+    output.values.get(image * len..(image + 1) * len).unwrap_or(&[])
 }
 
-/// Shapes of outputs.
-fn shapes<'a>(outputs: &[Output<'a>]) -> Vec<&'a [i64]> {
+/// Returns the shapes of outputs.
+fn shapes<'a>(outputs: &[OutputTensor<'a>]) -> Vec<&'a [i64]> {
     outputs.iter().map(|output| output.shape).collect()
 }
 
@@ -233,16 +236,16 @@ fn sigmoid(logit: f32) -> f32 {
     1.0 / (1.0 + (-logit).exp())
 }
 
-/// True for a score that is too low, and for NaN.
-fn below(score: f32, least: f32) -> bool {
-    score.is_nan() || score < least
+/// Returns true for a score below `min_score`, and for NaN.
+fn is_below(score: f32, min_score: f32) -> bool {
+    score.is_nan() || score < min_score
 }
 
-/// The surest of some scores and its place; `None` where there is none. NaN is never the surest.
-fn surest(scores: impl Iterator<Item = f32>) -> Option<(usize, f32)> {
+/// Returns index and value of the highest score; `None` without scores. NaN is never the highest.
+fn argmax(scores: impl Iterator<Item = f32>) -> Option<(usize, f32)> {
     let mut best: Option<(usize, f32)> = None;
     for (i, score) in scores.enumerate() {
-        if !score.is_nan() && best.is_none_or(|(_, most)| score > most) {
+        if !score.is_nan() && best.is_none_or(|(_, max)| score > max) {
             best = Some((i, score));
         }
     }
@@ -254,46 +257,56 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_decoder_is_told_by_shapes_alone() {
+    fn decoders_are_matched_by_shapes_alone() {
         type Shapes<'a> = &'a [&'a [i64]];
         let cases: [(Shapes<'static>, (usize, usize), Decoder, usize); 6] = [
             (&[&[1, 128, 128, 80], &[1, 128, 128, 4]], (512, 512), Decoder::Centernet, 80),
             (&[&[1, 3549, 85]], (416, 416), Decoder::Yolox, 80),
             (&[&[1, 84, 8400]], (640, 640), Decoder::Yolov8, 80),
-            // A picture that is not square, one class.
+            // An input that is not square, and one class.
             (&[&[1, 5, 5040]], (640, 384), Decoder::Yolov8, 1),
             (&[&[1, 300, 4], &[1, 300, 91]], (560, 560), Decoder::Detr, 91),
             (&[&[1, 300, 91], &[1, 300, 4]], (560, 560), Decoder::Detr, 91),
         ];
-        let given = |shapes: Shapes<'static>| -> Vec<Output<'static>> {
-            shapes.iter().map(|shape| Output { name: "", shape, values: &[] }).collect()
+        let tensors = |shapes: Shapes<'static>| -> Vec<OutputTensor<'static>> {
+            shapes.iter().map(|shape| OutputTensor { name: "", shape, values: &[] }).collect()
         };
-        for (shapes, size, right, classes) in cases {
-            let outputs = given(shapes);
-            let fit: Vec<Decoder> = Decoder::ALL.into_iter().filter(|d| d.classes(&outputs, size).is_ok()).collect();
-            assert_eq!(fit, [right], "{shapes:?}");
-            assert_eq!(right.classes(&outputs, size), Ok(classes));
+        for (shapes, size, expected, classes) in cases {
+            let outputs = tensors(shapes);
+            let fit: Vec<Decoder> =
+                Decoder::ALL.into_iter().filter(|d| d.class_count(&outputs, size).is_ok()).collect();
+            assert_eq!(fit, [expected], "{shapes:?}");
+            assert_eq!(expected.class_count(&outputs, size), Ok(classes));
         }
         let none: [(Shapes<'static>, (usize, usize)); 4] =
             [(&[&[1, 8400, 84]], (416, 416)), (&[&[1, 300, 6]], (640, 640)), (&[&[1, 4]], (4, 4)), (&[], (640, 640))];
         for (shapes, size) in none {
-            let outputs = given(shapes);
-            assert!(Decoder::ALL.iter().all(|decoder| decoder.classes(&outputs, size).is_err()), "{shapes:?}");
+            let outputs = tensors(shapes);
+            assert!(Decoder::ALL.iter().all(|decoder| decoder.class_count(&outputs, size).is_err()), "{shapes:?}");
         }
     }
 
     #[test]
-    fn boxes_that_a_model_chose_itself_are_told_by_their_shape() {
-        let chosen = chosen_by_the_model;
-        assert!(chosen(&[&[1, 300, 6]]) && chosen(&[&[1, 100, 6]]) && chosen(&[&[20, 7]]) && chosen(&[&[1, 100, 7]]));
-        assert!(chosen(&[&[1, 1], &[1, 100, 4], &[1, 100], &[1, 100]]));
-        assert!(!chosen(&[&[1, 84, 8400]]) && !chosen(&[&[1, 300, 4], &[1, 300, 91]]) && !chosen(&[&[1, 6, 8400]]));
+    fn outputs_of_builtin_nms_are_recognized_by_shape() {
+        let is_nms_export = has_builtin_nms;
+        assert!(
+            is_nms_export(&[&[1, 300, 6]])
+                && is_nms_export(&[&[1, 100, 6]])
+                && is_nms_export(&[&[20, 7]])
+                && is_nms_export(&[&[1, 100, 7]])
+        );
+        assert!(is_nms_export(&[&[1, 1], &[1, 100, 4], &[1, 100], &[1, 100]]));
+        assert!(
+            !is_nms_export(&[&[1, 84, 8400]])
+                && !is_nms_export(&[&[1, 300, 4], &[1, 300, 91]])
+                && !is_nms_export(&[&[1, 6, 8400]])
+        );
     }
 
     #[test]
-    fn pictures_are_told_by_their_colours() {
-        assert_eq!(picture_input(&[-1, 3, 640, 384]), Some((Layout::Nchw, 384, 640)));
-        assert_eq!(picture_input(&[1, 512, 256, 3]), Some((Layout::Nhwc, 256, 512)));
-        assert_eq!(picture_input(&[1, 4, 640, 640]), None);
+    fn image_inputs_are_recognized_by_their_channels() {
+        assert_eq!(image_input(&[-1, 3, 640, 384]), Some((Layout::Nchw, 384, 640)));
+        assert_eq!(image_input(&[1, 512, 256, 3]), Some((Layout::Nhwc, 256, 512)));
+        assert_eq!(image_input(&[1, 4, 640, 640]), None);
     }
 }

@@ -1,162 +1,184 @@
-//! The ball between two spells: how it went, and what that was.
+//! Motion of the ball between two spells, and the event that it amounts to.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
-use sideline_api::tables::{Event, Place};
+use sideline_sport::tables::{Event, Place};
 
 use super::{
-    Frame,
-    spell::{Moment, Spell},
+    FrameContext,
+    spell::{FrameTime, Spell},
 };
 use crate::{
-    calibration::Field,
-    direction::Direction,
-    sides::{Scene, metres},
+    calibration::PitchDimensions,
+    direction::AttackDirection,
+    scene::{Scene, distance_m},
 };
 
-/// Half the width of the goal, and what a shot may miss it by, m (Laws of the Game, law 1: 7.32 m).
+/// Half the width of the goal, m (Laws of the Game, law 1: 7.32 m).
 const HALF_GOAL: f32 = 3.66;
-const MISS: f32 = 4.0;
-/// Without a pitch: how far from the goalkeeper a shot may be aimed, m.
-const AT_KEEPER: f32 = 4.0;
-/// Seconds after the last touch within which the way of a shot shows.
-const SHOWS: f64 = 0.6;
+/// Maximum distance by which a shot may miss the goal, m.
+const MAX_MISS: f32 = 4.0;
+/// Without a calibrated pitch: maximum distance between the path of a shot and the goalkeeper, m.
+const MAX_KEEPER_DISTANCE: f32 = 4.0;
+/// Time after the last touch within which a shot is recognized, s.
+const SHOT_WINDOW_S: f64 = 0.6;
 
-/// A ball on its way.
+/// A ball in motion between two spells.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Flight {
+    /// Number of frames with a ball.
     frames: u32,
-    measured: u32,
-    /// Where it was last.
-    last: Option<(Moment, [f32; 2])>,
-    /// A shot: confidence; and whether the ball has gone into the goal.
-    pub shot: Option<f32>,
-    goal: bool,
+    /// Number of frames in which the ball was measured.
+    measured_frames: u32,
+    /// Time and position in the last frame with a ball.
+    last: Option<(FrameTime, [f32; 2])>,
+    /// Confidence that it is a shot; `None` for no shot.
+    pub shot_confidence: Option<f32>,
+    /// The ball went into the goal.
+    is_goal: bool,
 }
 
 impl Flight {
-    /// Takes in a frame.
-    pub fn see(
+    /// Updates with a frame.
+    pub fn update(
         &mut self,
         before: &Spell,
         ball: &Place,
         path: &VecDeque<(f64, f32, f32)>,
         scene: &Scene,
-        direction: &Direction,
-        frame: &Frame,
+        direction: &AttackDirection,
+        frame: &FrameContext,
     ) {
         self.frames += 1;
-        self.measured += u32::from(ball.measured);
+        self.measured_frames += u32::from(ball.measured);
         self.last = Some((frame.at, [ball.x, ball.y]));
         let Some((velocity, speed)) = velocity(path, ball) else { return };
-        let fresh = frame.at.seconds - before.last.seconds <= SHOWS;
-        if self.shot.is_none() && fresh && speed >= frame.config.shot_speed {
-            self.shot = match frame.field {
-                Some(field) => aims(before, ball, velocity, direction, field, frame),
-                None => at_keeper(before, ball, velocity, scene, frame),
+        let is_recent = frame.at.seconds - before.last.seconds <= SHOT_WINDOW_S;
+        if self.shot_confidence.is_none() && is_recent && speed >= frame.config.shot_speed {
+            self.shot_confidence = match frame.pitch {
+                Some(pitch) => shot_at_goal(before, ball, velocity, direction, pitch, frame),
+                None => shot_at_goalkeeper(before, ball, velocity, scene, frame),
             };
         }
-        if let (Some(field), Some(_)) = (frame.field, self.shot) {
-            let behind = ball.x < 0.0 || ball.x > field.length;
-            self.goal |= behind && (ball.y - field.width / 2.0).abs() < HALF_GOAL;
+        if let (Some(pitch), Some(_)) = (frame.pitch, self.shot_confidence) {
+            let is_behind_goal_line = ball.x < 0.0 || ball.x > pitch.length;
+            self.is_goal |= is_behind_goal_line && (ball.y - pitch.width / 2.0).abs() < HALF_GOAL;
         }
     }
 
     fn confidence(&self, before: &Spell) -> f32 {
-        // A flight of no frame was seen whole.
-        let seen = if self.frames == 0 { 1.0 } else { self.measured as f32 / self.frames as f32 };
-        before.confidence() * (0.3 + 0.7 * seen)
+        // A flight without frames has no unmeasured ones.
+        let measured_share = if self.frames == 0 { 1.0 } else { self.measured_frames as f32 / self.frames as f32 };
+        before.confidence() * (0.3 + 0.7 * measured_share)
     }
 
-    /// What it was, now that somebody else has the ball.
-    pub fn ends(&self, before: &Spell, new: &Spell, frame: &Frame) -> Vec<Event> {
-        let way = metres(before.place, new.origin, new.scale);
-        let (Some(team), Some(now)) = (before.team, new.team) else { return vec![] };
-        let ends = (before.place, new.origin);
-        let sure = self.confidence(before).min(new.confidence().max(0.5));
-        let row =
-            |kind: &str, complete| before.event(kind, before.last, new.start, ends, complete, new.track, sure, frame);
-        if let Some(shot) = self.shot {
-            // Caught or blocked; one that a team-mate takes was a pass after all.
-            if team != now {
-                let place = (before.place, new.origin);
-                return vec![before.event("shot", before.last, new.start, place, self.goal, new.track, shot, frame)];
+    /// Returns the events of a flight that ends at another player.
+    pub fn finish_at_player(&self, before: &Spell, new: &Spell, frame: &FrameContext) -> Vec<Event> {
+        let distance = distance_m(before.position, new.origin, new.scale);
+        let (Some(team), Some(new_team)) = (before.team, new.team) else { return vec![] };
+        let ends = (before.position, new.origin);
+        let confidence = self.confidence(before).min(new.confidence().max(0.5));
+        let row = |kind: &str, complete| {
+            before.event(kind, before.last, new.start, ends, complete, new.track, confidence, frame)
+        };
+        if let Some(shot_confidence) = self.shot_confidence {
+            // Caught or blocked. A shot that a teammate receives was a pass.
+            if team != new_team {
+                let place = (before.position, new.origin);
+                return vec![before.event(
+                    "shot",
+                    before.last,
+                    new.start,
+                    place,
+                    self.is_goal,
+                    new.track,
+                    shot_confidence,
+                    frame,
+                )];
             }
         }
-        match (team == now, way >= frame.config.pass_distance) {
+        match (team == new_team, distance >= frame.config.pass_distance) {
             (true, true) if before.track != new.track => vec![row("pass", true)],
             (true, _) => vec![],
             (false, true) => {
                 let place = (new.origin, new.origin);
-                let won = new.event("interception", new.start, new.start, place, true, new.track, sure, frame);
+                let won = new.event("interception", new.start, new.start, place, true, new.track, confidence, frame);
                 vec![row("pass", false), won]
             }
             (false, false) => vec![row("loss", false)],
         }
     }
 
-    /// What it was, now that the ball is out.
-    pub fn goes_out(&self, before: &Spell, ball: &Place, frame: &Frame) -> Option<Event> {
+    /// Returns the event of a flight that ends out of play.
+    pub fn finish_out_of_play(&self, before: &Spell, ball: &Place, frame: &FrameContext) -> Option<Event> {
         before.team?;
         let to = [ball.x, ball.y];
-        self.shot_of(before, to, frame).or_else(|| {
-            let way = metres(before.place, to, ball.scale);
-            let kind = if way >= frame.config.pass_distance { "pass" } else { "loss" };
-            let ends = (before.place, to);
+        self.shot_event(before, to, frame).or_else(|| {
+            let distance = distance_m(before.position, to, ball.scale);
+            let kind = if distance >= frame.config.pass_distance { "pass" } else { "loss" };
+            let ends = (before.position, to);
             Some(before.event(kind, before.last, frame.at, ends, false, 0, self.confidence(before), frame))
         })
     }
 
-    /// The shot that it was, if it was one.
-    pub fn shot_of(&self, before: &Spell, to: [f32; 2], frame: &Frame) -> Option<Event> {
-        let shot = self.shot?;
+    /// Returns the event of a shot; `None` where the flight was none.
+    pub fn shot_event(&self, before: &Spell, to: [f32; 2], frame: &FrameContext) -> Option<Event> {
+        let shot_confidence = self.shot_confidence?;
         before.team?;
         let (end, to) = self.last.unwrap_or((frame.at, to));
-        Some(before.event("shot", before.last, end, (before.place, to), self.goal, 0, shot, frame))
+        Some(before.event("shot", before.last, end, (before.position, to), self.is_goal, 0, shot_confidence, frame))
     }
 }
 
-/// The ball's way in units per second, and its speed in metres per second.
+/// Returns the ball's velocity in units per second and its speed in meters per second.
 fn velocity(path: &VecDeque<(f64, f32, f32)>, ball: &Place) -> Option<([f32; 2], f32)> {
     let (first, last) = (path.front()?, path.back()?);
     let seconds = (last.0 - first.0) as f32;
-    let way = [last.1 - first.1, last.2 - first.2];
-    let speed = way[0].hypot(way[1]) / seconds / ball.scale;
-    (seconds > 0.0 && speed.is_finite()).then(|| (way.map(|w| w / seconds), speed))
+    let displacement = [last.1 - first.1, last.2 - first.2];
+    let speed = displacement[0].hypot(displacement[1]) / seconds / ball.scale;
+    (seconds > 0.0 && speed.is_finite()).then(|| (displacement.map(|d| d / seconds), speed))
 }
 
-/// How sure it is that the ball goes for the goal that `before`'s team plays to.
-fn aims(
+/// Returns the confidence that the ball is shot at the goal that the team of `before` attacks; `None` for no shot.
+fn shot_at_goal(
     before: &Spell,
     ball: &Place,
     [vx, vy]: [f32; 2],
-    direction: &Direction,
-    field: Field,
-    frame: &Frame,
+    direction: &AttackDirection,
+    pitch: PitchDimensions,
+    frame: &FrameContext,
 ) -> Option<f32> {
-    // While it is not known whose goal is where, the one it flies to.
-    let known = direction.of(before.team?);
-    let forth = known.unwrap_or(vx.signum());
-    let goal = if forth > 0.0 { field.length } else { 0.0 };
-    let from = before.place;
-    let distance = (goal - from[0]).hypot(field.width / 2.0 - from[1]);
-    if vx * forth <= 0.0 || distance > frame.config.shot_distance {
+    // While the direction of attack is unknown, the goal that the ball flies to.
+    let known_sign = direction.attack_sign(before.team?);
+    let attack_sign = known_sign.unwrap_or(vx.signum());
+    let goal = if attack_sign > 0.0 { pitch.length } else { 0.0 };
+    let origin = before.position;
+    let distance = (goal - origin[0]).hypot(pitch.width / 2.0 - origin[1]);
+    if vx * attack_sign <= 0.0 || distance > frame.config.shot_distance {
         return None;
     }
-    let crosses = ball.y + vy * (goal - ball.x) / vx;
-    let off = ((crosses - field.width / 2.0).abs() - HALF_GOAL).max(0.0);
-    let sure = (0.9 - 0.4 * off / MISS) * if known.is_some() { 1.0 } else { 0.7 };
-    (off <= MISS).then_some(sure)
+    let crossing_y = ball.y + vy * (goal - ball.x) / vx;
+    let miss = ((crossing_y - pitch.width / 2.0).abs() - HALF_GOAL).max(0.0);
+    let confidence = (0.9 - 0.4 * miss / MAX_MISS) * if known_sign.is_some() { 1.0 } else { 0.7 };
+    (miss <= MAX_MISS).then_some(confidence)
 }
 
-/// Without goals: how sure it is that the ball goes for the other team's goalkeeper.
-fn at_keeper(before: &Spell, ball: &Place, [vx, vy]: [f32; 2], scene: &Scene, frame: &Frame) -> Option<f32> {
+/// Returns, without known goals, the confidence that the ball is shot at the other team's goalkeeper; `None` for no
+/// shot.
+fn shot_at_goalkeeper(
+    before: &Spell,
+    ball: &Place,
+    [vx, vy]: [f32; 2],
+    scene: &Scene,
+    frame: &FrameContext,
+) -> Option<f32> {
     let team = before.team?;
-    let (keeper, _) = scene.players.iter().find(|(_, side)| side.goalkeeper && side.team.is_some_and(|t| t != team))?;
+    let (keeper, _) =
+        scene.players.iter().find(|(_, role)| role.is_goalkeeper && role.team.is_some_and(|t| t != team))?;
     let (dx, dy) = (keeper.x - ball.x, keeper.y - ball.y);
     let speed = vx.hypot(vy);
     let (along, across) = ((dx * vx + dy * vy) / speed, (dx * vy - dy * vx).abs() / speed);
-    let far = metres(before.place, [keeper.x, keeper.y], keeper.scale) > frame.config.shot_distance;
-    (along > 0.0 && across / keeper.scale <= AT_KEEPER && !far).then_some(0.4)
+    let is_far = distance_m(before.position, [keeper.x, keeper.y], keeper.scale) > frame.config.shot_distance;
+    (along > 0.0 && across / keeper.scale <= MAX_KEEPER_DISTANCE && !is_far).then_some(0.4)
 }

@@ -1,43 +1,49 @@
-//! How the ball comes back to the pitch, by where it does (Laws of the Game, laws 15 to 17).
+//! Classification of restarts by the position of the ball (Laws of the Game, laws 15 to 17).
 
-use sideline_api::tables::Place;
+use sideline_sport::tables::Place;
 
-use super::spell::Moment;
+use super::spell::FrameTime;
 use crate::{
-    calibration::Field,
-    sides::{Scene, metres},
+    calibration::PitchDimensions,
+    scene::{Scene, distance_m},
 };
 
-/// Seconds the ball must have been out: less is a calibration that is a little off.
-const LEAST: f64 = 0.3;
-/// How near a corner a corner kick is taken, and how near a touch line a throw-in, m.
-const AT_CORNER: f32 = 4.0;
-const AT_LINE: f32 = 4.0;
-/// The goal area: from the goal line, and to each side of the goal's middle, m; and how far off it a kick may seem.
+/// Minimum time out of play, s: a shorter time is an inaccuracy of the calibration.
+const MIN_OUT_S: f64 = 0.3;
+/// Maximum distance from the corner for a corner kick, m.
+const MAX_CORNER_DISTANCE: f32 = 4.0;
+/// Maximum distance from the touch line for a throw-in, m.
+const MAX_TOUCH_LINE_DISTANCE: f32 = 4.0;
+/// Goal area: depth from the goal line, and half width from the center of the goal, m.
 const GOAL_AREA: [f32; 2] = [5.5, 9.16];
-const OFF: f32 = 2.5;
-/// How near somebody must be to take it, m.
-const NEAR: f32 = 4.0;
+/// Tolerance around the goal area, m.
+const GOAL_AREA_TOLERANCE: f32 = 2.5;
+/// Maximum distance of the taker from the ball, m.
+const MAX_TAKER_DISTANCE: f32 = 4.0;
 
-/// `corner`, `throw_in` or `goal_kick` of a ball that went out at `since`, was `back` then, and is at a place now.
-pub fn kind([x, y]: [f32; 2], since: Moment, back: Moment, field: Field) -> Option<&'static str> {
-    if back.seconds - since.seconds < LEAST {
+/// Returns `corner`, `throw_in` or `goal_kick` for a ball that went out at `since`, was on the pitch again at `back`,
+/// and is now at a position; `None` for no restart.
+pub fn classify([x, y]: [f32; 2], since: FrameTime, back: FrameTime, pitch: PitchDimensions) -> Option<&'static str> {
+    if back.seconds - since.seconds < MIN_OUT_S {
         return None;
     }
-    let (from_end, from_side) = (x.min(field.length - x), y.min(field.width - y));
-    let from_middle = (y - field.width / 2.0).abs();
-    if from_end.max(0.0).hypot(from_side.max(0.0)) <= AT_CORNER {
+    let (from_end, from_side) = (x.min(pitch.length - x), y.min(pitch.width - y));
+    let from_middle = (y - pitch.width / 2.0).abs();
+    if from_end.max(0.0).hypot(from_side.max(0.0)) <= MAX_CORNER_DISTANCE {
         return Some("corner");
     }
-    if from_end <= GOAL_AREA[0] + OFF && from_middle <= GOAL_AREA[1] + OFF {
+    if from_end <= GOAL_AREA[0] + GOAL_AREA_TOLERANCE && from_middle <= GOAL_AREA[1] + GOAL_AREA_TOLERANCE {
         return Some("goal_kick");
     }
-    (from_side <= AT_LINE).then_some("throw_in")
+    (from_side <= MAX_TOUCH_LINE_DISTANCE).then_some("throw_in")
 }
 
-/// Track of who is nearest to the ball, if near enough to take it.
-pub fn taker(ball: &Place, scene: &Scene) -> Option<u32> {
-    let distance = |place: &Place| metres([place.x, place.y], [ball.x, ball.y], place.scale);
+/// Returns the track of the player nearest to the ball; `None` where no player is near enough to take it.
+pub fn nearest_player(ball: &Place, scene: &Scene) -> Option<u32> {
+    let distance = |place: &Place| distance_m([place.x, place.y], [ball.x, ball.y], place.scale);
     let players = scene.players.iter().map(|(place, _)| (distance(place), place.track));
-    players.filter(|(distance, _)| *distance <= NEAR).min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, track)| track)
+    players
+        .filter(|(distance, _)| *distance <= MAX_TAKER_DISTANCE)
+        .min_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, track)| track)
 }

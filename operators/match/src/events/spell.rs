@@ -1,14 +1,14 @@
-//! A run of frames in which one player has the ball.
+//! Spell of possession: a run of frames in which one player has the ball.
 
 use serde::{Deserialize, Serialize};
-use sideline_api::tables::{Event, METRES, Place};
+use sideline_sport::tables::{Event, METERS, Place};
 
-use super::Frame;
-use crate::sides::metres;
+use super::FrameContext;
+use crate::scene::distance_m;
 
 /// A frame and its media time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Moment {
+pub struct FrameTime {
     /// Number of the frame.
     pub frame: u64,
     /// Media time, s.
@@ -19,64 +19,67 @@ pub struct Moment {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Spell {
     pub track: u32,
-    /// Number of the team, from 0.
+    /// Index of the team, from 0.
     pub team: Option<usize>,
-    pub start: Moment,
-    pub last: Moment,
-    /// Where the ball was at the start, and last.
+    pub start: FrameTime,
+    pub last: FrameTime,
+    /// Position of the ball in the first frame.
     pub origin: [f32; 2],
-    pub place: [f32; 2],
-    /// Units in a metre at the last place.
+    /// Position of the ball in the last frame.
+    pub position: [f32; 2],
+    /// Units per meter at the last position.
     pub scale: f32,
-    pub metric: bool,
-    /// Frames, and those in which the ball was measured.
+    pub is_metric: bool,
+    /// Number of frames.
     frames: u32,
-    measured: u32,
+    /// Number of frames in which the ball was measured.
+    measured_frames: u32,
 }
 
 impl Spell {
-    pub fn begin(track: u32, team: Option<usize>, at: Moment, ball: &Place) -> Self {
-        let place = [ball.x, ball.y];
+    pub fn new(track: u32, team: Option<usize>, at: FrameTime, ball: &Place) -> Self {
+        let position = [ball.x, ball.y];
         Self {
             track,
             team,
             start: at,
             last: at,
-            origin: place,
-            place,
+            origin: position,
+            position,
             scale: ball.scale,
-            metric: ball.unit == METRES,
+            is_metric: ball.unit == METERS,
             frames: 1,
-            measured: u32::from(ball.measured),
+            measured_frames: u32::from(ball.measured),
         }
     }
 
-    pub fn go_on(&mut self, at: Moment, ball: &Place) {
+    pub fn extend(&mut self, at: FrameTime, ball: &Place) {
         self.last = at;
-        self.place = [ball.x, ball.y];
+        self.position = [ball.x, ball.y];
         self.scale = ball.scale;
         self.frames += 1;
-        self.measured += u32::from(ball.measured);
+        self.measured_frames += u32::from(ball.measured);
     }
 
-    /// This spell with what a new one of the same player adds.
-    pub fn resumed(self, new: &Self) -> Self {
-        let (frames, measured) = (self.frames + new.frames, self.measured + new.measured);
-        Self { last: new.last, place: new.place, scale: new.scale, frames, measured, ..self }
+    /// Returns this spell extended by a later one of the same player.
+    pub fn resumed_by(self, new: &Self) -> Self {
+        let (frames, measured_frames) = (self.frames + new.frames, self.measured_frames + new.measured_frames);
+        Self { last: new.last, position: new.position, scale: new.scale, frames, measured_frames, ..self }
     }
 
-    /// How sure it is that this player had the ball, 0..1: the longer, and the more of it was seen.
+    /// Returns the confidence that this player had the ball, 0 to 1: it grows with the number of frames and the share
+    /// of measured ones.
     pub fn confidence(&self) -> f32 {
-        let seen = self.measured as f32 / self.frames as f32;
-        seen * (0.5 + 0.5 * (self.frames as f32 / 10.0).min(1.0))
+        let measured_share = self.measured_frames as f32 / self.frames as f32;
+        measured_share * (0.5 + 0.5 * (self.frames as f32 / 10.0).min(1.0))
     }
 
-    /// The carry that it was, if the ball went far enough.
-    pub fn carry(&self, frame: &Frame) -> Option<Event> {
-        let way = metres(self.origin, self.place, self.scale);
-        // Not `<`: a way that is not known is none.
-        (way >= frame.config.carry_distance).then(|| {
-            let ends = (self.origin, self.place);
+    /// Returns the carry of this spell; `None` where the ball moved too little.
+    pub fn carry(&self, frame: &FrameContext) -> Option<Event> {
+        let distance = distance_m(self.origin, self.position, self.scale);
+        // `>=` also rejects an unknown distance (NaN).
+        (distance >= frame.config.carry_distance).then(|| {
+            let ends = (self.origin, self.position);
             self.event("carry", self.start, self.last, ends, true, self.track, self.confidence(), frame)
         })
     }

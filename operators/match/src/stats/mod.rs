@@ -1,12 +1,12 @@
-//! `stats`: places, teams, possession and events in; what each player and team has done so far out, and at the end of a
-//! stream `summary.json` and a heat map of each team in the folder of the run.
+//! `stats`: totals of players and teams. It reads places, teams, possession and events, writes the totals so far, and
+//! at the end of a stream `summary.json` and a heat map per team into the folder of the run.
 //!
-//! Ways are measured between means over half a second, so that trembling boxes make none. Where places are pixels, metres
-//! are estimated from how tall people look, and the camera is taken to stand still; the summary says so.
+//! Distances are measured between means over half a second, so that jitter of the boxes adds none. Where places are in
+//! pixels, meters are estimated from the height of people, and the camera is assumed to be static; the summary says so.
 
+mod distance;
 mod heat;
 mod summary;
-mod way;
 
 use std::{
     collections::BTreeMap,
@@ -16,44 +16,45 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sideline_api::{
     Config, Context, Failure, Inputs, Operator, OrFail, Outputs, PortType, Resources, Result, Spec, StreamName,
-    tables::{Event, Formation, METRES, PIXELS, Place, Possession, Stat, Team},
+    stream_file_name,
 };
+use sideline_sport::tables::{Event, Formation, METERS, PIXELS, Place, Possession, Stat, Team};
 
 use crate::{
-    calibration::{Calibration, Field},
-    sides::{Scene, Sides},
+    calibration::{Calibration, PitchDimensions},
+    scene::{Scene, TeamRoles},
 };
 
-use heat::Heat;
-use way::{Walker, Ways};
+use distance::{DistanceMeter, DistanceTotals};
+use heat::HeatMap;
 
-/// Counts what players and teams do, and writes the match's summary and heat maps.
+/// Computes totals of players and teams, and writes the match summary and heat maps.
 #[derive(Clone, Debug, PartialEq, Config)]
 #[config(check = StatsConfig::check)]
 pub struct StatsConfig {
-    /// The calibration file, as `pitch` has it: heat maps are then drawn on the pitch. Empty: as large as the picture.
+    /// Calibration file, as in `pitch`: heat maps show the lines of the pitch. Empty: they cover the area with places.
     #[config(default = "")]
     pub calibration: PathBuf,
-    /// Bounds between the five speed zones, metres per second, rising: standing and walking, jogging, running, running fast,
-    /// sprinting.
+    /// Bounds between the five speed zones, m/s, ascending: walking, jogging, running, fast running, sprinting. Higher
+    /// counts less distance as fast.
     #[config(default = vec![2.0, 4.2, 5.6, 7.0], live)]
     pub zones: Vec<f32>,
-    /// Seconds between two rows. Lower follows more closely and records more.
+    /// Interval between two sets of rows, s. Lower gives a finer resolution in time and more rows.
     #[config(default = 1.0, live, range(0.03, 600))]
     pub interval: f64,
-    /// Whether heat maps are written at the end.
+    /// Writes heat maps at the end of a stream; `false` leaves them out.
     #[config(default = true, live)]
     pub heat_maps: bool,
 }
 
 impl StatsConfig {
     fn check(&self) -> Vec<(&'static str, String)> {
-        let rising = self.zones.windows(2).all(|pair| pair[0] < pair[1]);
-        if self.zones.len() == 4 && rising && self.zones.iter().all(|bound| *bound > 0.0 && bound.is_finite()) {
+        let is_ascending = self.zones.windows(2).all(|pair| pair[0] < pair[1]);
+        if self.zones.len() == 4 && is_ascending && self.zones.iter().all(|bound| *bound > 0.0 && bound.is_finite()) {
             return vec![];
         }
         let text =
-            format!("{:?} are not the four rising bounds of five zones, as in `[2.0, 4.2, 5.6, 7.0]`", self.zones);
+            format!("{:?} are not four ascending bounds of five zones, as in `[2.0, 4.2, 5.6, 7.0]`", self.zones);
         vec![("zones", text)]
     }
 
@@ -62,60 +63,67 @@ impl StatsConfig {
     }
 }
 
-/// What is remembered of a stream.
+/// State of a stream.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StatsState {
-    sides: Sides,
+    roles: TeamRoles,
     players: BTreeMap<u32, Player>,
-    teams: [Sum; 2],
-    /// All formations' rows of the closing message and before: period and team.
-    formations: BTreeMap<(u32, String), summary::Shape>,
-    metric: Option<bool>,
-    /// Frames, frames with a ball, and states of possession.
+    teams: [Totals; 2],
+    /// Formations by period and team, from the closing message and before.
+    formations: BTreeMap<(u32, String), summary::FormationSummary>,
+    is_metric: Option<bool>,
+    /// Number of frames.
     frames: u64,
-    with_ball: u64,
-    states: BTreeMap<String, u64>,
-    sent: Option<f64>,
-    first: Option<f64>,
-    last: f64,
+    /// Number of frames with a ball.
+    ball_frames: u64,
+    /// Number of frames in each state of possession.
+    possession_frames: BTreeMap<String, u64>,
+    /// Media time of the last rows, s.
+    last_sent: Option<f64>,
+    /// Media time of the first frame, s.
+    first_frame: Option<f64>,
+    /// Media time of the last frame, s.
+    last_frame: f64,
 }
 
-/// What a player or a team has done.
+/// Totals of a player or a team.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Sum {
-    ways: Ways,
-    had_ball: u64,
+struct Totals {
+    distance: DistanceTotals,
+    /// Number of frames in which the player or team controlled the ball.
+    controlled_frames: u64,
     passes: u32,
     completed: u32,
     interceptions: u32,
     shots: u32,
-    /// Of teams: all events by their kinds.
+    /// Number of events of each kind.
     events: BTreeMap<String, u32>,
-    heat: Heat,
+    heat: HeatMap,
 }
 
-/// One track.
+/// State of one track.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Player {
     team: Option<usize>,
-    goalkeeper: bool,
-    walker: Walker,
-    sum: Sum,
+    is_goalkeeper: bool,
+    meter: DistanceMeter,
+    totals: Totals,
 }
 
-/// Tracks remembered at most; the longest unseen are forgotten, what they did stays with their team.
-const MOST_PLAYERS: usize = 2000;
-/// Seconds after which an unseen track has no more rows.
-const GONE: f64 = 5.0;
-/// Seconds that a frame counts at most: more is a gap.
-const LONGEST: f64 = 0.2;
+/// Maximum number of tracks; the longest unseen are dropped, and their events and distances stay in the totals of their
+/// team.
+const MAX_PLAYERS: usize = 2000;
+/// Time after which an unseen track has no more rows, s.
+const ROW_TIMEOUT_S: f64 = 5.0;
+/// Maximum duration of a frame, s: a longer time is a gap.
+const MAX_FRAME_S: f64 = 0.2;
 
 /// See the [module](self).
 pub struct Stats {
     config: StatsConfig,
-    field: Option<Field>,
+    pitch: Option<PitchDimensions>,
     run_dir: PathBuf,
-    /// Streams in the order they came: the first one's files bear no name.
+    /// Streams in the order of their first frame: the file names of the first one have no suffix.
     streams: Vec<StreamName>,
 }
 
@@ -134,8 +142,8 @@ impl Operator for Stats {
     }
 
     fn new(config: StatsConfig, resources: &Resources) -> Result<Self> {
-        let field = Calibration::of_key(&config.calibration, resources)?.map(|calibration| calibration.field);
-        Ok(Self { config, field, run_dir: resources.run_dir.clone(), streams: vec![] })
+        let pitch = Calibration::from_key(&config.calibration, resources)?.map(|calibration| calibration.pitch);
+        Ok(Self { config, pitch, run_dir: resources.run_dir.clone(), streams: vec![] })
     }
 
     fn process(&mut self, cx: &Context, input: &Inputs, state: &mut StatsState, out: &mut Outputs) -> Result<()> {
@@ -145,15 +153,15 @@ impl Operator for Stats {
         let now = cx.seconds();
         let places = input.rows::<Place>("places")?.unwrap_or_default();
         let teams = input.rows::<Team>("teams")?.unwrap_or_default();
-        state.sides.see(&teams, &places, now);
-        state.see(&places, now, &self.config.bounds());
+        state.roles.update(&teams, &places, now);
+        state.update(&places, now, &self.config.bounds());
         if let Some(row) = input.rows::<Possession>("possession")?.unwrap_or_default().first() {
-            state.possession(row);
+            state.add_possession(row);
         }
-        state.events(&input.rows::<Event>("events")?.unwrap_or_default());
-        state.shapes(input.rows::<Formation>("formation")?.unwrap_or_default());
-        if state.sent.is_none_or(|sent| now - sent >= self.config.interval - 1e-6) {
-            state.sent = Some(now);
+        state.add_events(&input.rows::<Event>("events")?.unwrap_or_default());
+        state.add_formations(input.rows::<Formation>("formation")?.unwrap_or_default());
+        if state.last_sent.is_none_or(|sent| now - sent >= self.config.interval - 1e-6) {
+            state.last_sent = Some(now);
             return out.rows("stats", &state.rows(Some(now)));
         }
         Ok(())
@@ -165,140 +173,169 @@ impl Operator for Stats {
     }
 
     fn stream_ended(&mut self, cx: &Context, input: &Inputs, state: &mut StatsState, out: &mut Outputs) -> Result<()> {
-        // What the operators before it knew only at the end.
-        state.events(&input.rows::<Event>("events")?.unwrap_or_default());
-        state.shapes(input.rows::<Formation>("formation")?.unwrap_or_default());
+        // Rows that the producers send only with the end of the stream.
+        state.add_events(&input.rows::<Event>("events")?.unwrap_or_default());
+        state.add_formations(input.rows::<Formation>("formation")?.unwrap_or_default());
         if state.frames == 0 {
             return Ok(());
         }
-        self.write(&cx.header.stream, state)?;
+        self.write_files(&cx.header.stream, state)?;
         out.rows("stats", &state.rows(None))
     }
 }
 
 impl Stats {
-    /// Writes a stream's summary and heat maps.
-    fn write(&self, stream: &StreamName, state: &StatsState) -> Result<()> {
-        let name = match self.streams.first() {
-            Some(first) if first != stream => format!("-{stream}"),
-            _ => String::new(),
-        };
+    /// Returns the suffix of the names of a stream's files, which is empty for the first stream.
+    fn file_name_suffix(&self, stream: &StreamName) -> String {
+        if self.streams.first().is_none_or(|first| first == stream) {
+            return String::new();
+        }
+        let part = stream_file_name(stream);
+        // Several streams may have the same part of a file name.
+        let earlier = self.streams.iter().skip(1).take_while(|other| *other != stream);
+        match earlier.filter(|other| stream_file_name(other) == part).count() {
+            0 => format!("-{part}"),
+            count => format!("-{part}-{}", count + 1),
+        }
+    }
+
+    /// Writes the summary and heat maps of a stream.
+    fn write_files(&self, stream: &StreamName, state: &StatsState) -> Result<()> {
+        let name = self.file_name_suffix(stream);
         let path = self.run_dir.join(format!("summary{name}.json"));
         let mut maps = BTreeMap::new();
-        for (team, sum) in
-            Team::NAMES.iter().zip(&state.teams).filter(|(_, sum)| self.config.heat_maps && !sum.heat.is_empty())
+        for (team, totals) in
+            Team::NAMES.iter().zip(&state.teams).filter(|(_, totals)| self.config.heat_maps && !totals.heat.is_empty())
         {
             let file = format!("heat_{team}{name}.png");
-            let field = self.field.filter(|_| state.metric == Some(true));
-            sum.heat.write(&self.run_dir.join(&file), field)?;
+            let pitch = self.pitch.filter(|_| state.is_metric == Some(true));
+            totals.heat.write(&self.run_dir.join(&file), pitch)?;
             maps.insert((*team).to_owned(), file);
         }
-        let text = summary::text(stream, state, self.field, &self.config, &maps);
-        write_whole(&path, &text)
+        let text = summary::render(stream, state, self.pitch, &self.config, &maps);
+        write_atomically(&path, &text)
     }
 }
 
-/// Writes a file whole or not at all.
-fn write_whole(path: &Path, text: &str) -> Result<()> {
-    let draft = path.with_extension("json.new");
-    std::fs::write(&draft, text)
-        .and_then(|()| std::fs::rename(&draft, path))
+/// Writes a file atomically.
+fn write_atomically(path: &Path, text: &str) -> Result<()> {
+    let temporary = path.with_extension("json.new");
+    std::fs::write(&temporary, text)
+        .and_then(|()| std::fs::rename(&temporary, path))
         .or_fail(Failure::Output, || path.display().to_string())
 }
 
 impl StatsState {
-    fn see(&mut self, places: &[Place], now: f64, bounds: &[f32; 4]) {
-        let step = self.first.map_or(0.0, |_| (now - self.last).clamp(0.0, LONGEST));
-        self.first.get_or_insert(now);
-        self.last = now;
+    fn update(&mut self, places: &[Place], now: f64, bounds: &[f32; 4]) {
+        let step = self.first_frame.map_or(0.0, |_| (now - self.last_frame).clamp(0.0, MAX_FRAME_S));
+        self.first_frame.get_or_insert(now);
+        self.last_frame = now;
         self.frames += 1;
-        let scene = Scene::of(places, &self.sides);
-        self.with_ball += u64::from(scene.ball.is_some());
+        let scene = Scene::new(places, &self.roles);
+        self.ball_frames += u64::from(scene.ball.is_some());
         if !places.is_empty() {
-            self.metric = Some(scene.metric);
+            self.is_metric = Some(scene.is_metric);
         }
-        for (place, side) in scene.players.iter().filter(|(place, _)| place.scale > 0.0) {
+        for (place, role) in scene.players.iter().filter(|(place, _)| place.scale > 0.0) {
             let player = self.players.entry(place.track).or_default();
-            (player.team, player.goalkeeper) = (side.team.or(player.team), side.goalkeeper);
+            (player.team, player.is_goalkeeper) = (role.team.or(player.team), role.is_goalkeeper);
             let at = [place.x, place.y, place.scale].map(f64::from);
-            let mut own = player.team.map(|team| &mut self.teams[team]);
-            if let Some(own) = own.as_deref_mut() {
-                own.heat.add([place.x, place.y], step as f32, scene.metric);
+            let mut team_totals = player.team.map(|team| &mut self.teams[team]);
+            if let Some(totals) = team_totals.as_deref_mut() {
+                totals.heat.add([place.x, place.y], step as f32, scene.is_metric);
             }
-            let ways = [Some(&mut player.sum.ways), own.map(|own| &mut own.ways)];
-            player.walker.see(now, step, at, bounds, ways);
+            let totals = [Some(&mut player.totals.distance), team_totals.map(|totals| &mut totals.distance)];
+            player.meter.update(now, step, at, bounds, totals);
         }
-        while self.players.len() > MOST_PLAYERS {
-            let oldest = self.players.iter().min_by(|a, b| a.1.walker.seen.total_cmp(&b.1.walker.seen));
+        while self.players.len() > MAX_PLAYERS {
+            let oldest = self.players.iter().min_by(|a, b| a.1.meter.last_seen.total_cmp(&b.1.meter.last_seen));
             let Some(track) = oldest.map(|(track, _)| *track) else { break };
             self.players.remove(&track);
         }
     }
 
-    fn possession(&mut self, row: &Possession) {
-        *self.states.entry(row.state.clone()).or_default() += 1;
+    fn add_possession(&mut self, row: &Possession) {
+        *self.possession_frames.entry(row.state.clone()).or_default() += 1;
         if row.state == "controlled" {
-            if let Some(team) = Team::number(&row.team) {
-                self.teams[team].had_ball += 1;
+            if let Some(team) = Team::index(&row.team) {
+                self.teams[team].controlled_frames += 1;
             }
             if let Some(player) = self.players.get_mut(&row.track) {
-                player.sum.had_ball += 1;
+                player.totals.controlled_frames += 1;
             }
         }
     }
 
-    fn events(&mut self, rows: &[Event]) {
+    fn add_events(&mut self, rows: &[Event]) {
         for row in rows {
-            let player = self.players.get_mut(&row.track).map(|player| &mut player.sum);
-            let own = Team::number(&row.team).map(|team| &mut self.teams[team]);
-            for sum in player.into_iter().chain(own) {
-                *sum.events.entry(row.kind.clone()).or_default() += 1;
+            let player_totals = self.players.get_mut(&row.track).map(|player| &mut player.totals);
+            let team_totals = Team::index(&row.team).map(|team| &mut self.teams[team]);
+            for totals in player_totals.into_iter().chain(team_totals) {
+                *totals.events.entry(row.kind.clone()).or_default() += 1;
                 match row.kind.as_str() {
                     "pass" => {
-                        sum.passes += 1;
-                        sum.completed += u32::from(row.complete);
+                        totals.passes += 1;
+                        totals.completed += u32::from(row.complete);
                     }
-                    "interception" => sum.interceptions += 1,
-                    "shot" => sum.shots += 1,
+                    "interception" => totals.interceptions += 1,
+                    "shot" => totals.shots += 1,
                     _ => {}
                 }
             }
         }
     }
 
-    fn shapes(&mut self, rows: Vec<Formation>) {
+    fn add_formations(&mut self, rows: Vec<Formation>) {
         for row in rows {
-            self.formations.insert((row.period, row.team.clone()), summary::Shape::of(&row));
+            self.formations.insert((row.period, row.team.clone()), summary::FormationSummary::new(&row));
         }
         while self.formations.len() > 2000 {
             self.formations.pop_first();
         }
     }
 
-    /// Teams, then the players seen lately; all players where `now` is none.
+    /// Returns the rows of the teams, then of the players seen recently, or of all players where `now` is `None`.
     fn rows(&self, now: Option<f64>) -> Vec<Stat> {
-        let teams = Team::NAMES.iter().zip(&self.teams).filter(|(_, sum)| sum.ways.seconds > 0.0);
-        let teams = teams.map(|(name, sum)| self.row(name, 0, sum));
-        let lately = |player: &&Player| now.is_none_or(|now| now - player.walker.seen <= GONE);
-        let players = self.players.iter().filter(|(_, player)| lately(player));
-        teams.chain(players.map(|(track, p)| self.row(crate::sides::name(p.team), *track, &p.sum))).collect()
+        let teams = Team::NAMES.iter().zip(&self.teams).filter(|(_, totals)| totals.distance.visible_s > 0.0);
+        let teams = teams.map(|(name, totals)| self.to_row(name, 0, totals));
+        let is_recent = |player: &&Player| now.is_none_or(|now| now - player.meter.last_seen <= ROW_TIMEOUT_S);
+        let players = self.players.iter().filter(|(_, player)| is_recent(player));
+        teams.chain(players.map(|(track, p)| self.to_row(crate::scene::team_name(p.team), *track, &p.totals))).collect()
     }
 
-    fn row(&self, team: &str, track: u32, sum: &Sum) -> Stat {
-        let all = self.teams[0].had_ball + self.teams[1].had_ball;
+    fn to_row(&self, team: &str, track: u32, totals: &Totals) -> Stat {
+        let total_frames = self.teams[0].controlled_frames + self.teams[1].controlled_frames;
         Stat {
             team: team.into(),
             track,
-            possession: if all == 0 { f32::NAN } else { (sum.had_ball as f64 / all as f64) as f32 },
-            passes: sum.passes,
-            completed: sum.completed,
-            interceptions: sum.interceptions,
-            shots: sum.shots,
-            distance: sum.ways.distance as f32,
-            top_speed: sum.ways.top_speed as f32,
-            zones: sum.ways.zones.map(|metres| metres as f32),
-            seconds: sum.ways.seconds as f32,
-            unit: if self.metric == Some(true) { METRES } else { PIXELS }.into(),
+            possession: if total_frames == 0 {
+                f32::NAN
+            } else {
+                (totals.controlled_frames as f64 / total_frames as f64) as f32
+            },
+            passes: totals.passes,
+            completed: totals.completed,
+            interceptions: totals.interceptions,
+            shots: totals.shots,
+            distance: totals.distance.total_m as f32,
+            top_speed: totals.distance.top_speed_m_s as f32,
+            zones: totals.distance.zones_m.map(|meters| meters as f32),
+            seconds: totals.distance.visible_s as f32,
+            unit: if self.is_metric == Some(true) { METERS } else { PIXELS }.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_stream_has_files_of_its_own_whatever_its_name_is() {
+        let streams: Vec<StreamName> = ["left", "a/b", "a\nb", "right"].map(Into::into).into();
+        let config = StatsConfig::from_values(&[("calibration", "")].into()).unwrap();
+        let stats = Stats { config, pitch: None, run_dir: PathBuf::new(), streams: streams.clone() };
+        let suffixes: Vec<String> = streams.iter().map(|stream| stats.file_name_suffix(stream)).collect();
+        assert_eq!(suffixes, ["", "-a_b", "-a_b-2", "-right"]);
     }
 }

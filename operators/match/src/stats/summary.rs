@@ -1,17 +1,17 @@
-//! `summary.json`: a match in one file.
+//! `summary.json`: the totals of a match.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sideline_api::tables::{Formation, METRES, PIXELS, Team};
+use sideline_sport::tables::{Formation, METERS, PIXELS, Team};
 
-use super::{StatsConfig, StatsState, Sum};
-use crate::{calibration::Field, sides::name};
+use super::{StatsConfig, StatsState, Totals};
+use crate::{calibration::PitchDimensions, scene::team_name};
 
-/// How a team stood in a period.
+/// Formation of a team in one period.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Shape {
+pub struct FormationSummary {
     shape: String,
     lines: Vec<f32>,
     width: f32,
@@ -20,8 +20,8 @@ pub struct Shape {
     confidence: f32,
 }
 
-impl Shape {
-    pub fn of(row: &Formation) -> Self {
+impl FormationSummary {
+    pub fn new(row: &Formation) -> Self {
         Self {
             shape: row.shape.clone(),
             lines: row.lines.clone(),
@@ -33,83 +33,90 @@ impl Shape {
     }
 }
 
-/// Players named in the summary at most: those seen longest.
-const MOST_PLAYERS: usize = 100;
-/// Seconds a player must have been seen to be named.
-const LEAST: f64 = 1.0;
-/// Part of the frames without a ball from which that is said.
-const MISSING: f64 = 0.5;
+/// Maximum number of players in the summary: those visible longest.
+const MAX_PLAYERS: usize = 100;
+/// Minimum time visible for a player to be listed, s.
+const MIN_VISIBLE_S: f64 = 1.0;
+/// Share of frames with a ball below which the summary reports incomplete data.
+const SPARSE_BALL_SHARE: f64 = 0.5;
 
-/// The text of the file.
-pub fn text(
+/// Renders the file.
+pub fn render(
     stream: &str,
     state: &StatsState,
-    field: Option<Field>,
+    pitch: Option<PitchDimensions>,
     config: &StatsConfig,
     heat_maps: &BTreeMap<String, String>,
 ) -> String {
-    let metric = state.metric == Some(true);
-    let all = state.teams[0].had_ball + state.teams[1].had_ball;
+    let is_metric = state.is_metric == Some(true);
+    let total_frames = state.teams[0].controlled_frames + state.teams[1].controlled_frames;
     let mut teams = serde_json::Map::new();
-    for (team, sum) in Team::NAMES.iter().zip(&state.teams) {
-        let mut told = figures(sum, all);
-        told["events"] = json!(sum.events);
-        told["heat_map"] = json!(heat_maps.get(*team));
-        let periods = state.formations.iter().filter(|((_, of), _)| of == team);
-        told["formations"] = periods.map(|((period, _), shape)| formation(*period, shape)).collect();
-        teams.insert((*team).to_owned(), told);
+    for (team, totals) in Team::NAMES.iter().zip(&state.teams) {
+        let mut entry = totals_json(totals, total_frames);
+        entry["events"] = json!(totals.events);
+        entry["heat_map"] = json!(heat_maps.get(*team));
+        let periods = state.formations.iter().filter(|((_, name), _)| name == team);
+        entry["formations"] = periods.map(|((period, _), shape)| formation_json(*period, shape)).collect();
+        teams.insert((*team).to_owned(), entry);
     }
-    let mut seen: Vec<_> = state.players.iter().filter(|(_, p)| p.sum.ways.seconds >= LEAST).collect();
-    seen.sort_by(|a, b| b.1.sum.ways.seconds.total_cmp(&a.1.sum.ways.seconds).then(a.0.cmp(b.0)));
-    seen.truncate(MOST_PLAYERS);
-    seen.sort_by_key(|(track, player)| (player.team.is_none(), player.team, **track));
-    let players: Vec<Value> = seen
+    let mut visible: Vec<_> =
+        state.players.iter().filter(|(_, p)| p.totals.distance.visible_s >= MIN_VISIBLE_S).collect();
+    visible.sort_by(|a, b| b.1.totals.distance.visible_s.total_cmp(&a.1.totals.distance.visible_s).then(a.0.cmp(b.0)));
+    visible.truncate(MAX_PLAYERS);
+    visible.sort_by_key(|(track, player)| (player.team.is_none(), player.team, **track));
+    let players: Vec<Value> = visible
         .into_iter()
         .map(|(track, player)| {
-            let mut told = json!({
+            let mut entry = json!({
                 "track": track,
-                "team": name(player.team),
-                "role": if player.goalkeeper { "goalkeeper" } else { "player" },
+                "team": team_name(player.team),
+                "role": if player.is_goalkeeper { "goalkeeper" } else { "player" },
             });
-            if let (Some(told), Value::Object(figures)) = (told.as_object_mut(), figures(&player.sum, all)) {
-                told.extend(figures);
+            if let (Some(object), Value::Object(totals)) =
+                (entry.as_object_mut(), totals_json(&player.totals, total_frames))
+            {
+                object.extend(totals);
             }
-            told
+            entry
         })
         .collect();
     let summary = json!({
         "stream": stream,
         "frames": state.frames,
-        "seconds": rounded(state.last - state.first.unwrap_or(state.last)),
-        "unit": state.metric.map(|metric| if metric { METRES } else { PIXELS }),
-        "pitch": field.filter(|_| metric).map(|field| json!({"length": field.length, "width": field.width})),
+        "seconds": rounded(state.last_frame - state.first_frame.unwrap_or(state.last_frame)),
+        "unit": state.is_metric.map(|is_metric| if is_metric { METERS } else { PIXELS }),
+        "pitch": pitch.filter(|_| is_metric).map(|pitch| json!({"length": pitch.length, "width": pitch.width})),
         "speed_zones": config.zones.iter().map(|bound| rounded((*bound).into())).collect::<Vec<_>>(),
-        "ball": {"frames": state.with_ball},
-        "possession": state.states,
+        "ball": {"frames": state.ball_frames},
+        "possession": state.possession_frames,
         "teams": teams,
         "players": players,
-        "unknown": unknown(state, field),
+        "unknown": unknown_data(state, pitch),
     });
-    // Serialising a value that was just made cannot fail.
+    // Serializing a JSON value cannot fail.
     serde_json::to_string_pretty(&summary).unwrap_or_default() + "\n"
 }
 
-fn figures(sum: &Sum, all: u64) -> Value {
-    let ways = &sum.ways;
+fn totals_json(totals: &Totals, total_frames: u64) -> Value {
+    let distance = &totals.distance;
     json!({
-        "possession": if all == 0 { Value::Null } else { rounded(sum.had_ball as f64 / all as f64) },
-        "passes": sum.passes,
-        "completed": sum.completed,
-        "interceptions": sum.interceptions,
-        "shots": sum.shots,
-        "distance_m": rounded(ways.distance),
-        "top_speed_m_s": rounded(ways.top_speed),
-        "zones_m": ways.zones.map(rounded),
-        "seconds": rounded(ways.seconds),
+        "possession": if total_frames == 0 {
+            Value::Null
+        } else {
+            rounded(totals.controlled_frames as f64 / total_frames as f64)
+        },
+        "passes": totals.passes,
+        "completed": totals.completed,
+        "interceptions": totals.interceptions,
+        "shots": totals.shots,
+        "distance_m": rounded(distance.total_m),
+        "top_speed_m_s": rounded(distance.top_speed_m_s),
+        "zones_m": distance.zones_m.map(rounded),
+        "seconds": rounded(distance.visible_s),
     })
 }
 
-fn formation(period: u32, shape: &Shape) -> Value {
+fn formation_json(period: u32, shape: &FormationSummary) -> Value {
     let number = |value: f32| rounded(value.into());
     json!({
         "period": period,
@@ -122,41 +129,40 @@ fn formation(period: u32, shape: &Shape) -> Value {
     })
 }
 
-/// What this run cannot know, in sentences.
-fn unknown(state: &StatsState, field: Option<Field>) -> Vec<String> {
-    let mut told: Vec<String> = vec![];
-    let mut say = |text: &str| told.push(text.into());
-    if state.metric != Some(true) {
-        say(
-            "There is no calibration: places, widths and depths are in pixels. Metres are estimated from how tall people \
-             look, ways towards the camera and away from it come out too short, and a camera that moves adds its own way.",
+/// Returns sentences about the data that this run could not determine.
+fn unknown_data(state: &StatsState, pitch: Option<PitchDimensions>) -> Vec<String> {
+    let mut sentences: Vec<String> = vec![];
+    let mut add = |text: &str| sentences.push(text.into());
+    if state.is_metric != Some(true) {
+        add(
+            "There is no calibration: places, widths and depths are in pixels. Meters are estimated from the height of \
+             people, distances towards and away from the camera are underestimated, and a moving camera adds its own \
+             motion.",
         );
-        say(
-            "Without a pitch there are no corners, throw-ins and goal-kicks; shots are told only where the other team's \
-             goalkeeper is known.",
-        );
-    } else if field.is_none() {
-        say("`stats` has no `calibration`: heat maps are drawn without the pitch.");
+        add("Without a pitch there are no corners, throw-ins and goal-kicks; shots are reported only where the other \
+             team's goalkeeper is known.");
+    } else if pitch.is_none() {
+        add("`stats` has no `calibration`: heat maps are drawn without the pitch.");
     }
-    match (state.with_ball, state.frames) {
-        (0, _) => say("The ball was never seen: possession, passes and other events are not known."),
-        (seen, all) if (seen as f64) < MISSING * all as f64 => {
-            say("The ball was seen in less than half of the frames: possession and events hold for those alone.");
+    match (state.ball_frames, state.frames) {
+        (0, _) => add("The ball was never seen: possession, passes and other events are unknown."),
+        (seen, all) if (seen as f64) < SPARSE_BALL_SHARE * all as f64 => {
+            add("The ball was seen in less than half of the frames: possession and events cover only those.");
         }
         _ => {}
     }
-    match state.teams.iter().filter(|sum| sum.ways.seconds > 0.0).count() {
-        0 => say("No teams were told apart."),
-        1 => say("Only one team was seen: possession is all its own, and there are no interceptions."),
+    match state.teams.iter().filter(|totals| totals.distance.visible_s > 0.0).count() {
+        0 => add("No teams were distinguished."),
+        1 => add("Only one team was seen: all possession is its own, and there are no interceptions."),
         _ => {}
     }
     if state.formations.values().all(|shape| shape.shape.is_empty()) {
-        say("Too few players of a team were seen together to tell a formation.");
+        add("Too few players of a team were visible together to derive a formation.");
     }
-    told
+    sentences
 }
 
-/// Three digits behind the point are more than is known.
+/// Rounds to three decimal places, which is more than the accuracy of the data.
 fn rounded(value: f64) -> Value {
     if value.is_finite() { json!((value * 1000.0).round() / 1000.0) } else { Value::Null }
 }

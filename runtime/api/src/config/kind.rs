@@ -1,5 +1,5 @@
-//! Kinds of values, found by asking a type how it is read: so a key's help and its errors say "whole number" or "one of
-//! kalman, particle", never the name of a Rust type, and the words are those that are really read.
+//! Kinds of values, derived from the `Deserialize` implementation of a key's type. So help and error messages say "whole
+//! number" or "one of kalman, particle" instead of Rust type names, and always match the accepted values.
 
 use std::fmt;
 
@@ -8,22 +8,22 @@ use serde::{
     de::{DeserializeOwned, DeserializeSeed, Error as _, Expected, SeqAccess, Visitor, value::Error},
 };
 
-/// Lists and options inside each other that are followed; a type that holds itself has no end.
+/// Maximum depth of nested lists and options that is followed; a recursive type has no end.
 const MAX_DEPTH: usize = 8;
 
 /// Kind of a key's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// True or false.
-    Truth,
-    /// Whole number between two.
-    Whole {
-        /// Least that the type holds.
-        least: i64,
-        /// Greatest that the type holds.
-        greatest: u64,
+    Bool,
+    /// Integer within the limits of its type.
+    Integer {
+        /// Minimum of the type.
+        min: i64,
+        /// Maximum of the type.
+        max: u64,
     },
-    /// Number.
+    /// Floating-point number.
     Number,
     /// Text.
     Text,
@@ -31,32 +31,32 @@ pub enum Kind {
     Path,
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// A value, or nothing.
+    /// Optional value.
     Optional(Box<Kind>),
     /// List of any length.
     List(Box<Kind>),
-    /// List of one length.
+    /// List of a fixed length.
     Array(usize, Box<Kind>),
-    /// Keys with values.
+    /// Map of keys to values.
     Map,
-    /// More than one kind; the key's own text says which.
+    /// More than one kind; the documentation of the key lists them.
     Any,
 }
 
 impl Kind {
-    /// Finds the kind of a type.
-    pub fn of<T: DeserializeOwned>() -> Self {
-        Self::within(0, |probe| T::deserialize(probe).map(drop))
+    /// Returns the kind of a type.
+    pub fn for_type<T: DeserializeOwned>() -> Self {
+        Self::probe(0, |probe| T::deserialize(probe).map(drop))
     }
 
-    fn within(depth: usize, read: impl FnOnce(Probe<'_>) -> Result<(), Error>) -> Self {
+    fn probe(depth: usize, deserialize: impl FnOnce(Probe<'_>) -> Result<(), Error>) -> Self {
         let mut kind = None;
-        // The probe stops the reading as soon as it knows the kind: there is no value, and nothing to fail.
-        let _stopped = read(Probe { kind: &mut kind, depth });
+        // The probe ends the deserialization with an error as soon as it has recorded the kind.
+        let _stopped = deserialize(Probe { kind: &mut kind, depth });
         kind.unwrap_or(Kind::Any)
     }
 
-    /// Words of which one is to be chosen, also within a list or an option; empty where any value will do.
+    /// Returns the words among which a value is chosen, also within a list or an option; empty for other kinds.
     pub fn choices(&self) -> &'static [&'static str] {
         match self {
             Kind::Choice(words) => words,
@@ -65,19 +65,19 @@ impl Kind {
         }
     }
 
-    /// The kind of a value that is there, where there may be none.
-    pub fn given(&self) -> &Kind {
+    /// Returns the kind without `Optional`.
+    pub fn non_optional(&self) -> &Kind {
         match self {
-            Kind::Optional(inner) => inner.given(),
+            Kind::Optional(inner) => inner.non_optional(),
             other => other,
         }
     }
 
-    /// Name for several of them: `whole numbers`.
+    /// Returns the plural name: `whole numbers`.
     fn plural(&self) -> String {
         match self {
-            Kind::Truth => "values true or false".into(),
-            Kind::Whole { .. } => "whole numbers".into(),
+            Kind::Bool => "values true or false".into(),
+            Kind::Integer { .. } => "whole numbers".into(),
             Kind::Number => "numbers".into(),
             Kind::Text => "texts".into(),
             Kind::Path => "paths".into(),
@@ -94,8 +94,8 @@ impl Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Kind::Truth => f.write_str("true or false"),
-            Kind::Whole { .. } => f.write_str("whole number"),
+            Kind::Bool => f.write_str("true or false"),
+            Kind::Integer { .. } => f.write_str("whole number"),
             Kind::Number => f.write_str("number"),
             Kind::Text => f.write_str("text"),
             Kind::Path => f.write_str("path"),
@@ -109,29 +109,29 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Reader that has no value: it notes what a type asks it for, and stops.
+/// Deserializer without a value: records the kind that a type requests, and stops with an error.
 struct Probe<'a> {
     kind: &'a mut Option<Kind>,
     depth: usize,
 }
 
 impl Probe<'_> {
-    fn found<V>(self, kind: Kind) -> Result<V, Error> {
+    fn record<V>(self, kind: Kind) -> Result<V, Error> {
         *self.kind = Some(kind);
         Err(Error::custom("the kind is known"))
     }
 
-    fn whole<V>(self, least: i64, greatest: u64) -> Result<V, Error> {
-        self.found(Kind::Whole { least, greatest })
+    fn integer<V>(self, min: i64, max: u64) -> Result<V, Error> {
+        self.record(Kind::Integer { min, max })
     }
 
-    /// The kind of what lies one level further inside.
-    fn inner(&self, read: impl FnOnce(Probe<'_>) -> Result<(), Error>) -> Box<Kind> {
-        Box::new(if self.depth < MAX_DEPTH { Kind::within(self.depth + 1, read) } else { Kind::Any })
+    /// Returns the kind of the items of a list, or of the value of an option.
+    fn inner(&self, deserialize: impl FnOnce(Probe<'_>) -> Result<(), Error>) -> Box<Kind> {
+        Box::new(if self.depth < MAX_DEPTH { Kind::probe(self.depth + 1, deserialize) } else { Kind::Any })
     }
 }
 
-/// List that has no items: it notes the kind of the first.
+/// Sequence whose first item is a probe.
 struct Items<'a>(Probe<'a>);
 
 impl<'de> SeqAccess<'de> for Items<'_> {
@@ -141,18 +141,18 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     }
 }
 
-macro_rules! whole {
+macro_rules! integers {
     ($($method:ident: $type:ty,)*) => {$(
         fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
-            self.whole(<$type>::MIN as i64, <$type>::MAX as u64)
+            self.integer(<$type>::MIN as i64, <$type>::MAX as u64)
         }
     )*};
 }
 
-macro_rules! always {
+macro_rules! fixed_kinds {
     ($($method:ident($($argument:ty),*): $kind:expr,)*) => {$(
         fn $method<V: Visitor<'de>>(self, $(_: $argument,)* _: V) -> Result<V::Value, Error> {
-            self.found($kind)
+            self.record($kind)
         }
     )*};
 }
@@ -160,14 +160,14 @@ macro_rules! always {
 impl<'de> Deserializer<'de> for Probe<'_> {
     type Error = Error;
 
-    whole! {
+    integers! {
         deserialize_i8: i8, deserialize_i16: i16, deserialize_i32: i32, deserialize_i64: i64,
         deserialize_u8: u8, deserialize_u16: u16, deserialize_u32: u32, deserialize_u64: u64,
     }
 
-    always! {
+    fixed_kinds! {
         deserialize_any(): Kind::Any,
-        deserialize_bool(): Kind::Truth,
+        deserialize_bool(): Kind::Bool,
         deserialize_f32(): Kind::Number,
         deserialize_f64(): Kind::Number,
         deserialize_char(): Kind::Text,
@@ -183,9 +183,9 @@ impl<'de> Deserializer<'de> for Probe<'_> {
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        // A path is read as text; only what its type says it expects tells the two apart.
+        // A path is deserialized as text; only the description of the expected value distinguishes the two.
         let expected = (&visitor as &dyn Expected).to_string();
-        self.found(if expected.contains("path") { Kind::Path } else { Kind::Text })
+        self.record(if expected.contains("path") { Kind::Path } else { Kind::Text })
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -194,7 +194,7 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         variants: &'static [&'static str],
         _: V,
     ) -> Result<V::Value, Error> {
-        self.found(Kind::Choice(variants))
+        self.record(Kind::Choice(variants))
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
@@ -203,19 +203,19 @@ impl<'de> Deserializer<'de> for Probe<'_> {
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let inner = self.inner(|probe| visitor.visit_some(probe).map(drop));
-        self.found(Kind::Optional(inner))
+        self.record(Kind::Optional(inner))
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let inner = self.inner(|probe| visitor.visit_seq(Items(probe)).map(drop));
-        self.found(Kind::List(inner))
+        self.record(Kind::List(inner))
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Error> {
-        // The items of an array are of one kind, those of a tuple of any.
+        // All items of an array have one kind; those of a tuple may differ.
         let is_array = (&visitor as &dyn Expected).to_string().contains("array");
         let inner = self.inner(|probe| visitor.visit_seq(Items(probe)).map(drop));
-        self.found(Kind::Array(length, if is_array { inner } else { Box::new(Kind::Any) }))
+        self.record(Kind::Array(length, if is_array { inner } else { Box::new(Kind::Any) }))
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -224,7 +224,7 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         length: usize,
         _: V,
     ) -> Result<V::Value, Error> {
-        self.found(Kind::Array(length, Box::new(Kind::Any)))
+        self.record(Kind::Array(length, Box::new(Kind::Any)))
     }
 }
 
@@ -248,27 +248,30 @@ mod tests {
     struct Tree(#[allow(dead_code, reason = "only its type matters")] Vec<Tree>);
 
     #[test]
-    fn kinds_are_said_without_names_of_types() {
+    fn kinds_are_displayed_without_rust_type_names() {
         for (kind, expected) in [
-            (Kind::of::<bool>(), "true or false"),
-            (Kind::of::<u8>(), "whole number"),
-            (Kind::of::<f64>(), "number"),
-            (Kind::of::<Seconds>(), "number"),
-            (Kind::of::<String>(), "text"),
-            (Kind::of::<PathBuf>(), "path"),
-            (Kind::of::<Option<PathBuf>>(), "path"),
-            (Kind::of::<Filter>(), "one of kalman, particle"),
-            (Kind::of::<Vec<Filter>>(), "list of words out of kalman, particle"),
-            (Kind::of::<Option<Vec<f32>>>(), "list of numbers"),
-            (Kind::of::<Vec<Vec<[f32; 2]>>>(), "list of lists of lists of 2 numbers"),
-            (Kind::of::<(f32, String)>(), "list of 2 values"),
-            (Kind::of::<serde_json::Value>(), "text or number"),
-            (Kind::of::<std::collections::BTreeMap<String, f32>>(), "map"),
+            (Kind::for_type::<bool>(), "true or false"),
+            (Kind::for_type::<u8>(), "whole number"),
+            (Kind::for_type::<f64>(), "number"),
+            (Kind::for_type::<Seconds>(), "number"),
+            (Kind::for_type::<String>(), "text"),
+            (Kind::for_type::<PathBuf>(), "path"),
+            (Kind::for_type::<Option<PathBuf>>(), "path"),
+            (Kind::for_type::<Filter>(), "one of kalman, particle"),
+            (Kind::for_type::<Vec<Filter>>(), "list of words out of kalman, particle"),
+            (Kind::for_type::<Option<Vec<f32>>>(), "list of numbers"),
+            (Kind::for_type::<Vec<Vec<[f32; 2]>>>(), "list of lists of lists of 2 numbers"),
+            (Kind::for_type::<(f32, String)>(), "list of 2 values"),
+            (Kind::for_type::<serde_json::Value>(), "text or number"),
+            (Kind::for_type::<std::collections::BTreeMap<String, f32>>(), "map"),
         ] {
             assert_eq!(kind.to_string(), expected, "{kind:?}");
         }
-        assert_eq!(Kind::of::<u8>(), Kind::Whole { least: 0, greatest: 255 });
-        assert_eq!(Kind::of::<Option<Vec<Filter>>>().choices(), ["kalman", "particle"]);
-        assert!(Kind::of::<Tree>().to_string().starts_with("list of lists of "), "a type that holds itself has an end");
+        assert_eq!(Kind::for_type::<u8>(), Kind::Integer { min: 0, max: 255 });
+        assert_eq!(Kind::for_type::<Option<Vec<Filter>>>().choices(), ["kalman", "particle"]);
+        assert!(
+            Kind::for_type::<Tree>().to_string().starts_with("list of lists of "),
+            "the depth of a recursive type is limited"
+        );
     }
 }

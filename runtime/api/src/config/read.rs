@@ -1,4 +1,4 @@
-//! Reads one key's value, from whatever it was written as, and checks what was read.
+//! Reading of values: converts a value to the kind of its key, deserializes it, and checks range and finiteness.
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -6,11 +6,12 @@ use serde_json::Value;
 use super::{Key, Kind, Origin, Problem, Values, nearest};
 use crate::yaml;
 
-/// Most characters of a value that an error repeats, and of what a type says of it.
-const MAX_SHOWN: usize = 80;
-const MAX_TOLD: usize = 300;
+/// Maximum length of a value in an error message, characters.
+const MAX_VALUE_CHARS: usize = 80;
+/// Maximum length of a deserialization error in an error message, characters.
+const MAX_CAUSE_CHARS: usize = 300;
 
-/// Reads one field. For the code that `#[derive(Config)]` writes.
+/// Reads one field. For the code that `#[derive(Config)]` generates.
 #[doc(hidden)]
 pub fn read_field<T: DeserializeOwned + Serialize>(
     values: &Values,
@@ -38,171 +39,175 @@ pub fn read_field<T: DeserializeOwned + Serialize>(
     }
 }
 
-/// Reads a value of a key; the error says the mistake and the mend.
+/// Reads a value of a key. The error states the problem and the remedy.
 fn read<T: DeserializeOwned + Serialize>(value: &Value, key: &Key) -> Result<T, String> {
-    let value = typed(value.clone(), &key.kind);
-    if let Some(mistake) = out_of_range(&value, key).or_else(|| misfit(&value, &key.kind)) {
-        return Err(mistake);
+    let value = convert(value.clone(), &key.kind);
+    if let Some(problem) = range_problem(&value, key).or_else(|| kind_problem(&value, &key.kind)) {
+        return Err(problem);
     }
     let read = match serde_json::from_value::<T>(value.clone()) {
         Ok(read) => read,
         Err(cause) => from_text(&value, key).ok_or_else(|| {
             let text = cause.to_string();
-            no_choice(&text)
-                .unwrap_or_else(|| format!("`{}`: {}", shown(&value), cut(yaml::plain_words(&text), MAX_TOLD)))
+            choice_problem(&text).unwrap_or_else(|| {
+                format!("`{}`: {}", display(&value), truncate(yaml::describe_serde_error(&text), MAX_CAUSE_CHARS))
+            })
         })?,
     };
-    // Quotes, lists and types of one's own go around what is known of a value before it is read: these checks do not.
+    // Checked again after deserialization: quotes, lists and custom types can hide a number from the checks above.
     if !is_finite(&read) {
-        return Err(format!("`{}` is not a finite number", shown(&value)));
+        return Err(format!("`{}` is not a finite number", display(&value)));
     }
-    match out_of_range(&to_json(&read), key) {
-        Some(mistake) => Err(mistake),
+    match range_problem(&to_json(&read), key) {
+        Some(problem) => Err(problem),
         None => Ok(read),
     }
 }
 
-/// The value that a text holds, for a type that says only while it reads what it wants.
+/// Deserializes the YAML in a text, for types whose kind is known only during deserialization.
 fn from_text<T: DeserializeOwned>(value: &Value, key: &Key) -> Option<T> {
-    let text = value.as_str().filter(|_| matches!(key.kind.given(), Kind::Any | Kind::Map))?;
+    let text = value.as_str().filter(|_| matches!(key.kind.non_optional(), Kind::Any | Kind::Map))?;
     serde_json::from_value(yaml::json(text).ok()?).ok()
 }
 
-/// A value as the kind wants it. An `env:` and a command line hold numbers and lists as text (`POINTS: "[1, 2]"`), and text
-/// that looks like a number or a truth value as one (`MODEL: 3`).
-fn typed(value: Value, kind: &Kind) -> Value {
+/// Converts a value to a kind. An `env:` and the command line give numbers and lists as text (`POINTS: "[1, 2]"`), and text
+/// that looks like a number or a boolean as one (`MODEL: 3`).
+fn convert(value: Value, kind: &Kind) -> Value {
     match (kind, value) {
         (Kind::Text | Kind::Path | Kind::Choice(_), value @ (Value::Number(_) | Value::Bool(_))) => {
             Value::String(value.to_string())
         }
-        (Kind::Truth | Kind::Whole { .. } | Kind::Number, Value::String(text)) => match yaml::json(&text) {
+        (Kind::Bool | Kind::Integer { .. } | Kind::Number, Value::String(text)) => match yaml::json(&text) {
             Ok(read @ (Value::Number(_) | Value::Bool(_))) => read,
             _ => Value::String(text),
         },
-        (Kind::Optional(inner), Value::String(text)) if !matches!(inner.given(), Kind::Text | Kind::Path) => {
+        (Kind::Optional(inner), Value::String(text)) if !matches!(inner.non_optional(), Kind::Text | Kind::Path) => {
             match yaml::json(&text) {
                 Ok(Value::Null) => Value::Null,
-                _ => typed(Value::String(text), inner),
+                _ => convert(Value::String(text), inner),
             }
         }
         (Kind::Optional(_), Value::Null) => Value::Null,
-        (Kind::Optional(inner), value) => typed(value, inner),
+        (Kind::Optional(inner), value) => convert(value, inner),
         (Kind::List(inner), Value::String(text)) => match yaml::json(&text) {
-            Ok(read @ Value::Array(_)) => typed(read, kind),
-            // A list of words may be written without brackets: `CLASSES: all`.
-            _ if matches!(inner.given(), Kind::Text | Kind::Choice(_)) => {
+            Ok(read @ Value::Array(_)) => convert(read, kind),
+            // A list of words may have no brackets: `CLASSES: person, ball`.
+            _ if matches!(inner.non_optional(), Kind::Text | Kind::Choice(_)) => {
                 text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(Value::from).collect()
             }
             _ => Value::String(text),
         },
         (Kind::Array(..), Value::String(text)) => match yaml::json(&text) {
-            Ok(read @ Value::Array(_)) => typed(read, kind),
+            Ok(read @ Value::Array(_)) => convert(read, kind),
             _ => Value::String(text),
         },
         (Kind::List(inner) | Kind::Array(_, inner), Value::Array(items)) => {
-            items.into_iter().map(|item| typed(item, inner)).collect()
+            items.into_iter().map(|item| convert(item, inner)).collect()
         }
         (_, value) => value,
     }
 }
 
-/// Returns what a value has instead of what the kind wants, where that can be said before it is read.
-fn misfit(value: &Value, kind: &Kind) -> Option<String> {
-    let not = |kind: &dyn std::fmt::Display| Some(format!("`{}` is not {kind}", shown(value)));
+/// Returns the problem of a value that is not of the kind, as far as it can be found before deserialization.
+fn kind_problem(value: &Value, kind: &Kind) -> Option<String> {
+    let not = |kind: &dyn std::fmt::Display| Some(format!("`{}` is not {kind}", display(value)));
     match (kind, value) {
         (Kind::Optional(_), Value::Null) => None,
-        (Kind::Optional(inner), value) => misfit(value, inner),
-        (Kind::Truth, Value::Bool(_)) => None,
-        (Kind::Truth, _) => not(&"true or false"),
-        (Kind::Whole { least, greatest }, Value::Number(number)) => {
-            let whole = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
-            match whole {
-                Some(number) if (i128::from(*least)..=i128::from(*greatest)).contains(&number) => None,
-                Some(number) => Some(format!("{number} is out of range, {least} to {greatest} is allowed")),
+        (Kind::Optional(inner), value) => kind_problem(value, inner),
+        (Kind::Bool, Value::Bool(_)) => None,
+        (Kind::Bool, _) => not(&"true or false"),
+        (Kind::Integer { min, max }, Value::Number(number)) => {
+            let integer = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
+            match integer {
+                Some(number) if (i128::from(*min)..=i128::from(*max)).contains(&number) => None,
+                Some(number) => Some(format!("{number} is out of range, {min} to {max} is allowed")),
                 None => not(&"a whole number"),
             }
         }
         (Kind::Number, Value::Number(_)) => None,
-        (Kind::Whole { .. } | Kind::Number, Value::String(text)) if is_not_finite(text) => not(&"a finite number"),
+        (Kind::Integer { .. } | Kind::Number, Value::String(text)) if is_not_finite(text) => not(&"a finite number"),
         (Kind::Text | Kind::Path, Value::String(_)) => None,
-        (Kind::Whole { .. } | Kind::Number | Kind::Text | Kind::Path, _) => not(&format_args!("a {kind}")),
-        (Kind::Choice(words), Value::String(word)) if !words.contains(&word.as_str()) => Some(none_of(word, words)),
-        (Kind::List(inner), Value::Array(items)) => misfit_of_an_item(items, inner),
-        (Kind::Array(length, inner), Value::Array(items)) if items.len() == *length => misfit_of_an_item(items, inner),
+        (Kind::Integer { .. } | Kind::Number | Kind::Text | Kind::Path, _) => not(&format_args!("a {kind}")),
+        (Kind::Choice(words), Value::String(word)) if !words.contains(&word.as_str()) => {
+            Some(invalid_choice(word, words))
+        }
+        (Kind::List(inner), Value::Array(items)) => item_problem(items, inner),
+        (Kind::Array(length, inner), Value::Array(items)) if items.len() == *length => item_problem(items, inner),
         (Kind::Array(..), Value::Array(_)) => not(&format_args!("a {kind}")),
         (Kind::List(_) | Kind::Array(..), _) => {
-            Some(format!("`{}` is not a {kind}; write one as text: `\"[a, b]\"`", shown(value)))
+            Some(format!("`{}` is not a {kind}; write one as text: `\"[a, b]\"`", display(value)))
         }
         _ => None,
     }
 }
 
-fn misfit_of_an_item(items: &[Value], kind: &Kind) -> Option<String> {
-    items.iter().enumerate().find_map(|(at, item)| Some(format!("item {}: {}", at + 1, misfit(item, kind)?)))
+fn item_problem(items: &[Value], kind: &Kind) -> Option<String> {
+    items.iter().enumerate().find_map(|(at, item)| Some(format!("item {}: {}", at + 1, kind_problem(item, kind)?)))
 }
 
-/// True for the words by which YAML writes what is no finite number.
+/// Returns true for YAML's names of infinity and NaN.
 fn is_not_finite(text: &str) -> bool {
     text.trim_start_matches(['.', '-', '+']).parse::<f64>().is_ok_and(|number| !number.is_finite())
 }
 
-/// Returns the first number, also within lists and maps, that lies outside the key's range.
-fn out_of_range(value: &Value, key: &Key) -> Option<String> {
-    let (least, greatest) = key.range?;
+/// Returns the problem of the first number, also within lists and maps, that is outside the key's range.
+fn range_problem(value: &Value, key: &Key) -> Option<String> {
+    let (min, max) = key.range?;
     match value {
-        Value::Number(number) if !number.as_f64().is_some_and(|number| (least..=greatest).contains(&number)) => {
-            Some(format!("{number} is out of range, {least} to {greatest} is allowed"))
+        Value::Number(number) if !number.as_f64().is_some_and(|number| (min..=max).contains(&number)) => {
+            Some(format!("{number} is out of range, {min} to {max} is allowed"))
         }
-        Value::Array(items) => items.iter().find_map(|item| out_of_range(item, key)),
-        Value::Object(pairs) => pairs.values().find_map(|value| out_of_range(value, key)),
+        Value::Array(items) => items.iter().find_map(|item| range_problem(item, key)),
+        Value::Object(pairs) => pairs.values().find_map(|value| range_problem(value, key)),
         _ => None,
     }
 }
 
-/// False where a number in what was read is infinite or none; JSON would write it as null, as it does nothing.
-fn is_finite(read: &impl Serialize) -> bool {
-    fn all(value: &serde_yaml::Value) -> bool {
+/// Returns false if a number within the value is infinite or NaN. Checked through YAML, because JSON writes such numbers as
+/// null, like an empty option.
+fn is_finite(value: &impl Serialize) -> bool {
+    fn all_finite(value: &serde_yaml::Value) -> bool {
         match value {
             serde_yaml::Value::Number(number) => number.as_f64().is_none_or(f64::is_finite),
-            serde_yaml::Value::Sequence(items) => items.iter().all(all),
-            serde_yaml::Value::Mapping(pairs) => pairs.values().all(all),
-            serde_yaml::Value::Tagged(tagged) => all(&tagged.value),
+            serde_yaml::Value::Sequence(items) => items.iter().all(all_finite),
+            serde_yaml::Value::Mapping(pairs) => pairs.values().all(all_finite),
+            serde_yaml::Value::Tagged(tagged) => all_finite(&tagged.value),
             _ => true,
         }
     }
-    serde_yaml::to_value(read).is_ok_and(|value| all(&value))
+    serde_yaml::to_value(value).is_ok_and(|value| all_finite(&value))
 }
 
-/// Writes a value as JSON, 32-bit numbers by their shortest decimal form: 0.3, not the 0.30000001192092896 nearest to it.
+/// Converts a value to JSON with 32-bit numbers in their shortest decimal form: 0.3 instead of 0.30000001192092896.
 #[doc(hidden)]
 pub fn to_json(value: &impl Serialize) -> Value {
-    // As text a 32-bit number has the digits that tell it from its neighbors; as a value it would be widened first.
+    // Goes through text, where a 32-bit number has its shortest digits; a JSON value would widen it to 64 bits first.
     serde_json::to_string(value).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
-/// A value for an error text: without quotes, and no longer than a line.
-fn shown(value: &Value) -> String {
-    cut(value.as_str().map_or_else(|| value.to_string(), str::to_owned), MAX_SHOWN)
+/// Returns a value for an error message, without quotes and truncated.
+fn display(value: &Value) -> String {
+    truncate(value.as_str().map_or_else(|| value.to_string(), str::to_owned), MAX_VALUE_CHARS)
 }
 
-fn cut(text: String, most: usize) -> String {
-    match text.char_indices().nth(most) {
+fn truncate(text: String, max_chars: usize) -> String {
+    match text.char_indices().nth(max_chars) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,
     }
 }
 
-/// The error for a word that is none of a choice, with the nearest.
-fn none_of(word: &str, words: &[&str]) -> String {
-    let near =
-        nearest(word, words.iter().copied()).map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
-    format!("`{}` is none of {}{near}", cut(word.to_owned(), MAX_SHOWN), words.join(", "))
+/// Returns the error for a word that is not among the choices, with the most similar choice.
+fn invalid_choice(word: &str, choices: &[&str]) -> String {
+    let hint =
+        nearest(word, choices.iter().copied()).map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+    format!("`{}` is none of {}{hint}", truncate(word.to_owned(), MAX_VALUE_CHARS), choices.join(", "))
 }
 
-/// The same for a word that serde did not find, anywhere within a value.
-fn no_choice(cause: &str) -> Option<String> {
-    let (_, told) = cause.split_once("unknown variant `")?;
-    let (word, listed) = told.split_once("`, expected ")?;
-    let names: Vec<&str> = listed.split('`').skip(1).step_by(2).collect();
-    Some(none_of(word, &names))
+/// Converts serde's error about an unknown enum variant, anywhere within a value, into that of [`invalid_choice`].
+fn choice_problem(cause: &str) -> Option<String> {
+    let (_, rest) = cause.split_once("unknown variant `")?;
+    let (word, listed) = rest.split_once("`, expected ")?;
+    let choices: Vec<&str> = listed.split('`').skip(1).step_by(2).collect();
+    Some(invalid_choice(word, &choices))
 }

@@ -1,67 +1,68 @@
-//! The inputs of one operator: numbered messages in, frames out whose messages are all there.
+//! Alignment of the inputs of one operator: takes numbered messages and yields frames for which all messages are there.
 
 use std::{collections::VecDeque, time::Instant};
 
 use crate::{Alignment, Body, Error, Header, Message, Result, SourceId, StreamName, WiredInput, is_same_stream};
 
-/// What the messages at hand are about.
+/// Phase of a stream to which a set of messages belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// A frame.
+pub enum Phase {
+    /// Frame of the stream.
     Frame,
-    /// Rows after the last frame of a stream.
+    /// Closing messages: rows after the last frame.
     Closing,
-    /// The end of a stream.
+    /// End of the stream.
     End {
-        /// Frames of the stream in this run.
+        /// Number of frames of the stream in this run.
         frames: u64,
     },
 }
 
-impl Stage {
-    fn of(message: &Message) -> Self {
+impl Phase {
+    fn from_message(message: &Message) -> Self {
         match message.body {
-            Body::End { frames } => Stage::End { frames },
-            _ if message.header.closing => Stage::Closing,
-            _ => Stage::Frame,
+            Body::End { frames } => Phase::End { frames },
+            _ if message.header.is_closing => Phase::Closing,
+            _ => Phase::Frame,
         }
     }
 }
 
-/// Messages that belong together and are all there; they lie in [`Align::aligned`].
+/// Complete set of messages for one call; the messages are in [`Align::aligned`].
 pub struct Due {
-    /// The frame, or the place after the last one.
+    /// Header of the frame, or of the closing messages or the end.
     pub header: Header,
-    /// What they are about.
-    pub stage: Stage,
-    /// When the last of them was sent.
+    /// Phase of the stream.
+    pub phase: Phase,
+    /// Time at which the last of the messages was sent.
     pub ready: Instant,
 }
 
-/// One input.
+/// State of one input.
 #[derive(Default)]
 struct Port {
     queue: VecDeque<(Message, Instant)>,
     side: Vec<Message>,
     next_n: u64,
-    /// Streams that came, and whether each has ended here.
+    /// Streams seen on this input; true once the stream has ended here.
     streams: Vec<(StreamName, bool)>,
-    closed: bool,
+    is_closed: bool,
 }
 
 impl Port {
+    /// Records the stream of a message, and its end.
     #[inline]
-    fn note(&mut self, message: &Message) {
+    fn record_stream(&mut self, message: &Message) {
         let stream = &message.header.stream;
-        let end = matches!(message.body, Body::End { .. });
+        let is_end = matches!(message.body, Body::End { .. });
         match self.streams.iter_mut().find(|(name, _)| is_same_stream(name, stream)) {
-            Some((_, ended)) => *ended |= end,
-            None => self.streams.push((stream.clone(), end)),
+            Some((_, has_ended)) => *has_ended |= is_end,
+            None => self.streams.push((stream.clone(), is_end)),
         }
     }
 
     fn has_ended(&self, stream: &str) -> bool {
-        self.closed || self.streams.iter().any(|(name, ended)| &**name == stream && *ended)
+        self.is_closed || self.streams.iter().any(|(name, has_ended)| &**name == stream && *has_ended)
     }
 
     fn has_seen(&self, stream: &str) -> bool {
@@ -69,16 +70,16 @@ impl Port {
     }
 }
 
-/// See the [module](self).
+/// Aligner of the inputs of one operator.
 pub struct Align {
     node: String,
     inputs: Vec<WiredInput>,
     ports: Vec<Port>,
-    /// The messages of the frame at hand, one place for each input.
+    /// Messages of the current frame, one slot for each input.
     pub aligned: Vec<Option<Message>>,
-    /// Messages of side and feedback inputs since the call before.
+    /// Messages that arrived on side and feedback inputs since the previous call, by input.
     pub side: Vec<Vec<Message>>,
-    /// Side messages dropped because newer ones came.
+    /// Number of side and feedback messages that were dropped or lost.
     pub side_dropped: u64,
 }
 
@@ -98,39 +99,44 @@ impl Align {
         &self.inputs
     }
 
-    /// The place of an input, for messages.
+    /// Returns the declarations of all inputs and, in the same order, the messages of the current frame.
+    pub fn inputs_and_aligned(&mut self) -> (&[WiredInput], &mut [Option<Message>]) {
+        (&self.inputs, &mut self.aligned)
+    }
+
+    /// Returns the description of an input for error messages.
     pub fn place(&self, port: usize) -> String {
         let input = &self.inputs[port];
         format!("node `{}`, input `{}` from {}", self.node, input.name, input.from)
     }
 
-    /// True for an operator that has no ordinary input: it runs whenever a message comes.
-    pub fn side_only(&self) -> bool {
-        !self.inputs.iter().any(|input| input.alignment.is_ordinary())
+    /// Returns true for an operator without aligned inputs, which runs for every message that arrives.
+    pub fn is_side_only(&self) -> bool {
+        !self.inputs.iter().any(|input| input.alignment.is_aligned())
     }
 
-    /// Takes in a message of an ordinary input.
+    /// Queues a message of an aligned input.
     ///
     /// # Errors
-    /// When one before it was lost.
+    /// When a message before it was lost.
     #[inline]
     pub fn push(&mut self, port: usize, message: Message, sent: Instant) -> Result<()> {
-        self.count(port, &message)?;
+        self.check_number(port, &message)?;
         self.ports[port].queue.push_back((message, sent));
         Ok(())
     }
 
-    /// Takes in a message of a side or feedback input.
+    /// Queues a message of a side or feedback input, and drops the oldest one if the queue is full.
     ///
     /// # Errors
-    /// When one before it was lost on a feedback input.
+    /// When the number of the message is lower than that of an earlier one.
     pub fn push_side(&mut self, port: usize, message: Message) -> Result<()> {
-        self.count(port, &message)?;
+        self.check_number(port, &message)?;
         if matches!(message.body, Body::End { .. }) {
             return Ok(());
         }
         let side = &mut self.ports[port].side;
-        if self.inputs[port].alignment.queue().is_some_and(|most| side.len() >= most) {
+        if self.inputs[port].alignment.queue().is_some_and(|limit| side.len() >= limit) {
             side.remove(0);
             self.side_dropped += 1;
         }
@@ -138,17 +144,19 @@ impl Align {
         Ok(())
     }
 
-    /// Checks the number of a message, and notes its stream.
+    /// Checks the number of a message and records its stream. Gaps on side and feedback inputs are counted.
     #[inline]
-    fn count(&mut self, port: usize, message: &Message) -> Result<()> {
-        let (due, came) = (self.ports[port].next_n, message.n);
-        if came != due {
+    fn check_number(&mut self, port: usize, message: &Message) -> Result<()> {
+        let (expected, found) = (self.ports[port].next_n, message.n);
+        if found != expected {
             match self.inputs[port].alignment {
-                Alignment::Side { .. } | Alignment::Feedback if came > due => self.side_dropped += came - due,
+                Alignment::Side { .. } | Alignment::Feedback if found > expected => {
+                    self.side_dropped += found - expected
+                }
                 _ => {
                     return Err(Error::other(format!(
-                        "{}: message {due} was lost (message {came} came); is the transport overlay in force, every queue at \
-                         least the window + 4, and the sender's shared memory large enough for all its readers?",
+                        "{}: message {expected} was lost (message {found} came); is the transport overlay in force, every queue \
+                         at least the window + 4, and the sender's shared memory large enough for all its readers?",
                         self.place(port)
                     )));
                 }
@@ -156,43 +164,44 @@ impl Align {
         }
         let state = &mut self.ports[port];
         state.next_n = message.n + 1;
-        state.note(message);
+        state.record_stream(message);
         Ok(())
     }
 
-    /// Takes the next messages of the inputs that descend from `source`, if all of them are there.
+    /// Takes the next messages of the inputs that descend from `source` if all of them are there.
     ///
     /// # Errors
-    /// When an input brings another frame than the others.
+    /// When the inputs have messages of different frames.
     #[inline]
     pub fn next(&mut self, source: SourceId) -> Result<Option<Due>> {
         let mut due: Option<(usize, Due)> = None;
         for i in self.group(source) {
             let Some((message, sent)) = self.ports[i].queue.front() else { return Ok(None) };
-            let (header, stage) = (&message.header, Stage::of(message));
+            let (header, phase) = (&message.header, Phase::from_message(message));
             let Some((first, due)) = &mut due else {
-                due = Some((i, Due { header: header.clone(), stage, ready: *sent }));
+                due = Some((i, Due { header: header.clone(), phase, ready: *sent }));
                 continue;
             };
             due.ready = due.ready.max(*sent);
-            let fits = match (due.stage, stage) {
-                // Closing messages of some inputs, while others have none: the ends wait for them.
-                (Stage::Closing, Stage::End { .. }) => true,
-                (Stage::End { .. }, Stage::Closing) => {
-                    due.stage = Stage::Closing;
+            let is_same_phase = match (due.phase, phase) {
+                // Some inputs have closing messages and others none: their ends wait until the closing messages are taken.
+                (Phase::Closing, Phase::End { .. }) => true,
+                (Phase::End { .. }, Phase::Closing) => {
+                    due.phase = Phase::Closing;
                     true
                 }
                 (one, other) => one == other,
             };
-            if !fits || !is_same_stream(&due.header.stream, &header.stream) || due.header.frame != header.frame {
+            if !is_same_phase || !is_same_stream(&due.header.stream, &header.stream) || due.header.frame != header.frame
+            {
                 return Err(self.mismatch(*first, i));
             }
         }
         let Some((_, due)) = due else { return Ok(None) };
         for i in 0..self.ports.len() {
-            let taken = self.inputs[i].alignment == Alignment::Source(source)
-                && self.ports[i].queue.front().is_some_and(|(message, _)| Stage::of(message) == due.stage);
-            self.aligned[i] = if taken { self.ports[i].queue.pop_front().map(|(message, _)| message) } else { None };
+            let is_due = self.inputs[i].alignment == Alignment::Source(source)
+                && self.ports[i].queue.front().is_some_and(|(message, _)| Phase::from_message(message) == due.phase);
+            self.aligned[i] = if is_due { self.ports[i].queue.pop_front().map(|(message, _)| message) } else { None };
         }
         Ok(Some(due))
     }
@@ -205,12 +214,12 @@ impl Align {
         let head = |port: usize| {
             let text = |(message, _): &(Message, Instant)| {
                 let header = &message.header;
-                let what = match Stage::of(message) {
-                    Stage::Frame => format!("frame {}", header.frame),
-                    Stage::Closing => "the closing message".into(),
-                    Stage::End { frames } => format!("the end after {frames} frames"),
+                let subject = match Phase::from_message(message) {
+                    Phase::Frame => format!("frame {}", header.frame),
+                    Phase::Closing => "the closing message".into(),
+                    Phase::End { frames } => format!("the end after {frames} frames"),
                 };
-                format!("{what} of stream `{}`", header.stream)
+                format!("{subject} of stream `{}`", header.stream)
             };
             self.ports[port].queue.front().map_or_else(String::new, text)
         };
@@ -223,7 +232,7 @@ impl Align {
         ))
     }
 
-    /// Hands the messages of side and feedback inputs to the call that follows.
+    /// Moves the pending messages of side and feedback inputs to [`Self::side`] for the next call.
     #[inline]
     pub fn take_side(&mut self) {
         for (port, side) in self.ports.iter_mut().zip(&mut self.side) {
@@ -232,50 +241,52 @@ impl Align {
         }
     }
 
-    /// Nothing more comes on an input.
+    /// Closes an input: no further message comes on it.
     ///
     /// # Errors
-    /// When an ordinary input closes before an end, unless `excused`: its producer failed.
-    pub fn close(&mut self, port: usize, excused: bool) -> Result<()> {
+    /// When an aligned input closes before an end, unless `is_excused`: its producer has failed.
+    pub fn close(&mut self, port: usize, is_excused: bool) -> Result<()> {
         let place = self.place(port);
         let state = &mut self.ports[port];
-        state.closed = true;
-        let ended = state.streams.iter().any(|(_, ended)| *ended);
-        if self.inputs[port].alignment.is_ordinary() && !excused && !ended {
+        state.is_closed = true;
+        let has_ended = state.streams.iter().any(|(_, has_ended)| *has_ended);
+        if self.inputs[port].alignment.is_aligned() && !is_excused && !has_ended {
             let text = format!("{place}: closed after {} messages, before its end: its producer failed", state.next_n);
             return Err(Error::other(text).as_consequence());
         }
         Ok(())
     }
 
-    /// True when every input has closed that the operator waits for.
+    /// Returns true if all inputs that the operator waits for are closed.
     pub fn all_closed(&self) -> bool {
-        let counts = |input: &WiredInput| match input.alignment {
+        let is_awaited = |input: &WiredInput| match input.alignment {
             Alignment::Source(_) => true,
-            Alignment::Side { .. } => self.side_only(),
+            Alignment::Side { .. } => self.is_side_only(),
             Alignment::Feedback => false,
         };
-        self.inputs.iter().zip(&self.ports).filter(|(input, _)| counts(input)).all(|(_, port)| port.closed)
+        self.inputs.iter().zip(&self.ports).filter(|(input, _)| is_awaited(input)).all(|(_, port)| port.is_closed)
     }
 
-    /// Streams that came on the side inputs of an operator without ordinary ones and have ended on all that bring them, each
-    /// told once.
-    pub fn ended_side_streams(&mut self) -> Vec<StreamName> {
-        if !self.side_only() {
+    /// Takes the streams of an operator without aligned inputs that have ended on all side inputs that carry them. Each
+    /// stream is returned once.
+    pub fn take_ended_side_streams(&mut self) -> Vec<StreamName> {
+        if !self.is_side_only() {
             return vec![];
         }
-        let side = |i: &usize| matches!(self.inputs[*i].alignment, Alignment::Side { .. });
-        let ports: Vec<usize> = (0..self.ports.len()).filter(side).collect();
+        let is_side = |i: &usize| matches!(self.inputs[*i].alignment, Alignment::Side { .. });
+        let ports: Vec<usize> = (0..self.ports.len()).filter(is_side).collect();
         let mut ended: Vec<StreamName> = vec![];
         for &i in &ports {
             for (stream, _) in &self.ports[i].streams {
-                // Inputs of the same source bring the same streams, though one may not have come yet.
-                let brings = |other: &usize| {
-                    let known = self.inputs[i].source.is_some() && self.inputs[*other].source == self.inputs[i].source;
-                    known || self.ports[*other].has_seen(stream)
+                // All inputs of one source carry its streams, even if no message has arrived on one of them yet.
+                let carries_stream = |other: &usize| {
+                    let is_same_source =
+                        self.inputs[i].source.is_some() && self.inputs[*other].source == self.inputs[i].source;
+                    is_same_source || self.ports[*other].has_seen(stream)
                 };
-                let over = ports.iter().filter(|other| brings(other)).all(|other| self.ports[*other].has_ended(stream));
-                if over && !ended.contains(stream) {
+                let has_ended = |other: &usize| self.ports[*other].has_ended(stream);
+                let ended_everywhere = ports.iter().filter(|other| carries_stream(other)).all(has_ended);
+                if ended_everywhere && !ended.contains(stream) {
                     ended.push(stream.clone());
                 }
             }

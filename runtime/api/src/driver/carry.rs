@@ -1,4 +1,4 @@
-//! Rows that wait for a later call: last values of inputs that hold, and rows that outlive a frame that was not handled.
+//! Messages kept for a later call: the last data of `hold` inputs, and carried rows of frames that were not processed.
 
 use std::sync::Arc;
 
@@ -6,19 +6,19 @@ use arrow_array::StructArray;
 
 use crate::{Body, Header, Message, Payload, PortType, Result, WiredInput, table};
 
-/// One message of each stream.
-type Kept = Vec<Message>;
+/// At most one message per stream.
+type StreamMessages = Vec<Message>;
 
-/// See the [module](self).
+/// Store of messages for later calls, by input.
 pub struct Carry {
-    /// For each input that holds: the last data.
-    held: Vec<Kept>,
-    /// For each input: rows of earlier frames, to be handed in with the next call.
-    carried: Vec<Kept>,
+    /// Last data of each `hold` input.
+    held: Vec<StreamMessages>,
+    /// Rows of earlier frames, which are prepended to those of the next call.
+    carried: Vec<StreamMessages>,
 }
 
-fn position(kept: &Kept, header: &Header) -> Option<usize> {
-    kept.iter().position(|earlier| earlier.header.stream == header.stream)
+fn position(messages: &StreamMessages, header: &Header) -> Option<usize> {
+    messages.iter().position(|earlier| earlier.header.stream == header.stream)
 }
 
 impl Carry {
@@ -26,12 +26,21 @@ impl Carry {
         Self { held: vec![vec![]; inputs], carried: vec![vec![]; inputs] }
     }
 
-    /// Puts carried rows before those of this frame.
+    /// Prepends the carried rows to those of this frame.
     ///
     /// # Errors
-    /// When they are of two tables.
-    pub fn hand_in(&mut self, header: &Header, aligned: &mut [Option<Message>]) -> Result<()> {
-        for (carried, aligned) in self.carried.iter_mut().zip(aligned) {
+    /// When the two are of different tables.
+    pub fn prepend_carried(
+        &mut self,
+        header: &Header,
+        inputs: &[WiredInput],
+        aligned: &mut [Option<Message>],
+    ) -> Result<()> {
+        for ((input, carried), aligned) in inputs.iter().zip(&mut self.carried).zip(aligned) {
+            // A skipped required input skips the frame; its rows stay for the next one.
+            if input.required && matches!(aligned, Some(Message { body: Body::Skipped(_), .. })) {
+                continue;
+            }
             let Some(at) = position(carried, header) else { continue };
             let earlier = carried.swap_remove(at);
             match (rows(&Some(earlier.clone())), aligned.as_mut()) {
@@ -44,8 +53,8 @@ impl Carry {
         Ok(())
     }
 
-    /// Notes the data of an input that holds, or hands in what was noted.
-    pub fn hold(&mut self, port: usize, header: &Header, aligned: &mut Option<Message>) {
+    /// Stores the data of a `hold` input, or fills in the stored data if the frame has none.
+    pub fn apply_hold(&mut self, port: usize, header: &Header, aligned: &mut Option<Message>) {
         let held = position(&self.held[port], header);
         match (&aligned, held) {
             (Some(message @ Message { body: Body::Data(_), .. }), Some(at)) => {
@@ -57,32 +66,34 @@ impl Carry {
         }
     }
 
-    /// Keeps the rows that outlive their frame, which was not handled.
-    pub fn keep_carried(&mut self, inputs: &[WiredInput], aligned: &[Option<Message>]) {
+    /// Stores the rows of carried tables of a frame that was not processed.
+    pub fn store_carried(&mut self, inputs: &[WiredInput], aligned: &[Option<Message>]) {
         for ((input, aligned), carried) in inputs.iter().zip(aligned).zip(&mut self.carried) {
-            let outlives = matches!(input.ty, PortType::Table(table) if table.carried) && input.alignment.is_ordinary();
-            if outlives && let Some(message) = aligned.as_ref().filter(|message| matches!(message.body, Body::Data(_)))
+            let is_carried =
+                matches!(input.ty, PortType::Table(table) if table.is_carried) && input.alignment.is_aligned();
+            if is_carried
+                && let Some(message) = aligned.as_ref().filter(|message| matches!(message.body, Body::Data(_)))
             {
                 carried.push(message.clone());
             }
         }
     }
 
-    /// Keeps the rows of every ordinary input for the end of the stream.
-    pub fn keep_all(&mut self, inputs: &[WiredInput], aligned: &[Option<Message>]) {
+    /// Stores the rows of all aligned inputs for the end of the stream.
+    pub fn store_all(&mut self, inputs: &[WiredInput], aligned: &[Option<Message>]) {
         for ((input, aligned), carried) in inputs.iter().zip(aligned).zip(&mut self.carried) {
             if let Some(message) = aligned.as_ref().filter(|message| matches!(message.body, Body::Data(_)))
-                && input.alignment.is_ordinary()
+                && input.alignment.is_aligned()
             {
                 carried.push(message.clone());
             }
         }
     }
 
-    /// Drops everything of a stream.
-    pub fn end(&mut self, header: &Header) {
-        for kept in self.held.iter_mut().chain(&mut self.carried) {
-            kept.retain(|message| message.header.stream != header.stream);
+    /// Discards all messages of a stream.
+    pub fn end_stream(&mut self, header: &Header) {
+        for messages in self.held.iter_mut().chain(&mut self.carried) {
+            messages.retain(|message| message.header.stream != header.stream);
         }
     }
 }

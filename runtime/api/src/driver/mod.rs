@@ -1,8 +1,8 @@
-//! Runs one operator: aligns its inputs, skips, checks types, keeps copies of its state, numbers its outputs.
+//! Driver of one operator: aligns its inputs, skips frames, checks types, copies its state, and numbers its outputs.
 //!
-//! The engine and the test harness both call it, so a test sees what a run does. [`align`] says which messages belong
-//! together, [`carry`] keeps rows for a later call, [`outbox`] checks and numbers the outputs, [`restart`] decides when an
-//! operator that failed is made again. The operator itself stands behind [`DynOperator`], so that all this is compiled once.
+//! The engine and the test harness both use it, so that tests run the same code as a flow. [`align`] groups the messages of
+//! a frame, [`carry`] keeps rows for a later call, [`outbox`] checks and numbers the outputs, [`restart`] decides when an
+//! operator that failed is created again. The operator is behind [`DynOperator`], so that the driver is compiled once.
 
 mod align;
 mod carry;
@@ -16,34 +16,34 @@ use crate::{
     StreamName, Values,
     config::{Origin, did_you_mean},
     context::Mode,
-    factory::{DynOperator, Fault, Made, OperatorFactory},
-    message::is_same_stream,
+    factory::{DynOperator, Fault, Instance, OperatorFactory},
+    is_same_stream,
 };
 
 pub use crate::factory::read_config;
-pub use align::Stage;
+pub use align::Phase;
 use align::{Align, Due};
 use carry::Carry;
 use outbox::{Outbox, check_payload};
-use restart::{Next, Restarts};
+use restart::{RestartAction, Restarts};
 
-/// Frames between two in-memory copies of a state.
-const COPY_EVERY: u32 = 30;
+/// Number of successful calls between two in-memory copies of a state.
+const COPY_INTERVAL_CALLS: u32 = 30;
 
-/// What happens after an error or a panic in an operator.
+/// Policy after an error or a panic of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnError {
-    /// The frame is skipped, the operator goes on.
+    /// The frame is skipped, and the operator continues.
     Skip,
-    /// The frame is skipped, and the operator is made again; the state of the stream is its last copy.
+    /// The frame is skipped, and the operator is created again; the stream continues with the last copy of its state.
     Restart,
     /// The run ends with the failure.
     Stop,
 }
 
 impl OnError {
-    /// Stop in `complete` mode, restart in `live`.
+    /// Returns the default: stop in `complete` mode, restart in `live` mode.
     pub fn default_for(mode: Mode) -> Self {
         match mode {
             Mode::Complete => OnError::Stop,
@@ -52,50 +52,50 @@ impl OnError {
     }
 }
 
-/// Settings of a node that are the runtime's: keys beginning with `SIDELINE_`.
+/// Settings of a node that the runtime reads: keys that begin with `SIDELINE_`.
 #[derive(Clone, Debug)]
 pub struct DriverOptions {
-    /// After an error or a panic.
+    /// Policy after an error or a panic.
     pub on_error: OnError,
-    /// Handle every n-th frame, the others are `skipped: stride`.
+    /// Stride: every n-th frame is processed, the others are `skipped: stride`.
     pub stride: u64,
 }
 
-/// A key that was changed while running.
+/// Change of a live setting.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Change {
-    /// The value before.
+pub struct KeyChange {
+    /// Value before the change.
     pub old: serde_json::Value,
-    /// The value from the next frame on, as the operator read it.
+    /// Value from the next frame on, as the operator reads it.
     pub new: serde_json::Value,
 }
 
-/// Receives a driver's messages and reports.
+/// Receiver of a driver's messages and reports.
 pub trait Outlet {
-    /// A message of output number `output`.
+    /// Sends a message on the output with this index.
     fn send(&mut self, output: usize, message: Message);
-    /// A call was handled; its messages were sent before.
-    fn ran(&mut self, ran: Ran<'_>);
-    /// The operator is about to be made again, which may take as long as a start.
-    fn remaking(&mut self) {}
-    /// It was made again.
-    fn remade(&mut self) {}
+    /// Reports a call whose messages have been sent.
+    fn report(&mut self, report: CallReport<'_>);
+    /// Reports that a restart of the operator has begun, which may take as long as a start.
+    fn restart_began(&mut self) {}
+    /// Reports that the restart has ended.
+    fn restart_ended(&mut self) {}
 }
 
 /// Report of one call.
 #[derive(Debug)]
-pub struct Ran<'a> {
-    /// The frame, or the place after the last one.
+pub struct CallReport<'a> {
+    /// Header of the frame, or of the closing messages or the end.
     pub header: &'a Header,
-    /// What the call was about.
-    pub stage: Stage,
-    /// Its outcome.
+    /// Phase of the stream.
+    pub phase: Phase,
+    /// Outcome of the call.
     pub outcome: Outcome,
-    /// When its last input was sent.
+    /// Time at which the last input was sent.
     pub ready: Instant,
-    /// When the operator was called.
+    /// Time at which the operator was called.
     pub started: Instant,
-    /// When its outputs were sent.
+    /// Time at which the outputs had been sent.
     pub ended: Instant,
 }
 
@@ -106,29 +106,32 @@ pub enum Outcome {
     Done,
     /// The operator was not called.
     Skipped(Reason),
-    /// It failed with this message; outputs are `skipped: error`.
+    /// The operator failed with this message; its outputs are `skipped: error`.
     Error(String),
-    /// It panicked with this message; outputs are `skipped: panic`.
+    /// The operator panicked with this message; its outputs are `skipped: panic`.
     Panic(String),
+    /// The stream ended while a restart of the operator was pending, so the operator was not called for the end. The
+    /// failure that led to the restart was reported with its frame.
+    EndedWhileRestarting,
 }
 
-/// A stream that has come and not ended.
+/// Active stream.
 struct Stream {
     name: StreamName,
-    /// Frames that were answered with a message on every output.
+    /// Number of frames for which a message was sent on every output.
     frames: u64,
-    /// Successful calls since the last copy of its state.
-    since_copy: u32,
-    /// The source of its frames, known by the first ordinary input that brings it.
+    /// Number of successful calls since the last copy of its state.
+    calls_since_copy: u32,
+    /// Source of its frames; `None` until a message has come on an aligned input.
     source: Option<SourceId>,
-    /// The last header on an input that is not ordinary.
+    /// Header of the last message of an operator without aligned inputs.
     last: Option<Header>,
 }
 
-/// See the [module](self).
+/// Driver of one operator.
 pub struct Driver {
     factory: Arc<dyn OperatorFactory>,
-    /// None once it is closed, and while a restart waits.
+    /// `None` once the operator is closed, and while a restart is pending.
     operator: Option<Box<dyn DynOperator>>,
     values: Values,
     resources: Resources,
@@ -139,22 +142,22 @@ pub struct Driver {
     outbox: Outbox,
     streams: Vec<Stream>,
     restarts: Restarts,
-    /// The operator's own counts; told when it is closed, added up over restarts.
+    /// The operator's own counters, read when it is closed and summed over restarts.
     counts: BTreeMap<String, u64>,
 }
 
 impl Driver {
-    /// Makes the operator and its driver.
+    /// Creates the operator and its driver.
     ///
     /// # Errors
-    /// Problems of the configuration, or the failure of `new`.
+    /// The problems of the configuration, or the failure of `new`.
     pub fn new(
         factory: Arc<dyn OperatorFactory>,
         values: Values,
         resources: Resources,
         options: DriverOptions,
     ) -> Result<Self> {
-        let operator = make(&*factory, &values, &resources)?;
+        let operator = create(&*factory, &values, &resources)?;
         let spec = factory.spec(&values)?;
         Ok(Self {
             operator: Some(operator),
@@ -172,11 +175,10 @@ impl Driver {
         })
     }
 
-    /// Takes a message of an ordinary, side or feedback input, and runs every frame that is now complete.
-    /// `sent` is when the producer sent it.
+    /// Accepts a message of any input that the producer sent at `sent`, and runs every frame that is now complete.
     ///
     /// # Errors
-    /// A lost message, a table of another type, or a failure with `on_error: stop`.
+    /// When a message was lost, a table has another type, or the operator fails with `on_error: stop`.
     pub fn accept(&mut self, port: usize, message: Message, sent: Instant, outlet: &mut dyn Outlet) -> Result<()> {
         let input = &self.align.inputs()[port];
         if let Body::Data(payload) = &message.body {
@@ -186,51 +188,51 @@ impl Driver {
             Alignment::Source(source) => {
                 self.align.push(port, message, sent)?;
                 while let Some(due) = self.align.next(source)? {
-                    self.claim(&due.header, source)?;
+                    self.assign_source(&due.header, source)?;
                     self.run(&due, outlet)?;
                 }
                 Ok(())
             }
             Alignment::Side { .. } | Alignment::Feedback => {
-                let (header, end) = (message.header.clone(), matches!(message.body, Body::End { .. }));
+                let (header, is_end) = (message.header.clone(), matches!(message.body, Body::End { .. }));
                 self.align.push_side(port, message)?;
-                if !self.align.side_only() {
+                if !self.align.is_side_only() {
                     return Ok(());
                 }
                 self.stream(&header.stream).last = Some(header.clone());
-                if end {
+                if is_end {
                     return self.end_side_streams(sent, outlet);
                 }
                 self.align.aligned.fill(None);
-                let stage = if header.closing { Stage::Closing } else { Stage::Frame };
-                self.run(&Due { header, stage, ready: sent }, outlet)
+                let phase = if header.is_closing { Phase::Closing } else { Phase::Frame };
+                self.run(&Due { header, phase, ready: sent }, outlet)
             }
         }
     }
 
-    /// Nothing more comes on an input. True when that was the last the operator waits for: close it.
-    /// `excused`: the run is being stopped, so a missing `end` is no failure.
+    /// Closes an input. Returns true if the operator waits for no other input, and should be closed. `is_excused` is set
+    /// while the run is being stopped, when a missing `end` is no failure.
     ///
     /// # Errors
-    /// When the input closed before its `end`: its producer failed.
-    pub fn closed(&mut self, port: usize, excused: bool, outlet: &mut dyn Outlet) -> Result<bool> {
-        self.align.close(port, excused)?;
+    /// When the input closed before its `end`: its producer has failed.
+    pub fn close_input(&mut self, port: usize, is_excused: bool, outlet: &mut dyn Outlet) -> Result<bool> {
+        self.align.close(port, is_excused)?;
         self.end_side_streams(Instant::now(), outlet)?;
         Ok(self.align.all_closed())
     }
 
-    /// Changes a `live` key.
+    /// Changes a live setting.
     ///
     /// # Errors
-    /// When the key is unknown, not live, or the value is refused: the old value stays.
-    pub fn set(&mut self, key: &str, value: serde_json::Value) -> Result<Change> {
+    /// When the key is unknown or not live, or the value is refused; the old value then stays in force.
+    pub fn set(&mut self, key: &str, value: serde_json::Value) -> Result<KeyChange> {
         let node = &self.resources.node;
         let keys = self.factory.keys();
-        let Some(known) = keys.iter().find(|k| k.name == key) else {
-            let near = did_you_mean(key, keys.iter().map(|k| k.name));
-            return Err(Error::config(format!("node `{node}` has no key `{key}`{near}")));
+        let Some(description) = keys.iter().find(|k| k.name == key) else {
+            let hint = did_you_mean(key, keys.iter().map(|k| k.name));
+            return Err(Error::config(format!("node `{node}` has no key `{key}`{hint}")));
         };
-        if !known.live {
+        if !description.live {
             return Err(needs_restart(node, key, &value));
         }
         let resolved = |values: &Values| {
@@ -244,59 +246,60 @@ impl Driver {
             let lines: Vec<String> = problems.iter().map(|problem| format!("node `{node}`: {problem}")).collect();
             return Err(Error::config(lines.join("\n")));
         }
-        let change = Change { old: resolved(&self.values), new: resolved(&values) };
+        let change = KeyChange { old: resolved(&self.values), new: resolved(&values) };
         match &mut self.operator {
             Some(operator) => {
                 operator.reconfigure(&values).map_err(|e| e.at(format!("node `{node}`, key `{key}`")))?;
             }
-            // The one that is made next begins with the value.
+            // The next instance is created with the new value.
             None if self.restarts.is_waiting() => {}
-            None => return Err(Error::config(format!("node `{node}` has ended: nothing of it can change"))),
+            None => return Err(Error::config(format!("node `{node}` has ended: its keys can no longer change"))),
         }
         self.values = values;
         Ok(change)
     }
 
-    /// Closes the operator; afterwards it is not called again.
+    /// Closes the operator. It is not called again afterwards.
     ///
     /// # Errors
     /// The failure of the operator's `close`.
     pub fn close(&mut self) -> Result<()> {
-        self.restarts.give_up();
-        self.retire()
+        self.restarts.cancel();
+        self.close_operator()
     }
 
-    /// Side messages dropped because newer ones came.
+    /// Returns the number of side and feedback messages that were dropped or lost.
     pub fn side_dropped(&self) -> u64 {
         self.align.side_dropped
     }
 
-    /// The operator's own counts, as it told them when it was closed.
+    /// Returns the operator's own counters, which it gives when it is closed.
     pub fn counts(&self) -> &BTreeMap<String, u64> {
         &self.counts
     }
 
-    /// The operator, to look at its state; none while it is closed.
+    /// Returns the operator; `None` while it is closed.
     pub fn operator(&self) -> Option<&dyn DynOperator> {
         self.operator.as_deref()
     }
 
-    /// The operator, to replace a state; none while it is closed.
+    /// Returns the operator for changes of its states; `None` while it is closed.
     pub fn operator_mut(&mut self) -> Option<&mut (dyn DynOperator + 'static)> {
         self.operator.as_deref_mut()
     }
 
-    /// The names of the streams that have come and not ended.
+    /// Iterates over the names of the active streams.
     pub fn streams(&self) -> impl Iterator<Item = &StreamName> {
         self.streams.iter().map(|stream| &stream.name)
     }
 
-    /// Refuses a stream whose name another source has: their states would be one.
-    fn claim(&mut self, header: &Header, source: SourceId) -> Result<()> {
+    /// Assigns a stream to its source. Refuses a name that is used by another source, because both streams would share one
+    /// state.
+    fn assign_source(&mut self, header: &Header, source: SourceId) -> Result<()> {
         let stream = self.stream(&header.stream);
         match stream.source.replace(source) {
             Some(other) if other != source => Err(Error::config(format!(
-                "node `{}`: two sources have a stream of the name `{}`; give each its own with the key `stream`",
+                "node `{}`: two sources have a stream named `{}`; give each its own name with the key `stream`",
                 self.resources.node, header.stream
             ))),
             _ => Ok(()),
@@ -306,39 +309,40 @@ impl Driver {
     #[inline]
     fn stream(&mut self, name: &StreamName) -> &mut Stream {
         let at = self.streams.iter().position(|known| is_same_stream(&known.name, name)).unwrap_or_else(|| {
-            self.streams.push(Stream { name: name.clone(), frames: 0, since_copy: 0, source: None, last: None });
+            self.streams.push(Stream { name: name.clone(), frames: 0, calls_since_copy: 0, source: None, last: None });
             self.streams.len() - 1
         });
         &mut self.streams[at]
     }
 
-    /// Handles the messages that lie in `align`.
+    /// Handles the messages that are in `align`.
     fn run(&mut self, due: &Due, outlet: &mut dyn Outlet) -> Result<()> {
         let started = Instant::now();
-        self.carry.hand_in(&due.header, &mut self.align.aligned)?;
-        match due.stage {
-            Stage::Frame => self.frame(due, started, outlet),
-            Stage::Closing => self.closing(due, started, outlet),
-            Stage::End { .. } => self.end(due, started, outlet),
+        let (inputs, aligned) = self.align.inputs_and_aligned();
+        self.carry.prepend_carried(&due.header, inputs, aligned)?;
+        match due.phase {
+            Phase::Frame => self.run_frame(due, started, outlet),
+            Phase::Closing => self.run_closing(due, started, outlet),
+            Phase::End { .. } => self.run_end(due, started, outlet),
         }
     }
 
-    fn frame(&mut self, due: &Due, started: Instant, outlet: &mut dyn Outlet) -> Result<()> {
-        self.hold(&due.header);
+    fn run_frame(&mut self, due: &Due, started: Instant, outlet: &mut dyn Outlet) -> Result<()> {
+        self.apply_hold(&due.header);
         self.stream(&due.header.stream).frames += 1;
         let mut required = self.align.inputs().iter().zip(&self.align.aligned).filter(|(input, _)| input.required);
-        let mut cause = required.find_map(|(_, message)| match message {
+        let mut skip_reason = required.find_map(|(_, message)| match message {
             Some(Message { body: Body::Skipped(reason), .. }) => Some(reason.clone()),
             _ => None,
         });
         if self.options.stride > 1 && !due.header.frame.is_multiple_of(self.options.stride) {
-            cause.get_or_insert(Reason::Stride);
+            skip_reason.get_or_insert(Reason::Stride);
         }
-        if cause.is_none() && !self.is_up(&due.header, outlet)? {
-            cause = Some(Reason::Other("restarting".into()));
+        if skip_reason.is_none() && !self.is_up(&due.header, outlet)? {
+            skip_reason = Some(Reason::Restarting);
         }
-        if let Some(reason) = cause {
-            self.carry.keep_carried(self.align.inputs(), &self.align.aligned);
+        if let Some(reason) = skip_reason {
+            self.carry.store_carried(self.align.inputs(), &self.align.aligned);
             self.outbox.skip_all(&reason);
             self.outbox.send(&due.header, outlet)?;
             report(due, started, Outcome::Skipped(reason), outlet);
@@ -346,9 +350,9 @@ impl Driver {
         }
         let fault = self.call(&due.header, |operator, cx, inputs, out| operator.process(cx, inputs, out)).err();
         match &fault {
-            None => self.outbox.fill(),
+            None => self.outbox.fill_unset(),
             Some(fault) => {
-                self.carry.keep_carried(self.align.inputs(), &self.align.aligned);
+                self.carry.store_carried(self.align.inputs(), &self.align.aligned);
                 self.outbox.skip_all(match fault {
                     Fault::Error(_) => &Reason::Error,
                     Fault::Panic(_) => &Reason::Panic,
@@ -359,69 +363,73 @@ impl Driver {
         self.finish(due, started, fault, outlet)
     }
 
-    /// Rows after the last frame. They are processed when those of all required inputs are there, else handed to
-    /// `stream_ended`; what comes of them leaves with the end.
-    fn closing(&mut self, due: &Due, started: Instant, outlet: &mut dyn Outlet) -> Result<()> {
-        self.hold(&due.header);
+    /// Handles closing messages. They are processed if every required input has one, else kept for `stream_ended`. Rows that
+    /// result from them are sent at the end of the stream.
+    fn run_closing(&mut self, due: &Due, started: Instant, outlet: &mut dyn Outlet) -> Result<()> {
+        self.apply_hold(&due.header);
         let inputs = self.align.inputs().iter().zip(&self.align.aligned);
-        let data = |message: &Option<Message>| matches!(message, Some(Message { body: Body::Data(_), .. }));
-        let mut required = inputs.filter(|(input, _)| input.required && input.alignment.is_ordinary());
-        if !required.all(|(_, message)| data(message)) || !self.is_up(&due.header, outlet)? {
-            self.carry.keep_all(self.align.inputs(), &self.align.aligned);
+        let has_data = |message: &Option<Message>| matches!(message, Some(Message { body: Body::Data(_), .. }));
+        let mut required = inputs.filter(|(input, _)| input.required && input.alignment.is_aligned());
+        if !required.all(|(_, message)| has_data(message)) || !self.is_up(&due.header, outlet)? {
+            self.carry.store_all(self.align.inputs(), &self.align.aligned);
             return Ok(());
         }
         let fault = self.call(&due.header, |operator, cx, inputs, out| operator.process(cx, inputs, out)).err();
         match &fault {
-            None => self.outbox.keep(&due.header)?,
+            None => self.outbox.store_closing(&due.header)?,
             Some(_) => self.outbox.slots.fill(None),
         }
         self.finish(due, started, fault, outlet)
     }
 
-    /// Notes the data of inputs that hold, or hands in what was noted.
+    /// Stores the data of `hold` inputs, or fills in the stored data.
     #[inline]
-    fn hold(&mut self, header: &Header) {
+    fn apply_hold(&mut self, header: &Header) {
         for i in 0..self.align.inputs().len() {
             let input = &self.align.inputs()[i];
-            if input.hold && input.alignment.is_ordinary() {
-                self.carry.hold(i, header, &mut self.align.aligned[i]);
+            if input.hold && input.alignment.is_aligned() {
+                self.carry.apply_hold(i, header, &mut self.align.aligned[i]);
             }
         }
     }
 
-    fn end(&mut self, due: &Due, started: Instant, outlet: &mut dyn Outlet) -> Result<()> {
-        let up = self.is_up(&due.header, outlet)?;
-        let fault = match up {
+    fn run_end(&mut self, due: &Due, started: Instant, outlet: &mut dyn Outlet) -> Result<()> {
+        let is_up = self.is_up(&due.header, outlet)?;
+        let fault = match is_up {
             true => self.call(&due.header, |operator, cx, inputs, out| operator.stream_ended(cx, inputs, out)).err(),
-            false => Some(Fault::Error(Error::other("the stream ended while the operator waited for its restart"))),
+            false => None,
         };
-        // Only what was set is sent: a closing message is a chance, not a duty.
+        // Outputs that were not set send no closing message.
         match &fault {
-            None => self.outbox.keep(&due.header)?,
+            None => self.outbox.store_closing(&due.header)?,
             Some(_) => self.outbox.slots.fill(None),
         }
         let frames = self.stream(&due.header.stream).frames;
-        self.outbox.end(&due.header, frames, outlet)?;
+        self.outbox.end_stream(&due.header, frames, outlet)?;
         self.streams.retain(|stream| stream.name != due.header.stream);
-        self.restarts.forget(&due.header.stream);
-        self.carry.end(&due.header);
+        self.restarts.discard_state(&due.header.stream);
+        self.carry.end_stream(&due.header);
+        if !is_up {
+            report(due, started, Outcome::EndedWhileRestarting, outlet);
+            return Ok(());
+        }
         self.finish(due, started, fault, outlet)
     }
 
-    /// An operator of side inputs alone ends each stream when all inputs that bring it have.
+    /// Ends the streams of an operator without aligned inputs that have ended on all inputs that carry them.
     fn end_side_streams(&mut self, sent: Instant, outlet: &mut dyn Outlet) -> Result<()> {
-        for name in self.align.ended_side_streams() {
+        for name in self.align.take_ended_side_streams() {
             let stream = self.stream(&name);
             let (frames, last) = (stream.frames, stream.last.clone());
             let Some(last) = last else { continue };
             self.align.aligned.fill(None);
-            let header = Header { closing: true, ..last };
-            self.run(&Due { header, stage: Stage::End { frames }, ready: sent }, outlet)?;
+            let header = Header { is_closing: true, ..last };
+            self.run(&Due { header, phase: Phase::End { frames }, ready: sent }, outlet)?;
         }
         Ok(())
     }
 
-    /// Calls the operator, and copies the state of the stream from time to time.
+    /// Calls the operator, and copies the state of the stream every [`COPY_INTERVAL_CALLS`] successful calls.
     #[inline]
     fn call(
         &mut self,
@@ -445,28 +453,28 @@ impl Driver {
         let (ports, slots) = self.outbox.ports_and_slots();
         let mut result = f(operator, &cx, &inputs, &mut Outputs { ports, slots });
         if result.is_ok() {
-            result = inputs.misuse().map_err(Fault::from);
+            result = inputs.check_declared().map_err(Fault::from);
         }
         if result.is_ok() && self.options.on_error != OnError::Stop {
             let stream = self.streams.iter_mut().find(|stream| is_same_stream(&stream.name, &header.stream));
             if let Some(stream) = stream {
-                stream.since_copy += 1;
-                if stream.since_copy >= COPY_EVERY {
-                    stream.since_copy = 0;
+                stream.calls_since_copy += 1;
+                if stream.calls_since_copy >= COPY_INTERVAL_CALLS {
+                    stream.calls_since_copy = 0;
                     result = operator.snapshot(&header.stream);
                 }
             }
         }
         match &result {
-            Ok(()) => self.restarts.succeeded(),
+            Ok(()) => self.restarts.record_success(),
             Err(Fault::Error(_)) => {}
-            // What the panic left half done is not to be trusted.
+            // A panic may have left the state inconsistent.
             Err(Fault::Panic(_)) => roll_back(operator, &resources.node, &header.stream),
         }
         result
     }
 
-    /// Reports, then applies `on_error`.
+    /// Reports the call, then applies `on_error` to its fault.
     #[inline]
     fn finish(&mut self, due: &Due, started: Instant, fault: Option<Fault>, outlet: &mut dyn Outlet) -> Result<()> {
         let outcome = match &fault {
@@ -476,77 +484,86 @@ impl Driver {
         };
         report(due, started, outcome, outlet);
         let Some(fault) = fault else { return Ok(()) };
-        let place =
-            format!("node `{}`, frame {} of stream `{}`", self.resources.node, due.header.frame, due.header.stream);
-        let error = fault.into_error().at(place);
+        let error = fault.into_error().at(self.place(&due.header));
         match self.options.on_error {
             OnError::Skip => Ok(()),
             OnError::Stop => Err(error),
-            // An end that came while a restart waits is no failure of its own.
-            OnError::Restart if self.restarts.is_waiting() => Ok(()),
             OnError::Restart => self.restart(&due.header, error, outlet),
         }
     }
 
-    /// Closes the operator that failed, and makes another one at once or, when it failed again and again, later.
+    /// Closes the operator that failed, and creates it again now or, after consecutive failures, when a backoff has passed.
     fn restart(&mut self, header: &Header, error: Error, outlet: &mut dyn Outlet) -> Result<()> {
         if let Some(operator) = self.operator.as_deref_mut() {
-            // Streams that did not fail keep their state as it is.
+            // The state of the failed stream is rolled back; the other streams keep their current state.
             roll_back(operator, &self.resources.node, &header.stream);
             for stream in &self.streams {
                 let mut bytes = vec![];
                 match operator.save(&stream.name, &mut bytes) {
-                    Ok(()) => self.restarts.keep(stream.name.clone(), bytes),
+                    Ok(()) => self.restarts.store_state(stream.name.clone(), bytes),
                     Err(cause) => tracing::warn!(
-                        node = self.resources.node, stream = &*stream.name, %cause, "begins anew after the restart"
+                        node = self.resources.node, stream = &*stream.name, %cause, "state lost at the restart"
                     ),
                 }
             }
         }
-        // The old one is closed first: two of a kind might fight for a file or a device. Its failure is told already.
-        let _ = self.retire();
+        // Closed before the new instance is created, because both may need the same file or device. An error of `close` is
+        // ignored: the failure that led to the restart has been reported.
+        let _ = self.close_operator();
         let now = self.resources.clock.now();
-        match self.restarts.failed(now) {
-            Next::GiveUp { failures } => {
+        match self.restarts.record_failure(now) {
+            RestartAction::GiveUp { failures } => {
                 Err(error.at(format!("failed {failures} times in a row, each time after a restart")))
             }
-            Next::Wait { seconds } => {
-                tracing::warn!(node = self.resources.node, seconds, "the restart waits");
+            RestartAction::Wait { seconds } => {
+                tracing::warn!(node = self.resources.node, backoff_s = seconds, "waiting before the restart");
                 Ok(())
             }
-            Next::Now => self.remake(outlet).map_err(|again| again.at(format!("{error}; it could not be restarted"))),
+            RestartAction::Now => {
+                self.recreate(outlet).map_err(|again| again.at(format!("{error}; it could not be restarted")))
+            }
         }
     }
 
-    /// True when the operator can be called; makes it where a restart has waited long enough.
+    /// Returns true if the operator can be called, after creating it again if a pending restart is due.
     #[inline]
     fn is_up(&mut self, header: &Header, outlet: &mut dyn Outlet) -> Result<bool> {
         if self.operator.is_none() && self.restarts.is_due(self.resources.clock.now()) {
-            let place = format!("node `{}`, frame {} of stream `{}`", self.resources.node, header.frame, header.stream);
-            self.remake(outlet).map_err(|error| error.at(format!("{place}: it could not be restarted")))?;
+            let place = self.place(header);
+            self.recreate(outlet).map_err(|error| error.at(format!("{place}: it could not be restarted")))?;
         }
         Ok(self.operator.is_some() || !self.restarts.is_waiting())
     }
 
-    fn remake(&mut self, outlet: &mut dyn Outlet) -> Result<()> {
-        outlet.remaking();
-        let made = make(&*self.factory, &self.values, &self.resources);
-        outlet.remade();
-        let mut operator = made?;
-        for (stream, bytes) in self.restarts.take() {
+    /// Returns the node and the frame for messages; a closing message and an end have the number of no frame.
+    fn place(&self, header: &Header) -> String {
+        let (node, stream) = (&self.resources.node, &header.stream);
+        match header.is_closing {
+            true => format!("node `{node}`, end of stream `{stream}`"),
+            false => format!("node `{node}`, frame {} of stream `{stream}`", header.frame),
+        }
+    }
+
+    /// Creates the operator again with the stored states.
+    fn recreate(&mut self, outlet: &mut dyn Outlet) -> Result<()> {
+        outlet.restart_began();
+        let created = create(&*self.factory, &self.values, &self.resources);
+        outlet.restart_ended();
+        let mut operator = created?;
+        for (stream, bytes) in self.restarts.take_states() {
             if bytes.is_empty() {
                 continue;
             }
             if let Err(cause) = operator.load(&stream, &bytes) {
-                tracing::warn!(node = self.resources.node, stream = &*stream, %cause, "begins anew after the restart");
+                tracing::warn!(node = self.resources.node, stream = &*stream, %cause, "state lost at the restart");
             }
         }
         self.operator = Some(operator);
         Ok(())
     }
 
-    /// Closes the operator, and takes its counts.
-    fn retire(&mut self) -> Result<()> {
+    /// Closes the operator and adds its counters to the totals.
+    fn close_operator(&mut self) -> Result<()> {
         let Some(mut operator) = self.operator.take() else { return Ok(()) };
         let (closed, counts) = operator.close();
         for (name, count) in counts {
@@ -557,24 +574,24 @@ impl Driver {
 }
 
 fn report(due: &Due, started: Instant, outcome: Outcome, outlet: &mut dyn Outlet) {
-    let (header, stage, ready) = (&due.header, due.stage, due.ready);
-    outlet.ran(Ran { header, stage, outcome, ready, started, ended: Instant::now() });
+    let (header, phase, ready) = (&due.header, due.phase, due.ready);
+    outlet.report(CallReport { header, phase, outcome, ready, started, ended: Instant::now() });
 }
 
 fn roll_back(operator: &mut dyn DynOperator, node: &str, stream: &StreamName) {
     if let Err(fault) = operator.roll_back(stream) {
-        tracing::warn!(node, stream = &**stream, cause = %fault.into_error(), "its state begins anew");
+        tracing::warn!(node, stream = &**stream, cause = %fault.into_error(), "state reset to its default");
     }
 }
 
-fn make(factory: &dyn OperatorFactory, values: &Values, resources: &Resources) -> Result<Box<dyn DynOperator>> {
+fn create(factory: &dyn OperatorFactory, values: &Values, resources: &Resources) -> Result<Box<dyn DynOperator>> {
     match factory.make(values, resources)? {
-        Made::Operator(operator) => Ok(operator),
-        Made::Sources(_) => Err(Error::config(format!("node `{}` is a source, not an operator", resources.node))),
+        Instance::Operator(operator) => Ok(operator),
+        Instance::Sources(_) => Err(Error::config(format!("node `{}` is a source, not an operator", resources.node))),
     }
 }
 
-/// The refusal of a key that is not `live`, with the way to change it.
+/// Returns the error for changing a key that is not `live`, with the remedy.
 pub fn needs_restart(node: &str, key: &str, value: &serde_json::Value) -> Error {
     let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     Error::config(format!(

@@ -1,4 +1,4 @@
-//! The outputs of one operator: bodies of the frame at hand in, checked and numbered messages out.
+//! Outputs of one operator: takes the bodies of the current frame and sends checked and numbered messages.
 
 use std::sync::Arc;
 
@@ -7,16 +7,23 @@ use arrow_array::{Array, StructArray};
 use super::Outlet;
 use crate::{Body, Error, Header, Message, OutputPort, Payload, PortType, Reason, Result, StreamName, table};
 
-/// See the [module](self).
+/// Outbox of one operator.
 pub struct Outbox {
     node: String,
     ports: Vec<OutputPort>,
-    /// The bodies of the frame at hand.
+    /// Bodies of the current frame, by output.
     pub slots: Vec<Option<Body>>,
-    /// Messages sent on each output.
+    /// Number of messages sent on each output.
     sent: Vec<u64>,
-    /// Rows of closing messages that leave with the end of their stream: stream, output, rows.
-    closing: Vec<(StreamName, usize, Arc<StructArray>)>,
+    /// Rows of closing messages, which are sent at the end of their stream.
+    closing: Vec<PendingRows>,
+}
+
+/// Rows of the closing message of one output.
+struct PendingRows {
+    stream: StreamName,
+    output: usize,
+    rows: Arc<StructArray>,
 }
 
 impl Outbox {
@@ -29,14 +36,14 @@ impl Outbox {
         (&self.ports, &mut self.slots)
     }
 
-    /// Gives every output the same reason.
+    /// Marks every output as skipped for a reason.
     pub fn skip_all(&mut self, reason: &Reason) {
         self.slots.fill(Some(Body::Skipped(reason.clone())));
     }
 
-    /// Gives each output that was not set an empty table, or, where it sends frames, the reason `none`.
+    /// Sets each output that was not set to an empty table; an output of frames is marked as skipped with the reason `none`.
     #[inline]
-    pub fn fill(&mut self) {
+    pub fn fill_unset(&mut self) {
         for (slot, port) in self.slots.iter_mut().zip(&self.ports) {
             slot.get_or_insert_with(|| match &port.ty {
                 PortType::Table(table) => Body::Data(Payload::Table(Arc::new(table.empty()))),
@@ -45,33 +52,35 @@ impl Outbox {
         }
     }
 
-    /// Sends the bodies of a frame.
+    /// Sends the bodies of the current frame.
     ///
     /// # Errors
-    /// When one is not of its output's type.
+    /// When a body does not have the type of its output.
     #[inline]
     pub fn send(&mut self, header: &Header, outlet: &mut dyn Outlet) -> Result<()> {
         for i in 0..self.slots.len() {
             if let Some(body) = self.slots[i].take() {
                 self.check(i, &body)?;
-                self.put(i, header, body, outlet);
+                self.send_body(i, header, body, outlet);
             }
         }
         Ok(())
     }
 
-    /// Keeps the rows of the bodies at hand for the closing messages of the stream; reasons are left out.
+    /// Stores the rows of the current bodies for the closing messages of the stream; skips are discarded.
     ///
     /// # Errors
-    /// When one is not rows of its output's table.
-    pub fn keep(&mut self, header: &Header) -> Result<()> {
+    /// When a body does not have the type of its output, or is a frame.
+    pub fn store_closing(&mut self, header: &Header) -> Result<()> {
         for i in 0..self.slots.len() {
             let Some(body) = self.slots[i].take() else { continue };
             self.check(i, &body)?;
             match body {
-                Body::Data(Payload::Table(rows)) => self.closing.push((header.stream.clone(), i, rows)),
+                Body::Data(Payload::Table(rows)) => {
+                    self.closing.push(PendingRows { stream: header.stream.clone(), output: i, rows });
+                }
                 Body::Data(Payload::Frame(_)) => {
-                    let text = "a closing message holds rows; a frame belongs to a frame of the stream";
+                    let text = "a closing message has rows and no frame: no frame of the stream is left";
                     return Err(self.place(i, Error::other(text)));
                 }
                 Body::Skipped(_) | Body::End { .. } => {}
@@ -80,28 +89,28 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends what was kept of a stream, one closing message for each output that has rows, then its end.
+    /// Sends one closing message on each output that has stored rows of the stream, then the end of the stream on all.
     ///
     /// # Errors
-    /// When kept rows cannot be put together.
-    pub fn end(&mut self, header: &Header, frames: u64, outlet: &mut dyn Outlet) -> Result<()> {
+    /// When stored rows cannot be concatenated.
+    pub fn end_stream(&mut self, header: &Header, frames: u64, outlet: &mut dyn Outlet) -> Result<()> {
         let mut all = std::mem::take(&mut self.closing);
-        let ours: Vec<_> = all.extract_if(.., |(stream, ..)| *stream == header.stream).collect();
+        let of_stream: Vec<_> = all.extract_if(.., |pending| pending.stream == header.stream).collect();
         self.closing = all;
         for i in 0..self.ports.len() {
             let rows: Vec<Arc<StructArray>> =
-                ours.iter().filter(|(_, output, _)| *output == i).map(|(.., rows)| rows.clone()).collect();
+                of_stream.iter().filter(|pending| pending.output == i).map(|pending| pending.rows.clone()).collect();
             if !rows.is_empty() {
                 let rows = table::concat(&rows).map_err(|error| self.place(i, error))?;
-                self.put(i, header, Body::Data(Payload::Table(rows)), outlet);
+                self.send_body(i, header, Body::Data(Payload::Table(rows)), outlet);
             }
-            self.put(i, header, Body::End { frames }, outlet);
+            self.send_body(i, header, Body::End { frames }, outlet);
         }
         Ok(())
     }
 
     #[inline]
-    fn put(&mut self, output: usize, header: &Header, body: Body, outlet: &mut dyn Outlet) {
+    fn send_body(&mut self, output: usize, header: &Header, body: Body, outlet: &mut dyn Outlet) {
         let n = self.sent[output];
         self.sent[output] += 1;
         outlet.send(output, Message { header: header.clone(), n, body });
@@ -121,15 +130,15 @@ impl Outbox {
 /// Checks a payload against the type of its port.
 ///
 /// # Errors
-/// Names the difference.
+/// When the two differ; the error names the difference.
 #[inline]
 pub fn check_payload(ty: &PortType, payload: &Payload) -> Result<()> {
     match (ty, payload) {
         (PortType::Any, _) | (PortType::Frame, Payload::Frame(_)) => Ok(()),
         (PortType::Table(table), Payload::Table(rows)) => table.check(rows.data_type()),
-        (PortType::Frame, Payload::Table(_)) => Err(Error::config("frames are expected here, rows came")),
+        (PortType::Frame, Payload::Table(_)) => Err(Error::config("frames are expected here, found rows")),
         (PortType::Table(table), Payload::Frame(_)) => {
-            Err(Error::config(format!("rows of table `{}` are expected here, frames came", table.name)))
+            Err(Error::config(format!("rows of table `{}` are expected here, found frames", table.name)))
         }
     }
 }

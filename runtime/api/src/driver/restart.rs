@@ -1,102 +1,104 @@
-//! `on_error: restart`: when an operator that failed is made again, and the states that wait for it.
+//! Restart policy (`on_error: restart`): when an operator that failed is created again, and the states kept for it.
 
 use crate::{StreamName, context::Mode};
 
-/// Successful frames after which an operator counts as recovered.
-const RECOVERED_AFTER: u32 = 30;
-/// Restarts in a row that are tried before the run ends with the failure.
-const MOST: u32 = 10;
-/// Pause before the second restart in a row, seconds; each further one waits twice as long.
-const FIRST_PAUSE_S: f64 = 0.5;
-/// Longest pause, seconds.
-const LONGEST_PAUSE_S: f64 = 30.0;
+/// Number of successful calls after which an operator counts as recovered.
+const RECOVERY_CALLS: u32 = 30;
+/// Maximum number of consecutive restarts; the failure after the last one ends the run.
+const MAX_CONSECUTIVE_RESTARTS: u32 = 10;
+/// Backoff before the second of consecutive restarts, seconds; it doubles with each further one.
+const INITIAL_BACKOFF_S: f64 = 0.5;
+/// Maximum backoff, seconds.
+const MAX_BACKOFF_S: f64 = 30.0;
 
-/// What follows a failure.
+/// Action after a failure.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Next {
-    /// Make the operator now.
+pub enum RestartAction {
+    /// Restart the operator now.
     Now,
-    /// Make it after so many seconds.
+    /// Restart it after a backoff.
     Wait {
-        /// Length of the pause.
+        /// Length of the backoff.
         seconds: f64,
     },
     /// End the run.
     GiveUp {
-        /// Failures in a row.
+        /// Number of consecutive failures.
         failures: u32,
     },
 }
 
-/// See the [module](self).
+/// Restart policy of one operator with the saved states.
 pub struct Restarts {
     mode: Mode,
-    in_a_row: u32,
+    consecutive_failures: u32,
     successes: u32,
-    /// While a restart waits: when it is due, nanoseconds since 1970.
+    /// Time at which a pending restart is due, nanoseconds since 1970.
     due: Option<i64>,
+    /// Serialized state of each stream.
     states: Vec<(StreamName, Vec<u8>)>,
 }
 
 impl Restarts {
     pub fn new(mode: Mode) -> Self {
-        Self { mode, in_a_row: 0, successes: 0, due: None, states: vec![] }
+        Self { mode, consecutive_failures: 0, successes: 0, due: None, states: vec![] }
     }
 
-    /// A call succeeded.
-    pub fn succeeded(&mut self) {
-        if self.in_a_row > 0 {
+    /// Records a successful call.
+    pub fn record_success(&mut self) {
+        if self.consecutive_failures > 0 {
             self.successes += 1;
-            if self.successes >= RECOVERED_AFTER {
-                (self.in_a_row, self.successes) = (0, 0);
+            if self.successes >= RECOVERY_CALLS {
+                (self.consecutive_failures, self.successes) = (0, 0);
             }
         }
     }
 
-    /// A call failed at `now`, nanoseconds since 1970.
-    pub fn failed(&mut self, now: i64) -> Next {
-        (self.in_a_row, self.successes) = (self.in_a_row + 1, 0);
-        if self.in_a_row > MOST {
-            return Next::GiveUp { failures: self.in_a_row };
+    /// Records a call that failed at `now`, nanoseconds since 1970, and returns the action.
+    pub fn record_failure(&mut self, now: i64) -> RestartAction {
+        (self.consecutive_failures, self.successes) = (self.consecutive_failures + 1, 0);
+        if self.consecutive_failures > MAX_CONSECUTIVE_RESTARTS {
+            return RestartAction::GiveUp { failures: self.consecutive_failures };
         }
-        // A pause would make the rows of a `complete` run depend on the clock.
-        if self.in_a_row == 1 || self.mode == Mode::Complete {
-            return Next::Now;
+        // A backoff would make the rows of a `complete` run depend on the clock.
+        if self.consecutive_failures == 1 || self.mode == Mode::Complete {
+            return RestartAction::Now;
         }
-        let seconds = (FIRST_PAUSE_S * f64::from(1u32 << (self.in_a_row - 2).min(16))).min(LONGEST_PAUSE_S);
+        let factor = f64::from(1u32 << (self.consecutive_failures - 2).min(16));
+        let seconds = (INITIAL_BACKOFF_S * factor).min(MAX_BACKOFF_S);
         self.due = Some(now + (seconds * 1e9) as i64);
-        Next::Wait { seconds }
+        RestartAction::Wait { seconds }
     }
 
-    /// True while a restart waits.
+    /// Returns true while a restart is pending.
     pub fn is_waiting(&self) -> bool {
         self.due.is_some()
     }
 
-    /// True when a waiting restart is due.
+    /// Returns true if a pending restart is due.
     pub fn is_due(&self, now: i64) -> bool {
         self.due.is_some_and(|due| now >= due)
     }
 
-    /// Keeps the saved state of a stream for the operator that is made next.
-    pub fn keep(&mut self, stream: StreamName, state: Vec<u8>) {
-        self.forget(&stream);
+    /// Stores the serialized state of a stream for the next instance of the operator.
+    pub fn store_state(&mut self, stream: StreamName, state: Vec<u8>) {
+        self.discard_state(&stream);
         self.states.push((stream, state));
     }
 
-    /// Drops the state of a stream that has ended.
-    pub fn forget(&mut self, stream: &StreamName) {
+    /// Discards the state of a stream that has ended.
+    pub fn discard_state(&mut self, stream: &StreamName) {
         self.states.retain(|(known, _)| known != stream);
     }
 
-    /// Hands over the kept states; no restart waits any more.
-    pub fn take(&mut self) -> Vec<(StreamName, Vec<u8>)> {
+    /// Takes the stored states; no restart is pending afterwards.
+    pub fn take_states(&mut self) -> Vec<(StreamName, Vec<u8>)> {
         self.due = None;
         std::mem::take(&mut self.states)
     }
 
-    /// Makes no operator again.
-    pub fn give_up(&mut self) {
+    /// Cancels a pending restart.
+    pub fn cancel(&mut self) {
         self.due = None;
     }
 }
@@ -106,25 +108,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_in_live_mode_and_the_tenth_restart_is_the_last() {
+    fn the_backoff_doubles_in_live_mode_and_the_tenth_restart_is_the_last() {
         let mut restarts = Restarts::new(Mode::Live);
-        let next: Vec<Next> = (0..11).map(|_| restarts.failed(0)).collect();
-        assert_eq!(next[0], Next::Now);
-        let pauses: Vec<f64> = next
+        let actions: Vec<RestartAction> = (0..11).map(|_| restarts.record_failure(0)).collect();
+        assert_eq!(actions[0], RestartAction::Now);
+        let backoffs: Vec<f64> = actions
             .iter()
-            .filter_map(|next| if let Next::Wait { seconds } = next { Some(*seconds) } else { None })
+            .filter_map(|action| if let RestartAction::Wait { seconds } = action { Some(*seconds) } else { None })
             .collect();
-        assert_eq!(pauses, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]);
-        assert_eq!(next[10], Next::GiveUp { failures: 11 });
+        assert_eq!(backoffs, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]);
+        assert_eq!(actions[10], RestartAction::GiveUp { failures: 11 });
     }
 
     #[test]
-    fn thirty_successes_make_the_next_failure_the_first_again() {
+    fn thirty_successful_calls_reset_the_backoff() {
         let mut restarts = Restarts::new(Mode::Live);
-        assert_eq!((restarts.failed(0), restarts.failed(0)), (Next::Now, Next::Wait { seconds: 0.5 }));
-        (0..29).for_each(|_| restarts.succeeded());
-        assert_eq!(restarts.failed(0), Next::Wait { seconds: 1.0 });
-        (0..30).for_each(|_| restarts.succeeded());
-        assert_eq!(restarts.failed(0), Next::Now);
+        assert_eq!(restarts.record_failure(0), RestartAction::Now);
+        assert_eq!(restarts.record_failure(0), RestartAction::Wait { seconds: 0.5 });
+        (0..29).for_each(|_| restarts.record_success());
+        assert_eq!(restarts.record_failure(0), RestartAction::Wait { seconds: 1.0 });
+        (0..30).for_each(|_| restarts.record_success());
+        assert_eq!(restarts.record_failure(0), RestartAction::Now);
     }
 }

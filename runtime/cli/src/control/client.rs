@@ -1,4 +1,4 @@
-//! The client's side of a control connection: which runs are under way, which of them is meant, and `sideline set`.
+//! The client side of control connections: finds active runs, and implements `sideline set` and `sideline stop`.
 
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
@@ -10,27 +10,27 @@ use std::{
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde_json::{Value, json};
 use sideline_api::{Error, Failure, OrFail, Result};
-use sideline_engine::Change;
-use sideline_system::{owner, timed::Timed};
+use sideline_engine::SettingChange;
+use sideline_system::{deadline::DeadlineStream, owner};
 
 use super::{
-    NODE, RUN,
-    protocol::{About, Reply, Request, Status},
+    NODE_EXTENSION, RUN_EXTENSION,
+    protocol::{Reply, Request, RunInfo, StatusReport},
 };
 use crate::{args::Setting, commands::print_json};
 
-/// Time that a run has for a change: longer than the stall time it gives its own operators.
-const CHANGE_TIME: Duration = Duration::from_secs(60);
-/// Time that a run has for its status, which takes it no time: one that hangs must not hold up those that do not.
-const STATUS_TIME: Duration = Duration::from_secs(2);
-/// Longest reply, bytes.
-const LONGEST_REPLY: u64 = 16 << 20;
-/// A socket that nobody listens on and that is older than this was left behind; a younger one may not listen yet.
-const STALE: Duration = Duration::from_secs(5);
+/// Timeout of a change: longer than the stall timeout of the run's own operators.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Timeout of a status request. It is short, since a reply takes no time, and a run that hangs must not delay the others.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Greatest size of a reply, bytes.
+const MAX_REPLY_BYTES: u64 = 16 << 20;
+/// Age from which a socket without a listener is stale. A younger one may belong to a run that does not listen yet.
+const STALE_SOCKET_AGE: Duration = Duration::from_secs(5);
 
 /// A connection to a run.
 pub struct Connection {
-    reader: BufReader<Timed<UnixStream>>,
+    reader: BufReader<DeadlineStream<UnixStream>>,
 }
 
 impl Connection {
@@ -38,57 +38,60 @@ impl Connection {
         if !owner::is_own_socket(address) {
             return Err(ErrorKind::PermissionDenied.into());
         }
-        let stream = connect_now(address)?;
-        // Somebody else may have put another socket in its place meanwhile.
+        let stream = connect_nonblocking(address)?;
+        // Another user may have replaced the socket since the check of its owner.
         if !owner::is_peer_trusted(&stream) {
             return Err(ErrorKind::PermissionDenied.into());
         }
-        Ok(Connection { reader: BufReader::new(Timed::new(stream, STATUS_TIME)) })
+        Ok(Connection { reader: BufReader::new(DeadlineStream::new(stream, STATUS_TIMEOUT)) })
     }
 
-    fn ask(&mut self, request: &Request, time: Duration) -> Result<Reply> {
-        let gone = || "the run does not answer; it may just have ended".to_owned();
+    fn request(&mut self, request: &Request, timeout: Duration) -> Result<Reply> {
+        let no_reply = || "the run does not answer; it may have ended".to_owned();
         let mut text = serde_json::to_string(request).or_fail(Failure::Other, || "a request")?;
         text.push('\n');
-        self.reader.get_mut().extend(time);
-        self.reader.get_mut().write_all(text.as_bytes()).or_fail(Failure::Other, gone)?;
+        self.reader.get_mut().reset(timeout);
+        self.reader.get_mut().write_all(text.as_bytes()).or_fail(Failure::Other, no_reply)?;
         let mut line = vec![];
-        (&mut self.reader).take(LONGEST_REPLY).read_until(b'\n', &mut line).or_fail(Failure::Other, gone)?;
+        (&mut self.reader).take(MAX_REPLY_BYTES).read_until(b'\n', &mut line).or_fail(Failure::Other, no_reply)?;
         if line.is_empty() {
-            return Err(Error::other(gone()));
+            return Err(Error::other(no_reply()));
         }
-        serde_json::from_slice(&line).or_fail(Failure::Other, || "the run's answer is not of this version")
+        serde_json::from_slice(&line)
+            .or_fail(Failure::Other, || "invalid reply: the run may be of another version of Sideline")
     }
 
-    /// Asks for the status of the run; rates are those since this connection last asked.
+    /// Requests the status of the run, with rates since the last request on this connection.
     ///
     /// # Errors
-    /// When the run does not answer.
-    pub fn status(&mut self) -> Result<Status> {
-        match self.ask(&Request::Status, STATUS_TIME)? {
+    /// If the run does not answer.
+    pub fn status(&mut self) -> Result<StatusReport> {
+        match self.request(&Request::Status, STATUS_TIMEOUT)? {
             Reply::Status(status) => Ok(*status),
             Reply::Refused(error) => Err(error),
-            Reply::Changed(_) | Reply::Stopping => Err(Error::other("the run answers another question")),
+            Reply::Changed(_) | Reply::Stopping => Err(Error::other("the reply of the run does not match the request")),
         }
     }
 
-    /// Ends the sources of the process, and waits until it is over.
+    /// Stops the sources of the process, and waits until it has ended.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// If it does not answer.
     fn stop(mut self) -> Result<()> {
-        match self.ask(&Request::Stop, STATUS_TIME)? {
+        match self.request(&Request::Stop, STATUS_TIMEOUT)? {
             Reply::Stopping => {}
             Reply::Refused(error) => return Err(error),
-            Reply::Changed(_) | Reply::Status(_) => return Err(Error::other("the run answers another question")),
+            Reply::Changed(_) | Reply::Status(_) => {
+                return Err(Error::other("the reply of the run does not match the request"));
+            }
         }
-        self.wait_for_end().or_fail(Failure::Other, || "the run is ending, and the wait for its end failed")
+        self.wait_for_end().or_fail(Failure::Other, || "the run is stopping, but waiting for its end failed")
     }
 
-    /// Waits until the run closes the connection, however long its files take.
+    /// Waits without a time limit until the run closes the connection: closing its files may take long.
     fn wait_for_end(&mut self) -> std::io::Result<()> {
         loop {
-            self.reader.get_mut().extend(CHANGE_TIME);
+            self.reader.get_mut().reset(CHANGE_TIMEOUT);
             match self.reader.fill_buf() {
                 Ok([]) => return Ok(()),
                 Ok(more) => {
@@ -96,28 +99,28 @@ impl Connection {
                     self.reader.consume(read);
                 }
                 Err(cause) if matches!(cause.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {}
-                // The process is gone.
+                // The process has exited.
                 Err(cause) if cause.kind() == ErrorKind::ConnectionReset => return Ok(()),
                 Err(cause) => return Err(cause),
             }
         }
     }
 
-    /// Changes a key.
+    /// Changes a live setting; returns the changes made.
     ///
     /// # Errors
-    /// When it is refused.
-    pub fn set(&mut self, node: &str, key: &str, value: Value) -> Result<Vec<Change>> {
-        match self.ask(&Request::Set { node: node.into(), key: key.into(), value }, CHANGE_TIME)? {
-            Reply::Changed(changed) => Ok(changed),
+    /// If it is refused, or the run does not answer.
+    pub fn set(&mut self, node: &str, key: &str, value: Value) -> Result<Vec<SettingChange>> {
+        match self.request(&Request::Set { node: node.into(), key: key.into(), value }, CHANGE_TIMEOUT)? {
+            Reply::Changed(changes) => Ok(changes),
             Reply::Refused(error) => Err(error),
-            Reply::Status(_) | Reply::Stopping => Err(Error::other("the run answers another question")),
+            Reply::Status(_) | Reply::Stopping => Err(Error::other("the reply of the run does not match the request")),
         }
     }
 }
 
-/// Connects, or fails at once: where a run hangs and many wait for it already, `connect` of the standard library waits too.
-fn connect_now(address: &Path) -> std::io::Result<UnixStream> {
+/// Connects without blocking: if a run hangs and its queue of connections is full, `connect` of the standard library blocks.
+fn connect_nonblocking(address: &Path) -> std::io::Result<UnixStream> {
     let socket = rustix::net::socket_with(
         AddressFamily::UNIX,
         SocketType::STREAM,
@@ -130,40 +133,40 @@ fn connect_now(address: &Path) -> std::io::Result<UnixStream> {
     Ok(stream)
 }
 
-/// The runs of this user that are under way.
+/// The active runs of this user.
 #[derive(Default)]
-pub struct Runs {
-    /// Those that answer, oldest first, each with a connection to it.
-    pub on: Vec<(About, Connection)>,
-    /// Names of those that do not.
-    pub silent: Vec<String>,
+pub struct ActiveRuns {
+    /// Runs that answer, oldest first, each with a connection.
+    pub responding: Vec<(RunInfo, Connection)>,
+    /// Names of runs that do not answer.
+    pub unresponsive: Vec<String>,
 }
 
-/// Asks every run of this user, all at the same time.
-pub fn runs() -> Runs {
-    let folders = owner::runtime_folders().into_iter().filter(|folder| owner::check_private(folder).is_ok());
-    runs_in(folders, &[RUN])
+/// Requests the status of every run of this user in one process, concurrently.
+pub fn list_runs() -> ActiveRuns {
+    let folders = owner::runtime_folders().into_iter().filter(|folder| owner::check_private_folder(folder).is_ok());
+    list_runs_in(folders, &[RUN_EXTENSION])
 }
 
-/// The same with the processes of runs under dora that have a source.
-fn processes() -> Runs {
-    let folders = owner::runtime_folders().into_iter().filter(|folder| owner::check_private(folder).is_ok());
-    runs_in(folders, &[RUN, NODE])
+/// Requests the status of every run of this user in one process, and of every process with a source under dora.
+fn list_processes() -> ActiveRuns {
+    let folders = owner::runtime_folders().into_iter().filter(|folder| owner::check_private_folder(folder).is_ok());
+    list_runs_in(folders, &[RUN_EXTENSION, NODE_EXTENSION])
 }
 
-fn runs_in(folders: impl IntoIterator<Item = PathBuf>, endings: &[&str]) -> Runs {
+fn list_runs_in(folders: impl IntoIterator<Item = PathBuf>, extensions: &[&str]) -> ActiveRuns {
     let entries = folders.into_iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
     let mut sockets: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    sockets.retain(|path| path.extension().is_some_and(|ending| endings.iter().any(|known| ending == *known)));
+    sockets.retain(|path| path.extension().is_some_and(|found| extensions.iter().any(|extension| found == *extension)));
     sockets.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
-    let mut runs = Runs::default();
+    let mut runs = ActiveRuns::default();
     std::thread::scope(|scope| {
-        let asked: Vec<_> = sockets.iter().map(|socket| (socket, scope.spawn(|| about(socket)))).collect();
-        for (socket, answer) in asked {
-            match answer.join() {
-                Ok(Some(Ok(run))) => runs.on.push(run),
+        let queries: Vec<_> = sockets.iter().map(|socket| (socket, scope.spawn(|| query(socket)))).collect();
+        for (socket, query) in queries {
+            match query.join() {
+                Ok(Some(Ok(run))) => runs.responding.push(run),
                 Ok(Some(Err(_))) => {
-                    runs.silent.extend(socket.file_stem().map(|name| name.to_string_lossy().into_owned()))
+                    runs.unresponsive.extend(socket.file_stem().map(|name| name.to_string_lossy().into_owned()))
                 }
                 Ok(None) | Err(_) => {}
             }
@@ -172,16 +175,16 @@ fn runs_in(folders: impl IntoIterator<Item = PathBuf>, endings: &[&str]) -> Runs
     runs
 }
 
-/// Asks at a socket which run it is; `None` where there is none.
-fn about(address: &Path) -> Option<Result<(About, Connection)>> {
+/// Connects to a socket and requests the identity of its run; `None` if no run listens there. A stale socket is removed.
+fn query(address: &Path) -> Option<Result<(RunInfo, Connection)>> {
     match Connection::open(address) {
-        Ok(mut connection) => Some(connection.status().map(|status| (status.about, connection))),
+        Ok(mut connection) => Some(connection.status().map(|status| (status.info, connection))),
         Err(cause) if cause.kind() == ErrorKind::WouldBlock => {
-            Some(Err(Error::other("more wait for it than it answers")))
+            Some(Err(Error::other("its queue of connections is full")))
         }
         Err(cause) => {
             let age = std::fs::symlink_metadata(address).and_then(|found| found.modified()).ok()?.elapsed().ok()?;
-            if cause.kind() == ErrorKind::ConnectionRefused && age > STALE {
+            if cause.kind() == ErrorKind::ConnectionRefused && age > STALE_SOCKET_AGE {
                 let _ = std::fs::remove_file(address);
             }
             None
@@ -189,122 +192,130 @@ fn about(address: &Path) -> Option<Result<(About, Connection)>> {
     }
 }
 
-/// The run that is meant: by its folder, its name, or its flow's name; without any the only one that is on.
+/// Finds a run by its folder, its name, or its flow's name; without a selector the only active run.
 ///
 /// # Errors
-/// When it is not on, or several are meant; they are listed.
-pub fn find(which: Option<&str>) -> Result<(About, Connection)> {
-    choose(runs(), which)
+/// If no active run, or more than one, matches; the message lists the active runs.
+pub fn find(selector: Option<&str>) -> Result<(RunInfo, Connection)> {
+    select(list_runs(), selector)
 }
 
-fn choose(Runs { on, silent }: Runs, which: Option<&str>) -> Result<(About, Connection)> {
-    let list: Vec<String> = on.iter().map(|(about, _)| format!("{} ({})", about.run, about.folder.display())).collect();
+fn select(
+    ActiveRuns { responding, unresponsive }: ActiveRuns,
+    selector: Option<&str>,
+) -> Result<(RunInfo, Connection)> {
+    let list: Vec<String> =
+        responding.iter().map(|(info, _)| format!("{} ({})", info.run, info.folder.display())).collect();
     let list = list.join(", ");
-    let mut among = if list.is_empty() { "; no run is on in one process".to_owned() } else { format!("; on: {list}") };
-    let hang = match &silent[..] {
+    let mut active =
+        if list.is_empty() { "; no active run in one process".to_owned() } else { format!("; active: {list}") };
+    let no_answer = match &unresponsive[..] {
         [] => String::new(),
-        names => format!("; no answer within {} s from {}", STATUS_TIME.as_secs(), names.join(", ")),
+        names => format!("; no answer within {} s from {}", STATUS_TIMEOUT.as_secs(), names.join(", ")),
     };
-    among += &hang;
-    let Some(which) = which else {
-        return match on.len() {
+    active += &no_answer;
+    let Some(selector) = selector else {
+        return match responding.len() {
             0 => Err(Error::config(format!(
-                "no run is on in one process (`sideline run`); under dora use `dora param set FLOW-ID NODE KEY VALUE`{hang}"
+                "no active run in one process (`sideline run`); under dora use `dora param set FLOW-ID NODE KEY VALUE`\
+                 {no_answer}"
             ))),
-            1 if !silent.is_empty() => Err(Error::config(format!(
-                "several runs are on: say which with `--run NAME` or `--run FOLDER`: {list}{hang}"
+            1 if !unresponsive.is_empty() => Err(Error::config(format!(
+                "several runs are active: choose one with `--run NAME` or `--run FOLDER`: {list}{no_answer}"
             ))),
-            1 => on.into_iter().next().ok_or_else(|| Error::other("the run is over")),
+            1 => responding.into_iter().next().ok_or_else(|| Error::other("the run has ended")),
             n => Err(Error::config(format!(
-                "{n} runs are on: say which with `--run NAME` or `--run FOLDER`: {list}{hang}"
+                "{n} runs are active: choose one with `--run NAME` or `--run FOLDER`: {list}{no_answer}"
             ))),
         };
     };
-    let folder = Path::new(which);
+    let folder = Path::new(selector);
     if folder.is_dir() {
-        let whole = folder.canonicalize().or_fail(Failure::Config, || which.to_owned())?;
-        if let Some(run) = on.into_iter().find(|(about, _)| about.folder == whole) {
+        let absolute = folder.canonicalize().or_fail(Failure::Config, || selector.to_owned())?;
+        if let Some(run) = responding.into_iter().find(|(info, _)| info.folder == absolute) {
             return Ok(run);
         }
-        let ended = match crate::record::merge(folder) {
-            Ok(merged) if merged.processes.values().all(|how| how != "missing") => "its run is over",
+        let reason = match crate::record::merge(folder) {
+            Ok(merged) if merged.processes.values().all(|status| status != "missing") => "its run has ended",
             Ok(_) => "its run was killed, runs under dora, or is just starting",
             Err(_) => "is not the folder of a run",
         };
-        return Err(Error::config(format!("{which}: {ended}{among}")));
+        return Err(Error::config(format!("{selector}: {reason}{active}")));
     }
-    let mut meant: Vec<_> = on.into_iter().filter(|(about, _)| about.is_named(which)).collect();
-    match (meant.pop(), meant.len()) {
+    let mut matching: Vec<_> = responding.into_iter().filter(|(info, _)| info.is_named(selector)).collect();
+    match (matching.pop(), matching.len()) {
         (Some(run), 0) => Ok(run),
-        (None, _) => Err(Error::config(format!("no run `{which}` is on{among}"))),
-        (Some(_), more) => Err(Error::config(format!("`{which}` means {} runs; say which one{among}", more + 1))),
+        (None, _) => Err(Error::config(format!("no active run `{selector}`{active}"))),
+        (Some(_), more) => Err(Error::config(format!("`{selector}` matches {} runs: choose one{active}", more + 1))),
     }
 }
 
-/// `sideline stop`: ends a run in order, in one process or under dora, and waits until its sources' processes are over.
+/// Runs `sideline stop`: stops a run gracefully, in one process or under dora, and waits until the processes of its sources have
+/// ended. Returns the exit code.
 ///
 /// # Errors
-/// When no run, or not one alone, is meant, or it does not answer.
-pub fn stop(which: Option<&str>, json: bool) -> Result<u8> {
-    let Runs { on, silent } = processes();
-    let folder = which.and_then(|which| Path::new(which).canonicalize().ok());
-    let is_meant = |about: &About| match which {
+/// If no active run, or more than one, matches, or the run does not answer.
+pub fn stop(selector: Option<&str>, json: bool) -> Result<u8> {
+    let ActiveRuns { responding, unresponsive } = list_processes();
+    let folder = selector.and_then(|selector| Path::new(selector).canonicalize().ok());
+    let is_selected = |info: &RunInfo| match selector {
         None => true,
-        Some(which) => about.is_named(which) || folder.as_ref() == Some(&about.folder),
+        Some(selector) => info.is_named(selector) || folder.as_ref() == Some(&info.folder),
     };
-    let meant: Vec<(About, Connection)> = on.into_iter().filter(|(about, _)| is_meant(about)).collect();
-    let mut names: Vec<&str> = meant.iter().map(|(about, _)| about.run.as_str()).collect();
+    let selected: Vec<(RunInfo, Connection)> = responding.into_iter().filter(|(info, _)| is_selected(info)).collect();
+    let mut names: Vec<&str> = selected.iter().map(|(info, _)| info.run.as_str()).collect();
     names.dedup();
-    let hang = if silent.is_empty() { String::new() } else { format!("; no answer from {}", silent.join(", ")) };
+    let no_answer =
+        if unresponsive.is_empty() { String::new() } else { format!("; no answer from {}", unresponsive.join(", ")) };
     match names[..] {
         [] => {
-            let name = which.map_or_else(String::new, |which| format!(" `{which}`"));
-            return Err(Error::config(format!("no run{name} is on on this host{hang}")));
+            let name = selector.map_or_else(String::new, |selector| format!(" `{selector}`"));
+            return Err(Error::config(format!("no active run{name} on this host{no_answer}")));
         }
         [_] => {}
         _ => {
             let names = names.join(", ");
             return Err(Error::config(format!(
-                "several runs are on: say which with `sideline stop NAME`: {names}{hang}"
+                "several runs are active: choose one with `sideline stop NAME`: {names}{no_answer}"
             )));
         }
     }
-    let (run, folder) = (meant[0].0.run.clone(), meant[0].0.folder.clone());
-    // All at once: a run with several sources is over when all have ended.
+    let (run, folder) = (selected[0].0.run.clone(), selected[0].0.folder.clone());
+    // Concurrently, since a run with several sources ends when all of them have stopped.
     std::thread::scope(|scope| {
-        let asked: Vec<_> = meant.into_iter().map(|(_, connection)| scope.spawn(|| connection.stop())).collect();
-        let done = asked.into_iter().map(|asked| asked.join().unwrap_or_else(|_| Err(Error::other("panicked"))));
-        done.collect::<Result<Vec<()>>>()
+        let stops: Vec<_> = selected.into_iter().map(|(_, connection)| scope.spawn(|| connection.stop())).collect();
+        let results = stops.into_iter().map(|stop| stop.join().unwrap_or_else(|_| Err(Error::other("panicked"))));
+        results.collect::<Result<Vec<()>>>()
     })?;
-    if !silent.is_empty() {
-        errln!("warning: no answer from {}: a part of the run may go on", silent.join(", "));
+    if !unresponsive.is_empty() {
+        errln!("warning: no answer from {}: a part of the run may still be active", unresponsive.join(", "));
     }
     if json {
-        print_json(&json!({"run": run, "folder": folder, "silent": silent}))?;
+        print_json(&json!({"run": run, "folder": folder, "silent": unresponsive}))?;
     } else {
-        outln!("stopped; `sideline result {}` tells how far it came", folder.display());
+        outln!("stopped; `sideline result {}` shows the result", folder.display());
     }
     Ok(0)
 }
 
-/// `sideline set`: the exit code is that of the first setting that was refused.
+/// Runs `sideline set`; returns the exit code of the first setting that was refused, else 0.
 ///
 /// # Errors
-/// When no run, or not one alone, is meant.
-pub fn set(which: Option<&str>, settings: &[Setting], json: bool) -> Result<u8> {
-    let (about, mut connection) = find(which)?;
+/// If no active run, or more than one, matches.
+pub fn set(selector: Option<&str>, settings: &[Setting], json: bool) -> Result<u8> {
+    let (info, mut connection) = find(selector)?;
     let mut code = 0;
-    let mut told: Vec<Value> = vec![];
+    let mut outcomes: Vec<Value> = vec![];
     for setting in settings {
         match connection.set(&setting.node, &setting.key, setting.value.clone()) {
-            Ok(changes) if json => told.extend(changes.iter().map(|change| json!(change))),
-            Ok(changes) => changes.iter().for_each(|change| outln!("{}", line(change))),
+            Ok(changes) if json => outcomes.extend(changes.iter().map(|change| json!(change))),
+            Ok(changes) => changes.iter().for_each(|change| outln!("{}", describe(change))),
             Err(error) => {
                 if code == 0 {
                     code = error.failure.exit_code();
                 }
                 if json {
-                    told.push(json!({"node": setting.node, "key": setting.key, "error": error.message}));
+                    outcomes.push(json!({"node": setting.node, "key": setting.key, "error": error.message}));
                 } else {
                     errln!("error: {error}");
                 }
@@ -312,12 +323,12 @@ pub fn set(which: Option<&str>, settings: &[Setting], json: bool) -> Result<u8> 
         }
     }
     if json {
-        print_json(&json!({"run": about.run, "settings": told}))?;
+        print_json(&json!({"run": info.run, "settings": outcomes}))?;
     }
     Ok(code)
 }
 
-fn line(change: &Change) -> String {
+fn describe(change: &SettingChange) -> String {
     let frames: Vec<String> = match change.from_frame.iter().collect::<Vec<_>>()[..] {
         [] => vec![],
         [(_, frame)] => vec![format!("from frame {frame}")],

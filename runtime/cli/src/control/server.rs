@@ -1,4 +1,4 @@
-//! The run's side of a control connection. No thread of it touches a frame.
+//! The server side of control connections, in the process of the run. Its threads never process frames.
 
 use std::{
     io::BufReader,
@@ -11,45 +11,45 @@ use std::{
 };
 
 use sideline_api::{Error, Failure, OrFail, Result};
-use sideline_engine::{Change, Running, status::Look};
+use sideline_engine::{Running, SettingChange, snapshot::RunSnapshot};
 use sideline_system::{owner, serve};
 
-use super::protocol::{About, Reply, Request, Status, converse};
+use super::protocol::{Reply, Request, RunInfo, StatusReport, serve_requests};
 
-/// Connections at a time; more are closed at once.
-const MOST: usize = 16;
+/// Greatest number of concurrent connections; further ones are closed at once.
+const MAX_CONNECTIONS: usize = 16;
 
-type OnChange = Box<dyn Fn(&[Change]) + Send + Sync>;
+type OnChange = Box<dyn Fn(&[SettingChange]) + Send + Sync>;
 
-/// Listens until it is dropped.
+/// Control server of a run. It listens until it is dropped.
 pub struct Server {
     address: PathBuf,
     server: serve::Server<UnixStream>,
 }
 
 struct Inner {
-    about: About,
+    info: RunInfo,
     running: Weak<Running>,
     on_change: OnChange,
 }
 
 impl Server {
-    /// Listens at an address. `on_change` is told every change so far, whenever there is a new one; it is called for one
-    /// change at a time, in their order.
+    /// Listens on a socket path. `on_change` is called at every change with all changes so far, for one change at a time and
+    /// in their order.
     ///
     /// # Errors
-    /// `Output` when the socket cannot be made.
+    /// `Output` if the socket cannot be created.
     pub fn start(
         address: &Path,
-        about: About,
+        info: RunInfo,
         running: &Arc<Running>,
-        on_change: impl Fn(&[Change]) + Send + Sync + 'static,
+        on_change: impl Fn(&[SettingChange]) + Send + Sync + 'static,
     ) -> Result<Self> {
         let place = || address.display().to_string();
         let listener = UnixListener::bind(address).or_fail(Failure::Output, place)?;
         std::fs::set_permissions(address, std::fs::Permissions::from_mode(0o600)).or_fail(Failure::Output, place)?;
-        let inner = Inner { about, running: Arc::downgrade(running), on_change: Box::new(on_change) };
-        let server = serve::Server::start(listener, "control", MOST, move |socket| inner.serve(socket))
+        let inner = Inner { info, running: Arc::downgrade(running), on_change: Box::new(on_change) };
+        let server = serve::Server::start(listener, "control", MAX_CONNECTIONS, move |socket| inner.serve(socket))
             .or_fail(Failure::Other, || "control")?;
         Ok(Server { address: address.to_owned(), server })
     }
@@ -57,7 +57,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // First, so that nobody finds a run that does not answer.
+        // The socket is removed first, so that no client finds a run that does not respond.
         let _ = std::fs::remove_file(&self.address);
         self.server.stop();
     }
@@ -68,26 +68,26 @@ impl Inner {
         if !owner::is_peer_trusted(socket) {
             return;
         }
-        let mut before: Option<Look> = None;
-        // What fails here is the connection: nobody is left who could be told.
-        let _ = converse(BufReader::new(socket), socket, |request| self.answer(request, &mut before));
+        let mut previous: Option<RunSnapshot> = None;
+        // An error is one of the connection, so it cannot be reported to the client.
+        let _ = serve_requests(BufReader::new(socket), socket, |request| self.reply(request, &mut previous));
     }
 
-    fn answer(&self, request: Request, before: &mut Option<Look>) -> Reply {
+    fn reply(&self, request: Request, previous: &mut Option<RunSnapshot>) -> Reply {
         let Some(running) = self.running.upgrade() else {
-            return Reply::Refused(Error::config("the run is over"));
+            return Reply::Refused(Error::config("the run has ended"));
         };
         match request {
             Request::Status => {
-                let now = running.look();
-                let look = match before.take() {
-                    Some(before) => now.clone().since(&before),
+                let now = running.snapshot();
+                let snapshot = match previous.take() {
+                    Some(previous) => now.clone().with_rates_since(&previous),
                     None => now.clone(),
                 };
-                *before = Some(now);
-                Reply::Status(Box::new(Status { about: self.about.clone(), look }))
+                *previous = Some(now);
+                Reply::Status(Box::new(StatusReport { info: self.info.clone(), snapshot }))
             }
-            Request::Set { node, key, value } => match running.set_and(&node, &key, value, &self.on_change) {
+            Request::Set { node, key, value } => match running.set_and_notify(&node, &key, value, &self.on_change) {
                 Ok(changed) => Reply::Changed(changed),
                 Err(error) => Reply::Refused(error),
             },

@@ -1,4 +1,4 @@
-//! Where exported rows go: one writer for each format. Another format is a variant of `Format` and a [`Sink`].
+//! Writers of exported rows, one per format. To add a format, add a variant of `Format` and a [`Sink`].
 
 use std::{
     fs::File,
@@ -21,18 +21,18 @@ use sideline_api::{Error, Failure, OrFail, Result};
 
 use crate::{args::Format, print::Stdout};
 
-/// Takes the rows of an export, some at a time.
+/// Destination of the rows of an export.
 pub trait Sink {
-    /// Writes rows; all have the schema of the export.
-    fn rows(&mut self, rows: &RecordBatch) -> Result<()>;
-    /// Writes what belongs at the end.
+    /// Writes a batch of rows, with the schema of the export.
+    fn write_rows(&mut self, rows: &RecordBatch) -> Result<()>;
+    /// Writes the end of the file.
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
-/// A sink that writes a file.
+/// Creates a sink that writes to a file.
 pub fn to_file(format: Format, path: &Path, schema: SchemaRef) -> Result<Box<dyn Sink>> {
     let file = File::create(path).or_fail(Failure::Output, || path.display().to_string())?;
-    let out = Out { path: path.to_owned(), file: Box::new(BufWriter::with_capacity(1 << 16, file)) };
+    let out = Output { path: path.to_owned(), file: Box::new(BufWriter::with_capacity(1 << 16, file)) };
     Ok(match format {
         Format::Csv => Box::new(Csv::begin(out, &schema)?),
         Format::Json => Box::new(Json { out, first: true }),
@@ -40,25 +40,29 @@ pub fn to_file(format: Format, path: &Path, schema: SchemaRef) -> Result<Box<dyn
     })
 }
 
-/// A sink that writes to standard output.
+/// Creates a sink that writes to standard output.
+///
+/// # Errors
+/// For Parquet, which is written to files only.
 pub fn to_stdout(format: Format, schema: SchemaRef) -> Result<Box<dyn Sink>> {
-    let out = Out { path: "standard output".into(), file: Box::new(BufWriter::with_capacity(1 << 16, Stdout)) };
+    let out = Output { path: "standard output".into(), file: Box::new(BufWriter::with_capacity(1 << 16, Stdout)) };
     Ok(match format {
         Format::Csv => Box::new(Csv::begin(out, &schema)?),
         Format::Json => Box::new(Json { out, first: true }),
         Format::Parquet => {
-            return Err(Error::config("Parquet does not go to standard output: name a file with `--output`"));
+            return Err(Error::config("Parquet cannot be written to standard output: name a file with `--output`"));
         }
     })
 }
 
-struct Out {
+/// A buffered output with its name for error messages.
+struct Output {
     path: PathBuf,
     file: Box<dyn Write + Send>,
 }
 
-impl Out {
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+impl Output {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).or_fail(Failure::Output, || self.path.display().to_string())
     }
 
@@ -67,21 +71,21 @@ impl Out {
     }
 }
 
-/// Comma-separated values (RFC 4180), a line of names first; what is not known is empty.
+/// Comma-separated values (RFC 4180), with the column names in the first line; unknown values are empty.
 struct Csv {
-    out: Out,
+    out: Output,
 }
 
 impl Csv {
-    fn begin(mut out: Out, schema: &SchemaRef) -> Result<Self> {
-        let names: Vec<String> = schema.fields().iter().map(|field| quoted(field.name())).collect();
-        out.put((names.join(",") + "\r\n").as_bytes())?;
+    fn begin(mut out: Output, schema: &SchemaRef) -> Result<Self> {
+        let names: Vec<String> = schema.fields().iter().map(|field| quote(field.name())).collect();
+        out.write((names.join(",") + "\r\n").as_bytes())?;
         Ok(Self { out })
     }
 }
 
 impl Sink for Csv {
-    fn rows(&mut self, rows: &RecordBatch) -> Result<()> {
+    fn write_rows(&mut self, rows: &RecordBatch) -> Result<()> {
         let mut line = String::new();
         for row in 0..rows.num_rows() {
             line.clear();
@@ -89,14 +93,14 @@ impl Sink for Csv {
                 if i > 0 {
                     line.push(',');
                 }
-                match json(column, row) {
+                match to_json(column, row) {
                     Value::Null => {}
-                    Value::String(text) => line += &quoted(&text),
+                    Value::String(text) => line += &quote(&text),
                     other => line += &other.to_string(),
                 }
             }
             line += "\r\n";
-            self.out.put(line.as_bytes())?;
+            self.out.write(line.as_bytes())?;
         }
         Ok(())
     }
@@ -106,50 +110,50 @@ impl Sink for Csv {
     }
 }
 
-/// Text in quotes where it needs them.
-fn quoted(text: &str) -> String {
+/// Quotes a CSV field if it needs quotes.
+fn quote(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
-/// One array of objects, a row a line; what is not known is null.
+/// One JSON array of objects, with one row per line; unknown values are null.
 struct Json {
-    out: Out,
+    out: Output,
     first: bool,
 }
 
 impl Sink for Json {
-    fn rows(&mut self, rows: &RecordBatch) -> Result<()> {
+    fn write_rows(&mut self, rows: &RecordBatch) -> Result<()> {
         let schema = rows.schema();
         for row in 0..rows.num_rows() {
             let values = schema.fields().iter().zip(rows.columns());
             let object: serde_json::Map<String, Value> =
-                values.map(|(field, column)| (field.name().clone(), json(column, row))).collect();
-            self.out.put(if std::mem::take(&mut self.first) { b"[\n" } else { b",\n" })?;
-            self.out.put(Value::Object(object).to_string().as_bytes())?;
+                values.map(|(field, column)| (field.name().clone(), to_json(column, row))).collect();
+            self.out.write(if std::mem::take(&mut self.first) { b"[\n" } else { b",\n" })?;
+            self.out.write(Value::Object(object).to_string().as_bytes())?;
         }
         Ok(())
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {
-        self.out.put(if self.first { b"[]\n" } else { b"\n]\n" })?;
+        self.out.write(if self.first { b"[]\n" } else { b"\n]\n" })?;
         self.out.finish()
     }
 }
 
-/// One Parquet file; NaN stays, null is what no table had a row for.
+/// One Parquet file. NaN is kept; values of tables without a row are null.
 struct Parquet {
     path: PathBuf,
     writer: ArrowWriter<Box<dyn Write + Send>>,
 }
 
 impl Parquet {
-    fn begin(out: Out, schema: SchemaRef) -> Result<Self> {
-        // No version and no date: the same run gives the same bytes.
+    fn begin(out: Output, schema: SchemaRef) -> Result<Self> {
+        // Without version and date, the same run gives the same bytes.
         let properties = WriterProperties::builder()
             .set_created_by("sideline".into())
             .set_compression(Compression::ZSTD(Default::default()))
             .build();
-        let Out { path, file } = out;
+        let Output { path, file } = out;
         let writer = ArrowWriter::try_new(file, schema, Some(properties))
             .or_fail(Failure::Output, || path.display().to_string())?;
         Ok(Self { path, writer })
@@ -157,23 +161,23 @@ impl Parquet {
 }
 
 impl Sink for Parquet {
-    fn rows(&mut self, rows: &RecordBatch) -> Result<()> {
+    fn write_rows(&mut self, rows: &RecordBatch) -> Result<()> {
         self.writer.write(rows).or_fail(Failure::Output, || self.path.display().to_string())
     }
 
     fn finish(self: Box<Self>) -> Result<()> {
         let file = self.writer.into_inner().or_fail(Failure::Output, || self.path.display().to_string())?;
-        Out { path: self.path, file }.finish()
+        Output { path: self.path, file }.finish()
     }
 }
 
-/// A value as JSON; NaN and what is not there are null.
-pub fn json(array: &dyn Array, row: usize) -> Value {
+/// Converts a value to JSON; NaN and null become null.
+pub fn to_json(array: &dyn Array, row: usize) -> Value {
     if array.is_null(row) {
         return Value::Null;
     }
     match array.data_type() {
-        // Written by way of its own digits: 0.1 is not 0.10000000149011612.
+        // Converted by its shortest decimal form, so that 0.1 does not become 0.10000000149011612.
         DataType::Float32 => number(array.as_primitive::<Float32Type>().value(row).to_string()),
         DataType::Float64 => array.as_primitive::<Float64Type>().value(row).into(),
         DataType::UInt8 => array.as_primitive::<UInt8Type>().value(row).into(),
@@ -190,15 +194,15 @@ pub fn json(array: &dyn Array, row: usize) -> Value {
         DataType::FixedSizeList(..) => items(&array.as_fixed_size_list().value(row)),
         DataType::Struct(fields) => {
             let columns = fields.iter().zip(array.as_struct().columns());
-            Value::Object(columns.map(|(field, column)| (field.name().clone(), json(column, row))).collect())
+            Value::Object(columns.map(|(field, column)| (field.name().clone(), to_json(column, row))).collect())
         }
-        // The recorder writes no others.
+        // The recorder writes no other types.
         _ => Value::Null,
     }
 }
 
 fn items(list: &dyn Array) -> Value {
-    Value::Array((0..list.len()).map(|i| json(list, i)).collect())
+    Value::Array((0..list.len()).map(|i| to_json(list, i)).collect())
 }
 
 fn number(digits: String) -> Value {
@@ -208,21 +212,21 @@ fn number(digits: String) -> Value {
 #[cfg(test)]
 mod tests {
     use arrow_array::{Float32Array, StringArray};
-    use serde_json::json as value;
+    use serde_json::json;
 
     use super::*;
 
     #[test]
-    fn what_is_not_known_is_null_and_digits_are_those_of_the_number() {
+    fn nan_and_null_become_null_and_floats_keep_their_shortest_decimal_form() {
         let floats = Float32Array::from(vec![Some(0.1), Some(f32::NAN), None, Some(-3.0)]);
-        let found: Vec<Value> = (0..4).map(|row| json(&floats, row)).collect();
-        assert_eq!(found, [value!(0.1), Value::Null, Value::Null, value!(-3.0)]);
-        assert_eq!(json(&StringArray::from(vec!["a"]), 0), "a");
+        let found: Vec<Value> = (0..4).map(|row| to_json(&floats, row)).collect();
+        assert_eq!(found, [json!(0.1), Value::Null, Value::Null, json!(-3.0)]);
+        assert_eq!(to_json(&StringArray::from(vec!["a"]), 0), "a");
     }
 
     #[test]
-    fn text_is_quoted_where_a_reader_would_stumble() {
-        assert_eq!(quoted("fighter_1"), "fighter_1");
-        assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
+    fn text_with_commas_or_quotes_is_quoted() {
+        assert_eq!(quote("fighter_1"), "fighter_1");
+        assert_eq!(quote("a,\"b\""), "\"a,\"\"b\"\"\"");
     }
 }

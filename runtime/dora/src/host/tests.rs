@@ -1,4 +1,4 @@
-//! The event loop without dora: events by hand, and a run behind them.
+//! Tests of the event loop without dora: hand-written events and a real run.
 
 use std::{
     path::PathBuf,
@@ -7,15 +7,20 @@ use std::{
 
 use arrow_array::{Float32Array, UInt8Array};
 use sideline_api::{
-    Alignment, Body, Config, Context, Device, Header, Inputs, Message, Mode, OnError, Operator, Outputs, Payload,
-    PortType, Registry, Resources, Spec, Table, Values, WiredInput, clock::WallClock, models::Models, tables::Count,
+    Alignment, Body, CapturedFrame, Config, Context, Device, Header, Inputs, Message, Mode, OnError, Operator, Outputs,
+    Payload, PortType, Registry, Resources, Source, SourceContext, Spec, Table, Values, WiredInput, clock::WallClock,
+    models::Models, tables::Count,
 };
-use sideline_engine::{Border, Options, gate::Limit, meter::Report};
-use sideline_graph::plan::{BorderInput, LaneId, PlanInput, PlanNode};
+use sideline_engine::{
+    Border, Options,
+    gate::RunLimit,
+    meter::{Report, RunStatus, StopCause},
+};
+use sideline_graph::plan::{BorderInput, BorderOutput, LaneId, NodeId, PlanInput, PlanNode, RemoteSink};
 
 use super::*;
 
-/// Takes rows.
+/// Sink that accepts any message.
 #[derive(Clone, Config)]
 struct TakeConfig {}
 struct Take;
@@ -34,29 +39,30 @@ impl Operator for Take {
     }
 }
 
-/// Other processes that note what they are told.
+/// Border that records the progress reported to other processes.
 #[derive(Default)]
-struct Others(Mutex<Vec<(usize, Progress)>>);
+struct RecordingBorder(Mutex<Vec<(usize, SinkProgress)>>);
 
-impl Border for Others {
+impl Border for RecordingBorder {
     fn send(&self, _: usize, _: &Message) -> Result<()> {
         Ok(())
     }
-    fn close(&self, _: usize, _: bool) -> Result<()> {
+    fn close(&self, _: usize, _: CloseReason) -> Result<()> {
         Ok(())
     }
-    fn done(&self, source: SourceId, progress: Progress) -> Result<()> {
+    fn report_progress(&self, source: SourceId, progress: SinkProgress) -> Result<()> {
         self.0.lock().unwrap().push((source.0, progress));
         Ok(())
     }
 }
 
-impl Life for Others {
-    fn beat(&self, _: usize, _: bool) {}
-    fn beat_done(&self, _: bool) {}
+impl HeartbeatSender for RecordingBorder {
+    fn send_heartbeat(&self, _: usize, _: bool) {}
+    fn send_done(&self, _: bool) {}
 }
 
-/// A process of one operator that reads `rows` of a node `far`, and `theirs` of a foreign one.
+/// Plan of a process with one operator, which reads `rows` of the node `far` and `foreign_rows` of the foreign node
+/// `py`.
 fn plan() -> Plan {
     let input = |name: &str, from: &str, border: usize, alignment: Alignment| PlanInput {
         wired: WiredInput {
@@ -81,8 +87,8 @@ fn plan() -> Plan {
         flow: "test".into(),
         mode: Mode::Complete,
         window: 4,
-        stall: Duration::from_secs(10),
-        start: Duration::from_secs(60),
+        stall_timeout: Duration::from_secs(10),
+        start_timeout: Duration::from_secs(60),
         nodes: vec![PlanNode {
             id: "take".into(),
             operator: "take".into(),
@@ -91,106 +97,179 @@ fn plan() -> Plan {
             stride: 1,
             inputs: vec![
                 input("rows", "far/rows", 0, Alignment::Source(SourceId(0))),
-                input("theirs", "py/rows", 1, Alignment::Side { queue: 10 }),
+                input("foreign_rows", "py/rows", 1, Alignment::Side { queue: 10 }),
             ],
             outputs: vec![],
             lane: LaneId(0),
             source: SourceId(0),
             is_source: false,
-            sink: true,
+            is_sink: true,
             search: vec![],
         }],
         lanes: 1,
-        border_inputs: vec![border("rows", "far/rows", false), border("theirs", "py/rows", true)],
+        border_inputs: vec![border("rows", "far/rows", false), border("foreign_rows", "py/rows", true)],
         border_outputs: vec![],
         remote_sinks: vec![],
         sends_done: true,
     }
 }
 
-/// Runs the process on these events, then to its end.
-fn run(events: impl FnOnce(&mut Host, &Running)) -> (Report, Vec<(usize, Progress)>) {
-    let others = Arc::new(Others::default());
+/// Source of frames without end.
+#[derive(Clone, Config)]
+struct EndlessConfig {}
+struct Endless(i64);
+
+impl Source for Endless {
+    type Config = EndlessConfig;
+    fn spec() -> Spec {
+        Spec::source("endless").output("rows", PortType::table::<Count>())
+    }
+    fn new(_: EndlessConfig, _: &Resources) -> Result<Self> {
+        Ok(Endless(0))
+    }
+    fn next(&mut self, _: &SourceContext) -> Result<Option<CapturedFrame>> {
+        self.0 += 1;
+        let rows = Count::encode(&[Count { frames: 0, checksum: 0 }]);
+        Ok(Some(CapturedFrame {
+            stream: "a".into(),
+            session: 0,
+            pts: self.0,
+            captured_at: 0,
+            outputs: vec![Body::Data(Payload::Table(Arc::new(rows)))],
+        }))
+    }
+}
+
+/// Plan of a process with a source whose sinks are in the node `far`.
+fn source_plan() -> Plan {
+    let plan = plan();
+    let node = PlanNode {
+        id: "endless".into(),
+        operator: "endless".into(),
+        inputs: vec![],
+        outputs: Endless::spec().outputs,
+        is_source: true,
+        is_sink: false,
+        ..plan.nodes[0].clone()
+    };
+    let sink = RemoteSink { input: "done_far".into(), node: "far".into(), sources: vec![SourceId(0)] };
+    Plan {
+        nodes: vec![node],
+        border_inputs: vec![],
+        border_outputs: vec![BorderOutput { name: "rows".into(), node: NodeId(0), output: 0 }],
+        remote_sinks: vec![sink],
+        sends_done: false,
+        ..plan
+    }
+}
+
+/// Report of the sinks of `far` that they have finished so many entries.
+fn done(finished: i64, is_stopped: bool) -> NodeEvent {
+    let parameters = MetadataParameters::from([
+        (FINISHED.to_owned(), Parameter::ListInt(vec![finished])),
+        (STOPPED.to_owned(), Parameter::Bool(is_stopped)),
+    ]);
+    NodeEvent::Message { input: "done_far".into(), parameters, data: empty_payload() }
+}
+
+/// Runs the process on these events and waits for its end. Returns the report and the reported progress.
+fn run(events: impl FnOnce(&mut Host, &Running)) -> (Report, Vec<(usize, SinkProgress)>) {
+    run_plan(plan(), events)
+}
+
+fn run_plan(plan: Plan, events: impl FnOnce(&mut Host, &Running)) -> (Report, Vec<(usize, SinkProgress)>) {
+    let border = Arc::new(RecordingBorder::default());
     let options = Options {
         device: Device::Cpu,
         run: "test".into(),
         run_dir: PathBuf::from("."),
         models: Arc::new(Models::default()),
         clock: Arc::new(WallClock),
-        limit: Limit::default(),
-        after: Default::default(),
-        asked_to_stop: Default::default(),
-        begin: None,
+        limit: RunLimit::default(),
+        resume_after: Default::default(),
+        stop_requested: Default::default(),
+        on_start: None,
         timing: None,
     };
-    let registry = Registry::new().operator::<Take>();
-    let Ok(running) = sideline_engine::start(plan(), &registry, options, Some(others.clone())) else {
+    let registry = Registry::new().operator::<Take>().source::<Endless>();
+    let Ok(running) = sideline_engine::start(plan, &registry, options, Some(border.clone())) else {
         panic!("no start")
     };
-    let mut host = Host::new(&running, &*others, &WallClock, "take".into(), Instant::now());
+    let mut host = Host::new(&running, &*border, &WallClock, "take".into(), Instant::now());
     events(&mut host, &running);
     let report = running.wait();
-    let told = others.0.lock().unwrap().clone();
-    (report, told)
+    let progress = border.0.lock().unwrap().clone();
+    (report, progress)
 }
 
-fn nothing() -> ArrayRef {
+/// Data of a message without payload.
+fn empty_payload() -> ArrayRef {
     Arc::new(UInt8Array::from(Vec::<u8>::new()))
 }
 
-fn incoming(message: &Message) -> Incoming {
+/// Event of a message on the input `rows`.
+fn message_event(message: &Message) -> NodeEvent {
     let data: ArrayRef = match &message.body {
         Body::Data(Payload::Table(rows)) => rows.clone(),
-        _ => nothing(),
+        _ => empty_payload(),
     };
-    Incoming::Message { input: "rows".into(), parameters: metadata::of(message), data }
+    NodeEvent::Message { input: "rows".into(), parameters: metadata::for_message(message), data }
 }
 
-fn row(stream: &str, frame: u64, n: u64) -> Incoming {
+fn row(stream: &str, frame: u64, n: u64) -> NodeEvent {
     let rows = Count::encode(&[Count { frames: frame, checksum: 0 }]);
-    incoming(&Message { header: Header::new(stream, frame, 0), n, body: Body::Data(Payload::Table(Arc::new(rows))) })
+    message_event(&Message {
+        header: Header::new(stream, frame, 0),
+        n,
+        body: Body::Data(Payload::Table(Arc::new(rows))),
+    })
 }
 
-fn end(stream: &str, frames: u64, n: u64) -> Incoming {
-    let header = Header { closing: true, ..Header::new(stream, frames, 0) };
-    incoming(&Message { header, n, body: Body::End { frames } })
+fn end(stream: &str, frames: u64, n: u64) -> NodeEvent {
+    let header = Header { is_closing: true, ..Header::new(stream, frames, 0) };
+    message_event(&Message { header, n, body: Body::End { frames } })
 }
 
-fn close() -> Incoming {
-    Incoming::Message { input: "rows".into(), parameters: metadata::close(false), data: nothing() }
+fn close() -> NodeEvent {
+    close_with(CloseReason::Ended)
 }
 
-/// All messages of two streams, one after the other.
-fn two_streams() -> [Incoming; 5] {
+fn close_with(reason: CloseReason) -> NodeEvent {
+    NodeEvent::Message { input: "rows".into(), parameters: metadata::for_close(reason), data: empty_payload() }
+}
+
+/// Messages of two streams, one after the other, and the close.
+fn two_streams() -> [NodeEvent; 5] {
     [row("a", 0, 0), end("a", 1, 1), row("b", 0, 2), end("b", 1, 3), close()]
 }
 
 #[test]
-fn an_input_closes_with_its_last_message_though_all_streams_so_far_had_ended_before() {
-    let (report, told) = run(|host, _| two_streams().into_iter().for_each(|event| host.handle(event, Instant::now())));
+fn an_input_closes_with_its_close_message_and_not_with_the_end_of_a_stream() {
+    let (report, progress) =
+        run(|host, _| two_streams().into_iter().for_each(|event| host.handle(event, Instant::now())));
     assert!(report.failure.is_none(), "{:?}", report.failure);
-    assert_eq!(report.nodes[0].processed, 2, "after the end of `a` a frame of `b` came");
-    assert_eq!(told.last(), Some(&(0, Progress::Closed)));
-    assert!(told.contains(&(0, Progress::Finished(4))), "two frames and two ends: {told:?}");
+    assert_eq!(report.nodes[0].processed, 2, "a frame of `b` follows the end of `a`");
+    assert_eq!(progress.last(), Some(&(0, SinkProgress::Closed)));
+    assert!(progress.contains(&(0, SinkProgress::Finished(4))), "two frames and two ends: {progress:?}");
 }
 
 #[test]
-fn messages_that_cannot_be_read_of_a_foreign_node_are_counted_and_the_run_goes_on() {
-    let theirs = |parameters, data| Incoming::Message { input: "theirs".into(), parameters, data };
+fn unreadable_messages_of_a_foreign_node_are_counted_and_the_run_continues() {
+    let foreign_message = |parameters, data| NodeEvent::Message { input: "foreign_rows".into(), parameters, data };
     let (report, _) = run(|host, _| {
         let plain: ArrayRef = Arc::new(Float32Array::from(vec![1.0]));
         let relayed = Message { header: Header::new("a", 0, 0), n: 0, body: Body::End { frames: 0 } };
-        host.handle(theirs(MetadataParameters::default(), plain), Instant::now());
-        host.handle(theirs(metadata::of(&relayed), nothing()), Instant::now());
-        host.handle(theirs(MetadataParameters::default(), nothing()), Instant::now());
+        host.handle(foreign_message(MetadataParameters::default(), plain), Instant::now());
+        host.handle(foreign_message(metadata::for_message(&relayed), empty_payload()), Instant::now());
+        host.handle(foreign_message(MetadataParameters::default(), empty_payload()), Instant::now());
         two_streams().into_iter().for_each(|event| host.handle(event, Instant::now()));
     });
     assert!(report.failure.is_none(), "{:?}", report.failure);
-    assert_eq!(report.ignored.get("theirs"), Some(&3));
+    assert_eq!(report.ignored.get("foreign_rows"), Some(&3));
 }
 
 #[test]
-fn a_lost_message_is_an_error_at_the_next() {
+fn a_lost_message_is_an_error_when_the_next_one_arrives() {
     let (report, _) = run(|host, _| {
         host.handle(row("a", 0, 0), Instant::now());
         host.handle(row("a", 2, 2), Instant::now());
@@ -199,42 +278,79 @@ fn a_lost_message_is_an_error_at_the_next() {
 }
 
 #[test]
-fn a_sender_that_goes_before_its_last_message_has_failed() {
+fn a_sender_that_exits_before_its_close_message_has_failed() {
     let (report, _) = run(|host, _| {
         let now = Instant::now();
         host.handle(row("a", 0, 0), now);
-        host.handle(Incoming::Closed { input: "rows".into() }, now);
-        host.tick(now + END_GRACE * 2);
+        host.handle(NodeEvent::SenderGone { input: "rows".into() }, now);
+        host.tick(now + END_TIMEOUT * 2);
     });
     let failure = report.failure.unwrap();
-    assert!(failure.consequence && failure.message.contains("before its end: its producer failed"), "{failure}");
+    assert!(failure.is_consequence && failure.message.contains("before its end: its producer failed"), "{failure}");
 }
 
 #[test]
-fn a_silent_sender_makes_the_run_degraded_and_after_the_stall_time_ends_it() {
+fn a_silent_sender_degrades_the_run_and_fails_it_after_the_timeout() {
     let (report, _) = run(|host, running| {
         let now = Instant::now();
         let at = |seconds| now + Duration::from_secs(seconds);
         host.handle(row("a", 0, 0), now);
         host.tick(at(3));
-        assert_eq!(running.progress().silent, ["far"]);
-        host.handle(Incoming::Message { input: "rows".into(), parameters: metadata::beat(), data: nothing() }, at(3));
+        assert_eq!(running.progress().silent_peers, ["far"]);
+        host.handle(
+            NodeEvent::Message { input: "rows".into(), parameters: metadata::for_heartbeat(), data: empty_payload() },
+            at(3),
+        );
         host.tick(at(4));
-        assert!(running.progress().silent.is_empty(), "it gave a sign of life");
+        assert!(running.progress().silent_peers.is_empty(), "the peer sent a heartbeat");
         host.tick(at(70));
     });
     let failure = report.failure.unwrap();
-    assert!(failure.message.contains("nothing was heard of node `far` for 67 s"), "{failure}");
+    assert!(failure.message.contains("no message from node `far` for 67 s"), "{failure}");
 }
 
 #[test]
-fn a_stop_ends_a_process_without_a_source_and_its_files_are_closed() {
-    let (report, told) = run(|host, running| {
+fn a_stop_ends_a_process_without_a_source_in_order() {
+    let (report, progress) = run(|host, running| {
         host.handle(row("a", 0, 0), Instant::now());
         running.stop();
         host.tick(Instant::now());
     });
-    assert_eq!(report.status, sideline_engine::meter::Status::Stopped, "{:?}", report.failure);
+    assert_eq!(report.status, RunStatus::Stopped, "{:?}", report.failure);
     assert_eq!((report.nodes[0].processed, report.stopped_at_frame), (1, None));
-    assert_eq!(told, [(0, Progress::Finished(1))], "it did not see the end: its source hears that it is gone");
+    assert_eq!(progress, [(0, SinkProgress::Finished(1))], "it saw no end, so it does not report itself closed");
+}
+
+#[test]
+fn a_close_of_a_stopped_sender_stops_the_process() {
+    let (report, progress) = run(|host, _| {
+        host.handle(row("a", 0, 0), Instant::now());
+        host.handle(close_with(CloseReason::Stopped), Instant::now());
+    });
+    assert_eq!((report.status, report.stop_cause), (RunStatus::Stopped, Some(StopCause::Peer)), "{:?}", report.failure);
+    assert_eq!(progress, [(0, SinkProgress::Finished(1))], "it saw no end, so it does not report itself closed");
+}
+
+#[test]
+fn a_sink_process_that_was_stopped_ends_the_sources_and_its_exit_is_no_failure() {
+    let (report, _) = run_plan(source_plan(), |host, running| {
+        while running.snapshot().sources[0].admitted < 4 {
+            std::thread::yield_now();
+        }
+        host.handle(done(3, false), Instant::now());
+        host.handle(done(3, true), Instant::now());
+        host.handle(NodeEvent::SenderGone { input: "done_far".into() }, Instant::now());
+    });
+    assert_eq!((report.status, report.stop_cause), (RunStatus::Stopped, Some(StopCause::Peer)), "{:?}", report.failure);
+    let source = &report.sources[0];
+    assert_eq!((report.stopped_at_frame, source.admitted - source.unfinished), (Some(3), 3), "{source:?}");
+}
+
+#[test]
+fn a_sink_process_that_exits_without_a_stop_is_a_failure_that_names_it() {
+    let (report, _) = run_plan(source_plan(), |host, _| {
+        host.handle(NodeEvent::SenderGone { input: "done_far".into() }, Instant::now());
+    });
+    let failure = report.failure.unwrap();
+    assert!(failure.is_consequence && failure.message.contains("node `far` ended before the stream did"), "{failure}");
 }

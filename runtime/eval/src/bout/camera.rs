@@ -1,20 +1,21 @@
-//! A camera, and what a pose model makes of the joints that it sees.
+//! Camera of a generated bout, and simulation of a pose model's output for the joints in view.
 
-use sideline_api::tables::{JOINTS, Pose};
+use sideline_sport::tables::{JOINTS, Pose};
 
 use super::{
     PoseNoise,
-    space::{Point, cross, dot, minus, plus, times, unit},
+    space::{Point, add, cross, dot, mul, normalize, sub},
 };
 use crate::Random;
 
+/// Size of the image, px.
 const WIDTH: f64 = 1920.0;
 const HEIGHT: f64 = 1080.0;
 const ASPECT: f64 = WIDTH / HEIGHT;
-/// Seconds for which the slow part of a pose model's error lasts.
-const LASTING: f64 = 0.25;
+/// Correlation time of the slow part of a pose model's error, seconds.
+const ERROR_CORRELATION_S: f64 = 0.25;
 
-/// A camera that looks at the middle of the scene, level with neither roll nor zoom.
+/// Camera that looks at the center of the scene, without roll.
 #[derive(Clone, Debug)]
 pub struct Camera {
     eye: Point,
@@ -26,41 +27,41 @@ pub struct Camera {
 }
 
 impl Camera {
-    /// Draws a place: any side, about as high as people, 4 to 8 m off.
+    /// Draws a position: on any side, 4.5 to 8 m away, 0.8 to 2.4 m high.
     pub fn draw(random: &mut Random) -> Self {
-        let yaw = random.share() * std::f64::consts::TAU;
-        let (far, high) = (random.between(4.5, 8.0), random.between(0.8, 2.4));
-        let eye = [-far * yaw.sin(), high, -far * yaw.cos()];
-        let away = unit(minus([0.0, 0.95, 0.0], eye));
-        let right = unit(cross(away, [0.0, 1.0, 0.0]));
-        Self { eye, right, down: cross(away, right), away, focal: random.between(0.27, 0.33) * far }
+        let yaw = random.uniform() * std::f64::consts::TAU;
+        let (distance, height) = (random.between(4.5, 8.0), random.between(0.8, 2.4));
+        let eye = [-distance * yaw.sin(), height, -distance * yaw.cos()];
+        let away = normalize(sub([0.0, 0.95, 0.0], eye));
+        let right = normalize(cross(away, [0.0, 1.0, 0.0]));
+        Self { eye, right, down: cross(away, right), away, focal: random.between(0.27, 0.33) * distance }
     }
 
-    /// A direction of the scene as the camera has it: right, down, away.
-    fn seen(&self, v: Point) -> Point {
+    /// Converts a vector of the scene to the camera's axes: right, down, away.
+    fn to_camera(&self, v: Point) -> Point {
         [dot(self.right, v), dot(self.down, v), dot(self.away, v)]
     }
 }
 
-/// What is wrong with a pose model's view of one person, from frame to frame.
+/// Error model of a pose model for one person, with its state from frame to frame.
 #[derive(Clone, Debug)]
-pub struct Eye {
+pub struct PoseSimulator {
     random: Random,
-    /// Lasting errors of each joint, standard deviation 1.
+    /// Correlated errors of each joint; standard deviation 1.
     drift: [Point; JOINTS],
-    /// Seconds for which a joint is still lost.
-    lost: [f64; JOINTS],
+    /// Seconds for which a joint is still undetected.
+    dropout: [f64; JOINTS],
 }
 
-impl Eye {
-    /// For one person.
+impl PoseSimulator {
+    /// Creates the error model of one person.
     pub fn new(mut random: Random) -> Self {
         let drift = [(); JOINTS].map(|()| [(); 3].map(|()| random.normal()));
-        Self { random, drift, lost: [0.0; JOINTS] }
+        Self { random, drift, dropout: [0.0; JOINTS] }
     }
 
-    /// The pose of a body (joints in the scene, m), `step` seconds after the last.
-    pub fn see(
+    /// Simulates the pose of a body (joints in the scene, m), `step` seconds after the previous one.
+    pub fn observe(
         &mut self,
         number: usize,
         joints: &[Point; JOINTS],
@@ -68,33 +69,33 @@ impl Eye {
         noise: &PoseNoise,
         step: f64,
     ) -> Pose {
-        let hips = times(plus(joints[23], joints[24]), 0.5);
-        let depth = camera.seen(minus(hips, camera.eye))[2];
-        let keep = LASTING / (LASTING + step);
+        let hips = mul(add(joints[23], joints[24]), 0.5);
+        let depth = camera.to_camera(sub(hips, camera.eye))[2];
+        let keep = ERROR_CORRELATION_S / (ERROR_CORRELATION_S + step);
         let fresh = (1.0 - keep * keep).sqrt();
         let random = &mut self.random;
-        let (mut places, mut world) = ([[0.0; 4]; JOINTS], [[0.0; 3]; JOINTS]);
-        for (joint, at) in joints.iter().enumerate() {
+        let (mut image, mut world) = ([[0.0; 4]; JOINTS], [[0.0; 3]; JOINTS]);
+        for (joint, position) in joints.iter().enumerate() {
             let mut error = [0.0; 3];
             for (axis, error) in error.iter_mut().enumerate() {
                 let drift = &mut self.drift[joint][axis];
                 *drift = keep * *drift + fresh * random.normal();
-                let deep = if axis == 2 { noise.depth } else { 1.0 };
-                *error = deep * (noise.slow * *drift + noise.quick * random.normal());
+                let axis_factor = if axis == 2 { noise.depth_factor } else { 1.0 };
+                *error = axis_factor * (noise.correlated_m * *drift + noise.white_m * random.normal());
             }
-            if random.share() < noise.lost * step {
-                self.lost[joint] = noise.lost_seconds * random.between(0.5, 2.0);
+            if random.uniform() < noise.dropouts_per_s * step {
+                self.dropout[joint] = noise.dropout_seconds * random.between(0.5, 2.0);
             }
-            let gone = self.lost[joint] > 0.0;
-            self.lost[joint] -= step;
-            let visibility = if gone { random.between(0.05, 0.35) } else { random.between(0.85, 1.0) };
-            if gone {
-                error = times(plus(error, [0.06, 0.06, 0.06]), 2.0);
+            let is_dropped_out = self.dropout[joint] > 0.0;
+            self.dropout[joint] -= step;
+            let visibility = if is_dropped_out { random.between(0.05, 0.35) } else { random.between(0.85, 1.0) };
+            if is_dropped_out {
+                error = mul(add(error, [0.06, 0.06, 0.06]), 2.0);
             }
-            let body = plus(camera.seen(minus(*at, hips)), error);
-            let [x, y, z] = plus(camera.seen(minus(hips, camera.eye)), body);
+            let body = add(camera.to_camera(sub(*position, hips)), error);
+            let [x, y, z] = add(camera.to_camera(sub(hips, camera.eye)), body);
             let scale = camera.focal / z.max(0.5);
-            places[joint] = [
+            image[joint] = [
                 (0.5 + x * scale / ASPECT) as f32,
                 (0.5 + y * scale) as f32,
                 (body[2] * camera.focal / depth / ASPECT) as f32,
@@ -102,11 +103,11 @@ impl Eye {
             ];
             world[joint] = body.map(|value| value as f32);
         }
-        // The model puts the origin between the hips that it sees.
-        let middle: [f32; 3] = std::array::from_fn(|axis| (world[23][axis] + world[24][axis]) / 2.0);
-        world.iter_mut().for_each(|joint| joint.iter_mut().zip(middle).for_each(|(value, middle)| *value -= middle));
-        let bound = |axis: usize, size: f64, pick: fn(f32, f32) -> f32, worst: f32| {
-            places.iter().map(|place| place[axis]).fold(worst, pick) * size as f32
+        // The model's origin is the center of the hips as it sees them.
+        let center: [f32; 3] = std::array::from_fn(|axis| (world[23][axis] + world[24][axis]) / 2.0);
+        world.iter_mut().for_each(|joint| joint.iter_mut().zip(center).for_each(|(value, center)| *value -= center));
+        let bound = |axis: usize, size: f64, select: fn(f32, f32) -> f32, initial: f32| {
+            image.iter().map(|joint| joint[axis]).fold(initial, select) * size as f32
         };
         Pose {
             track: number as u32 + 1,
@@ -118,7 +119,7 @@ impl Eye {
             score: 0.95,
             model: "generated".into(),
             aspect: ASPECT as f32,
-            joints: places,
+            joints: image,
             world,
         }
     }

@@ -1,14 +1,14 @@
-//! Generated bouts: two whole bodies that fight, as a pose model would see them, with every move known to the moment.
+//! Generated bouts: two fighters as a pose model would see them, with complete labels of every move.
 //!
-//! What a model of moves is trained and measured on where recordings are few: bodies of any size and stance, strikes of
-//! any speed and style, seen from any side, and a truth that nobody had to write down. It is kinematics alone: nobody is
-//! hit, nobody falls, and styles are drawn, not learned from people. So figures on these bouts say whether the parts work
-//! together; how well they do on people only recordings of people say.
+//! They serve to train and measure classifiers of moves where recordings are scarce: bodies of any size and stance,
+//! strikes of any speed and style, from any viewpoint, with ground truth by construction. The model is purely
+//! kinematic: there is no contact and no fall, and styles are drawn, not learned from people. Metrics on these bouts
+//! show whether the parts work together; only recordings show how well they work on people.
 //!
-//! [`Bout::generate`] gives the same bout for the same [`Setting`] on one machine. The parts: `space` (turns, smooth
-//! courses), `body` (limbs and joints), `posture` (what a body can move), `strikes`
-//! (the fourteen moves, each a `draft` of changes), `moves` (their speeds), `fighter` (stance,
-//! sway, steps), `script` (who does what when), `camera` (how it is seen).
+//! [`Bout::generate`] returns the same bout for the same [`BoutSettings`] on one machine. Modules: `space` (rotations,
+//! smooth trajectories), `body` (limbs and joints), `posture` (degrees of freedom), `strikes` (the fourteen moves, each
+//! built with a `draft`), `moves` (their speeds), `fighter` (stance, sway, steps), `script` (schedule of the bout),
+//! `camera` (view and errors of a pose model).
 
 mod body;
 mod camera;
@@ -20,22 +20,22 @@ mod script;
 mod space;
 mod strikes;
 
-use sideline_api::tables::Pose;
+use sideline_sport::tables::Pose;
 
 use self::{
-    camera::{Camera, Eye},
+    camera::{Camera, PoseSimulator},
     fighter::{Fighter, Ground},
     moves::{Limb, Move},
     posture::Side,
-    space::{length, minus},
+    space::{length, sub},
     strikes::MOVES,
 };
 use crate::Random;
 
-/// Name of what is no move.
+/// Label of frames without a move.
 pub const IDLE: &str = "idle";
 
-/// The labels of the moves that are generated, in the order of [`Setting::shares`].
+/// Labels of the generated moves, in the order of [`BoutSettings::shares`].
 pub const LABELS: [&str; 14] = {
     let mut labels = [""; 14];
     let mut i = 0;
@@ -46,54 +46,56 @@ pub const LABELS: [&str; 14] = {
     labels
 };
 
-/// How a pose model errs. Lengths are metres.
+/// Error model of a pose model. Lengths are meters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PoseNoise {
-    /// Standard deviation of what is new in each frame, along each axis.
-    pub quick: f64,
-    /// Standard deviation of what lasts a quarter of a second.
-    pub slow: f64,
-    /// How much more both are along the camera's view.
-    pub depth: f64,
-    /// How often each joint is lost, times a second.
-    pub lost: f64,
-    /// For how long on average, s.
-    pub lost_seconds: f64,
+    /// Standard deviation of the error that is independent in each frame, along each axis, m.
+    pub white_m: f64,
+    /// Standard deviation of the error that is correlated over a quarter of a second, m.
+    pub correlated_m: f64,
+    /// Factor of both errors along the camera's view.
+    pub depth_factor: f64,
+    /// Dropouts of each joint per second.
+    pub dropouts_per_s: f64,
+    /// Mean duration of a dropout, s.
+    pub dropout_seconds: f64,
 }
 
 impl PoseNoise {
-    /// None at all.
-    pub const NONE: Self = Self { quick: 0.0, slow: 0.0, depth: 1.0, lost: 0.0, lost_seconds: 0.0 };
-    /// About that of BlazePose on people who fill the frame's height.
-    pub const USUAL: Self = Self { quick: 0.005, slow: 0.012, depth: 2.0, lost: 0.04, lost_seconds: 0.15 };
+    /// No errors.
+    pub const NONE: Self =
+        Self { white_m: 0.0, correlated_m: 0.0, depth_factor: 1.0, dropouts_per_s: 0.0, dropout_seconds: 0.0 };
+    /// About the errors of BlazePose on people who fill the height of the frame.
+    pub const TYPICAL: Self =
+        Self { white_m: 0.005, correlated_m: 0.012, depth_factor: 2.0, dropouts_per_s: 0.04, dropout_seconds: 0.15 };
 }
 
-/// What bout to generate.
+/// Settings of a generated bout.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Setting {
-    /// Which of the random worlds.
+pub struct BoutSettings {
+    /// Seed of the random numbers.
     pub seed: u64,
-    /// Length.
+    /// Length, s.
     pub seconds: f64,
-    /// Frames a second.
+    /// Frame rate, frames per second.
     pub rate: f64,
-    /// 2 for a bout, 1 for somebody who trains alone.
+    /// Number of fighters: 2 for a bout, 1 for solo training.
     pub fighters: usize,
-    /// How often each move of [`LABELS`] comes, against the others; 0 for never.
+    /// Relative frequency of each move of [`LABELS`]; 0 for never.
     pub shares: [f64; 14],
-    /// Chance that another move follows one at once, 0 to below 1.
+    /// Probability that another move follows immediately, 0 to below 1.
     pub combinations: f64,
-    /// Chance that the other answers at once, 0 to 1.
+    /// Probability that the opponent replies immediately, 0 to 1.
     pub replies: f64,
     /// Mean pause between exchanges, s.
     pub pause: f64,
-    /// Feints of each fighter in a second of pause.
+    /// Feints of each fighter per second of pause.
     pub feints: f64,
-    /// How the poses err.
+    /// Errors of the poses.
     pub noise: PoseNoise,
 }
 
-impl Default for Setting {
+impl Default for BoutSettings {
     fn default() -> Self {
         Self {
             seed: 1,
@@ -105,43 +107,43 @@ impl Default for Setting {
             replies: 0.3,
             pause: 1.2,
             feints: 0.25,
-            noise: PoseNoise::USUAL,
+            noise: PoseNoise::TYPICAL,
         }
     }
 }
 
-impl Setting {
-    /// Somebody alone who does one move again and again; of all labels in turn they make a balanced set.
+impl BoutSettings {
+    /// Returns settings for a single fighter who repeats one move. A drill of each label in turn makes a balanced
+    /// dataset.
     ///
     /// # Errors
-    /// When the label is none of [`LABELS`].
+    /// The label is not one of [`LABELS`].
     pub fn drill(seed: u64, label: &str) -> Result<Self, String> {
-        let at = LABELS
-            .iter()
-            .position(|known| *known == label)
-            .ok_or_else(|| format!("{label:?} is no move that can be generated; there are {}", LABELS.join(", ")))?;
+        let index = LABELS.iter().position(|other| *other == label).ok_or_else(|| {
+            format!("{label:?} is not a move that can be generated; the moves are {}", LABELS.join(", "))
+        })?;
         let mut shares = [0.0; 14];
-        shares[at] = 1.0;
+        shares[index] = 1.0;
         Ok(Self { seed, fighters: 1, shares, combinations: 0.0, ..Self::default() })
     }
 }
 
-/// A move as it was made. Frames are the nearest to the seconds.
+/// Ground truth of one move. Frames are those nearest to the times.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Strike {
-    /// Number of the fighter, from 0; the track is one more.
+    /// Index of the fighter, from 0; the track number is one more.
     pub fighter: usize,
-    /// What it was: one of [`LABELS`].
+    /// Label: one of [`LABELS`].
     pub label: &'static str,
-    /// What struck: `left_hand`, `right_knee`, `head`, ...
+    /// Striking limb: `left_hand`, `right_knee`, `head`, ...
     pub limb: &'static str,
-    /// When it began, s.
+    /// Start, s.
     pub start: f64,
-    /// When the limb was fastest on its way out, beside the hips (the head: beside the feet), s.
+    /// Time of the limb's greatest speed on its extension, relative to the hips (the head: relative to the feet), s.
     pub peak: f64,
-    /// When all was as before, s.
+    /// End, with the body back in its guard, s.
     pub end: f64,
-    /// How fast it then was, m/s.
+    /// Speed at the peak, m/s.
     pub speed: f64,
     /// Frame of `start`.
     pub start_frame: u64,
@@ -154,68 +156,73 @@ pub struct Strike {
 /// A generated bout.
 #[derive(Clone, Debug)]
 pub struct Bout {
-    /// The poses of each frame, one for each fighter: tracks 1 and 2, `fighter_1` and `fighter_2`.
+    /// Poses by frame, one for each fighter: tracks 1 and 2, `fighter_1` and `fighter_2`.
     pub frames: Vec<Vec<Pose>>,
-    /// What happened, by the time of the peak.
+    /// Moves, by the time of the peak.
     pub strikes: Vec<Strike>,
 }
 
 impl Bout {
-    /// Makes a bout. Media time of frame `i` is `i / rate` seconds.
-    pub fn generate(setting: &Setting) -> Self {
-        let mut random = Random::of(setting.seed, "bout", 0);
-        let fighters = script::write(setting, &mut random);
+    /// Generates a bout. Media time of frame `i` is `i / rate` seconds.
+    pub fn generate(settings: &BoutSettings) -> Self {
+        let mut random = Random::for_item(settings.seed, "bout", 0);
+        let fighters = script::generate(settings, &mut random);
         let camera = Camera::draw(&mut random);
-        let mut eyes: Vec<Eye> =
-            (1..=fighters.len()).map(|i| Eye::new(Random::of(setting.seed, "eye", i as i64))).collect();
-        let step = 1.0 / setting.rate;
-        let frames = (0..(setting.seconds * setting.rate) as usize).map(|frame| {
-            let seen = fighters.iter().zip(&mut eyes).enumerate().map(|(number, ((fighter, ground), eye))| {
-                let joints = fighter.joints(frame as f64 * step, ground);
-                eye.see(number, &joints, &camera, &setting.noise, step)
-            });
-            seen.collect()
+        let mut observers: Vec<PoseSimulator> = (1..=fighters.len())
+            .map(|i| PoseSimulator::new(Random::for_item(settings.seed, "eye", i as i64)))
+            .collect();
+        let step = 1.0 / settings.rate;
+        let frames = (0..(settings.seconds * settings.rate) as usize).map(|frame| {
+            let poses =
+                fighters.iter().zip(&mut observers).enumerate().map(|(number, ((fighter, ground), observer))| {
+                    let joints = fighter.joints(frame as f64 * step, ground);
+                    observer.observe(number, &joints, &camera, &settings.noise, step)
+                });
+            poses.collect()
         });
         let frames = frames.collect();
         let mut strikes: Vec<Strike> = vec![];
         for (number, (fighter, ground)) in fighters.iter().enumerate() {
-            let moves = fighter.moves.iter().filter(|(_, made)| !made.label.is_empty());
-            strikes.extend(moves.map(|(begin, made)| strike(number, fighter, ground, *begin, made, setting.rate)));
+            let moves = fighter.moves.iter().filter(|(_, a_move)| !a_move.label.is_empty());
+            strikes.extend(
+                moves.map(|(begin, a_move)| measure_strike(number, fighter, ground, *begin, a_move, settings.rate)),
+            );
         }
         strikes.sort_by(|a, b| a.peak.total_cmp(&b.peak));
         Self { frames, strikes }
     }
 
-    /// The move whose peak is nearest to a time among those of a fighter, within `reach` seconds.
-    pub fn nearest(&self, fighter: usize, time: f64, reach: f64) -> Option<&Strike> {
-        let off = |strike: &Strike| (strike.peak - time).abs();
-        let near = self.strikes.iter().filter(|strike| strike.fighter == fighter && off(strike) <= reach);
-        near.min_by(|a, b| off(a).total_cmp(&off(b)))
+    /// Returns the move of a fighter whose peak is nearest to a time, within `reach` seconds.
+    pub fn nearest_strike(&self, fighter: usize, time: f64, reach: f64) -> Option<&Strike> {
+        let distance = |strike: &Strike| (strike.peak - time).abs();
+        let near = self.strikes.iter().filter(|strike| strike.fighter == fighter && distance(strike) <= reach);
+        near.min_by(|a, b| distance(a).total_cmp(&distance(b)))
     }
 }
 
-/// Looks for the moment at which a move's limb was fastest on its way out, among all else that the body did.
-fn strike(number: usize, fighter: &Fighter, ground: &Ground, begin: f64, made: &Move, rate: f64) -> Strike {
+/// Measures the time at which a move's limb is fastest on its extension, within the complete movement of the body.
+fn measure_strike(number: usize, fighter: &Fighter, ground: &Ground, begin: f64, a_move: &Move, rate: f64) -> Strike {
     let step = 1.0 / 480.0;
-    let count = ((made.out[1] - made.out[0]) / step) as usize;
-    let fastest = |limb: Limb| {
-        let place = |time: f64| limb.place(&fighter.body(time, ground));
-        let speed = |time: f64| length(minus(place(time + step), place(time - step))) / (2.0 * step) * fighter.stature;
-        let times = (0..=count).map(|i| begin + made.out[0] + i as f64 * step);
+    let count = ((a_move.extension[1] - a_move.extension[0]) / step) as usize;
+    let peak = |limb: Limb| {
+        let position = |time: f64| limb.relative_position(&fighter.body(time, ground));
+        let speed =
+            |time: f64| length(sub(position(time + step), position(time - step))) / (2.0 * step) * fighter.stature;
+        let times = (0..=count).map(|i| begin + a_move.extension[0] + i as f64 * step);
         times.map(|time| (time, speed(time))).fold((begin, 0.0), |a, b| if b.1 > a.1 { b } else { a })
     };
-    let limbs = match made.limb {
-        Limb::Hand(side) if made.both => vec![made.limb, Limb::Hand(side.other())],
+    let limbs = match a_move.limb {
+        Limb::Hand(side) if a_move.uses_both_hands => vec![a_move.limb, Limb::Hand(side.other())],
         limb => vec![limb],
     };
-    let measured = limbs.into_iter().map(|limb| (limb, fastest(limb)));
-    let (limb, (peak, speed)) = measured.fold((made.limb, (begin, 0.0)), |a, b| if b.1.1 > a.1.1 { b } else { a });
-    let left = if fighter.southpaw { Side::Rear } else { Side::Lead };
-    let (start, end) = (begin, begin + made.end);
+    let measured = limbs.into_iter().map(|limb| (limb, peak(limb)));
+    let (limb, (peak, speed)) = measured.fold((a_move.limb, (begin, 0.0)), |a, b| if b.1.1 > a.1.1 { b } else { a });
+    let left = if fighter.is_southpaw { Side::Rear } else { Side::Lead };
+    let (start, end) = (begin, begin + a_move.end);
     let frame = |time: f64| (time * rate).round().max(0.0) as u64;
     Strike {
         fighter: number,
-        label: made.label,
+        label: a_move.label,
         limb: limb.name(left),
         start,
         peak,

@@ -1,29 +1,29 @@
-//! What a body does: a number for each thing it can move, and pulses that change them for a while.
+//! Posture of a body: a value for each degree of freedom, and pulses that change them for a while.
 
 use super::space::minimum_jerk;
 
-/// The foremost and the other side of a body that stands one foot before the other.
+/// Side of a body in a fighting stance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Of the foot in front.
+    /// Side of the front foot.
     Lead = 0,
-    /// Of the foot behind.
+    /// Side of the rear foot.
     Rear = 1,
 }
 
 impl Side {
-    /// The sign of outwards along [`Axis::Left`], in a body that leads with the left.
-    pub fn out(self) -> f64 {
+    /// Returns the sign of the outward direction along [`Axis::Left`] in a body that leads with the left.
+    pub fn outward(self) -> f64 {
         [1.0, -1.0][self as usize]
     }
 
-    /// The other one.
+    /// Returns the other side.
     pub fn other(self) -> Self {
         [Side::Rear, Side::Lead][self as usize]
     }
 }
 
-/// Direction of a shift, as the body sees it.
+/// Direction of a shift in the frame of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Axis {
     /// To the left.
@@ -34,45 +34,45 @@ pub enum Axis {
     Forward = 2,
 }
 
-/// A thing that a body can move. Shifts are shares of the stature, turns are radians.
+/// Degree of freedom of a body. Shifts are shares of the stature, rotations are radians.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {
-    /// Shift of the pelvis from where it is over the middle of the stance.
+    /// Shift of the pelvis from its place over the center of the stance.
     Pelvis(Axis),
-    /// Turn of the pelvis to the left.
+    /// Rotation of the pelvis to the left.
     PelvisYaw,
     /// Lean of the pelvis forward.
     PelvisPitch,
     /// Lean of the pelvis to the left.
     PelvisRoll,
-    /// Turn of the chest to the left, against the pelvis.
+    /// Rotation of the chest to the left, relative to the pelvis.
     TrunkYaw,
-    /// Lean of the chest forward, against the pelvis.
+    /// Lean of the chest forward, relative to the pelvis.
     TrunkPitch,
-    /// Lean of the chest to the left, against the pelvis.
+    /// Lean of the chest to the left, relative to the pelvis.
     TrunkRoll,
-    /// Nod of the head.
+    /// Rotation of the head forward.
     HeadPitch,
-    /// Place of a wrist from its shoulder, as the chest sees it.
+    /// Position of a wrist relative to its shoulder, in the frame of the chest.
     Hand(Side, Axis),
-    /// Where the elbow points, from down (0) over outwards (a quarter turn) to up.
+    /// Swivel of the elbow: from down (0) over outwards (a quarter turn) to up.
     Elbow(Side),
-    /// Shift of a foot from where it stands.
+    /// Shift of a foot from its stand.
     Foot(Side, Axis),
-    /// How steep a foot is, tip down; one that stands lifts its heel so.
+    /// Pitch of a foot, toes down; of a standing foot it lifts the heel.
     Heel(Side),
-    /// Turn of a foot to the left.
+    /// Rotation of a foot to the left.
     FootYaw(Side),
-    /// Turn of the knee outwards.
+    /// Rotation of the knee outwards.
     Knee(Side),
 }
 
-/// Numbers in a [`Posture`].
+/// Number of values in a [`Posture`].
 const CHANNELS: usize = 30;
 
 impl Channel {
     fn index(self) -> usize {
-        let of = |base: usize, side: Side, axis: Axis| base + 3 * side as usize + axis as usize;
+        let offset = |base: usize, side: Side, axis: Axis| base + 3 * side as usize + axis as usize;
         match self {
             Channel::Pelvis(axis) => axis as usize,
             Channel::PelvisYaw => 3,
@@ -82,8 +82,8 @@ impl Channel {
             Channel::TrunkPitch => 7,
             Channel::TrunkRoll => 8,
             Channel::HeadPitch => 9,
-            Channel::Hand(side, axis) => of(10, side, axis),
-            Channel::Foot(side, axis) => of(16, side, axis),
+            Channel::Hand(side, axis) => offset(10, side, axis),
+            Channel::Foot(side, axis) => offset(16, side, axis),
             Channel::Elbow(side) => 22 + side as usize,
             Channel::Heel(side) => 24 + side as usize,
             Channel::FootYaw(side) => 26 + side as usize,
@@ -92,7 +92,7 @@ impl Channel {
     }
 }
 
-/// A number for each [`Channel`].
+/// Value of each [`Channel`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Posture([f64; CHANNELS]);
 
@@ -103,34 +103,34 @@ impl Default for Posture {
 }
 
 impl Posture {
-    /// The number of a channel.
+    /// Returns the value of a channel.
     pub fn get(&self, channel: Channel) -> f64 {
         self.0[channel.index()]
     }
 
-    /// Adds to the number of a channel.
+    /// Adds to the value of a channel.
     pub fn add(&mut self, channel: Channel, amount: f64) {
         self.0[channel.index()] += amount;
     }
 }
 
-/// A change of one channel that comes and goes, on minimum-jerk courses. Times are seconds from the move's begin.
+/// Temporary change of one channel along minimum-jerk paths. Times are seconds from the start of the move.
 #[derive(Clone, Copy, Debug)]
 pub struct Pulse {
-    /// What changes.
+    /// Channel that changes.
     pub channel: Channel,
-    /// By how much at most.
+    /// Greatest change.
     pub amount: f64,
-    /// From when to when it comes.
+    /// Start and end of the rise.
     pub rise: [f64; 2],
-    /// From when to when it goes.
+    /// Start and end of the fall.
     pub fall: [f64; 2],
 }
 
 impl Pulse {
-    /// The change at a time.
-    pub fn at(&self, time: f64) -> f64 {
-        let along = |[from, to]: [f64; 2]| minimum_jerk((time - from) / (to - from).max(1e-6));
-        self.amount * (along(self.rise) - along(self.fall))
+    /// Returns the change at a time.
+    pub fn value_at(&self, time: f64) -> f64 {
+        let progress = |[from, to]: [f64; 2]| minimum_jerk((time - from) / (to - from).max(1e-6));
+        self.amount * (progress(self.rise) - progress(self.fall))
     }
 }

@@ -1,194 +1,200 @@
-//! How near the ball's row is to the ball; and two plain ways of following it, to compare with.
+//! Accuracy of ball estimates against the ground truth, and two baseline ball followers.
 
-use super::{Match, Seen, distance, middle};
+use super::{Match, MatchDetections, center, distance};
 use crate::{Detection, ratio};
 
-/// An error up to this counts as found, px of a 4K picture.
-pub const NEAR: f64 = 20.0;
+/// Maximum error of an estimate that counts as correct, px of a 4K image.
+pub const BALL_TOLERANCE_PX: f64 = 20.0;
 
-/// What somebody says of the ball in one frame.
+/// Estimate of the ball in one frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Answer {
-    /// Its middle, px.
-    pub place: [f64; 2],
-    /// They do not know where it is, and only guess.
-    pub lost: bool,
+pub struct BallEstimate {
+    /// Center of the ball, px.
+    pub center: [f64; 2],
+    /// The follower has lost the ball; `center` is a guess.
+    pub is_lost: bool,
 }
 
-/// How good the answers are, in percent of the frames in which the file tells where the ball is; NaN where there are none.
+/// Accuracy of ball estimates. Shares are percentages of the frames in which the file contains the ball; NaN without
+/// such frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
-pub struct BallFigures {
-    /// Frames with an answer within [`NEAR`] of the ball.
+pub struct BallMetrics {
+    /// Frames with an estimate within [`BALL_TOLERANCE_PX`] of the ball, percent.
     pub ball_within_20px: f64,
-    /// Frames with an answer that is no mere guess.
+    /// Frames with an estimate that is not lost, percent.
     pub ball_coverage: f64,
-    /// Median distance of answers from the ball, px.
+    /// Median distance of the estimates from the ball, px.
     pub median_px: f64,
-    /// The distance that 95 % of the answers are within, px.
+    /// 95th percentile of the distance of the estimates from the ball, px.
     pub p95_px: f64,
-    /// Frames that were judged.
+    /// Frames that were scored.
     pub frames: usize,
 }
 
-impl BallFigures {
-    /// Judges the answers to several matches, a list of frames each, as one.
+impl BallMetrics {
+    /// Scores the estimates for several matches, one per frame each, with their frames pooled.
     #[must_use]
-    pub fn of<'a>(answers: impl IntoIterator<Item = (&'a Match, &'a [Option<Answer>])>) -> Self {
+    pub fn from_estimates<'a>(estimates: impl IntoIterator<Item = (&'a Match, &'a [Option<BallEstimate>])>) -> Self {
         let (mut frames, mut near, mut covered, mut errors) = (0_usize, 0_usize, 0_usize, vec![]);
-        for (game, answers) in answers {
-            for (frame, answer) in answers.iter().enumerate() {
-                let Some(ball) = game.ball(frame) else { continue };
+        for (game, estimates) in estimates {
+            for (frame, estimate) in estimates.iter().enumerate() {
+                let Some(ball) = game.ball_center(frame) else { continue };
                 frames += 1;
-                if let Some(answer) = answer {
-                    let error = distance(answer.place, ball);
-                    near += usize::from(error <= NEAR);
-                    covered += usize::from(!answer.lost);
+                if let Some(estimate) = estimate {
+                    let error = distance(estimate.center, ball);
+                    near += usize::from(error <= BALL_TOLERANCE_PX);
+                    covered += usize::from(!estimate.is_lost);
                     errors.push(error);
                 }
             }
         }
         errors.sort_by(f64::total_cmp);
-        let share = |count: usize| 100.0 * ratio(count as f64, frames as f64);
-        let at = |share: f64| errors.get((errors.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
+        let percent = |count: usize| 100.0 * ratio(count as f64, frames as f64);
+        let quantile = |q: f64| errors.get((errors.len() as f64 * q) as usize).copied().unwrap_or(f64::NAN);
         Self {
-            ball_within_20px: share(near),
-            ball_coverage: share(covered),
-            median_px: at(0.5),
-            p95_px: at(0.95),
+            ball_within_20px: percent(near),
+            ball_coverage: percent(covered),
+            median_px: quantile(0.5),
+            p95_px: quantile(0.95),
             frames,
         }
     }
 }
 
-/// Frames without a candidate after which the peers begin anew.
-const GIVEN_UP: u32 = 10;
-/// The farthest a peer follows the ball in one frame, px.
-const FARTHEST: f64 = 120.0;
+/// Frames without a candidate after which the baselines restart from the detection with the highest score.
+const MAX_MISSED_FRAMES: u32 = 10;
+/// Maximum movement of the ball from frame to frame in the baselines, px.
+const MAX_STEP_PX: f64 = 120.0;
 
-/// Takes the candidate nearest to the last place; the surest at the beginning and where it gave up.
+/// Baseline: follows the candidate nearest to the last center. Starts, and restarts after `MAX_MISSED_FRAMES`, from
+/// the candidate with the highest score.
 #[must_use]
-pub fn nearest(seen: &Seen) -> Vec<Option<Answer>> {
+pub fn follow_nearest(detections: &MatchDetections) -> Vec<Option<BallEstimate>> {
     let (mut last, mut missing) = (None, 0);
-    let answer = |balls: &Vec<Detection>| {
+    let estimate = |balls: &Vec<Detection>| {
         let found = match last {
-            Some(place) if missing <= GIVEN_UP => closest(balls, place, FARTHEST),
-            _ => balls.first().map(|surest| middle(&surest.rect)),
+            Some(last) if missing <= MAX_MISSED_FRAMES => closest(balls, last, MAX_STEP_PX),
+            _ => balls.first().map(|best| center(&best.rect)),
         };
         missing = if found.is_some() { 0 } else { missing + 1 };
         last = found.or(last);
-        last.map(|place| Answer { place, lost: missing > GIVEN_UP })
+        last.map(|center| BallEstimate { center, is_lost: missing > MAX_MISSED_FRAMES })
     };
-    seen.balls.iter().map(answer).collect()
+    detections.balls.iter().map(estimate).collect()
 }
 
-fn closest(balls: &[Detection], place: [f64; 2], farthest: f64) -> Option<[f64; 2]> {
-    let places = balls.iter().map(|ball| middle(&ball.rect)).filter(|other| distance(*other, place) <= farthest);
-    places.min_by(|a, b| distance(*a, place).total_cmp(&distance(*b, place)))
+fn closest(balls: &[Detection], position: [f64; 2], max_distance: f64) -> Option<[f64; 2]> {
+    let centers = balls.iter().map(|ball| center(&ball.rect));
+    let centers = centers.filter(|center| distance(*center, position) <= max_distance);
+    centers.min_by(|a, b| distance(*a, position).total_cmp(&distance(*b, position)))
 }
 
-/// A Kalman filter of place and velocity with fixed noise (as in OpenCV's examples), which takes the nearest candidate
-/// within three standard deviations; the surest at the beginning and where it gave up.
+/// Baseline: constant-velocity Kalman filter with fixed noise (as in OpenCV's examples) that takes the nearest
+/// candidate within three standard deviations. Starts, and restarts after `MAX_MISSED_FRAMES`, from the candidate
+/// with the highest score.
 #[must_use]
-pub fn plain_kalman(seen: &Seen) -> Vec<Option<Answer>> {
-    /// Variances of a measured place (px²), of what a frame adds to the velocity (px² a frame²), of a first velocity.
-    const MEASURED: f64 = 4.0;
-    const PUSHED: f64 = 1.0;
-    const FIRST: f64 = 100.0;
-    /// Place and velocity of x and y, and their variances, which are alike.
+pub fn follow_kalman(detections: &MatchDetections) -> Vec<Option<BallEstimate>> {
+    /// Variances of a measured position (px²), of the velocity change per frame (px² per frame²), and of the initial
+    /// velocity.
+    const MEASUREMENT_VARIANCE: f64 = 4.0;
+    const PROCESS_VARIANCE: f64 = 1.0;
+    const INITIAL_VELOCITY_VARIANCE: f64 = 100.0;
+    /// Position and velocity of x and y. Both axes share their variances: position, covariance, velocity.
     struct Filter {
-        place: [f64; 2],
+        position: [f64; 2],
         velocity: [f64; 2],
         variances: [f64; 3],
     }
     let (mut filter, mut missing): (Option<Filter>, u32) = (None, 0);
-    let answer = |balls: &Vec<Detection>| {
-        if let Some(Filter { place, velocity, variances: [p, c, v] }) = &mut filter {
-            for (place, velocity) in place.iter_mut().zip(velocity) {
-                *place += *velocity;
+    let estimate = |balls: &Vec<Detection>| {
+        if let Some(Filter { position, velocity, variances: [p, c, v] }) = &mut filter {
+            for (position, velocity) in position.iter_mut().zip(velocity) {
+                *position += *velocity;
             }
-            (*p, *c, *v) = (*p + 2.0 * *c + *v + PUSHED / 3.0, *c + *v + PUSHED / 2.0, *v + PUSHED);
+            (*p, *c, *v) =
+                (*p + 2.0 * *c + *v + PROCESS_VARIANCE / 3.0, *c + *v + PROCESS_VARIANCE / 2.0, *v + PROCESS_VARIANCE);
         }
         let found = match &filter {
-            Some(known) if missing <= GIVEN_UP => {
-                let gate = 3.0 * (known.variances[0] + MEASURED).sqrt();
-                closest(balls, known.place, gate.min(FARTHEST))
+            Some(filter) if missing <= MAX_MISSED_FRAMES => {
+                let gate = 3.0 * (filter.variances[0] + MEASUREMENT_VARIANCE).sqrt();
+                closest(balls, filter.position, gate.min(MAX_STEP_PX))
             }
             _ => {
-                filter = balls.first().map(|surest| Filter {
-                    place: middle(&surest.rect),
+                filter = balls.first().map(|best| Filter {
+                    position: center(&best.rect),
                     velocity: [0.0; 2],
-                    variances: [MEASURED, 0.0, FIRST],
+                    variances: [MEASUREMENT_VARIANCE, 0.0, INITIAL_VELOCITY_VARIANCE],
                 });
                 missing = 0;
-                return filter.as_ref().map(|known| Answer { place: known.place, lost: false });
+                return filter.as_ref().map(|filter| BallEstimate { center: filter.position, is_lost: false });
             }
         };
         missing = if found.is_some() { 0 } else { missing + 1 };
-        let known = filter.as_mut()?;
-        if let Some(seen) = found {
-            let [p, c, v] = known.variances;
-            let (gain, faster) = (p / (p + MEASURED), c / (p + MEASURED));
-            for ((place, velocity), seen) in known.place.iter_mut().zip(&mut known.velocity).zip(seen) {
-                let surprise = seen - *place;
-                *place += gain * surprise;
-                *velocity += faster * surprise;
+        let filter = filter.as_mut()?;
+        if let Some(measured) = found {
+            let [p, c, v] = filter.variances;
+            let (gain, velocity_gain) = (p / (p + MEASUREMENT_VARIANCE), c / (p + MEASUREMENT_VARIANCE));
+            for ((position, velocity), measured) in filter.position.iter_mut().zip(&mut filter.velocity).zip(measured) {
+                let innovation = measured - *position;
+                *position += gain * innovation;
+                *velocity += velocity_gain * innovation;
             }
-            known.variances = [p * (1.0 - gain), c * (1.0 - gain), v - faster * c];
+            filter.variances = [p * (1.0 - gain), c * (1.0 - gain), v - velocity_gain * c];
         }
-        Some(Answer { place: known.place, lost: missing > GIVEN_UP })
+        Some(BallEstimate { center: filter.position, is_lost: missing > MAX_MISSED_FRAMES })
     };
-    seen.balls.iter().map(answer).collect()
+    detections.balls.iter().map(estimate).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Rect, football::Truth};
+    use crate::{Rect, football::GroundTruth};
 
     fn game(frames: usize) -> Match {
-        let truth = |frame: usize| Truth {
+        let truth = |frame: usize| GroundTruth {
             players: vec![],
             ball: Some(Rect { x: 96.0 + 5.0 * frame as f64, y: 96.0, w: 8.0, h: 8.0 }),
         };
         Match {
             name: "a".into(),
-            first: 0,
+            first_frame: 0,
             players: vec![],
             boxes: (0..frames).map(truth).collect(),
-            places: None,
+            positions: None,
             size: (6500.0, 1000.0),
         }
     }
 
     #[test]
-    fn figures_count_what_is_near_and_what_is_not_lost() {
+    fn metrics_count_accurate_and_lost_estimates() {
         let game = game(4);
-        let at = |x: f64, lost| Some(Answer { place: [x, 100.0], lost });
-        let answers = [at(100.0, false), at(125.0, false), at(131.0, true), None];
-        let figures = BallFigures::of([(&game, &answers[..])]);
-        assert_eq!((figures.ball_within_20px, figures.ball_coverage, figures.frames), (50.0, 50.0, 4));
-        assert_eq!((figures.median_px, figures.p95_px), (20.0, 21.0));
+        let at = |x: f64, is_lost| Some(BallEstimate { center: [x, 100.0], is_lost });
+        let estimates = [at(100.0, false), at(125.0, false), at(131.0, true), None];
+        let metrics = BallMetrics::from_estimates([(&game, &estimates[..])]);
+        assert_eq!((metrics.ball_within_20px, metrics.ball_coverage, metrics.frames), (50.0, 50.0, 4));
+        assert_eq!((metrics.median_px, metrics.p95_px), (20.0, 21.0));
     }
 
     #[test]
-    fn peers_follow_a_ball_that_is_always_seen() {
+    fn baselines_follow_a_ball_that_is_always_detected() {
         let game = game(60);
         let balls =
             (0..60).map(|frame| vec![Detection { rect: game.boxes[frame].ball.unwrap(), score: 0.5 }]).collect();
-        let seen = Seen { people: vec![], balls };
-        for answers in [nearest(&seen), plain_kalman(&seen)] {
-            assert_eq!(BallFigures::of([(&game, &answers[..])]).ball_within_20px, 100.0);
+        let detections = MatchDetections { people: vec![], balls };
+        for estimates in [follow_nearest(&detections), follow_kalman(&detections)] {
+            assert_eq!(BallMetrics::from_estimates([(&game, &estimates[..])]).ball_within_20px, 100.0);
         }
     }
 
     #[test]
-    fn peers_begin_anew_where_they_gave_up() {
+    fn baselines_restart_after_too_many_missed_frames() {
         let ball = |x: f64| Detection { rect: Rect { x, y: 0.0, w: 8.0, h: 8.0 }, score: 0.5 };
         let mut balls = vec![vec![ball(0.0)]; 3];
         balls.extend(vec![vec![ball(2000.0)]; 20]);
-        let seen = Seen { people: vec![], balls };
-        for answers in [nearest(&seen), plain_kalman(&seen)] {
-            assert!(answers[5].unwrap().place[0] < 100.0 && answers[22].unwrap().place[0] > 1900.0);
+        let detections = MatchDetections { people: vec![], balls };
+        for estimates in [follow_nearest(&detections), follow_kalman(&detections)] {
+            assert!(estimates[5].unwrap().center[0] < 100.0 && estimates[22].unwrap().center[0] > 1900.0);
         }
     }
 }

@@ -1,12 +1,13 @@
-//! Football matches in which everybody's place and the ball's are known, and what a detector would have seen of them.
+//! Football matches with ground truth for all players and the ball, and simulated detections of them.
 //!
-//! [`Match::read_all`] reads SoccerTrack's CSV files (Scott et al., CVPR workshops 2022); [`Noise`] makes detections from
-//! the true boxes; [`ball`] and [`view`] measure what operators make of these, and hold simple peers to compare with.
+//! [`Match::read_all`] reads SoccerTrack's CSV files (Scott et al., CVPR workshops 2022); [`Noise`] simulates
+//! detections from the true boxes; [`ball`], [`view`] and [`play`] score the output of operators, with baselines to
+//! compare with.
 
 pub mod ball;
 mod csv;
+mod discovery;
 mod noise;
-mod pair;
 pub mod play;
 pub mod view;
 
@@ -14,109 +15,109 @@ use std::path::{Path, PathBuf};
 
 use crate::Rect;
 
-pub use noise::{Noise, Seen};
+pub use noise::{MatchDetections, Noise};
 
-/// Frames a second of SoccerTrack.
-pub const RATE: f64 = 30.0;
+/// Frame rate of SoccerTrack, frames per second.
+pub const FRAME_RATE: f64 = 30.0;
 
-/// Width and height of SoccerTrack's stitched wide view, px. The files do not tell it.
-const PANORAMA: (f64, f64) = (6500.0, 1000.0);
+/// Width and height of SoccerTrack's stitched wide view, px. The files do not contain it.
+const PANORAMA_SIZE_PX: (f64, f64) = (6500.0, 1000.0);
 
-/// Why a match could not be read.
+/// Error while reading a match.
 #[derive(Debug, thiserror::Error)]
 pub enum FootballError {
     /// A file or folder could not be opened.
     #[error("{}: {source}", .path.display())]
     Read {
-        /// What was to be read.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A line is not what the layout asks for.
+    /// A line does not match the layout.
     #[error("{}:{line}: {problem}", .path.display())]
     Line {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The line, from 1.
+        /// Line number, from 1.
         line: usize,
-        /// What is wrong with it, and what was expected.
+        /// Problem, and the expected content.
         problem: String,
     },
-    /// No file of boxes below a folder.
+    /// No file of boxes was found below a folder.
     #[error(
         "{}: no CSV of boxes at any depth. Looked for SoccerTrack's layout: lines that begin with TeamID, PlayerID, \
-         Attributes (bb_left, bb_top, bb_width, bb_height), then a line a frame; beside it, with x and y in metres, the \
-         places on the pitch",
+         Attributes (bb_left, bb_top, bb_width, bb_height), then one line per frame; optionally \
+         a second file with x and y, the positions on the pitch in meters",
         .path.display()
     )]
-    Nothing {
-        /// The folder searched.
+    NoMatch {
+        /// Folder that was searched.
         path: PathBuf,
     },
 }
 
-/// Somebody on the pitch.
+/// Player on the pitch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Player {
-    /// Team, as the file writes it.
+    /// Team, as written in the file.
     pub team: String,
-    /// Number within the team, as the file writes it.
+    /// Number within the team, as written in the file.
     pub number: String,
 }
 
-/// What is true in one frame; `None` where the file says nothing.
+/// Ground truth of one frame; `None` where the file has no value.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Truth<T> {
-    /// Of each of [`Match::players`], in that order.
+pub struct GroundTruth<T> {
+    /// Value of each of [`Match::players`], in that order.
     pub players: Vec<Option<T>>,
-    /// Of the ball.
+    /// Value of the ball.
     pub ball: Option<T>,
 }
 
-/// A stretch of a match.
+/// Section of a match.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Match {
-    /// Name of the file of boxes, without its ending; with its folder where two are called alike.
+    /// Name of the file of boxes without its extension; with its folder where two names are the same.
     pub name: String,
-    /// Number of the first frame, as the file counts.
-    pub first: u64,
-    /// Who plays.
+    /// Number of the first frame, as written in the file.
+    pub first_frame: u64,
+    /// Players, in the order of the file.
     pub players: Vec<Player>,
-    /// Boxes in the picture, px, of each frame.
-    pub boxes: Vec<Truth<Rect>>,
-    /// Places on the pitch, metres from one corner of its 105 x 68, of each frame; where there is such a file.
-    pub places: Option<Vec<Truth<[f64; 2]>>>,
-    /// Width and height of the picture, px.
+    /// Boxes in the image by frame, px.
+    pub boxes: Vec<GroundTruth<Rect>>,
+    /// Positions on the pitch by frame, meters from one corner of its 105 x 68 m; `None` without such a file.
+    pub positions: Option<Vec<GroundTruth<[f64; 2]>>>,
+    /// Width and height of the image, px.
     pub size: (f64, f64),
 }
 
 impl Match {
     /// Reads every match in a file or at any depth below a folder, in the order of their names.
     ///
-    /// A file is known by its header, whatever it is called; others are passed over. A file of places belongs to the file
-    /// of boxes with the same players and frames whose name is most like its own.
+    /// Files are recognized by their header, whatever their name; other files are ignored. A file of positions belongs
+    /// to the file of boxes with the same players and frames whose name is most similar.
     ///
     /// # Errors
-    /// No file of boxes, a file that cannot be opened, a line that is not what its header promises.
+    /// There is no file of boxes, a file cannot be opened, or a line does not match its header.
     pub fn read_all(path: &Path) -> Result<Vec<Self>, FootballError> {
-        pair::read_all(path)
+        discovery::read_all(path)
     }
 
-    /// The middle of the true ball in a frame, px.
+    /// Returns the center of the true ball in a frame, px.
     #[must_use]
-    pub fn ball(&self, frame: usize) -> Option<[f64; 2]> {
-        self.boxes[frame].ball.as_ref().map(middle)
+    pub fn ball_center(&self, frame: usize) -> Option<[f64; 2]> {
+        self.boxes[frame].ball.as_ref().map(center)
     }
 }
 
-/// The middle of a box.
+/// Returns the center of a box.
 #[must_use]
-pub fn middle(rect: &Rect) -> [f64; 2] {
+pub fn center(rect: &Rect) -> [f64; 2] {
     [rect.x + rect.w / 2.0, rect.y + rect.h / 2.0]
 }
 
-/// Length of the way between two points.
+/// Returns the distance between two points.
 #[must_use]
 pub fn distance(a: [f64; 2], b: [f64; 2]) -> f64 {
     let (x, y) = (a[0] - b[0], a[1] - b[1]);

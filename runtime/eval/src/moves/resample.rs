@@ -1,69 +1,77 @@
-//! From samples at any times to frames at 30 a second.
+//! Resampling from arbitrary sample times to 30 frames per second.
 
-use super::{JOINTS, Joints, UNSEEN};
+use super::{JOINTS, Joints, UNSEEN_JOINTS};
 
-/// Frames a second of a [`super::Recording`].
-pub const RATE: f64 = 30.0;
-/// Over longer gaps than this nothing is guessed, s.
-const BRIDGE: f64 = 0.25;
-/// A longer gap than this is a wrong time, s: what comes behind it is left out, as every frame of a gap takes memory.
-const LONGEST_GAP: f64 = 60.0;
-/// Part of a frame that is averaged, as an open shutter does.
-const SHUTTER: f64 = 0.6;
-/// Points on either side of which, with the one between, the average is made.
-const POINTS: i32 = 2;
+/// Frame rate of a [`super::Recording`], frames per second.
+pub const FRAME_RATE: f64 = 30.0;
+/// Longest gap that is interpolated, s.
+const MAX_INTERPOLATED_GAP_S: f64 = 0.25;
+/// Longest gap between samples, s. A longer one is an invalid timestamp: later samples are dropped, since every frame
+/// of a gap takes memory.
+const MAX_GAP_S: f64 = 60.0;
+/// Share of the frame interval that is averaged, as with an open shutter.
+const SHUTTER_SHARE: f64 = 0.6;
+/// Points on either side of the frame time, in addition to the one at it, over which the average is taken.
+const POINTS_PER_SIDE: i32 = 2;
 
 /// Joints at one time.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// Seconds since the recording's beginning; rising from sample to sample.
+    /// Seconds since the start of the recording; strictly increasing.
     pub seconds: f64,
-    /// Where the joints are.
+    /// Positions of the joints.
     pub joints: Joints,
 }
 
-/// Frames at [`RATE`] from the first sample to the last, each joint for itself: a cubic through the two samples around
-/// the time that stays between them (Fritsch and Butland, SIAM J. Sci. Stat. Comput. 5, 1984): slopes at the edges of a gap
-/// are mostly noise, and a cubic that trusts them swings far out of it. Where samples are much closer than frames, each
-/// frame is the mean over a shutter's time: noise faster than a frame is not folded into it. A joint is NaN where the
-/// samples around a time do not have it, or lie more than a quarter of a second apart. Samples behind a gap of more than a
-/// minute are left out.
+/// Resamples to [`FRAME_RATE`] from the first sample to the last, each joint independently.
+///
+/// Between two samples, a monotone cubic is used (Fritsch and Butland, SIAM J. Sci. Stat. Comput. 5, 1984), which stays
+/// between their values: slopes at the edges of a gap are mostly noise, and an unconstrained cubic would overshoot.
+/// Where samples are much denser than frames, each frame is the mean over a shutter's time, so that noise faster than a
+/// frame does not alias into it. A joint is NaN where the samples around a time lack it, or are more than a quarter of
+/// a second apart. Samples after a gap of more than a minute are dropped.
 #[must_use]
 pub fn resample(samples: &[Sample]) -> Vec<Joints> {
-    let goes_on = |pair: &[Sample]| (0.0..=LONGEST_GAP).contains(&(pair[1].seconds - pair[0].seconds));
-    let end = samples.windows(2).position(|pair| !goes_on(pair)).map_or(samples.len(), |last| last + 1);
+    let is_valid_step = |pair: &[Sample]| (0.0..=MAX_GAP_S).contains(&(pair[1].seconds - pair[0].seconds));
+    let end = samples.windows(2).position(|pair| !is_valid_step(pair)).map_or(samples.len(), |last| last + 1);
     let samples = &samples[..end];
     let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return vec![] };
     let span = last.seconds - first.seconds;
-    let frames = (span * RATE + 1e-6) as usize + 1;
-    let dense = samples.len() as f64 > 2.0 * span * RATE;
-    let mut joints = vec![UNSEEN; frames];
+    let frames = (span * FRAME_RATE + 1e-6) as usize + 1;
+    let is_dense = samples.len() as f64 > 2.0 * span * FRAME_RATE;
+    let mut joints = vec![UNSEEN_JOINTS; frames];
     for joint in 0..JOINTS {
-        let seen: Vec<(f64, [f32; 3])> = samples
+        let points: Vec<(f64, [f32; 3])> = samples
             .iter()
             .map(|sample| (sample.seconds - first.seconds, sample.joints[joint]))
-            .filter(|(_, place)| place.iter().all(|value| value.is_finite()))
+            .filter(|(_, position)| position.iter().all(|value| value.is_finite()))
             .collect();
-        let mut at = 0;
+        let mut first_relevant = 0;
         for (number, frame) in joints.iter_mut().enumerate() {
-            let time = number as f64 / RATE;
-            while at + 1 < seen.len() && seen[at + 1].0 < time - 0.5 * SHUTTER / RATE {
-                at += 1;
+            let time = number as f64 / FRAME_RATE;
+            while first_relevant + 1 < points.len()
+                && points[first_relevant + 1].0 < time - 0.5 * SHUTTER_SHARE / FRAME_RATE
+            {
+                first_relevant += 1;
             }
-            frame[joint] = if dense { shutter(&seen[at..], time) } else { cubic(&seen[at..], time) };
+            frame[joint] = if is_dense {
+                shutter(&points[first_relevant..], time)
+            } else {
+                cubic(&points[first_relevant..], time)
+            };
         }
     }
     joints
 }
 
-/// The mean over the shutter's time. Before and after the time the same points count: at the edge of what is known the mean
-/// must not lean to one side.
-fn shutter(seen: &[(f64, [f32; 3])], time: f64) -> [f32; 3] {
-    let mut sum = cubic(seen, time);
+/// Averages over the shutter's time. Points before and after the frame time are used in pairs: at the edge of the data
+/// the mean must not be biased to one side.
+fn shutter(points: &[(f64, [f32; 3])], time: f64) -> [f32; 3] {
+    let mut sum = cubic(points, time);
     let mut count = 1.0;
-    for point in 1..=POINTS {
-        let offset = f64::from(point) / f64::from(2 * POINTS + 1) * SHUTTER / RATE;
-        let (before, after) = (cubic(seen, time - offset), cubic(seen, time + offset));
+    for point in 1..=POINTS_PER_SIDE {
+        let offset = f64::from(point) / f64::from(2 * POINTS_PER_SIDE + 1) * SHUTTER_SHARE / FRAME_RATE;
+        let (before, after) = (cubic(points, time - offset), cubic(points, time + offset));
         if before[0].is_finite() && after[0].is_finite() {
             for axis in 0..3 {
                 sum[axis] += before[axis] + after[axis];
@@ -74,45 +82,45 @@ fn shutter(seen: &[(f64, [f32; 3])], time: f64) -> [f32; 3] {
     sum.map(|sum| sum / count)
 }
 
-/// The place at a time; `seen` begins at most a few samples before it.
-fn cubic(seen: &[(f64, [f32; 3])], time: f64) -> [f32; 3] {
-    let next = seen.partition_point(|(seconds, _)| *seconds <= time);
-    let Some((t0, p0)) = next.checked_sub(1).map(|before| seen[before]) else { return [f32::NAN; 3] };
-    // Half a millisecond of tolerance: the last frame may fall on the last sample.
-    let Some((t1, p1)) = seen.get(next).copied() else {
+/// Interpolates the position at a time. `points` starts at most a few samples before it.
+fn cubic(points: &[(f64, [f32; 3])], time: f64) -> [f32; 3] {
+    let next = points.partition_point(|(seconds, _)| *seconds <= time);
+    let Some((t0, p0)) = next.checked_sub(1).map(|before| points[before]) else { return [f32::NAN; 3] };
+    // Half a millisecond of tolerance: the last frame may coincide with the last sample.
+    let Some((t1, p1)) = points.get(next).copied() else {
         return if time - t0 < 5e-4 { p0 } else { [f32::NAN; 3] };
     };
     let step = t1 - t0;
-    if step > BRIDGE {
+    if step > MAX_INTERPOLATED_GAP_S {
         return if time - t0 < 5e-4 { p0 } else { [f32::NAN; 3] };
     }
-    let (before, after) = (next.checked_sub(2).map(|at| seen[at]), seen.get(next + 1).copied());
+    let (before, after) = (next.checked_sub(2).map(|at| points[at]), points.get(next + 1).copied());
     std::array::from_fn(|axis| {
         let chord = f64::from(p1[axis] - p0[axis]) / step;
-        let slope = |neighbour: Option<(f64, [f32; 3])>, (t, p): (f64, [f32; 3])| match neighbour {
-            Some((time, place)) if (time - t).abs() <= BRIDGE => {
-                monotone((f64::from(place[axis] - p[axis]) / (time - t), (time - t).abs()), (chord, step))
+        let slope = |neighbor: Option<(f64, [f32; 3])>, (t, p): (f64, [f32; 3])| match neighbor {
+            Some((time, position)) if (time - t).abs() <= MAX_INTERPOLATED_GAP_S => {
+                monotone_slope((f64::from(position[axis] - p[axis]) / (time - t), (time - t).abs()), (chord, step))
             }
             _ => chord,
         };
         let (m0, m1) = (slope(before, (t0, p0)) * step, slope(after, (t1, p1)) * step);
         let u = (time - t0) / step;
         let (u2, u3) = (u * u, u * u * u);
-        let place = (2.0 * u3 - 3.0 * u2 + 1.0) * f64::from(p0[axis])
+        let position = (2.0 * u3 - 3.0 * u2 + 1.0) * f64::from(p0[axis])
             + (u3 - 2.0 * u2 + u) * m0
             + (3.0 * u2 - 2.0 * u3) * f64::from(p1[axis])
             + (u3 - u2) * m1;
-        place as f32
+        position as f32
     })
 }
 
-/// The slope at a sample between two chords, each with its slope and its width: their weighted harmonic mean, 0 where
-/// they point different ways.
-fn monotone((a, a_wide): (f64, f64), (b, b_wide): (f64, f64)) -> f64 {
+/// Returns the slope at a sample between two chords, each given by its slope and width: their weighted harmonic mean,
+/// or 0 if they have opposite signs.
+fn monotone_slope((a, a_width): (f64, f64), (b, b_width): (f64, f64)) -> f64 {
     if a * b <= 0.0 {
         return 0.0;
     }
-    let (a_weight, b_weight) = (2.0 * b_wide + a_wide, b_wide + 2.0 * a_wide);
+    let (a_weight, b_weight) = (2.0 * b_width + a_width, b_width + 2.0 * a_width);
     (a_weight + b_weight) / (a_weight / a + b_weight / b)
 }
 
@@ -120,19 +128,19 @@ fn monotone((a, a_wide): (f64, f64), (b, b_wide): (f64, f64)) -> f64 {
 mod tests {
     use super::*;
 
-    fn samples(times: &[f64], course: impl Fn(f64) -> f64) -> Vec<Sample> {
+    fn samples(times: &[f64], path: impl Fn(f64) -> f64) -> Vec<Sample> {
         times
             .iter()
             .map(|seconds| {
-                let mut joints = UNSEEN;
-                joints[0] = [course(*seconds) as f32, 0.0, 1.0];
+                let mut joints = UNSEEN_JOINTS;
+                joints[0] = [path(*seconds) as f32, 0.0, 1.0];
                 Sample { seconds: *seconds, joints }
             })
             .collect()
     }
 
     #[test]
-    fn a_wrong_time_ends_the_recording_instead_of_filling_the_memory() {
+    fn an_invalid_timestamp_ends_the_recording_instead_of_exhausting_memory() {
         for wrong in [1e15, f64::INFINITY, f64::NAN, -1.0] {
             assert_eq!(resample(&samples(&[0.0, 0.1, wrong, 0.3], |t| t)).len(), 4, "{wrong}");
         }
@@ -140,15 +148,15 @@ mod tests {
     }
 
     #[test]
-    fn a_steady_acceleration_is_followed_whatever_the_rate() {
-        let course = |t: f64| 3.0 * t * t - t;
+    fn a_constant_acceleration_is_followed_at_any_sample_rate() {
+        let path = |t: f64| 3.0 * t * t - t;
         for rate in [15.0, 25.0, 60.0, 200.0] {
             let times: Vec<f64> = (0..(2.0 * rate) as usize).map(|i| i as f64 / rate).collect();
-            let frames = resample(&samples(&times, course));
+            let frames = resample(&samples(&times, path));
             assert!((frames.len() as f64 - 60.0).abs() <= 2.0, "{} frames from {rate} a second", frames.len());
             for (number, frame) in frames.iter().enumerate().skip(3).take(frames.len() - 7) {
-                let expected = course(number as f64 / RATE);
-                // Flat at the turning point, where a parabola is not: the less, the closer the samples.
+                let expected = path(number as f64 / FRAME_RATE);
+                // The cubic is flat at the extremum, where a parabola is not; the error falls with the sample interval.
                 let error = (f64::from(frame[0][0]) - expected).abs();
                 assert!(error < 4.0 / (rate * rate), "{rate}: {error} at {number}");
                 assert!(frame[1][0].is_nan());
@@ -157,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_gap_is_bridged_and_a_long_one_is_not() {
+    fn short_gaps_are_interpolated_and_long_ones_are_not() {
         let mut times: Vec<f64> = (0..20).map(|i| f64::from(i) * 0.02).collect();
         times.extend((0..20).map(|i| 0.58 + f64::from(i) * 0.02));
         times.extend((0..20).map(|i| 1.5 + f64::from(i) * 0.02));
@@ -168,8 +176,8 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_crossed_without_swinging_out_of_it() {
-        // Trembling before and after: slopes of 2 a second that mean nothing.
+    fn interpolation_over_a_gap_does_not_overshoot() {
+        // Noise before and after the gap: slopes of 2 per second without meaning.
         let mut times: Vec<f64> = (0..20).map(|i| f64::from(i) * 0.005).collect();
         times.extend((0..20).map(|i| 0.3 + f64::from(i) * 0.005));
         let frames = resample(&samples(&times, |t| if (t * 200.0).round() as i32 % 2 == 0 { 0.0 } else { 0.01 }));
@@ -178,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_gives_nothing() {
+    fn no_samples_give_no_frames() {
         assert!(resample(&[]).is_empty());
         assert_eq!(resample(&samples(&[0.0], |_| 1.0)).len(), 1);
     }

@@ -1,34 +1,35 @@
-//! SBU Kinect Interaction (Yun et al., CVPR workshops 2012): fifteen joints of each of two people.
+//! Reader of SBU Kinect Interaction (Yun et al., CVPR workshops 2012): fifteen joints of each of two people.
 //!
-//! `sAAsBB/CLASS/NNN/skeleton_pos.txt`, a class a file; a line is a frame's number and x y z of each joint of the one, then
-//! of the other, fifteen frames a second. x and y are shares of the picture, z of 7.8125 m; by the data's own
-//! description 2560 x, 1920 y and 1280 z are about millimetres. In these the left of somebody who looks to the left of
-//! the picture is the nearer side: the picture is not mirrored.
+//! `sAAsBB/CLASS/NNN/skeleton_pos.txt`, one class per file. A line is a frame number and x y z of each joint of the
+//! first person, then of the second, at fifteen frames per second. x and y are shares of the image size, z a share of
+//! 7.8125 m. By the dataset's own description 2560 x, 1920 y and 1280 z are about millimeters. The image is not
+//! mirrored: in these coordinates, the left side of a person who looks to the left of the image is the nearer one.
 //!
-//! In a kick, a push, a punch one of the two acts, and the files do not tell who. It is taken to be who leads in two of
-//! three: how near a striking limb comes to the other's trunk, how far it reaches towards the other, how fast it goes there.
-//! The other is idle, as both are in all classes that are no attack.
+//! In a kick, a push or a punch one of the two acts, and the files do not say which. The actor is taken to be the
+//! person with the greater value in at least two of three measures: how close a striking limb comes to the other's
+//! trunk, how far it reaches towards the other, and how fast it does so. The other person is idle, as both are in all
+//! classes that are not an attack.
 
 use std::path::{Path, PathBuf};
 
 use super::{
-    Broken, Joints, Kind, Labels, Library, Person, Recorded, Recording, Sample, Set, Span, UNSEEN, numbers, resample,
-    text, unusable,
+    Dataset, DatasetKind, Joints, Labels, Library, MalformedLines, Person, RecordedPerson, Recording, Sample, Span,
+    UNSEEN_JOINTS, parse_numbers, read_text, report_unusable_file, resample,
 };
 
-static SET: Set = Set { name: "sbu", kind: Kind::Staged, licence: "research", step: 15 };
+static DATASET: Dataset = Dataset { name: "sbu", kind: DatasetKind::Staged, license: "research", step: 15 };
 
-/// Joints of a person, and values of a line.
-const COUNT: usize = 15;
-const VALUES: usize = 1 + 2 * COUNT * 3;
-/// Frames a second.
+/// Joints per person, and values per line.
+const JOINT_COUNT: usize = 15;
+const VALUES: usize = 1 + 2 * JOINT_COUNT * 3;
+/// Frame rate, frames per second.
 const FPS: f64 = 15.0;
-/// Metres of a whole x, y and z.
-const METRES: [f64; 3] = [2.560, 1.920, 1.280];
+/// Length of x, y and z = 1, m.
+const UNIT_LENGTHS_M: [f64; 3] = [2.560, 1.920, 1.280];
 
-/// Our joint for each of theirs: head, neck, middle of the trunk, left shoulder, elbow, hand, the same right, left hip,
-/// knee, foot, the same right.
-const TO_OURS: [Option<usize>; COUNT] = [
+/// Our joint for each joint of the dataset: head, neck, center of the trunk, left shoulder, elbow, hand, right
+/// shoulder, elbow, hand, left hip, knee, foot, right hip, knee, foot.
+const TO_OURS: [Option<usize>; JOINT_COUNT] = [
     Some(0),
     None,
     None,
@@ -47,12 +48,12 @@ const TO_OURS: [Option<usize>; COUNT] = [
 ];
 const HANDS: [usize; 2] = [15, 16];
 const FEET: [usize; 2] = [27, 28];
-/// Corners of the trunk, and what is in it for certain.
+/// Corners of the trunk: shoulders and hips.
 const TRUNK: [usize; 4] = [11, 12, 23, 24];
 
 const IDLE: Labels = &["idle"];
 
-/// The classes by their numbers from 1, the moves that they may be, and what strikes.
+/// Classes by their numbers from 1, with their labels and the limbs that strike.
 const CLASSES: [(&str, Labels, [usize; 2]); 8] = [
     ("approaching", IDLE, HANDS),
     ("departing", IDLE, HANDS),
@@ -64,48 +65,53 @@ const CLASSES: [(&str, Labels, [usize; 2]); 8] = [
     ("punching", &["jab", "cross", "hook", "uppercut"], HANDS),
 ];
 
-/// Reads what there is of the set; whether there was any.
+/// Reads all files of the dataset; returns true if there were any.
 pub fn read(files: &[PathBuf], library: &mut Library) -> bool {
     let mut found = false;
     for path in files {
-        let Some(Place { pair, subjects, class, take }) = place(path) else { continue };
+        let Some(Take { pair, subjects, class, take }) = parse_path(path) else { continue };
         found = true;
         let Some((name, labels, limbs)) = CLASSES.get(class.wrapping_sub(1)) else {
-            unusable(path, format!("class {class} is none of the 8 of SBU Kinect Interaction"), library);
+            report_unusable_file(path, format!("class {class} is none of the 8 of SBU Kinect Interaction"), library);
             continue;
         };
         if labels.is_empty() {
-            *library.left_out.entry(format!("sbu: {name}")).or_default() += 1;
+            *library.excluded.entry(format!("sbu: {name}")).or_default() += 1;
             continue;
         }
-        let Some(text) = text(path, library) else { continue };
-        let people = samples(&text, path, library).map(|samples| resample(&samples));
+        let Some(text) = read_text(path, library) else { continue };
+        let people = parse_samples(&text, path, library).map(|samples| resample(&samples));
         if people[0].is_empty() {
-            unusable(path, "no line of two people: a number, and x y z of 15 joints of each".into(), library);
+            report_unusable_file(
+                path,
+                "no line of two people: a number, and x y z of 15 joints of each".into(),
+                library,
+            );
             continue;
         }
-        let actor = actor(&people, *limbs);
+        let actor = find_actor(&people, *limbs);
         let recorded = ["a", "b"].into_iter().zip(people).enumerate().map(|(at, (side, joints))| {
             let labels = if at == actor { labels } else { IDLE };
             let spans = vec![Span { start: 0, end: joints.len(), labels, peak: None }];
-            let person = Person { name: format!("{pair}-{side}"), spans, otherwise: &[] };
-            Recorded { person, joints, hips_are_origin: false }
+            let person = Person { name: format!("{pair}-{side}"), spans, background: &[] };
+            RecordedPerson { person, joints, hips_are_origin: false }
         });
         let name = format!("{pair}/{class:02}/{take}");
-        library.recordings.push(Recording::of(&SET, name, subjects, recorded.collect()));
+        library.recordings.push(Recording::from_people(&DATASET, name, subjects, recorded.collect()));
     }
     found
 }
 
-struct Place {
+/// Recording, as named by its folders.
+struct Take {
     pair: String,
     subjects: Vec<String>,
     class: usize,
     take: String,
 }
 
-/// What the names of a file's folders tell.
-fn place(path: &Path) -> Option<Place> {
+/// Parses the names of a file's folders.
+fn parse_path(path: &Path) -> Option<Take> {
     if path.file_name()? != "skeleton_pos.txt" {
         return None;
     }
@@ -114,80 +120,81 @@ fn place(path: &Path) -> Option<Place> {
     let (a, b) = pair.strip_prefix('s')?.split_once('s')?;
     a.parse::<u32>().ok()?;
     b.parse::<u32>().ok()?;
-    Some(Place { pair: pair.into(), subjects: vec![format!("s{a}"), format!("s{b}")], class, take: take.into() })
+    Some(Take { pair: pair.into(), subjects: vec![format!("s{a}"), format!("s{b}")], class, take: take.into() })
 }
 
-fn samples(text: &str, path: &Path, library: &mut Library) -> [Vec<Sample>; 2] {
-    let mut broken = Broken::default();
+fn parse_samples(text: &str, path: &Path, library: &mut Library) -> [Vec<Sample>; 2] {
+    let mut malformed = MalformedLines::default();
     let mut people = [vec![], vec![]];
     let mut first = None;
     for (line, row) in text.lines().enumerate().filter(|(_, row)| !row.trim().is_empty()) {
-        let values = match numbers(row.split(',').filter(|word| !word.trim().is_empty())) {
+        let values = match parse_numbers(row.split(',').filter(|word| !word.trim().is_empty())) {
             Ok(values) if values.len() == VALUES => values,
             Ok(values) => {
-                broken.add(line + 1, format!("{} values, expected {VALUES}", values.len()));
+                malformed.add(line + 1, format!("{} values, expected {VALUES}", values.len()));
                 continue;
             }
             Err(problem) => {
-                broken.add(line + 1, problem);
+                malformed.add(line + 1, problem);
                 continue;
             }
         };
-        // Frames that were left out leave a hole in time.
+        // Missing frame numbers are gaps in time.
         let seconds = (values[0] - *first.get_or_insert(values[0])) / FPS;
         if people[0].last().is_some_and(|last: &Sample| last.seconds >= seconds) {
-            broken.add(line + 1, format!("frame {} comes after a later one", values[0]));
+            malformed.add(line + 1, format!("frame {} comes after a later one", values[0]));
             continue;
         }
-        for (person, values) in people.iter_mut().zip(values[1..].chunks(3 * COUNT)) {
-            let mut joints = UNSEEN;
-            for (joint, place) in TO_OURS.into_iter().zip(values.chunks(3)) {
-                if let Some(joint) = joint.filter(|_| place[2] > 0.0) {
-                    joints[joint] = std::array::from_fn(|axis| (place[axis] * METRES[axis]) as f32);
+        for (person, values) in people.iter_mut().zip(values[1..].chunks(3 * JOINT_COUNT)) {
+            let mut joints = UNSEEN_JOINTS;
+            for (joint, position) in TO_OURS.into_iter().zip(values.chunks(3)) {
+                if let Some(joint) = joint.filter(|_| position[2] > 0.0) {
+                    joints[joint] = std::array::from_fn(|axis| (position[axis] * UNIT_LENGTHS_M[axis]) as f32);
                 }
             }
             person.push(Sample { seconds, joints });
         }
     }
-    broken.tell(path, library);
+    malformed.report(path, library);
     people
 }
 
-/// Which of the two acts.
-fn actor(people: &[Vec<Joints>; 2], limbs: [usize; 2]) -> usize {
-    let signs = [0, 1].map(|me| signs(&people[me], &people[1 - me], limbs));
-    let leads = |sign: usize| signs[1][sign] > signs[0][sign];
-    usize::from((0..3).filter(|sign| leads(*sign)).count() >= 2)
+/// Returns the index of the person who acts.
+fn find_actor(people: &[Vec<Joints>; 2], limbs: [usize; 2]) -> usize {
+    let measures = [0, 1].map(|person| attack_measures(&people[person], &people[1 - person], limbs));
+    let second_leads = |measure: usize| measures[1][measure] > measures[0][measure];
+    usize::from((0..3).filter(|measure| second_leads(*measure)).count() >= 2)
 }
 
-/// How near (negative), how far towards the other and how fast one's limbs come.
-fn signs(me: &[Joints], other: &[Joints], limbs: [usize; 2]) -> [f32; 3] {
-    let middle = |joints: &Joints| -> [f32; 3] {
+/// Measures how close a person's limbs come to the other's trunk (negative distance), how far they reach towards it,
+/// and how fast.
+fn attack_measures(person: &[Joints], other: &[Joints], limbs: [usize; 2]) -> [f32; 3] {
+    let trunk_center = |joints: &Joints| -> [f32; 3] {
         std::array::from_fn(|axis| TRUNK.iter().map(|joint| joints[*joint][axis]).sum::<f32>() / TRUNK.len() as f32)
     };
-    let minus = |a: [f32; 3], b: [f32; 3]| -> [f32; 3] { std::array::from_fn(|axis| a[axis] - b[axis]) };
+    let subtract = |a: [f32; 3], b: [f32; 3]| -> [f32; 3] { std::array::from_fn(|axis| a[axis] - b[axis]) };
     let length = |v: [f32; 3]| v.iter().map(|x| x * x).sum::<f32>().sqrt();
-    let mut signs = [f32::NEG_INFINITY; 3];
-    let mut before = f32::NAN;
-    for (mine, theirs) in me.iter().zip(other) {
-        let (here, there) = (middle(mine), middle(theirs));
-        let way = minus(there, here);
+    let mut measures = [f32::NEG_INFINITY; 3];
+    let mut previous_reach = f32::NAN;
+    for (joints, other_joints) in person.iter().zip(other) {
+        let (here, there) = (trunk_center(joints), trunk_center(other_joints));
+        let direction = subtract(there, here);
         let reach = limbs.map(|limb| {
-            let out = minus(mine[limb], here);
-            out.iter().zip(way).map(|(a, b)| a * b).sum::<f32>() / length(way)
+            let offset = subtract(joints[limb], here);
+            offset.iter().zip(direction).map(|(a, b)| a * b).sum::<f32>() / length(direction)
         });
         let reach = reach.into_iter().fold(f32::NAN, f32::max);
-        let near = limbs.map(|limb| length(minus(mine[limb], there))).into_iter().fold(f32::NAN, f32::min);
-        // What is NaN leads in nothing.
-        signs = [signs[0].max(-near), signs[1].max(reach), signs[2].max(reach - before)];
-        before = reach;
+        let near = limbs.map(|limb| length(subtract(joints[limb], there))).into_iter().fold(f32::NAN, f32::min);
+        // `max` ignores NaN: a measure without data stays at negative infinity.
+        measures = [measures[0].max(-near), measures[1].max(reach), measures[2].max(reach - previous_reach)];
+        previous_reach = reach;
     }
-    signs
+    measures
 }
 
 #[cfg(test)]
 mod tests {
-    use sideline_api::tables::JOINTS;
+    use sideline_sport::tables::JOINTS;
 
     use super::*;
 
@@ -200,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn who_reaches_out_is_the_one_who_acts() {
+    fn the_person_who_reaches_out_is_the_actor() {
         let still = vec![standing(1.0); 20];
         let punching: Vec<Joints> = (0..20)
             .map(|frame| {
@@ -209,7 +216,7 @@ mod tests {
                 joints
             })
             .collect();
-        assert_eq!(actor(&[punching.clone(), still.clone()], HANDS), 0);
-        assert_eq!(actor(&[still, punching], HANDS), 1);
+        assert_eq!(find_actor(&[punching.clone(), still.clone()], HANDS), 0);
+        assert_eq!(find_actor(&[still, punching], HANDS), 1);
     }
 }

@@ -1,14 +1,14 @@
-//! How good answers about windows are: accuracy, F1 of each class, confusion, calibration.
+//! Metrics of move classification: accuracy, F1 of each class, confusion matrix, calibration error.
 //!
-//! **Classes** are what a set's truth can be: `push`, or `jab|cross|hook` where the data do not tell these apart. Any of
-//! its labels meets such a truth, and a label counts for the class that holds it: the truth's own where that does, else the
-//! first that does; one that no class of the set holds stands for itself. The answer is the class whose labels are likeliest
-//! together. So macro-F1, the plain mean of
-//! the classes' F1, asks of nobody what the data cannot tell.
+//! **Classes** are the distinct ground-truth label sets of a dataset: `push`, or `jab|cross|hook` where the data do not
+//! distinguish between these. A predicted label counts for the class that contains it: the window's true class if that
+//! does, else the first that does. A label that no class of the dataset contains counts for itself. The prediction is
+//! the class with the greatest sum of label probabilities. Macro-F1, the plain mean of the classes' F1, therefore
+//! requires no distinction that the data do not make.
 //!
-//! **Calibration**: an answer's confidence is the sum of the probabilities of its class's labels. The expected calibration
-//! error (Guo et al., ICML 2017) is the mean gap between confidence and share of right answers in 15 bins of equal width,
-//! weighted by answers.
+//! **Calibration**: the confidence of a prediction is the sum of the probabilities of its class's labels. The expected
+//! calibration error (Guo et al., ICML 2017) is the mean difference between confidence and accuracy in 15 bins of equal
+//! width, weighted by the number of predictions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,183 +17,200 @@ use serde::Serialize;
 use super::Labels;
 use crate::ratio;
 
-/// Bins of the calibration error.
+/// Number of bins of the calibration error.
 const BINS: usize = 15;
 
-/// A window whose truth is known, and what was said of it.
+/// Ground truth and prediction of one window.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    /// What it was.
+pub struct WindowPrediction {
+    /// Ground-truth labels.
     pub truth: Labels,
-    /// Probability of each label, in the order of the judge's labels; empty where it was not judged.
+    /// Probability of each label, in the order of the classifier's labels; empty if the window was not classified.
     pub probabilities: Vec<f32>,
 }
 
-/// What was said of a class.
+/// Metrics of one class.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Class {
-    /// Windows of it that were judged.
+pub struct ClassMetrics {
+    /// Classified windows of the class.
     pub windows: usize,
-    /// Share of the answers of this class that are right; 0 where there are none.
+    /// Share of the predictions of this class that are correct; 0 without any.
     pub precision: f64,
-    /// Share of its windows that were found.
+    /// Share of its windows that are predicted correctly.
     pub recall: f64,
-    /// Harmonic mean of both.
+    /// Harmonic mean of precision and recall.
     pub f1: f64,
 }
 
-/// How good the answers to one set are. Shares are 0..1, and NaN where no window was judged.
+/// Metrics of the predictions for one dataset. Shares are 0 to 1, and NaN where no window was classified.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Figures {
-    /// Windows that were judged.
+pub struct ClassificationMetrics {
+    /// Windows that were classified.
     pub windows: usize,
-    /// Windows that nobody judged: too little of the body was seen.
-    pub unjudged: usize,
-    /// Share of right answers.
+    /// Windows that were not classified because too little of the body was seen.
+    #[serde(rename = "unjudged")]
+    pub unclassified: usize,
+    /// Share of correct predictions.
     pub accuracy: f64,
-    /// Mean F1 of the classes.
+    /// Unweighted mean of the classes' F1.
     pub macro_f1: f64,
-    /// Expected calibration error.
+    /// Expected calibration error (ECE).
     pub ece: f64,
-    /// Each class of the set.
-    pub classes: BTreeMap<String, Class>,
-    /// Windows of each class (outer) that were answered by each (inner).
+    /// Metrics of each class of the dataset.
+    pub classes: BTreeMap<String, ClassMetrics>,
+    /// Confusion matrix: number of windows by true class (outer key) and predicted class (inner key).
     pub confusion: BTreeMap<String, BTreeMap<String, usize>>,
 }
 
-/// Compares answers with the truth; `labels` are the judge's, in the order of its probabilities. With `only`, the judge is
-/// asked to choose among these labels alone.
+/// Scores predictions against the ground truth. `labels` are the classifier's, in the order of its probabilities. With
+/// `only`, the prediction is restricted to these labels.
 #[must_use]
-pub fn score(answers: &[Answer], labels: &[&str], only: Option<&[&str]>) -> Figures {
-    let truths: BTreeSet<Labels> = answers.iter().map(|answer| answer.truth).collect();
+pub fn score(predictions: &[WindowPrediction], labels: &[&str], only: Option<&[&str]>) -> ClassificationMetrics {
+    let truths: BTreeSet<Labels> = predictions.iter().map(|prediction| prediction.truth).collect();
     let mut confusion: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
     let mut bins = [(0.0, 0.0, 0usize); BINS];
-    let (mut windows, mut right) = (0, 0);
-    for answer in answers.iter().filter(|answer| !answer.probabilities.is_empty()) {
+    let (mut windows, mut correct) = (0, 0);
+    for prediction in predictions.iter().filter(|prediction| !prediction.probabilities.is_empty()) {
         let allowed = |label: &str| only.is_none_or(|only| only.contains(&label));
-        let given = || labels.iter().zip(&answer.probabilities).filter(|(label, _)| allowed(label));
-        // Of the classes, and of labels that no class holds, the likeliest: what the data cannot tell apart is added up.
-        let mut shares: Vec<(Option<Labels>, &str, f64)> = vec![];
-        for (label, share) in given() {
-            let class = class(label, answer.truth, &truths);
-            match shares.iter_mut().find(|(known, _, _)| class.is_some() && *known == class) {
-                Some((_, _, sum)) => *sum += f64::from(*share),
-                None => shares.push((class, label, f64::from(*share))),
+        let candidates = || labels.iter().zip(&prediction.probabilities).filter(|(label, _)| allowed(label));
+        // Probabilities of the classes, and of labels that no class contains.
+        let mut probabilities: Vec<(Option<Labels>, &str, f64)> = vec![];
+        for (label, probability) in candidates() {
+            let class = class_of_label(label, prediction.truth, &truths);
+            match probabilities.iter_mut().find(|(other, _, _)| class.is_some() && *other == class) {
+                Some((_, _, sum)) => *sum += f64::from(*probability),
+                None => probabilities.push((class, label, f64::from(*probability))),
             }
         }
-        let whole: f64 = shares.iter().map(|(_, _, share)| share).sum();
-        let Some((class, said, share)) = shares.into_iter().max_by(|a, b| a.2.total_cmp(&b.2)) else { continue };
-        let confidence = share / whole;
-        let met = class == Some(answer.truth);
+        let total: f64 = probabilities.iter().map(|(_, _, probability)| probability).sum();
+        let Some((class, label, probability)) = probabilities.into_iter().max_by(|a, b| a.2.total_cmp(&b.2)) else {
+            continue;
+        };
+        let confidence = probability / total;
+        let is_correct = class == Some(prediction.truth);
         let bin = &mut bins[((confidence * BINS as f64) as usize).min(BINS - 1)];
-        *bin = (bin.0 + confidence, bin.1 + f64::from(u8::from(met)), bin.2 + 1);
+        *bin = (bin.0 + confidence, bin.1 + f64::from(u8::from(is_correct)), bin.2 + 1);
         windows += 1;
-        right += usize::from(met);
-        let column = class.map_or_else(|| said.to_owned(), |class| class.join("|"));
-        *confusion.entry(answer.truth.join("|")).or_default().entry(column).or_default() += 1;
+        correct += usize::from(is_correct);
+        let column = class.map_or_else(|| label.to_owned(), |class| class.join("|"));
+        *confusion.entry(prediction.truth.join("|")).or_default().entry(column).or_default() += 1;
     }
-    let classes: BTreeMap<String, Class> =
-        truths.iter().map(|truth| truth.join("|")).map(|name| (name.clone(), of_class(&confusion, &name))).collect();
-    let of_windows = |sum: f64| ratio(sum, windows as f64);
-    // Of classes none of whose windows was judged, F1 is 0 by definition: that says nothing.
+    let classes: BTreeMap<String, ClassMetrics> = truths
+        .iter()
+        .map(|truth| truth.join("|"))
+        .map(|name| (name.clone(), class_metrics(&confusion, &name)))
+        .collect();
+    let per_window = |sum: f64| ratio(sum, windows as f64);
+    // Classes without classified windows have an F1 of 0 by definition. Without any classified window, macro-F1 is
+    // unknown.
     let f1 = classes.values().map(|class| class.f1).sum();
-    Figures {
+    ClassificationMetrics {
         windows,
-        unjudged: answers.len() - windows,
-        accuracy: of_windows(right as f64),
+        unclassified: predictions.len() - windows,
+        accuracy: per_window(correct as f64),
         macro_f1: if windows > 0 { ratio(f1, classes.len() as f64) } else { f64::NAN },
-        ece: of_windows(bins.iter().map(|(confidence, right, _)| (confidence - right).abs()).sum()),
+        ece: per_window(bins.iter().map(|(confidence, correct, _)| (confidence - correct).abs()).sum()),
         classes,
         confusion,
     }
 }
 
-/// The class that an answer is of.
-fn class(said: &str, truth: Labels, truths: &BTreeSet<Labels>) -> Option<Labels> {
-    if truth.contains(&said) {
+/// Returns the class that a predicted label counts for.
+fn class_of_label(label: &str, truth: Labels, truths: &BTreeSet<Labels>) -> Option<Labels> {
+    if truth.contains(&label) {
         return Some(truth);
     }
-    truths.iter().copied().find(|class| class.contains(&said))
+    truths.iter().copied().find(|class| class.contains(&label))
 }
 
-fn of_class(confusion: &BTreeMap<String, BTreeMap<String, usize>>, name: &str) -> Class {
+fn class_metrics(confusion: &BTreeMap<String, BTreeMap<String, usize>>, name: &str) -> ClassMetrics {
     let windows: usize = confusion.get(name).map_or(0, |row| row.values().sum());
-    let answered: usize = confusion.values().filter_map(|row| row.get(name)).sum();
-    let right = confusion.get(name).and_then(|row| row.get(name)).copied().unwrap_or_default() as f64;
-    let share = |of: usize| if of > 0 { right / of as f64 } else { 0.0 };
-    let (precision, recall) = (share(answered), share(windows));
-    let f1 = if right > 0.0 { 2.0 * precision * recall / (precision + recall) } else { 0.0 };
-    Class { windows, precision, recall, f1 }
+    let predicted: usize = confusion.values().filter_map(|row| row.get(name)).sum();
+    let correct = confusion.get(name).and_then(|row| row.get(name)).copied().unwrap_or_default() as f64;
+    let share = |total: usize| if total > 0 { correct / total as f64 } else { 0.0 };
+    let (precision, recall) = (share(predicted), share(windows));
+    let f1 = if correct > 0.0 { 2.0 * precision * recall / (precision + recall) } else { 0.0 };
+    ClassMetrics { windows, precision, recall, f1 }
 }
 
-/// A move that is told, or one that was made: who, what, and when it was fastest, s.
+/// Move of a person, reported or true.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told<'a> {
-    /// Number of the person.
+pub struct MoveEvent<'a> {
+    /// Index of the person.
     pub person: usize,
-    /// Which move.
+    /// Label of the move.
     pub label: &'a str,
-    /// When.
+    /// Time of the greatest speed, s.
     pub peak: f64,
 }
 
-/// How well rows of moves tell what happened.
+/// Accuracy of reported moves against the true ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Rows {
-    /// Moves that were made.
-    pub made: usize,
-    /// Rows that tell of one.
-    pub told: usize,
-    /// Rows that have a move of that person within the time, each of its own.
-    pub met: usize,
-    /// Those of them that name it rightly.
-    pub named: usize,
-    /// `met` of `told`; NaN where there are none.
+pub struct EventMetrics {
+    /// True moves.
+    #[serde(rename = "made")]
+    pub true_moves: usize,
+    /// Reported moves.
+    #[serde(rename = "told")]
+    pub reported_moves: usize,
+    /// Reported moves matched with a true move of the same person within the tolerance, one to one.
+    #[serde(rename = "met")]
+    pub matched: usize,
+    /// Matched moves with the correct label.
+    #[serde(rename = "named")]
+    pub correctly_labeled: usize,
+    /// Share of the reported moves that are matched; NaN without any.
     pub precision: f64,
-    /// `met` of `made`; NaN where there are none.
+    /// Share of the true moves that are matched; NaN without any.
     pub recall: f64,
-    /// `named` of `met`; NaN where there are none.
-    pub right_names: f64,
+    /// Share of the matched moves with the correct label; NaN without any.
+    #[serde(rename = "right_names")]
+    pub label_accuracy: f64,
 }
 
-impl Rows {
-    /// Adds those of another recording.
+impl EventMetrics {
+    /// Adds the counts of another recording.
     pub fn add(&mut self, other: &Self) {
-        let counts = |rows: &Self| [rows.made, rows.told, rows.met, rows.named];
-        let [made, told, met, named]: [usize; 4] = std::array::from_fn(|at| counts(self)[at] + counts(other)[at]);
-        *self = Self::of(made, told, met, named);
+        let counts =
+            |metrics: &Self| [metrics.true_moves, metrics.reported_moves, metrics.matched, metrics.correctly_labeled];
+        let sums: [usize; 4] = std::array::from_fn(|index| counts(self)[index] + counts(other)[index]);
+        *self = Self::from_counts(sums);
     }
 
-    fn of(made: usize, told: usize, met: usize, named: usize) -> Self {
+    /// Takes the numbers of true, reported, matched and correctly labeled moves.
+    fn from_counts([true_moves, reported_moves, matched, correctly_labeled]: [usize; 4]) -> Self {
         let share = |part: usize, whole: usize| ratio(part as f64, whole as f64);
-        let (precision, recall, right_names) = (share(met, told), share(met, made), share(named, met));
-        Self { made, told, met, named, precision, recall, right_names }
+        let (precision, recall) = (share(matched, reported_moves), share(matched, true_moves));
+        let label_accuracy = share(correctly_labeled, matched);
+        Self { true_moves, reported_moves, matched, correctly_labeled, precision, recall, label_accuracy }
     }
 }
 
-/// Matches rows with moves of the same person at most `within` seconds apart, the nearest first, each once.
+/// Matches reported with true moves of the same person at most `within` seconds apart: the nearest pair first, each
+/// move once.
 #[must_use]
-pub fn rows(made: &[Told], told: &[Told], within: f64) -> Rows {
+pub fn match_events(true_moves: &[MoveEvent], reported: &[MoveEvent], within: f64) -> EventMetrics {
     let mut pairs: Vec<(f64, usize, usize)> = vec![];
-    for (m, one) in made.iter().enumerate() {
-        for (t, row) in told.iter().enumerate().filter(|(_, row)| row.person == one.person) {
-            let apart = (one.peak - row.peak).abs();
-            // A tenth of a millisecond: times are frames.
-            if apart <= within + 1e-4 {
-                pairs.push((apart, m, t));
+    for (t, truth) in true_moves.iter().enumerate() {
+        for (r, report) in reported.iter().enumerate().filter(|(_, report)| report.person == truth.person) {
+            let difference = (truth.peak - report.peak).abs();
+            // A tenth of a millisecond of tolerance for rounding: times are those of frames.
+            if difference <= within + 1e-4 {
+                pairs.push((difference, t, r));
             }
         }
     }
     pairs.sort_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-    let (mut found, mut used) = (vec![false; made.len()], vec![false; told.len()]);
-    let mut named = 0;
-    for (_, m, t) in pairs {
-        if !found[m] && !used[t] {
-            (found[m], used[t]) = (true, true);
-            named += usize::from(made[m].label == told[t].label);
+    let (mut is_found, mut is_used) = (vec![false; true_moves.len()], vec![false; reported.len()]);
+    let mut correctly_labeled = 0;
+    for (_, t, r) in pairs {
+        if !is_found[t] && !is_used[r] {
+            (is_found[t], is_used[r]) = (true, true);
+            correctly_labeled += usize::from(true_moves[t].label == reported[r].label);
         }
     }
-    Rows::of(made.len(), told.len(), found.iter().filter(|found| **found).count(), named)
+    let matched = is_found.iter().filter(|is_found| **is_found).count();
+    EventMetrics::from_counts([true_moves.len(), reported.len(), matched, correctly_labeled])
 }
 
 #[cfg(test)]
@@ -202,64 +219,71 @@ mod tests {
 
     const LABELS: [&str; 4] = ["idle", "jab", "cross", "push"];
 
-    fn answer(truth: Labels, probabilities: [f32; 4]) -> Answer {
-        Answer { truth, probabilities: probabilities.to_vec() }
+    fn prediction(truth: Labels, probabilities: [f32; 4]) -> WindowPrediction {
+        WindowPrediction { truth, probabilities: probabilities.to_vec() }
     }
 
     #[test]
-    fn figures_are_those_that_a_hand_computes() {
+    fn metrics_equal_those_calculated_by_hand() {
         const PUNCH: Labels = &["jab", "cross"];
-        let answers = [
-            answer(PUNCH, [0.1, 0.2, 0.6, 0.1]),
-            answer(PUNCH, [0.0, 0.5, 0.4, 0.1]),
-            answer(PUNCH, [0.0, 0.1, 0.1, 0.8]),
-            answer(&["push"], [0.0, 0.0, 0.05, 0.95]),
-            answer(&["push"], [0.7, 0.1, 0.1, 0.1]),
-            Answer { truth: &["push"], probabilities: vec![] },
+        let predictions = [
+            prediction(PUNCH, [0.1, 0.2, 0.6, 0.1]),
+            prediction(PUNCH, [0.0, 0.5, 0.4, 0.1]),
+            prediction(PUNCH, [0.0, 0.1, 0.1, 0.8]),
+            prediction(&["push"], [0.0, 0.0, 0.05, 0.95]),
+            prediction(&["push"], [0.7, 0.1, 0.1, 0.1]),
+            WindowPrediction { truth: &["push"], probabilities: vec![] },
         ];
-        let figures = score(&answers, &LABELS, None);
-        assert_eq!((figures.windows, figures.unjudged), (5, 1));
-        assert!((figures.accuracy - 0.6).abs() < 1e-9);
-        let (punch, push) = (&figures.classes["jab|cross"], &figures.classes["push"]);
+        let metrics = score(&predictions, &LABELS, None);
+        assert_eq!((metrics.windows, metrics.unclassified), (5, 1));
+        assert!((metrics.accuracy - 0.6).abs() < 1e-9);
+        let (punch, push) = (&metrics.classes["jab|cross"], &metrics.classes["push"]);
         assert_eq!((punch.precision, punch.recall), (1.0, 2.0 / 3.0));
         assert_eq!((push.precision, push.recall), (0.5, 0.5));
-        assert!((figures.macro_f1 - (0.8 + 0.5) / 2.0).abs() < 1e-9);
-        assert_eq!(figures.confusion["push"]["idle"], 1, "an answer that no class of the set holds");
-        // Each alone in its bin: 0.8 and 0.9 and 0.95 right, 0.8 and 0.7 wrong; both of 0.8 in one.
+        assert!((metrics.macro_f1 - (0.8 + 0.5) / 2.0).abs() < 1e-9);
+        assert_eq!(metrics.confusion["push"]["idle"], 1, "a prediction that no class of the dataset contains");
+        // Correct: 0.8, 0.9 and 0.95; wrong: 0.8 and 0.7. Both of 0.8 share a bin, the others are alone in theirs.
         let expected = ((0.8 + 0.8 - 1.0) + (1.0 - 0.9) + (1.0 - 0.95) + 0.7) / 5.0;
-        assert!((figures.ece - expected).abs() < 1e-6, "{}", figures.ece);
+        assert!((metrics.ece - expected).abs() < 1e-6, "{}", metrics.ece);
     }
 
     #[test]
-    fn what_nobody_judged_is_unknown() {
-        let figures = score(&[Answer { truth: &["push"], probabilities: vec![] }], &LABELS, None);
-        assert_eq!((figures.windows, figures.unjudged), (0, 1));
-        assert!([figures.accuracy, figures.macro_f1, figures.ece].iter().all(|figure| figure.is_nan()), "{figures:?}");
-        let told = rows(&[], &[Told { person: 0, label: "jab", peak: 1.0 }], 0.1);
-        assert!(told.precision == 0.0 && told.recall.is_nan() && told.right_names.is_nan(), "{told:?}");
+    fn metrics_without_classified_windows_are_nan() {
+        let metrics = score(&[WindowPrediction { truth: &["push"], probabilities: vec![] }], &LABELS, None);
+        assert_eq!((metrics.windows, metrics.unclassified), (0, 1));
+        assert!([metrics.accuracy, metrics.macro_f1, metrics.ece].iter().all(|metric| metric.is_nan()), "{metrics:?}");
+        let events = match_events(&[], &[MoveEvent { person: 0, label: "jab", peak: 1.0 }], 0.1);
+        assert!(events.precision == 0.0 && events.recall.is_nan() && events.label_accuracy.is_nan(), "{events:?}");
     }
 
     #[test]
-    fn a_judge_may_be_asked_among_some_labels() {
-        let answers = [answer(&["push"], [0.6, 0.0, 0.0, 0.4])];
-        assert_eq!(score(&answers, &LABELS, None).accuracy, 0.0);
-        let figures = score(&answers, &LABELS, Some(&["jab", "cross", "push"]));
-        assert_eq!((figures.accuracy, figures.ece), (1.0, 0.0), "what is left is all of it");
+    fn predictions_may_be_restricted_to_some_labels() {
+        let predictions = [prediction(&["push"], [0.6, 0.0, 0.0, 0.4])];
+        assert_eq!(score(&predictions, &LABELS, None).accuracy, 0.0);
+        let metrics = score(&predictions, &LABELS, Some(&["jab", "cross", "push"]));
+        assert_eq!(
+            (metrics.accuracy, metrics.ece),
+            (1.0, 0.0),
+            "probabilities are normalized over the remaining labels"
+        );
     }
 
     #[test]
-    fn a_row_meets_one_move_and_a_move_one_row() {
-        let told = |person, label, peak| Told { person, label, peak };
-        let made = [told(0, "jab", 1.0), told(0, "cross", 1.3), told(1, "push", 1.0)];
-        let rows_told = [
-            told(0, "jab", 1.05),
-            told(0, "jab", 1.08),
-            told(0, "jab", 1.35),
-            told(1, "push", 1.2),
-            told(1, "duck", 1.0),
+    fn reported_and_true_moves_are_matched_one_to_one() {
+        let event = |person, label, peak| MoveEvent { person, label, peak };
+        let true_moves = [event(0, "jab", 1.0), event(0, "cross", 1.3), event(1, "push", 1.0)];
+        let reported = [
+            event(0, "jab", 1.05),
+            event(0, "jab", 1.08),
+            event(0, "jab", 1.35),
+            event(1, "push", 1.2),
+            event(1, "duck", 1.0),
         ];
-        let rows = rows(&made, &rows_told, 0.1);
-        assert_eq!((rows.made, rows.told, rows.met, rows.named), (3, 5, 3, 1));
-        assert_eq!((rows.precision, rows.recall), (0.6, 1.0));
+        let metrics = match_events(&true_moves, &reported, 0.1);
+        assert_eq!(
+            (metrics.true_moves, metrics.reported_moves, metrics.matched, metrics.correctly_labeled),
+            (3, 5, 3, 1)
+        );
+        assert_eq!((metrics.precision, metrics.recall), (0.6, 1.0));
     }
 }

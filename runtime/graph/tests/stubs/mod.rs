@@ -1,26 +1,27 @@
-//! Operators that only declare themselves: ports and keys are all a plan needs. And flows written to folders.
+//! Stub operators with ports and keys but no behavior, which is all that a plan needs, and flows in temporary folders.
 #![allow(dead_code, missing_docs, reason = "each test file uses its part")]
 
 use std::path::{Path, PathBuf};
 
 use sideline_api::{
-    Captured, Config, Context, Inputs, Operator, Outputs, PortType, Registry, Resources, Result, Source, SourceContext,
-    Spec,
-    tables::{Appearance, Audio, Count, Detection, Interaction, Motion, Pose, Track},
+    CapturedFrame, Config, Context, Inputs, Operator, Outputs, PortType, Registry, Resources, Result, Source,
+    SourceContext, Spec,
+    tables::{Audio, Count},
 };
 use sideline_graph::{Diagnostic, Flow, Overrides};
+use sideline_sport::tables::{Appearance, Detection, Interaction, Motion, Pose, Track};
 use tempfile::TempDir;
 
-/// Nothing to set.
+/// An operator without keys.
 #[derive(Clone, Config)]
 pub struct NoKeys {}
 
-/// A clip.
+/// Reads a clip.
 #[derive(Clone, Config)]
 pub struct CaptureKeys {
     /// File or address.
     source: String,
-    /// Size.
+    /// Frame size, such as 1280x720.
     #[config(default = None)]
     size: Option<String>,
     /// Name of the stream; empty for the node's id.
@@ -28,41 +29,41 @@ pub struct CaptureKeys {
     stream: String,
 }
 
-/// Frames of a known size.
+/// Generates frames of a configured size.
 #[derive(Clone, Config)]
 pub struct SyntheticKeys {
-    /// How many; 0 for no end.
+    /// Number of frames; 0 for an endless stream.
     #[config(default = 100)]
     frames: u64,
-    /// Pixels.
+    /// Width in pixels.
     #[config(default = 640)]
     width: u32,
-    /// Pixels.
+    /// Height in pixels.
     #[config(default = 480)]
     height: u32,
 }
 
-/// Joints.
+/// Estimates joints.
 #[derive(Clone, Config)]
 pub struct PoseKeys {
-    /// Its model.
+    /// Model variant.
     #[config(default = "lite")]
     model: String,
-    /// Most people.
+    /// Maximum number of people.
     #[config(default = 2, range(1, 10))]
     people: u32,
 }
 
-/// Identities.
+/// Tracks identities.
 #[derive(Clone, Config)]
 pub struct TrackerKeys {
-    /// Frames a lost track is kept.
+    /// Number of frames that a lost track is kept.
     #[config(default = 30)]
     buffer: u32,
-    /// Fighters to name.
+    /// Number of fighters to name.
     #[config(default = 0)]
     fighters: u32,
-    /// Seconds before they are named.
+    /// Time before the fighters are named, in seconds.
     #[config(default = 1.0)]
     warm_up: f32,
 }
@@ -146,7 +147,7 @@ impl Source for Capture {
     fn new(_: CaptureKeys, _: &Resources) -> Result<Self> {
         Ok(Capture)
     }
-    fn next(&mut self, _: &SourceContext) -> Result<Option<Captured>> {
+    fn next(&mut self, _: &SourceContext) -> Result<Option<CapturedFrame>> {
         Ok(None)
     }
 }
@@ -163,7 +164,7 @@ impl Source for Synthetic {
     fn new(_: SyntheticKeys, _: &Resources) -> Result<Self> {
         Ok(Synthetic)
     }
-    fn next(&mut self, _: &SourceContext) -> Result<Option<Captured>> {
+    fn next(&mut self, _: &SourceContext) -> Result<Option<CapturedFrame>> {
         Ok(None)
     }
 }
@@ -189,12 +190,12 @@ pub fn registry() -> Registry {
         .operator::<Learner>()
 }
 
-/// Text in a shorthand: `- counter: {inputs: {...}}` is a node of ours of that operator and id.
-pub fn ours(id: &str, operator: &str, rest: &str) -> String {
+/// Returns the YAML of a Sideline node with this id and operator, followed by `rest`.
+pub fn sideline_node(id: &str, operator: &str, rest: &str) -> String {
     format!("  - id: {id}\n    path: sideline\n    args: run {operator}\n{rest}")
 }
 
-/// Files in a folder of their own.
+/// Files in a temporary folder.
 pub struct Folder(TempDir);
 
 impl Folder {
@@ -220,18 +221,18 @@ impl Folder {
         Flow::read(&self.path("flow.yml"), &registry(), overrides)
     }
 
-    /// Everything told about the flow, without the folder's name.
-    pub fn told(&self, overrides: &Overrides) -> Vec<String> {
-        let found = match self.read(overrides) {
+    /// Returns the diagnostics of the flow as text, without the path of the folder.
+    pub fn diagnostics(&self, overrides: &Overrides) -> Vec<String> {
+        let diagnostics = match self.read(overrides) {
             Ok(flow) => flow.diagnostics,
-            Err(found) => found,
+            Err(diagnostics) => diagnostics,
         };
         let folder = format!("{}/", self.0.path().display());
-        found.iter().map(|d| d.to_string().replace(&folder, "")).collect()
+        diagnostics.iter().map(|d| d.to_string().replace(&folder, "")).collect()
     }
 }
 
-/// A folder of the repository.
-pub fn repository(below: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(below)
+/// Returns the path of a file or folder in the repository.
+pub fn repository(relative_path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(relative_path)
 }

@@ -1,12 +1,12 @@
-//! A region of a frame as an input tensor, sampled straight from the decoded planes in one pass: crop, rotation, scaling,
-//! colour conversion and normalisation, with no RGB picture in between.
+//! Sampling of a frame region into an input tensor, directly from the decoded planes in one pass: crop, rotation, scaling,
+//! color conversion and normalization, without an intermediate RGB picture.
 //!
-//! Positions are continuous: a frame spans `[0, width] x [0, height]`, the centre of its first pixel is (0.5, 0.5). Output
-//! pixel (row i, column j) of n x m shows the region at u = (j + 0.5) / m - 0.5, v = (i + 0.5) / n - 0.5, which is the frame
-//! at `centre + R(rotation) (width u, height v)`. What lies outside the frame is black (RGB 0), also where a pixel lies half
-//! outside.
+//! Positions are continuous: a frame spans `[0, width] x [0, height]`, and the center of its first pixel is (0.5, 0.5). Output
+//! pixel (row i, column j) of n x m samples the region at u = (j + 0.5) / m - 0.5, v = (i + 0.5) / n - 0.5, which is the point
+//! `center + R(rotation) (width u, height v)` of the frame. The area outside the frame is black (RGB 0); a pixel that is half
+//! outside is blended with black.
 //!
-//! Chroma of I420 and NV12 is interpolated like luma. Its samples are taken to sit as H.264 has them by default (ITU-T H.264
+//! Chroma of I420 and NV12 is interpolated like luma. Its samples are assumed to be sited as H.264 does by default (ITU-T H.264
 //! Annex E, chroma_sample_loc_type 0): on every second luma column, between two luma rows.
 
 mod area;
@@ -16,34 +16,34 @@ use sideline_api::{Encoding, Error, Frame, Matrix, Result};
 
 use taps::Line;
 
-/// A rectangle of the frame, in pixels, perhaps turned.
+/// A rectangle of a frame, px, which may be rotated.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Region {
-    /// Centre, from the left edge of the frame.
+    /// Center, from the left edge of the frame.
     pub x: f32,
-    /// Centre, from the top edge of the frame.
+    /// Center, from the top edge of the frame.
     pub y: f32,
-    /// Width before it is turned.
+    /// Width before the rotation.
     pub width: f32,
-    /// Height before it is turned.
+    /// Height before the rotation.
     pub height: f32,
-    /// Radians; positive turns x towards y: clockwise on the screen.
+    /// Rotation in radians; positive rotates x towards y: clockwise on the screen.
     pub rotation: f32,
 }
 
 impl Region {
-    /// A square.
+    /// Creates a square region.
     pub fn square(x: f32, y: f32, size: f32, rotation: f32) -> Self {
         Self { x, y, width: size, height: size, rotation }
     }
 
-    /// The smallest upright square around the whole frame, with the frame in its middle: a letterbox.
+    /// Returns the smallest upright square around the whole frame, centered on it: a letterbox.
     pub fn letterbox(frame: &Frame) -> Self {
         let (width, height) = (frame.width() as f32, frame.height() as f32);
         Self::square(width / 2.0, height / 2.0, width.max(height), 0.0)
     }
 
-    /// The point of the frame at (u, v) of the region, each -0.5 to 0.5.
+    /// Maps (u, v) of the region, each -0.5 to 0.5, to a point of the frame.
     pub fn to_frame(&self, u: f32, v: f32) -> (f32, f32) {
         let (sin, cos) = self.rotation.sin_cos();
         let (along, across) = (self.width * u, self.height * v);
@@ -54,45 +54,45 @@ impl Region {
 /// Order of the values in a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// Pixel after pixel: R G B R G B ...
+    /// Interleaved: R G B R G B ... for each pixel.
     Nhwc,
-    /// Plane after plane: all R, all G, all B.
+    /// Planar: all R, all G, all B.
     Nchw,
 }
 
-/// What one output pixel sees of the region.
+/// Resampling filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
-    /// The point in its middle, between four pixels. What a model expects that was trained on such crops; it aliases
-    /// where the region is shrunk to less than half.
+    /// Bilinear interpolation at the center of the output pixel. For models that were trained on such crops; it aliases if the
+    /// region is scaled to less than half its size.
     Bilinear,
-    /// All that it covers, each source pixel by the share covered. A turned region is averaged over as many points as it
-    /// covers pixels (at most [`MAX_TAPS`] squared). Where nothing is shrunk it is the same as `Bilinear`.
+    /// Mean over the area of the output pixel, with source pixels weighted by their coverage. In a rotated region, the mean
+    /// of as many points as pixels are covered (at most [`MAX_TAPS`] squared). The same as `Bilinear` without downscaling.
     Area,
 }
 
-/// Most points per axis that [`Filter::Area`] averages in a turned region.
+/// Maximum number of points per axis that [`Filter::Area`] averages in a rotated region.
 pub const MAX_TAPS: usize = 8;
 
-/// What a model wants to see.
+/// Input tensor of a model: size, layout, filter and normalization.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sampling {
-    /// Columns of the tensor.
+pub struct TensorSpec {
+    /// Width, columns.
     pub width: usize,
-    /// Rows of the tensor.
+    /// Height, rows.
     pub height: usize,
     /// Order of the values.
     pub layout: Layout,
-    /// How pixels are made of pixels.
+    /// Resampling filter.
     pub filter: Filter,
-    /// A value is `scale * c + offset`, with c from 0 to 255.
+    /// Factor of each channel: a value is `scale * c + offset`, with c from 0 to 255.
     pub scale: [f32; 3],
-    /// See `scale`.
+    /// Offset of each channel.
     pub offset: [f32; 3],
 }
 
-impl Sampling {
-    /// A square RGB tensor, pixel after pixel, bilinear, whose values go from `low` (black) to `high`.
+impl TensorSpec {
+    /// Returns a square RGB tensor, interleaved, bilinear, with values from `low` (black) to `high` (white).
     pub fn square(size: usize, low: f32, high: f32) -> Self {
         Self {
             width: size,
@@ -105,27 +105,28 @@ impl Sampling {
     }
 }
 
-/// Samples regions for one kind of tensor. Its buffers are kept: nothing is allocated per frame.
+/// Sampler of regions into one kind of tensor. It keeps its buffers: nothing is allocated per frame.
 pub struct Sampler {
-    sampling: Sampling,
+    spec: TensorSpec,
     rows: Rows,
     sums: [Vec<f32>; 3],
     taps: taps::Scratch,
     area: area::Scratch,
 }
 
-/// Three rows of values: Y, U, V at first, R, G, B in 0..255 after the colour conversion.
+/// Three rows of values: Y, U, V, then R, G, B in 0..255 after the color conversion.
 type Rows = [Vec<f32>; 3];
 
-/// Positions are 16.16 fixed point: further out than this they would not fit.
-const LIMIT: f32 = 32_000.0;
+/// Largest coordinate, px: positions are 16.16 fixed point.
+const MAX_COORDINATE: f32 = 32_000.0;
+/// One in 16.16 fixed point.
 const ONE: f64 = 65_536.0;
 
 impl Sampler {
-    /// A sampler for tensors of this kind.
-    pub fn new(sampling: Sampling) -> Self {
+    /// Creates a sampler.
+    pub fn new(spec: TensorSpec) -> Self {
         Self {
-            sampling,
+            spec,
             rows: Default::default(),
             sums: Default::default(),
             taps: taps::Scratch::default(),
@@ -133,9 +134,9 @@ impl Sampler {
         }
     }
 
-    /// Number of values in a tensor: columns x rows x 3.
+    /// Returns the number of values of a tensor: columns x rows x 3.
     pub fn len(&self) -> usize {
-        self.sampling.width * self.sampling.height * 3
+        self.spec.width * self.spec.height * 3
     }
 
     /// True for a tensor without values.
@@ -143,28 +144,28 @@ impl Sampler {
         self.len() == 0
     }
 
-    /// Fills a tensor with what is in the region.
+    /// Samples a region into a tensor.
     ///
     /// # Errors
-    /// When the tensor has not [`Self::len`] values, the frame is JPEG, or the region is not finite or reaches further than
-    /// 32 000 pixels.
+    /// If the tensor does not have [`Self::len`] values, the frame is JPEG, or the region is not finite or extends beyond
+    /// 32,000 px.
     pub fn sample(&mut self, frame: &Frame, region: &Region, into: &mut [f32]) -> Result<()> {
         if into.len() != self.len() {
-            return Err(Error::other(format!("the tensor has {} values, not {}", into.len(), self.len())));
+            return Err(Error::other(format!("the tensor has {} values, expected {}", into.len(), self.len())));
         }
         let reach = region.width.abs() + region.height.abs();
-        let near = |at: f32| at.abs() + reach < LIMIT;
+        let in_range = |at: f32| at.abs() + reach < MAX_COORDINATE;
         let Region { width, height, rotation, .. } = *region;
-        // Written so that NaN is refused as well.
-        if !(near(region.x) && near(region.y) && width > 0.0 && height > 0.0 && rotation.is_finite()) {
+        // This form of the condition also rejects NaN.
+        if !(in_range(region.x) && in_range(region.y) && width > 0.0 && height > 0.0 && rotation.is_finite()) {
             return Err(Error::other(format!("a region cannot be sampled: {region:?}")));
         }
-        if frame.width() as f32 >= LIMIT || frame.height() as f32 >= LIMIT {
+        if frame.width() as f32 >= MAX_COORDINATE || frame.height() as f32 >= MAX_COORDINATE {
             return Err(Error::input(format!("a frame of {}x{} is too large", frame.width(), frame.height())));
         }
-        let planes = Planes::of(frame)?;
-        let shrink = (width / self.sampling.width as f32).max(height / self.sampling.height as f32);
-        match self.sampling.filter {
+        let planes = Planes::from_frame(frame)?;
+        let shrink = (width / self.spec.width as f32).max(height / self.spec.height as f32);
+        match self.spec.filter {
             Filter::Area if shrink > 1.0 && rotation == 0.0 => self.sample_area(&planes, region, into),
             Filter::Area => self.sample_taps(&planes, region, (shrink.ceil() as usize).clamp(1, MAX_TAPS), into),
             Filter::Bilinear => self.sample_taps(&planes, region, 1, into),
@@ -174,13 +175,13 @@ impl Sampler {
 
     /// Averages `taps` x `taps` bilinear points per output pixel.
     fn sample_taps(&mut self, planes: &Planes, region: &Region, taps: usize, into: &mut [f32]) {
-        let (columns, lines) = (self.sampling.width * taps, self.sampling.height * taps);
+        let (columns, lines) = (self.spec.width * taps, self.spec.height * taps);
         let (sin, cos) = f64::from(region.rotation).sin_cos();
         let (width, height) = (f64::from(region.width), f64::from(region.height));
         let fixed = |pixels: f64| (pixels * ONE).round() as i32;
         let u = 0.5 / columns as f64 - 0.5;
         self.rows.iter_mut().for_each(|row| row.resize(columns, 0.0));
-        for i in 0..self.sampling.height {
+        for i in 0..self.spec.height {
             for tap in 0..taps {
                 let v = ((i * taps + tap) as f64 + 0.5) / lines as f64 - 0.5;
                 let line = Line {
@@ -191,35 +192,35 @@ impl Sampler {
                 };
                 taps::sample_row(planes, line, &mut self.taps, &mut self.rows);
                 if taps > 1 {
-                    gather(&self.rows, &mut self.sums, taps, tap == 0);
+                    sum_groups(&self.rows, &mut self.sums, taps, tap == 0);
                 }
             }
             if taps > 1 {
-                let share = 1.0 / (taps * taps) as f32;
-                write(&self.sums, &self.sampling, i, share, into);
+                let factor = 1.0 / (taps * taps) as f32;
+                write_row(&self.sums, &self.spec, i, factor, into);
             } else {
-                write(&self.rows, &self.sampling, i, 1.0, into);
+                write_row(&self.rows, &self.spec, i, 1.0, into);
             }
         }
     }
 
-    /// Averages all that an output pixel covers; the region is not turned.
+    /// Averages the area of each output pixel; the region is not rotated.
     fn sample_area(&mut self, planes: &Planes, region: &Region, into: &mut [f32]) {
-        let columns = self.sampling.width;
+        let columns = self.spec.width;
         self.rows.iter_mut().for_each(|row| row.resize(columns, 0.0));
         area::prepare(planes, region, columns, &mut self.area);
-        let step = f64::from(region.height) / self.sampling.height as f64;
+        let step = f64::from(region.height) / self.spec.height as f64;
         let top = f64::from(region.y) - f64::from(region.height) / 2.0;
-        for i in 0..self.sampling.height {
+        for i in 0..self.spec.height {
             let from = top + i as f64 * step;
             area::sample_row(planes, from, from + step, &mut self.area, &mut self.rows);
-            write(&self.rows, &self.sampling, i, 1.0, into);
+            write_row(&self.rows, &self.spec, i, 1.0, into);
         }
     }
 }
 
-/// Adds up groups of `taps` neighbours of a row.
-fn gather(rows: &Rows, sums: &mut Rows, taps: usize, first: bool) {
+/// Sums groups of `taps` neighbors of a row; `first` resets the sums.
+fn sum_groups(rows: &Rows, sums: &mut Rows, taps: usize, first: bool) {
     for (row, sum) in rows.iter().zip(sums) {
         sum.resize(row.len() / taps, 0.0);
         for (sum, group) in sum.iter_mut().zip(row.chunks_exact(taps)) {
@@ -229,13 +230,13 @@ fn gather(rows: &Rows, sums: &mut Rows, taps: usize, first: bool) {
     }
 }
 
-/// Writes row `i` of the tensor: normalised, in its layout.
-fn write(rows: &Rows, sampling: &Sampling, i: usize, share: f32, into: &mut [f32]) {
-    let columns = sampling.width;
+/// Writes row `i` of the tensor, normalized, in its layout. `factor` scales the values.
+fn write_row(rows: &Rows, spec: &TensorSpec, i: usize, factor: f32, into: &mut [f32]) {
+    let columns = spec.width;
     let [r, g, b] = [&rows[0][..columns], &rows[1][..columns], &rows[2][..columns]];
-    let scale = sampling.scale.map(|scale| scale * share);
-    let offset = sampling.offset;
-    match sampling.layout {
+    let scale = spec.scale.map(|scale| scale * factor);
+    let offset = spec.offset;
+    match spec.layout {
         Layout::Nhwc => {
             let row = &mut into[i * columns * 3..(i + 1) * columns * 3];
             for (j, pixel) in row.chunks_exact_mut(3).enumerate() {
@@ -246,7 +247,7 @@ fn write(rows: &Rows, sampling: &Sampling, i: usize, share: f32, into: &mut [f32
         }
         Layout::Nchw => {
             for (c, values) in [r, g, b].into_iter().enumerate() {
-                let at = (c * sampling.height + i) * columns;
+                let at = (c * spec.height + i) * columns;
                 for (into, value) in into[at..at + columns].iter_mut().zip(values) {
                     *into = value * scale[c] + offset[c];
                 }
@@ -255,15 +256,15 @@ fn write(rows: &Rows, sampling: &Sampling, i: usize, share: f32, into: &mut [f32
     }
 }
 
-/// A frame's planes as the samplers read them.
+/// Planes of a frame.
 enum Planes<'a> {
-    /// I420 (`step` 1) and NV12 (`step` 2: `u` and `v` are the same bytes, one apart).
+    /// I420 (`step` 1), or NV12 (`step` 2: `u` and `v` are the same bytes, offset by one).
     Yuv { y: Plane<'a>, u: Plane<'a>, v: Plane<'a>, step: usize, color: Conversion },
-    /// RGB8 and BGR8: `order` holds the places of R, G and B.
+    /// RGB8 or BGR8: `order` holds the positions of R, G and B in a pixel.
     Packed { plane: Plane<'a>, order: [usize; 3] },
 }
 
-/// A plane's bytes: `rows` rows of `columns` samples.
+/// A plane: `rows` rows of `columns` samples.
 #[derive(Clone, Copy)]
 struct Plane<'a> {
     data: &'a [u8],
@@ -273,8 +274,8 @@ struct Plane<'a> {
 }
 
 impl<'a> Plane<'a> {
-    /// Plane `i` of a frame without its first `skip` bytes: rows of `columns` samples, `step` bytes apart, of which the last
-    /// has `after` more bytes behind it.
+    /// Returns plane `i` of a frame without its first `skip` bytes: rows of `columns` samples, `step` bytes apart; `after` bytes
+    /// follow the last sample of the last row.
     fn new(
         frame: &'a Frame,
         i: usize,
@@ -283,16 +284,20 @@ impl<'a> Plane<'a> {
         (step, after): (usize, usize),
     ) -> Result<Self> {
         let (data, stride) = frame.plane(i);
-        // `Frame` has checked this; the sampler's reads without checks are not to depend on another crate.
+        // `Frame` has checked this; the sampler's unchecked reads must not depend on another crate.
         if data.len() < skip + stride * (rows - 1) + step * (columns - 1) + 1 + after {
-            return Err(Error::input(format!("plane {i} of a {}x{} frame is short", frame.width(), frame.height())));
+            return Err(Error::input(format!(
+                "plane {i} of a {}x{} frame is too short",
+                frame.width(),
+                frame.height()
+            )));
         }
         Ok(Self { data: &data[skip..], stride, columns, rows })
     }
 }
 
 impl<'a> Planes<'a> {
-    fn of(frame: &'a Frame) -> Result<Self> {
+    fn from_frame(frame: &'a Frame) -> Result<Self> {
         let size = (frame.width() as usize, frame.height() as usize);
         if size.0 == 0 || size.1 == 0 {
             return Err(Error::input("a frame without pixels cannot be sampled"));
@@ -317,12 +322,12 @@ impl<'a> Planes<'a> {
             }),
             Encoding::Rgb8 => packed([0, 1, 2]),
             Encoding::Bgr8 => packed([2, 1, 0]),
-            Encoding::Jpeg => Err(Error::input("JPEG frames must be decoded before a model can see them")),
+            Encoding::Jpeg => Err(Error::input("JPEG frames must be decoded before they are sampled for a model")),
         }
     }
 }
 
-/// Y'CbCr to R'G'B', 0..255 (ITU-R BT.601-7 section 2.5, BT.709-6 section 3).
+/// Conversion from Y'CbCr to R'G'B', 0..255 (ITU-R BT.601-7 section 2.5, BT.709-6 section 3).
 #[derive(Clone, Copy)]
 struct Conversion {
     /// Y' of black.
@@ -346,7 +351,7 @@ impl Conversion {
         Self { black, luma, r_v, g_u: kb * b_u / kg, g_v: kr * r_v / kg, b_u }
     }
 
-    /// Converts a row in place. Chroma is centred on 128.
+    /// Converts a row in place. Chroma is centered on 128.
     #[inline(always)]
     fn apply(&self, rows: &mut Rows) {
         let n = rows[0].len();

@@ -1,13 +1,13 @@
-//! Bilinear points along a line through the frame.
+//! Bilinear samples along a line through the frame.
 //!
-//! A line's points step evenly, so those that lie well inside the picture are one run of them. There, a first loop reads
-//! the pixels around each point, and loops that the compiler turns into vector code do the arithmetic, with AVX2 where the
-//! processor has it (no operation is contracted: the values are the same without). At the borders a slower loop weighs
-//! with black.
+//! The points of a line are evenly spaced, so those whose neighbors are all in bounds form one range. For it, a first loop
+//! reads the pixels around each point, and loops that the compiler vectorizes do the arithmetic, with AVX2 if the processor
+//! supports it (no operations are fused, so the values are the same without). At the borders a slower loop blends with
+//! black.
 
 use super::{Plane, Planes, Rows};
 
-/// Points of a line: 16.16 fixed point, whole numbers are centres of pixels.
+/// Line of sample points in 16.16 fixed point; integers are centers of pixels.
 #[derive(Clone, Copy)]
 pub(super) struct Line {
     pub x: i32,
@@ -17,7 +17,8 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Never wraps: `Sampler::sample` keeps regions near. Overflow checks would only keep the loops from becoming vectors.
+    /// Returns the position of point `j`. Never wraps: `Sampler::sample` bounds regions. Overflow checks would only prevent
+    /// vectorization.
     #[inline(always)]
     fn at(&self, j: usize) -> (i32, i32) {
         let along = |start: i32, step: i32| start.wrapping_add(step.wrapping_mul(j as i32));
@@ -25,7 +26,7 @@ impl Line {
     }
 }
 
-/// The pixels around each point: left neighbour in the low byte, right one in the high byte.
+/// Buffer of the pixels around each point: the left neighbor in the low byte, the right one in the high byte.
 #[derive(Default)]
 pub(super) struct Scratch {
     /// Upper and lower pairs of Y, U, V.
@@ -34,11 +35,11 @@ pub(super) struct Scratch {
 
 const ONE: i32 = 1 << 16;
 
-/// Samples the points of a line into R, G, B rows (0..255); their length says how many.
+/// Samples the points of a line into R, G, B rows (0..255), whose length is the number of points.
 pub(super) fn sample_row(planes: &Planes, line: Line, scratch: &mut Scratch, rows: &mut Rows) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2.
+        // SAFETY: the processor supports AVX2.
         unsafe { sample_row_avx2(planes, line, scratch, rows) };
         return;
     }
@@ -56,14 +57,14 @@ fn sample_row_any(planes: &Planes, line: Line, scratch: &mut Scratch, rows: &mut
     let n = rows[0].len();
     match planes {
         Planes::Yuv { y, u, v, step, color } => {
-            let inside = well_inside(line, n, y, u);
+            let inside = inner_points(line, n, y, u);
             for j in (0..inside.start).chain(inside.end..n) {
                 let (px, py) = line.at(j);
-                let [luma, cb, cr] = border_yuv(y, u, v, *step, color.black, px, py);
+                let [luma, cb, cr] = sample_border_yuv(y, u, v, *step, color.black, px, py);
                 (rows[0][j], rows[1][j], rows[2][j]) = (luma, cb, cr);
             }
             if !inside.is_empty() {
-                inner_yuv([y, u, v], *step, line, inside, scratch, rows);
+                sample_inner_yuv([y, u, v], *step, line, inside, scratch, rows);
             }
             color.apply(rows);
         }
@@ -71,22 +72,22 @@ fn sample_row_any(planes: &Planes, line: Line, scratch: &mut Scratch, rows: &mut
             let [red, green, blue] = rows;
             for (j, ((r, g), b)) in red.iter_mut().zip(green).zip(blue).enumerate() {
                 let (px, py) = line.at(j);
-                [*r, *g, *b] = packed(plane, order, px, py);
+                [*r, *g, *b] = sample_packed(plane, order, px, py);
             }
         }
     }
 }
 
-/// Least and greatest position with all neighbours, luma and chroma, in the picture: x, then y.
+/// Returns the least and greatest position with all neighbors in luma and chroma in bounds: x, then y.
 fn bounds(y: &Plane, c: &Plane) -> [(i64, i64); 2] {
     let (w, h) = (y.columns as i64 - 1, y.rows as i64 - 1);
     let (cw, ch) = (c.columns as i64 - 1, c.rows as i64 - 1);
-    // Chroma lies at x / 2 and (y - 1/2) / 2.
+    // Chroma is at x / 2 and (y - 1/2) / 2.
     [(0, (w << 16).min(cw << 17) - 1), (1 << 15, (h << 16).min((ch << 17) + (1 << 15)) - 1)]
 }
 
-/// The points whose neighbours all lie in the picture.
-fn well_inside(line: Line, n: usize, y: &Plane, c: &Plane) -> std::ops::Range<usize> {
+/// Returns the points whose neighbors are all in bounds.
+fn inner_points(line: Line, n: usize, y: &Plane, c: &Plane) -> std::ops::Range<usize> {
     let bounds = bounds(y, c);
     let (mut from, mut to) = (0, n as i64);
     for ((start, step), (least, most)) in [(line.x, line.dx), (line.y, line.dy)].into_iter().zip(bounds) {
@@ -109,7 +110,7 @@ fn well_inside(line: Line, n: usize, y: &Plane, c: &Plane) -> std::ops::Range<us
         let (px, py) = (i64::from(line.x) + i64::from(line.dx) * j, i64::from(line.y) + i64::from(line.dy) * j);
         (bounds[0].0..=bounds[0].1).contains(&px) && (bounds[1].0..=bounds[1].1).contains(&py)
     };
-    // What is read without further checks rests on this: both ends lie inside, and so does all that is between them.
+    // The unchecked reads rely on this: both ends are in bounds, and so are all points between them.
     if from < to && from >= 0 && to <= n as i64 && inside(from) && inside(to - 1) {
         from as usize..to as usize
     } else {
@@ -118,7 +119,7 @@ fn well_inside(line: Line, n: usize, y: &Plane, c: &Plane) -> std::ops::Range<us
 }
 
 #[inline(always)]
-fn inner_yuv(
+fn sample_inner_yuv(
     [y, u, v]: [&Plane; 3],
     step: usize,
     line: Line,
@@ -135,25 +136,25 @@ fn inner_yuv(
 
     let (mut px, mut py) = (line.x, line.y);
     for j in 0..n {
-        let at = offset(px, py, 1, y.stride);
-        let c_at = offset(px >> 1, chroma_y(py), step, u.stride);
-        // SAFETY: `well_inside` gave this range: 0 <= px >> 16 <= columns - 2 and the same for rows, for luma and for
+        let at = pixel_index(px, py, 1, y.stride);
+        let c_at = pixel_index(px >> 1, chroma_y(py), step, u.stride);
+        // SAFETY: `inner_points` returned this range: 0 <= px >> 16 <= columns - 2 and the same for rows, for luma and for
         // chroma, at both ends of a straight line and so at every point. `Plane::new` has checked that a plane holds
-        // stride * (rows - 1) + step * (columns - 1) + 1 bytes, so a pair in the last row ends inside; NV12's quads are read
-        // from `u`, whose plane goes on for the last V.
+        // stride * (rows - 1) + step * (columns - 1) + 1 bytes, so a pair in the last row ends in bounds; NV12's quads are read
+        // from `u`, whose plane includes the last V.
         unsafe {
-            y0[j] = pair(y.data, at);
-            y1[j] = pair(y.data, at.wrapping_add(y.stride));
+            y0[j] = read_pair(y.data, at);
+            y1[j] = read_pair(y.data, at.wrapping_add(y.stride));
             let c_below = c_at.wrapping_add(u.stride);
             if step == 1 {
-                u0[j] = pair(u.data, c_at);
-                u1[j] = pair(u.data, c_below);
-                let v_at = offset(px >> 1, chroma_y(py), 1, v.stride);
-                v0[j] = pair(v.data, v_at);
-                v1[j] = pair(v.data, v_at.wrapping_add(v.stride));
+                u0[j] = read_pair(u.data, c_at);
+                u1[j] = read_pair(u.data, c_below);
+                let v_at = pixel_index(px >> 1, chroma_y(py), 1, v.stride);
+                v0[j] = read_pair(v.data, v_at);
+                v1[j] = read_pair(v.data, v_at.wrapping_add(v.stride));
             } else {
-                (u0[j], v0[j]) = split(quad(u.data, c_at));
-                (u1[j], v1[j]) = split(quad(u.data, c_below));
+                (u0[j], v0[j]) = deinterleave(read_quad(u.data, c_at));
+                (u1[j], v1[j]) = deinterleave(read_quad(u.data, c_below));
             }
         }
         (px, py) = (px.wrapping_add(line.dx), py.wrapping_add(line.dy));
@@ -172,15 +173,15 @@ fn inner_yuv(
     }
 }
 
-/// Height in the chroma plane of a luma height; the column is half of luma's.
+/// Maps a vertical position from luma to chroma; the horizontal one is half of luma's.
 #[inline(always)]
 fn chroma_y(py: i32) -> i32 {
     py.wrapping_sub(ONE / 2) >> 1
 }
 
-/// Index of the pixel up and left of a point.
+/// Returns the index of the pixel above and to the left of a point.
 #[inline(always)]
-fn offset(px: i32, py: i32, step: usize, stride: usize) -> usize {
+fn pixel_index(px: i32, py: i32, step: usize, stride: usize) -> usize {
     ((py >> 16) as usize).wrapping_mul(stride).wrapping_add(((px >> 16) as usize).wrapping_mul(step))
 }
 
@@ -189,7 +190,7 @@ fn fraction(position: i32) -> f32 {
     (position & 0xffff) as f32 * (1.0 / 65_536.0)
 }
 
-/// Between an upper and a lower pair of pixels.
+/// Interpolates between an upper and a lower pair of pixels.
 #[inline(always)]
 fn blend(upper: u16, lower: u16, fx: f32, fy: f32) -> f32 {
     let left_right = |pair: u16| {
@@ -200,32 +201,36 @@ fn blend(upper: u16, lower: u16, fx: f32, fy: f32) -> f32 {
     upper + (lower - upper) * fy
 }
 
+/// Reads two bytes.
+///
 /// # Safety
 /// `at + 1` is in `data`.
 #[inline(always)]
-unsafe fn pair(data: &[u8], at: usize) -> u16 {
-    // SAFETY: the caller's; bytes have no alignment to keep.
+unsafe fn read_pair(data: &[u8], at: usize) -> u16 {
+    // SAFETY: in bounds by the function's contract; the read allows any alignment.
     unsafe { u16::from_le(data.as_ptr().wrapping_add(at).cast::<u16>().read_unaligned()) }
 }
 
+/// Reads four bytes.
+///
 /// # Safety
 /// `at + 3` is in `data`.
 #[inline(always)]
-unsafe fn quad(data: &[u8], at: usize) -> u32 {
-    // SAFETY: the caller's; bytes have no alignment to keep.
+unsafe fn read_quad(data: &[u8], at: usize) -> u32 {
+    // SAFETY: in bounds by the function's contract; the read allows any alignment.
     unsafe { u32::from_le(data.as_ptr().wrapping_add(at).cast::<u32>().read_unaligned()) }
 }
 
-/// NV12's U V U V to U U and V V.
+/// Splits NV12's U V U V into U U and V V.
 #[inline(always)]
-fn split(quad: u32) -> (u16, u16) {
+fn deinterleave(quad: u32) -> (u16, u16) {
     let u = (quad & 0xff) | ((quad >> 8) & 0xff00);
     let v = ((quad >> 8) & 0xff) | ((quad >> 16) & 0xff00);
     (u as u16, v as u16)
 }
 
-/// One point at or beyond the border: luma outside is black, and chroma fades with the share that lies inside.
-fn border_yuv(y: &Plane, u: &Plane, v: &Plane, step: usize, black: f32, px: i32, py: i32) -> [f32; 3] {
+/// Samples a point at or beyond the border: luma outside is black, and chroma is scaled by the share inside.
+fn sample_border_yuv(y: &Plane, u: &Plane, v: &Plane, step: usize, black: f32, px: i32, py: i32) -> [f32; 3] {
     let (mut luma, mut share) = (0.0, 0.0);
     for (x, row, weight) in corners(px, py) {
         if x >= 0 && row >= 0 && (x as usize) < y.columns && (row as usize) < y.rows {
@@ -246,23 +251,23 @@ fn border_yuv(y: &Plane, u: &Plane, v: &Plane, step: usize, black: f32, px: i32,
     [luma + (1.0 - share) * black, 128.0 + share * (cb - 128.0), 128.0 + share * (cr - 128.0)]
 }
 
-/// One point of a packed picture; outside is black.
+/// Samples a point of a packed frame; outside is black.
 #[inline(always)]
-fn packed(plane: &Plane, order: &[usize; 3], px: i32, py: i32) -> [f32; 3] {
+fn sample_packed(plane: &Plane, order: &[usize; 3], px: i32, py: i32) -> [f32; 3] {
     let mut pixel = [0.0; 3];
     for (x, row, weight) in corners(px, py) {
         if x >= 0 && row >= 0 && (x as usize) < plane.columns && (row as usize) < plane.rows {
             let at = row as usize * plane.stride + 3 * x as usize;
             let source = &plane.data[at..at + 3];
-            for (value, place) in pixel.iter_mut().zip(order) {
-                *value += weight * f32::from(source[*place]);
+            for (value, offset) in pixel.iter_mut().zip(order) {
+                *value += weight * f32::from(source[*offset]);
             }
         }
     }
     pixel
 }
 
-/// The four pixels around a point, as column, row and weight.
+/// Returns the four pixels around a point, as column, row and weight.
 #[inline(always)]
 fn corners(px: i32, py: i32) -> [(i32, i32, f32); 4] {
     let (x, y, fx, fy) = (px >> 16, py >> 16, fraction(px), fraction(py));

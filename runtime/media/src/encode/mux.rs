@@ -1,4 +1,4 @@
-//! The container: packets of picture and sound in, bytes out to wherever the target is.
+//! Muxer: writes packets of video and audio to a target.
 
 use std::{ffi::CString, sync::Arc};
 
@@ -6,52 +6,52 @@ use ff::{Dictionary, Packet, Rational, codec, ffi, format, packet::Mut};
 use ffmpeg_next as ff;
 use sideline_api::{Error, Result};
 
-use super::{TICKS, target::Target};
-use crate::watch::Watch;
+use super::{TICKS_PER_S, target::Target};
+use crate::interrupt::Interrupt;
 
-/// Longest step, seconds, from a packet of a track to the next within a fragment of mp4. FFmpeg aborts the process where one
-/// does not fit 31 bits of the track's unit (49 minutes of [`TICKS`]); behind a longer step a new fragment begins, which
+/// Longest step from a packet of a track to the next within an MP4 fragment, s. FFmpeg aborts the process if a step does not
+/// fit 31 bits of the track's unit (49 minutes of [`TICKS_PER_S`]); after a longer step a new fragment begins, which
 /// states its own time.
-const LONGEST_STEP_S: i64 = 600;
+const MAX_STEP_S: i64 = 600;
 
-/// What a container must know of the tracks in it.
-pub(super) struct Tracks {
+/// Parameters of the tracks of a container.
+pub(super) struct TrackParameters {
     pub video: codec::Parameters,
-    pub sound: Option<codec::Parameters>,
-    /// Samples of sound a second.
+    pub audio: Option<codec::Parameters>,
+    /// Audio sample rate, Hz.
     pub rate: u32,
 }
 
-/// An open container. The output is dropped before what it asks.
+/// An open container. The output is dropped before the interrupt that it refers to.
 pub(super) struct Muxer {
     output: format::context::Output,
-    /// Units of the packets that come, and of those that go, for each track.
+    /// Time units of each track: of the incoming packets, and of the container.
     units: Vec<(Rational, Rational)>,
-    /// Decoding time of each track's last packet, in the unit of the container.
+    /// Decoding time of each track's last packet, in the container's unit.
     last: Vec<Option<i64>>,
-    /// Step that each packet must be behind the one before it, in the unit of the container.
+    /// Smallest step between the decoding times of two packets of a track, in the container's unit.
     least_step: i64,
     is_fragmented: bool,
-    direct: bool,
-    _watch: Arc<Watch>,
+    is_unbuffered: bool,
+    _interrupt: Arc<Interrupt>,
 }
 
 impl Muxer {
     /// Opens the target and writes the header.
-    pub fn open(target: &Target, tracks: &Tracks, watch: Arc<Watch>) -> Result<Self> {
+    pub fn open(target: &Target, tracks: &TrackParameters, interrupt: Arc<Interrupt>) -> Result<Self> {
         let fail = |what: &str, cause| target.failure(what, cause);
-        let mut output = open(target, &watch)?;
-        let mut given = vec![Rational(1, TICKS)];
-        given.extend(tracks.sound.as_ref().map(|_| Rational(1, tracks.rate as i32)));
-        for (parameters, unit) in [Some(&tracks.video), tracks.sound.as_ref()].into_iter().flatten().zip(&given) {
+        let mut output = open(target, &interrupt)?;
+        let mut given = vec![Rational(1, TICKS_PER_S)];
+        given.extend(tracks.audio.as_ref().map(|_| Rational(1, tracks.rate as i32)));
+        for (parameters, unit) in [Some(&tracks.video), tracks.audio.as_ref()].into_iter().flatten().zip(&given) {
             let codec = ff::encoder::find(parameters.id());
             let mut stream = output.add_stream(codec).map_err(|e| fail("cannot be set up", e))?;
             stream.set_parameters(parameters.clone());
             stream.set_time_base(*unit);
         }
-        output.write_header_with(settings(target)).map_err(|e| fail("the header cannot be written", e))?;
+        output.write_header_with(muxer_options(target)).map_err(|e| fail("the header cannot be written", e))?;
         let units = given.iter().enumerate().map(|(i, unit)| {
-            // A container may have changed the unit it was given.
+            // The container may have changed the unit it was given.
             (*unit, output.stream(i).map_or(*unit, |stream| stream.time_base()))
         });
         let units: Vec<_> = units.collect();
@@ -61,48 +61,48 @@ impl Muxer {
             last: vec![None; units.len()],
             least_step: i64::from(flags & ffi::AVFMT_TS_NONSTRICT == 0),
             is_fragmented: matches!(target, Target::File(_)),
-            direct: matches!(target, Target::Rtmp(_)),
+            is_unbuffered: matches!(target, Target::Rtmp(_)),
             output,
             units,
-            _watch: watch,
+            _interrupt: interrupt,
         })
     }
 
-    /// Writes a packet, its times in the unit of its track. Of two that have one time in the container's unit, the second is
-    /// put behind the first.
-    pub fn put(&mut self, packet: &mut Packet) -> Result<(), ff::Error> {
+    /// Writes a packet with times in the unit of its track. If it has the same time as the previous one in the container's
+    /// unit, it is moved behind it.
+    pub fn write(&mut self, packet: &mut Packet) -> Result<(), ff::Error> {
         let track = packet.stream();
         let Some((from, to)) = self.units.get(track).copied() else { return Err(ff::Error::InvalidData) };
         packet.rescale_ts(from, to);
         let Some(dts) = packet.dts().or(packet.pts()) else { return Err(ff::Error::InvalidData) };
         let earliest = self.last[track].map_or(dts, |last| last.saturating_add(self.least_step));
-        let late = earliest.saturating_sub(dts).max(0);
-        let dts = dts.saturating_add(late);
+        let delay = earliest.saturating_sub(dts).max(0);
+        let dts = dts.saturating_add(delay);
         packet.set_dts(Some(dts));
-        packet.set_pts(Some(packet.pts().map_or(dts, |pts| pts.saturating_add(late)).max(dts)));
-        let longest = LONGEST_STEP_S * i64::from(to.denominator()) / i64::from(to.numerator().max(1));
-        if self.is_fragmented && self.last[track].is_some_and(|last| dts.saturating_sub(last) > longest) {
+        packet.set_pts(Some(packet.pts().map_or(dts, |pts| pts.saturating_add(delay)).max(dts)));
+        let max_step = MAX_STEP_S * i64::from(to.denominator()) / i64::from(to.numerator().max(1));
+        if self.is_fragmented && self.last[track].is_some_and(|last| dts.saturating_sub(last) > max_step) {
             self.begin_fragment(track)?;
         }
         self.last[track] = Some(dts);
-        if self.direct {
-            // At once: put in order, a picture would wait for the sound beside it.
+        if self.is_unbuffered {
+            // Written at once: interleaving would make a video packet wait for the audio beside it.
             packet.write(&mut self.output).map(|_| ())
         } else {
             packet.write_interleaved(&mut self.output)
         }
     }
 
-    /// Ends the fragment of all tracks, before a packet of one that does not follow on the one before it.
+    /// Ends the fragments of all tracks, before a packet of `track` that does not continue the previous one.
     fn begin_fragment(&mut self, track: usize) -> Result<(), ff::Error> {
         let Some(last) = self.last[track] else { return Ok(()) };
-        // An empty packet is not written. It makes the muxer take note of the option; with a real one, it would look at the
-        // length of the step before it does.
+        // An empty packet is not written, but makes the muxer apply the option. With a real packet, the muxer would check
+        // the length of the step first.
         let mut notice = Packet::empty();
         notice.set_stream(track);
         notice.set_pts(Some(last + 1));
         notice.set_dts(Some(last + 1));
-        // SAFETY: the output is open, the packet valid and left to its owner; a null packet stands for all that waits. Strings
+        // SAFETY: the output is open, the packet is valid and stays with its owner; a null packet flushes the queue. Strings
         // are static.
         unsafe {
             let context = self.output.as_mut_ptr();
@@ -117,74 +117,75 @@ impl Muxer {
         }
     }
 
-    /// Ends what is written.
+    /// Writes the trailer.
     pub fn finish(&mut self) -> Result<(), ff::Error> {
         self.output.write_trailer()
     }
 }
 
-/// What the container is told.
-fn settings(target: &Target) -> Dictionary<'static> {
-    let mut settings = Dictionary::new();
-    settings.set("fflags", "+bitexact");
-    settings.set("flush_packets", "1");
-    // Packets of picture and sound are put in order; where one is silent for a second the other goes on without it.
-    settings.set("max_interleave_delta", "1000000");
+/// Returns the options of the container.
+fn muxer_options(target: &Target) -> Dictionary<'static> {
+    let mut options = Dictionary::new();
+    options.set("fflags", "+bitexact");
+    options.set("flush_packets", "1");
+    // Packets of video and audio are interleaved; if one of them has none for a second, the other goes on without it.
+    options.set("max_interleave_delta", "1000000");
     match target {
         Target::File(_) => {
-            // A fragment ends at each key frame and after a second: a killed run loses no more than that and what x264
-            // holds. The first frame's time is kept, not moved to 0. `bitexact` leaves out versions.
-            settings.set("movflags", "frag_keyframe+empty_moov+default_base_moof+frag_discont");
-            settings.set("use_editlist", "0");
-            settings.set("avoid_negative_ts", "make_non_negative");
-            settings.set("frag_duration", "1000000");
+            // A fragment ends at each key frame and after a second: a killed run loses no more than that, and the frames that
+            // x264 holds. The first frame's time is kept, not moved to 0. `bitexact` leaves out version strings.
+            options.set("movflags", "frag_keyframe+empty_moov+default_base_moof+frag_discont");
+            options.set("use_editlist", "0");
+            options.set("avoid_negative_ts", "make_non_negative");
+            options.set("frag_duration", "1000000");
         }
         Target::Hls(path) => {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            // A sign of FFmpeg's own patterns in a name stands for itself.
+            // Escapes the pattern character of FFmpeg.
             let name = path.with_file_name(format!("{}-%05d.ts", stem.replace('%', "%%")));
-            settings.set("hls_segment_filename", &format!("file:{}", name.display()));
-            settings.set("hls_time", "2");
-            // Nothing is taken away while it runs, and a player may begin anywhere.
-            settings.set("hls_list_size", "0");
-            settings.set("hls_playlist_type", "event");
-            settings.set("hls_flags", "independent_segments+temp_file");
+            options.set("hls_segment_filename", &format!("file:{}", name.display()));
+            options.set("hls_time", "2");
+            // Segments are never removed, and playback may start anywhere.
+            options.set("hls_list_size", "0");
+            options.set("hls_playlist_type", "event");
+            options.set("hls_flags", "independent_segments+temp_file");
         }
-        Target::Rtmp(_) => settings.set("flvflags", "no_duration_filesize"),
+        Target::Rtmp(_) => options.set("flvflags", "no_duration_filesize"),
     }
-    settings
+    options
 }
 
-/// Connects to a server, or makes the file.
-fn open(target: &Target, watch: &Arc<Watch>) -> Result<format::context::Output> {
-    crate::open::start_ffmpeg();
+/// Connects to a server, or creates the file.
+fn open(target: &Target, interrupt: &Arc<Interrupt>) -> Result<format::context::Output> {
+    crate::open::init_ffmpeg();
     let fail = |cause| target.failure("cannot be opened", cause);
     let name = |text: &[u8]| {
-        CString::new(text).map_err(|_| Error::output(format!("{}: a path cannot contain a NUL byte", target.shown())))
+        CString::new(text)
+            .map_err(|_| Error::output(format!("{}: a path cannot contain a NUL byte", target.display_name())))
     };
     let (kind, address) = match target {
-        // FFmpeg would take `rtmp:...` for an address.
+        // Without the prefix, FFmpeg would take the file name `rtmp:...` for a URL.
         Target::File(path) => (c"mp4", name(&[b"file:", path.as_os_str().as_encoded_bytes()].concat())?),
         Target::Hls(path) => (c"hls", name(&[b"file:", path.as_os_str().as_encoded_bytes()].concat())?),
         Target::Rtmp(server) => (c"flv", name(server.address.resolved().as_bytes())?),
     };
     let mut options = Dictionary::new();
     if let Target::Rtmp(server) = target {
-        server.trust.set(&mut options);
+        server.trust.apply_to(&mut options);
         options.set("rtmp_live", "live");
         options.set("tcp_nodelay", "1");
     }
     // SAFETY: the strings outlive the calls; the context is allocated here and owned by the `Output`, which closes `pb` and
-    // frees it; the dictionary is freed once. The watch is kept by whoever keeps the output.
+    // frees it; the dictionary is freed once. The owner of the output keeps the interrupt alive.
     unsafe {
         let mut context = std::ptr::null_mut();
         let code = ffi::avformat_alloc_output_context2(&mut context, std::ptr::null(), kind.as_ptr(), address.as_ptr());
         if code < 0 {
             return Err(fail(code.into()));
         }
-        let callback = watch.callback();
+        let callback = interrupt.callback();
         (*context).interrupt_callback = callback;
-        // HLS opens its files itself.
+        // The HLS muxer opens its files itself.
         if (*(*context).oformat).flags & ffi::AVFMT_NOFILE == 0 {
             let mut own = options.disown();
             let code = ffi::avio_open2(&mut (*context).pb, address.as_ptr(), ffi::AVIO_FLAG_WRITE, &callback, &mut own);

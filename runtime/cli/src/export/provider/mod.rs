@@ -1,10 +1,10 @@
-//! `sideline export --format statsbomb | wyscout`: a match's events as two providers of football data write them.
+//! `sideline export --format statsbomb | wyscout`: the events of a match in the formats of two football data providers.
 //!
-//! Both count places from the own goal of whoever acts, in units of their own, so a run without a pitch cannot be told in
-//! them. What they want to know and a camera does not (names, shirt numbers, what became of a shot) is filled by the rules
-//! that [`Match::notes`] tells.
+//! Both formats measure positions from the own goal of the acting team, in their own units, so they require a calibrated pitch.
+//! Required values that a camera cannot know (names, shirt numbers, the outcome of a shot) are filled in as listed in
+//! [`Match::notes`].
 
-mod direction;
+mod attack_direction;
 mod squad;
 mod statsbomb;
 mod wyscout;
@@ -17,21 +17,19 @@ use std::{
 use arrow_array::{RecordBatch, StructArray};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sideline_api::{
-    Error, Failure, OrFail, Result, Table,
-    tables::{Event, Formation, Place, Team},
-};
+use sideline_api::{Error, Failure, OrFail, Result, Table};
+use sideline_sport::tables::{Event, Formation, Place, Team};
 
 use crate::{
     args,
     commands::print_json,
-    recorded::{Recorded, Tables, keys, times},
+    recorded_tables::{RecordedTable, RecordedTables, media_times_ns, stream_and_frame},
 };
 
-use direction::Directions;
+use attack_direction::AttackDirections;
 use squad::Squad;
 
-/// What the operator `stats` left: of it what is needed here.
+/// The fields of `summary.json`, written by the operator `stats`, that are used here.
 #[derive(Deserialize)]
 struct Summary {
     stream: String,
@@ -57,183 +55,189 @@ struct Player {
 #[derive(Deserialize)]
 struct TeamSummary {
     #[serde(default)]
-    formations: Vec<Shape>,
+    formations: Vec<PeriodFormation>,
 }
 
+/// Formation of a team in one period.
 #[derive(Deserialize)]
-struct Shape {
+struct PeriodFormation {
     shape: String,
 }
 
-/// The track of an event whose player is not known.
-const NOBODY: u32 = 0;
+/// Track of an event whose player is unknown.
+const UNKNOWN_TRACK: u32 = 0;
 
-/// Something that happened, with times and as whoever did it sees the pitch.
-struct Happening {
+/// An event with its time, and its positions in the frame of the acting team: along the pitch from the own goal, and across it
+/// from the left, 0..1.
+struct MatchEvent {
     event: Event,
-    /// Number of the team.
+    /// Index of the team.
     team: usize,
-    /// Since the first frame, s.
+    /// Time since the first frame, s.
     seconds: f64,
-    /// How long it took, s.
+    /// Duration, s.
     duration: f64,
-    /// Where it began and ended: along the pitch from the own goal, across it from the left, 0..1.
+    /// Position at the start.
     from: [f32; 2],
+    /// Position at the end.
     to: [f32; 2],
 }
 
-/// A match, ready to be written.
+/// A match in a form common to both formats.
 struct Match {
     stream: String,
     pitch: Pitch,
     squads: [Squad; 2],
-    events: Vec<Happening>,
-    /// From the first frame to the last, s.
+    events: Vec<MatchEvent>,
+    /// Time from the first frame to the last, s.
     seconds: f64,
+    /// Assumptions and substitutes for values that the run does not have.
     notes: Vec<String>,
 }
 
-/// What was written.
+/// Summary of an export.
 #[derive(Serialize)]
-struct Written<'a> {
+struct ExportSummary<'a> {
     files: Vec<PathBuf>,
     events: usize,
     players: usize,
-    /// What the format wants to know and the run does not, and what is written for it.
+    /// See [`Match::notes`].
     notes: &'a [String],
 }
 
-/// Exports; the exit code.
+/// Exports the events of a match; returns the exit code.
 ///
 /// # Errors
-/// When the folder is no run, the run knows no pitch, or a file cannot be written or is there already.
+/// If the folder is not of a run, the run has no calibrated pitch, or a file exists or cannot be written.
 pub fn export(options: &args::Export, format: args::Provider) -> Result<u8> {
     if !options.tables.is_empty() {
-        let text = "`--tables` chooses what goes into csv, json and parquet; statsbomb and wyscout hold events";
+        let text = "`--tables` applies to the formats csv, json and parquet; statsbomb and wyscout contain events";
         return Err(Error::config(text));
     }
     if options.output.as_deref() == Some(Path::new("-")) {
-        return Err(Error::config("statsbomb and wyscout go to files: name one with `--output`"));
+        return Err(Error::config("statsbomb and wyscout are written to files: name one with `--output`"));
     }
-    let told = Match::read(&options.run, options.stream.as_deref())?;
+    let game = Match::read(&options.run, options.stream.as_deref())?;
     let documents = match format {
-        args::Provider::Statsbomb => vec![("", statsbomb::events(&told)), ("-lineups", statsbomb::lineups(&told))],
-        args::Provider::Wyscout => vec![("", wyscout::document(&told))],
+        args::Provider::Statsbomb => vec![("", statsbomb::events(&game)), ("-lineups", statsbomb::lineups(&game))],
+        args::Provider::Wyscout => vec![("", wyscout::document(&game))],
     };
     let first = options.output.clone().unwrap_or_else(|| options.run.join(format!("{}.json", format.name())));
     let mut files = vec![];
     for (suffix, document) in documents {
         let path = with_suffix(&first, suffix);
-        super::whole(&path, options.overwrite, |draft| {
+        super::write_atomically(&path, options.overwrite, |draft| {
             let text =
                 serde_json::to_string_pretty(&document).or_fail(Failure::Output, || path.display().to_string())?;
             std::fs::write(draft, text + "\n").or_fail(Failure::Output, || path.display().to_string())
         })?;
         files.push(path);
     }
-    let players = told.squads.iter().map(|squad| squad.players.len()).sum();
-    let written = Written { files, events: told.events.len(), players, notes: &told.notes };
+    let players = game.squads.iter().map(|squad| squad.players.len()).sum();
+    let summary = ExportSummary { files, events: game.events.len(), players, notes: &game.notes };
     if options.json {
-        print_json(&written)?;
+        print_json(&summary)?;
         return Ok(0);
     }
-    let names: Vec<String> = written.files.iter().map(|path| path.display().to_string()).collect();
-    outln!("{}: {} events, {players} players", names.join(", "), written.events);
-    for note in written.notes {
+    let names: Vec<String> = summary.files.iter().map(|path| path.display().to_string()).collect();
+    outln!("{}: {} events, {players} players", names.join(", "), summary.events);
+    for note in summary.notes {
         outln!("note: {note}");
     }
     Ok(0)
 }
 
-/// `a/match.json` to `a/match-lineups.json`.
+/// Inserts a suffix before the extension: `a/match.json` becomes `a/match-lineups.json`.
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let (stem, ending) = (path.file_stem().unwrap_or_default(), path.extension().unwrap_or("json".as_ref()));
-    path.with_file_name(format!("{}{suffix}.{}", stem.to_string_lossy(), ending.to_string_lossy()))
+    let (stem, extension) = (path.file_stem().unwrap_or_default(), path.extension().unwrap_or("json".as_ref()));
+    path.with_file_name(format!("{}{suffix}.{}", stem.to_string_lossy(), extension.to_string_lossy()))
 }
 
 impl Match {
     fn read(run: &Path, stream: Option<&str>) -> Result<Self> {
-        let tables = Tables::open(run)?;
-        let summary = summary(run, stream)?;
+        let tables = RecordedTables::open(run)?;
+        let summary = read_summary(run, stream)?;
         let pitch = summary.pitch.ok_or_else(|| {
             Error::config(format!(
-                "{}: its places are in pixels, and the format counts from the goals; run it again with a calibration \
-                 file: `--set football.calibration=pitch.yml`",
+                "{}: its positions are in pixels, and the format requires positions on the pitch; run the flow again with a \
+                 calibration file: `--set football.calibration=pitch.yml`",
                 run.display()
             ))
         })?;
         let stream = summary.stream.as_str();
-        let clock = Clock::read(&tables.named("possession")?, stream)?;
+        let clock = Clock::read(&tables.table("possession")?, stream)?;
         let team_of: HashMap<u32, usize> =
-            summary.players.iter().filter_map(|player| Some((player.track, Team::number(&player.team)?))).collect();
-        let mut directions = Directions::default();
-        for_rows::<Formation>(&tables.named("formation")?, stream, |frame, rows| {
-            rows.iter().for_each(|row| directions.learn(clock.seconds(frame), row));
+            summary.players.iter().filter_map(|player| Some((player.track, Team::index(&player.team)?))).collect();
+        let mut directions = AttackDirections::default();
+        for_each_frame::<Formation>(&tables.table("formation")?, stream, |frame, rows| {
+            rows.iter().for_each(|row| directions.add_formation(clock.seconds(frame), row));
         })?;
         let size = [pitch.length, pitch.width];
-        for_rows::<Place>(&tables.named("places")?, stream, |frame, rows| {
+        for_each_frame::<Place>(&tables.table("places")?, stream, |frame, rows| {
             for place in rows.iter().filter(|place| place.inside) {
                 if let Some(team) = team_of.get(&place.track) {
-                    directions.see(*team, clock.seconds(frame), place, size);
+                    directions.add_position(*team, clock.seconds(frame), place, size);
                 }
             }
         })?;
         let mut notes = vec![
-            "players go by the numbers of their tracks: somebody who was lost for long comes twice; shirt numbers are 0".into(),
-            "team_1 is written as the home team, all of it as one period".into(),
-            "what became of a shot is not judged: blocked where somebody got the ball, else off target".into(),
+            "players are identified by their track numbers, and a player who was lost for long has several; shirt numbers are 0"
+                .into(),
+            "team_1 is the home team, and the match is a single period".into(),
+            "the outcome of a shot is not known: it is blocked if a player got the ball, else off target".into(),
         ];
-        if directions.unknown() {
-            notes.push("which goal is whose is not known: places are as in the picture, from left to right".into());
+        if directions.is_unknown() {
+            notes
+                .push("the directions of play are not known: positions are as in the image, from left to right".into());
         }
         let squads = Team::NAMES.map(|team| Squad::new(team, &summary, &directions, &team_of, pitch, &mut notes));
-        let (mut events, mut strangers) = (vec![], 0_usize);
-        for_rows::<Event>(&tables.named("events")?, stream, |_, rows| {
+        let (mut events, mut without_player) = (vec![], 0_usize);
+        for_each_frame::<Event>(&tables.table("events")?, stream, |_, rows| {
             for mut event in rows {
-                let Some(team) = Team::number(&event.team) else { continue };
-                // Teams are learned while the match goes on, and a track may pass from one person to another: what was
-                // known at the event names its team, what was known at the end the squads.
+                let Some(team) = Team::index(&event.team) else { continue };
+                // Team assignments improve during the match, and a track may switch to another player. The event has the
+                // team assigned at its time, and the squads have the final assignment.
                 if team_of.get(&event.track).is_some_and(|of| *of != team) {
-                    event.track = NOBODY;
-                    strangers += 1;
+                    event.track = UNKNOWN_TRACK;
+                    without_player += 1;
                 }
                 let (seconds, end) = (clock.seconds(event.at), clock.seconds(event.end));
-                let place = |x: f32, y: f32| directions.seen_by(team, seconds, [x / pitch.length, y / pitch.width]);
-                let (from, to) = (place(event.x, event.y), place(event.end_x, event.end_y));
-                events.push(Happening { event, team, seconds, duration: (end - seconds).max(0.0), from, to });
+                let position =
+                    |x: f32, y: f32| directions.to_team_frame(team, seconds, [x / pitch.length, y / pitch.width]);
+                let (from, to) = (position(event.x, event.y), position(event.end_x, event.end_y));
+                events.push(MatchEvent { event, team, seconds, duration: (end - seconds).max(0.0), from, to });
             }
         })?;
-        if strangers > 0 {
+        if without_player > 0 {
             notes.push(format!(
-                "{strangers} events were seen as one team's, and their track ended in the other: they are written without a \
-                 player"
+                "{without_player} events have no player: their track was in one team at the event, and in the other at the end"
             ));
         }
         events.sort_by(|a, b| a.seconds.total_cmp(&b.seconds).then_with(|| a.event.id.cmp(&b.event.id)));
         Ok(Self { stream: summary.stream.clone(), pitch, squads, events, seconds: clock.last(), notes })
     }
 
-    /// The player of a track, if the summary names them; `None` for nobody.
+    /// Returns the player of a track, with the index of the team; `None` if the track is in no squad.
     fn player(&self, track: u32) -> Option<(usize, &squad::Member)> {
         let find = |team: usize| self.squads[team].players.iter().find(|member| member.track == track);
         (0..self.squads.len()).find_map(|team| Some((team, find(team)?)))
     }
 
-    /// Metres between two places of a happening.
-    fn metres(&self, from: [f32; 2], to: [f32; 2]) -> [f32; 2] {
+    /// Returns the displacement between two positions of an event, m: along and across the pitch.
+    fn displacement_m(&self, from: [f32; 2], to: [f32; 2]) -> [f32; 2] {
         [(to[0] - from[0]) * self.pitch.length, (to[1] - from[1]) * self.pitch.width]
     }
 }
 
-/// The summary of a stream; by default of the first.
-fn summary(run: &Path, stream: Option<&str>) -> Result<Summary> {
+/// Reads the summary of a stream; by default of the first.
+fn read_summary(run: &Path, stream: Option<&str>) -> Result<Summary> {
     let entries = std::fs::read_dir(run).or_fail(Failure::Input, || run.display().to_string())?;
-    let is_one = |path: &PathBuf| {
+    let is_summary = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with("summary") && name.ends_with(".json")
     };
-    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_one).collect();
-    // `summary.json` is of the first stream.
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_summary).collect();
+    // The first stream has `summary.json`.
     paths.sort_by_key(|path| (path.file_name() != Some("summary.json".as_ref()), path.clone()));
     let mut found = vec![];
     for path in paths {
@@ -246,51 +250,52 @@ fn summary(run: &Path, stream: Option<&str>) -> Result<Summary> {
     }
     Err(Error::input(match stream {
         Some(stream) if !found.is_empty() => {
-            format!("{}: no stream `{stream}`; there are {}", run.display(), found.join(", "))
+            format!("{}: no stream `{stream}`; the streams are {}", run.display(), found.join(", "))
         }
-        _ => format!("{}: no summary.json; the operator `stats` of football.yml leaves it", run.display()),
+        _ => format!("{}: no summary.json; the operator `stats` of football.yml writes it", run.display()),
     }))
 }
 
-/// Reads a table's rows of one stream, frame by frame.
-fn for_rows<T: Table>(table: &Recorded, stream: &str, mut take: impl FnMut(u64, Vec<T>)) -> Result<()> {
+/// Calls `handle` with the rows of each frame of a stream.
+fn for_each_frame<T: Table>(table: &RecordedTable, stream: &str, mut handle: impl FnMut(u64, Vec<T>)) -> Result<()> {
     for batch in table.batches()? {
         let batch = batch?;
         let rows = T::decode(&StructArray::from(batch.clone()))?;
-        let (streams, frames) = keys(&batch)?;
-        let mut one: Vec<T> = vec![];
-        for (at, row) in rows.into_iter().enumerate() {
-            if streams.value(at) == stream {
-                one.push(row);
+        let (streams, frames) = stream_and_frame(&batch)?;
+        let mut frame_rows: Vec<T> = vec![];
+        for (i, row) in rows.into_iter().enumerate() {
+            if streams.value(i) == stream {
+                frame_rows.push(row);
             }
-            let last = at + 1 == frames.len() || frames.value(at + 1) != frames.value(at);
-            if last && !one.is_empty() {
-                take(frames.value(at), std::mem::take(&mut one));
+            let is_last = i + 1 == frames.len() || frames.value(i + 1) != frames.value(i);
+            if is_last && !frame_rows.is_empty() {
+                handle(frames.value(i), std::mem::take(&mut frame_rows));
             }
         }
     }
     Ok(())
 }
 
-/// When each frame was, by a table that has a row for each.
+/// Media times of the frames of a stream, from a table that has a row for each frame.
 struct Clock {
+    /// Media time of each frame, ns.
     frames: BTreeMap<u64, i64>,
 }
 
 impl Clock {
-    fn read(table: &Recorded, stream: &str) -> Result<Self> {
+    fn read(table: &RecordedTable, stream: &str) -> Result<Self> {
         let mut frames = BTreeMap::new();
         for batch in table.columns(Some(&["stream", "frame", "pts"]))? {
             let batch: RecordBatch = batch?;
-            let (streams, numbers) = keys(&batch)?;
-            let times = times(&batch)?;
-            let mine = (0..batch.num_rows()).filter(|at| streams.value(*at) == stream);
-            frames.extend(mine.map(|at| (numbers.value(at), times[at])));
+            let (streams, numbers) = stream_and_frame(&batch)?;
+            let times = media_times_ns(&batch)?;
+            let rows = (0..batch.num_rows()).filter(|row| streams.value(*row) == stream);
+            frames.extend(rows.map(|row| (numbers.value(row), times[row])));
         }
         Ok(Self { frames })
     }
 
-    /// Seconds from the first frame; of a frame that has no row, those of the one before.
+    /// Returns the time of a frame since the first one, s; for a frame without a row, the time of the frame before.
     fn seconds(&self, frame: u64) -> f64 {
         let first = self.frames.first_key_value().map_or(0, |(_, pts)| *pts);
         let pts = self.frames.range(..=frame).next_back().map_or(first, |(_, pts)| *pts);
@@ -302,7 +307,7 @@ impl Clock {
     }
 }
 
-/// A number with this many digits behind the point, as JSON.
+/// Rounds a number to this many decimal places, as JSON.
 fn rounded(value: f64, digits: i32) -> Value {
     let unit = 10_f64.powi(digits);
     Value::from((value * unit).round() / unit)

@@ -1,22 +1,25 @@
-//! A team as both formats want it: eleven players with positions in a formation that they know, and the others.
+//! Squad of a team for both formats: eleven players with positions in a supported formation, and the other players.
 
 use std::collections::HashMap;
 
-use sideline_api::tables::Team;
+use sideline_sport::tables::Team;
 
-use super::{Pitch, Player, Summary, direction::Directions};
+use super::{Pitch, Player, Summary, attack_direction::AttackDirections};
 
-/// The formations that both formats know, players a line from the own goal on.
+/// Formations that both formats support: players per line, from the own goal on.
 const FORMATIONS: [&str; 20] = [
     "4-4-2", "4-4-1-1", "4-3-2-1", "4-2-3-1", "4-1-4-1", "4-1-3-2", "4-3-1-2", "4-3-3", "4-5-1", "4-2-2-2", "4-2-1-3",
     "3-4-3", "3-4-1-2", "3-4-2-1", "3-5-2", "3-5-1-1", "5-3-2", "5-4-1", "3-3-3-1", "3-2-3-2",
 ];
 
-/// A position: number and name in the one format, code in the other.
+/// A position of a player.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Position {
+    /// Number in StatsBomb's format.
     pub number: u32,
+    /// Name in StatsBomb's format.
     pub name: &'static str,
+    /// Code in Wyscout's format.
     pub code: &'static str,
 }
 
@@ -26,91 +29,93 @@ const fn position(number: u32, name: &'static str, code: &'static str) -> Positi
 
 const GOALKEEPER: Position = position(1, "Goalkeeper", "gk");
 const RIGHT_BACK: Position = position(2, "Right Back", "rb");
-const RIGHT_CENTRE_BACK: Position = position(3, "Right Center Back", "rcb");
-const CENTRE_BACK: Position = position(4, "Center Back", "cb");
-const LEFT_CENTRE_BACK: Position = position(5, "Left Center Back", "lcb");
+const RIGHT_CENTER_BACK: Position = position(3, "Right Center Back", "rcb");
+const CENTER_BACK: Position = position(4, "Center Back", "cb");
+const LEFT_CENTER_BACK: Position = position(5, "Left Center Back", "lcb");
 const LEFT_BACK: Position = position(6, "Left Back", "lb");
 const RIGHT_WING_BACK: Position = position(7, "Right Wing Back", "rwb");
 const LEFT_WING_BACK: Position = position(8, "Left Wing Back", "lwb");
 const RIGHT_MIDFIELD: Position = position(12, "Right Midfield", "rw");
-const RIGHT_CENTRE_MIDFIELD: Position = position(13, "Right Center Midfield", "rcmf");
-const CENTRE_MIDFIELD: Position = position(14, "Center Midfield", "dmf");
-const LEFT_CENTRE_MIDFIELD: Position = position(15, "Left Center Midfield", "lcmf");
+const RIGHT_CENTER_MIDFIELD: Position = position(13, "Right Center Midfield", "rcmf");
+const CENTER_MIDFIELD: Position = position(14, "Center Midfield", "dmf");
+const LEFT_CENTER_MIDFIELD: Position = position(15, "Left Center Midfield", "lcmf");
 const LEFT_MIDFIELD: Position = position(16, "Left Midfield", "lw");
 const RIGHT_WING: Position = position(17, "Right Wing", "rwf");
 const LEFT_WING: Position = position(21, "Left Wing", "lwf");
 const RIGHT_FORWARD: Position = position(22, "Right Center Forward", "cf");
-const CENTRE_FORWARD: Position = position(23, "Center Forward", "cf");
+const CENTER_FORWARD: Position = position(23, "Center Forward", "cf");
 const LEFT_FORWARD: Position = position(24, "Left Center Forward", "cf");
 
-/// Somebody of a team.
+/// A player of a squad.
 pub struct Member {
     pub track: u32,
-    /// Where they play, of the eleven that were seen longest.
+    /// Position; only for the eleven players with the longest time in view.
     pub position: Option<Position>,
 }
 
 impl Member {
-    /// What stands for their name, which is not known.
+    /// Returns a substitute for the name, which is not known.
     pub fn name(&self) -> String {
         format!("Track {}", self.track)
     }
 }
 
-/// See the [module](self).
+/// The squad of a team; see the [module](self).
 pub struct Squad {
-    /// 1 or 2.
+    /// Number of the team, 1 or 2.
     pub id: u32,
     pub name: &'static str,
     pub formation: &'static str,
-    /// Who starts first.
+    /// Players with positions first, by the number of the position.
     pub players: Vec<Member>,
 }
 
 impl Squad {
+    /// Selects eleven players and assigns their positions by their mean positions on the pitch; adds a note to `notes` if the
+    /// formation is not known or not supported.
     pub fn new(
         name: &'static str,
         summary: &Summary,
-        directions: &Directions,
+        directions: &AttackDirections,
         team_of: &HashMap<u32, usize>,
         pitch: Pitch,
         notes: &mut Vec<String>,
     ) -> Self {
         let team = usize::from(name != Team::NAMES[0]);
-        let seen = summary.teams.get(name).and_then(|team| most_frequent(&team.formations));
-        let formation = nearest(seen.unwrap_or_default());
-        match seen {
+        let played = summary.teams.get(name).and_then(|team| most_frequent(&team.formations));
+        let formation = nearest_formation(played.unwrap_or_default());
+        match played {
             Some(shape) if shape == formation => {}
             Some(shape) => {
-                notes.push(format!("{name} stood {shape}, which the format does not know: {formation} is written"))
+                notes.push(format!("{name} played {shape}, which the format does not support: {formation} is written"))
             }
             None => notes.push(format!("the formation of {name} is not known: {formation} is written")),
         }
-        let mut mine: Vec<&Player> =
+        let mut team_players: Vec<&Player> =
             summary.players.iter().filter(|player| team_of.get(&player.track) == Some(&team)).collect();
-        mine.sort_by(|a, b| b.seconds.total_cmp(&a.seconds).then(a.track.cmp(&b.track)));
+        team_players.sort_by(|a, b| b.seconds.total_cmp(&a.seconds).then(a.track.cmp(&b.track)));
         let (keepers, others): (Vec<&Player>, Vec<&Player>) =
-            mine.iter().copied().partition(|player| player.role == "goalkeeper");
-        let middle = [pitch.length, pitch.width].map(|side| f64::from(side) / 2.0);
+            team_players.iter().copied().partition(|player| player.role == "goalkeeper");
+        let center = [pitch.length, pitch.width].map(|side| f64::from(side) / 2.0);
         let mut outfield: Vec<(u32, [f64; 2])> = others
             .iter()
             .take(10)
-            .map(|player| (player.track, directions.mostly(player.track).unwrap_or(middle)))
+            .map(|player| (player.track, directions.mean_position(player.track).unwrap_or(center)))
             .collect();
-        // The rearmost first, then line by line from left to right.
+        // Sorted from the own goal forward, then within each line from left to right.
         outfield.sort_by(|a, b| a.1[0].total_cmp(&b.1[0]));
         let mut positions = HashMap::new();
         let mut rest = outfield.as_mut_slice();
         let lines = lines(formation);
         for (number, count) in lines.iter().enumerate() {
-            let (line, behind) = rest.split_at_mut((*count).min(rest.len()));
+            let (line, remaining) = rest.split_at_mut((*count).min(rest.len()));
             line.sort_by(|a, b| a.1[1].total_cmp(&b.1[1]));
-            let names = of_line(number, lines.len(), *count);
-            positions.extend(line.iter().zip(names).map(|((track, _), position)| (*track, *position)));
-            rest = behind;
+            let line_positions = positions_in_line(number, lines.len(), *count);
+            positions.extend(line.iter().zip(line_positions).map(|((track, _), position)| (*track, *position)));
+            rest = remaining;
         }
         positions.extend(keepers.first().map(|keeper| (keeper.track, GOALKEEPER)));
-        let mut players: Vec<Member> = mine
+        let mut players: Vec<Member> = team_players
             .iter()
             .map(|player| Member { track: player.track, position: positions.get(&player.track).copied() })
             .collect();
@@ -119,44 +124,45 @@ impl Squad {
     }
 }
 
-/// The shape that was seen in most periods; the earlier of two.
-fn most_frequent(formations: &[super::Shape]) -> Option<&str> {
+/// Returns the shape that was played in most periods; the earlier one of a tie.
+fn most_frequent(formations: &[super::PeriodFormation]) -> Option<&str> {
     let shapes = || formations.iter().map(|formation| formation.shape.as_str()).filter(|shape| !shape.is_empty());
     let count = |shape: &str| shapes().filter(|other| *other == shape).count();
     shapes().rev().max_by_key(|shape| count(shape))
 }
 
+/// Parses the number of players in each line of a shape.
 fn lines(shape: &str) -> Vec<usize> {
     shape.split('-').filter_map(|line| line.parse().ok()).collect()
 }
 
-/// The known formation that is most like a shape, rather one of as many lines.
-fn nearest(shape: &str) -> &'static str {
-    let seen = lines(shape);
-    // How many stand in the first line, the first two, ...: what moves a player by one line costs one.
-    let behind = |lines: &[usize], upto: usize| lines.iter().take(upto + 1).sum::<usize>();
-    let unlike = |known: &&&str| {
-        let known = lines(known);
-        let moved: usize = (0..4).map(|upto| behind(&seen, upto).abs_diff(behind(&known, upto))).sum();
-        (seen.len().abs_diff(known.len()), moved)
+/// Returns the supported formation most similar to a shape, preferably one with as many lines.
+fn nearest_formation(shape: &str) -> &'static str {
+    let played = lines(shape);
+    // Distance of cumulative counts (earth mover's distance): moving one player by one line costs 1.
+    let cumulative = |lines: &[usize], line: usize| lines.iter().take(line + 1).sum::<usize>();
+    let distance = |formation: &&&str| {
+        let formation = lines(formation);
+        let moves: usize = (0..4).map(|line| cumulative(&played, line).abs_diff(cumulative(&formation, line))).sum();
+        (played.len().abs_diff(formation.len()), moves)
     };
-    FORMATIONS.iter().min_by_key(unlike).copied().unwrap_or(FORMATIONS[0])
+    FORMATIONS.iter().min_by_key(distance).copied().unwrap_or(FORMATIONS[0])
 }
 
-/// The positions of a line, from left to right.
-fn of_line(number: usize, lines: usize, count: usize) -> &'static [Position] {
+/// Returns the positions of a line, from left to right.
+fn positions_in_line(number: usize, lines: usize, count: usize) -> &'static [Position] {
     match (number, count) {
-        (0, 3) => &[LEFT_CENTRE_BACK, CENTRE_BACK, RIGHT_CENTRE_BACK],
-        (0, 5) => &[LEFT_WING_BACK, LEFT_CENTRE_BACK, CENTRE_BACK, RIGHT_CENTRE_BACK, RIGHT_WING_BACK],
-        (0, _) => &[LEFT_BACK, LEFT_CENTRE_BACK, RIGHT_CENTRE_BACK, RIGHT_BACK],
-        (last, 1) if last + 1 == lines => &[CENTRE_FORWARD],
+        (0, 3) => &[LEFT_CENTER_BACK, CENTER_BACK, RIGHT_CENTER_BACK],
+        (0, 5) => &[LEFT_WING_BACK, LEFT_CENTER_BACK, CENTER_BACK, RIGHT_CENTER_BACK, RIGHT_WING_BACK],
+        (0, _) => &[LEFT_BACK, LEFT_CENTER_BACK, RIGHT_CENTER_BACK, RIGHT_BACK],
+        (last, 1) if last + 1 == lines => &[CENTER_FORWARD],
         (last, 2) if last + 1 == lines => &[LEFT_FORWARD, RIGHT_FORWARD],
-        (last, _) if last + 1 == lines => &[LEFT_WING, CENTRE_FORWARD, RIGHT_WING],
-        (_, 1) => &[CENTRE_MIDFIELD],
-        (_, 2) => &[LEFT_CENTRE_MIDFIELD, RIGHT_CENTRE_MIDFIELD],
-        (_, 3) => &[LEFT_CENTRE_MIDFIELD, CENTRE_MIDFIELD, RIGHT_CENTRE_MIDFIELD],
-        (_, 4) => &[LEFT_MIDFIELD, LEFT_CENTRE_MIDFIELD, RIGHT_CENTRE_MIDFIELD, RIGHT_MIDFIELD],
-        _ => &[LEFT_MIDFIELD, LEFT_CENTRE_MIDFIELD, CENTRE_MIDFIELD, RIGHT_CENTRE_MIDFIELD, RIGHT_MIDFIELD],
+        (last, _) if last + 1 == lines => &[LEFT_WING, CENTER_FORWARD, RIGHT_WING],
+        (_, 1) => &[CENTER_MIDFIELD],
+        (_, 2) => &[LEFT_CENTER_MIDFIELD, RIGHT_CENTER_MIDFIELD],
+        (_, 3) => &[LEFT_CENTER_MIDFIELD, CENTER_MIDFIELD, RIGHT_CENTER_MIDFIELD],
+        (_, 4) => &[LEFT_MIDFIELD, LEFT_CENTER_MIDFIELD, RIGHT_CENTER_MIDFIELD, RIGHT_MIDFIELD],
+        _ => &[LEFT_MIDFIELD, LEFT_CENTER_MIDFIELD, CENTER_MIDFIELD, RIGHT_CENTER_MIDFIELD, RIGHT_MIDFIELD],
     }
 }
 
@@ -165,17 +171,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shape_is_written_as_the_most_alike_that_is_known() {
+    fn a_shape_is_mapped_to_the_most_similar_supported_formation() {
         for shape in FORMATIONS {
-            assert_eq!(nearest(shape), shape);
+            assert_eq!(nearest_formation(shape), shape);
             assert_eq!(lines(shape).iter().sum::<usize>(), 10, "{shape}");
             let lines = lines(shape);
             for (number, count) in lines.iter().enumerate() {
-                assert_eq!(of_line(number, lines.len(), *count).len(), *count, "{shape}");
+                assert_eq!(positions_in_line(number, lines.len(), *count).len(), *count, "{shape}");
             }
         }
-        assert_eq!(nearest("4-3-2"), "4-3-3");
-        assert_eq!(nearest("5-3-1"), "5-3-2");
-        assert!(FORMATIONS.contains(&nearest("")));
+        assert_eq!(nearest_formation("4-3-2"), "4-3-3");
+        assert_eq!(nearest_formation("5-3-1"), "5-3-2");
+        assert!(FORMATIONS.contains(&nearest_formation("")));
     }
 }

@@ -1,19 +1,20 @@
-//! StatsBomb's files (Open Data Specification 1.1; events v4, lineups v2): a list of events, and who played.
+//! StatsBomb's files (Open Data Specification 1.1; events v4, lineups v2): a list of events, and the lineups.
 //!
-//! Places are in their pitch of 120 x 80, in cells of 0.1 that are named by their far corner.
+//! Positions are on StatsBomb's pitch of 120 x 80 units, in cells of 0.1 unit that are named by their far corner.
 
 use serde_json::{Map, Value, json};
 
-use super::{Happening, Match, rounded, squad::Squad};
+use super::{Match, MatchEvent, rounded, squad::Squad};
 
+/// Length and width of StatsBomb's pitch, units.
 const PITCH: [f32; 2] = [120.0, 80.0];
-/// Yards in a metre.
-const YARDS: f32 = 1.0936;
+/// Yards per meter.
+const YARDS_PER_M: f32 = 1.0936;
 
-/// The file of events.
-pub fn events(told: &Match) -> Value {
+/// Returns the contents of the events file.
+pub fn events(game: &Match) -> Value {
     let mut list = vec![];
-    for squad in &told.squads {
+    for squad in &game.squads {
         let lineup: Vec<Value> = squad
             .players
             .iter()
@@ -27,16 +28,16 @@ pub fn events(told: &Match) -> Value {
             })
             .collect();
         let formation: u64 = squad.formation.replace('-', "").parse().unwrap_or_default();
-        let mut row = head(told, squad, (35, "Starting XI"), 0.0, &format!("start {}", squad.name));
+        let mut row = common_attributes(game, squad, (35, "Starting XI"), 0.0, &format!("start {}", squad.name));
         row.insert("tactics".into(), json!({"formation": formation, "lineup": lineup}));
         list.push(row);
     }
-    for squad in &told.squads {
-        list.push(head(told, squad, (18, "Half Start"), 0.0, &format!("begin {}", squad.name)));
+    for squad in &game.squads {
+        list.push(common_attributes(game, squad, (18, "Half Start"), 0.0, &format!("begin {}", squad.name)));
     }
-    list.extend(told.events.iter().map(|happening| event(told, happening)));
-    for squad in &told.squads {
-        list.push(head(told, squad, (34, "Half End"), told.seconds, &format!("end {}", squad.name)));
+    list.extend(game.events.iter().map(|event| event_row(game, event)));
+    for squad in &game.squads {
+        list.push(common_attributes(game, squad, (34, "Half End"), game.seconds, &format!("end {}", squad.name)));
     }
     let numbered = list.into_iter().zip(1..).map(|(mut row, index)| {
         row.insert("index".into(), Value::from(index));
@@ -45,8 +46,8 @@ pub fn events(told: &Match) -> Value {
     numbered.collect()
 }
 
-/// The file of lineups.
-pub fn lineups(told: &Match) -> Value {
+/// Returns the contents of the lineups file.
+pub fn lineups(game: &Match) -> Value {
     let player = |member: &super::squad::Member| {
         json!({
             "player_id": member.track,
@@ -62,20 +63,26 @@ pub fn lineups(told: &Match) -> Value {
         let players: Vec<Value> = squad.players.iter().map(player).collect();
         json!({"team_id": squad.id, "team_name": squad.name, "lineup": players})
     };
-    told.squads.iter().map(team).collect()
+    game.squads.iter().map(team).collect()
 }
 
-/// What every event has.
-fn head(told: &Match, squad: &Squad, (number, name): (u32, &str), seconds: f64, id: &str) -> Map<String, Value> {
-    let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, format!("{} {id}", told.stream).as_bytes());
+/// Returns the attributes common to all events.
+fn common_attributes(
+    game: &Match,
+    squad: &Squad,
+    (number, name): (u32, &str),
+    seconds: f64,
+    id: &str,
+) -> Map<String, Value> {
+    let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, format!("{} {id}", game.stream).as_bytes());
     let team = json!({"id": squad.id, "name": squad.name});
-    let whole = seconds as u64;
+    let full_seconds = seconds as u64;
     let row = json!({
         "id": id.to_string(),
         "period": 1,
-        "timestamp": format!("{:02}:{:02}:{:06.3}", whole / 3600, whole / 60 % 60, seconds % 60.0),
-        "minute": whole / 60,
-        "second": whole % 60,
+        "timestamp": format!("{:02}:{:02}:{:06.3}", full_seconds / 3600, full_seconds / 60 % 60, seconds % 60.0),
+        "minute": full_seconds / 60,
+        "second": full_seconds % 60,
         "type": {"id": number, "name": name},
         "possession": 1,
         "possession_team": team,
@@ -89,8 +96,8 @@ fn head(told: &Match, squad: &Squad, (number, name): (u32, &str), seconds: f64, 
     }
 }
 
-fn event(told: &Match, happening: &Happening) -> Map<String, Value> {
-    let Happening { event, team, seconds, duration, from, to } = happening;
+fn event_row(game: &Match, match_event: &MatchEvent) -> Map<String, Value> {
+    let MatchEvent { event, team, seconds, duration, from, to } = match_event;
     let pass = (30, "Pass");
     let kind = match event.kind.as_str() {
         "interception" => (10, "Interception"),
@@ -99,11 +106,11 @@ fn event(told: &Match, happening: &Happening) -> Map<String, Value> {
         "carry" => (43, "Carry"),
         _ => pass,
     };
-    let mut row = head(told, &told.squads[*team], kind, *seconds, &event.id);
+    let mut row = common_attributes(game, &game.squads[*team], kind, *seconds, &event.id);
     row.insert("id".into(), event.id.clone().into());
     row.insert("duration".into(), rounded(*duration, 3));
-    row.insert("location".into(), cell(*from));
-    if let Some((_, member)) = told.player(event.track) {
+    row.insert("location".into(), to_cell(*from));
+    if let Some((_, member)) = game.player(event.track) {
         row.insert("player".into(), json!({"id": member.track, "name": member.name()}));
         if let Some(position) = member.position {
             row.insert("position".into(), json!({"id": position.number, "name": position.name}));
@@ -111,29 +118,29 @@ fn event(told: &Match, happening: &Happening) -> Map<String, Value> {
     }
     match event.kind.as_str() {
         "interception" => _ = row.insert("interception".into(), json!({"outcome": {"id": 4, "name": "Won"}})),
-        "carry" => _ = row.insert("carry".into(), json!({"end_location": cell(*to)})),
+        "carry" => _ = row.insert("carry".into(), json!({"end_location": to_cell(*to)})),
         "loss" => {}
         "shot" => {
             let outcome = if event.to == 0 { (98, "Off T") } else { (96, "Blocked") };
             let shot = json!({
-                "end_location": cell(*to),
+                "end_location": to_cell(*to),
                 "outcome": {"id": outcome.0, "name": outcome.1},
                 "type": {"id": 87, "name": "Open Play"},
             });
             row.insert("shot".into(), shot);
         }
-        _ => _ = row.insert("pass".into(), passed(told, happening)),
+        _ => _ = row.insert("pass".into(), pass_attributes(game, match_event)),
     }
     row
 }
 
-/// What a pass has, also one that brings the ball back to the pitch.
-fn passed(told: &Match, Happening { event, team, from, to, .. }: &Happening) -> Value {
-    let [along, across] = told.metres(*from, *to);
+/// Returns the attributes of a pass, including the restarts corner, goal kick and throw-in.
+fn pass_attributes(game: &Match, MatchEvent { event, team, from, to, .. }: &MatchEvent) -> Value {
+    let [along, across] = game.displacement_m(*from, *to);
     let mut pass = json!({
-        "length": rounded((along.hypot(across) * YARDS).into(), 3),
+        "length": rounded((along.hypot(across) * YARDS_PER_M).into(), 3),
         "angle": rounded(across.atan2(along).into(), 4),
-        "end_location": cell(*to),
+        "end_location": to_cell(*to),
     });
     let restart = match event.kind.as_str() {
         "corner" => Some((61, "Corner")),
@@ -144,20 +151,20 @@ fn passed(told: &Match, Happening { event, team, from, to, .. }: &Happening) -> 
     if let Some((id, name)) = restart {
         pass["type"] = json!({"id": id, "name": name});
     }
-    match told.player(event.to).filter(|(of, _)| event.complete && of == team) {
+    match game.player(event.to).filter(|(of, _)| event.complete && of == team) {
         Some((_, member)) => pass["recipient"] = json!({"id": member.track, "name": member.name()}),
-        // Of who brings the ball back it is not judged whether it arrived.
+        // The success of a restart is not evaluated.
         None if restart.is_some() && !event.complete => pass["outcome"] = json!({"id": 77, "name": "Unknown"}),
         None => pass["outcome"] = json!({"id": 9, "name": "Incomplete"}),
     }
     pass
 }
 
-/// The cell of a place.
-fn cell(place: [f32; 2]) -> Value {
-    let of = |axis: usize| {
-        let cells = (place[axis].clamp(0.0, 1.0) * PITCH[axis] * 10.0).floor() + 1.0;
+/// Converts a position, 0..1, to the cell on StatsBomb's pitch.
+fn to_cell(position: [f32; 2]) -> Value {
+    let coordinate = |axis: usize| {
+        let cells = (position[axis].clamp(0.0, 1.0) * PITCH[axis] * 10.0).floor() + 1.0;
         rounded(f64::from(cells.min(PITCH[axis] * 10.0)) / 10.0, 1)
     };
-    json!([of(0), of(1)])
+    json!([coordinate(0), coordinate(1)])
 }

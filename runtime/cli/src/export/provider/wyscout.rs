@@ -1,27 +1,27 @@
-//! Wyscout's file of version 3: events, teams, players and formations of a match in one object.
+//! Wyscout's file, version 3: events, teams, players and formations of a match in one JSON object.
 //!
-//! Places are in percent of the pitch. Times are whole seconds: so the format has them.
+//! Positions are in percent of the pitch, and times in full seconds, as the format requires.
 
 use serde_json::{Map, Value, json};
 
-use super::{Happening, Match, rounded, squad::Squad};
+use super::{Match, MatchEvent, rounded, squad::Squad};
 
-/// The file.
-pub fn document(told: &Match) -> Value {
-    let of_teams = |make: &dyn Fn(&Squad) -> Value| -> Value {
-        told.squads.iter().map(|squad| (squad.id.to_string(), make(squad))).collect::<Map<_, _>>().into()
+/// Returns the contents of the file.
+pub fn document(game: &Match) -> Value {
+    let by_team = |make: &dyn Fn(&Squad) -> Value| -> Value {
+        game.squads.iter().map(|squad| (squad.id.to_string(), make(squad))).collect::<Map<_, _>>().into()
     };
-    let mut events: Vec<Value> = told.events.iter().map(|happening| event(told, happening)).collect();
+    let mut events: Vec<Value> = game.events.iter().map(|event| event_row(game, event)).collect();
     if events.is_empty() {
-        // Readers tell the version of a file, and its periods, by its events: there has to be one.
-        events.push(final_whistle(told));
+        // Readers derive the version and the periods of a file from its events, so it must have one.
+        events.push(final_whistle(game));
     }
     json!({
-        "meta": {"stream": told.stream},
+        "meta": {"stream": game.stream},
         "match": {
             "wyId": 1,
-            "label": format!("{} - {}", told.squads[0].name, told.squads[1].name),
-            "teamsData": of_teams(&|squad| {
+            "label": format!("{} - {}", game.squads[0].name, game.squads[1].name),
+            "teamsData": by_team(&|squad| {
                 let side = if squad.id == 1 { "home" } else { "away" };
                 let row = |starts: bool| -> Vec<Value> {
                     let players = squad.players.iter().filter(|member| member.position.is_some() == starts);
@@ -30,10 +30,10 @@ pub fn document(told: &Match) -> Value {
                 json!({"teamId": squad.id, "side": side, "formation": {"lineup": row(true), "bench": row(false)}})
             }),
         },
-        "teams": of_teams(&|squad| {
+        "teams": by_team(&|squad| {
             json!({"team": {"wyId": squad.id, "name": squad.name, "officialName": squad.name}})
         }),
-        "players": of_teams(&|squad| {
+        "players": by_team(&|squad| {
             let player = |member: &super::squad::Member| {
                 json!({"player": {
                     "wyId": member.track,
@@ -44,7 +44,7 @@ pub fn document(told: &Match) -> Value {
             };
             squad.players.iter().map(player).collect()
         }),
-        "formations": of_teams(&|squad| {
+        "formations": by_team(&|squad| {
             let placed = squad.players.iter().filter_map(|member| {
                 let position = member.position?;
                 let mut player = Map::new();
@@ -63,39 +63,39 @@ pub fn document(told: &Match) -> Value {
     })
 }
 
-/// The interruption that ends a match.
-fn final_whistle(told: &Match) -> Value {
-    let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, format!("{} end", told.stream).as_bytes());
-    let mut row = head(told, 0, told.seconds, &id.to_string());
+/// Returns the event of the final whistle.
+fn final_whistle(game: &Match) -> Value {
+    let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, format!("{} end", game.stream).as_bytes());
+    let mut row = common_attributes(game, 0, game.seconds, &id.to_string());
     row.insert("type".into(), json!({"primary": "game_interruption", "secondary": ["whistle"]}));
     row.into()
 }
 
-/// Parts that every event has; of what it may have, nothing.
-fn head(told: &Match, team: usize, seconds: f64, id: &str) -> Map<String, Value> {
-    let side = |squad: &Squad| json!({"id": squad.id, "name": squad.name, "formation": squad.formation});
-    let whole = seconds as u64;
+/// Returns the attributes common to all events; the optional ones are null.
+fn common_attributes(game: &Match, team: usize, seconds: f64, id: &str) -> Map<String, Value> {
+    let team_json = |squad: &Squad| json!({"id": squad.id, "name": squad.name, "formation": squad.formation});
+    let full_seconds = seconds as u64;
     let row = json!({
         "id": id,
         "matchId": 1,
         "matchPeriod": "1H",
-        "minute": whole / 60,
-        "second": whole % 60,
-        "matchTimestamp": format!("{:02}:{:02}:{:06.3}", whole / 3600, whole / 60 % 60, seconds % 60.0),
+        "minute": full_seconds / 60,
+        "second": full_seconds % 60,
+        "matchTimestamp": format!("{:02}:{:02}:{:06.3}", full_seconds / 3600, full_seconds / 60 % 60, seconds % 60.0),
         "videoTimestamp": format!("{seconds:.3}"),
         "relatedEventId": null,
         "type": null,
         "location": null,
-        "team": side(&told.squads[team]),
-        "opponentTeam": side(&told.squads[1 - team]),
-        "player": player(told, super::NOBODY),
+        "team": team_json(&game.squads[team]),
+        "opponentTeam": team_json(&game.squads[1 - team]),
+        "player": player(game, super::UNKNOWN_TRACK),
         "pass": null,
         "shot": null,
         "groundDuel": null,
         "aerialDuel": null,
         "infraction": null,
         "carry": null,
-        "possession": {"id": null, "types": [], "team": side(&told.squads[team])},
+        "possession": {"id": null, "types": [], "team": team_json(&game.squads[team])},
     });
     match row {
         Value::Object(row) => row,
@@ -103,8 +103,8 @@ fn head(told: &Match, team: usize, seconds: f64, id: &str) -> Map<String, Value>
     }
 }
 
-fn player(told: &Match, track: u32) -> Value {
-    match told.player(track) {
+fn player(game: &Match, track: u32) -> Value {
+    match game.player(track) {
         Some((_, member)) => json!({
             "id": member.track,
             "name": member.name(),
@@ -114,8 +114,8 @@ fn player(told: &Match, track: u32) -> Value {
     }
 }
 
-fn event(told: &Match, happening: &Happening) -> Value {
-    let Happening { event, team, seconds, from, to, .. } = happening;
+fn event_row(game: &Match, match_event: &MatchEvent) -> Value {
+    let MatchEvent { event, team, seconds, from, to, .. } = match_event;
     let (primary, secondary): (&str, &[&str]) = match event.kind.as_str() {
         "interception" => ("interception", &["recovery"]),
         "loss" => ("touch", &["loss"]),
@@ -126,35 +126,36 @@ fn event(told: &Match, happening: &Happening) -> Value {
         "goal_kick" => ("goal_kick", &[]),
         _ => ("pass", &[]),
     };
-    let [along, across] = told.metres(*from, *to);
-    let passed = matches!(primary, "pass" | "corner" | "throw_in" | "goal_kick").then(|| {
-        let reached = told.player(event.to).filter(|(of, _)| event.complete && of == team).is_some();
+    let [along, across] = game.displacement_m(*from, *to);
+    let pass = matches!(primary, "pass" | "corner" | "throw_in" | "goal_kick").then(|| {
+        let reached = game.player(event.to).filter(|(of, _)| event.complete && of == team).is_some();
         json!({
             "accurate": reached,
             "angle": rounded(across.atan2(along).to_degrees().into(), 0),
             "height": null,
             "length": rounded(along.hypot(across).into(), 1),
-            "recipient": player(told, if reached { event.to } else { super::NOBODY }),
-            "endLocation": percent(*to),
+            "recipient": player(game, if reached { event.to } else { super::UNKNOWN_TRACK }),
+            "endLocation": to_percent(*to),
         })
     });
     let shot = (primary == "shot").then(|| {
         let zone = if event.to == 0 { "ot" } else { "bc" };
         json!({"bodyPart": null, "isGoal": false, "onTarget": false, "goalZone": zone, "xg": null, "postShotXg": null})
     });
-    let carry =
-        (event.kind == "carry").then(|| json!({"progression": rounded(along.into(), 1), "endLocation": percent(*to)}));
-    let mut row = head(told, *team, *seconds, &event.id);
+    let carry = (event.kind == "carry")
+        .then(|| json!({"progression": rounded(along.into(), 1), "endLocation": to_percent(*to)}));
+    let mut row = common_attributes(game, *team, *seconds, &event.id);
     row.insert("type".into(), json!({"primary": primary, "secondary": secondary}));
-    row.insert("location".into(), percent(*from));
-    row.insert("player".into(), player(told, event.track));
-    row.insert("pass".into(), passed.into());
+    row.insert("location".into(), to_percent(*from));
+    row.insert("player".into(), player(game, event.track));
+    row.insert("pass".into(), pass.into());
     row.insert("shot".into(), shot.into());
     row.insert("carry".into(), carry.into());
     row.into()
 }
 
-fn percent(place: [f32; 2]) -> Value {
-    let [x, y] = place.map(|part| rounded(f64::from(part.clamp(0.0, 1.0)) * 100.0, 1));
+/// Converts a position, 0..1, to percent of the pitch.
+fn to_percent(position: [f32; 2]) -> Value {
+    let [x, y] = position.map(|part| rounded(f64::from(part.clamp(0.0, 1.0)) * 100.0, 1));
     json!({"x": x, "y": y})
 }

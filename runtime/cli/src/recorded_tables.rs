@@ -1,0 +1,205 @@
+//! Readers of the tables that the recorder wrote to the folder of a run, also of an interrupted run.
+//!
+//! A table `NAME.parquet` is a single file after a run has ended, and a folder of complete files during the run and after a
+//! kill. `NAME.skipped.parquet` lists the skipped frames of the table.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use arrow_array::{Array, Int64Array, RecordBatch, StringArray, UInt64Array};
+use arrow_schema::SchemaRef;
+use parquet::arrow::{
+    ProjectionMask,
+    arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+};
+use sideline_api::{Error, Failure, OrFail, Result, config::did_you_mean};
+
+/// Rows per batch: of the widest tables, poses and motion, these are some megabytes.
+const BATCH_ROWS: usize = 1024;
+
+/// Names of the Parquet files in a run's folder that are not tables of the recorder.
+const OTHER_FILES: [&str; 2] = ["timing", "export"];
+
+/// The tables of a run.
+pub struct RecordedTables {
+    folder: PathBuf,
+    tables: BTreeMap<String, RecordedTable>,
+}
+
+/// One recorded table.
+#[derive(Clone)]
+pub struct RecordedTable {
+    /// Name of the table, which is that of the recorder's input.
+    pub name: String,
+    /// Files of the table, in order; none if a run was interrupted before the first one was complete.
+    files: Vec<PathBuf>,
+    /// False if the run was interrupted: the last rows are missing.
+    pub is_complete: bool,
+}
+
+impl RecordedTables {
+    /// Opens the tables in the folder of a run.
+    ///
+    /// # Errors
+    /// If it is not the folder of a run, or holds no recorded table.
+    pub fn open(folder: &Path) -> Result<Self> {
+        if !folder.join("run.json").is_file() {
+            return Err(Error::input(format!(
+                "{} is not the folder of a run: it has no run.json; runs are written to `--output`, else to `runs` \
+                 beside the flow",
+                folder.display()
+            )));
+        }
+        let mut tables = BTreeMap::new();
+        let entries = std::fs::read_dir(folder).or_fail(Failure::Input, || folder.display().to_string())?;
+        for entry in entries {
+            let path = entry.or_fail(Failure::Input, || folder.display().to_string())?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let Some(name) = name.strip_suffix(".parquet").filter(|name| !name.starts_with('.')) else { continue };
+            if !OTHER_FILES.contains(&name) {
+                tables.insert(name.to_owned(), RecordedTable::open(name, &path)?);
+            }
+        }
+        if !tables.keys().any(|name| !name.ends_with(SKIPPED_SUFFIX)) {
+            return Err(Error::input(format!(
+                "{}: no table was recorded as Parquet there; add a `recorder` to the flow, and leave its key `parquet` \
+                 true",
+                folder.display()
+            )));
+        }
+        Ok(Self { folder: folder.to_owned(), tables })
+    }
+
+    /// Returns the names of the tables, without those of skipped frames, in alphabetical order.
+    pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.tables.keys().map(String::as_str).filter(|name| !name.ends_with(SKIPPED_SUFFIX))
+    }
+
+    /// Returns a table.
+    ///
+    /// # Errors
+    /// If there is no table of this name.
+    pub fn table(&self, name: &str) -> Result<RecordedTable> {
+        self.tables.get(name).cloned().ok_or_else(|| {
+            Error::input(format!(
+                "{}: no table `{name}` was recorded{}",
+                self.folder.display(),
+                did_you_mean(name, self.names())
+            ))
+        })
+    }
+
+    /// Returns the table of the frames that a table skipped; `None` if it skipped none.
+    pub fn skipped_frames(&self, name: &str) -> Option<RecordedTable> {
+        self.tables.get(&format!("{name}{SKIPPED_SUFFIX}")).cloned()
+    }
+}
+
+/// Suffix of the name of a table of skipped frames.
+const SKIPPED_SUFFIX: &str = ".skipped";
+
+impl RecordedTable {
+    fn open(name: &str, path: &Path) -> Result<Self> {
+        let is_complete = path.is_file();
+        let files = if is_complete {
+            vec![path.to_owned()]
+        } else {
+            (0..).map(|part| path.join(format!("part-{part:05}.parquet"))).take_while(|part| part.is_file()).collect()
+        };
+        Ok(Self { name: name.to_owned(), files, is_complete })
+    }
+
+    /// Returns the schema; `None` if no part was complete before the run was interrupted.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn schema(&self) -> Result<Option<SchemaRef>> {
+        self.files.first().map(|file| Ok(builder(file)?.schema().clone())).transpose()
+    }
+
+    /// Returns all rows, in batches.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn batches(&self) -> Result<Batches> {
+        self.columns(None)
+    }
+
+    /// Returns some columns of all rows, in batches; `None` for all columns.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn columns(&self, columns: Option<&'static [&'static str]>) -> Result<Batches> {
+        Ok(Batches { files: self.files.clone().into_iter(), open: None, columns })
+    }
+}
+
+/// Iterator over the rows of a table, in batches.
+pub struct Batches {
+    files: std::vec::IntoIter<PathBuf>,
+    open: Option<(PathBuf, ParquetRecordBatchReader)>,
+    columns: Option<&'static [&'static str]>,
+}
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some((path, reader)) = &mut self.open
+                && let Some(batch) = reader.next()
+            {
+                return Some(batch.or_fail(Failure::Input, || path.display().to_string()));
+            }
+            let path = self.files.next()?;
+            match reader(&path, self.columns) {
+                Ok(reader) => self.open = Some((path, reader)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+fn builder(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+    let file = File::open(path).or_fail(Failure::Input, || path.display().to_string())?;
+    ParquetRecordBatchReaderBuilder::try_new(file).or_fail(Failure::Input, || path.display().to_string())
+}
+
+fn reader(path: &Path, columns: Option<&[&str]>) -> Result<ParquetRecordBatchReader> {
+    let mut builder = builder(path)?.with_batch_size(BATCH_ROWS);
+    if let Some(columns) = columns {
+        let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+        builder = builder.with_projection(mask);
+    }
+    builder.build().or_fail(Failure::Input, || path.display().to_string())
+}
+
+/// Returns the media time of each row, ns.
+///
+/// # Errors
+/// If the table was not written by a recorder.
+pub fn media_times_ns(batch: &RecordBatch) -> Result<Vec<i64>> {
+    Ok(column::<Int64Array>(batch, "pts")?.values().to_vec())
+}
+
+/// Returns the columns `stream` and `frame`.
+///
+/// # Errors
+/// If the table was not written by a recorder.
+pub fn stream_and_frame(batch: &RecordBatch) -> Result<(&StringArray, &UInt64Array)> {
+    Ok((column(batch, "stream")?, column(batch, "frame")?))
+}
+
+/// Returns a column of a given type.
+///
+/// # Errors
+/// If there is no column of this name and type.
+pub fn column<'a, T: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Result<&'a T> {
+    let column = batch.column_by_name(name).and_then(|column| column.as_any().downcast_ref());
+    column.ok_or_else(|| {
+        Error::input(format!("column `{name}` is missing or of another type: the table was not written by a recorder"))
+    })
+}

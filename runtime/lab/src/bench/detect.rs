@@ -1,0 +1,101 @@
+//! `sideline-lab bench detect`: time of one detection on a 1080p frame, on the whole frame and in tiles, compared with the
+//! bare runs of the model that it contains.
+
+use std::{path::Path, sync::Arc, time::Instant};
+
+use serde::Serialize;
+use sideline::program::load_models;
+use sideline_api::{Device, Mode, Resources, Result, Values, clock::WallClock, driver::read_config};
+use sideline_detect::{Grid, bench::DetectBench};
+use sideline_inference::test_frame;
+
+/// Measurements of each grid.
+const ROUNDS: usize = 15;
+
+/// Result for one grid of tiles.
+#[derive(Debug, Serialize)]
+pub struct GridCost {
+    /// Grid, as a value of the key `tiles`.
+    pub tiles: String,
+    /// Median time of as many bare model runs as there are tiles, milliseconds; processor time on a CPU.
+    #[serde(rename = "bare_ms")]
+    pub model_ms: f64,
+    /// Median time of a detection, from planes to rows, milliseconds; processor time on a CPU.
+    #[serde(rename = "look_ms")]
+    pub detect_ms: f64,
+    /// Time of a detection divided by that of the bare model runs.
+    pub ratio: f64,
+}
+
+/// Result for one model.
+#[derive(Debug, Serialize)]
+pub struct DetectCost {
+    /// Name of the model.
+    pub model: String,
+    /// Device on which the model ran.
+    pub device: &'static str,
+    /// Result for each grid.
+    pub grids: Vec<GridCost>,
+}
+
+/// Measures detections and bare runs alternately, so that changes in the machine's load affect both alike.
+///
+/// # Errors
+/// The model is missing or invalid.
+pub fn run(model: &str) -> Result<DetectCost> {
+    let here = Path::new(".");
+    let resources = Resources {
+        node: "bench".into(),
+        mode: Mode::Complete,
+        device: Device::Auto,
+        run_dir: std::env::temp_dir(),
+        run: "bench".into(),
+        inputs: vec![],
+        outputs: vec![],
+        search: vec![here.into()],
+        models: Arc::new(load_models(here)),
+        clock: Arc::new(WallClock),
+    };
+    let values: Values = [("model", model)].into();
+    let mut bench = DetectBench::new(read_config(&values, "detect")?, &resources, test_frame(1920, 1080)?)?;
+    // A GPU does not run on this thread: wall-clock time is measured instead.
+    let (started, is_cpu) = (Instant::now(), bench.device() == "cpu");
+    let now = || if is_cpu { super::thread_cpu_ms() } else { started.elapsed().as_secs_f64() * 1e3 };
+    let median = |times: &mut Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    let mut grids = Vec::new();
+    for (columns, rows) in [(1, 1), (2, 1), (2, 2), (3, 2)] {
+        let grid = Grid { columns, rows };
+        let (mut model_times, mut detect_times) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let start = now();
+            (0..columns * rows).try_for_each(|_| bench.run_model())?;
+            model_times.push(now() - start);
+            let start = now();
+            std::hint::black_box(bench.detect(grid)?);
+            detect_times.push(now() - start);
+        }
+        let (model_ms, detect_ms) = (median(&mut model_times), median(&mut detect_times));
+        grids.push(GridCost { tiles: grid.into(), model_ms, detect_ms, ratio: detect_ms / model_ms });
+    }
+    Ok(DetectCost { model: model.into(), device: bench.device(), grids })
+}
+
+impl std::fmt::Display for DetectCost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{:<34} {:>10} {:>10} {:>6}",
+            format!("{} ({}), ms per 1080p frame", self.model, self.device),
+            "model",
+            "detect",
+            "ratio"
+        )?;
+        for GridCost { tiles, model_ms, detect_ms, ratio } in &self.grids {
+            write!(f, "\n{:<34} {model_ms:>10.1} {detect_ms:>10.1} {ratio:>6.2}", format!("tiles {tiles}"))?;
+        }
+        Ok(())
+    }
+}
