@@ -938,7 +938,7 @@ fn processed_skipped_errors_and_panics_add_up_to_the_admitted_frames_in_random_r
         (Mode::Live, OnError::Restart, 20),
         (Mode::Live, OnError::Skip, 3),
         (Mode::Complete, OnError::Skip, 3),
-        (Mode::Complete, OnError::Restart, 60),
+        (Mode::Complete, OnError::Restart, 300),
     ] {
         for seed in 0..4 {
             let numbers = [("frames", 60), ("every_us", 200), ("streams", 3)];
