@@ -193,7 +193,7 @@ impl Decoder {
             .as_ref()
             .map_or(ForwardJumpPolicy::Pause, |external| external.forward_jump_policy(&info.container));
         Ok(Self {
-            timeline: Timeline::new(forward_jumps, opened.stream, info.interval_ns()),
+            timeline: Timeline::new(forward_jumps, &info.container, opened.stream, info.interval_ns()),
             converter,
             audio: opened
                 .audio

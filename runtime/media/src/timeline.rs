@@ -11,9 +11,14 @@ use ffmpeg_next as ff;
 
 use crate::info::Timebase;
 
-/// Backward step, ns, above which the clock has been reset. Reordered frames step back by less, and so do the decoding times that
-/// FFmpeg guesses for Matroska. Also the time for which an unchanged timestamp is tolerated.
-const MAX_BACKWARD_NS: i64 = 1_000_000_000;
+/// Backward step of a decoding time, ns, above which the clock has been reset, in containers that store decoding times: these
+/// never decrease within one recording, and the limit covers rounding and damaged packets.
+const MAX_BACKWARD_NS: i64 = 100_000_000;
+/// Backward step, ns, above which the clock has been reset, in other containers. Presentation times step back by up to sixteen
+/// reordered frames, and so do the decoding times that FFmpeg guesses from them for Matroska.
+const MAX_REORDERING_NS: i64 = 1_000_000_000;
+/// Time, ns, for which an unchanged timestamp is tolerated.
+const MAX_STILL_NS: i64 = 1_000_000_000;
 /// Forward step of a stream, ns, above which, beyond the time that passed, the clock has been reset.
 const MAX_FORWARD_NS: i64 = 10_000_000_000;
 /// Forward step of a file, ns, above which it is reported as a pause.
@@ -99,6 +104,8 @@ struct Track {
 /// Timeline of all tracks of a source; see the [module](self).
 pub(crate) struct Timeline {
     forward_jumps: ForwardJumpPolicy,
+    /// Backward step, ns, above which the clock has been reset.
+    max_backward_ns: i64,
     /// Index of the video stream; only its pauses and standstills are reported.
     video: usize,
     /// Duration of packets that declare none, ns.
@@ -110,10 +117,13 @@ pub(crate) struct Timeline {
 }
 
 impl Timeline {
-    /// Creates an empty timeline. `video` is the index of the video stream; `interval_ns` its frame interval.
-    pub fn new(forward_jumps: ForwardJumpPolicy, video: usize, interval_ns: i64) -> Self {
+    /// Creates an empty timeline. `container` is FFmpeg's name of the demuxer, `video` the index of the video stream, and
+    /// `interval_ns` its frame interval.
+    pub fn new(forward_jumps: ForwardJumpPolicy, container: &str, video: usize, interval_ns: i64) -> Self {
+        let max_backward_ns = if stores_decoding_times(container) { MAX_BACKWARD_NS } else { MAX_REORDERING_NS };
         let interval_ns = interval_ns.max(1);
-        Self { forward_jumps, video, interval_ns, tracks: vec![], offset_ns: 0, jumps: TimeJumps::default() }
+        let jumps = TimeJumps::default();
+        Self { forward_jumps, max_backward_ns, video, interval_ns, tracks: vec![], offset_ns: 0, jumps }
     }
 
     /// Discards the state of all tracks, as after a seek.
@@ -153,11 +163,12 @@ impl Timeline {
         let track = &mut self.tracks[at];
         let step_ns = unit.step_ns(track.stamp, stamp);
         let waited_ns = now.duration_since(track.arrived).as_nanos() as i64;
-        let was_still = track.still_ns > MAX_BACKWARD_NS;
+        let was_still = track.still_ns > MAX_STILL_NS;
         track.still_ns = if stamp == track.stamp { track.still_ns + length_ns } else { 0 };
-        let is_still = track.still_ns > MAX_BACKWARD_NS;
+        let is_still = track.still_ns > MAX_STILL_NS;
         (track.stamp, track.arrived) = (stamp, now);
-        let restarts = step_ns < -MAX_BACKWARD_NS
+        let max_backward_ns = if packet.dts().is_some() { self.max_backward_ns } else { MAX_REORDERING_NS };
+        let restarts = step_ns < -max_backward_ns
             || match self.forward_jumps {
                 ForwardJumpPolicy::Pause => false,
                 ForwardJumpPolicy::Restart => step_ns > MAX_FORWARD_NS,
@@ -192,7 +203,7 @@ impl Timeline {
         let newest_ns = self.offset_ns;
         let track = &mut self.tracks[at];
         let step_ns = raw_ns.saturating_add(newest_ns).saturating_sub(track.end_ns);
-        if newest_ns != track.offset_ns && (-MAX_BACKWARD_NS..=MAX_FORWARD_NS).contains(&step_ns) {
+        if newest_ns != track.offset_ns && (-MAX_REORDERING_NS..=MAX_FORWARD_NS).contains(&step_ns) {
             track.offset_ns = newest_ns;
             return false;
         }
@@ -200,6 +211,11 @@ impl Timeline {
         self.offset_ns = track.offset_ns;
         true
     }
+}
+
+/// Returns true if a container, by FFmpeg's name of its demuxer, stores decoding times.
+fn stores_decoding_times(container: &str) -> bool {
+    container.split(',').any(|name| matches!(name, "mpegts" | "mpeg" | "hls" | "flv" | "live_flv" | "mp4"))
 }
 
 /// Adds an offset to the timestamps of a packet.
@@ -220,7 +236,7 @@ mod tests {
     const UNIT: TimestampUnit = TimestampUnit { base: Rational(1, 1000), wrap_bits: 64 };
 
     fn timeline(forward_jumps: ForwardJumpPolicy) -> Timeline {
-        Timeline::new(forward_jumps, 0, 40 * MS)
+        Timeline::new(forward_jumps, "mpegts", 0, 40 * MS)
     }
 
     /// Sends a packet through the timeline. Returns its corrected time in milliseconds, and the irregularity.
@@ -252,6 +268,23 @@ mod tests {
         assert_eq!(timeline.jumps(), TimeJumps { restarts: 1, ..TimeJumps::default() });
         timeline.reset();
         assert_eq!(put(&mut timeline, 0, 100), (100, None), "a seek starts over");
+    }
+
+    #[test]
+    fn a_short_backward_step_is_a_reset_only_where_decoding_times_are_stored() {
+        for (container, restarts) in [("mpegts", 1), ("mov,mp4,m4a,3gp,3g2,mj2", 1), ("matroska,webm", 0), ("avi", 0)] {
+            let mut timeline = Timeline::new(ForwardJumpPolicy::Pause, container, 0, 40 * MS);
+            for ms in [640, 680, 720] {
+                put(&mut timeline, 0, ms);
+            }
+            let expected = if restarts == 1 { 760 } else { 100 };
+            assert_eq!(put(&mut timeline, 0, 100).0, expected, "{container}");
+            assert_eq!(put(&mut timeline, 0, 140).0, expected + 40, "{container}");
+            assert_eq!(timeline.jumps().restarts, restarts, "{container}");
+        }
+        let mut timeline = timeline(ForwardJumpPolicy::Pause);
+        put(&mut timeline, 0, 100);
+        assert_eq!(put(&mut timeline, 0, 40), (40, None), "within the tolerance");
     }
 
     #[test]

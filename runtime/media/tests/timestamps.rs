@@ -94,6 +94,18 @@ fn a_recording_whose_clock_restarts_continues_with_its_audio() {
 }
 
 #[test]
+fn a_clock_that_restarts_after_less_than_a_second_does_not_freeze_time() {
+    let Some(folder) = recordings() else { return };
+    if !ffmpeg(folder.path(), "-i a.ts -t 0.7 -c:v libx264 -preset ultrafast -bf 2 -c:a aac -f mpegts short.ts") {
+        return;
+    }
+    let once = play(&folder.path().join("short.ts")).times.len();
+    let played = play(&joined(folder.path(), &["short.ts", "short.ts", "short.ts"]));
+    assert_eq!((played.times.len(), played.jumps.restarts), (3 * once, 2));
+    assert!(steps(&played.times).iter().all(|step| (S / 60..S / 5).contains(step)), "{:?}", steps(&played.times));
+}
+
+#[test]
 fn a_pause_of_an_hour_is_kept_and_counted() {
     let Some(folder) = recordings() else { return };
     let played = play(&joined(folder.path(), &["a.ts", "b.ts"]));
