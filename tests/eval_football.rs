@@ -56,7 +56,7 @@ fn a_match_is_evaluated_and_a_seed_gives_the_same_figures() {
     let blind = evaluate(&["--noise", "miss=1", "--noise", "flickers=0", "--noise", "ghosts=0"]);
     assert_eq!(blind["ball_coverage"], 0.0, "{blind}");
     // `--set` reaches the operator.
-    let late = evaluate(&["--set", "ball.confirm_looks=40"]);
+    let late = evaluate(&["--set", "ball.confirm_hits=40"]);
     assert!(late["ball_coverage"].as_f64() < first["ball_coverage"].as_f64(), "{late}");
 }
 

@@ -27,11 +27,11 @@ const FLOW: &str = "nodes:
     args: run sequence
     env: {MODEL: models/own.onnx}
     inputs: {motion: motion/motion}
-    outputs: [opinions]
+    outputs: [predictions]
   - id: recorder
     path: sideline
     args: run recorder
-    inputs: {opinions: own/opinions}
+    inputs: {predictions: own/predictions}
     outputs: [done]
 ";
 

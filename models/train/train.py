@@ -1,4 +1,4 @@
-"""Trains the networks that judge moves, weighs their opinions, and writes what the operators `sequence` and `fusion` load.
+"""Trains the networks that judge moves, weighs their predictions, and writes what the operators `sequence` and `fusion` load.
 
     python models/train/train.py DATA                    # folder of recordings; the shipped labels, to models/moves
     python models/train/train.py DATA --labels my.yml    # others
@@ -135,7 +135,7 @@ def evidence(probabilities, allowed, weights):
 
 
 def fuse(probabilities, shares, heat=1.0):
-    """The models' opinions as one, [n, labels]."""
+    """The models' predictions as one, [n, labels]."""
     mixed = sum(share * model for share, model in zip(shares, probabilities)) ** (1 / heat)
     return mixed / mixed.sum(1, keepdims=True)
 

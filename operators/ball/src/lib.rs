@@ -87,7 +87,7 @@ pub struct BallConfig {
     /// Detections that confirm a ball, when it is first found and after a loss. Higher avoids false balls; lower finds
     /// the ball sooner.
     #[config(default = 3, live, range(1, 100), former = "confirm")]
-    pub confirm_looks: u32,
+    pub confirm_hits: u32,
     /// Consecutive detections after which the mode becomes `normal`. Higher keeps the wider gate longer.
     #[config(default = 15, live, range(1, 1_000))]
     pub normal_after: u32,

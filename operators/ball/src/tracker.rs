@@ -229,7 +229,7 @@ impl Tracker {
     /// Makes the best alternative active where it should replace the active hypothesis.
     fn switch_active(&mut self, scan: &Scan, config: &BallConfig) {
         let is_confirmed = |alternative: &Hypothesis| {
-            alternative.hit_count >= config.confirm_looks && alternative.consecutive_misses == 0
+            alternative.hit_count >= config.confirm_hits && alternative.consecutive_misses == 0
         };
         let (last_position, frames_since_hit) = match &self.active {
             Some(active) => (Some(active.motion.position()), active.frames_since_hit),

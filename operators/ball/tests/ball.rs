@@ -69,8 +69,8 @@ fn error_px(row: &Ball, [x, y]: [f64; 2]) -> f64 {
 }
 
 #[test]
-fn a_ball_is_confirmed_after_confirm_looks_detections_and_then_has_a_row_per_frame() {
-    let mut ball = BallHarness::new([("confirm_looks", 3)]);
+fn a_ball_is_confirmed_after_confirm_hits_detections_and_then_has_a_row_per_frame() {
+    let mut ball = BallHarness::new([("confirm_hits", 3)]);
     let rows: Vec<_> = (0..40).map(|frame| ball.push(Some(&[rolling_ball(frame)]))).collect();
     assert!(rows[0].is_none() && rows[1].is_none(), "a single detection may be a false ball");
     for (frame, row) in (2..40).zip(&rows[2..]) {
@@ -247,7 +247,7 @@ fn invalid_boxes_are_ignored() {
 #[test]
 fn wrong_wiring_and_invalid_keys_are_refused() -> Result<()> {
     let inputs = Some(vec![("frames", sideline_api::Alignment::Source(sideline_api::SourceId(0)))]);
-    let unwired = Harness::<BallOperator>::with([("confirm_looks", 3)], Setup { inputs, ..Setup::default() });
+    let unwired = Harness::<BallOperator>::with([("confirm_hits", 3)], Setup { inputs, ..Setup::default() });
     assert!(unwired.err().unwrap().message.contains("connect a detector's output to it: `balls: detect/balls`"));
     for (key, value, wanted) in [
         ("min_radius", 60.0, "60 is not below `max_radius` (50)"),

@@ -1,6 +1,6 @@
 //! `fusion`: the motion of fighters and several models' predictions in; fused predictions and moves out.
 //!
-//! **Inputs.** `motion`, optionally `interaction`, and one input of any other name for the `opinions` of each model.
+//! **Inputs.** `motion`, optionally `interaction`, and one input of any other name for the `predictions` of each model.
 //! The file `weights` holds the labels, and the weight of each model for each label; a model is found in it by its own
 //! name, from its model file.
 //!
@@ -137,7 +137,7 @@ impl Operator for Fusion {
         let prediction_inputs = || resources.inputs.iter().filter(|input| is_prediction_input(&input.name));
         if prediction_inputs().next().is_none() {
             return Err(Error::config(
-                "no model predictions are wired: add an input of any name for each model, such as `lstm: lstm/opinions`",
+                "no model predictions are wired: add an input of any name for each model, such as `lstm: lstm/predictions`",
             ));
         }
         if let Some(side) = prediction_inputs().find(|input| !input.alignment.is_aligned()) {

@@ -182,7 +182,7 @@ fn errors_of_the_weights_file_name_the_file_and_the_fix() {
 fn without_predictions_it_does_not_start() {
     let Err(error) = wired(FILE, &["motion"]) else { panic!("it starts") };
     assert!(
-        error.message.contains("add an input of any name for each model, such as `lstm: lstm/opinions`"),
+        error.message.contains("add an input of any name for each model, such as `lstm: lstm/predictions`"),
         "{error}"
     );
 }

@@ -7,7 +7,7 @@
 //! equivalent windows. Samples in a gap longer than `max_gap`, or next to a NaN, are NaN: the models are trained on
 //! such input.
 //!
-//! **Every row has an answer.** Every row of motion has a row in `opinions`: probabilities, or the reason for their
+//! **Every row has an answer.** Every row of motion has a row in `predictions`: probabilities, or the reason for their
 //! absence in the column `unjudged`. `short` means that the track is younger than the window (or than its share
 //! `history`); `unseen` means that too few joints that the model needs are known. A model output that is no set of
 //! probabilities is an error, not a row.
@@ -92,7 +92,7 @@ impl Operator for Sequence {
             .heavy()
             .required("motion", PortType::table::<Motion>())
             .optional("interaction", PortType::table::<Interaction>())
-            .output("opinions", PortType::table::<Scores>())
+            .output("predictions", PortType::table::<Scores>())
     }
 
     fn models(config: &SequenceConfig) -> Vec<String> {
@@ -117,10 +117,10 @@ impl Operator for Sequence {
         let now = cx.header.pts;
         self.observe(&rows, &pairs, tracks, now);
         if !tracks.is_due(self.config.stride) {
-            return out.skip("opinions", Reason::Stride);
+            return out.skip("predictions", Reason::Stride);
         }
         let predictions = self.predict(&rows, tracks, now)?;
-        out.rows("opinions", &predictions)
+        out.rows("predictions", &predictions)
     }
 
     fn reconfigure(&mut self, config: &SequenceConfig) -> Result<()> {

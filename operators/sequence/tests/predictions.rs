@@ -49,7 +49,7 @@ impl Run {
 
     fn predict(&mut self, rows: &[Motion]) -> Vec<Scores> {
         self.push(rows, &[]);
-        self.harness.expect("opinions")
+        self.harness.expect("predictions")
     }
 }
 
@@ -295,10 +295,10 @@ fn frames_between_strides_fill_windows_and_are_skipped() {
         let t = run.time();
         run.push(&[moving(1, t as f32)], &[]);
         if frame % 3 > 0 {
-            assert_eq!(run.harness.expect_skipped("opinions"), Reason::Stride);
+            assert_eq!(run.harness.expect_skipped("predictions"), Reason::Stride);
             continue;
         }
-        let row = run.harness.expect::<Scores>("opinions").remove(0);
+        let row = run.harness.expect::<Scores>("predictions").remove(0);
         if frame >= 29 {
             assert_near(decode_inputs(&row)[0], t);
             assert_near(decode_inputs(&row)[1], t - 29.0 / 30.0);
@@ -317,7 +317,7 @@ fn a_model_with_the_input_interaction_receives_it() {
         let mut rows = vec![];
         for _ in 0..30 {
             run.push(&[moving(1, 0.5), moving(2, 0.5), moving(3, 0.5)], &[interaction(1, 2, 1.5)]);
-            rows = run.harness.expect("opinions");
+            rows = run.harness.expect("predictions");
         }
         assert_near(decode_inputs(&rows[0])[2], first);
         assert_near(decode_inputs(&rows[1])[2], second);
@@ -337,6 +337,6 @@ fn without_interaction_the_model_receives_nan() {
     let mut run = Harness::<Sequence>::with([("model", model.to_str().unwrap())], setup).unwrap();
     run.push("motion", &[moving(1, 1.0)]).unwrap();
     run.push("motion", &[moving(1, 1.0)]).unwrap();
-    run.expect::<Scores>("opinions");
-    assert_near(decode_inputs(&run.expect::<Scores>("opinions")[0])[2], f64::from(NAN_VALUE));
+    run.expect::<Scores>("predictions");
+    assert_near(decode_inputs(&run.expect::<Scores>("predictions")[0])[2], f64::from(NAN_VALUE));
 }

@@ -83,7 +83,7 @@ pub fn run(registry: &Registry) -> Result<MovesCost> {
             operator.send("interaction", &header, interaction_body.clone())?;
             let elapsed_ns = thread_cpu_ns() - start;
             all_ns += elapsed_ns;
-            predictions.push((model, operator.expect_next("opinions")?));
+            predictions.push((model, operator.expect_next("predictions")?));
             all_windows_ready &= bare.observe(&rows, &pairs, pts) == settings.fighters;
             if all_windows_ready {
                 operators.push(elapsed_ns);

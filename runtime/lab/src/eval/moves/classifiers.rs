@@ -176,7 +176,7 @@ impl Classifiers {
         for (number, (info, runner)) in self.models.iter_mut().enumerate() {
             runner.send_rows("motion", &header, &motion)?;
             runner.send_rows("interaction", &header, &interaction)?;
-            let body = runner.expect_next("opinions")?;
+            let body = runner.expect_next("predictions")?;
             if let Body::Data(Payload::Table(table)) = &body {
                 has_predictions = true;
                 let is_complete = frame + 1 >= window;
@@ -206,7 +206,7 @@ impl Classifiers {
             [&mut self.motion, &mut self.interaction].into_iter().chain(self.models.iter_mut().map(|(_, s)| s));
         for runner in runners {
             runner.end(header)?;
-            for output in ["motion", "interaction", "opinions"] {
+            for output in ["motion", "interaction", "predictions"] {
                 while runner.next(output).is_some() {}
             }
         }
