@@ -11,7 +11,7 @@ const LAYERS: [(&[&str], &[&str]); 11] = [
     (&["sideline-testkit"], &[]),
     (&["sideline-api"], &["sideline-derive"]),
     (&["sideline-inference"], &["sideline-api", "sideline-system"]),
-    (&["sideline-address", "sideline-sport", "sideline-vision"], &["sideline-api"]),
+    (&["sideline-address", "sideline-recording", "sideline-sport", "sideline-vision"], &["sideline-api"]),
     (&["sideline-media"], &["sideline-address", "sideline-api"]),
     (&["sideline-eval"], &["sideline-api", "sideline-sport", "sideline-vision"]),
     (&["sideline-graph"], &["sideline-api"]),
@@ -27,11 +27,12 @@ const LAYERS: [(&[&str], &[&str]); 11] = [
 const LABORATORY: [&str; 2] = ["sideline-eval", "sideline-lab"];
 
 /// Dependencies that an operator or node may have.
-const OPERATOR_MAY: [&str; 7] = [
+const OPERATOR_MAY: [&str; 8] = [
     "sideline-address",
     "sideline-api",
     "sideline-inference",
     "sideline-media",
+    "sideline-recording",
     "sideline-sport",
     "sideline-system",
     "sideline-vision",

@@ -119,7 +119,8 @@ impl Registry {
         self.tables().find(|table| table.name == name)
     }
 
-    fn tables(&self) -> impl Iterator<Item = TableType> {
+    /// Iterates over the tables of all entries; a table of several entries comes several times.
+    pub fn tables(&self) -> impl Iterator<Item = TableType> {
         self.entries.values().flat_map(|entry| tables(&entry.spec))
     }
 }

@@ -163,6 +163,13 @@ pub struct Run {
     /// state.
     #[arg(long, value_name = "RUN")]
     pub start_at: Option<PathBuf>,
+    /// Run only this node (or module) and what follows it; what earlier nodes sent is replayed from `--recording`. Operators
+    /// behind pose or detection so run again in seconds.
+    #[arg(long, value_name = "NODE", requires = "recording", conflicts_with = "start_at")]
+    pub from: Option<String>,
+    /// Folder of the recorded run to replay, of the same flow and input.
+    #[arg(long, value_name = "RUN", requires = "from")]
+    pub recording: Option<PathBuf>,
     /// Stop after this number of frames of each stream, at least 1.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub frames: Option<u64>,

@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use sideline_api::{Error, Failure, OrFail, Result};
+use sideline_recording::RecordedTables;
 
-use crate::{args, commands::print_json, print, record, recorded_tables::RecordedTables};
+use crate::{args, commands::print_json, print, record};
 
 use join::TableJoin;
 

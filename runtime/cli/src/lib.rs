@@ -24,7 +24,6 @@ mod node;
 pub mod program;
 mod progress;
 mod record;
-mod recorded_tables;
 mod reference;
 mod run;
 mod run_folder;
@@ -92,6 +91,9 @@ pub fn main(registry: Registry) -> ExitCode {
             }
         }
     }
+    // Last, since it replays the tables of all other operators.
+    let tables = registry.tables().collect();
+    let registry = registry.with(sideline_replay::replay(tables));
     program::run_command_line(&registry, |cli: &Cli| dispatch(&cli.command, &registry))
 }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sideline_api::{Failure, Registry, Result};
+pub use sideline_recording::{Batches, RecordedTable, RecordedTables, media_times_ns};
 
 pub use crate::{
     args::{Format, Setting, parse_scalar, parse_setting},
@@ -16,7 +17,6 @@ pub use crate::{
     home::{find as find_home, load_models},
     outln,
     print::{stderr, stdout},
-    recorded_tables::{Batches, RecordedTable, RecordedTables, media_times_ns},
 };
 use crate::{logging, print, utf8};
 

@@ -7,13 +7,14 @@ use std::{
 };
 
 use serde_json::Value;
-use sideline_api::{Error, Failure, Reason, Registry, Result, clock::WallClock, models::Models};
+use sideline_api::{Error, Failure, OrFail, Reason, Registry, Result, clock::WallClock, models::Models};
 use sideline_engine::{
     Options, Running, SettingChange,
     gate::RunLimit,
     meter::{self, NodeReport, Report, RunStatus, StopCause},
 };
 use sideline_graph::{Diagnostic, Flow, Overrides};
+use sideline_recording::RecordedTables;
 
 #[cfg(feature = "dora")]
 use crate::node;
@@ -60,6 +61,9 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
         if options.start_at.is_some() {
             return Err(Error::config("--start-at continues a single run: give one `--input`, the same as that run's"));
         }
+        if options.from.is_some() {
+            return Err(Error::config("--from replays a single run: give one `--input`, the same as that run's"));
+        }
         return batch::run(options, inputs, registry);
     }
     let stop = StopSignal::listen()?;
@@ -73,6 +77,7 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
         previous.check(&flow, &folder, registry)?;
         errln!("{}", previous.describe());
     }
+    check_recording_not_replaced(options, &folder)?;
     let context = RunContext { name: &name, folder: &folder, stop: &stop, previous: previous.as_ref() };
     let report = run_in_process(&flow, registry, models, &context, options.limit(), options.progress)?;
     if options.json {
@@ -83,6 +88,21 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
     match &report.failure {
         Some(failure) => Err(failure.clone()),
         None => Ok(0),
+    }
+}
+
+/// Checks that a replayed run is not replaced by the new one.
+///
+/// # Errors
+/// If both have the same folder.
+pub fn check_recording_not_replaced(options: &Run, folder: &Path) -> Result<()> {
+    let Some(recording) = &options.recording else { return Ok(()) };
+    match (recording.canonicalize(), folder.canonicalize()) {
+        (Ok(recording), Ok(folder)) if recording == folder => Err(Error::config(format!(
+            "{}: the replayed run would be replaced by its own results: write to another folder (`--output`)",
+            folder.display()
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -116,6 +136,9 @@ pub fn prepare(
         preview = Some((port, overrides.set.extract_if(.., |set| is_for_preview(set)).collect::<Vec<_>>()));
     }
     let mut flow = read_flow(path, registry, &overrides)?;
+    if let (Some(from), Some(recording)) = (&options.from, &options.recording) {
+        replay_from(&mut flow, registry, from, recording)?;
+    }
     if let Some((port, set)) = preview {
         add_preview(&mut flow, registry, port, set)?;
     }
@@ -137,6 +160,14 @@ pub fn run_folder(options: &Run, flow: &Flow, name: &str) -> PathBuf {
         Some(folder) => folder.clone(),
         None => runs_folder(flow, flow.run_dir.as_deref()).join(format!("{}-{name}", flow.name)),
     }
+}
+
+/// Replaces the nodes before `from` by the replay of a recorded run, for `--from`.
+fn replay_from(flow: &mut Flow, registry: &Registry, from: &str, recording: &Path) -> Result<()> {
+    let recording = std::path::absolute(recording).or_fail(Failure::Input, || recording.display().to_string())?;
+    // Checks that it is the folder of a run, before the flow is changed.
+    RecordedTables::open(&recording)?;
+    flow.replay_from(registry, from, &recording).map_err(|problems| join_diagnostics(&problems, Failure::Config))
 }
 
 /// Adds a preview node to the flow, for `--preview`.

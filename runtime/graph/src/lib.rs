@@ -20,6 +20,7 @@ mod names;
 pub mod plan;
 mod planner;
 mod print;
+mod replay;
 mod settings;
 mod sinks;
 mod type_files;

@@ -11,8 +11,7 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::interleave::interleave;
 use sideline_api::{Error, Failure, OrFail, Result};
-
-use crate::recorded_tables::{Batches, RecordedTable, RecordedTables, column, media_times_ns, stream_and_frame};
+use sideline_recording::{Batches, RecordedTable, RecordedTables, column, media_times_ns, stream_and_frame};
 
 use super::{
     flatten::{flatten, has_tracks, split_pairs},

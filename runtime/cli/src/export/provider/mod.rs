@@ -18,13 +18,10 @@ use arrow_array::{RecordBatch, StructArray};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sideline_api::{Error, Failure, OrFail, Result, Table};
+use sideline_recording::{RecordedTable, RecordedTables, media_times_ns, stream_and_frame};
 use sideline_sport::tables::{Event, Formation, Place, Team};
 
-use crate::{
-    args,
-    commands::print_json,
-    recorded_tables::{RecordedTable, RecordedTables, media_times_ns, stream_and_frame},
-};
+use crate::{args, commands::print_json};
 
 use attack_direction::AttackDirections;
 use squad::Squad;

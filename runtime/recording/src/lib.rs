@@ -2,6 +2,7 @@
 //!
 //! A table `NAME.parquet` is a single file after a run has ended, and a folder of complete files during the run and after a
 //! kill. `NAME.skipped.parquet` lists the skipped frames of the table.
+#![forbid(unsafe_code)]
 
 use std::{
     collections::BTreeMap,
@@ -53,6 +54,14 @@ impl RecordedTables {
                 folder.display()
             )));
         }
+        Self::open_folder(folder)
+    }
+
+    /// Opens the tables in a folder that need not be that of a run: a recorder may write to a subfolder.
+    ///
+    /// # Errors
+    /// If the folder cannot be read, or holds no recorded table.
+    pub fn open_folder(folder: &Path) -> Result<Self> {
         let mut tables = BTreeMap::new();
         let entries = std::fs::read_dir(folder).or_fail(Failure::Input, || folder.display().to_string())?;
         for entry in entries {
@@ -176,6 +185,9 @@ fn reader(path: &Path, columns: Option<&[&str]>) -> Result<ParquetRecordBatchRea
     }
     builder.build().or_fail(Failure::Input, || path.display().to_string())
 }
+
+/// Number of columns before those of the table: `stream`, `session`, `frame` and `pts`.
+pub const HEADER_COLUMNS: usize = 4;
 
 /// Returns the media time of each row, ns.
 ///
