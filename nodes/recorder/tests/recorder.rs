@@ -21,7 +21,7 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_recorder::{Recorder, RecorderConfig, remove_recorded};
-use sideline_sport::tables::{JOINTS, Motion, Pose};
+use sideline_sport::tables::{Fighter, JOINTS, Motion, Pose};
 
 type Inputs<'a> = &'a [(&'static str, Alignment)];
 const POSES: Inputs = &[("poses", Alignment::Source(sideline_api::SourceId(0)))];
@@ -34,7 +34,7 @@ fn recorder(folder: &Path, values: impl Into<Values>, mode: Mode, inputs: Inputs
 fn pose(track: u32, at: f32) -> Pose {
     let mut pose = Pose {
         track,
-        fighter: if track == 1 { "fighter_1".into() } else { String::new() },
+        fighter: if track == 1 { Fighter::One } else { Fighter::None },
         x1: at,
         y1: 2.0,
         x2: 3.0,
