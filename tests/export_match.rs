@@ -8,7 +8,9 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt32Array, U
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 use sideline_api::Table;
-use sideline_sport::tables::{Event, Formation, Place, Possession};
+use sideline_sport::tables::{
+    Direction, Event, EventKind, Formation, Place, Possession, PossessionState, TeamName, Unit,
+};
 use support::{Bench, Capability, CommandResult, json_text, repository, skip_test};
 
 const LENGTH: f32 = 105.0;
@@ -35,14 +37,21 @@ fn record<T: Table + Clone>(folder: &Path, rows: &[(u64, T)]) {
 }
 
 /// Event of a team's player that begins at the frame `at`. Positions are fractions of the pitch's length and width.
-fn event(kind: &str, at: u64, (team, track): (&str, u32), to: u32, from: [f32; 2], end: [f32; 2]) -> (u64, Event) {
-    let complete = to != 0 && (to < 20) == (team == "team_1");
+fn event(
+    kind: EventKind,
+    at: u64,
+    (team, track): (TeamName, u32),
+    to: u32,
+    from: [f32; 2],
+    end: [f32; 2],
+) -> (u64, Event) {
+    let complete = to != 0 && (to < 20) == (team == TeamName::One);
     let row = Event {
         id: uuid(at),
-        kind: kind.into(),
+        kind,
         at,
         end: at + 15,
-        team: team.into(),
+        team,
         track,
         to,
         complete,
@@ -50,7 +59,7 @@ fn event(kind: &str, at: u64, (team, track): (&str, u32), to: u32, from: [f32; 2
         y: from[1] * WIDTH,
         end_x: end[0] * LENGTH,
         end_y: end[1] * WIDTH,
-        unit: "m".into(),
+        unit: Unit::Meters,
         confidence: 0.9,
     };
     // An event is reported half a second after its end.
@@ -65,16 +74,16 @@ fn uuid(at: u64) -> String {
 /// Writes a run of ten seconds: team_1 (tracks 1 to 11, the first is its goalkeeper) plays from left to right in a
 /// 4-4-2 against team_2 (tracks 21 to 31).
 fn write_match(bench: &Bench, pitch: Value) {
-    let (one, two) = (("team_1", 7), ("team_2", 24));
+    let (one, two) = ((TeamName::One, 7), (TeamName::Two, 24));
     let events = [
-        event("pass", 30, one, 9, [0.5, 0.25], [0.75, 0.5]),
-        event("pass", 60, ("team_1", 9), 24, [0.75, 0.5], [0.9, 0.5]),
-        event("interception", 75, two, 24, [0.9, 0.5], [0.9, 0.5]),
-        event("carry", 90, two, 24, [0.9, 0.5], [0.8, 0.5]),
-        event("loss", 120, two, 7, [0.8, 0.5], [0.8, 0.5]),
-        event("shot", 150, one, 0, [0.8, 0.5], [1.0, 0.5]),
-        event("corner", 210, one, 9, [1.0, 0.0], [0.9, 0.5]),
-        event("throw_in", 240, two, 25, [0.5, 1.0], [0.5, 0.75]),
+        event(EventKind::Pass, 30, one, 9, [0.5, 0.25], [0.75, 0.5]),
+        event(EventKind::Pass, 60, (TeamName::One, 9), 24, [0.75, 0.5], [0.9, 0.5]),
+        event(EventKind::Interception, 75, two, 24, [0.9, 0.5], [0.9, 0.5]),
+        event(EventKind::Carry, 90, two, 24, [0.9, 0.5], [0.8, 0.5]),
+        event(EventKind::Loss, 120, two, 7, [0.8, 0.5], [0.8, 0.5]),
+        event(EventKind::Shot, 150, one, 0, [0.8, 0.5], [1.0, 0.5]),
+        event(EventKind::Corner, 210, one, 9, [1.0, 0.0], [0.9, 0.5]),
+        event(EventKind::ThrowIn, 240, two, 25, [0.5, 1.0], [0.5, 0.75]),
     ];
     write_match_with_events(bench, pitch, &events);
 }
@@ -109,16 +118,22 @@ fn write_match_with_events(bench: &Bench, pitch: Value, events: &[(u64, Event)])
     let place = |track: u32| {
         let [x, y] = if track < 20 { position(track - 1) } else { position(track - 21).map(|part| 1.0 - part) };
         let (x, y) = (x * LENGTH, y * WIDTH);
-        Place { track, x, y, unit: "m".into(), scale: 1.0, measured: true, inside: true }
+        Place { track, x, y, unit: Unit::Meters, scale: 1.0, measured: true, inside: true }
     };
     let frames = || 0..FRAMES;
     record(&folder, &frames().flat_map(|frame| tracks().map(move |track| (frame, place(track)))).collect::<Vec<_>>());
-    let possession =
-        Possession { team: String::new(), track: 0, state: "loose".into(), distance: 1.0, share_1: 0.5, share_2: 0.5 };
+    let possession = Possession {
+        team: TeamName::None,
+        track: 0,
+        state: PossessionState::Loose,
+        distance: 1.0,
+        share_1: 0.5,
+        share_2: 0.5,
+    };
     record(&folder, &frames().map(|frame| (frame, possession.clone())).collect::<Vec<_>>());
-    let formation = |team: &str, plays: &str| Formation {
-        team: team.into(),
-        plays: plays.into(),
+    let formation = |team: TeamName, plays: Direction| Formation {
+        team,
+        plays,
         period: 0,
         shape: "4-4-2".into(),
         lines: vec![],
@@ -127,10 +142,13 @@ fn write_match_with_events(bench: &Bench, pitch: Value, events: &[(u64, Event)])
         x: 50.0,
         y: 34.0,
         players: 10,
-        unit: "m".into(),
+        unit: Unit::Meters,
         confidence: 1.0,
     };
-    record(&folder, &[(45, formation("team_1", "right")), (45, formation("team_2", "left"))]);
+    record(
+        &folder,
+        &[(45, formation(TeamName::One, Direction::Right)), (45, formation(TeamName::Two, Direction::Left))],
+    );
     record(&folder, events);
 }
 
@@ -262,9 +280,9 @@ fn an_event_has_no_player_if_its_track_ended_in_the_other_team() {
     let bench = Bench::new();
     // Track 24 was first assigned to team_1 and ended in team_2.
     let events = [
-        event("pass", 30, ("team_1", 24), 9, [0.5, 0.25], [0.75, 0.5]),
-        event("shot", 60, ("team_1", 24), 0, [0.8, 0.5], [1.0, 0.5]),
-        event("carry", 90, ("team_2", 24), 24, [0.9, 0.5], [0.8, 0.5]),
+        event(EventKind::Pass, 30, (TeamName::One, 24), 9, [0.5, 0.25], [0.75, 0.5]),
+        event(EventKind::Shot, 60, (TeamName::One, 24), 0, [0.8, 0.5], [1.0, 0.5]),
+        event(EventKind::Carry, 90, (TeamName::Two, 24), 24, [0.9, 0.5], [0.8, 0.5]),
     ];
     write_match_with_events(&bench, json!({"length": LENGTH, "width": WIDTH}), &events);
     for (format, files) in

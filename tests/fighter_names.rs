@@ -10,7 +10,7 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_reid::Reid;
-use sideline_sport::tables::{Appearance, JOINTS, Pose, Track};
+use sideline_sport::tables::{Appearance, Fighter, JOINTS, Pose, Track};
 use sideline_tracker::Tracker;
 
 const WIDTH: usize = 640;
@@ -71,7 +71,7 @@ impl Scene {
 
     /// Runs the scene and returns the name of each person with a pose, for each frame. `with_appearance`: use
     /// appearance embeddings.
-    fn names(&self, with_appearance: bool) -> Vec<BTreeMap<usize, String>> {
+    fn names(&self, with_appearance: bool) -> Vec<BTreeMap<usize, Fighter>> {
         let interval = 1_000_000_000 / self.rate;
         let wired = |inputs: &[&'static str]| {
             let inputs = inputs.iter().map(|name| (*name, Alignment::Source(sideline_api::SourceId(0)))).collect();
@@ -102,23 +102,22 @@ impl Scene {
     }
 
     /// Returns the names at the end, and the number of frames with a false name.
-    fn outcome(&self, with_appearance: bool) -> (Vec<String>, usize) {
+    fn outcome(&self, with_appearance: bool) -> (Vec<Fighter>, usize) {
         let names = self.names(with_appearance);
-        let is_right =
-            |person: &usize, name: &str| name.is_empty() || (*person < 2 && name == format!("fighter_{}", person + 1));
+        let is_right = |person: &usize, name: &Fighter| [Fighter::None, Fighter::from_index(*person)].contains(name);
         let wrong = names.iter().filter(|frame| frame.iter().any(|(person, name)| !is_right(person, name))).count();
-        (names.last().unwrap().values().cloned().collect(), wrong)
+        (names.last().unwrap().values().copied().collect(), wrong)
     }
 
     /// Asserts the names at the end with appearance embeddings, and at most `max_wrong` frames with a false name.
-    fn assert_kept_by_appearance(&self, expected: &[&str], max_wrong: usize) {
+    fn assert_kept_by_appearance(&self, expected: &[Fighter], max_wrong: usize) {
         let (names, wrong) = self.outcome(true);
         assert_eq!(names, expected, "{wrong} frames with a false name");
         assert!(wrong <= max_wrong, "{wrong} frames with a false name");
     }
 
     /// Asserts that boxes alone do not give these names at the end.
-    fn assert_lost_by_boxes(&self, expected: &[&str]) {
+    fn assert_lost_by_boxes(&self, expected: &[Fighter]) {
         assert_ne!(self.outcome(false).0, expected, "the scene can be resolved by boxes alone, so it tests nothing");
     }
 }
@@ -158,7 +157,7 @@ fn pose(x: f32) -> Pose {
     let (x1, x2) = ((x - 0.19 * PERSON_HEIGHT_PX).max(0.0), (x + 0.19 * PERSON_HEIGHT_PX).min(WIDTH as f32));
     Pose {
         track: 0,
-        fighter: String::new(),
+        fighter: Fighter::None,
         x1,
         y1: HEAD_TOP_PX,
         x2,
@@ -227,7 +226,7 @@ fn names_are_kept_when_fighters_cross_or_turn_back() {
     let back = meet(bout(RED, BLUE))
         .play(0.7, |t| vec![at(0, between(310.0, 200.0, t)), at(1, between(320.0, 440.0, t))])
         .stand(1.0, &[at(0, 200.0), at(1, 440.0)]);
-    let own = ["fighter_1", "fighter_2"];
+    let own = Fighter::FIGHTERS;
     through.assert_kept_by_appearance(&own, 20);
     back.assert_kept_by_appearance(&own, 20);
     assert!(
@@ -251,7 +250,7 @@ fn names_are_kept_through_a_clinch_in_which_one_pose_is_lost() {
                 .play(0.5, |t| vec![at(1 - visible, between(335.0, 430.0, t)), at(visible, between(330.0, 210.0, t))])
                 .stand(1.0, &[at(1 - visible, 430.0), at(visible, 210.0)])
         };
-        let own = ["fighter_1", "fighter_2"];
+        let own = Fighter::FIGHTERS;
         // Until they part, nothing distinguishes the two cases.
         let max_wrong = rate as usize * 2 / 3;
         clinch(0).assert_kept_by_appearance(&own, max_wrong);
@@ -269,8 +268,8 @@ fn a_fighter_who_leaves_for_two_seconds_and_returns_on_the_other_side_keeps_the_
             .stand(2.0, &[at(2, 560.0), at(1, 330.0)])
             .play(0.5, |t| vec![at(2, 560.0), at(0, between(700.0, 480.0, t)), at(1, between(330.0, 250.0, t))])
             .stand(0.2, &[at(2, 560.0), at(0, 480.0), at(1, 250.0)]);
-        scene.assert_kept_by_appearance(&["fighter_1", "fighter_2", ""], 0);
-        scene.assert_lost_by_boxes(&["fighter_1", "fighter_2", ""]);
+        scene.assert_kept_by_appearance(&[Fighter::One, Fighter::Two, Fighter::None], 0);
+        scene.assert_lost_by_boxes(&[Fighter::One, Fighter::Two, Fighter::None]);
     }
 }
 
@@ -282,8 +281,8 @@ fn fighters_who_leave_for_two_seconds_and_return_on_swapped_sides_keep_their_nam
         .stand(2.0, &[])
         .play(0.6, |t| vec![at(1, between(-60.0, 200.0, t)), at(0, between(700.0, 440.0, t))])
         .stand(1.0, &[at(1, 200.0), at(0, 440.0)]);
-    scene.assert_kept_by_appearance(&["fighter_1", "fighter_2"], 0);
-    scene.assert_lost_by_boxes(&["fighter_1", "fighter_2"]);
+    scene.assert_kept_by_appearance(&Fighter::FIGHTERS, 0);
+    scene.assert_lost_by_boxes(&Fighter::FIGHTERS);
 }
 
 #[test]
@@ -294,14 +293,14 @@ fn a_stranger_who_enters_where_a_fighter_left_does_not_get_the_name() {
         .stand(0.5, &[at(1, 440.0)])
         .play(0.5, |t| vec![at(2, between(-60.0, 180.0, t)), at(1, 440.0)])
         .stand(1.5, &[at(2, 180.0), at(1, 440.0)]);
-    let names = ["fighter_2", ""];
+    let names = [Fighter::Two, Fighter::None];
     // While only an edge of the stranger is visible, it may be the fighter who left a moment ago.
     scene.assert_kept_by_appearance(&names, 5);
     scene.assert_lost_by_boxes(&names);
     let back = scene
         .play(0.5, |t| vec![at(2, 180.0), at(1, 440.0), at(0, between(700.0, 570.0, t))])
         .stand(1.0, &[at(2, 180.0), at(1, 440.0), at(0, 570.0)]);
-    back.assert_kept_by_appearance(&["fighter_1", "fighter_2", ""], 5);
+    back.assert_kept_by_appearance(&[Fighter::One, Fighter::Two, Fighter::None], 5);
 }
 
 #[test]
@@ -312,7 +311,7 @@ fn fighters_dressed_alike_get_no_false_names() {
         .play(0.8, |t| vec![at(0, between(700.0, 480.0, t)), at(1, 300.0)])
         .stand(0.5, &[at(0, 480.0), at(1, 300.0)]);
     let (names, wrong) = leaves.outcome(true);
-    assert_eq!((names[1].as_str(), wrong), ("fighter_2", 0), "{names:?}");
+    assert_eq!((names[1], wrong), (Fighter::Two, 0), "{names:?}");
     // Two who cross without losing a pose are resolved by boxes, as without appearance embeddings.
     let crossing = bout(BLUE, BLUE)
         .play(2.0, |t| vec![at(0, between(200.0, 440.0, t)), at(1, between(440.0, 200.0, t))])

@@ -11,7 +11,7 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_media::{DecodeOptions, Decoder};
-use sideline_sport::tables::{Team, Track};
+use sideline_sport::tables::{Team, TeamName, Track};
 use sideline_team::TeamOperator;
 use support::{Bench, finish, is_installed, json, lock_dora, repository, rows, shared_data, wait_for_nodes_to_end};
 
@@ -28,7 +28,7 @@ fn players_with_bibs_are_assigned_to_one_team() {
     let mut team =
         Harness::<TeamOperator>::with(Values::new(), Setup { interval: 1_000_000_000 / 25, ..Setup::default() })
             .unwrap();
-    let mut assigned: BTreeMap<(String, String), u32> = BTreeMap::new();
+    let mut assigned: BTreeMap<(String, TeamName), u32> = BTreeMap::new();
     let mut wrong = vec![];
     for (frame, boxes) in fixture["tracks"].as_array().unwrap().iter().enumerate() {
         let Some(decoded) = clip.next().unwrap() else { panic!("the clip ends at frame {frame}") };
@@ -39,15 +39,15 @@ fn players_with_bibs_are_assigned_to_one_team() {
         let Some(labels) = fixture["labels"].get(frame.to_string()) else { continue };
         for (number, label) in labels.as_object().unwrap() {
             let row = rows.iter().find(|row| row.track.to_string() == *number).unwrap();
-            *assigned.entry((label.as_str().unwrap().into(), row.team.clone())).or_default() += 1;
-            wrong.push((frame, number.clone(), label.as_str().unwrap().to_owned(), row.team.clone()));
+            *assigned.entry((label.as_str().unwrap().into(), row.team)).or_default() += 1;
+            wrong.push((frame, number.clone(), label.as_str().unwrap().to_owned(), row.team));
         }
     }
-    let count = |label: &str, team: &str| f64::from(assigned.get(&(label.into(), team.into())).copied().unwrap_or(0));
-    let straight = count("bibs", "team_1") + count("others", "team_2");
-    let crossed = count("bibs", "team_2") + count("others", "team_1");
-    let bibs = if straight > crossed { "team_1" } else { "team_2" };
-    wrong.retain(|(_, _, label, team)| !team.is_empty() && (label == "bibs") != (team == bibs));
+    let count = |label: &str, team: TeamName| f64::from(assigned.get(&(label.into(), team)).copied().unwrap_or(0));
+    let straight = count("bibs", TeamName::One) + count("others", TeamName::Two);
+    let crossed = count("bibs", TeamName::Two) + count("others", TeamName::One);
+    let bibs = if straight > crossed { TeamName::One } else { TeamName::Two };
+    wrong.retain(|(_, _, label, team)| *team != TeamName::None && (label == "bibs") != (*team == bibs));
     let purity = straight.max(crossed) / (straight + crossed);
     assert!(straight + crossed >= 100.0, "too few players have a team: {assigned:?}");
     assert!(purity >= MIN_PURITY, "{purity}: {wrong:?}");
@@ -59,15 +59,14 @@ fn track(row: &Value) -> Track {
     let side = |i: usize| row[i].as_f64().unwrap() as f32;
     Track {
         track: row[0].as_u64().unwrap() as u32,
-        fighter: String::new(),
-        state: row[1].as_str().unwrap().into(),
+        state: row[1].as_str().unwrap().parse().unwrap(),
         x1: side(2),
         y1: side(3),
         x2: side(4),
         y2: side(5),
         score: 0.5,
-        class: 0,
         age: 1,
+        ..Track::default()
     }
 }
 

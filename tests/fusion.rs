@@ -17,7 +17,7 @@ use sideline_eval::{
 use sideline_fusion::Fusion;
 use sideline_interaction::InteractionOperator;
 use sideline_motion::MotionOperator;
-use sideline_sport::tables::{Interaction, Motion, Move, Scores};
+use sideline_sport::tables::{Fighter, Interaction, Motion, Move, PredictionStatus, Scores};
 
 const MODELS: [&str; 3] = ["lstm", "transformer", "tcn"];
 /// Length of a simulated model's window, s.
@@ -69,11 +69,11 @@ impl SimulatedModel {
             .collect();
         Scores {
             track: fighter as u32 + 1,
-            fighter: format!("fighter_{}", fighter + 1),
+            fighter: Fighter::from_index(fighter),
             model: self.name.into(),
             labels: labels.join(" "),
             probabilities,
-            unjudged: String::new(),
+            unjudged: PredictionStatus::Present,
         }
     }
 }
@@ -301,7 +301,13 @@ fn without_predictions_moves_are_unsure_and_scores_are_unscored() {
     let found = run(&bout, 30.0, &mut [], Values::new());
     assert!(!found.moves.is_empty());
     assert!(found.moves.iter().all(|row| row.label == "unsure" && row.models.is_empty()));
-    assert!(found.scores.iter().flatten().all(|row| row.probabilities.is_empty() && row.unjudged == "unscored"));
+    assert!(
+        found
+            .scores
+            .iter()
+            .flatten()
+            .all(|row| row.probabilities.is_empty() && row.unjudged == PredictionStatus::Unscored)
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use sideline_api::{
 use sideline_engine::{Options, gate::RunLimit, meter::RunStatus, start};
 use sideline_graph::{Flow, Overrides};
 use sideline_media::{DecodeOptions, Decoder};
-use sideline_sport::tables::Move;
+use sideline_sport::tables::{Fighter, Move};
 
 /// Operator that sends given moves: a combination, and a later knee strike of the other fighter.
 #[derive(Clone, Config)]
@@ -31,10 +31,10 @@ impl Operator for ScriptedMoves {
 
     fn process(&mut self, cx: &Context, _: &Inputs, (): &mut (), out: &mut Outputs) -> Result<()> {
         let bout = [
-            (20, "fighter_1", "jab"),
-            (28, "fighter_1", "cross"),
-            (37, "fighter_1", "hook"),
-            (100, "fighter_2", "knee"),
+            (20, Fighter::One, "jab"),
+            (28, Fighter::One, "cross"),
+            (37, Fighter::One, "hook"),
+            (100, Fighter::Two, "knee"),
         ];
         // Each move is reported ten frames after its peak.
         let due = bout.iter().filter(|(peak, ..)| peak + 10 == cx.header.frame);
@@ -42,7 +42,7 @@ impl Operator for ScriptedMoves {
             .map(|(peak, fighter, label)| Move {
                 id: format!("{fighter}-{peak}"),
                 track: 1,
-                fighter: (*fighter).into(),
+                fighter: *fighter,
                 label: (*label).into(),
                 start: peak - 5,
                 peak: *peak,

@@ -18,7 +18,6 @@ fn pose(track: u32, frame: u32) -> Pose {
     let wave = |i: usize| ((frame as f32 * (0.1 + 0.0137 * i as f32)).sin() + 1.0) * (0.3 + track as f32 * 0.1);
     Pose {
         track,
-        fighter: format!("fighter_{track}"),
         x1: wave(1) * 500.0,
         y1: wave(2) * 100.0,
         x2: wave(3) * 900.0,
@@ -28,6 +27,7 @@ fn pose(track: u32, frame: u32) -> Pose {
         aspect: 16.0 / 9.0,
         joints: std::array::from_fn(|j| std::array::from_fn(|k| wave(j * 4 + k))),
         world: std::array::from_fn(|j| std::array::from_fn(|k| if j == 32 { f32::NAN } else { wave(j * 3 + k + 200) })),
+        ..Pose::default()
     }
 }
 

@@ -21,7 +21,7 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_recorder::{Recorder, RecorderConfig, remove_recorded};
-use sideline_sport::tables::{JOINTS, Motion, Pose};
+use sideline_sport::tables::{Fighter, JOINTS, Motion, Pose};
 
 type Inputs<'a> = &'a [(&'static str, Alignment)];
 const POSES: Inputs = &[("poses", Alignment::Source(sideline_api::SourceId(0)))];
@@ -34,7 +34,7 @@ fn recorder(folder: &Path, values: impl Into<Values>, mode: Mode, inputs: Inputs
 fn pose(track: u32, at: f32) -> Pose {
     let mut pose = Pose {
         track,
-        fighter: if track == 1 { "fighter_1".into() } else { String::new() },
+        fighter: if track == 1 { Fighter::One } else { Fighter::None },
         x1: at,
         y1: 2.0,
         x2: 3.0,
@@ -411,6 +411,81 @@ fn a_table_without_rows_is_recorded_as_an_empty_file() {
     let file = File::open(folder.path().join("poses.parquet")).unwrap();
     let schema = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().schema().clone();
     assert_eq!(schema.fields()[4..], **Motion::fields());
+}
+
+sideline_api::column_enum! {
+    /// Part of the body.
+    pub enum Part {
+        /// A foot.
+        Foot = "foot",
+        /// The head.
+        Head = "head",
+    }
+}
+
+sideline_api::column_struct! {
+    /// Point of the image.
+    pub struct Point {
+        /// Column, px.
+        pub x: f64,
+        /// Row, px; null if unknown.
+        pub y: Option<i32>,
+    }
+}
+
+sideline_api::table! {
+    /// A row with nulls, enums and structs.
+    pub struct Shot in "shots" {
+        /// Part of the body.
+        pub with: Part,
+        /// Start.
+        pub from: Point,
+        /// Target; null without one.
+        pub to: Option<Point>,
+        /// Path.
+        pub path: Vec<Point>,
+        /// Box; null without one.
+        pub bounds: Option<[f32; 2]>,
+        /// Confidence; null while it is open.
+        pub score: Option<f32>,
+    }
+}
+
+#[test]
+fn nulls_enums_and_structs_are_recorded_in_both_formats() {
+    let point = Point { x: 0.5, y: Some(-1) };
+    let rows_sent = [
+        Shot::default(),
+        Shot {
+            with: Part::Head,
+            from: point.clone(),
+            to: Some(Point { x: 1.5, y: None }),
+            path: vec![point, Point::default()],
+            bounds: Some([1.0, 2.0]),
+            score: Some(0.25),
+        },
+        Shot { with: Part::Head, ..Shot::default() },
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let shots: Inputs = &[("shots", Alignment::Source(sideline_api::SourceId(0)))];
+    let mut harness = recorder(folder.path(), [("row_group", 2)], Mode::Complete, shots).unwrap();
+    // Nulls in the first message only, in the second only, and in none: the file has one schema.
+    for rows in [&rows_sent[..2], &rows_sent[2..], &rows_sent[1..2]] {
+        harness.push("shots", rows).unwrap();
+    }
+    harness.end().unwrap();
+    harness.close().unwrap();
+
+    let recorded: Vec<Shot> = rows(&folder.path().join("shots.parquet")).into_iter().map(|(_, row)| row).collect();
+    assert_eq!(recorded, [&rows_sent[..], &rows_sent[1..2]].concat());
+    let (batches, _) = read(&folder.path().join("shots.parquet"));
+    assert_eq!(batches[0].schema().fields()[4..], **Shot::fields());
+    let lines = lines(&folder.path().join("shots.jsonl"));
+    assert_eq!(lines[0]["from"], json!({"x": 0.0, "y": null}));
+    assert_eq!((&lines[0]["with"], &lines[0]["to"], &lines[0]["bounds"]), (&json!("foot"), &Value::Null, &Value::Null));
+    assert_eq!(lines[1]["to"], json!({"x": 1.5, "y": null}));
+    assert_eq!(lines[1]["path"], json!([{"x": 0.5, "y": -1}, {"x": 0.0, "y": null}]));
+    assert_eq!((&lines[1]["with"], &lines[1]["score"]), (&json!("head"), &json!(0.25)));
 }
 
 sideline_api::table! {

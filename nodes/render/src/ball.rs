@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
-use sideline_sport::tables::Ball;
+use sideline_sport::tables::{Ball, BallMode};
 
 use crate::{canvas::Rgb, overlay::Overlay};
 
@@ -32,7 +32,7 @@ impl Trail {
 }
 
 fn has_position(ball: &Ball) -> bool {
-    ball.mode != "lost" && ball.x.is_finite() && ball.y.is_finite()
+    ball.mode != BallMode::Lost && ball.x.is_finite() && ball.y.is_finite()
 }
 
 impl Overlay<'_, '_> {
@@ -69,7 +69,7 @@ impl Overlay<'_, '_> {
 mod tests {
     use super::*;
 
-    fn ball(x: f32, mode: &str) -> Ball {
+    fn ball(x: f32, mode: BallMode) -> Ball {
         Ball {
             x,
             y: 5.0,
@@ -81,7 +81,7 @@ mod tests {
             score: 0.5,
             measured: true,
             missing: 0,
-            mode: mode.into(),
+            mode,
             spread: 1.0,
         }
     }
@@ -90,16 +90,16 @@ mod tests {
     fn the_trail_is_a_second_long_and_bounded_and_a_lost_ball_clears_it() {
         let mut trail = Trail::default();
         for frame in 0..90 {
-            trail.update(frame * 33_333_333, Some(&ball(frame as f32, "normal")));
+            trail.update(frame * 33_333_333, Some(&ball(frame as f32, BallMode::Normal)));
         }
         assert_eq!(trail.0.len(), 31);
         for frame in 0..10_000 {
-            trail.update(3_000_000_000 + frame, Some(&ball(1.0, "locked")));
+            trail.update(3_000_000_000 + frame, Some(&ball(1.0, BallMode::Locked)));
         }
         assert_eq!(trail.0.len(), MAX_POINTS);
         trail.update(3_100_000_000, None);
         assert_eq!(trail.0.len(), MAX_POINTS, "a frame without a row keeps the trail");
-        trail.update(3_200_000_000, Some(&ball(1.0, "lost")));
+        trail.update(3_200_000_000, Some(&ball(1.0, BallMode::Lost)));
         assert!(trail.0.is_empty());
     }
 }

@@ -1,13 +1,13 @@
 //! Callouts: moves and events, displayed for a second at the person who made them, and the caption with the last sentence.
 
 use serde::{Deserialize, Serialize};
-use sideline_sport::tables::{Commentary, Event, Move};
+use sideline_sport::tables::{Commentary, Event, EventKind, Fighter, Move};
 
 use crate::{
     OverlayKind,
     canvas::Rgb,
     overlay::Overlay,
-    people::{Fighter, Person},
+    people::{Person, box_color},
     teams::text_color_on,
     text::TextRenderer,
 };
@@ -25,7 +25,7 @@ const MAX_CAPTION_LINES: usize = 3;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Callout {
     track: u32,
-    fighter: String,
+    fighter: Fighter,
     text: String,
     /// True for an event of a match, false for a move of a fight.
     is_event: bool,
@@ -36,7 +36,7 @@ struct Callout {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Caption {
     text: String,
-    fighter: String,
+    fighter: Fighter,
     /// Media time at which the display ends, ns.
     until: i64,
 }
@@ -57,20 +57,25 @@ impl Callouts {
             let confidence = (100.0 * row.confidence).round();
             let confidence = if confidence.is_finite() { format!("  {confidence:.0} %") } else { String::new() };
             let text = row.label.replace('_', " ").to_uppercase() + &confidence;
-            let fighter = row.fighter.clone();
-            self.add(Callout { track: row.track, fighter, text, is_event: false, until: now + CALLOUT_NS });
+            self.add(Callout {
+                track: row.track,
+                fighter: row.fighter,
+                text,
+                is_event: false,
+                until: now + CALLOUT_NS,
+            });
         }
     }
 
     /// Displays the events that came since the last frame, except carries, which are visible in the image anyway.
     pub fn add_events(&mut self, now: i64, events: &[Event]) {
-        for row in events.iter().filter(|row| row.kind != "carry") {
-            let mut text = row.kind.replace('_', "-").to_uppercase();
-            if row.kind == "pass" && !row.complete {
+        for row in events.iter().filter(|row| row.kind != EventKind::Carry) {
+            let mut text = row.kind.as_str().replace('_', "-").to_uppercase();
+            if row.kind == EventKind::Pass && !row.complete {
                 text += " LOST";
             }
             let until = now + CALLOUT_NS;
-            self.add(Callout { track: row.track, fighter: String::new(), text, is_event: true, until });
+            self.add(Callout { track: row.track, fighter: Fighter::None, text, is_event: true, until });
         }
     }
 
@@ -85,15 +90,15 @@ impl Callouts {
         self.caption.take_if(|caption| caption.until <= now);
         if let Some(row) = sentences.last() {
             let until = now + CAPTION_NS + row.text.chars().count() as i64 * CAPTION_NS_PER_CHAR;
-            self.caption = Some(Caption { text: row.text.clone(), fighter: row.fighter.clone(), until });
+            self.caption = Some(Caption { text: row.text.clone(), fighter: row.fighter, until });
         }
     }
 
     /// Returns the text of a person's newest callout; `is_enabled` selects moves (false) and events (true).
     fn text_for(&self, person: &Person, is_enabled: impl Fn(bool) -> bool) -> Option<&str> {
-        let is_of_person = |callout: &&Callout| match callout.fighter.as_str() {
-            "" => callout.track == person.track,
-            fighter => Fighter::from_name(fighter) == person.fighter,
+        let is_of_person = |callout: &&Callout| match callout.fighter {
+            Fighter::None => callout.track == person.track,
+            fighter => fighter == person.fighter,
         };
         let mut enabled = self.callouts.iter().rev().filter(|callout| is_enabled(callout.is_event));
         enabled.find(is_of_person).map(|callout| callout.text.as_str())
@@ -131,7 +136,7 @@ impl Overlay<'_, '_> {
             return;
         };
         // White text would have too little contrast on the gray of people who are neither fighters nor team members.
-        let is_gray = person.fighter == Fighter::Other && !person.is_team_member;
+        let is_gray = person.fighter == Fighter::None && !person.is_team_member;
         let (background, text_color) = match is_gray {
             true => (self.ink(Rgb(12, 14, 18)).faded(0.72), Rgb(255, 255, 255)),
             false if person.is_team_member => (self.ink(person.color).faded(0.92), text_color_on(person.color)),
@@ -162,9 +167,9 @@ impl Overlay<'_, '_> {
         }
         let background = self.ink(Rgb(12, 14, 18)).faded(0.72);
         self.canvas.rounded_rect([left, top, left + width, top + height], 5.0 * s, background);
-        let fighter = Fighter::from_name(&caption.fighter);
-        if fighter != Fighter::Other {
-            let stripe = self.ink(fighter.box_color());
+        let fighter = caption.fighter;
+        if fighter != Fighter::None {
+            let stripe = self.ink(box_color(fighter));
             self.canvas.rounded_rect([left, top, left + 5.0 * s, top + height], 2.0 * s, stripe);
         }
         let ink = self.ink(Rgb(250, 250, 250));

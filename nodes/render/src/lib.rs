@@ -30,9 +30,7 @@ use sideline_api::{
     Result, Spec, Table,
 };
 use sideline_media::{CropRect, Cropper, to_i420};
-use sideline_sport::tables::{
-    Ball, Commentary, Event, Motion, Move, PIXELS, Place, Pose, Possession, Team, Track, View,
-};
+use sideline_sport::tables::{Ball, Commentary, Event, Motion, Move, Place, Pose, Possession, Team, Track, Unit, View};
 
 use crate::{
     ball::Trail,
@@ -252,7 +250,7 @@ impl Operator for Render {
         let stats = style.is_enabled(OverlayKind::Stats).then(|| stats_line(cx, &mut state.frame_rate));
         if style.is_enabled(OverlayKind::Minimap)
             && !self.has_logged_minimap
-            && scene.places.iter().any(|place| place.unit == PIXELS)
+            && scene.places.iter().any(|place| place.unit == Unit::Pixels)
         {
             tracing::info!("no minimap: places are in pixels, because no pitch is calibrated");
             self.has_logged_minimap = true;

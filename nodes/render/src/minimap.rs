@@ -1,6 +1,6 @@
 //! Minimap: top view of the pitch with players, referees and the ball, in the lower right corner.
 
-use sideline_sport::tables::{METERS, Place};
+use sideline_sport::tables::{Place, Unit};
 
 use crate::{
     canvas::{Ink, Rgb},
@@ -19,7 +19,7 @@ const PENALTY_MARK_M: f32 = 11.0;
 impl Overlay<'_, '_> {
     /// Draws the minimap if there are places in meters.
     pub(crate) fn draw_minimap(&mut self, places: &[Place], teams: &Teams) {
-        if !places.iter().any(|place| place.unit == METERS) {
+        if !places.iter().any(|place| place.unit == Unit::Meters) {
             return;
         }
         let (canvas_width, canvas_height) = self.canvas.size();
@@ -39,7 +39,7 @@ impl Overlay<'_, '_> {
         self.draw_pitch(to_map, [length, width], px_per_m);
         let outline = self.ink(Rgb(8, 10, 14));
         let is_drawn = |place: &&Place| {
-            place.unit == METERS
+            place.unit == Unit::Meters
                 && (-MAX_OUTSIDE_M..=length + MAX_OUTSIDE_M).contains(&place.x)
                 && (-MAX_OUTSIDE_M..=width + MAX_OUTSIDE_M).contains(&place.y)
         };

@@ -3,12 +3,12 @@
 //! Sizes are given for an image whose shorter side has 720 pixels, and scale with it.
 
 use sideline_api::Color;
-use sideline_sport::tables::{Ball, Motion, Place, Pose, Track, View};
+use sideline_sport::tables::{Ball, Fighter, Motion, Place, Pose, Track, View};
 
 use crate::{
     OverlayKind, RenderConfig, RenderState,
     canvas::{Canvas, Ink, Rgb},
-    people::{Fighter, Person, people},
+    people::{Person, limb_colors, people},
     skeleton::LEFT,
     text::TextRenderer,
     viewport::Viewport,
@@ -98,7 +98,7 @@ impl<'a, 'b> Overlay<'a, 'b> {
         }
         if style.is_enabled(OverlayKind::Skeletons) {
             let mut poses: Vec<&Pose> = scene.poses.iter().flatten().collect();
-            poses.sort_by_key(|pose| Fighter::from_name(&pose.fighter) != Fighter::Other);
+            poses.sort_by_key(|pose| pose.fighter != Fighter::None);
             poses.into_iter().for_each(|pose| self.draw_skeleton(pose, style.config.visibility));
         }
         if style.is_enabled(OverlayKind::Trail) {
@@ -159,7 +159,7 @@ impl<'a, 'b> Overlay<'a, 'b> {
     fn draw_box(&mut self, person: &Person) {
         let [x1, y1, x2, y2] = person.rect;
         let ink = self.ink(person.color).faded(person.alpha);
-        let is_fighter = person.fighter != Fighter::Other;
+        let is_fighter = person.fighter != Fighter::None;
         let line_width = (if person.is_team_member { 2.0 } else { 1.4 } * self.scale).max(1.0);
         self.draw_outline(
             person.rect,
@@ -211,7 +211,7 @@ impl<'a, 'b> Overlay<'a, 'b> {
         if name.is_none() && number.is_empty() {
             return;
         }
-        let is_large = person.fighter != Fighter::Other;
+        let is_large = person.fighter != Fighter::None;
         let name_size = self.font_size(if is_large { 17.0 } else { 12.0 });
         let number_size = self.font_size(if is_large { 13.0 } else { 12.0 });
         let s = self.scale;
@@ -247,7 +247,7 @@ impl<'a, 'b> Overlay<'a, 'b> {
             let bar_bottom = bottom - 0.6 * pad;
             let filled_right = text_left + (bar_right - text_left) * (speed / FULL_SPEED_BAR).clamp(0.0, 1.0);
             self.canvas.rect([text_left, bar_bottom - 3.0 * s, bar_right, bar_bottom], white.faded(0.18));
-            let ink = self.ink(person.fighter.limb_colors()[LEFT]);
+            let ink = self.ink(limb_colors(person.fighter)[LEFT]);
             self.canvas.rect([text_left, bar_bottom - 3.0 * s, filled_right, bar_bottom], ink);
         }
     }

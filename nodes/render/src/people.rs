@@ -3,7 +3,7 @@
 //! `fighter_1` is red with orange left limbs; `fighter_2` is blue with cyan left limbs. Members of a team have the color of
 //! its jerseys; all other people are gray.
 
-use sideline_sport::tables::Pose;
+use sideline_sport::tables::{Fighter, Pose, TrackState};
 
 use crate::{
     OverlayKind,
@@ -12,49 +12,30 @@ use crate::{
     teams::Teams,
 };
 
-/// Fighter that a person is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fighter {
-    First,
-    Second,
-    /// Neither of the two fighters.
-    Other,
+/// Returns the colors of the right limbs, the left limbs and the trunk of a fighter or another person.
+pub(crate) fn limb_colors(fighter: Fighter) -> [Rgb; 3] {
+    match fighter {
+        Fighter::One => [Rgb(225, 29, 46), Rgb(255, 152, 62), Rgb(244, 84, 72)],
+        Fighter::Two => [Rgb(32, 92, 240), Rgb(48, 208, 255), Rgb(70, 145, 250)],
+        Fighter::None => [Rgb(148, 150, 152), Rgb(212, 214, 216), Rgb(180, 182, 184)],
+    }
 }
 
-impl Fighter {
-    pub(crate) fn from_name(name: &str) -> Self {
-        match name {
-            "fighter_1" => Fighter::First,
-            "fighter_2" => Fighter::Second,
-            _ => Fighter::Other,
-        }
+/// Returns the color of the box of a fighter or another person.
+pub(crate) fn box_color(fighter: Fighter) -> Rgb {
+    match fighter {
+        Fighter::One => Rgb(240, 52, 58),
+        Fighter::Two => Rgb(52, 122, 255),
+        Fighter::None => Rgb(205, 208, 210),
     }
+}
 
-    /// Returns the colors of the right limbs, the left limbs and the trunk.
-    pub(crate) fn limb_colors(self) -> [Rgb; 3] {
-        match self {
-            Fighter::First => [Rgb(225, 29, 46), Rgb(255, 152, 62), Rgb(244, 84, 72)],
-            Fighter::Second => [Rgb(32, 92, 240), Rgb(48, 208, 255), Rgb(70, 145, 250)],
-            Fighter::Other => [Rgb(148, 150, 152), Rgb(212, 214, 216), Rgb(180, 182, 184)],
-        }
-    }
-
-    /// Returns the color of the box.
-    pub(crate) fn box_color(self) -> Rgb {
-        match self {
-            Fighter::First => Rgb(240, 52, 58),
-            Fighter::Second => Rgb(52, 122, 255),
-            Fighter::Other => Rgb(205, 208, 210),
-        }
-    }
-
-    /// Returns the name on the label; empty for other people.
-    fn label(self) -> &'static str {
-        match self {
-            Fighter::First => "FIGHTER 1",
-            Fighter::Second => "FIGHTER 2",
-            Fighter::Other => "",
-        }
+/// Returns the name on the label of a fighter; empty for other people.
+fn label(fighter: Fighter) -> &'static str {
+    match fighter {
+        Fighter::One => "FIGHTER 1",
+        Fighter::Two => "FIGHTER 2",
+        Fighter::None => "",
     }
 }
 
@@ -78,18 +59,17 @@ pub(crate) struct Person {
 /// because many of them disappear again, and lost tracks, because their position is unknown.
 pub(crate) fn people(scene: &Scene, style: &Style, teams: &Teams) -> Vec<Person> {
     let viewport = style.viewport;
-    let person = |track: u32, fighter: &str, rect: [f32; 4], alpha: f32| {
-        let fighter = Fighter::from_name(fighter);
+    let person = |track: u32, fighter: Fighter, rect: [f32; 4], alpha: f32| {
         let mut person = Person {
             track,
             fighter,
             rect: viewport.rect(rect),
-            color: fighter.box_color(),
-            label: fighter.label(),
+            color: box_color(fighter),
+            label: label(fighter),
             is_team_member: false,
             alpha,
         };
-        if fighter == Fighter::Other
+        if fighter == Fighter::None
             && style.is_enabled(OverlayKind::Teams)
             && let Some((color, title)) = teams.color_and_title(track)
         {
@@ -100,20 +80,20 @@ pub(crate) fn people(scene: &Scene, style: &Style, teams: &Teams) -> Vec<Person>
     let mut people: Vec<Person> = match (&scene.tracks, &scene.poses) {
         (Some(tracks), _) => tracks
             .iter()
-            .filter(|track| !matches!(track.state.as_str(), "tentative" | "lost"))
+            .filter(|track| matches!(track.state, TrackState::Confirmed | TrackState::Predicted))
             .map(|track| {
-                let alpha = if track.state == "predicted" { 0.6 } else { 1.0 };
-                person(track.track, &track.fighter, [track.x1, track.y1, track.x2, track.y2], alpha)
+                let alpha = if track.state == TrackState::Predicted { 0.6 } else { 1.0 };
+                person(track.track, track.fighter, [track.x1, track.y1, track.x2, track.y2], alpha)
             })
             .collect(),
         (None, Some(poses)) => {
             let rect = |pose: &Pose| [pose.x1, pose.y1, pose.x2, pose.y2];
-            poses.iter().map(|pose| person(pose.track, &pose.fighter, rect(pose), 1.0)).collect()
+            poses.iter().map(|pose| person(pose.track, pose.fighter, rect(pose), 1.0)).collect()
         }
         (None, None) => vec![],
     };
     people.retain(|person| person.rect.iter().all(|edge| edge.is_finite()));
     // Fighters are last, so that they are drawn above other people.
-    people.sort_by_key(|person| person.fighter != Fighter::Other);
+    people.sort_by_key(|person| person.fighter != Fighter::None);
     people
 }

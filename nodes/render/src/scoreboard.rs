@@ -1,7 +1,7 @@
 //! Scoreboard at the top center: names, possession and passes of both teams.
 
 use serde::{Deserialize, Serialize};
-use sideline_sport::tables::{Event, Possession, Team};
+use sideline_sport::tables::{Event, EventKind, Possession, PossessionState};
 
 use crate::{canvas::Rgb, overlay::Overlay, teams::Teams, text::TextRenderer};
 
@@ -24,8 +24,8 @@ pub struct ScoreboardState {
 impl ScoreboardState {
     /// Counts the passes among the events since the last frame.
     pub fn count_passes(&mut self, events: &[Event]) {
-        for event in events.iter().filter(|event| event.kind == "pass") {
-            if let Some(team) = Team::index(&event.team) {
+        for event in events.iter().filter(|event| event.kind == EventKind::Pass) {
+            if let Some(team) = event.team.index() {
                 self.passes[team].0 += u32::from(event.complete);
                 self.passes[team].1 += 1;
             }
@@ -39,7 +39,7 @@ impl ScoreboardState {
         let first = percent(row.share_1);
         // The two rounded numbers add up to 100.
         self.possession_percent = [first, first.map(|first| 100 - first)];
-        self.team_in_possession = if row.state == "controlled" { Team::index(&row.team) } else { None };
+        self.team_in_possession = if row.state == PossessionState::Controlled { row.team.index() } else { None };
         self.has_data = true;
     }
 }

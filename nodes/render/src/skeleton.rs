@@ -1,10 +1,10 @@
 //! Skeleton overlay: limbs and joints of a pose.
 
-use sideline_sport::tables::Pose;
+use sideline_sport::tables::{Fighter, Pose};
 
-use crate::{canvas::Rgb, overlay::Overlay, people::Fighter};
+use crate::{canvas::Rgb, overlay::Overlay, people::limb_colors};
 
-/// Indices into [`Fighter::limb_colors`].
+/// Indices into the result of [`limb_colors`].
 const RIGHT: usize = 0;
 pub(crate) const LEFT: usize = 1;
 const TRUNK: usize = 2;
@@ -55,7 +55,7 @@ impl Overlay<'_, '_> {
     pub(crate) fn draw_skeleton(&mut self, pose: &Pose, min_visibility: f32) {
         let viewport = self.style.viewport;
         let (width, height) = viewport.source();
-        let fighter = Fighter::from_name(&pose.fighter);
+        let fighter = pose.fighter;
         let joint = |i: usize| {
             let [x, y, _, visibility] = pose.joints[i];
             // A comparison with NaN is false: joints that the model does not have are not drawn.
@@ -69,9 +69,9 @@ impl Overlay<'_, '_> {
             let is_thin = a < 11 || HAND_JOINTS.contains(&a) || (15..=16).contains(&a) || a >= 27;
             if is_thin { limb_width * 0.65 } else { limb_width }
         };
-        let is_other = fighter == Fighter::Other;
+        let is_other = fighter == Fighter::None;
         let outline = self.ink(Rgb(8, 10, 14)).faded(if is_other { 0.35 } else { 0.55 });
-        let inks = fighter.limb_colors().map(|rgb| self.ink(rgb));
+        let inks = limb_colors(fighter).map(|rgb| self.ink(rgb));
         let bones = BONES.iter().filter_map(|bone| Some((joint(bone.0)?, joint(bone.1)?, *bone)));
         for (a, b, bone) in bones.clone() {
             self.canvas.line(a, b, bone_width(bone) + 1.6 * self.scale.max(0.7), outline);

@@ -1,7 +1,7 @@
 //! Teams of one stream: members, roles, and the display colors of the teams.
 
 use serde::{Deserialize, Serialize};
-use sideline_sport::tables::Team;
+use sideline_sport::tables::{Role, Team};
 
 use crate::canvas::Rgb;
 
@@ -13,13 +13,6 @@ const NO_TEAM_COLOR: Rgb = Rgb(205, 208, 210);
 const MAX_MEAN_JERSEYS: f32 = 500.0;
 /// Minimum distance in RGB between the colors of two teams. Nearer colors cannot be distinguished in the image.
 const MIN_COLOR_DISTANCE: f32 = 90.0;
-
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-enum Role {
-    Player,
-    Goalkeeper,
-    Referee,
-}
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Member {
@@ -42,9 +35,9 @@ impl Teams {
     pub fn update(&mut self, rows: &[Team]) {
         self.members.clear();
         for row in rows {
-            let (team, role) = match (row.role.as_str(), Team::index(&row.team)) {
-                ("referee", _) => (None, Role::Referee),
-                ("goalkeeper", team) => (team, Role::Goalkeeper),
+            let (team, role) = match (row.role, row.team.index()) {
+                (Role::Referee, _) => (None, Role::Referee),
+                (Role::Goalkeeper, team) => (team, Role::Goalkeeper),
                 (_, Some(team)) => (Some(team), Role::Player),
                 _ => continue,
             };
@@ -67,7 +60,7 @@ impl Teams {
         let member = self.members.iter().find(|member| member.track == track)?;
         let color = member.team.map_or(NO_TEAM_COLOR, |team| self.color(team));
         Some(match member.role {
-            Role::Player => (color, ""),
+            Role::Player | Role::Unknown => (color, ""),
             Role::Goalkeeper => (color, "GK"),
             Role::Referee => (REFEREE_COLOR, "REF"),
         })
@@ -123,10 +116,12 @@ pub(crate) fn text_color_on(Rgb(r, g, b): Rgb) -> Rgb {
 
 #[cfg(test)]
 mod tests {
+    use sideline_sport::tables::TeamName;
+
     use super::*;
 
-    fn row(track: u32, team: &str, role: &str, jersey: [f32; 3]) -> Team {
-        Team { track, team: team.into(), role: role.into(), confidence: 0.9, jersey }
+    fn row(track: u32, team: TeamName, role: Role, jersey: [f32; 3]) -> Team {
+        Team { track, team, role, confidence: 0.9, jersey }
     }
 
     #[test]
@@ -135,7 +130,7 @@ mod tests {
         // Dark red in the shade, and a jersey that is not visible.
         let rows = [[70.0, 12.0, 16.0], [74.0, 16.0, 20.0], [f32::NAN; 3]];
         let rows: Vec<Team> =
-            rows.iter().enumerate().map(|(i, jersey)| row(i as u32, "team_1", "player", *jersey)).collect();
+            rows.iter().enumerate().map(|(i, jersey)| row(i as u32, TeamName::One, Role::Player, *jersey)).collect();
         teams.update(&rows);
         let (Rgb(r, g, b), title) = teams.color_and_title(1).unwrap();
         assert!(r > 190 && g < 70 && b < 70 && title.is_empty(), "{r} {g} {b}");
@@ -146,8 +141,8 @@ mod tests {
     fn teams_in_similar_jerseys_have_distinct_colors() {
         let mut teams = Teams::default();
         teams.update(&[
-            row(1, "team_1", "player", [40.0, 160.0, 250.0]),
-            row(2, "team_2", "player", [44.0, 150.0, 240.0]),
+            row(1, TeamName::One, Role::Player, [40.0, 160.0, 250.0]),
+            row(2, TeamName::Two, Role::Player, [44.0, 150.0, 240.0]),
         ]);
         assert!(distance(teams.color(0), teams.color(1)) >= MIN_COLOR_DISTANCE);
         assert_eq!(teams.color(1), DEFAULT_COLORS[0], "the default color that is farther from team_1's");
@@ -157,10 +152,10 @@ mod tests {
     fn white_stays_white_and_roles_have_titles() {
         let mut teams = Teams::default();
         teams.update(&[
-            row(1, "team_1", "player", [240.0, 238.0, 236.0]),
-            row(2, "team_1", "goalkeeper", [20.0, 220.0, 30.0]),
-            row(3, "", "referee", [0.0; 3]),
-            row(4, "", "", [0.0; 3]),
+            row(1, TeamName::One, Role::Player, [240.0, 238.0, 236.0]),
+            row(2, TeamName::One, Role::Goalkeeper, [20.0, 220.0, 30.0]),
+            row(3, TeamName::None, Role::Referee, [0.0; 3]),
+            row(4, TeamName::None, Role::Unknown, [0.0; 3]),
         ]);
         let Rgb(r, g, b) = teams.color(0);
         assert!(r > 225 && r == g && g == b, "the jersey of the goalkeeper is excluded: {r} {g} {b}");

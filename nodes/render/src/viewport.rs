@@ -103,12 +103,14 @@ pub fn widest_rect(frame: (u32, u32), size: (u32, u32)) -> CropRect {
 
 #[cfg(test)]
 mod tests {
+    use sideline_sport::tables::ViewTarget;
+
     use super::*;
 
     const FRAME: (u32, u32) = (1920, 1080);
 
     fn view(x: f32, y: f32, width: f32, height: f32) -> View {
-        View { x, y, width, height, zoom: 1.0, follows: "ball".into(), picture_width: 1280, picture_height: 720 }
+        View { x, y, width, height, zoom: 1.0, follows: ViewTarget::Ball, picture_width: 1280, picture_height: 720 }
     }
 
     #[test]

@@ -6,7 +6,10 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_render::Render;
-use sideline_sport::tables::{Commentary, Move, Track};
+use sideline_sport::{
+    Excitement,
+    tables::{Commentary, Fighter, Move, Track, TrackState},
+};
 
 fn gray(width: u32, height: u32) -> Frame {
     let bytes = vec![128u8; (width * height * 3 / 2) as usize];
@@ -14,11 +17,11 @@ fn gray(width: u32, height: u32) -> Frame {
 }
 
 fn track() -> Track {
-    let fighter = "fighter_1".into();
+    let fighter = Fighter::One;
     Track {
         track: 1,
         fighter,
-        state: "tracked".into(),
+        state: TrackState::Confirmed,
         x1: 250.0,
         y1: 150.0,
         x2: 390.0,
@@ -33,7 +36,7 @@ fn front_kick() -> Move {
     Move {
         id: "x".into(),
         track: 1,
-        fighter: "fighter_1".into(),
+        fighter: Fighter::One,
         label: "front_kick".into(),
         start: 0,
         peak: 1,
@@ -51,10 +54,10 @@ fn front_kick() -> Move {
 fn sentence() -> Commentary {
     Commentary {
         text: "Red lands a front kick, and that is a sentence long enough for two lines of this picture.".into(),
-        fighter: "fighter_1".into(),
+        fighter: Fighter::One,
         move_id: "x".into(),
         at: 1,
-        excitement: "high".into(),
+        excitement: Excitement::High,
     }
 }
 

@@ -8,7 +8,10 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_render::Render;
-use sideline_sport::tables::{Ball, Event, Place, Possession, Team, Track, View};
+use sideline_sport::tables::{
+    Ball, BallMode, Event, EventKind, Place, Possession, PossessionState, Role, Team, TeamName, Track, TrackState,
+    Unit, View, ViewTarget,
+};
 
 const SIZE: (u32, u32) = (1280, 720);
 const BACKGROUND: u8 = 90;
@@ -73,35 +76,34 @@ fn ball(x: f32, y: f32, measured: bool) -> Ball {
         score: if measured { 0.7 } else { 0.0 },
         measured,
         missing: u32::from(!measured),
-        mode: "normal".into(),
+        mode: BallMode::Normal,
         spread: 2.0,
     }
 }
 
-fn track(track: u32, state: &str, [x1, y1, x2, y2]: [f32; 4]) -> Track {
-    let fighter = String::new();
-    Track { track, fighter, state: state.into(), x1, y1, x2, y2, score: 0.9, class: 0, age: 9 }
+fn track(track: u32, state: TrackState, [x1, y1, x2, y2]: [f32; 4]) -> Track {
+    Track { track, state, x1, y1, x2, y2, score: 0.9, age: 9, ..Track::default() }
 }
 
-fn team(track: u32, team: &str, role: &str, jersey: [f32; 3]) -> Team {
-    Team { track, team: team.into(), role: role.into(), confidence: 0.9, jersey }
+fn team(track: u32, team: TeamName, role: Role, jersey: [f32; 3]) -> Team {
+    Team { track, team, role, confidence: 0.9, jersey }
 }
 
-fn place(track: u32, x: f32, y: f32, unit: &str) -> Place {
-    Place { track, x, y, unit: unit.into(), scale: 1.0, measured: true, inside: true }
+fn place(track: u32, x: f32, y: f32, unit: Unit) -> Place {
+    Place { track, x, y, unit, scale: 1.0, measured: true, inside: true }
 }
 
 fn view(x: f32, y: f32, width: f32, height: f32) -> View {
-    View { x, y, width, height, zoom: 2.0, follows: "ball".into(), picture_width: 1280, picture_height: 720 }
+    View { x, y, width, height, zoom: 2.0, follows: ViewTarget::Ball, picture_width: 1280, picture_height: 720 }
 }
 
-fn event(kind: &str, track: u32, complete: bool) -> Event {
+fn event(kind: EventKind, track: u32, complete: bool) -> Event {
     Event {
         id: "e".into(),
-        kind: kind.into(),
+        kind,
         at: 0,
         end: 1,
-        team: "team_1".into(),
+        team: TeamName::One,
         track,
         to: 0,
         complete,
@@ -109,14 +111,14 @@ fn event(kind: &str, track: u32, complete: bool) -> Event {
         y: 0.0,
         end_x: 0.0,
         end_y: 0.0,
-        unit: "px".into(),
+        unit: Unit::Pixels,
         confidence: 0.9,
     }
 }
 
-fn possession(team: &str, share_1: f32) -> Possession {
-    let state = if team.is_empty() { "loose" } else { "controlled" };
-    Possession { team: team.into(), track: 1, state: state.into(), distance: 1.0, share_1, share_2: 1.0 - share_1 }
+fn possession(team: TeamName, share_1: f32) -> Possession {
+    let state = if team == TeamName::None { PossessionState::Loose } else { PossessionState::Controlled };
+    Possession { team, track: 1, state, distance: 1.0, share_1, share_2: 1.0 - share_1 }
 }
 
 #[test]
@@ -136,7 +138,7 @@ fn the_ball_has_a_ring_that_is_dashed_if_its_position_is_predicted() {
     let (solid, dashed) = (measured.all_drawn_pixels() as f32, predicted.all_drawn_pixels() as f32);
     assert!(dashed > 0.35 * solid && dashed < 0.65 * solid, "{dashed} of {solid} px");
     assert_eq!(draw(&[]).all_drawn_pixels(), 0);
-    let lost = Ball { mode: "lost".into(), ..ball(400.0, 300.0, false) };
+    let lost = Ball { mode: BallMode::Lost, ..ball(400.0, 300.0, false) };
     assert_eq!(draw(&[lost]).all_drawn_pixels(), 0);
     assert_eq!(draw(&[ball(f32::NAN, 300.0, true)]).all_drawn_pixels(), 0);
 }
@@ -160,23 +162,23 @@ fn the_trail_of_the_ball_is_a_second_long() {
 #[test]
 fn boxes_have_the_colors_of_the_jerseys_and_lost_tracks_have_none() {
     let inputs = ["tracks", "teams"];
-    let draw_box = |overlays: &[&str], state: &str, jersey: [f32; 3]| {
+    let draw_box = |overlays: &[&str], state: TrackState, jersey: [f32; 3]| {
         let mut render = render(&inputs, &[only(overlays)]);
         render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
         render.push("tracks", &[track(7, state, [200.0, 200.0, 280.0, 400.0])]).unwrap();
-        render.push("teams", &[team(7, "team_2", "player", jersey)]).unwrap();
+        render.push("teams", &[team(7, TeamName::Two, Role::Player, jersey)]).unwrap();
         Drawn(render.expect_frame("overlay"))
     };
-    let red = draw_box(&["boxes", "teams"], "confirmed", [180.0, 20.0, 30.0]);
+    let red = draw_box(&["boxes", "teams"], TrackState::Confirmed, [180.0, 20.0, 30.0]);
     let (u, v) = red.uv(200, 300);
     assert!(v > 180 && u < 120, "{u}, {v}");
-    let blue = draw_box(&["boxes", "teams"], "predicted", [20.0, 40.0, 180.0]);
+    let blue = draw_box(&["boxes", "teams"], TrackState::Predicted, [20.0, 40.0, 180.0]);
     let (u, v) = blue.uv(200, 300);
     assert!(u > 140 && v < 128, "{u}, {v}");
-    let plain = draw_box(&["boxes"], "confirmed", [180.0, 20.0, 30.0]);
+    let plain = draw_box(&["boxes"], TrackState::Confirmed, [180.0, 20.0, 30.0]);
     let (u, v) = plain.uv(200, 300);
     assert!(plain.all_drawn_pixels() > 500 && u.abs_diff(128) < 8 && v.abs_diff(128) < 8, "{u}, {v}");
-    assert_eq!(draw_box(&["boxes", "teams"], "lost", [0.0; 3]).all_drawn_pixels(), 0);
+    assert_eq!(draw_box(&["boxes", "teams"], TrackState::Lost, [0.0; 3]).all_drawn_pixels(), 0);
 }
 
 #[test]
@@ -185,9 +187,9 @@ fn team_colors_stay_while_the_teams_are_skipped() {
     let mut colors = vec![];
     for has_teams in [true, false] {
         render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
-        render.push("tracks", &[track(7, "confirmed", [200.0, 200.0, 280.0, 400.0])]).unwrap();
+        render.push("tracks", &[track(7, TrackState::Confirmed, [200.0, 200.0, 280.0, 400.0])]).unwrap();
         match has_teams {
-            true => render.push("teams", &[team(7, "team_1", "player", [180.0, 20.0, 30.0])]).unwrap(),
+            true => render.push("teams", &[team(7, TeamName::One, Role::Player, [180.0, 20.0, 30.0])]).unwrap(),
             false => render.skip("teams", Reason::Stride).unwrap(),
         }
         colors.push(Drawn(render.expect_frame("overlay")).uv(200, 300));
@@ -208,8 +210,10 @@ fn marked(x: usize, y: usize) -> Frame {
 fn the_frame_is_cropped_to_the_view_and_overlays_are_drawn_on_the_crop() {
     let keys = [only(&["boxes"]), ("width", json!(1280)), ("height", json!(720))];
     let mut render = render(&["tracks", "view"], &keys);
-    let boxes =
-        [track(1, "confirmed", [1270.0, 370.0, 1330.0, 430.0]), track(2, "confirmed", [10.0, 10.0, 60.0, 90.0])];
+    let boxes = [
+        track(1, TrackState::Confirmed, [1270.0, 370.0, 1330.0, 430.0]),
+        track(2, TrackState::Confirmed, [10.0, 10.0, 60.0, 90.0]),
+    ];
     let mut draw = |view: Option<View>| {
         render.push_frame("frames", marked(1300, 400)).unwrap();
         render.push("tracks", &boxes).unwrap();
@@ -341,16 +345,17 @@ fn the_scoreboard_displays_names_possession_and_passes() {
         Drawn(render.expect_frame("overlay"))
     };
     assert_eq!(draw(&[], &[]).all_drawn_pixels(), 0, "no row of `possession` yet");
-    let first = draw(&[possession("team_1", 0.6)], &[]);
+    let first = draw(&[possession(TeamName::One, 0.6)], &[]);
     assert!(
         first.drawn_pixels(SCOREBOARD_AREA) > 10_000 && first.drawn_pixels(SCOREBOARD_AREA) == first.all_drawn_pixels()
     );
     let same = draw(&[], &[]);
     assert_eq!(same.0.plane(0).0, first.0.plane(0).0, "a frame without a row changes nothing");
     let bytes = |drawn: &Drawn| drawn.0.plane(0).0.to_vec();
-    let counted = draw(&[possession("team_1", 0.6)], &[event("pass", 1, true), event("pass", 1, false)]);
+    let counted =
+        draw(&[possession(TeamName::One, 0.6)], &[event(EventKind::Pass, 1, true), event(EventKind::Pass, 1, false)]);
     assert_ne!(bytes(&counted), bytes(&first));
-    let shared = draw(&[possession("team_1", 0.2)], &[]);
+    let shared = draw(&[possession(TeamName::One, 0.2)], &[]);
     assert_ne!(bytes(&shared), bytes(&counted));
     // The bar is split at a fifth of its length.
     let (u, v) = shared.uv(640 + 20, 28);
@@ -358,7 +363,7 @@ fn the_scoreboard_displays_names_possession_and_passes() {
     assert!((u, v) != (left_u, left_v), "{u} {v}");
     render.set("home", "FC United").unwrap();
     render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
-    render.push("possession", &[possession("team_1", 0.2)]).unwrap();
+    render.push("possession", &[possession(TeamName::One, 0.2)]).unwrap();
     render.push::<Event>("events", &[]).unwrap();
     assert_ne!(bytes(&Drawn(render.expect_frame("overlay"))), bytes(&shared));
 }
@@ -372,25 +377,29 @@ fn the_minimap_displays_positions_in_meters() {
         Drawn(render.expect_frame("overlay"))
     };
     let corner = [940, 480, 1280, 720];
-    let middle = map(&[place(0, 52.5, 34.0, "m")]);
+    let middle = map(&[place(0, 52.5, 34.0, Unit::Meters)]);
     assert!(middle.drawn_pixels(corner) > 20_000 && middle.drawn_pixels(corner) == middle.all_drawn_pixels());
-    let beside = map(&[place(0, 20.0, 34.0, "m")]);
+    let beside = map(&[place(0, 20.0, 34.0, Unit::Meters)]);
     let differ = |x1: usize, x2: usize| (x1..x2).any(|x| (480..720).any(|y| middle.y(x, y) != beside.y(x, y)));
     assert!(differ(960, 1100) && differ(1100, 1200) && !differ(1200, 1280), "the ball moved to the left");
-    assert_eq!(map(&[place(0, 640.0, 300.0, "px")]).all_drawn_pixels(), 0);
+    assert_eq!(map(&[place(0, 640.0, 300.0, Unit::Pixels)]).all_drawn_pixels(), 0);
     assert_eq!(map(&[]).all_drawn_pixels(), 0);
-    let far = map(&[place(0, 52.5, 34.0, "m"), place(4, 500.0, 34.0, "m"), place(5, f32::NAN, 0.0, "m")]);
+    let far = map(&[
+        place(0, 52.5, 34.0, Unit::Meters),
+        place(4, 500.0, 34.0, Unit::Meters),
+        place(5, f32::NAN, 0.0, Unit::Meters),
+    ]);
     assert_eq!(far.0.plane(0).0, middle.0.plane(0).0, "people far off the pitch are left out");
 }
 
 #[test]
 fn an_event_is_displayed_at_its_player_for_a_second_and_a_carry_is_not() {
-    let frames = |kind: &str, overlays: &[&str]| {
+    let frames = |kind: EventKind, overlays: &[&str]| {
         let mut render = render(&["tracks", "events"], &[only(overlays)]);
         let mut frames = vec![];
         for frame in 0..60 {
             render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
-            render.push("tracks", &[track(7, "confirmed", [600.0, 300.0, 660.0, 440.0])]).unwrap();
+            render.push("tracks", &[track(7, TrackState::Confirmed, [600.0, 300.0, 660.0, 440.0])]).unwrap();
             let rows = if frame == 10 { vec![event(kind, 7, true)] } else { vec![] };
             render.push("events", &rows).unwrap();
             if Drawn(render.expect_frame("overlay")).drawn_pixels([560, 250, 700, 300]) > 100 {
@@ -399,8 +408,8 @@ fn an_event_is_displayed_at_its_player_for_a_second_and_a_carry_is_not() {
         }
         (frames.first().copied(), frames.len())
     };
-    assert_eq!(frames("pass", &["events"]), (Some(10), 31));
-    assert_eq!(frames("throw_in", &["events", "moves"]), (Some(10), 31));
-    assert_eq!(frames("carry", &["events"]), (None, 0));
-    assert_eq!(frames("pass", &["moves"]), (None, 0));
+    assert_eq!(frames(EventKind::Pass, &["events"]), (Some(10), 31));
+    assert_eq!(frames(EventKind::ThrowIn, &["events", "moves"]), (Some(10), 31));
+    assert_eq!(frames(EventKind::Carry, &["events"]), (None, 0));
+    assert_eq!(frames(EventKind::Pass, &["moves"]), (None, 0));
 }

@@ -9,7 +9,7 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_render::{Render, RenderConfig};
-use sideline_sport::tables::{JOINTS, Motion, Pose, Track};
+use sideline_sport::tables::{Fighter, JOINTS, Motion, Pose, Track, TrackState};
 
 const SIZE: (u32, u32) = (320, 240);
 
@@ -21,13 +21,13 @@ fn gray(width: u32, height: u32) -> Frame {
 }
 
 /// Returns a pose of which only the left upper arm is visible, along y = 120 from x = 80 to 240.
-fn arm(fighter: &str) -> Pose {
+fn arm(fighter: Fighter) -> Pose {
     let mut joints = [[f32::NAN; 4]; JOINTS];
     joints[11] = [0.25, 0.5, 0.0, 0.9];
     joints[13] = [0.75, 0.5, 0.0, 0.9];
     Pose {
         track: 1,
-        fighter: fighter.into(),
+        fighter,
         x1: 60.0,
         y1: 10.0,
         x2: 260.0,
@@ -40,9 +40,8 @@ fn arm(fighter: &str) -> Pose {
     }
 }
 
-fn track(state: &str, [x1, y1, x2, y2]: [f32; 4]) -> Track {
-    let fighter = "fighter_1".into();
-    Track { track: 1, fighter, state: state.into(), x1, y1, x2, y2, score: 0.9, class: 0, age: 9 }
+fn track(state: TrackState, [x1, y1, x2, y2]: [f32; 4]) -> Track {
+    Track { track: 1, fighter: Fighter::One, state, x1, y1, x2, y2, score: 0.9, class: 0, age: 9 }
 }
 
 /// Returns a configuration with only these overlays.
@@ -119,7 +118,8 @@ impl Drawn {
 #[test]
 fn a_limb_is_drawn_at_its_position_in_the_color_of_the_fighter() {
     let mut bench = Bench::new(only(&["skeletons"]));
-    let frames = ["fighter_1", "fighter_2", ""].map(|fighter| bench.draw(gray(SIZE.0, SIZE.1), &[arm(fighter)], &[]));
+    let frames = [Fighter::One, Fighter::Two, Fighter::None]
+        .map(|fighter| bench.draw(gray(SIZE.0, SIZE.1), &[arm(fighter)], &[]));
     for frame in &frames {
         assert!(frame.y(160, 120).abs_diff(90) > 20, "on the arm: {}", frame.y(160, 120));
         assert!(frame.y(160, 100).abs_diff(90) < 4 && frame.y(40, 120).abs_diff(90) < 4, "beside it");
@@ -135,7 +135,7 @@ fn a_limb_is_drawn_at_its_position_in_the_color_of_the_fighter() {
 #[test]
 fn occluded_and_missing_joints_are_not_drawn() {
     let mut bench = Bench::new(only(&["skeletons"]));
-    let mut hidden = arm("fighter_1");
+    let mut hidden = arm(Fighter::One);
     hidden.joints[13][3] = 0.3;
     hidden.joints[11] = [f32::NAN, 0.5, 0.0, 0.9];
     assert_eq!(bench.draw(gray(SIZE.0, SIZE.1), &[hidden], &[]).drawn_pixels(), 0);
@@ -153,38 +153,39 @@ fn boxes_are_clipped_at_the_image_and_invalid_boxes_are_left_out() {
         [-90.0, -90.0, -10.0, -10.0],
         [1e9, 1e9, 2e9, 2e9],
     ];
-    let frames = rects.map(|rect| bench.draw(gray(SIZE.0, SIZE.1), &[arm("fighter_2")], &[track("confirmed", rect)]));
-    bench.draw(gray(5, 3), &[arm("")], &[track("confirmed", [0.0, 0.0, 4.0, 2.0])]);
+    let frames =
+        rects.map(|rect| bench.draw(gray(SIZE.0, SIZE.1), &[arm(Fighter::Two)], &[track(TrackState::Confirmed, rect)]));
+    bench.draw(gray(5, 3), &[arm(Fighter::None)], &[track(TrackState::Confirmed, [0.0, 0.0, 4.0, 2.0])]);
     let (_, v) = frames[0].uv(99, 50);
     assert!(v > 136, "the right edge of the first box is in the image, and red: {v}");
 }
 
 #[test]
 fn labels_are_moved_into_the_image_and_tentative_tracks_have_none() {
-    let label = |state: &str, rect| {
+    let label = |state: TrackState, rect| {
         let mut bench = Bench::new(only(&["labels"]));
         bench.draw(gray(SIZE.0, SIZE.1), &[], &[track(state, rect)]).drawn_pixels()
     };
-    let whole = label("confirmed", [100.0, 100.0, 200.0, 200.0]);
+    let whole = label(TrackState::Confirmed, [100.0, 100.0, 200.0, 200.0]);
     assert!(whole > 300, "{whole} px");
     for rect in [[-40.0, -30.0, 60.0, 100.0], [300.0, 4.0, 400.0, 90.0], [310.0, 230.0, 400.0, 300.0]] {
-        let moved = label("confirmed", rect);
+        let moved = label(TrackState::Confirmed, rect);
         assert!(moved.abs_diff(whole) < whole / 20, "{rect:?}: {moved} of {whole} px");
     }
-    assert_eq!(label("tentative", [100.0, 100.0, 200.0, 200.0]), 0);
+    assert_eq!(label(TrackState::Tentative, [100.0, 100.0, 200.0, 200.0]), 0);
 }
 
 #[test]
 fn labels_of_overlapping_people_do_not_overlap() {
-    let drawn = |fighters: &[&str]| {
+    let drawn = |fighters: &[Fighter]| {
         let mut bench = Bench::new(only(&["labels"]));
         let rect = [100.0, 100.0, 200.0, 200.0];
         let tracks: Vec<Track> =
-            fighters.iter().map(|fighter| Track { fighter: (*fighter).into(), ..track("confirmed", rect) }).collect();
+            fighters.iter().map(|fighter| Track { fighter: *fighter, ..track(TrackState::Confirmed, rect) }).collect();
         bench.draw(gray(SIZE.0, SIZE.1), &[], &tracks).drawn_pixels()
     };
-    let (one, other) = (drawn(&["fighter_1"]), drawn(&["fighter_2"]));
-    assert!(drawn(&["fighter_1", "fighter_2"]).abs_diff(one + other) < one / 20);
+    let (one, other) = (drawn(&[Fighter::One]), drawn(&[Fighter::Two]));
+    assert!(drawn(&[Fighter::One, Fighter::Two]).abs_diff(one + other) < one / 20);
 }
 
 #[test]
@@ -210,7 +211,7 @@ fn frames_of_every_encoding_are_rendered() {
     {
         let frame =
             Frame::from_packed(w, h, encoding, Color::default_for_height(h), vec![128u8; bytes as usize]).unwrap();
-        let drawn = bench.draw(frame, &[arm("fighter_1")], &[]);
+        let drawn = bench.draw(frame, &[arm(Fighter::One)], &[]);
         let (u, v) = drawn.uv(160, 120);
         assert!(v > 150 && u < 120, "{u}, {v}");
         assert!(drawn.uv(160, 60).0.abs_diff(128) < 4);
@@ -220,9 +221,9 @@ fn frames_of_every_encoding_are_rendered() {
 #[test]
 fn live_keys_change_the_next_frame() {
     let mut bench = Bench::new(only(&["skeletons"]));
-    let before = bench.draw(gray(SIZE.0, SIZE.1), &[arm("fighter_1")], &[]).drawn_pixels();
+    let before = bench.draw(gray(SIZE.0, SIZE.1), &[arm(Fighter::One)], &[]).drawn_pixels();
     bench.render.set("overlays", "[boxes]").unwrap();
-    let after = bench.draw(gray(SIZE.0, SIZE.1), &[arm("fighter_1")], &[]).drawn_pixels();
+    let after = bench.draw(gray(SIZE.0, SIZE.1), &[arm(Fighter::One)], &[]).drawn_pixels();
     assert!(before > 100 && after == 0, "{before} {after}");
     let error = bench.render.set("overlays", "[bals]").unwrap_err();
     assert!(
@@ -231,7 +232,7 @@ fn live_keys_change_the_next_frame() {
     );
     bench.render.set("overlays", "[skeletons]").unwrap();
     assert!(bench.render.set("crop", "[1, 2]").is_err());
-    let unchanged = bench.draw(gray(SIZE.0, SIZE.1), &[arm("fighter_1")], &[]).drawn_pixels();
+    let unchanged = bench.draw(gray(SIZE.0, SIZE.1), &[arm(Fighter::One)], &[]).drawn_pixels();
     assert_eq!(unchanged, before, "the refused value changed nothing");
 }
 
@@ -249,7 +250,7 @@ fn the_spec_declares_one_required_input_and_the_live_keys() {
 fn a_frame_with_other_readers_is_not_modified() {
     let mut bench = Bench::new(only(&["boxes"]));
     let frame = gray(SIZE.0, SIZE.1);
-    let drawn = bench.draw(frame.clone(), &[], &[track("confirmed", [100.0, 100.0, 200.0, 200.0])]);
+    let drawn = bench.draw(frame.clone(), &[], &[track(TrackState::Confirmed, [100.0, 100.0, 200.0, 200.0])]);
     assert_eq!((drawn.0.width(), drawn.0.height(), drawn.0.encoding()), (SIZE.0, SIZE.1, Encoding::I420));
     assert!(drawn.drawn_pixels() > 300 && frame.plane(0).0.iter().all(|luma| *luma == 90));
 }

@@ -161,11 +161,7 @@ impl SpeechState {
     /// Adds sentences to the queue, and discards the oldest ones of a full queue.
     fn enqueue(&mut self, moment_ns: i64, rows: Vec<Commentary>) {
         let sentences = rows.into_iter().filter(|row| !row.text.trim().is_empty());
-        self.queue.extend(sentences.map(|row| Sentence {
-            excitement: Excitement::from_name(&row.excitement),
-            text: row.text,
-            moment_ns,
-        }));
+        self.queue.extend(sentences.map(|row| Sentence { excitement: row.excitement, text: row.text, moment_ns }));
         while self.queue.len() > MAX_QUEUED {
             self.queue.pop_front();
             self.discarded += 1;

@@ -15,7 +15,10 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_speech::Speech;
-use sideline_sport::tables::Commentary;
+use sideline_sport::{
+    Excitement,
+    tables::{Commentary, Fighter},
+};
 
 const RATE: u32 = 8_000;
 const SECOND: i64 = 1_000_000_000;
@@ -76,18 +79,12 @@ impl Voice {
     }
 }
 
-fn sentence(text: &str, excitement: &str) -> Commentary {
-    Commentary {
-        text: text.into(),
-        fighter: String::new(),
-        move_id: String::new(),
-        at: 0,
-        excitement: excitement.into(),
-    }
+fn sentence(text: &str, excitement: Excitement) -> Commentary {
+    Commentary { text: text.into(), fighter: Fighter::None, move_id: String::new(), at: 0, excitement }
 }
 
 /// Pushes frames with their sentences, ends the stream, and returns the sound.
-fn speak(h: &mut Harness<Speech>, frames: u64, sentences: &[(u64, &str, &str)]) -> Result<Vec<Audio>> {
+fn speak(h: &mut Harness<Speech>, frames: u64, sentences: &[(u64, &str, Excitement)]) -> Result<Vec<Audio>> {
     for frame in 0..frames {
         let rows: Vec<Commentary> =
             sentences.iter().filter(|row| row.0 == frame).map(|row| sentence(row.1, row.2)).collect();
@@ -115,7 +112,7 @@ fn is_near(found: &[f64], expected: &[f64]) -> bool {
 fn a_sentence_starts_at_its_moment_without_surrounding_silence() {
     let voice = Voice::new();
     let mut h = Harness::<Speech>::new(voice.values([])).unwrap();
-    let sound = speak(&mut h, 90, &[(30, "Red lands a jab.", "low")]).unwrap();
+    let sound = speak(&mut h, 90, &[(30, "Red lands a jab.", Excitement::Low)]).unwrap();
     assert!(is_near(&starts(&sound), &[1.0]), "{:?}", starts(&sound));
     assert_eq!((sound[0].samples.len(), sound[0].rate, sound[0].channels), (RATE as usize, RATE, 1));
     assert_eq!(voice.spoken(), ["Red lands a jab."]);
@@ -127,8 +124,8 @@ fn sentences_do_not_overlap_and_late_ones_are_discarded() {
     let mut h = Harness::<Speech>::new(voice.values([("patience", 1.5.into())])).unwrap();
     // Two sentences per second arrive for three seconds, and one per second can be spoken.
     let names: Vec<String> = (0..6).map(|i| format!("Sentence {i}.")).collect();
-    let sentences: Vec<(u64, &str, &str)> =
-        names.iter().enumerate().map(|(i, text)| (15 * i as u64, text.as_str(), "low")).collect();
+    let sentences: Vec<(u64, &str, Excitement)> =
+        names.iter().enumerate().map(|(i, text)| (15 * i as u64, text.as_str(), Excitement::Low)).collect();
     let sound = speak(&mut h, 300, &sentences).unwrap();
     for pair in sound.windows(2) {
         let end = pair[0].start + pair[0].samples.len() as i64 * SECOND / i64::from(RATE);
@@ -145,8 +142,12 @@ fn sentences_do_not_overlap_and_late_ones_are_discarded() {
 fn the_most_exciting_queued_sentence_is_spoken() {
     let voice = Voice::new();
     let mut h = Harness::<Speech>::new(voice.values([])).unwrap();
-    let sentences =
-        [(0, "First.", "low"), (10, "Calm.", "low"), (15, "Knockout!", "knockout"), (20, "Calm again.", "medium")];
+    let sentences = [
+        (0, "First.", Excitement::Low),
+        (10, "Calm.", Excitement::Low),
+        (15, "Knockout!", Excitement::Knockout),
+        (20, "Calm again.", Excitement::Medium),
+    ];
     speak(&mut h, 120, &sentences).unwrap();
     assert_eq!(voice.spoken(), ["First.", "Knockout!", "Calm again."]);
 }
@@ -155,7 +156,12 @@ fn the_most_exciting_queued_sentence_is_spoken() {
 fn zero_patience_discards_sentences_that_cannot_begin_at_once() {
     let voice = Voice::new();
     let mut h = Harness::<Speech>::new(voice.values([("patience", 0.into())])).unwrap();
-    speak(&mut h, 120, &[(0, "First.", "low"), (10, "Second.", "knockout"), (60, "Third.", "low")]).unwrap();
+    speak(
+        &mut h,
+        120,
+        &[(0, "First.", Excitement::Low), (10, "Second.", Excitement::Knockout), (60, "Third.", Excitement::Low)],
+    )
+    .unwrap();
     assert_eq!(voice.spoken(), ["First.", "Third."]);
 }
 
@@ -164,7 +170,7 @@ fn the_state_counts_spoken_and_discarded_sentences() {
     let voice = Voice::new();
     let mut h = Harness::<Speech>::new(voice.values([])).unwrap();
     for frame in 0..60 {
-        let rows = if frame % 15 == 0 { vec![sentence("Another one.", "low")] } else { vec![] };
+        let rows = if frame % 15 == 0 { vec![sentence("Another one.", Excitement::Low)] } else { vec![] };
         h.push("commentary", &rows).unwrap();
     }
     let state = h.state("test").unwrap();
@@ -178,7 +184,7 @@ fn the_state_counts_spoken_and_discarded_sentences() {
 fn the_last_sentence_is_spoken_after_the_last_frame() {
     let voice = Voice::new();
     let mut h = Harness::<Speech>::new(voice.values([])).unwrap();
-    let sound = speak(&mut h, 30, &[(10, "First.", "low"), (29, "The bell!", "low")]).unwrap();
+    let sound = speak(&mut h, 30, &[(10, "First.", Excitement::Low), (29, "The bell!", Excitement::Low)]).unwrap();
     assert_eq!(voice.spoken(), ["First.", "The bell!"]);
     assert!(sound[1].start >= sound[0].start + SECOND);
 }
@@ -188,13 +194,13 @@ fn a_sentence_of_the_closing_message_is_spoken_in_one_closing_message() {
     let voice = Voice::new();
     let mut h = Harness::<Speech>::new(voice.values([])).unwrap();
     for frame in 0..30 {
-        let rows = if frame == 20 { vec![sentence("First.", "low")] } else { vec![] };
+        let rows = if frame == 20 { vec![sentence("First.", Excitement::Low)] } else { vec![] };
         h.push("commentary", &rows).unwrap();
     }
     // The engine closes a stream like this: with the number of frames, and the media time of the last one.
     let last = h.header(29);
     let header = Header { frame: 30, is_closing: true, ..last };
-    let rows = Commentary::encode(&[sentence("The bell!", "high")]);
+    let rows = Commentary::encode(&[sentence("The bell!", Excitement::High)]);
     for (n, body) in [(30, Body::Data(Payload::Table(std::sync::Arc::new(rows)))), (31, Body::End { frames: 30 })] {
         h.accept("commentary", Message { header: header.clone(), n, body }).unwrap();
     }
@@ -212,7 +218,7 @@ fn sentences_on_a_side_input_are_spoken() {
     let inputs = vec![("commentary", Alignment::Side { queue: 100 })];
     let setup = Setup { mode: Mode::Live, inputs: Some(inputs), ..Setup::default() };
     let mut h = Harness::<Speech>::with(voice.values([]), setup).unwrap();
-    let sound = speak(&mut h, 90, &[(30, "Red lands a jab.", "low")]).unwrap();
+    let sound = speak(&mut h, 90, &[(30, "Red lands a jab.", Excitement::Low)]).unwrap();
     assert!(is_near(&starts(&sound), &[1.0]), "{:?}", starts(&sound));
 }
 
@@ -220,7 +226,7 @@ fn sentences_on_a_side_input_are_spoken() {
 fn exciting_sentences_are_faster_and_louder() {
     let voice = Voice::new();
     let mut h = Harness::<Speech>::new(voice.values([("speed", 100.into())])).unwrap();
-    let sound = speak(&mut h, 120, &[(0, "Calm.", "low"), (60, "Knockout!", "knockout")]).unwrap();
+    let sound = speak(&mut h, 120, &[(0, "Calm.", Excitement::Low), (60, "Knockout!", Excitement::Knockout)]).unwrap();
     let peak = |row: &Audio| row.samples.iter().fold(0.0_f32, |peak, sample| peak.max(sample.abs()));
     assert!(peak(&sound[1]) > 1.3 * peak(&sound[0]) && peak(&sound[1]) < 0.9);
     let arguments = fs::read_to_string(voice.path("arguments")).unwrap();
@@ -248,7 +254,7 @@ fn piper_is_started_once_for_all_sentences() {
         let setup = Setup { run_dir: run_dir.path().into(), ..Setup::default() };
         let values = voice.values([("voice", name.into()), ("speed", 350.into())]);
         let mut h = Harness::<Speech>::with(values, setup).unwrap();
-        let sentences = [(0, "Red lands a jab.", "low"), (60, "Blue\nanswers.", "high")];
+        let sentences = [(0, "Red lands a jab.", Excitement::Low), (60, "Blue\nanswers.", Excitement::High)];
         assert_eq!(starts(&speak(&mut h, 120, &sentences).unwrap()).len(), 2);
         let arguments = fs::read_to_string(voice.path("arguments")).unwrap();
         assert_eq!(arguments.lines().count(), 1, "{arguments}");
@@ -279,7 +285,7 @@ fn a_failure_of_piper_is_reported_with_its_reason() {
 #[test]
 fn the_voice_none_needs_no_program_and_is_silent() {
     let mut h = Harness::<Speech>::new([("voice", "none"), ("program", "/nowhere")]).unwrap();
-    assert_eq!(speak(&mut h, 60, &[(0, "Red lands a jab.", "low")]).unwrap(), []);
+    assert_eq!(speak(&mut h, 60, &[(0, "Red lands a jab.", Excitement::Low)]).unwrap(), []);
 }
 
 /// Returns the message of the error at the start.
@@ -336,7 +342,8 @@ fn a_voice_that_fails_in_a_run_stops_it_or_is_restarted() {
             "cat > {0}/last\ngrep -q Broken {0}/last && exit 3\ncat {0}/last >> {0}/input\ncat {0}/sound.wav",
             voice.folder.path().display()
         ));
-        let sentences = [(0, "First.", "low"), (60, "Broken.", "low"), (120, "Third.", "low")];
+        let sentences =
+            [(0, "First.", Excitement::Low), (60, "Broken.", Excitement::Low), (120, "Third.", Excitement::Low)];
         let spoken = speak(&mut h, 180, &sentences);
         (spoken.map(|sound| sound.len()), h.outcomes())
     };
@@ -352,8 +359,15 @@ fn a_voice_that_fails_in_a_run_stops_it_or_is_restarted() {
 fn espeak_is_deterministic_and_does_not_parse_text_as_options() {
     let run = || {
         let mut h = Harness::<Speech>::new(Values::new()).unwrap();
-        speak(&mut h, 200, &[(0, "--help -v nonsense <break/> & Red's jab!", "high"), (90, "Blue answers.", "low")])
-            .unwrap()
+        speak(
+            &mut h,
+            200,
+            &[
+                (0, "--help -v nonsense <break/> & Red's jab!", Excitement::High),
+                (90, "Blue answers.", Excitement::Low),
+            ],
+        )
+        .unwrap()
     };
     let sound = run();
     assert_eq!(sound, run());

@@ -19,11 +19,9 @@ mod motion;
 mod particles;
 mod tracker;
 
-pub use tracker::Mode;
-
 use serde::{Deserialize, Serialize};
 use sideline_api::{Config, Context, Error, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
-use sideline_sport::tables::{Ball, Correction, Detection};
+use sideline_sport::tables::{Ball, Correction, CorrectionKind, Detection};
 
 use corrections::SmoothedPosition;
 use hypothesis::Candidate;
@@ -299,7 +297,7 @@ impl StreamState {
             score: self.tracker.hit_score.unwrap_or(0.0) as f32,
             measured: self.tracker.hit_score.is_some(),
             missing: active.frames_since_hit.round() as u32,
-            mode: self.tracker.mode.name().into(),
+            mode: self.tracker.mode,
             spread: px(motion.position_variance().max(0.0).sqrt()),
         })
     }
@@ -311,7 +309,7 @@ fn corrections(corrected: impl IntoIterator<Item = SmoothedPosition>, scale: f64
         x: (x * scale) as f32,
         y: (y * scale) as f32,
         radius: (radius * scale) as f32,
-        kind: if is_filled { "filled" } else { "smoothed" }.into(),
+        kind: if is_filled { CorrectionKind::Filled } else { CorrectionKind::Smoothed },
     };
     corrected.into_iter().map(row).collect()
 }

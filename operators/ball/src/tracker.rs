@@ -4,9 +4,10 @@
 //! Each frame extends every hypothesis with the candidates in its gate, and starts a new one with each candidate that
 //! no hypothesis claims. Hypotheses with low scores are pruned, and equal ones are merged. One hypothesis is active:
 //! its state is the output. An alternative becomes active when the active one is lost, or when its score is higher by a
-//! margin; so the tracker leaves a false ball. [`Mode`] describes how reliable the active hypothesis is.
+//! margin; so the tracker leaves a false ball. [`BallMode`] describes how reliable the active hypothesis is.
 
 use serde::{Deserialize, Serialize};
+use sideline_sport::tables::BallMode;
 
 use crate::{
     BallConfig, Method,
@@ -15,36 +16,6 @@ use crate::{
     particles::ParticleSet,
     to_frames,
 };
-
-/// Reliability of the active hypothesis.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Detected in many consecutive frames.
-    Normal,
-    /// Missed in the last frame, or detected in too few consecutive frames: the gate is wider.
-    #[default]
-    Recovering,
-    /// The position jumped: for a while only candidates near it are accepted.
-    Chaos,
-    /// The ball is at rest.
-    Locked,
-    /// Not detected for too long: the search covers the whole frame.
-    Lost,
-}
-
-impl Mode {
-    /// Returns the name in tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Mode::Normal => "normal",
-            Mode::Recovering => "recovering",
-            Mode::Chaos => "chaos",
-            Mode::Locked => "locked",
-            Mode::Lost => "lost",
-        }
-    }
-}
 
 /// Maximum number of alternative hypotheses; it bounds the work per frame.
 const MAX_ALTERNATIVES: usize = 15;
@@ -97,7 +68,7 @@ pub struct Tracker {
     /// The hypothesis that is the output.
     pub active: Option<Hypothesis>,
     /// Reliability of the active hypothesis.
-    pub mode: Mode,
+    pub mode: BallMode,
     /// Detection score of the candidate associated in this frame; `None` where none was.
     pub hit_score: Option<f64>,
     /// Input of the fixed-lag smoother.
@@ -184,10 +155,10 @@ impl Tracker {
         let mut all: Vec<(Hypothesis, Option<usize>)> = vec![];
         let mut active = None;
         if let Some(previous) = self.active.take() {
-            let gate = if self.mode == Mode::Normal { config.gate } else { config.recovering_gate };
+            let gate = if self.mode == BallMode::Normal { config.gate } else { config.recovering_gate };
             let max_distance = match self.mode {
-                Mode::Chaos => config.chaos_reach,
-                Mode::Locked => config.lock_reach,
+                BallMode::Chaos => config.chaos_reach,
+                BallMode::Locked => config.lock_reach,
                 _ => f64::INFINITY,
             };
             let mut extended = branches(&previous, gate, max_distance, stillness);
@@ -254,7 +225,7 @@ impl Tracker {
             best.max_by(|a, b| total_score(&self.alternatives[*a]).total_cmp(&total_score(&self.alternatives[*b])));
         let Some(best) = best else { return };
         // In mode `chaos` a distant alternative needs a larger margin.
-        let margin = if self.mode == Mode::Chaos { CHAOS_SWITCH_MARGIN } else { SWITCH_MARGIN };
+        let margin = if self.mode == BallMode::Chaos { CHAOS_SWITCH_MARGIN } else { SWITCH_MARGIN };
         let (active, alternative) = (self.active.as_ref(), &self.alternatives[best]);
         let is_better = active.is_none_or(|active| {
             let margin = if active.hits_since_kick < MIN_HITS_SINCE_KICK { UNCONFIRMED_SWITCH_MARGIN } else { margin };
@@ -300,15 +271,17 @@ impl Tracker {
             self.rest_frames += scan.elapsed_frames;
         }
         self.mode = match () {
-            () if is_lost(active, config) => Mode::Lost,
-            () if self.chaos_frames > 0.0 => Mode::Chaos,
+            () if is_lost(active, config) => BallMode::Lost,
+            () if self.chaos_frames > 0.0 => BallMode::Chaos,
             () if active.frames_since_hit <= to_frames(config.warn_after_s)
                 && self.rest_frames >= to_frames(config.lock_s) =>
             {
-                Mode::Locked
+                BallMode::Locked
             }
-            () if active.frames_since_hit > 0.0 || active.consecutive_hits <= config.normal_after => Mode::Recovering,
-            () => Mode::Normal,
+            () if active.frames_since_hit > 0.0 || active.consecutive_hits <= config.normal_after => {
+                BallMode::Recovering
+            }
+            () => BallMode::Normal,
         };
     }
 }

@@ -6,7 +6,7 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_ball::BallOperator;
-use sideline_sport::tables::{Ball, Correction, Detection};
+use sideline_sport::tables::{Ball, BallMode, Correction, CorrectionKind, Detection};
 
 /// A running operator with frames of one height and rate.
 struct BallHarness {
@@ -83,7 +83,7 @@ fn a_ball_is_confirmed_after_confirm_hits_detections_and_then_has_a_row_per_fram
     let last = rows[39].as_ref().unwrap();
     // Pixels per second, and the radius of the boxes.
     assert!((last.vx - 180.0).abs() < 10.0 && (last.vy - 30.0).abs() < 10.0 && last.radius == 5.0, "{last:?}");
-    assert_eq!(last.mode, "normal", "more than fifteen consecutive detections");
+    assert_eq!(last.mode, BallMode::Normal, "more than fifteen consecutive detections");
 }
 
 #[test]
@@ -95,9 +95,9 @@ fn a_ball_without_detections_is_predicted_and_lost_after_ten_frames() {
         assert!(!row.measured && row.score == 0.0 && error_px(row, rolling_ball(frame)) < 10.0, "{row:?}");
     }
     assert!(rows.windows(2).all(|two| two[0].spread < two[1].spread), "the position variance grows");
-    let modes: Vec<&str> = rows.iter().map(|row| &*row.mode).collect();
-    assert_eq!(modes[..10], ["recovering"; 10]);
-    assert_eq!(modes[10..], ["lost"; 5]);
+    let modes: Vec<BallMode> = rows.iter().map(|row| row.mode).collect();
+    assert_eq!(modes[..10], [BallMode::Recovering; 10]);
+    assert_eq!(modes[10..], [BallMode::Lost; 5]);
     assert_eq!(rows[14].missing, 15);
 }
 
@@ -130,8 +130,8 @@ fn a_ball_at_rest_is_locked_with_less_jitter() {
     let mut ball = BallHarness::new(Values::new());
     let jitter = |frame: u32| [800.0 + f64::from(frame % 3) - 1.0, 400.0 + f64::from(frame % 2)];
     let rows: Vec<_> = (0..60).filter_map(|frame| ball.push(Some(&[jitter(frame)]))).collect();
-    assert_eq!(rows.last().unwrap().mode, "locked");
-    assert!(rows[5..12].iter().all(|row| row.mode == "recovering"));
+    assert_eq!(rows.last().unwrap().mode, BallMode::Locked);
+    assert!(rows[5..12].iter().all(|row| row.mode == BallMode::Recovering));
     let path_length = |rows: &[Ball]| rows.windows(2).map(|two| (two[1].x - two[0].x).abs()).sum::<f32>();
     assert!(path_length(&rows[47..57]) < 0.7 * path_length(&rows[2..12]));
 }
@@ -142,12 +142,12 @@ fn a_jump_before_the_ball_is_lost_starts_chaos() {
     (0..6).for_each(|_| drop(ball.push(Some(&[[300.0, 500.0]]))));
     let far = |frame: u32| [1500.0 + 8.0 * f64::from(frame), 700.0];
     // No detection at the old position, and a moving object far away: the switch is not immediate, but before the loss.
-    let modes: Vec<String> = (0..30).map(|frame| ball.push(Some(&[far(frame)])).unwrap().mode).collect();
-    let began = modes.iter().position(|mode| mode == "chaos");
+    let modes: Vec<BallMode> = (0..30).map(|frame| ball.push(Some(&[far(frame)])).unwrap().mode).collect();
+    let began = modes.iter().position(|mode| *mode == BallMode::Chaos);
     assert!(began.is_some_and(|at| (2..10).contains(&at)), "{modes:?}");
     // Distant candidates are ignored now.
     let row = ball.push(Some(&[far(50)])).unwrap();
-    assert!(!row.measured && row.mode == "chaos", "{row:?}");
+    assert!(!row.measured && row.mode == BallMode::Chaos, "{row:?}");
 }
 
 #[test]
@@ -156,9 +156,9 @@ fn a_lost_ball_is_found_again_anywhere_in_the_frame() {
     (0..30).for_each(|frame| drop(ball.push(Some(&[rolling_ball(frame)]))));
     (0..20).for_each(|_| drop(ball.push(Some(&[]))));
     let rows: Vec<Ball> = (0..5).map(|_| ball.push(Some(&[[1700.0, 200.0]])).unwrap()).collect();
-    assert_eq!(rows[1].mode, "lost");
+    assert_eq!(rows[1].mode, BallMode::Lost);
     assert!(
-        rows[4].measured && rows[4].mode == "recovering" && error_px(&rows[4], [1700.0, 200.0]) < 3.0,
+        rows[4].measured && rows[4].mode == BallMode::Recovering && error_px(&rows[4], [1700.0, 200.0]) < 3.0,
         "{:?}",
         rows[4]
     );
@@ -171,7 +171,7 @@ fn frames_without_a_detector_run_are_predicted_and_are_no_misses() {
         let row = ball.push((frame % 5 == 0).then_some(&[rolling_ball(frame)]));
         if frame > 30 {
             let row = row.unwrap();
-            assert!(error_px(&row, rolling_ball(frame)) < 4.0 && row.mode != "lost", "frame {frame}: {row:?}");
+            assert!(error_px(&row, rolling_ball(frame)) < 4.0 && row.mode != BallMode::Lost, "frame {frame}: {row:?}");
             assert_eq!((row.measured, row.missing), (frame % 5 == 0, frame % 5), "frame {frame}");
         }
     }
@@ -186,7 +186,7 @@ fn keys_scale_with_frame_height_and_rate() {
         let at = |frame: u32| [100.0 + 90.0 * f64::from(frame) / rate as f64, 250.0];
         let last = (0..steps).map(|frame| ball.push(Some(&[at(frame)]))).last().flatten().unwrap();
         let unseen = (0..rate as u32).map(|_| ball.push(Some(&[])).unwrap());
-        let lost = unseen.take_while(|row| row.mode != "lost").count();
+        let lost = unseen.take_while(|row| row.mode != BallMode::Lost).count();
         (error_px(&last, at(steps - 1)), last.vx, lost as f64 / rate as f64)
     };
     for rate in [25, 30, 60] {
@@ -209,7 +209,10 @@ fn corrections_fill_gaps_and_the_last_ones_come_with_the_end() {
     for row in corrections {
         let [x, y] = rolling_ball(row.at as u32);
         assert!((f64::from(row.x) - x).hypot(f64::from(row.y) - y) < 3.0, "{row:?}");
-        assert_eq!(row.kind, if (30..38).contains(&row.at) { "filled" } else { "smoothed" });
+        assert_eq!(
+            row.kind,
+            if (30..38).contains(&row.at) { CorrectionKind::Filled } else { CorrectionKind::Smoothed }
+        );
     }
 }
 

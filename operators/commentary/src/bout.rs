@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use sideline_sport::{
     Excitement,
-    tables::{Interaction, Move},
+    tables::{Fighter, Interaction, Move},
 };
 
 use crate::{
@@ -60,8 +60,8 @@ pub struct Strike {
     pub id: String,
     /// Track of the person who made it.
     track: u32,
-    /// `fighter_1`, `fighter_2` or empty.
-    pub fighter: String,
+    /// Fighter who made it.
+    pub fighter: Fighter,
     /// Label; `None` for an `unsure` move.
     pub label: Option<String>,
     /// Limb that moved.
@@ -91,7 +91,7 @@ impl Strike {
 
     /// True if the same person made both: compared by name, or by track for people without a name.
     fn is_by_same(&self, other: &Strike) -> bool {
-        self.fighter == other.fighter && (!self.fighter.is_empty() || self.track == other.track)
+        self.fighter == other.fighter && (self.fighter != Fighter::None || self.track == other.track)
     }
 }
 
@@ -145,16 +145,12 @@ impl Topic {
     }
 
     /// Returns the fighter of the topic; empty if it is about both.
-    pub fn fighter(&self) -> &str {
+    pub fn fighter(&self) -> Fighter {
         match (self.kind, &self.newest) {
-            (TopicKind::Exchange | TopicKind::Quiet | TopicKind::QuietAlone, _) | (_, None) => "",
-            (_, Some(strike)) => &strike.fighter,
+            (TopicKind::Exchange | TopicKind::Quiet | TopicKind::QuietAlone, _) | (_, None) => Fighter::None,
+            (_, Some(strike)) => strike.fighter,
         }
     }
-}
-
-fn fighter_index(fighter: &str) -> Option<usize> {
-    ["fighter_1", "fighter_2"].iter().position(|known| *known == fighter)
 }
 
 /// Recent events of one stream. Frames, moves and speeds are bounded in number.
@@ -184,7 +180,7 @@ impl Bout {
         config: &CommentaryConfig,
     ) {
         let known = |value: f32| value.is_finite().then_some(value);
-        let pair = pairs.iter().find(|pair| !pair.fighter_a.is_empty() && !pair.fighter_b.is_empty());
+        let pair = pairs.iter().find(|pair| pair.fighter_a != Fighter::None && pair.fighter_b != Fighter::None);
         let reach = pair.map_or([None; 2], |pair| [known(pair.reach_a), known(pair.reach_b)]);
         if pair.is_some() {
             self.present = [true; 2];
@@ -206,20 +202,20 @@ impl Bout {
                 continue;
             }
             self.quiet_since = Some(pts);
-            if let Some(index) = fighter_index(&row.fighter) {
+            if let Some(index) = row.fighter.index() {
                 self.present[index] = true;
             }
             let strike = Strike {
                 id: row.id.clone(),
                 track: row.track,
-                fighter: row.fighter.clone(),
+                fighter: row.fighter,
                 limb: row.limb.clone(),
                 peak: row.peak,
                 pts: self.media_time(row.peak).unwrap_or(pts),
                 arrived: pts,
                 hardness: self.rate_hardness(row.speed, config.hard),
                 confidence: if row.confidence.is_finite() { row.confidence.clamp(0.0, 1.0) } else { 0.0 },
-                has_landed: self.has_landed(&row.fighter, row.start, row.end),
+                has_landed: self.has_landed(row.fighter, row.start, row.end),
                 label,
                 kind: words.kind,
                 is_reported: false,
@@ -255,8 +251,8 @@ impl Bout {
 
     /// True if a fighter's hand or foot reached the other between two frames, false if it fell short; `None` if that is
     /// unknown or undecided.
-    fn has_landed(&self, fighter: &str, start: u64, end: u64) -> Option<bool> {
-        let index = fighter_index(fighter)?;
+    fn has_landed(&self, fighter: Fighter, start: u64, end: u64) -> Option<bool> {
+        let index = fighter.index()?;
         let within = self.frames.iter().filter(|record| (start..=end).contains(&record.frame));
         let nearest = within.filter_map(|record| record.reach[index]).reduce(f32::min)?;
         if nearest <= MAX_LANDED_REACH { Some(true) } else { (nearest >= MIN_SHORT_REACH).then_some(false) }

@@ -32,7 +32,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{Config, Context, Error, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
-use sideline_sport::tables::{Commentary, Interaction, Move};
+use sideline_sport::tables::{Commentary, Fighter, Interaction, Move};
 
 use crate::{bout::Bout, phrasing::Phrasing, vocabulary::Vocabulary};
 
@@ -116,16 +116,16 @@ impl Operator for CommentaryOperator {
         }
         let Some(topic) = state.bout.select_topic(now, &self.config) else { return Ok(()) };
         state.bout.mark_reported(&topic, now);
-        let is_named = topic.newest.as_ref().is_none_or(|strike| !strike.fighter.is_empty());
+        let is_named = topic.newest.as_ref().is_none_or(|strike| strike.fighter != Fighter::None);
         let has_opponent = is_named && state.bout.has_both_fighters();
         let text = state.phrasing.compose(&topic, has_opponent, &self.vocabulary, cx.seed(), now);
         let Some(text) = text else { return Ok(()) };
         let row = Commentary {
             text,
-            fighter: topic.fighter().into(),
+            fighter: topic.fighter(),
             move_id: topic.newest.as_ref().map_or_else(String::new, |strike| strike.id.clone()),
             at: topic.newest.as_ref().map_or(frame, |strike| strike.peak),
-            excitement: topic.excitement.name().into(),
+            excitement: topic.excitement,
         };
         out.rows("commentary", &[row])
     }

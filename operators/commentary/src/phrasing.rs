@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
+use sideline_sport::tables::Fighter;
 
 use crate::{
     bout::Topic,
@@ -73,21 +74,16 @@ impl Phrasing {
 }
 
 fn substitutions(topic: &Topic, vocabulary: &Vocabulary) -> Substitutions {
-    let opponent = |fighter: &str| match fighter {
-        "fighter_1" => "fighter_2",
-        "fighter_2" => "fighter_1",
-        _ => "",
-    };
     let Some(newest) = &topic.newest else {
-        let [who, whom] = ["fighter_1", "fighter_2"].map(|fighter| vocabulary.fighter_name(fighter).to_owned());
+        let [who, whom] = Fighter::FIGHTERS.map(|fighter| vocabulary.fighter_name(fighter).to_owned());
         return Substitutions { who, whom, ..Substitutions::default() };
     };
     let words = vocabulary.move_words_or_label(newest.label.as_deref().unwrap_or_default());
     let listed = &topic.labels[topic.labels.len().saturating_sub(MAX_LISTED_MOVES)..];
     let moves: Vec<String> = listed.iter().map(|label| vocabulary.move_words_or_label(label).name).collect();
     Substitutions {
-        who: vocabulary.fighter_name(&newest.fighter).into(),
-        whom: vocabulary.fighter_name(opponent(&newest.fighter)).into(),
+        who: vocabulary.fighter_name(newest.fighter).into(),
+        whom: vocabulary.fighter_name(newest.fighter.opponent()).into(),
         move_name: words.name,
         move_with_article: words.with_article,
         limb: vocabulary.limb_name(&newest.limb),

@@ -6,7 +6,7 @@ mod reader;
 use std::{collections::BTreeMap, path::Path};
 
 use sideline_api::{Error, Failure, OrFail, Result};
-use sideline_sport::Excitement;
+use sideline_sport::{Excitement, tables::Fighter};
 
 use crate::template::{Placeholder, Template};
 
@@ -84,7 +84,7 @@ type Levels = BTreeMap<Excitement, Vec<Template>>;
 /// Names, words and phrases.
 #[derive(Clone, Debug, Default)]
 pub struct Vocabulary {
-    names: BTreeMap<String, String>,
+    names: BTreeMap<Fighter, String>,
     someone: String,
     moves: BTreeMap<String, MoveWords>,
     limbs: BTreeMap<String, String>,
@@ -125,8 +125,8 @@ impl Vocabulary {
     }
 
     /// Returns the name of a fighter; a general word for people without one.
-    pub fn fighter_name<'a>(&'a self, fighter: &'a str) -> &'a str {
-        match self.names.get(fighter) {
+    pub fn fighter_name(&self, fighter: Fighter) -> &str {
+        match self.names.get(&fighter) {
             Some(name) => name,
             None => &self.someone,
         }

@@ -7,16 +7,19 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_commentary::{CommentaryConfig, CommentaryOperator, vocabulary::Vocabulary};
-use sideline_sport::tables::{Commentary, Interaction, Move};
+use sideline_sport::{
+    Excitement,
+    tables::{Commentary, Fighter, Interaction, Move},
+};
 
 /// Frame rate, frames per second.
 const FRAME_RATE: f64 = 30.0;
 
-fn strike(fighter: &str, label: &str, peak: u64) -> Move {
+fn strike(fighter: Fighter, label: &str, peak: u64) -> Move {
     Move {
         id: format!("{fighter}-{label}-{peak}"),
         track: 1,
-        fighter: fighter.into(),
+        fighter,
         label: label.into(),
         start: peak.saturating_sub(5),
         peak,
@@ -64,9 +67,9 @@ fn pair(reach_a: f32) -> Interaction {
     let nan = f32::NAN;
     Interaction {
         track_a: 1,
-        fighter_a: "fighter_1".into(),
+        fighter_a: Fighter::One,
         track_b: 2,
-        fighter_b: "fighter_2".into(),
+        fighter_b: Fighter::Two,
         distance: 2.0,
         closing_speed: nan,
         facing_a: nan,
@@ -93,7 +96,7 @@ fn long_bout(seconds: u64) -> Vec<Move> {
         if frame > seconds * FRAME_RATE as u64 {
             break;
         }
-        let mut row = strike(["fighter_1", "fighter_2"][n / 3 % 2], labels[n / 5 % labels.len()], frame);
+        let mut row = strike(Fighter::FIGHTERS[n / 3 % 2], labels[n / 5 % labels.len()], frame);
         (row.speed, row.confidence) = (4.0 + (n % 31) as f32, 0.3 + 0.7 * (n % 11) as f32 / 11.0);
         moves.push(row);
     }
@@ -102,16 +105,16 @@ fn long_bout(seconds: u64) -> Vec<Move> {
 
 #[test]
 fn a_strike_is_reported_with_fighter_move_and_frame() {
-    let sentences = run([], 60, &[strike("fighter_1", "hammer_fist", 20)], &[]);
+    let sentences = run([], 60, &[strike(Fighter::One, "hammer_fist", 20)], &[]);
     let [(frame, row)] = &sentences[..] else { panic!("{sentences:?}") };
     assert_eq!(*frame, 30, "when the move arrives");
     assert!(row.text.contains("Red") && row.text.contains("hammer fist"), "{}", row.text);
-    assert_eq!((row.fighter.as_str(), row.at, row.move_id.as_str()), ("fighter_1", 20, "fighter_1-hammer_fist-20"));
+    assert_eq!((row.fighter, row.at, row.move_id.as_str()), (Fighter::One, 20, "fighter_1-hammer_fist-20"));
 }
 
 #[test]
 fn a_combination_is_one_sentence_with_its_moves_in_order() {
-    let moves = [("jab", 20), ("cross", 29), ("hook", 40)].map(|(label, peak)| strike("fighter_2", label, peak));
+    let moves = [("jab", 20), ("cross", 29), ("hook", 40)].map(|(label, peak)| strike(Fighter::Two, label, peak));
     let sentences = run([], 90, &moves, &[]);
     let last = &sentences.last().unwrap().1;
     assert!(last.text.to_lowercase().contains("jab, cross, hook") && last.text.contains("Blue"), "{sentences:?}");
@@ -121,48 +124,46 @@ fn a_combination_is_one_sentence_with_its_moves_in_order() {
 
 #[test]
 fn strikes_of_both_fighters_are_an_exchange() {
-    let moves: Vec<Move> =
-        (0..4).map(|i| strike(["fighter_1", "fighter_2"][i % 2], "hook", 20 + 9 * i as u64)).collect();
+    let moves: Vec<Move> = (0..4).map(|i| strike(Fighter::FIGHTERS[i % 2], "hook", 20 + 9 * i as u64)).collect();
     let sentences = run([], 120, &moves, &[]);
-    let exchange = sentences.iter().find(|(_, row)| row.fighter.is_empty()).map(|(_, row)| row);
+    let exchange = sentences.iter().find(|(_, row)| row.fighter == Fighter::None).map(|(_, row)| row);
     assert!(exchange.is_some_and(|row| !row.move_id.is_empty()), "{sentences:?}");
 }
 
 #[test]
 fn many_strikes_in_a_row_are_a_flurry_of_higher_excitement() {
-    let moves: Vec<Move> = (0..6).map(|i| strike("fighter_1", "jab", 20 + 7 * i)).collect();
+    let moves: Vec<Move> = (0..6).map(|i| strike(Fighter::One, "jab", 20 + 7 * i)).collect();
     let sentences = run([], 120, &moves, &[]);
-    let level =
-        |row: &Commentary| ["low", "medium", "high", "knockout"].iter().position(|name| *name == row.excitement);
+    let level = |row: &Commentary| row.excitement;
     assert!(level(&sentences.last().unwrap().1) > level(&sentences[0].1), "excitement grows: {sentences:?}");
 }
 
 #[test]
 fn harder_and_more_certain_strikes_are_more_exciting() {
     let level = |speed: f32, confidence: f32| {
-        let row = Move { speed, confidence, ..strike("fighter_1", "cross", 20) };
-        run([], 60, &[row], &[])[0].1.excitement.clone()
+        let row = Move { speed, confidence, ..strike(Fighter::One, "cross", 20) };
+        run([], 60, &[row], &[])[0].1.excitement
     };
     assert_eq!(
         [level(6.0, 0.9), level(14.0, 0.9), level(19.0, 1.0), level(30.0, 1.0)],
-        ["low", "medium", "high", "knockout"]
+        [Excitement::Low, Excitement::Medium, Excitement::High, Excitement::Knockout]
     );
-    assert_eq!(level(19.0, 0.1), "low", "an uncertain strike is not exciting");
-    assert_eq!(level(f32::NAN, 0.9), "low");
+    assert_eq!(level(19.0, 0.1), Excitement::Low, "an uncertain strike is not exciting");
+    assert_eq!(level(f32::NAN, 0.9), Excitement::Low);
 }
 
 #[test]
 fn hard_strikes_are_relative_to_the_bout() {
     // All are far below the key `hard`, but as hard as this bout gets.
-    let slow: Vec<Move> = (0..40).map(|i| Move { speed: 2.0, ..strike("fighter_1", "jab", 30 + 60 * i) }).collect();
+    let slow: Vec<Move> = (0..40).map(|i| Move { speed: 2.0, ..strike(Fighter::One, "jab", 30 + 60 * i) }).collect();
     let sentences = run([("quiet", 0.into())], 2500, &slow, &[]);
-    assert_eq!(sentences[0].1.excitement, "low");
-    assert_eq!(sentences.last().unwrap().1.excitement, "medium");
+    assert_eq!(sentences[0].1.excitement, Excitement::Low);
+    assert_eq!(sentences.last().unwrap().1.excitement, Excitement::Medium);
 }
 
 #[test]
 fn an_unsure_move_is_not_named() {
-    let moves: Vec<Move> = (0..12).map(|i| strike("fighter_1", "unsure", 30 + 60 * i)).collect();
+    let moves: Vec<Move> = (0..12).map(|i| strike(Fighter::One, "unsure", 30 + 60 * i)).collect();
     let sentences = run([("quiet", 0.into())], 800, &moves, &[]);
     assert!(sentences.len() > 8, "{sentences:?}");
     for (_, row) in &sentences {
@@ -171,7 +172,7 @@ fn an_unsure_move_is_not_named() {
     }
     // Unsure moves are no part of a combination, and are not reported while there is another topic.
     let between: Vec<Move> = [("jab", 20), ("unsure", 27), ("hook", 34), ("unsure", 60)]
-        .map(|(label, peak)| strike("fighter_1", label, peak))
+        .map(|(label, peak)| strike(Fighter::One, label, peak))
         .into();
     let sentences = run([], 80, &between, &[]);
     assert!(sentences.last().unwrap().1.text.to_lowercase().contains("jab, hook"), "{sentences:?}");
@@ -186,14 +187,14 @@ fn reach_selects_phrases_for_strikes_that_landed_or_fell_short() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("words.yml");
     std::fs::write(&path, yaml).unwrap();
-    let sentence = |fighter: &str, reach: f32| {
+    let sentence = |fighter: Fighter, reach: f32| {
         let path = path.to_str().unwrap().into();
         texts(&run([("vocabulary", path)], 40, &[strike(fighter, "jab", 20)], &[pair(reach)]))[0].to_owned()
     };
-    assert_eq!(sentence("fighter_1", 0.0), "Landed");
-    assert_eq!(sentence("fighter_1", 0.9), "Short");
-    assert_eq!(sentence("fighter_1", 0.3), "Neither", "one camera cannot tell");
-    assert_eq!(sentence("fighter_2", 0.0), "Neither", "the reach of fighter_2 is unknown");
+    assert_eq!(sentence(Fighter::One, 0.0), "Landed");
+    assert_eq!(sentence(Fighter::One, 0.9), "Short");
+    assert_eq!(sentence(Fighter::One, 0.3), "Neither", "one camera cannot tell");
+    assert_eq!(sentence(Fighter::Two, 0.0), "Neither", "the reach of fighter_2 is unknown");
 }
 
 #[test]
@@ -220,7 +221,7 @@ fn phrases_are_not_repeated_even_in_different_sentences() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("words.yml");
     std::fs::write(&path, r#"{phrases: {strike: {low: ["{move} one", "{move} two"]}}}"#).unwrap();
-    let moves: Vec<Move> = (0..20).map(|i| strike("fighter_1", &format!("move_{i}"), 30 + 60 * i)).collect();
+    let moves: Vec<Move> = (0..20).map(|i| strike(Fighter::One, &format!("move_{i}"), 30 + 60 * i)).collect();
     let sentences = run([("vocabulary", path.to_str().unwrap().into())], 1300, &moves, &[]);
     assert_eq!(sentences.len(), 2, "both phrases were used: {sentences:?}");
 }
@@ -231,12 +232,12 @@ fn a_quiet_spell_is_reported_repeatedly() {
     let frames: Vec<u64> = sentences.iter().map(|(frame, _)| *frame).collect();
     // Two seconds are 60 frames and a few nanoseconds.
     assert_eq!(frames, [61, 122, 183, 244]);
-    assert!(sentences.iter().all(|(_, row)| row.move_id.is_empty() && row.excitement == "low"));
+    assert!(sentences.iter().all(|(_, row)| row.move_id.is_empty() && row.excitement == Excitement::Low));
 }
 
 #[test]
 fn a_person_alone_has_no_opponent_in_any_sentence() {
-    let moves: Vec<Move> = long_bout(60).into_iter().map(|row| Move { fighter: String::new(), ..row }).collect();
+    let moves: Vec<Move> = long_bout(60).into_iter().map(|row| Move { fighter: Fighter::None, ..row }).collect();
     let sentences = run([("quiet", 2.into())], 65 * 30, &moves, &[]);
     assert!(sentences.len() > 20);
     for (_, row) in &sentences {
@@ -273,7 +274,7 @@ fn moves_in_the_closing_message_are_reported() {
         h.push::<Move>("moves", &[]).unwrap();
         h.push::<Interaction>("interaction", &[]).unwrap();
     }
-    let rows = Move::encode(&[strike("fighter_1", "hook", 25)]);
+    let rows = Move::encode(&[strike(Fighter::One, "hook", 25)]);
     h.push_closing("moves", Body::Data(Payload::Table(std::sync::Arc::new(rows)))).unwrap();
     h.push_at("moves", 30, Body::End { frames: 30 }).unwrap();
     h.push_at("interaction", 30, Body::End { frames: 30 }).unwrap();
@@ -288,7 +289,7 @@ fn moves_in_the_closing_message_are_reported() {
 
 #[test]
 fn a_label_without_words_is_used_as_its_own_name() {
-    let sentences = run([], 60, &[strike("", "spinning_back_fist", 20)], &[]);
+    let sentences = run([], 60, &[strike(Fighter::None, "spinning_back_fist", 20)], &[]);
     assert!(sentences[0].1.text.contains("spinning back fist"), "{sentences:?}");
     assert!(sentences[0].1.text.to_lowercase().contains("the fighter"), "people without a name: {sentences:?}");
 }
@@ -340,7 +341,7 @@ phrase: 1
 fn a_vocabulary_overrides_only_its_own_entries() {
     let vocabulary =
         Vocabulary::parse("names: {fighter_1: Ana}\nmoves: {jab: poke, lift: {kind: hold}}\n", "words.yml").unwrap();
-    assert_eq!([vocabulary.fighter_name("fighter_1"), vocabulary.fighter_name("fighter_2")], ["Ana", "Blue"]);
+    assert_eq!([vocabulary.fighter_name(Fighter::One), vocabulary.fighter_name(Fighter::Two)], ["Ana", "Blue"]);
     let words = |label: &str| vocabulary.move_words_or_label(label);
     assert_eq!([words("jab").with_article, words("hook").with_article], ["poke", "a hook"]);
     assert_eq!((words("lift").kind.as_str(), words("lift").name.as_str()), ("hold", "lift"));
@@ -371,7 +372,7 @@ fn an_invalid_or_missing_vocabulary_fails_before_the_first_frame() {
 #[test]
 fn the_built_in_vocabulary_is_valid_and_all_keys_are_documented() {
     let vocabulary = Vocabulary::read(None).unwrap();
-    assert_eq!(vocabulary.fighter_name("fighter_1"), "Red");
+    assert_eq!(vocabulary.fighter_name(Fighter::One), "Red");
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("vocabulary.yml");
     Vocabulary::read(Some(&file)).unwrap();
     assert!(CommentaryConfig::keys().iter().all(|key| !key.about.is_empty()));

@@ -12,7 +12,7 @@ fn fuzz_vocabulary() {
     let words = ["names:", "moves:", "phrases:", "{who}", "{whom}", "{", "}", "calm: ", "- ", "&a ", "*a", "<<: *a"];
     fuzz::text("vocabulary", &[OWN, built_in], &words, |text| match Vocabulary::parse(text, "my_words.yml") {
         Ok(vocabulary) => drop((
-            vocabulary.fighter_name("fighter_1"),
+            vocabulary.fighter_name(sideline_sport::tables::Fighter::One),
             vocabulary.move_words_or_label("jab"),
             vocabulary.limb_name("left_hand"),
         )),

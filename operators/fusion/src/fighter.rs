@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
-use sideline_sport::tables::{Motion, Move};
+use sideline_sport::tables::{Fighter, Motion, Move};
 use uuid::Uuid;
 
 use crate::{
@@ -44,9 +44,9 @@ struct TimedPrediction {
 
 /// State of one fighter; see the [module](self) documentation.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Fighter {
-    /// `fighter_1`, `fighter_2` or empty.
-    pub name: String,
+pub struct FighterState {
+    /// Name; none until the fighter is named.
+    pub name: Fighter,
     /// Last frame with motion of this fighter; `None` before the first one.
     last_seen: Option<FrameTime>,
     /// Evidence about the models from this fighter.
@@ -71,7 +71,7 @@ pub struct FrameContext<'a> {
     pub config: &'a FusionConfig,
 }
 
-impl Fighter {
+impl FighterState {
     /// Updates the state with the motion of a frame, the models' predictions (index of the model, probability of each
     /// label), and the distance from the other fighter (torso lengths; NaN if unknown). Returns the fused prediction,
     /// if there were predictions.
@@ -83,8 +83,8 @@ impl Fighter {
         distance: f32,
     ) -> Option<FusedPrediction> {
         let (at, weights, config) = (frame.at, frame.weights, frame.config);
-        if !motion.fighter.is_empty() {
-            self.name.clone_from(&motion.fighter);
+        if motion.fighter != Fighter::None {
+            self.name = motion.fighter;
         }
         let step = self.absent_s(at);
         self.last_seen = Some(at);
@@ -243,7 +243,7 @@ impl Fighter {
         Move {
             id: move_id(frame.stream, track, peak, speed),
             track,
-            fighter: self.name.clone(),
+            fighter: self.name,
             label: if is_labeled { weights.labels[label].clone() } else { Move::UNSURE_LABEL.into() },
             start: strike.start.frame.min(peak.frame),
             peak: peak.frame,
@@ -301,11 +301,11 @@ mod tests {
     }
 
     /// Processes a frame of hands that strike in turn, twice per second, with models that predict `jab` with certainty.
-    fn step(fighter: &mut Fighter, frame: u64, weights: &Weights, config: &FusionConfig) -> Vec<Move> {
+    fn step(fighter: &mut FighterState, frame: u64, weights: &Weights, config: &FusionConfig) -> Vec<Move> {
         step_at(fighter, FrameTime { frame, pts: frame as i64 * 33_333_333 }, weights, config)
     }
 
-    fn step_at(fighter: &mut Fighter, at: FrameTime, weights: &Weights, config: &FusionConfig) -> Vec<Move> {
+    fn step_at(fighter: &mut FighterState, at: FrameTime, weights: &Weights, config: &FusionConfig) -> Vec<Move> {
         let frame = at.frame;
         let mut velocity = [[0.0; 3]; JOINTS];
         let speed = match frame % 15 {
@@ -316,7 +316,7 @@ mod tests {
         for joint in [15, 17, 19, 21] {
             velocity[joint + (frame / 15 % 2) as usize] = [0.0, 0.0, -speed];
         }
-        let (name, angles) = ("fighter_1".to_owned(), [0.0; 20]);
+        let (name, angles) = (Fighter::One, [0.0; 20]);
         let acceleration = [[0.0; 3]; JOINTS];
         let motion =
             Motion { track: 1, fighter: name, velocity, acceleration, joint_angles: angles, velocity_norm: 0.0 };
@@ -334,13 +334,13 @@ mod tests {
         let (weights, config) = (weights(), FusionConfig::from_values(&Values::new()).unwrap());
         // Within a strike, with other bursts pending.
         for cut in [150, 154, 157, 161] {
-            let mut fighter = Fighter::default();
+            let mut fighter = FighterState::default();
             let mut restored = None;
             let mut rows = [vec![], vec![]];
             for frame in 0..400 {
                 if frame == cut {
                     let text = serde_json::to_string(&fighter).unwrap();
-                    restored = Some(serde_json::from_str::<Fighter>(&text).unwrap());
+                    restored = Some(serde_json::from_str::<FighterState>(&text).unwrap());
                 }
                 let row = step(&mut fighter, frame, &weights, &config);
                 if let Some(restored) = &mut restored {
@@ -358,7 +358,7 @@ mod tests {
     fn a_stream_that_begins_at_time_0_gives_the_same_state_as_one_that_begins_later() {
         let (weights, config) = (weights(), FusionConfig::from_values(&Values::new()).unwrap());
         let detectors = |begin: i64| {
-            let mut fighter = Fighter::default();
+            let mut fighter = FighterState::default();
             for frame in 0..2 {
                 let at = FrameTime { frame, pts: begin + frame as i64 * 33_333_333 };
                 step_at(&mut fighter, at, &weights, &config);
@@ -371,7 +371,7 @@ mod tests {
     #[test]
     fn the_state_stays_bounded() {
         let (weights, config) = (weights(), FusionConfig::from_values(&Values::new()).unwrap());
-        let mut fighter = Fighter::default();
+        let mut fighter = FighterState::default();
         let mut sizes = vec![];
         for frame in 0..3_000 {
             step(&mut fighter, frame, &weights, &config);

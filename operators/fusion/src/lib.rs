@@ -33,10 +33,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{Config, Context, Error, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
-use sideline_sport::tables::{Interaction, Motion, Move, Scores};
+use sideline_sport::tables::{Interaction, Motion, Move, PredictionStatus, Scores};
 
 use bursts::{FrameTime, SpeedThresholds};
-use fighter::{Fighter, FrameContext};
+use fighter::{FighterState, FrameContext};
 
 /// Fuses the predictions of several models, and detects and labels moves.
 #[derive(Clone, Debug, PartialEq, Config)]
@@ -108,7 +108,7 @@ const MAX_FIGHTERS: usize = 64;
 
 /// State of one stream: its fighters by track.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Fighters(BTreeMap<u32, Fighter>);
+pub struct Fighters(BTreeMap<u32, FighterState>);
 
 /// Fusion operator; see the [crate] documentation.
 pub struct Fusion {
@@ -163,13 +163,13 @@ impl Operator for Fusion {
             let distance = pairs.map(|row| row.distance).fold(f32::NAN, f32::min);
             let fused = state.0.entry(track).or_default().observe(&frame, motion, own, distance);
             let unjudged = match (&fused, predictions.get(&track)) {
-                (Some(_), _) => String::new(),
-                (None, own) => own.and_then(TrackPredictions::common_reason).unwrap_or(UNSCORED).into(),
+                (Some(_), _) => PredictionStatus::Present,
+                (None, own) => own.and_then(TrackPredictions::common_reason).unwrap_or(PredictionStatus::Unscored),
             };
             let probabilities = fused.map_or(vec![], |fused| fused.probabilities);
             scores.push(Scores {
                 track,
-                fighter: motion.fighter.clone(),
+                fighter: motion.fighter,
                 model: "fusion".into(),
                 labels: self.weights.label_text.clone(),
                 probabilities: probabilities.iter().map(|p| *p as f32).collect(),
@@ -184,7 +184,7 @@ impl Operator for Fusion {
             moves.extend(fighter.decide_moves(*track, &frame, is_absent));
         }
         while state.0.len() > MAX_FIGHTERS {
-            let absent_s = |fighter: &Fighter| fighter.absent_s(frame.at);
+            let absent_s = |fighter: &FighterState| fighter.absent_s(frame.at);
             let oldest = state.0.iter().reduce(|a, b| if absent_s(b.1) > absent_s(a.1) { b } else { a });
             let oldest = oldest.map(|(track, _)| *track);
             oldest.and_then(|track| state.0.remove(&track));
@@ -211,23 +211,20 @@ impl Operator for Fusion {
     }
 }
 
-/// Value of the column `unjudged` if the models give different reasons, or none.
-const UNSCORED: &str = "unscored";
-
 /// Predictions of the models about one track.
 #[derive(Default)]
 struct TrackPredictions {
     /// Index of the model, and the probability of each label.
     predictions: Vec<(usize, Vec<f64>)>,
     /// Reasons of the models without a prediction.
-    reasons: Vec<String>,
+    reasons: Vec<PredictionStatus>,
 }
 
 impl TrackPredictions {
     /// Returns the reason, if all models without a prediction give the same one.
-    fn common_reason(&self) -> Option<&str> {
-        let first = self.reasons.first().filter(|first| !first.is_empty())?;
-        self.reasons.iter().all(|reason| reason == first).then_some(first)
+    fn common_reason(&self) -> Option<PredictionStatus> {
+        let first = self.reasons.first().filter(|first| **first != PredictionStatus::Present)?;
+        self.reasons.iter().all(|reason| reason == first).then_some(*first)
     }
 }
 

@@ -7,7 +7,7 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_fusion::Fusion;
-use sideline_sport::tables::{Interaction, JOINTS, Motion, Move, Scores};
+use sideline_sport::tables::{Fighter, Interaction, JOINTS, Motion, Move, PredictionStatus, Scores};
 use tempfile::TempDir;
 
 const LABELS: &str = "idle jab kick";
@@ -32,11 +32,11 @@ fn wired(text: &str, inputs: &[&'static str]) -> Result<(Harness<Fusion>, TempDi
 fn scores(model: &str, labels: &str, probabilities: &[f32]) -> Scores {
     Scores {
         track: 1,
-        fighter: "fighter_1".into(),
+        fighter: Fighter::One,
         model: model.into(),
         labels: labels.into(),
         probabilities: probabilities.to_vec(),
-        unjudged: if probabilities.is_empty() { "short".into() } else { String::new() },
+        unjudged: if probabilities.is_empty() { PredictionStatus::Short } else { PredictionStatus::Present },
     }
 }
 
@@ -48,7 +48,7 @@ fn motion(speed: f32) -> Motion {
     }
     Motion {
         track: 1,
-        fighter: "fighter_1".into(),
+        fighter: Fighter::One,
         velocity,
         acceleration: [[0.0; 3]; JOINTS],
         joint_angles: [0.0; 20],
@@ -95,7 +95,7 @@ fn a_strike_and_its_return_are_one_row_that_names_its_frames() {
     assert_eq!((row.label.as_str(), row.limb.as_str(), row.peak), ("jab", "left_hand", 33));
     assert_eq!((row.start, row.end), (30, 44), "out and back");
     assert!((43..=46).contains(sent), "nine frames after the peak, and a few: {sent}");
-    assert_eq!((row.models.as_str(), row.speed, row.fighter.as_str()), ("one two", 12.0, "fighter_1"));
+    assert_eq!((row.models.as_str(), row.speed, row.fighter), ("one two", 12.0, Fighter::One));
     assert!(row.confidence > 0.7 && (row.weights.iter().sum::<f32>() - 1.0).abs() < 1e-5);
     assert!(row.weights[0] > 0.6, "the file weights `one` three times as much for jabs: {:?}", row.weights);
 }
@@ -127,7 +127,7 @@ fn predictions_are_weighted_by_the_evidence_for_each_label() {
     // idle (0.2 + 0.6) / 2, jab (3 x 0.8 + 0.4) / 4, normalized to the sum 1.
     let [idle, jab] = [0.4 / 1.1, 0.7 / 1.1];
     assert!((row.probabilities[0] - idle).abs() < 1e-6 && (row.probabilities[1] - jab).abs() < 1e-6, "{row:?}");
-    assert_eq!((row.model.as_str(), row.labels.as_str(), row.unjudged.as_str()), ("fusion", LABELS, ""));
+    assert_eq!((row.model.as_str(), row.labels.as_str(), row.unjudged), ("fusion", LABELS, PredictionStatus::Present));
 }
 
 #[test]
@@ -141,9 +141,9 @@ fn labels_may_come_in_another_order() {
 fn a_frame_without_predictions_gives_the_reason() {
     let (mut harness, _folder) = fusion(FILE).unwrap();
     push(&mut harness, 0.0, &[scores("one", LABELS, &[])], &[scores("two", LABELS, &[])]).unwrap();
-    assert_eq!(harness.expect::<Scores>("scores")[0].unjudged, "short");
+    assert_eq!(harness.expect::<Scores>("scores")[0].unjudged, PredictionStatus::Short);
     push(&mut harness, 0.0, &[], &[]).unwrap();
-    assert_eq!(harness.expect::<Scores>("scores")[0].unjudged, "unscored");
+    assert_eq!(harness.expect::<Scores>("scores")[0].unjudged, PredictionStatus::Unscored);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use sideline_sport::{
     body::{TorsoScale, torso_length},
-    tables::{Interaction, Pose},
+    tables::{Fighter, Interaction, Pose},
 };
 use sideline_vision::savitzky_golay::derivative_weights;
 
@@ -67,9 +67,9 @@ impl InteractionState {
                 visible.push(VisiblePerson { pose, torso, figure });
             }
         }
-        visible.sort_by_key(|person| (person.pose.fighter != "fighter_1", person.pose.track));
+        visible.sort_by_key(|person| (person.pose.fighter != Fighter::One, person.pose.track));
         let are_fighters =
-            |a: &VisiblePerson, b: &VisiblePerson| a.pose.fighter == "fighter_1" && b.pose.fighter == "fighter_2";
+            |a: &VisiblePerson, b: &VisiblePerson| a.pose.fighter == Fighter::One && b.pose.fighter == Fighter::Two;
         let mut rows: Vec<Interaction> = Vec::new();
         for (i, a) in visible.iter().enumerate() {
             for b in &visible[i + 1..] {
@@ -103,9 +103,9 @@ impl InteractionState {
         };
         Interaction {
             track_a: a.pose.track,
-            fighter_a: a.pose.fighter.clone(),
+            fighter_a: a.pose.fighter,
             track_b: b.pose.track,
-            fighter_b: b.pose.fighter.clone(),
+            fighter_b: b.pose.fighter,
             distance: (distance / torso) as f32,
             closing_speed: (closing_speed / torso) as f32,
             facing_a: facing(a, b),

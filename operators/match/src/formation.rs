@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
-use sideline_sport::tables::{Formation, METERS, PIXELS, Place, Team};
+use sideline_sport::tables::{Direction, Formation, Place, Team, TeamName, Unit};
 
 use crate::{
     calibration::{Calibration, PitchDimensions},
@@ -65,7 +65,7 @@ struct PeriodSums {
 struct PeriodRow {
     team: usize,
     period: u32,
-    plays: String,
+    plays: Direction,
     shape: String,
     lines: Vec<f32>,
     /// Width, depth, x, y.
@@ -221,9 +221,9 @@ impl PeriodSums {
             team,
             period,
             plays: match attack_sign {
-                Some(attack_sign) if attack_sign > 0.0 => "right".into(),
-                Some(_) => "left".into(),
-                None => String::new(),
+                Some(attack_sign) if attack_sign > 0.0 => Direction::Right,
+                Some(_) => Direction::Left,
+                None => Direction::Unknown,
             },
             shape: lines.as_ref().map_or_else(String::new, |found| {
                 found.lines.iter().map(|(n, _)| n.to_string()).collect::<Vec<_>>().join("-")
@@ -240,9 +240,9 @@ impl PeriodRow {
     fn to_table_row(&self, is_metric: bool) -> Formation {
         let [width, depth, x, y] = self.extent_and_center;
         Formation {
-            team: Team::NAMES[self.team].into(),
+            team: TeamName::TEAMS[self.team],
             period: self.period,
-            plays: self.plays.clone(),
+            plays: self.plays,
             shape: self.shape.clone(),
             lines: self.lines.clone(),
             width,
@@ -250,7 +250,7 @@ impl PeriodRow {
             x,
             y,
             players: self.players,
-            unit: if is_metric { METERS } else { PIXELS }.into(),
+            unit: if is_metric { Unit::Meters } else { Unit::Pixels },
             confidence: self.confidence,
         }
     }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{Config, Context, Error, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
-use sideline_sport::tables::{Ball, METERS, PIXELS, Place, Track};
+use sideline_sport::tables::{Ball, BallMode, Place, Track, TrackState, Unit};
 
 use crate::{
     calibration::Calibration,
@@ -100,7 +100,7 @@ impl HeightModel {
 fn ground_position(ball: &Ball, tracks: &[Track]) -> Point {
     let low = ball.y + ball.radius;
     let overlaps = |track: &&Track| {
-        let is_visible = track.state != "lost";
+        let is_visible = track.state != TrackState::Lost;
         is_visible && (track.x1..=track.x2).contains(&ball.x) && (track.y1..track.y2).contains(&low)
     };
     let feet = tracks.iter().filter(overlaps).map(|track| track.y2).fold(low, f32::max);
@@ -155,14 +155,14 @@ impl Operator for Pitch {
         let tracks = input.rows::<Track>("tracks")?.unwrap_or_default();
         let ball = input.rows::<Ball>("ball")?.unwrap_or_default();
         let visible: Vec<&Track> =
-            tracks.iter().filter(|track| track.state != "lost" && track.track != BALL_TRACK).collect();
-        heights.update(cx.header.pts, visible.iter().copied().filter(|track| track.state != "predicted"));
+            tracks.iter().filter(|track| track.state != TrackState::Lost && track.track != BALL_TRACK).collect();
+        heights.update(cx.header.pts, visible.iter().copied().filter(|track| track.state != TrackState::Predicted));
         let homography = self.homography(input)?;
         let people = visible.into_iter().map(|track| {
             let at = [f64::from(track.x1 + track.x2) / 2.0, f64::from(track.y2)];
-            (track.track, at, track.state != "predicted")
+            (track.track, at, track.state != TrackState::Predicted)
         });
-        let ball = ball.iter().filter(|ball| ball.mode != "lost").take(1);
+        let ball = ball.iter().filter(|ball| ball.mode != BallMode::Lost).take(1);
         let ball = ball.map(|ball| (BALL_TRACK, ground_position(ball, &tracks), ball.measured));
         let rows: Vec<Place> = people
             .chain(ball)
@@ -206,7 +206,7 @@ impl Pitch {
         let Some(calibration) = &self.calibration else {
             let scale = heights.expected_height(at[1]).map_or(f64::NAN, |height| height / PERSON_HEIGHT_M) as f32;
             let [x, y] = at.map(|value| value as f32);
-            return Some(Place { track, x, y, unit: PIXELS.into(), scale, measured, inside: true });
+            return Some(Place { track, x, y, unit: Unit::Pixels, scale, measured, inside: true });
         };
         let homography = homography?;
         if homography.orientation(at) <= 0.0 {
@@ -215,7 +215,7 @@ impl Pitch {
         let [x, y] = homography.apply(at)?.map(|value| value as f32);
         let within = |value: f32, length: f32| (-self.config.margin..=length + self.config.margin).contains(&value);
         let inside = within(x, calibration.pitch.length) && within(y, calibration.pitch.width);
-        Some(Place { track, x, y, unit: METERS.into(), scale: 1.0, measured, inside })
+        Some(Place { track, x, y, unit: Unit::Meters, scale: 1.0, measured, inside })
     }
 }
 
@@ -226,15 +226,14 @@ mod tests {
     fn person(y2: f32, height: f32) -> Track {
         Track {
             track: 1,
-            fighter: String::new(),
-            state: "confirmed".into(),
+            state: TrackState::Confirmed,
             x1: 0.0,
             y1: y2 - height,
             x2: 40.0,
             y2,
             score: 0.9,
-            class: 0,
             age: 0,
+            ..Track::default()
         }
     }
 

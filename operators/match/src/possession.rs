@@ -10,9 +10,9 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
-use sideline_sport::tables::{Place, Possession, Team};
+use sideline_sport::tables::{Place, Possession, PossessionState, Team, TeamName};
 
-use crate::scene::{Scene, TeamRoles, distance_m, team_name};
+use crate::scene::{Scene, TeamRoles, distance_m};
 
 /// Determines the player in possession of the ball.
 #[derive(Clone, Debug, PartialEq, Config)]
@@ -42,7 +42,7 @@ pub struct PossessionConfig {
 
 /// State of a stream.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct PossessionState {
+pub struct StreamState {
     roles: TeamRoles,
     /// Track of the player in possession.
     holder: Option<u32>,
@@ -68,7 +68,7 @@ pub struct PossessionOperator {
 
 impl Operator for PossessionOperator {
     type Config = PossessionConfig;
-    type State = PossessionState;
+    type State = StreamState;
 
     fn spec() -> Spec {
         Spec::operator("possession")
@@ -81,7 +81,7 @@ impl Operator for PossessionOperator {
         Ok(Self { config })
     }
 
-    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut PossessionState, out: &mut Outputs) -> Result<()> {
+    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut StreamState, out: &mut Outputs) -> Result<()> {
         let places = input.rows::<Place>("places")?.unwrap_or_default();
         let teams = input.rows::<Team>("teams")?.unwrap_or_default();
         state.roles.update(&teams, &places, cx.seconds());
@@ -96,7 +96,7 @@ impl Operator for PossessionOperator {
     }
 }
 
-impl PossessionState {
+impl StreamState {
     /// Updates the state and returns the row of a frame at media time `now`, s.
     fn update(&mut self, scene: &Scene, now: f64, config: &PossessionConfig) -> Possession {
         let tracked = scene.ball.filter(|ball| {
@@ -108,7 +108,7 @@ impl PossessionState {
         let Some(ball) = tracked else {
             (self.holder, self.next_holder) = (None, None);
             self.path.clear();
-            return self.to_row("unknown", None, None, f32::NAN);
+            return self.to_row(PossessionState::Unknown, None, None, f32::NAN);
         };
         self.push_position(ball, now);
         let mut near: Vec<(f32, u32, Option<usize>)> = scene
@@ -122,11 +122,16 @@ impl PossessionState {
         near.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let Some(&(distance, nearest, _)) = near.first() else {
             (self.holder, self.next_holder) = (None, None);
-            return self.to_row(if ball.inside { "loose" } else { "out" }, None, None, f32::NAN);
+            return self.to_row(
+                if ball.inside { PossessionState::Loose } else { PossessionState::Out },
+                None,
+                None,
+                f32::NAN,
+            );
         };
         if !ball.inside {
             (self.holder, self.next_holder) = (None, None);
-            return self.to_row("out", None, None, distance);
+            return self.to_row(PossessionState::Out, None, None, distance);
         }
         let release = config.release.max(config.reach_m);
         let holder =
@@ -151,30 +156,30 @@ impl PossessionState {
             (false, _) => self.next_holder = None,
         }
         let Some(&(holder_distance, track, team)) = near.iter().find(|near| Some(near.1) == self.holder) else {
-            return self.to_row("loose", None, None, distance);
+            return self.to_row(PossessionState::Loose, None, None, distance);
         };
         let opponent = near.iter().find(|near| near.2.is_some() && team.is_some() && near.2 != team);
         let is_contested = config.contest > 0.0
             && opponent
                 .is_some_and(|opponent| opponent.0 <= config.reach_m && opponent.0 <= holder_distance + config.contest);
         if is_contested {
-            return self.to_row("contested", team, Some(track), distance);
+            return self.to_row(PossessionState::Contested, team, Some(track), distance);
         }
         if let Some(team) = team {
             self.controlled_frames[team] += 1;
         }
-        self.to_row("controlled", team, Some(track), distance)
+        self.to_row(PossessionState::Controlled, team, Some(track), distance)
     }
 
-    fn to_row(&self, state: &str, team: Option<usize>, track: Option<u32>, distance: f32) -> Possession {
+    fn to_row(&self, state: PossessionState, team: Option<usize>, track: Option<u32>, distance: f32) -> Possession {
         let total = self.controlled_frames[0] + self.controlled_frames[1];
         let share = |team: usize| {
             if total == 0 { f32::NAN } else { (self.controlled_frames[team] as f64 / total as f64) as f32 }
         };
         Possession {
-            team: team_name(team).into(),
+            team: TeamName::from_index(team),
             track: track.unwrap_or(0),
-            state: state.into(),
+            state,
             distance,
             share_1: share(0),
             share_2: share(1),

@@ -3,17 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sideline_sport::tables::{METERS, Place, Team};
+use sideline_sport::tables::{Place, Role, Team, TeamName, Unit};
 
 /// Time after which the team of an unseen track is dropped, s.
 const TRACK_TIMEOUT_S: f64 = 60.0;
 /// Track number of the ball in `places`.
 pub const BALL_TRACK: u32 = 0;
-
-/// Returns the name of a team; empty for `None`.
-pub fn team_name(team: Option<usize>) -> &'static str {
-    team.map_or("", |team| Team::NAMES[team])
-}
 
 /// Team and role of one track.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,10 +31,10 @@ impl TeamRoles {
     pub fn update(&mut self, teams: &[Team], places: &[Place], now: f64) {
         for row in teams {
             let role = self.0.entry(row.track).or_default();
-            let (is_goalkeeper, is_referee) = (row.role == "goalkeeper", row.role == "referee");
+            let (is_goalkeeper, is_referee) = (row.role == Role::Goalkeeper, row.role == Role::Referee);
             // An unassigned row keeps the previous assignment.
-            if !row.team.is_empty() || !row.role.is_empty() {
-                *role = TeamRole { team: Team::index(&row.team), is_goalkeeper, is_referee, last_seen: now };
+            if row.team != TeamName::None || row.role != Role::Unknown {
+                *role = TeamRole { team: row.team.index(), is_goalkeeper, is_referee, last_seen: now };
             }
         }
         for place in places {
@@ -79,7 +74,7 @@ impl<'a> Scene<'a> {
                 .map(|place| (place, roles.get(place.track)))
                 .filter(|(_, role)| !role.is_referee)
                 .collect(),
-            is_metric: places.iter().any(|place| place.unit == METERS),
+            is_metric: places.iter().any(|place| place.unit == Unit::Meters),
         }
     }
 }

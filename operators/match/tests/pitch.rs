@@ -7,7 +7,7 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_match::Pitch;
-use sideline_sport::tables::{Place, Track};
+use sideline_sport::tables::{Place, Track, TrackState, Unit};
 use support::{SCALE, ball_at, person_at, write_calibration};
 
 fn pitch_harness(values: impl Into<Values>, wired: &[&'static str]) -> sideline_api::Result<Harness<Pitch>> {
@@ -21,13 +21,13 @@ fn people_and_ball_are_placed_in_meters_with_a_calibration() {
     let path = write_calibration(folder.path()).display().to_string();
     let mut pitch = pitch_harness([("calibration", path)], &["tracks", "ball"]).unwrap();
     pitch
-        .push("tracks", &[person_at(7, [30.0, 20.0]), Track { state: "lost".into(), ..person_at(8, [1.0, 1.0]) }])
+        .push("tracks", &[person_at(7, [30.0, 20.0]), Track { state: TrackState::Lost, ..person_at(8, [1.0, 1.0]) }])
         .unwrap();
     pitch.push("ball", &[ball_at([104.9, 68.9])]).unwrap();
     let places: Vec<Place> = pitch.expect("places");
     assert_eq!(places.iter().map(|place| place.track).collect::<Vec<_>>(), [7, 0], "a lost track has no place");
     assert!((places[0].x - 30.0).abs() < 1e-3 && (places[0].y - 20.0).abs() < 1e-3, "{places:?}");
-    assert!(places[0].inside && !places[1].inside && places[0].scale == 1.0 && places[0].unit == "m");
+    assert!(places[0].inside && !places[1].inside && places[0].scale == 1.0 && places[0].unit == Unit::Meters);
     assert!((places[1].y - 68.9).abs() < 1e-3, "the ball's lowest point");
 }
 
@@ -68,7 +68,7 @@ fn places_without_a_calibration_are_in_pixels_with_a_scale() {
     for place in places.iter().filter(|place| place.track > 0) {
         let expected = 0.1 * place.y / 1.75;
         assert!((place.scale / expected - 1.0).abs() < 0.1, "{place:?}, {expected}");
-        assert!(place.unit == "px" && place.inside);
+        assert!(place.unit == Unit::Pixels && place.inside);
     }
     let ball = places.last().unwrap();
     assert_eq!((ball.x, ball.y), (10.0 * SCALE, 20.0 * SCALE));

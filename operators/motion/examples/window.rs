@@ -45,8 +45,7 @@ fn pose(track: u32, x: f64) -> Pose {
     }
     world[WRIST] = [x as f32, -0.8, 0.0];
     let joints = [[0.5, 0.5, 0.0, 1.0]; JOINTS];
-    let (fighter, model) = (String::new(), String::new());
-    Pose { track, fighter, x1: 0.0, y1: 0.0, x2: 1.0, y2: 1.0, score: 1.0, model, aspect: 1.0, joints, world }
+    Pose { track, x2: 1.0, y2: 1.0, score: 1.0, aspect: 1.0, joints, world, ..Pose::default() }
 }
 
 /// Returns the root mean square errors of velocity (m/s) and acceleration (m/s²).

@@ -257,8 +257,6 @@ impl Pose {
         let (width, height) = (frame.width() as f32, frame.height() as f32);
         let [x1, y1, x2, y2] = person.clipped_box(width, height);
         tables::Pose {
-            track: 0,
-            fighter: String::new(),
             x1,
             y1,
             x2,
@@ -268,6 +266,7 @@ impl Pose {
             aspect: width / height,
             joints: person.joints.map(|[x, y, z, visibility]| [x / width, y / height, z / width, visibility]),
             world: person.world,
+            ..tables::Pose::default()
         }
     }
 }

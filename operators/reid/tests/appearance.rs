@@ -89,8 +89,6 @@ fn pose(middle: f32) -> Pose {
     }
     put(0, middle, 40.0);
     Pose {
-        track: 0,
-        fighter: String::new(),
         x1: middle - 42.0,
         y1: 20.0,
         x2: middle + 42.0,
@@ -99,7 +97,7 @@ fn pose(middle: f32) -> Pose {
         model: "drawn".into(),
         aspect: 16.0 / 9.0,
         joints,
-        world: [[0.0; 3]; JOINTS],
+        ..Pose::default()
     }
 }
 

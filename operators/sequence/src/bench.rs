@@ -2,7 +2,7 @@
 //! no access to the operator's internals.
 
 use sideline_api::{Config, Operator, Resources, Result, Values, config::Origin};
-use sideline_sport::tables::{Interaction, Motion};
+use sideline_sport::tables::{Interaction, Motion, PredictionStatus};
 
 use crate::{Sequence, SequenceConfig, tracks::Tracks};
 
@@ -37,8 +37,8 @@ impl ModelBench {
     /// Adds a frame at media time `now` (ns) and builds its windows; returns their number.
     pub fn observe(&mut self, rows: &[Motion], pairs: &[Interaction], now: i64) -> usize {
         self.sequence.observe(rows, pairs, &mut self.tracks, now);
-        let unjudged = self.sequence.build_windows(rows, &self.tracks, now);
-        self.windows = unjudged.iter().filter(|reason| reason.is_none()).count();
+        let statuses = self.sequence.build_windows(rows, &self.tracks, now);
+        self.windows = statuses.iter().filter(|status| **status == PredictionStatus::Present).count();
         self.windows
     }
 

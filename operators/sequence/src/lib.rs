@@ -29,10 +29,10 @@ pub mod tracks;
 
 use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Reason, Resources, Result, Spec};
 use sideline_inference::Session;
-use sideline_sport::tables::{Interaction, Motion, Scores};
+use sideline_sport::tables::{Interaction, Motion, PredictionStatus, Scores};
 
 use model::Classifier;
-use tracks::{Tracks, Unjudged, WindowSpec};
+use tracks::{Tracks, WindowSpec};
 
 /// Classifies the motion of each track with a model, from a window of recent frames.
 #[derive(Clone, Debug, PartialEq, Config)]
@@ -166,45 +166,47 @@ impl Sequence {
 
     /// Returns a row for each row of motion; the windows of all tracks go through the model together.
     fn predict(&mut self, rows: &[Motion], tracks: &mut Tracks, now: i64) -> Result<Vec<Scores>> {
-        let unjudged = self.build_windows(rows, tracks, now);
-        let with_window: Vec<usize> = (0..rows.len()).filter(|index| unjudged[*index].is_none()).collect();
+        let statuses = self.build_windows(rows, tracks, now);
+        let with_window: Vec<usize> =
+            (0..rows.len()).filter(|index| statuses[*index] == PredictionStatus::Present).collect();
         let track = |window: usize| rows[with_window[window]].track;
         let results = self.classifier.classify(with_window.len(), &self.motion, &self.interaction, track)?;
         let mut results = results.into_iter();
-        let predictions = rows.iter().zip(unjudged).map(|(row, unjudged)| {
-            tracks.count(unjudged);
+        let predictions = rows.iter().zip(statuses).map(|(row, status)| {
+            tracks.count(status);
+            let is_present = status == PredictionStatus::Present;
             Scores {
                 track: row.track,
-                fighter: row.fighter.clone(),
+                fighter: row.fighter,
                 model: self.classifier.name().to_owned(),
                 labels: self.classifier.labels().to_owned(),
-                probabilities: if unjudged.is_none() { results.next().unwrap_or_default() } else { vec![] },
-                unjudged: unjudged.map_or_else(String::new, |reason| reason.name().to_owned()),
+                probabilities: if is_present { results.next().unwrap_or_default() } else { vec![] },
+                unjudged: status,
             }
         });
         Ok(predictions.collect())
     }
 
-    /// Builds the window of each row; returns the reason for each row without one.
-    fn build_windows(&mut self, rows: &[Motion], tracks: &Tracks, now: i64) -> Vec<Option<Unjudged>> {
+    /// Builds the window of each row; returns for each row if there is one, or why not.
+    fn build_windows(&mut self, rows: &[Motion], tracks: &Tracks, now: i64) -> Vec<PredictionStatus> {
         let spec = self.window_spec();
         self.motion.clear();
         self.interaction.clear();
         rows.iter().map(|row| self.append_window(row.track, tracks, now, &spec)).collect()
     }
 
-    /// Appends a track's window to the buffers; returns the reason if there is none.
-    fn append_window(&mut self, track: u32, tracks: &Tracks, now: i64, spec: &WindowSpec) -> Option<Unjudged> {
+    /// Appends a track's window to the buffers; returns if there is one, or why not.
+    fn append_window(&mut self, track: u32, tracks: &Tracks, now: i64, spec: &WindowSpec) -> PredictionStatus {
         let begin = self.motion.len();
         let interaction = self.classifier.takes_interaction().then_some(&mut self.interaction);
         if !tracks.append_window(track, now, spec, &mut self.motion, interaction) {
-            return Some(Unjudged::Short);
+            return PredictionStatus::Short;
         }
         if self.classifier.known_share(&self.motion[begin..]) < self.config.known {
             self.motion.truncate(begin);
             self.interaction.truncate(begin / tracks::MOTION * tracks::INTERACTION);
-            return Some(Unjudged::Unseen);
+            return PredictionStatus::Unseen;
         }
-        None
+        PredictionStatus::Present
     }
 }

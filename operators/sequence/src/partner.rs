@@ -17,15 +17,14 @@ mod tests {
     fn row(track_a: u32, track_b: u32, distance: f32) -> Interaction {
         Interaction {
             track_a,
-            fighter_a: String::new(),
             track_b,
-            fighter_b: String::new(),
             distance,
             closing_speed: 0.5,
             facing_a: 0.1,
             facing_b: 0.2,
             reach_a: 1.0,
             reach_b: 2.0,
+            ..Interaction::default()
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
-use sideline_sport::tables::{Interaction, Motion};
+use sideline_sport::tables::{Interaction, Motion, PredictionStatus};
 
 use crate::plausibility::MotionCheck;
 
@@ -40,25 +40,6 @@ impl WindowSpec {
     /// Returns the time of sample `k` of a window that ends at `now`, ns.
     fn sample_time(&self, now: i64, k: usize) -> i64 {
         now - ((self.length - 1 - k) as f64 * 1e9 / self.rate).round() as i64
-    }
-}
-
-/// Reason for which a track has no prediction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unjudged {
-    /// The track is younger than a window.
-    Short,
-    /// Too few values of the window are known.
-    Unseen,
-}
-
-impl Unjudged {
-    /// Returns the value of the column `unjudged`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Unjudged::Short => "short",
-            Unjudged::Unseen => "unseen",
-        }
     }
 }
 
@@ -183,13 +164,13 @@ impl Tracks {
     }
 
     /// Counts the result of a row.
-    pub fn count(&mut self, unjudged: Option<Unjudged>) {
-        let count = match unjudged {
-            None => &mut self.counts.judged,
-            Some(Unjudged::Short) => &mut self.counts.short,
-            Some(Unjudged::Unseen) => &mut self.counts.unseen,
-        };
-        *count += 1;
+    pub fn count(&mut self, status: PredictionStatus) {
+        match status {
+            PredictionStatus::Present => self.counts.judged += 1,
+            PredictionStatus::Short => self.counts.short += 1,
+            PredictionStatus::Unseen => self.counts.unseen += 1,
+            PredictionStatus::Unscored => {}
+        }
     }
 
     /// Returns the counts so far.
@@ -272,11 +253,10 @@ mod tests {
     fn moving(velocity: f32) -> Motion {
         Motion {
             track: 1,
-            fighter: String::new(),
             velocity: [[velocity; 3]; JOINTS],
             acceleration: [[-velocity; 3]; JOINTS],
             joint_angles: [f32::NAN; 20],
-            velocity_norm: 0.0,
+            ..Motion::default()
         }
     }
 

@@ -8,7 +8,7 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_sequence::Sequence;
-use sideline_sport::tables::{Interaction, Motion, Scores};
+use sideline_sport::tables::{Fighter, Interaction, Motion, PredictionStatus, Scores};
 use support::{Model, NAN_VALUE, WRIST, interaction, moving, start_onnx_runtime};
 
 /// Operator with a test model, and the number of its next frame.
@@ -56,7 +56,7 @@ impl Run {
 /// Decodes the model's inputs from a prediction: the wrist velocity in the last and the first sample, and a value of
 /// `interaction`.
 fn decode_inputs(row: &Scores) -> [f32; 3] {
-    assert_eq!((row.unjudged.as_str(), row.probabilities.len()), ("", 4), "{row:?}");
+    assert_eq!((row.unjudged, row.probabilities.len()), (PredictionStatus::Present, 4), "{row:?}");
     let [idle, rest @ ..] = &row.probabilities[..] else { unreachable!() };
     std::array::from_fn(|i| (rest[i] / idle).ln())
 }
@@ -81,10 +81,14 @@ fn the_window_does_not_depend_on_the_frame_rate() {
                 (rows.len(), rows[0].model.as_str(), rows[0].labels.as_str()),
                 (1, "probe", "idle jab cross hook")
             );
-            assert_eq!((rows[0].track, rows[0].fighter.as_str()), (1, "fighter_1"));
+            assert_eq!((rows[0].track, rows[0].fighter), (1, Fighter::One));
             // The rounding of time stamps allows a window to be 1.5 ms short.
             if t < span - 0.0016 {
-                assert_eq!((rows[0].unjudged.as_str(), &rows[0].probabilities[..]), ("short", &[][..]), "{fps} at {t}");
+                assert_eq!(
+                    (rows[0].unjudged, &rows[0].probabilities[..]),
+                    (PredictionStatus::Short, &[][..]),
+                    "{fps} at {t}"
+                );
             } else {
                 let [last, first, _] = decode_inputs(&rows[0]);
                 assert_near(last, t);
@@ -105,7 +109,7 @@ fn history_sets_the_share_of_the_window_a_new_track_needs() {
     for frame in 0..40 {
         let row = run.predict(&[moving(1, 1.0)]).remove(0);
         // 22 of the 29 intervals of a window.
-        assert_eq!(row.unjudged.is_empty(), frame >= 22, "{frame}");
+        assert_eq!(row.unjudged == PredictionStatus::Present, frame >= 22, "{frame}");
         if frame >= 22 {
             let [last, first, _] = decode_inputs(&row);
             assert_near(last, 1.0);
@@ -155,7 +159,7 @@ fn short_gaps_are_interpolated_and_long_ones_are_nan() {
             }
             let t = run.time() as f32;
             let row = run.predict(&[moving(1, t)]).remove(0);
-            if row.unjudged.is_empty() {
+            if row.unjudged == PredictionStatus::Present {
                 firsts.push((run.frame - 1, decode_inputs(&row)[1]));
             }
         }
@@ -172,7 +176,7 @@ fn a_track_absent_for_longer_than_forget_needs_a_new_window() {
     if !start_onnx_runtime() {
         return;
     }
-    for (absent, expected) in [(14, ""), (16, "short")] {
+    for (absent, expected) in [(14, PredictionStatus::Present), (16, PredictionStatus::Short)] {
         let mut run = Run::new(&Model::new(30), 30.0);
         for _ in 0..40 {
             run.predict(&[moving(1, 1.0)]);
@@ -199,9 +203,13 @@ fn a_window_with_too_few_known_values_is_unseen() {
         row
     };
     let others: Vec<usize> = (0..15).chain(17..33).collect();
-    for (joints, expected) in [(&others[..], ""), (&[15], ""), (&[15, 16], "unseen")] {
+    for (joints, expected) in [
+        (&others[..], PredictionStatus::Present),
+        (&[15], PredictionStatus::Present),
+        (&[15, 16], PredictionStatus::Unseen),
+    ] {
         let mut run = Run::new(&Model::new(30), 30.0);
-        let mut last = String::new();
+        let mut last = PredictionStatus::default();
         for _ in 0..30 {
             last = run.predict(&[hide(joints)]).remove(0).unjudged;
         }
@@ -212,7 +220,7 @@ fn a_window_with_too_few_known_values_is_unseen() {
     for _ in 0..29 {
         run.predict(&[hide(&[15])]);
     }
-    assert_eq!(run.predict(&[hide(&[15, 16])])[0].unjudged, "unseen");
+    assert_eq!(run.predict(&[hide(&[15, 16])])[0].unjudged, PredictionStatus::Unseen);
     let mut run = Run::with(&Model::new(30), 30.0, [("known", 0.0)].into());
     for _ in 0..29 {
         run.predict(&[hide(&[15, 16])]);
@@ -240,17 +248,17 @@ fn a_misread_joint_is_nan_and_a_jump_discards_the_history() {
         row.velocity[..joints].fill([31.0, 0.0, 0.0]);
         row
     };
-    assert_eq!(run.predict(&[fast(16)])[0].unjudged, "");
-    assert_eq!(run.predict(&[fast(17)])[0].unjudged, "short");
+    assert_eq!(run.predict(&[fast(16)])[0].unjudged, PredictionStatus::Present);
+    assert_eq!(run.predict(&[fast(17)])[0].unjudged, PredictionStatus::Short);
     for _ in 0..29 {
-        assert_eq!(run.predict(&[moving(1, 1.0)])[0].unjudged, "short");
+        assert_eq!(run.predict(&[moving(1, 1.0)])[0].unjudged, PredictionStatus::Short);
     }
-    assert_eq!(run.predict(&[moving(1, 1.0)])[0].unjudged, "");
+    assert_eq!(run.predict(&[moving(1, 1.0)])[0].unjudged, PredictionStatus::Present);
     // Left and right are swapped in one frame: the body is still the same.
     let mut swapped = moving(1, 40.0);
     swapped.velocity.iter_mut().step_by(2).for_each(|velocity| velocity[0] = -36.0);
     assert_near(decode_inputs(&run.predict(&[swapped])[0])[0], f64::from(NAN_VALUE));
-    assert_eq!(run.predict(&[moving(1, 1.0)])[0].unjudged, "");
+    assert_eq!(run.predict(&[moving(1, 1.0)])[0].unjudged, PredictionStatus::Present);
     let counts = run.harness.state("test").unwrap().counts();
     assert_eq!((counts.judged, counts.short, counts.unseen, counts.jumps), (17, 59, 0, 1));
 }

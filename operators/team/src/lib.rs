@@ -19,7 +19,7 @@ pub mod color;
 mod roster;
 
 use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
-use sideline_sport::tables::{Team, Track};
+use sideline_sport::tables::{Team, Track, TrackState};
 
 pub use roster::Roster;
 
@@ -69,7 +69,7 @@ impl Operator for TeamOperator {
     fn process(&mut self, cx: &Context, input: &Inputs, roster: &mut Roster, out: &mut Outputs) -> Result<()> {
         let frame = input.frame("frames")?;
         let mut tracks = input.rows::<Track>("tracks")?.unwrap_or_default();
-        tracks.retain(|track| track.state != "lost" && track.track > 0);
+        tracks.retain(|track| track.state != TrackState::Lost && track.track > 0);
         let rows = roster.update(frame, &tracks, cx.seconds(), &self.config)?;
         if roster.take_one_team_notice() {
             let (node, stream) = (cx.node, &*cx.header.stream);

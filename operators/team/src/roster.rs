@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{Frame, Pixels, Result};
-use sideline_sport::tables::{Team, Track};
+use sideline_sport::tables::{Role, Team, TeamName, Track, TrackState};
 
 use crate::{
     TeamConfig,
@@ -38,7 +38,7 @@ const MAX_ROLE_CONFIDENCE: f32 = 0.5;
 /// See the [module](self).
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Roster {
-    tracks: BTreeMap<u32, TrackState>,
+    tracks: BTreeMap<u32, TrackVotes>,
     teams: Option<Teams>,
     pitch: Option<PitchColor>,
     /// Media time of the first search attempt, s.
@@ -69,7 +69,7 @@ impl PitchColor {
 
 /// State of one track.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct TrackState {
+struct TrackVotes {
     color: Lab,
     samples: u32,
     /// Votes for the first team, the second team, and neither.
@@ -109,7 +109,7 @@ impl Roster {
                 let is_outermost = if at == Some(i) { 1.0 } else { 0.0 };
                 *share += (is_outermost - *share) * (1.0 - decay).max(1.0 / (state.samples as f32 + 1.0));
             }
-            let is_clear = track.state != "predicted"
+            let is_clear = track.state != TrackState::Predicted
                 && is_unobstructed(i, &boxes, config.max_cover)
                 && is_torso_inside(&boxes[i], frame);
             let color = is_clear.then(|| sample_jersey(&pixels, boxes[i], pitch));
@@ -161,7 +161,7 @@ impl Roster {
         if self.last_search.is_some_and(|last| now - last < SEARCH_INTERVAL_S) {
             return;
         }
-        let sampled: Vec<&TrackState> = self.tracks.values().filter(|state| state.samples >= config.views).collect();
+        let sampled: Vec<&TrackVotes> = self.tracks.values().filter(|state| state.samples >= config.views).collect();
         if sampled.len() < MIN_TRACKS {
             return;
         }
@@ -193,20 +193,20 @@ impl Roster {
 
     /// Counts the vote of this frame's sample and returns the track's row.
     fn vote(&mut self, track: u32, sample: Option<Lab>, config: &TeamConfig) -> Team {
-        let row = |team: &str, role: &str, confidence: f32| Team {
+        let row = |team: TeamName, role: Role, confidence: f32| Team {
             track,
-            team: team.into(),
-            role: role.into(),
+            team,
+            role,
             confidence,
             jersey: sample.map_or([f32::NAN; 3], lab_to_srgb),
         };
         let teams = self.teams;
-        let Some(state) = self.tracks.get_mut(&track) else { return row("", "", 0.0) };
+        let Some(state) = self.tracks.get_mut(&track) else { return row(TeamName::None, Role::Unknown, 0.0) };
         let Some(teams) = teams else {
             return if self.is_one_team {
-                row(Team::NAMES[0], "player", MAX_ROLE_CONFIDENCE)
+                row(TeamName::One, Role::Player, MAX_ROLE_CONFIDENCE)
             } else {
-                row("", "", 0.0)
+                row(TeamName::None, Role::Unknown, 0.0)
             };
         };
         // Each sample votes on its own: a mean would keep voting for the team of the person that the track left.
@@ -217,17 +217,17 @@ impl Roster {
         }
         let total: f32 = state.votes.iter().sum();
         if state.samples < config.views || total <= 0.0 {
-            return row("", "", 0.0);
+            return row(TeamName::None, Role::Unknown, 0.0);
         }
         let winner = (0..3).max_by(|a, b| state.votes[*a].total_cmp(&state.votes[*b])).unwrap_or(2);
         let confidence = state.votes[winner] / total;
         if winner < 2 {
-            return row(Team::NAMES[winner], "player", confidence);
+            return row(TeamName::TEAMS[winner], Role::Player, confidence);
         }
         let end = (0..2).find(|end| state.outermost_share[*end] >= MIN_OUTERMOST_SHARE);
         match end.and_then(|end| self.defending_team(end)) {
-            Some(team) => row(Team::NAMES[team], "goalkeeper", MAX_ROLE_CONFIDENCE * confidence),
-            None => row("", "referee", MAX_ROLE_CONFIDENCE * confidence),
+            Some(team) => row(TeamName::TEAMS[team], Role::Goalkeeper, MAX_ROLE_CONFIDENCE * confidence),
+            None => row(TeamName::None, Role::Referee, MAX_ROLE_CONFIDENCE * confidence),
         }
     }
 

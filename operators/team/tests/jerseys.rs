@@ -1,7 +1,7 @@
 //! Tests of the operator `team` with people drawn on a pitch.
 
 use sideline_api::{Color, Encoding, Frame, Values, testing::Harness};
-use sideline_sport::tables::{Team, Track};
+use sideline_sport::tables::{Role, Team, TeamName, Track, TrackState};
 use sideline_team::TeamOperator;
 
 const WIDTH: usize = 640;
@@ -18,15 +18,14 @@ fn height_at(y: f32) -> f32 {
 fn track(&(track, x, y, _): &Person) -> Track {
     Track {
         track,
-        fighter: String::new(),
-        state: "confirmed".into(),
+        state: TrackState::Confirmed,
         x1: x,
         y1: y - height_at(y),
         x2: x + 0.4 * height_at(y),
         y2: y,
         score: 0.9,
-        class: 0,
         age: 5,
+        ..Track::default()
     }
 }
 
@@ -98,24 +97,27 @@ impl TeamHarness {
     }
 }
 
-fn team_and_role(rows: &[Team], track: u32) -> (&str, &str) {
+fn team_and_role(rows: &[Team], track: u32) -> (TeamName, Role) {
     let row = rows.iter().find(|row| row.track == track).unwrap();
-    (&row.team, &row.role)
+    (row.team, row.role)
 }
 
 #[test]
 fn teams_goalkeepers_and_referee_are_separated_and_named_from_the_left() {
     let mut run = TeamHarness::new(Values::new());
     let first = run.push(&people(0));
-    assert!(first.iter().all(|row| row.team.is_empty() && row.confidence == 0.0), "assigned before enough samples");
+    assert!(
+        first.iter().all(|row| row.team == TeamName::None && row.confidence == 0.0),
+        "assigned before enough samples"
+    );
     let rows = (1..45).map(|frame| run.push(&people(frame))).last().unwrap();
     for track in 1..=5 {
-        assert_eq!(team_and_role(&rows, track), ("team_1", "player"), "track {track}");
-        assert_eq!(team_and_role(&rows, track + 10), ("team_2", "player"), "track {}", track + 10);
+        assert_eq!(team_and_role(&rows, track), (TeamName::One, Role::Player), "track {track}");
+        assert_eq!(team_and_role(&rows, track + 10), (TeamName::Two, Role::Player), "track {}", track + 10);
     }
-    assert_eq!(team_and_role(&rows, 21), ("team_1", "goalkeeper"));
-    assert_eq!(team_and_role(&rows, 22), ("team_2", "goalkeeper"));
-    assert_eq!(team_and_role(&rows, 23), ("", "referee"));
+    assert_eq!(team_and_role(&rows, 21), (TeamName::One, Role::Goalkeeper));
+    assert_eq!(team_and_role(&rows, 22), (TeamName::Two, Role::Goalkeeper));
+    assert_eq!(team_and_role(&rows, 23), (TeamName::None, Role::Referee));
     let confidence = |track: u32| rows.iter().find(|row| row.track == track).unwrap().confidence;
     assert!(confidence(1) > 0.9 && confidence(21) <= 0.5 && confidence(23) <= 0.5, "roles are guesses");
     let jersey = rows.iter().find(|row| row.track == 11).unwrap().jersey;
@@ -135,7 +137,7 @@ fn a_hidden_player_keeps_the_team_and_has_no_jersey_sample() {
         all.remove(at);
         all.insert(0, hidden);
         let rows = run.push(&all);
-        assert_eq!(team_and_role(&rows, 1), ("team_1", "player"));
+        assert_eq!(team_and_role(&rows, 1), (TeamName::One, Role::Player));
         assert!(rows.iter().find(|row| row.track == 1).unwrap().jersey[0].is_nan());
     }
 }
@@ -156,7 +158,7 @@ fn a_track_that_switches_to_another_person_changes_teams() {
         }
         rows = run.push(&all);
     }
-    assert_eq!((team_and_role(&rows, 1).0, team_and_role(&rows, 11).0), ("team_2", "team_1"));
+    assert_eq!((team_and_role(&rows, 1).0, team_and_role(&rows, 11).0), (TeamName::Two, TeamName::One));
 }
 
 #[test]
@@ -164,9 +166,9 @@ fn a_single_team_becomes_team_1_after_one_team_after_s() {
     let mut run = TeamHarness::new([("one_team_after_s", 1.0)]);
     let reds = |frame| people(frame).into_iter().filter(|person| person.3 == RED).collect::<Vec<_>>();
     let early = (0..20).map(|frame| run.push(&reds(frame))).last().unwrap();
-    assert!(early.iter().all(|row| row.team.is_empty()), "the second team may still appear: {early:?}");
+    assert!(early.iter().all(|row| row.team == TeamName::None), "the second team may still appear: {early:?}");
     let rows = (20..60).map(|frame| run.push(&reds(frame))).last().unwrap();
-    assert!(rows.iter().all(|row| row.team == "team_1" && row.confidence <= 0.5), "{rows:?}");
+    assert!(rows.iter().all(|row| row.team == TeamName::One && row.confidence <= 0.5), "{rows:?}");
     let rows = (60..120).map(|frame| run.push(&people(frame))).last().unwrap();
     assert_ne!(team_and_role(&rows, 1).0, team_and_role(&rows, 11).0, "the second team is not found");
 }

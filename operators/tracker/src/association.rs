@@ -219,7 +219,7 @@ pub(crate) struct Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TrackStatus;
+    use sideline_sport::tables::TrackState;
 
     fn person(cx: f64, cy: f64) -> Detection {
         let (x1, y1) = (cx as f32 - 20.0, cy as f32 - 50.0);
@@ -269,13 +269,13 @@ mod tests {
                 feed.step(&[at(frame)]);
             }
             for frame in 20..20 + hidden {
-                let statuses: Vec<_> = feed.step(&[]).iter().map(|row| row.status).collect();
+                let states: Vec<_> = feed.step(&[]).iter().map(|row| row.state).collect();
                 let expected: &[_] = match frame - 19 {
-                    1..=3 => &[TrackStatus::Predicted],
-                    4..=30 => &[TrackStatus::Lost],
+                    1..=3 => &[TrackState::Predicted],
+                    4..=30 => &[TrackState::Lost],
                     _ => &[],
                 };
-                assert_eq!(statuses, expected, "{hidden} hidden, frame {frame}");
+                assert_eq!(states, expected, "{hidden} hidden, frame {frame}");
             }
             feed.step(&[at(20 + hidden)]);
             assert_eq!(feed.matched_track(0), Some(expected), "{hidden} frames hidden");
@@ -306,7 +306,7 @@ mod tests {
             let mut feed = Feed::new();
             (feed.rate, feed.config.confirm_s) = (rate, 0.5);
             feed.step(&[]);
-            let confirmed = (0..).find(|_| feed.step(&[person(300.0, 200.0)])[0].status == TrackStatus::Confirmed);
+            let confirmed = (0..).find(|_| feed.step(&[person(300.0, 200.0)])[0].state == TrackState::Confirmed);
             assert_eq!(
                 confirmed,
                 Some((0.5 * rate) as i32),
@@ -351,8 +351,8 @@ mod tests {
     fn a_track_is_tentative_until_its_second_match() {
         let mut feed = Feed::new();
         assert!(feed.step(&[]).is_empty());
-        assert_eq!(feed.step(&[person(100.0, 200.0)])[0].status, TrackStatus::Tentative);
-        assert_eq!(feed.step(&[person(101.0, 200.0)])[0].status, TrackStatus::Confirmed);
+        assert_eq!(feed.step(&[person(100.0, 200.0)])[0].state, TrackState::Tentative);
+        assert_eq!(feed.step(&[person(101.0, 200.0)])[0].state, TrackState::Confirmed);
         assert_eq!(feed.step(&[person(102.0, 200.0), person(500.0, 200.0)]).len(), 2);
         assert_eq!(feed.step(&[person(103.0, 200.0)]).len(), 1, "a tentative track that is not matched is removed");
     }
@@ -422,13 +422,13 @@ mod tests {
     #[test]
     fn boxes_are_predicted_only_for_long_tracks_away_from_the_border() {
         for (frames, x, expected) in
-            [(20, 300.0, TrackStatus::Predicted), (5, 300.0, TrackStatus::Lost), (20, 20.0, TrackStatus::Lost)]
+            [(20, 300.0, TrackState::Predicted), (5, 300.0, TrackState::Lost), (20, 20.0, TrackState::Lost)]
         {
             let mut feed = Feed::new();
             for _ in 0..frames {
                 feed.step(&[person(x, 200.0)]);
             }
-            assert_eq!(feed.step(&[])[0].status, expected, "{frames} frames at {x}");
+            assert_eq!(feed.step(&[])[0].state, expected, "{frames} frames at {x}");
         }
     }
 

@@ -7,34 +7,13 @@
 //! it. No third person is named while both names are held.
 
 use serde::{Deserialize, Serialize};
+use sideline_sport::tables::Fighter;
 
 use crate::TrackerConfig;
 use crate::appearance::{AppearanceMatch, Gallery};
 use crate::association::{MIN_HITS_TO_CONFIRM, ROUNDING_S};
 use crate::kalman::CenterBox;
 use crate::track::Track;
-
-/// Name of one of the two fighters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Fighter {
-    /// The one on the left when the names were given.
-    #[serde(rename = "fighter_1")]
-    One,
-    /// The one on the right.
-    #[serde(rename = "fighter_2")]
-    Two,
-}
-
-impl Fighter {
-    /// Returns the value of the column `fighter` of the tables.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::One => "fighter_1",
-            Self::Two => "fighter_2",
-        }
-    }
-}
 
 // Weights of the terms of a person's score, each term 0 to 1.
 /// Weight of the height, relative to the tallest person.
@@ -108,13 +87,13 @@ struct Holder {
 }
 
 impl Fighters {
-    /// Returns the name of a track, if it has one.
-    pub(crate) fn fighter_of(&self, track: u32) -> Option<Fighter> {
+    /// Returns the fighter that a track is.
+    pub(crate) fn fighter_of(&self, track: u32) -> Fighter {
         let holds = |holder: &Option<Holder>| holder.as_ref().is_some_and(|holder| holder.track == track);
         match &self.holders {
-            [one, _] if holds(one) => Some(Fighter::One),
-            [_, two] if holds(two) => Some(Fighter::Two),
-            _ => None,
+            [one, _] if holds(one) => Fighter::One,
+            [_, two] if holds(two) => Fighter::Two,
+            _ => Fighter::None,
         }
     }
 
@@ -225,7 +204,7 @@ impl Fighters {
         offers.sort_by(|a, b| a.0.total_cmp(&b.0));
         for (_, slot, track) in offers {
             let is_vacant = self.holders[slot].as_ref().is_some_and(|holder| holder.is_absent);
-            if is_vacant && self.fighter_of(track.id).is_none() {
+            if is_vacant && self.fighter_of(track.id) == Fighter::None {
                 let previous = self.holders[slot].as_ref().map(|holder| holder.previous.unwrap_or(holder.track));
                 self.holders[slot] = Some(Holder { previous, ..Holder::new(track) });
             }
@@ -269,7 +248,7 @@ impl Fighters {
 
     fn unnamed_tracks<'a>(&self, tracks: &'a [Track]) -> Vec<&'a Track> {
         let is_unnamed =
-            |track: &&Track| track.confirmed && track.missed_frames == 0 && self.fighter_of(track.id).is_none();
+            |track: &&Track| track.confirmed && track.missed_frames == 0 && self.fighter_of(track.id) == Fighter::None;
         tracks.iter().filter(is_unnamed).collect()
     }
 
@@ -408,8 +387,7 @@ mod tests {
 
         /// Returns the index of the body shown last that holds each name.
         fn named(&self) -> [Option<usize>; 2] {
-            [Fighter::One, Fighter::Two]
-                .map(|name| self.rows.iter().find(|row| row.fighter == Some(name)).and_then(|row| row.detection))
+            Fighter::FIGHTERS.map(|name| self.rows.iter().find(|row| row.fighter == name).and_then(|row| row.detection))
         }
     }
 
@@ -420,7 +398,7 @@ mod tests {
         assert_eq!(bout.named(), [None, None], "no names before the warm-up is over");
         bout.show(20, &[COACH, RIGHT, SPECTATOR, LEFT]);
         assert_eq!(bout.named(), [Some(3), Some(1)]);
-        assert_eq!(bout.rows.iter().filter(|row| row.fighter.is_some()).count(), 2);
+        assert_eq!(bout.rows.iter().filter(|row| row.fighter != Fighter::None).count(), 2);
     }
 
     #[test]
@@ -445,7 +423,7 @@ mod tests {
             let back = Body { cx: 960.0, ..RIGHT };
             bout.show(3, &[LEFT, COACH, back]);
             assert_eq!(bout.named(), [Some(0), Some(2)], "{hidden} frames hidden");
-            assert!(bout.rows.iter().any(|row| row.fighter == Some(Fighter::Two) && row.id > 3));
+            assert!(bout.rows.iter().any(|row| row.fighter == Fighter::Two && row.id > 3));
         }
     }
 

@@ -17,8 +17,7 @@ mod track;
 
 pub use appearance::Embedding;
 pub use association::{Detection, TrackerState};
-pub use fighters::Fighter;
-pub use track::{TrackRow, TrackStatus};
+pub use track::TrackRow;
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{Config, Context, Error, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
@@ -177,7 +176,7 @@ impl Operator for Tracker {
         for row in &rows {
             if let Some(pose) = row.detection.and_then(|index| poses.get_mut(index)) {
                 pose.track = row.id;
-                pose.fighter = fighter_name(row.fighter);
+                pose.fighter = row.fighter;
             }
         }
         let tracks: Vec<tables::Track> = rows.iter().map(tables::Track::from).collect();
@@ -218,10 +217,6 @@ fn read_embeddings(input: &Inputs, detections: Option<&[Detection]>) -> Result<V
     Ok(embeddings)
 }
 
-fn fighter_name(fighter: Option<Fighter>) -> String {
-    fighter.map_or_else(String::new, |fighter| fighter.as_str().to_owned())
-}
-
 impl From<&tables::Detection> for Detection {
     fn from(row: &tables::Detection) -> Self {
         let tables::Detection { x1, y1, x2, y2, score, class, .. } = *row;
@@ -241,8 +236,8 @@ impl From<&TrackRow> for tables::Track {
         let [x1, y1, x2, y2] = row.corners;
         Self {
             track: row.id,
-            fighter: fighter_name(row.fighter),
-            state: row.status.as_str().to_owned(),
+            fighter: row.fighter,
+            state: row.state,
             x1,
             y1,
             x2,
@@ -261,6 +256,7 @@ mod tests {
         Alignment, Reason, Values,
         testing::{Harness, Setup},
     };
+    use sideline_sport::tables::{Fighter, TrackState};
 
     fn harness(input: &'static str, values: impl Into<Values>) -> Harness<Tracker> {
         let inputs = Some(vec![(input, Alignment::Source(sideline_api::SourceId(0)))]);
@@ -274,7 +270,7 @@ mod tests {
     fn pose(x: f32) -> tables::Pose {
         tables::Pose {
             track: 0,
-            fighter: String::new(),
+            fighter: Fighter::None,
             x1: x,
             y1: 100.0,
             x2: x + 60.0,
@@ -301,7 +297,7 @@ mod tests {
             harness.push("detections", &[person(100.0 + step), person(700.0 - step)]).unwrap();
             let tracks: Vec<tables::Track> = harness.expect("tracks");
             assert_eq!(tracks.iter().map(|track| track.track).collect::<Vec<_>>(), [1, 2]);
-            assert!(tracks.iter().all(|track| track.state == "confirmed" && track.age == frame));
+            assert!(tracks.iter().all(|track| track.state == TrackState::Confirmed && track.age == frame));
             assert!((tracks[0].x1 - 100.0 - step).abs() < 3.0);
             assert!(harness.expect::<tables::Pose>("tracked_poses").is_empty());
         }
@@ -316,22 +312,26 @@ mod tests {
             last = harness.expect::<tables::Pose>("tracked_poses");
             harness.expect::<tables::Track>("tracks");
         }
-        let named: Vec<_> = last.iter().map(|pose| (pose.track, pose.fighter.as_str())).collect();
-        assert_eq!(named, [(1, "fighter_2"), (2, "fighter_1"), (0, "")]);
+        let named: Vec<_> = last.iter().map(|pose| (pose.track, pose.fighter)).collect();
+        assert_eq!(named, [(1, Fighter::Two), (2, Fighter::One), (0, Fighter::None)]);
     }
 
     #[test]
     fn a_skipped_frame_is_predicted_and_counts_as_no_miss() {
         let mut harness = harness("detections", [("lost_buffer_s", 0.02)]);
         for frame in 0..30 {
-            let states: Vec<String> = if frame % 5 == 0 {
+            let states: Vec<TrackState> = if frame % 5 == 0 {
                 harness.push("detections", &[person(100.0 + frame as f32 * 3.0)]).unwrap();
                 harness.expect::<tables::Track>("tracks").into_iter().map(|track| track.state).collect()
             } else {
                 harness.skip("detections", Reason::Stride).unwrap();
                 harness.expect::<tables::Track>("tracks").into_iter().map(|track| track.state).collect()
             };
-            assert_eq!(states, [if frame % 5 == 0 { "confirmed" } else { "predicted" }], "frame {frame}");
+            assert_eq!(
+                states,
+                [if frame % 5 == 0 { TrackState::Confirmed } else { TrackState::Predicted }],
+                "frame {frame}"
+            );
         }
     }
 

@@ -1,11 +1,11 @@
 //! State of one track, and its row in the output table.
 
 use serde::{Deserialize, Serialize};
+use sideline_sport::tables::{Fighter, TrackState};
 
 use crate::TrackerConfig;
 use crate::appearance::TrackAppearance;
 use crate::association::{Candidate, ROUNDING_S};
-use crate::fighters::Fighter;
 use crate::kalman::{BoxFilter, CenterBox};
 
 /// Gate on the squared Mahalanobis distance between a detection and the predicted center (two standard deviations).
@@ -15,43 +15,15 @@ const MIN_HEIGHT_RATIO: f64 = 0.7;
 /// Matches before the boxes of an unmatched track are predicted: its velocity estimate is not reliable earlier.
 const MIN_HITS_TO_PREDICT: u32 = 10;
 
-/// Status of a track in one frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TrackStatus {
-    /// Matched, but not often enough to be confirmed.
-    Tentative,
-    /// Matched in this frame.
-    Confirmed,
-    /// Not matched in this frame, or the detector did not run, but matched recently enough that the predicted box is
-    /// reliable.
-    Predicted,
-    /// Unmatched for longer. The track is kept, so that it has its identity back when it is matched again.
-    Lost,
-}
-
-impl TrackStatus {
-    /// Returns the value of the column `state` of the table `tracks`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Tentative => "tentative",
-            Self::Confirmed => "confirmed",
-            Self::Predicted => "predicted",
-            Self::Lost => "lost",
-        }
-    }
-}
-
 /// One track in one frame. Every track has a row in every frame from its first detection until it is removed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrackRow {
     /// Identity, from 1; never reused.
     pub id: u32,
-    /// Name of the fighter, if the track is one.
-    pub fighter: Option<Fighter>,
-    /// Status in this frame.
-    pub status: TrackStatus,
+    /// Fighter that the track is.
+    pub fighter: Fighter,
+    /// State in this frame.
+    pub state: TrackState,
     /// Left, top, right and bottom of the filtered box, pixels.
     pub corners: [f32; 4],
     /// Confidence of the last detection, 0 to 1.
@@ -160,19 +132,19 @@ impl Track {
     }
 
     /// Builds the row of this frame; `leaving` if the box touches a border of the picture.
-    pub(crate) fn row(&self, config: &TrackerConfig, fighter: Option<Fighter>, leaving: bool) -> TrackRow {
+    pub(crate) fn row(&self, config: &TrackerConfig, fighter: Fighter, leaving: bool) -> TrackRow {
         let recent = self.missed_s <= config.predict_s + ROUNDING_S;
-        let status = match self.missed_frames {
-            _ if !self.confirmed => TrackStatus::Tentative,
-            0 if self.detection.is_some() => TrackStatus::Confirmed,
-            0 => TrackStatus::Predicted,
-            _ if recent && self.hits >= MIN_HITS_TO_PREDICT && !leaving => TrackStatus::Predicted,
-            _ => TrackStatus::Lost,
+        let state = match self.missed_frames {
+            _ if !self.confirmed => TrackState::Tentative,
+            0 if self.detection.is_some() => TrackState::Confirmed,
+            0 => TrackState::Predicted,
+            _ if recent && self.hits >= MIN_HITS_TO_PREDICT && !leaving => TrackState::Predicted,
+            _ => TrackState::Lost,
         };
         TrackRow {
             id: self.id,
             fighter,
-            status,
+            state,
             corners: self.bbox().corners(),
             score: self.score,
             class: self.class,

@@ -7,8 +7,9 @@ use std::process::Command;
 use sideline_eval::{
     ByteTrack, DetectedFrame, Noise, Rect, Sequence, Sort, TrackedBox, TrackingMetrics, TrackingReport, run_tracking,
 };
+use sideline_sport::tables::TrackState;
 use sideline_testkit::{Capability, skip_test};
-use sideline_tracker::{Detection, TrackStatus, TrackerConfig, TrackerState};
+use sideline_tracker::{Detection, TrackerConfig, TrackerState};
 
 /// Returns the folder `shared/data/tracking` beside the repository, if it exists.
 fn data() -> Option<PathBuf> {
@@ -40,7 +41,7 @@ fn run(sequences: &[Sequence], config: &TrackerConfig) -> TrackingReport {
         });
         let detections: Vec<_> = detections.collect();
         state.step(config, Some(&detections), frame.seconds, &mut rows);
-        let shown = rows.iter().filter(|row| matches!(row.status, TrackStatus::Confirmed | TrackStatus::Predicted));
+        let shown = rows.iter().filter(|row| matches!(row.state, TrackState::Confirmed | TrackState::Predicted));
         shown
             .map(|row| {
                 let [x1, y1, x2, y2] = row.corners.map(f64::from);

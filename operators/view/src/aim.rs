@@ -1,32 +1,9 @@
 //! Target of the camera: the ball and the players near it, the players alone, or none.
 
 use serde::{Deserialize, Serialize};
-use sideline_sport::tables::{Ball, Track};
+use sideline_sport::tables::{Ball, BallMode, Track, TrackState, ViewTarget};
 
 use crate::ViewConfig;
-
-/// Subject that the camera follows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Subject {
-    /// The ball, or its last known position.
-    Ball,
-    /// The median position of the players.
-    Players,
-    /// No subject: the camera holds still.
-    #[default]
-    Hold,
-}
-
-impl Subject {
-    /// Returns the name in tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Subject::Ball => "ball",
-            Subject::Players => "players",
-            Subject::Hold => "hold",
-        }
-    }
-}
 
 /// Style of the camera's motion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +23,7 @@ pub enum CameraMotion {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Aim {
     /// Subject that the camera follows.
-    pub subject: Subject,
+    pub subject: ViewTarget,
     /// Style of the motion.
     pub motion: CameraMotion,
     /// Target position; `None` to hold still.
@@ -96,13 +73,13 @@ impl AimState {
         config: &ViewConfig,
     ) -> Aim {
         self.seconds_since_seen += seconds;
-        match ball.filter(|ball| ball.mode != "lost") {
+        match ball.filter(|ball| ball.mode != BallMode::Lost) {
             Some(ball) => {
                 self.seconds_since_seen = 0.0;
                 self.follow_ball(ball, tracks, seconds, scale, config)
             }
             None if self.last_position.is_some() && self.seconds_since_seen < config.players_after => Aim {
-                subject: Subject::Ball,
+                subject: ViewTarget::Ball,
                 motion: CameraMotion::Waiting,
                 target: self.last_position,
                 cutoff_factor: 0.5,
@@ -111,7 +88,7 @@ impl AimState {
             None => {
                 *self = Self { seconds_since_seen: self.seconds_since_seen, ..Self::default() };
                 let target = median_position(tracks, scale);
-                let subject = if target.is_some() { Subject::Players } else { Subject::Hold };
+                let subject = if target.is_some() { ViewTarget::Players } else { ViewTarget::Hold };
                 Aim { subject, motion: CameraMotion::Waiting, target, cutoff_factor: 0.5, ..Aim::default() }
             }
         }
@@ -126,10 +103,10 @@ impl AimState {
         let jerk = length(change) / seconds.max(1e-3);
         self.acceleration = acceleration;
         self.last_position = Some(position);
-        let motion = match &*ball.mode {
-            "chaos" => CameraMotion::Chaos,
-            "locked" => CameraMotion::Locked,
-            _ => CameraMotion::Normal,
+        let motion = match ball.mode {
+            BallMode::Chaos => CameraMotion::Chaos,
+            BallMode::Locked => CameraMotion::Locked,
+            BallMode::Normal | BallMode::Recovering | BallMode::Lost => CameraMotion::Normal,
         };
         let stability = if motion == CameraMotion::Normal { 1.0 } else { 0.5 };
         let cutoff_factor =
@@ -142,13 +119,21 @@ impl AimState {
         let target = [0, 1].map(|axis| position[axis] + self.velocity[axis] * lead_s);
         let extent = (motion != CameraMotion::Chaos).then(|| player_extent(position, tracks, scale, config));
         let speed = length(self.velocity);
-        Aim { subject: Subject::Ball, motion, target: Some(target), ball: Some(position), extent, cutoff_factor, speed }
+        Aim {
+            subject: ViewTarget::Ball,
+            motion,
+            target: Some(target),
+            ball: Some(position),
+            extent,
+            cutoff_factor,
+            speed,
+        }
     }
 }
 
 /// Returns the boxes of visible tracks, scaled: left, top, right, bottom.
 fn boxes(tracks: &[Track], scale: f64) -> impl Iterator<Item = [f64; 4]> {
-    let visible = tracks.iter().filter(|track| track.state != "lost" && track.state != "tentative");
+    let visible = tracks.iter().filter(|track| matches!(track.state, TrackState::Confirmed | TrackState::Predicted));
     let boxes = visible.map(move |track| [track.x1, track.y1, track.x2, track.y2].map(|edge| f64::from(edge) / scale));
     boxes.filter(|edges| edges.iter().all(|edge| edge.is_finite()))
 }

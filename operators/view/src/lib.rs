@@ -212,7 +212,7 @@ impl Operator for ViewOperator {
             width: px(width),
             height: px(height),
             zoom: (geometry.widest_crop[1] / height) as f32,
-            follows: aim.subject.name().into(),
+            follows: aim.subject,
             picture_width: self.config.width,
             picture_height: self.config.height,
         };

@@ -41,6 +41,7 @@ pub use pixels::Pixels;
 pub use port::{Alignment, FEEDBACK_QUEUE, InputPort, OutputPort, PortType, SourceId, Spec, WiredInput};
 pub use random::Random;
 pub use registry::{Entry, Registry};
+pub use serde;
 pub use serde_json;
 /// Derives [`config::Config`] for a struct.
 pub use sideline_derive::Config;

@@ -1,31 +1,63 @@
 //! Tables: a Rust struct is a row, and an Arrow struct array of rows is the payload of a message.
 //!
+//! [`table!`](macro@crate::table) declares the rows of a table, [`column_struct!`](crate::column_struct) a struct in a column
+//! and [`column_enum!`](crate::column_enum) the values that a column of text may have. An `Option` is a column with nulls.
+//!
 //! ```
-//! sideline_api::table! {
+//! use sideline_api::{Table, column_enum, column_struct, table};
+//!
+//! column_enum! {
+//!     /// Part of the body that scored.
+//!     pub enum BodyPart {
+//!         /// A foot.
+//!         Foot = "foot",
+//!         /// The head.
+//!         Head = "head",
+//!     }
+//! }
+//! column_struct! {
+//!     /// Point of the image.
+//!     pub struct Point {
+//!         /// Column, px of the source frame.
+//!         pub x: f32,
+//!         /// Row, px of the source frame.
+//!         pub y: f32,
+//!     }
+//! }
+//! table! {
 //!     /// Goal of a match.
 //!     pub struct Goal in "goals" {
 //!         /// Track of the scorer.
 //!         pub track: u32,
-//!         /// Position of the ball, px of the source frame.
-//!         pub ball: [f32; 2],
+//!         /// Position of the ball.
+//!         pub ball: Point,
+//!         /// Part of the body.
+//!         pub with: BodyPart,
+//!         /// Track of the player who assisted; null without one.
+//!         pub assist: Option<u32>,
 //!     }
 //! }
-//! use sideline_api::Table;
-//! let rows = Goal::encode(&[Goal { track: 7, ball: [1.0, 2.0] }]);
-//! assert_eq!(Goal::decode(&rows).unwrap()[0].track, 7);
+//!
+//! let goal = Goal { track: 7, with: BodyPart::Head, ..Goal::default() };
+//! let rows = Goal::encode(&[goal.clone()]);
+//! assert_eq!(Goal::decode(&rows).unwrap(), [goal]);
+//! assert_eq!("foot".parse(), Ok(BodyPart::Foot));
+//! let error = "hand".parse::<BodyPart>().unwrap_err();
+//! assert_eq!(error.to_string(), "unknown value `hand`; expected one of `foot`, `head`");
 //! ```
+
+mod column;
+mod macros;
 
 use std::{
     ops::Deref,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use arrow_array::{
-    Array, ArrayRef, BooleanArray, FixedSizeListArray, ListArray, PrimitiveArray, StringArray, StructArray,
-    types::{ArrowPrimitiveType, Float32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type},
-};
-use arrow_buffer::OffsetBuffer;
-use arrow_schema::{DataType, Field, Fields};
+use arrow_array::{Array, StructArray};
+use arrow_schema::{DataType, Fields};
+
+pub use column::{Column, UnknownVariant, as_struct, decode_column, decode_variants};
 
 use crate::{Error, Result};
 
@@ -36,8 +68,6 @@ pub trait Table: Sized + 'static {
     const NAME: &'static str;
     /// First line of the row's documentation.
     const ABOUT: &'static str;
-    /// Name and documentation of each column, in order.
-    const COLUMNS: &'static [(&'static str, &'static str)];
     /// True if rows carry their own time, as pieces of sound do, and do not belong to the frame of their message. Such rows
     /// outlive the frame: if it is dropped by the admission gate or skipped by an operator, they are carried over to the
     /// next frame.
@@ -64,12 +94,51 @@ pub struct TableDescription {
     pub name: String,
     /// Documentation of a row.
     pub about: String,
-    /// Name and documentation of each column, in order.
-    pub columns: Vec<(String, String)>,
+    /// Description of each column, in order.
+    pub columns: Vec<ColumnDescription>,
     /// See [`Table::IS_CARRIED`].
     pub is_carried: bool,
     /// Arrow fields of the columns.
     pub fields: Fields,
+}
+
+/// Description of a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnDescription {
+    /// Name of the column.
+    pub name: String,
+    /// Documentation of the column.
+    pub about: String,
+    /// Values that the column may have, each with its documentation; empty if it is not declared by
+    /// [`column_enum!`](crate::column_enum).
+    pub variants: Vec<(String, String)>,
+    /// Columns of the struct in this column, if it is one.
+    pub columns: Vec<ColumnDescription>,
+}
+
+impl ColumnDescription {
+    /// Returns the description of a column of type `T`.
+    pub fn for_column<T: Column>(name: &str, about: &str) -> Self {
+        let variants = T::variants().iter().map(|(value, about)| ((*value).into(), about.trim().into())).collect();
+        Self { name: name.into(), about: about.trim().into(), variants, columns: T::columns() }
+    }
+
+    /// Returns the documentation of the column, of its values and of the columns in it, in one line.
+    pub fn full_text(&self) -> String {
+        let mut text = self.about.clone();
+        let quoted = |value: &str| if value.is_empty() { "empty".to_owned() } else { format!("`{value}`") };
+        for (i, (value, about)) in self.variants.iter().enumerate() {
+            text += if i == 0 { " Values: " } else { "; " };
+            text += &format!("{} ({})", quoted(value), about.trim_end_matches('.'));
+        }
+        if !self.variants.is_empty() {
+            text += ".";
+        }
+        for column in &self.columns {
+            text += &format!(" `{}`: {}", column.name, column.full_text());
+        }
+        text
+    }
 }
 
 /// Type of a table: a description that lives as long as the process. Two types are equal if their names and columns are.
@@ -166,129 +235,6 @@ fn is_same_list(a: &Fields, b: &Fields) -> bool {
     std::ptr::eq(a.as_ref(), b.as_ref())
 }
 
-/// Type of the values of a column. Columns have no nulls; NaN stands for a missing number.
-pub trait Column: Sized {
-    /// Returns the Arrow type of the column.
-    fn data_type() -> DataType;
-    /// Converts the values of all rows to an array.
-    fn encode<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef
-    where
-        Self: 'a;
-    /// Converts an array to the values of all rows.
-    ///
-    /// # Errors
-    /// When the array has another type.
-    fn decode(array: &dyn Array) -> Result<Vec<Self>>;
-}
-
-fn downcast<T: 'static>(array: &dyn Array) -> Result<&T> {
-    array
-        .as_any()
-        .downcast_ref()
-        .ok_or_else(|| Error::config(format!("unexpected column of type {}", array.data_type())))
-}
-
-macro_rules! primitive {
-    ($($native:ty => $arrow:ty),*) => {$(
-        impl Column for $native {
-            fn data_type() -> DataType {
-                <$arrow>::DATA_TYPE
-            }
-            fn encode<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
-                Arc::new(PrimitiveArray::<$arrow>::from_iter_values(values.copied()))
-            }
-            fn decode(array: &dyn Array) -> Result<Vec<Self>> {
-                Ok(downcast::<PrimitiveArray<$arrow>>(array)?.values().to_vec())
-            }
-        }
-    )*};
-}
-primitive!(f32 => Float32Type, u8 => UInt8Type, u16 => UInt16Type, u32 => UInt32Type, u64 => UInt64Type, i64 => Int64Type);
-
-impl Column for bool {
-    fn data_type() -> DataType {
-        DataType::Boolean
-    }
-    fn encode<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
-        Arc::new(BooleanArray::from(values.copied().collect::<Vec<_>>()))
-    }
-    fn decode(array: &dyn Array) -> Result<Vec<Self>> {
-        Ok(downcast::<BooleanArray>(array)?.values().iter().collect())
-    }
-}
-
-impl Column for String {
-    fn data_type() -> DataType {
-        DataType::Utf8
-    }
-    fn encode<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(values))
-    }
-    fn decode(array: &dyn Array) -> Result<Vec<Self>> {
-        let strings = downcast::<StringArray>(array)?;
-        Ok((0..strings.len()).map(|i| strings.value(i).to_owned()).collect())
-    }
-}
-
-impl<T: Column + Copy + Default, const N: usize> Column for [T; N] {
-    fn data_type() -> DataType {
-        DataType::FixedSizeList(Arc::new(Field::new("item", T::data_type(), false)), N as i32)
-    }
-    fn encode<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef
-    where
-        Self: 'a,
-    {
-        let items = T::encode(values.flat_map(|row| row.iter()));
-        Arc::new(FixedSizeListArray::new(Arc::new(Field::new("item", T::data_type(), false)), N as i32, items, None))
-    }
-    fn decode(array: &dyn Array) -> Result<Vec<Self>> {
-        let list = downcast::<FixedSizeListArray>(array)?;
-        if list.value_length() != N as i32 {
-            return Err(Error::config(format!("a column holds lists of {}, expected {N}", list.value_length())));
-        }
-        let items = T::decode(&list.values().slice(list.value_offset(0) as usize, list.len() * N))?;
-        Ok(items
-            .chunks_exact(N.max(1))
-            .map(|chunk| {
-                let mut row = [T::default(); N];
-                row.copy_from_slice(chunk);
-                row
-            })
-            .collect())
-    }
-}
-
-impl<T: Column + Clone> Column for Vec<T> {
-    fn data_type() -> DataType {
-        DataType::List(Arc::new(Field::new("item", T::data_type(), false)))
-    }
-    fn encode<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef
-    where
-        Self: 'a,
-    {
-        let rows: Vec<&Self> = values.collect();
-        let offsets = OffsetBuffer::from_lengths(rows.iter().map(|row| row.len()));
-        let items = T::encode(rows.into_iter().flatten());
-        Arc::new(ListArray::new(Arc::new(Field::new("item", T::data_type(), false)), offsets, items, None))
-    }
-    fn decode(array: &dyn Array) -> Result<Vec<Self>> {
-        let list = downcast::<ListArray>(array)?;
-        let items = T::decode(list.values().as_ref())?;
-        Ok(list.offsets().windows(2).map(|w| items[w[0] as usize..w[1] as usize].to_vec()).collect())
-    }
-}
-
-/// Finds and decodes one column of a struct array. For the code that [`table!`](macro@crate::table) generates.
-///
-/// # Errors
-/// When the column is missing or has another type; the error names the table and the column.
-pub fn decode_column<T: Column>(table: &str, array: &StructArray, name: &str) -> Result<Vec<T>> {
-    let column = array.column_by_name(name).ok_or_else(|| {
-        Error::config(format!("table `{table}` has no column `{name}` here; it has {:?}", array.column_names()))
-    })?;
-    T::decode(column.as_ref()).map_err(|e| e.at(format_args!("table `{table}`, column `{name}`")))
-}
-
 /// Concatenates tables of one type in this order.
 ///
 /// # Errors
@@ -300,65 +246,8 @@ pub fn concat(tables: &[Arc<StructArray>]) -> Result<Arc<StructArray>> {
     let parts: Vec<&dyn Array> = tables.iter().map(|table| table.as_ref() as &dyn Array).collect();
     let whole = arrow_select::concat::concat(&parts)
         .map_err(|cause| Error::config(format!("tables cannot be concatenated: {cause}")))?;
-    Ok(Arc::new(downcast::<StructArray>(whole.as_ref())?.clone()))
+    Ok(Arc::new(as_struct(whole.as_ref())?.clone()))
 }
 
-/// Declares a table: a struct whose values are rows. See [the module](mod@crate::table) for an example. The word `carried`
-/// after the name, as in `in "audio", carried`, sets [`Table::IS_CARRIED`].
-#[macro_export]
-macro_rules! table {
-    (
-        $(#[doc = $about:literal])*
-        $vis:vis struct $row:ident in $name:literal $(, $carried:ident)? {
-            $( $(#[doc = $doc:literal])* pub $column:ident : $type:ty, )*
-        }
-    ) => {
-        $(#[doc = $about])*
-        #[derive(Clone, Debug, PartialEq)]
-        $vis struct $row {
-            $( $(#[doc = $doc])* pub $column: $type, )*
-        }
-        $crate::table!(@impl $row, $name, [$($carried)?], [$($about)*], $( $column: $type = [$($doc)*], )*);
-    };
-    (@carried carried) => { true };
-    (@impl $row:ident, $name:literal, [$($carried:ident)?], [$($about:literal)*], $( $column:ident: $type:ty = [$($doc:literal)*], )*) => {
-        impl $crate::Table for $row {
-            const NAME: &'static str = $name;
-            const ABOUT: &'static str = concat!($($about),*);
-            const COLUMNS: &'static [(&'static str, &'static str)] =
-                &[$( (stringify!($column), concat!($($doc),*)), )*];
-            $( const IS_CARRIED: bool = $crate::table!(@carried $carried); )?
-            fn table_type() -> $crate::TableType {
-                static TYPE: ::std::sync::OnceLock<$crate::TableType> = ::std::sync::OnceLock::new();
-                *TYPE.get_or_init(|| $crate::TableType::from_description($crate::table::TableDescription {
-                    name: Self::NAME.into(),
-                    about: Self::ABOUT.into(),
-                    columns: Self::COLUMNS.iter().map(|(name, about)| ((*name).into(), (*about).into())).collect(),
-                    is_carried: Self::IS_CARRIED,
-                    fields: $crate::arrow::schema::Fields::from(vec![$(
-                        $crate::arrow::schema::Field::new(
-                            stringify!($column), <$type as $crate::Column>::data_type(), false),
-                    )*]),
-                }))
-            }
-            fn encode(rows: &[Self]) -> $crate::arrow::array::StructArray {
-                $crate::arrow::array::StructArray::new(
-                    <Self as $crate::Table>::fields().clone(),
-                    vec![$( <$type as $crate::Column>::encode(rows.iter().map(|row| &row.$column)), )*],
-                    None,
-                )
-            }
-            fn decode(array: &$crate::arrow::array::StructArray) -> $crate::Result<Vec<Self>> {
-                $( let mut $column = $crate::table::decode_column::<$type>($name, array, stringify!($column))?.into_iter(); )*
-                let mut rows = Vec::with_capacity($crate::arrow::array::Array::len(array));
-                for _ in 0..$crate::arrow::array::Array::len(array) {
-                    let ($( Some($column), )*) = ($( $column.next(), )*) else {
-                        return Err($crate::Error::config(concat!("table `", $name, "`: columns of unequal length")));
-                    };
-                    rows.push(Self { $( $column, )* });
-                }
-                Ok(rows)
-            }
-        }
-    };
-}
+#[cfg(test)]
+mod tests;

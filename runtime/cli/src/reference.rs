@@ -79,8 +79,8 @@ fn default(key: &Key) -> String {
 /// Renders the page of tables: columns with their Arrow types, and the operators that write and read them.
 fn tables(registry: &Registry) -> String {
     let mut page =
-        "# Tables\n\nA message of a table is an Arrow struct array, one struct for each row, without nulls: NaN \
-                    stands for a missing number. A recorded table begins with the columns `stream`, `session`, `frame` \
+        "# Tables\n\nA message of a table is an Arrow struct array, one struct for each row. A column is \
+                    without nulls unless its type says otherwise: NaN stands for a missing number. A recorded table begins with the columns `stream`, `session`, `frame` \
                     and `pts` (nanoseconds).\n"
             .to_owned();
     let mut users: BTreeMap<&str, (TableType, Vec<String>, Vec<String>)> = BTreeMap::new();
@@ -102,8 +102,9 @@ fn tables(registry: &Registry) -> String {
         let _ = writeln!(page, "\n## {name}\n\n{}\n", text(&description.about));
         let _ = writeln!(page, "Written by: {}. Read by: {}.\n", or_none(&writers), or_none(&readers));
         let _ = writeln!(page, "| column | type | description |\n|---|---|---|");
-        for ((column, about), field) in description.columns.iter().zip(&description.fields) {
-            let _ = writeln!(page, "| `{column}` | {} | {} |", cell(&field.data_type().to_string()), cell(about));
+        for (column, field) in description.columns.iter().zip(&description.fields) {
+            let ty = format!("{}{}", field.data_type(), if field.is_nullable() { " or null" } else { "" });
+            let _ = writeln!(page, "| `{}` | {} | {} |", column.name, cell(&ty), cell(&column.full_text()));
         }
     }
     page

@@ -52,7 +52,9 @@ impl RunOutputs {
             "capture" => has_stem(&format!("media-{}", node.id), ".json"),
             "stats" => {
                 has_stem("summary", ".json")
-                    || sideline_sport::tables::Team::NAMES.iter().any(|team| has_stem(&format!("heat_{team}"), ".png"))
+                    || sideline_sport::tables::TeamName::TEAMS
+                        .iter()
+                        .any(|team| has_stem(&format!("heat_{team}"), ".png"))
             }
             _ => false,
         })

@@ -18,7 +18,8 @@ use sideline_eval::{
     BoxSource, ByteTrack, DetectedFrame, Noise, Rect, Sequence, Sort, TrackedBox, TrackingMetrics, TrackingReport,
     run_tracking,
 };
-use sideline_tracker::{Detection, TrackRow, TrackStatus, TrackerConfig, TrackerState};
+use sideline_sport::tables::TrackState;
+use sideline_tracker::{Detection, TrackRow, TrackerConfig, TrackerState};
 
 use crate::args::EvalTracker;
 
@@ -110,7 +111,7 @@ fn run_tracker(sequences: &[Sequence], config: &TrackerConfig) -> TrackingReport
         state.step(config, Some(&detections), frame.seconds, &mut rows);
         // Tentative tracks may be false positives, and lost ones have no position: neither is output.
         rows.iter()
-            .filter(|row| matches!(row.status, TrackStatus::Confirmed | TrackStatus::Predicted))
+            .filter(|row| matches!(row.state, TrackState::Confirmed | TrackState::Predicted))
             .map(to_tracked_box)
             .collect()
     })

@@ -138,20 +138,7 @@ mod tests {
     fn image_joints_have_the_same_unit_along_both_axes() {
         let mut joints = [[0.5, 0.5, 0.0, 1.0]; JOINTS];
         joints[1] = [0.6, 0.5, 0.1, 0.2];
-        let (fighter, model) = (String::new(), String::new());
-        let pose = Pose {
-            track: 1,
-            fighter,
-            x1: 0.0,
-            y1: 0.0,
-            x2: 1.0,
-            y2: 1.0,
-            score: 1.0,
-            model,
-            aspect: 2.0,
-            joints,
-            world: [[0.0; 3]; JOINTS],
-        };
+        let pose = Pose { aspect: 2.0, joints, ..Pose::default() };
         let joints = image_joints(&pose, 0.5);
         assert_eq!(joints[0], [1.0, 0.5, 0.0]);
         assert!(joints[1].iter().all(|value| value.is_nan()), "visibility 0.2 is below 0.5");

@@ -4,9 +4,51 @@
 
 mod football;
 
-use sideline_api::table;
+use sideline_api::{column_enum, table};
+
+use crate::Excitement;
 
 pub use football::*;
+
+column_enum! {
+    /// State of a track.
+    pub enum TrackState {
+        /// Not detected often enough to be confirmed.
+        Tentative = "tentative",
+        /// Detected in this frame.
+        Confirmed = "confirmed",
+        /// Not detected for a frame or two; the box is predicted.
+        Predicted = "predicted",
+        /// Not detected for longer.
+        Lost = "lost",
+    }
+}
+
+column_enum! {
+    /// Name of one of the two fighters.
+    pub enum Fighter {
+        /// No fighter, or not known.
+        None = "",
+        /// The one on the left when the names were given.
+        One = "fighter_1",
+        /// The one on the right when the names were given.
+        Two = "fighter_2",
+    }
+}
+
+column_enum! {
+    /// Presence of a prediction, or the reason for its absence.
+    pub enum PredictionStatus {
+        /// There is a prediction.
+        Present = "",
+        /// The track is younger than the model's window.
+        Short = "short",
+        /// Too few visible joints.
+        Unseen = "unseen",
+        /// No model gave a prediction.
+        Unscored = "unscored",
+    }
+}
 
 table! {
     /// Object that a detector found in this frame.
@@ -33,11 +75,10 @@ table! {
     pub struct Track in "tracks" {
         /// Track number, from 1; never reused within a stream.
         pub track: u32,
-        /// Fighter of the track: `fighter_1`, `fighter_2` or empty.
-        pub fighter: String,
-        /// State of the track: `tentative`, `confirmed`, `predicted` (not detected for a frame or two, the box is predicted) or
-        /// `lost`.
-        pub state: String,
+        /// Fighter of the track.
+        pub fighter: Fighter,
+        /// State of the track.
+        pub state: TrackState,
         /// Left edge, px.
         pub x1: f32,
         /// Top edge, px.
@@ -63,8 +104,8 @@ table! {
     pub struct Pose in "poses" {
         /// Track number; 0 if the person has no track yet.
         pub track: u32,
-        /// Fighter of the track: `fighter_1`, `fighter_2` or empty.
-        pub fighter: String,
+        /// Fighter of the track.
+        pub fighter: Fighter,
         /// Left edge of the person, px.
         pub x1: f32,
         /// Top edge, px.
@@ -109,8 +150,8 @@ table! {
     pub struct Motion in "motion" {
         /// Track number.
         pub track: u32,
-        /// Fighter of the track: `fighter_1`, `fighter_2` or empty.
-        pub fighter: String,
+        /// Fighter of the track.
+        pub fighter: Fighter,
         /// Velocity of each joint relative to the hips, torso lengths per second; NaN where unknown.
         pub velocity: [[f32; 3]; 33],
         /// Acceleration of each joint relative to the hips, torso lengths per second squared; NaN where unknown.
@@ -127,12 +168,12 @@ table! {
     pub struct Interaction in "interaction" {
         /// Track number of the first person: `fighter_1`, or the lower number.
         pub track_a: u32,
-        /// Fighter of the first person: `fighter_1` or empty.
-        pub fighter_a: String,
+        /// Fighter of the first person.
+        pub fighter_a: Fighter,
         /// Track number of the second person.
         pub track_b: u32,
-        /// Fighter of the second person: `fighter_2` or empty.
-        pub fighter_b: String,
+        /// Fighter of the second person.
+        pub fighter_b: Fighter,
         /// Distance between the midpoints of their hips, torso lengths (mean of both people); NaN where hips are not visible.
         pub distance: f32,
         /// Rate at which `distance` decreases, torso lengths per second: positive if they approach; NaN where unknown.
@@ -155,17 +196,16 @@ table! {
     pub struct Scores in "scores" {
         /// Track number.
         pub track: u32,
-        /// Fighter of the track: `fighter_1`, `fighter_2` or empty.
-        pub fighter: String,
+        /// Fighter of the track.
+        pub fighter: Fighter,
         /// Name of the model, from its file; `fusion` for the fused prediction.
         pub model: String,
         /// Labels in the order of the probabilities: names separated by spaces, from the model's file.
         pub labels: String,
         /// Probability of each label, sum 1; empty where there is no prediction.
         pub probabilities: Vec<f32>,
-        /// Reason for no prediction: `short` (the track is younger than the model's window), `unseen` (too few visible joints)
-        /// or `unscored` (no model gave a prediction); else empty.
-        pub unjudged: String,
+        /// Presence of a prediction.
+        pub unjudged: PredictionStatus,
     }
 }
 
@@ -176,8 +216,8 @@ table! {
         pub id: String,
         /// Track number.
         pub track: u32,
-        /// Fighter of the track: `fighter_1`, `fighter_2` or empty.
-        pub fighter: String,
+        /// Fighter of the track.
+        pub fighter: Fighter,
         /// Label of the move; `unsure` if the confidence is too low.
         pub label: String,
         /// First frame of the move.
@@ -208,14 +248,39 @@ table! {
     pub struct Commentary in "commentary" {
         /// Text of at most 200 characters.
         pub text: String,
-        /// Subject of the sentence: `fighter_1`, `fighter_2`, or empty for both.
-        pub fighter: String,
+        /// Subject of the sentence; empty for both.
+        pub fighter: Fighter,
         /// `id` of the newest move that the sentence refers to; empty for none.
         pub move_id: String,
         /// Frame that the sentence refers to.
         pub at: u64,
-        /// Level of excitement: `low`, `medium`, `high` or `knockout`.
-        pub excitement: String,
+        /// Level of excitement.
+        pub excitement: Excitement,
+    }
+}
+
+impl Fighter {
+    /// The two fighters.
+    pub const FIGHTERS: [Self; 2] = [Self::One, Self::Two];
+
+    /// Returns the index of the fighter in [`Self::FIGHTERS`].
+    pub fn index(self) -> Option<usize> {
+        Self::FIGHTERS.iter().position(|fighter| *fighter == self)
+    }
+
+    /// Returns the fighter with an index in [`Self::FIGHTERS`], else none.
+    pub fn from_index(index: usize) -> Self {
+        Self::FIGHTERS.get(index).copied().unwrap_or_default()
+    }
+
+    /// Returns the other fighter.
+    #[must_use]
+    pub fn opponent(self) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::One => Self::Two,
+            Self::Two => Self::One,
+        }
     }
 }
 
@@ -256,7 +321,7 @@ mod tests {
     fn encoded_rows_are_decoded_unchanged() {
         let mut pose = Pose {
             track: 3,
-            fighter: "fighter_1".into(),
+            fighter: Fighter::One,
             x1: 1.0,
             y1: 2.0,
             x2: 3.0,

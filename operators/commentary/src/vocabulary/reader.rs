@@ -4,7 +4,7 @@ use sideline_api::{
     config::did_you_mean,
     yaml::{Kind, Yaml},
 };
-use sideline_sport::Excitement;
+use sideline_sport::{Excitement, tables::Fighter};
 
 use super::{
     LANDED_SUFFIX, Levels, MOVE_PLACEHOLDERS, MoveWords, OCCASIONS, SHORT_SUFFIX, STRIKE, Vocabulary, readable,
@@ -31,7 +31,6 @@ struct Reader<'a> {
 }
 
 const KEYS: [&str; 5] = ["names", "someone", "moves", "limbs", "phrases"];
-const FIGHTERS: [&str; 2] = ["fighter_1", "fighter_2"];
 const LABEL_KEYS: [&str; 3] = ["name", "one", "kind"];
 
 impl Reader<'_> {
@@ -115,11 +114,13 @@ impl Reader<'_> {
 
     fn read_names(&mut self, key: &Yaml, value: &Yaml) {
         for (key, fighter, value) in self.entries(key, value, "`names`") {
-            if !FIGHTERS.contains(&fighter) {
-                let near = did_you_mean(fighter, FIGHTERS);
+            let Some(known) = Fighter::FIGHTERS.into_iter().find(|known| known.as_str() == fighter) else {
+                let near = did_you_mean(fighter, Fighter::FIGHTERS.map(Fighter::as_str));
                 self.error(key, format_args!("there is no fighter `{fighter}`{near}"));
-            } else if let Some(name) = self.text(key, value, "a name") {
-                self.vocabulary.names.insert(fighter.into(), name);
+                continue;
+            };
+            if let Some(name) = self.text(key, value, "a name") {
+                self.vocabulary.names.insert(known, name);
             }
         }
     }
@@ -203,8 +204,8 @@ impl Reader<'_> {
     fn read_levels(&mut self, at: &Yaml, value: &Yaml, placeholders: &[Placeholder]) -> Levels {
         let mut levels = Levels::new();
         for (key, name, value) in self.entries(at, value, "the phrases of an occasion") {
-            let Some(level) = Excitement::ALL.into_iter().find(|level| level.name() == name) else {
-                let near = did_you_mean(name, Excitement::ALL.map(Excitement::name));
+            let Ok(level) = name.parse::<Excitement>() else {
+                let near = did_you_mean(name, Excitement::ALL.map(Excitement::as_str));
                 self.error(key, format_args!("there is no level `{name}`{near}"));
                 continue;
             };

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
-use sideline_sport::tables::{Event, Place};
+use sideline_sport::tables::{Event, EventKind, Place};
 
 use super::{
     FrameContext,
@@ -79,7 +79,7 @@ impl Flight {
         let (Some(team), Some(new_team)) = (before.team, new.team) else { return vec![] };
         let ends = (before.position, new.origin);
         let confidence = self.confidence(before).min(new.confidence().max(0.5));
-        let row = |kind: &str, complete| {
+        let row = |kind: EventKind, complete| {
             before.event(kind, before.last, new.start, ends, complete, new.track, confidence, frame)
         };
         if let Some(shot_confidence) = self.shot_confidence {
@@ -87,7 +87,7 @@ impl Flight {
             if team != new_team {
                 let place = (before.position, new.origin);
                 return vec![before.event(
-                    "shot",
+                    EventKind::Shot,
                     before.last,
                     new.start,
                     place,
@@ -99,14 +99,15 @@ impl Flight {
             }
         }
         match (team == new_team, distance >= frame.config.pass_distance) {
-            (true, true) if before.track != new.track => vec![row("pass", true)],
+            (true, true) if before.track != new.track => vec![row(EventKind::Pass, true)],
             (true, _) => vec![],
             (false, true) => {
                 let place = (new.origin, new.origin);
-                let won = new.event("interception", new.start, new.start, place, true, new.track, confidence, frame);
-                vec![row("pass", false), won]
+                let won =
+                    new.event(EventKind::Interception, new.start, new.start, place, true, new.track, confidence, frame);
+                vec![row(EventKind::Pass, false), won]
             }
-            (false, false) => vec![row("loss", false)],
+            (false, false) => vec![row(EventKind::Loss, false)],
         }
     }
 
@@ -116,7 +117,7 @@ impl Flight {
         let to = [ball.x, ball.y];
         self.shot_event(before, to, frame).or_else(|| {
             let distance = distance_m(before.position, to, ball.scale);
-            let kind = if distance >= frame.config.pass_distance { "pass" } else { "loss" };
+            let kind = if distance >= frame.config.pass_distance { EventKind::Pass } else { EventKind::Loss };
             let ends = (before.position, to);
             Some(before.event(kind, before.last, frame.at, ends, false, 0, self.confidence(before), frame))
         })
@@ -127,7 +128,16 @@ impl Flight {
         let shot_confidence = self.shot_confidence?;
         before.team?;
         let (end, to) = self.last.unwrap_or((frame.at, to));
-        Some(before.event("shot", before.last, end, (before.position, to), self.is_goal, 0, shot_confidence, frame))
+        Some(before.event(
+            EventKind::Shot,
+            before.last,
+            end,
+            (before.position, to),
+            self.is_goal,
+            0,
+            shot_confidence,
+            frame,
+        ))
     }
 }
 

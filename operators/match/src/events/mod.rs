@@ -18,13 +18,13 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
-use sideline_sport::tables::{Event, METERS, PIXELS, Place, Possession, Team};
+use sideline_sport::tables::{Event, EventKind, Place, Possession, PossessionState, Team, TeamName, Unit};
 use uuid::Uuid;
 
 use crate::{
     calibration::{Calibration, PitchDimensions},
     direction::AttackDirection,
-    scene::{Scene, TeamRoles, team_name},
+    scene::{Scene, TeamRoles},
 };
 
 use flight::Flight;
@@ -164,7 +164,7 @@ impl EventsState {
                     spell.extend(frame.at, ball);
                 }
             }
-            _ => self.handle_free(row.state == "out", &scene, frame, &mut rows),
+            _ => self.handle_free(row.state == PossessionState::Out, &scene, frame, &mut rows),
         }
         rows
     }
@@ -267,7 +267,7 @@ impl Spell {
     #[allow(clippy::too_many_arguments, reason = "the columns of a row")]
     fn event(
         &self,
-        kind: &str,
+        kind: EventKind,
         at: FrameTime,
         end: FrameTime,
         (from, to_place): ([f32; 2], [f32; 2]),
@@ -288,10 +288,10 @@ impl Spell {
         );
         Event {
             id: Uuid::new_v5(&Uuid::NAMESPACE_OID, identity.as_bytes()).to_string(),
-            kind: kind.into(),
+            kind,
             at: at.frame,
             end: end.frame,
-            team: team_name(self.team).into(),
+            team: TeamName::from_index(self.team),
             track: self.track,
             to,
             complete,
@@ -299,7 +299,7 @@ impl Spell {
             y: from[1],
             end_x: to_place[0],
             end_y: to_place[1],
-            unit: if self.is_metric { METERS } else { PIXELS }.into(),
+            unit: if self.is_metric { Unit::Meters } else { Unit::Pixels },
             confidence: confidence.clamp(0.0, 1.0),
         }
     }

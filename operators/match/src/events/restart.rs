@@ -1,6 +1,6 @@
 //! Classification of restarts by the position of the ball (Laws of the Game, laws 15 to 17).
 
-use sideline_sport::tables::Place;
+use sideline_sport::tables::{EventKind, Place};
 
 use super::spell::FrameTime;
 use crate::{
@@ -21,21 +21,21 @@ const GOAL_AREA_TOLERANCE: f32 = 2.5;
 /// Maximum distance of the taker from the ball, m.
 const MAX_TAKER_DISTANCE: f32 = 4.0;
 
-/// Returns `corner`, `throw_in` or `goal_kick` for a ball that went out at `since`, was on the pitch again at `back`,
+/// Returns a corner, throw-in or goal kick for a ball that went out at `since`, was on the pitch again at `back`,
 /// and is now at a position; `None` for no restart.
-pub fn classify([x, y]: [f32; 2], since: FrameTime, back: FrameTime, pitch: PitchDimensions) -> Option<&'static str> {
+pub fn classify([x, y]: [f32; 2], since: FrameTime, back: FrameTime, pitch: PitchDimensions) -> Option<EventKind> {
     if back.seconds - since.seconds < MIN_OUT_S {
         return None;
     }
     let (from_end, from_side) = (x.min(pitch.length - x), y.min(pitch.width - y));
     let from_middle = (y - pitch.width / 2.0).abs();
     if from_end.max(0.0).hypot(from_side.max(0.0)) <= MAX_CORNER_DISTANCE {
-        return Some("corner");
+        return Some(EventKind::Corner);
     }
     if from_end <= GOAL_AREA[0] + GOAL_AREA_TOLERANCE && from_middle <= GOAL_AREA[1] + GOAL_AREA_TOLERANCE {
-        return Some("goal_kick");
+        return Some(EventKind::GoalKick);
     }
-    (from_side <= MAX_TOUCH_LINE_DISTANCE).then_some("throw_in")
+    (from_side <= MAX_TOUCH_LINE_DISTANCE).then_some(EventKind::ThrowIn)
 }
 
 /// Returns the track of the player nearest to the ball; `None` where no player is near enough to take it.

@@ -1,7 +1,7 @@
 //! Spell of possession: a run of frames in which one player has the ball.
 
 use serde::{Deserialize, Serialize};
-use sideline_sport::tables::{Event, METERS, Place};
+use sideline_sport::tables::{Event, EventKind, Place, Unit};
 
 use super::FrameContext;
 use crate::scene::distance_m;
@@ -47,7 +47,7 @@ impl Spell {
             origin: position,
             position,
             scale: ball.scale,
-            is_metric: ball.unit == METERS,
+            is_metric: ball.unit == Unit::Meters,
             frames: 1,
             measured_frames: u32::from(ball.measured),
         }
@@ -80,7 +80,7 @@ impl Spell {
         // `>=` also rejects an unknown distance (NaN).
         (distance >= frame.config.carry_distance).then(|| {
             let ends = (self.origin, self.position);
-            self.event("carry", self.start, self.last, ends, true, self.track, self.confidence(), frame)
+            self.event(EventKind::Carry, self.start, self.last, ends, true, self.track, self.confidence(), frame)
         })
     }
 }

@@ -18,7 +18,9 @@ use sideline_api::{
     Config, Context, Failure, Inputs, Operator, OrFail, Outputs, PortType, Resources, Result, Spec, StreamName,
     stream_file_name,
 };
-use sideline_sport::tables::{Event, Formation, METERS, PIXELS, Place, Possession, Stat, Team};
+use sideline_sport::tables::{
+    Event, EventKind, Formation, Place, Possession, PossessionState, Stat, Team, TeamName, Unit,
+};
 
 use crate::{
     calibration::{Calibration, PitchDimensions},
@@ -70,14 +72,14 @@ pub struct StatsState {
     players: BTreeMap<u32, Player>,
     teams: [Totals; 2],
     /// Formations by period and team, from the closing message and before.
-    formations: BTreeMap<(u32, String), summary::FormationSummary>,
+    formations: BTreeMap<(u32, TeamName), summary::FormationSummary>,
     is_metric: Option<bool>,
     /// Number of frames.
     frames: u64,
     /// Number of frames with a ball.
     ball_frames: u64,
     /// Number of frames in each state of possession.
-    possession_frames: BTreeMap<String, u64>,
+    possession_frames: BTreeMap<PossessionState, u64>,
     /// Media time of the last rows, s.
     last_sent: Option<f64>,
     /// Media time of the first frame, s.
@@ -97,7 +99,7 @@ struct Totals {
     interceptions: u32,
     shots: u32,
     /// Number of events of each kind.
-    events: BTreeMap<String, u32>,
+    events: BTreeMap<EventKind, u32>,
     heat: HeatMap,
 }
 
@@ -204,13 +206,15 @@ impl Stats {
         let name = self.file_name_suffix(stream);
         let path = self.run_dir.join(format!("summary{name}.json"));
         let mut maps = BTreeMap::new();
-        for (team, totals) in
-            Team::NAMES.iter().zip(&state.teams).filter(|(_, totals)| self.config.heat_maps && !totals.heat.is_empty())
+        for (team, totals) in TeamName::TEAMS
+            .iter()
+            .zip(&state.teams)
+            .filter(|(_, totals)| self.config.heat_maps && !totals.heat.is_empty())
         {
             let file = format!("heat_{team}{name}.png");
             let pitch = self.pitch.filter(|_| state.is_metric == Some(true));
             totals.heat.write(&self.run_dir.join(&file), pitch)?;
-            maps.insert((*team).to_owned(), file);
+            maps.insert(*team, file);
         }
         let text = summary::render(stream, state, self.pitch, &self.config, &maps);
         write_atomically(&path, &text)
@@ -255,9 +259,9 @@ impl StatsState {
     }
 
     fn add_possession(&mut self, row: &Possession) {
-        *self.possession_frames.entry(row.state.clone()).or_default() += 1;
-        if row.state == "controlled" {
-            if let Some(team) = Team::index(&row.team) {
+        *self.possession_frames.entry(row.state).or_default() += 1;
+        if row.state == PossessionState::Controlled {
+            if let Some(team) = row.team.index() {
                 self.teams[team].controlled_frames += 1;
             }
             if let Some(player) = self.players.get_mut(&row.track) {
@@ -269,16 +273,16 @@ impl StatsState {
     fn add_events(&mut self, rows: &[Event]) {
         for row in rows {
             let player_totals = self.players.get_mut(&row.track).map(|player| &mut player.totals);
-            let team_totals = Team::index(&row.team).map(|team| &mut self.teams[team]);
+            let team_totals = row.team.index().map(|team| &mut self.teams[team]);
             for totals in player_totals.into_iter().chain(team_totals) {
-                *totals.events.entry(row.kind.clone()).or_default() += 1;
-                match row.kind.as_str() {
-                    "pass" => {
+                *totals.events.entry(row.kind).or_default() += 1;
+                match row.kind {
+                    EventKind::Pass => {
                         totals.passes += 1;
                         totals.completed += u32::from(row.complete);
                     }
-                    "interception" => totals.interceptions += 1,
-                    "shot" => totals.shots += 1,
+                    EventKind::Interception => totals.interceptions += 1,
+                    EventKind::Shot => totals.shots += 1,
                     _ => {}
                 }
             }
@@ -287,7 +291,7 @@ impl StatsState {
 
     fn add_formations(&mut self, rows: Vec<Formation>) {
         for row in rows {
-            self.formations.insert((row.period, row.team.clone()), summary::FormationSummary::new(&row));
+            self.formations.insert((row.period, row.team), summary::FormationSummary::new(&row));
         }
         while self.formations.len() > 2000 {
             self.formations.pop_first();
@@ -296,17 +300,17 @@ impl StatsState {
 
     /// Returns the rows of the teams, then of the players seen recently, or of all players where `now` is `None`.
     fn rows(&self, now: Option<f64>) -> Vec<Stat> {
-        let teams = Team::NAMES.iter().zip(&self.teams).filter(|(_, totals)| totals.distance.visible_s > 0.0);
-        let teams = teams.map(|(name, totals)| self.to_row(name, 0, totals));
+        let teams = TeamName::TEAMS.iter().zip(&self.teams).filter(|(_, totals)| totals.distance.visible_s > 0.0);
+        let teams = teams.map(|(name, totals)| self.to_row(*name, 0, totals));
         let is_recent = |player: &&Player| now.is_none_or(|now| now - player.meter.last_seen <= ROW_TIMEOUT_S);
         let players = self.players.iter().filter(|(_, player)| is_recent(player));
-        teams.chain(players.map(|(track, p)| self.to_row(crate::scene::team_name(p.team), *track, &p.totals))).collect()
+        teams.chain(players.map(|(track, p)| self.to_row(TeamName::from_index(p.team), *track, &p.totals))).collect()
     }
 
-    fn to_row(&self, team: &str, track: u32, totals: &Totals) -> Stat {
+    fn to_row(&self, team: TeamName, track: u32, totals: &Totals) -> Stat {
         let total_frames = self.teams[0].controlled_frames + self.teams[1].controlled_frames;
         Stat {
-            team: team.into(),
+            team,
             track,
             possession: if total_frames == 0 {
                 f32::NAN
@@ -321,7 +325,7 @@ impl StatsState {
             top_speed: totals.distance.top_speed_m_s as f32,
             zones: totals.distance.zones_m.map(|meters| meters as f32),
             seconds: totals.distance.visible_s as f32,
-            unit: if self.is_metric == Some(true) { METERS } else { PIXELS }.into(),
+            unit: if self.is_metric == Some(true) { Unit::Meters } else { Unit::Pixels },
         }
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sideline_sport::tables::{Formation, METERS, PIXELS, Team};
+use sideline_sport::tables::{Formation, Role, TeamName, Unit};
 
 use super::{StatsConfig, StatsState, Totals};
-use crate::{calibration::PitchDimensions, scene::team_name};
+use crate::calibration::PitchDimensions;
 
 /// Formation of a team in one period.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,18 +46,20 @@ pub fn render(
     state: &StatsState,
     pitch: Option<PitchDimensions>,
     config: &StatsConfig,
-    heat_maps: &BTreeMap<String, String>,
+    heat_maps: &BTreeMap<TeamName, String>,
 ) -> String {
     let is_metric = state.is_metric == Some(true);
     let total_frames = state.teams[0].controlled_frames + state.teams[1].controlled_frames;
     let mut teams = serde_json::Map::new();
-    for (team, totals) in Team::NAMES.iter().zip(&state.teams) {
+    for (team, totals) in TeamName::TEAMS.iter().zip(&state.teams) {
         let mut entry = totals_json(totals, total_frames);
-        entry["events"] = json!(totals.events);
-        entry["heat_map"] = json!(heat_maps.get(*team));
+        // In alphabetical order.
+        let events: BTreeMap<&str, u32> = totals.events.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
+        entry["events"] = json!(events);
+        entry["heat_map"] = json!(heat_maps.get(team));
         let periods = state.formations.iter().filter(|((_, name), _)| name == team);
         entry["formations"] = periods.map(|((period, _), shape)| formation_json(*period, shape)).collect();
-        teams.insert((*team).to_owned(), entry);
+        teams.insert(team.to_string(), entry);
     }
     let mut visible: Vec<_> =
         state.players.iter().filter(|(_, p)| p.totals.distance.visible_s >= MIN_VISIBLE_S).collect();
@@ -69,8 +71,8 @@ pub fn render(
         .map(|(track, player)| {
             let mut entry = json!({
                 "track": track,
-                "team": team_name(player.team),
-                "role": if player.is_goalkeeper { "goalkeeper" } else { "player" },
+                "team": TeamName::from_index(player.team),
+                "role": if player.is_goalkeeper { Role::Goalkeeper } else { Role::Player },
             });
             if let (Some(object), Value::Object(totals)) =
                 (entry.as_object_mut(), totals_json(&player.totals, total_frames))
@@ -80,15 +82,17 @@ pub fn render(
             entry
         })
         .collect();
+    // In alphabetical order.
+    let possession: BTreeMap<&str, u64> = state.possession_frames.iter().map(|(name, n)| (name.as_str(), *n)).collect();
     let summary = json!({
         "stream": stream,
         "frames": state.frames,
         "seconds": rounded(state.last_frame - state.first_frame.unwrap_or(state.last_frame)),
-        "unit": state.is_metric.map(|is_metric| if is_metric { METERS } else { PIXELS }),
+        "unit": state.is_metric.map(|is_metric| if is_metric { Unit::Meters } else { Unit::Pixels }),
         "pitch": pitch.filter(|_| is_metric).map(|pitch| json!({"length": pitch.length, "width": pitch.width})),
         "speed_zones": config.zones.iter().map(|bound| rounded((*bound).into())).collect::<Vec<_>>(),
         "ball": {"frames": state.ball_frames},
-        "possession": state.possession_frames,
+        "possession": possession,
         "teams": teams,
         "players": players,
         "unknown": unknown_data(state, pitch),

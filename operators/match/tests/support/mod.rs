@@ -8,7 +8,9 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_match::{Events, FormationOperator, Pitch, PossessionOperator, Stats};
-use sideline_sport::tables::{Ball, Event, Formation, Place, Possession, Stat, Team, Track};
+use sideline_sport::tables::{
+    Ball, BallMode, Event, Formation, Place, Possession, Role, Stat, Team, TeamName, Track, TrackState,
+};
 
 /// Frame rate, frames/s.
 pub const RATE: f32 = 30.0;
@@ -39,21 +41,20 @@ pub fn person_at(track: u32, [x, y]: [f32; 2]) -> Track {
     let (x, y, height) = (x * SCALE, y * SCALE, 1.75 * SCALE);
     Track {
         track,
-        fighter: String::new(),
-        state: "confirmed".into(),
+        state: TrackState::Confirmed,
         x1: x - 0.2 * height,
         y1: y - height,
         x2: x + 0.2 * height,
         y2: y,
         score: 0.9,
-        class: 0,
         age: 10,
+        ..Track::default()
     }
 }
 
 /// Returns the `teams` row of a track.
-pub fn team_row(track: u32, team: &str, role: &str) -> Team {
-    Team { track, team: team.into(), role: role.into(), confidence: 1.0, jersey: [f32::NAN; 3] }
+pub fn team_row(track: u32, team: TeamName, role: Role) -> Team {
+    Team { track, team, role, confidence: 1.0, jersey: [f32::NAN; 3] }
 }
 
 /// Returns the ball at a position in meters.
@@ -69,7 +70,7 @@ pub fn ball_at([x, y]: [f32; 2]) -> Ball {
         score: 0.9,
         measured: true,
         missing: 0,
-        mode: "normal".into(),
+        mode: BallMode::Normal,
         spread: 1.0,
     }
 }

@@ -9,7 +9,7 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_sequence::Sequence;
-use sideline_sport::tables::{Interaction, JOINTS, Motion};
+use sideline_sport::tables::{Fighter, Interaction, JOINTS, Motion};
 use sideline_testkit::{Capability, skip_test};
 
 /// Joint whose velocity along x the models read.
@@ -218,7 +218,7 @@ pub fn create_home(folder: &Path, model: &Model) -> Setup {
 pub fn moving(track: u32, velocity: f32) -> Motion {
     Motion {
         track,
-        fighter: format!("fighter_{track}"),
+        fighter: if track == 1 { Fighter::One } else { Fighter::Two },
         velocity: [[velocity, 0.0, 0.0]; JOINTS],
         acceleration: [[0.0; 3]; JOINTS],
         joint_angles: [f32::NAN; 20],
@@ -230,9 +230,9 @@ pub fn moving(track: u32, velocity: f32) -> Motion {
 pub fn interaction(track_a: u32, track_b: u32, distance: f32) -> Interaction {
     Interaction {
         track_a,
-        fighter_a: String::new(),
+        fighter_a: Fighter::None,
         track_b,
-        fighter_b: String::new(),
+        fighter_b: Fighter::None,
         distance,
         closing_speed: 0.0,
         facing_a: 0.1,

@@ -85,7 +85,9 @@ fn flatten_list(full_name: &str, name: &str, column: &ArrayRef, all: &mut Vec<(S
     };
     for i in 0..length {
         let begin = list.value_offset(0) as usize + i;
-        let at = UInt32Array::from_iter_values((0..list.len()).map(|row| (begin + row * length) as u32));
+        // The items of a null are null.
+        let at: UInt32Array =
+            (0..list.len()).map(|row| list.is_valid(row).then_some((begin + row * length) as u32)).collect();
         let items = take(list.values(), &at, None).or_fail(Failure::Other, || full_name.to_owned())?;
         match inner {
             Some(components) if length == JOINTS && components <= JOINT_COMPONENTS.len() => {
@@ -94,8 +96,9 @@ fn flatten_list(full_name: &str, name: &str, column: &ArrayRef, all: &mut Vec<(S
                 let stem = if name == "joints" { joint.to_owned() } else { format!("{joint}_{name}") };
                 let values = items.as_fixed_size_list();
                 for (component, suffix) in JOINT_COMPONENTS.iter().enumerate().take(components) {
-                    let indices = (0..values.len()).map(|row| (row * components + component) as u32);
-                    let at = UInt32Array::from_iter_values(indices);
+                    let index = |row: usize| (row * components + component) as u32;
+                    let at: UInt32Array =
+                        (0..values.len()).map(|row| values.is_valid(row).then_some(index(row))).collect();
                     let part = take(values.values(), &at, None).or_fail(Failure::Other, || full_name.to_owned())?;
                     all.push((format!("{stem}_{suffix}"), part));
                 }
@@ -114,4 +117,36 @@ fn flatten_list(full_name: &str, name: &str, column: &ArrayRef, all: &mut Vec<(S
 fn to_json_text(column: &ArrayRef) -> ArrayRef {
     let texts = (0..column.len()).map(|row| to_json(column, row).to_string());
     Arc::new(StringArray::from_iter_values(texts))
+}
+
+#[cfg(test)]
+mod tests {
+    use sideline_api::{Table, table};
+
+    use super::*;
+
+    table! {
+        /// Row with lists of fixed length that may be null.
+        struct Bounded in "bounded" {
+            /// Box; null without one.
+            pub bounds: Option<[f32; 2]>,
+            /// Joints; null without them.
+            pub joints: Option<[[f32; 2]; 33]>,
+        }
+    }
+
+    #[test]
+    fn items_of_a_null_list_are_null() {
+        let rows = [
+            Bounded { bounds: Some([1.0, 2.0]), joints: None },
+            Bounded { bounds: None, joints: Some([[3.0, 4.0]; 33]) },
+        ];
+        let columns = flatten("bounded", &RecordBatch::from(Bounded::encode(&rows))).unwrap();
+        let cells = |name: &str| {
+            let (_, column) = columns.iter().find(|column| column.0 == name).unwrap();
+            [0, 1].map(|row| to_json(column, row).as_f64())
+        };
+        assert_eq!(cells("bounded_bounds_1"), [Some(2.0), None]);
+        assert_eq!(cells(&format!("{}_y", JOINT_NAMES[4])), [None, Some(4.0)]);
+    }
 }

@@ -11,7 +11,7 @@ use sideline::program::{outln, print_json};
 use sideline_api::{Body, Error, Header, Payload, Registry, Result, config::did_you_mean};
 use sideline_eval::ratio;
 use sideline_media::{DecodeOptions, Decoder};
-use sideline_sport::tables::{Ball, Track};
+use sideline_sport::tables::{Ball, BallMode, Track};
 use sideline_vision::boxes::iou;
 
 use super::format_metric;
@@ -178,7 +178,7 @@ fn run_pass(factory: &OperatorFactory, options: &EvalDetect, every: u32) -> Resu
         let visible = tracks.iter().filter(|track| ["confirmed", "predicted"].contains(&track.state.as_str()));
         pass.frames.push(FrameOutput {
             people: visible.map(|track| [track.x1, track.y1, track.x2, track.y2]).collect(),
-            ball: rows.first().filter(|row| row.mode != "lost").map(|row| [row.x, row.y]),
+            ball: rows.first().filter(|row| row.mode != BallMode::Lost).map(|row| [row.x, row.y]),
         });
         Ok(())
     })?;

@@ -3,12 +3,131 @@
 //! Positions and lengths of a table with a column `unit` are in meters on the pitch (`m`: x along its length from the left
 //! goal line, y across it from the far touch line) or, without a calibrated pitch, in pixels of the source frame (`px`).
 
-use sideline_api::table;
+use sideline_api::{column_enum, table};
 
-/// `unit` of positions in meters on the pitch.
-pub const METERS: &str = "m";
-/// `unit` of positions in pixels of the source frame.
-pub const PIXELS: &str = "px";
+column_enum! {
+    /// Unit of positions.
+    pub enum Unit {
+        /// Pixels of the source frame.
+        Pixels = "px",
+        /// Meters on the pitch.
+        Meters = "m",
+    }
+}
+
+column_enum! {
+    /// Mode of the ball's tracker: the reliability of its estimate.
+    pub enum BallMode {
+        /// Missed in the last frame, or detected in too few consecutive frames: the gate is wider.
+        Recovering = "recovering",
+        /// Detected in many consecutive frames.
+        Normal = "normal",
+        /// The position jumped: for a while only candidates near it are accepted.
+        Chaos = "chaos",
+        /// The ball is at rest.
+        Locked = "locked",
+        /// Not detected for too long: the search covers the whole frame.
+        Lost = "lost",
+    }
+}
+
+column_enum! {
+    /// Kind of an improved estimate of the ball.
+    pub enum CorrectionKind {
+        /// Estimate for a frame without a measurement.
+        Filled = "filled",
+        /// Estimate for a frame with a measurement.
+        Smoothed = "smoothed",
+    }
+}
+
+column_enum! {
+    /// Name of one of the two teams.
+    pub enum TeamName {
+        /// No team, or not known.
+        None = "",
+        /// First team.
+        One = "team_1",
+        /// Second team.
+        Two = "team_2",
+    }
+}
+
+column_enum! {
+    /// Role of a person.
+    pub enum Role {
+        /// Not known.
+        Unknown = "",
+        /// Outfield player.
+        Player = "player",
+        /// Goalkeeper.
+        Goalkeeper = "goalkeeper",
+        /// Referee or assistant.
+        Referee = "referee",
+    }
+}
+
+column_enum! {
+    /// State of the possession.
+    pub enum PossessionState {
+        /// There is no ball.
+        Unknown = "unknown",
+        /// One team has the ball.
+        Controlled = "controlled",
+        /// Players of both teams are within reach.
+        Contested = "contested",
+        /// No player is within reach.
+        Loose = "loose",
+        /// The ball is off the pitch.
+        Out = "out",
+    }
+}
+
+column_enum! {
+    /// Kind of an event.
+    pub enum EventKind {
+        /// Ball from one player to another of the same team, or an attempt.
+        Pass = "pass",
+        /// Ball won from the other team.
+        Interception = "interception",
+        /// Ball lost.
+        Loss = "loss",
+        /// Shot at the goal.
+        Shot = "shot",
+        /// Run with the ball.
+        Carry = "carry",
+        /// Corner kick; needs a calibrated pitch.
+        Corner = "corner",
+        /// Throw-in; needs a calibrated pitch.
+        ThrowIn = "throw_in",
+        /// Goal kick; needs a calibrated pitch.
+        GoalKick = "goal_kick",
+    }
+}
+
+column_enum! {
+    /// Direction of play.
+    pub enum Direction {
+        /// Not known.
+        Unknown = "",
+        /// Towards the right goal.
+        Right = "right",
+        /// Towards the left goal.
+        Left = "left",
+    }
+}
+
+column_enum! {
+    /// Target of the virtual camera.
+    pub enum ViewTarget {
+        /// No target: the camera holds still.
+        Hold = "hold",
+        /// The ball, or its last known position.
+        Ball = "ball",
+        /// The median position of the players.
+        Players = "players",
+    }
+}
 
 table! {
     /// State of the ball: one row in every frame after it was first found.
@@ -33,8 +152,8 @@ table! {
         pub measured: bool,
         /// Frames since the last measurement, including frames without detection.
         pub missing: u32,
-        /// Mode of the tracker: `normal`, `recovering`, `chaos`, `locked` or `lost`.
-        pub mode: String,
+        /// Mode of the tracker.
+        pub mode: BallMode,
         /// Standard deviation of the position, px.
         pub spread: f32,
     }
@@ -51,8 +170,8 @@ table! {
         pub y: f32,
         /// Radius, px.
         pub radius: f32,
-        /// Kind of the estimate: `filled` for a frame without a measurement, `smoothed` for one with a measurement.
-        pub kind: String,
+        /// Kind of the estimate.
+        pub kind: CorrectionKind,
     }
 }
 
@@ -61,10 +180,10 @@ table! {
     pub struct Team in "teams" {
         /// Track number.
         pub track: u32,
-        /// Team: `team_1` or `team_2`; empty for a referee, and while unknown.
-        pub team: String,
-        /// Role: `player`, `goalkeeper` or `referee`; empty while unknown.
-        pub role: String,
+        /// Team; empty for a referee, and while unknown.
+        pub team: TeamName,
+        /// Role.
+        pub role: Role,
         /// Confidence of the votes of this track, 0..1.
         pub confidence: f32,
         /// Color of the jersey in this frame, sRGB 0..255; NaN if it is not visible.
@@ -81,8 +200,8 @@ table! {
         pub x: f32,
         /// Position of the feet or the ball, y, in `unit`.
         pub y: f32,
-        /// Unit of the positions: `m` or `px`.
-        pub unit: String,
+        /// Unit of the positions.
+        pub unit: Unit,
         /// Units per meter at this position: 1 if the unit is m; if it is px, estimated from the height of people in the image.
         pub scale: f32,
         /// True if the position was measured, false if it was predicted.
@@ -95,13 +214,12 @@ table! {
 table! {
     /// Possession of the ball: one row per frame.
     pub struct Possession in "possession" {
-        /// Team in possession: `team_1` or `team_2`; empty for none.
-        pub team: String,
+        /// Team in possession; empty for none.
+        pub team: TeamName,
         /// Track in possession; 0 for none.
         pub track: u32,
-        /// State: `controlled`, `contested` (players of both teams within reach), `loose`, `out` (off the pitch) or `unknown`
-        /// (no ball).
-        pub state: String,
+        /// State of the possession.
+        pub state: PossessionState,
         /// Distance from the ball to the nearest player, meters (estimated if the unit is px); NaN without a ball.
         pub distance: f32,
         /// Share of team_1 in the frames so far in which a team was in possession, 0..1; NaN before the first.
@@ -116,15 +234,14 @@ table! {
     pub struct Event in "events", carried {
         /// Identifier of the event, the same in all recordings: a UUID of version 5.
         pub id: String,
-        /// Kind: `pass`, `interception`, `loss`, `shot` or `carry`; with a calibrated pitch also `corner`, `throw_in` or
-        /// `goal_kick`.
-        pub kind: String,
+        /// Kind of the event.
+        pub kind: EventKind,
         /// First frame of the event.
         pub at: u64,
         /// Last frame of the event.
         pub end: u64,
         /// Team of the player.
-        pub team: String,
+        pub team: TeamName,
         /// Track of the player.
         pub track: u32,
         /// Track in possession afterwards; 0 for none.
@@ -139,8 +256,8 @@ table! {
         pub end_x: f32,
         /// End position, y, in `unit`.
         pub end_y: f32,
-        /// Unit of the positions: `m` or `px`.
-        pub unit: String,
+        /// Unit of the positions.
+        pub unit: Unit,
         /// Confidence, 0..1.
         pub confidence: f32,
     }
@@ -149,12 +266,12 @@ table! {
 table! {
     /// Formation of a team.
     pub struct Formation in "formation", carried {
-        /// Team: `team_1` or `team_2`.
-        pub team: String,
+        /// Team.
+        pub team: TeamName,
         /// Number of the period, from 0; the closing message repeats the shape of every period.
         pub period: u32,
-        /// Direction of play: `right` or `left`; empty if unknown.
-        pub plays: String,
+        /// Direction of play.
+        pub plays: Direction,
         /// Number of players per line, starting at the own goal, without the goalkeeper: `4-4-2`; empty if too few are visible.
         pub shape: String,
         /// Mean depth of each line, in `unit`, measured from the own goal line, or from the rearmost line without a calibrated
@@ -170,8 +287,8 @@ table! {
         pub y: f32,
         /// Number of visible outfield players.
         pub players: u16,
-        /// Unit of the positions: `m` or `px`.
-        pub unit: String,
+        /// Unit of the positions.
+        pub unit: Unit,
         /// Goodness of fit of the shape, 0..1.
         pub confidence: f32,
     }
@@ -180,8 +297,8 @@ table! {
 table! {
     /// Statistics of a player or a team so far.
     pub struct Stat in "stats" {
-        /// Team: `team_1` or `team_2`; empty if unknown.
-        pub team: String,
+        /// Team; empty if unknown.
+        pub team: TeamName,
         /// Track number; 0 is the whole team.
         pub track: u32,
         /// Share of the frames with possession by a team in which the player or team had the ball, 0..1; NaN before the first.
@@ -202,8 +319,8 @@ table! {
         pub zones: [f32; 5],
         /// Time visible, seconds.
         pub seconds: f32,
-        /// Unit of the positions from which the meters were computed: `m` or `px`.
-        pub unit: String,
+        /// Unit of the positions from which the meters were computed.
+        pub unit: Unit,
     }
 }
 
@@ -220,8 +337,8 @@ table! {
         pub height: f32,
         /// Zoom factor relative to the widest crop that fits, from 1.
         pub zoom: f32,
-        /// Target: `ball`, `players`, or `hold` if neither is visible.
-        pub follows: String,
+        /// Target of the camera.
+        pub follows: ViewTarget,
         /// Width of the output image of the crop, px.
         pub picture_width: u32,
         /// Height of the output image of the crop, px.
@@ -229,12 +346,17 @@ table! {
     }
 }
 
-impl Team {
-    /// Names of the two teams in all tables.
-    pub const NAMES: [&str; 2] = ["team_1", "team_2"];
+impl TeamName {
+    /// The two teams.
+    pub const TEAMS: [Self; 2] = [Self::One, Self::Two];
 
-    /// Returns the index of a team in [`Self::NAMES`].
-    pub fn index(name: &str) -> Option<usize> {
-        Self::NAMES.iter().position(|team| *team == name)
+    /// Returns the index of the team in [`Self::TEAMS`].
+    pub fn index(self) -> Option<usize> {
+        Self::TEAMS.iter().position(|team| *team == self)
+    }
+
+    /// Returns the team with an index in [`Self::TEAMS`]; none without an index.
+    pub fn from_index(index: Option<usize>) -> Self {
+        index.and_then(|index| Self::TEAMS.get(index).copied()).unwrap_or_default()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sideline_sport::tables::{Formation, Place, Team};
+use sideline_sport::tables::{Direction, Formation, Place};
 
 /// Directions of play and mean positions; see the [module](self).
 #[derive(Default)]
@@ -16,9 +16,9 @@ pub struct AttackDirections {
 impl AttackDirections {
     /// Adds a row of the table `formation`.
     pub fn add_formation(&mut self, seconds: f64, row: &Formation) {
-        let Some(team) = Team::index(&row.team) else { return };
-        if !row.plays.is_empty() {
-            self.plays_left[team].insert(to_ms(seconds), row.plays == "left");
+        let Some(team) = row.team.index() else { return };
+        if row.plays != Direction::Unknown {
+            self.plays_left[team].insert(to_ms(seconds), row.plays == Direction::Left);
         }
     }
 
@@ -63,14 +63,16 @@ fn to_ms(seconds: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use sideline_sport::tables::{TeamName, Unit};
+
     use super::*;
 
     const SIZE: [f32; 2] = [128.0, 64.0];
 
-    fn formation(team: &str, plays: &str) -> Formation {
+    fn formation(team: TeamName, plays: Direction) -> Formation {
         Formation {
-            team: team.into(),
-            plays: plays.into(),
+            team,
+            plays,
             period: 0,
             shape: "4-4-2".into(),
             lines: vec![],
@@ -79,13 +81,13 @@ mod tests {
             x: 50.0,
             y: 34.0,
             players: 10,
-            unit: "m".into(),
+            unit: Unit::Meters,
             confidence: 1.0,
         }
     }
 
     fn place(track: u32, x: f32, y: f32) -> Place {
-        Place { track, x, y, unit: "m".into(), scale: 1.0, measured: true, inside: true }
+        Place { track, x, y, unit: Unit::Meters, scale: 1.0, measured: true, inside: true }
     }
 
     #[test]
@@ -93,9 +95,9 @@ mod tests {
         let mut directions = AttackDirections::default();
         assert!(directions.is_unknown());
         assert_eq!(directions.to_team_frame(1, 5.0, [0.2, 0.3]), [0.2, 0.3]);
-        directions.add_formation(10.0, &formation("team_1", "right"));
-        directions.add_formation(60.0, &formation("team_1", ""));
-        directions.add_formation(70.0, &formation("team_1", "left"));
+        directions.add_formation(10.0, &formation(TeamName::One, Direction::Right));
+        directions.add_formation(60.0, &formation(TeamName::One, Direction::Unknown));
+        directions.add_formation(70.0, &formation(TeamName::One, Direction::Left));
         assert!(!directions.is_unknown());
         assert_eq!(directions.to_team_frame(0, 5.0, [0.2, 0.3]), [0.2, 0.3]);
         // The direction of team_2 is unknown, so it is the opposite of that of team_1.

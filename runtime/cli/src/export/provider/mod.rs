@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sideline_api::{Error, Failure, OrFail, Result, Table};
 use sideline_recording::{RecordedTable, RecordedTables, media_times_ns, stream_and_frame};
-use sideline_sport::tables::{Event, Formation, Place, Team};
+use sideline_sport::tables::{Event, Formation, Place, Role, TeamName};
 
 use crate::{args, commands::print_json};
 
@@ -44,8 +44,8 @@ struct Pitch {
 #[derive(Clone, Deserialize)]
 struct Player {
     track: u32,
-    team: String,
-    role: String,
+    team: TeamName,
+    role: Role,
     seconds: f64,
 }
 
@@ -164,7 +164,7 @@ impl Match {
         let stream = summary.stream.as_str();
         let clock = Clock::read(&tables.table("possession")?, stream)?;
         let team_of: HashMap<u32, usize> =
-            summary.players.iter().filter_map(|player| Some((player.track, Team::index(&player.team)?))).collect();
+            summary.players.iter().filter_map(|player| Some((player.track, player.team.index()?))).collect();
         let mut directions = AttackDirections::default();
         for_each_frame::<Formation>(&tables.table("formation")?, stream, |frame, rows| {
             rows.iter().for_each(|row| directions.add_formation(clock.seconds(frame), row));
@@ -187,11 +187,11 @@ impl Match {
             notes
                 .push("the directions of play are not known: positions are as in the image, from left to right".into());
         }
-        let squads = Team::NAMES.map(|team| Squad::new(team, &summary, &directions, &team_of, pitch, &mut notes));
+        let squads = TeamName::TEAMS.map(|team| Squad::new(team, &summary, &directions, &team_of, pitch, &mut notes));
         let (mut events, mut without_player) = (vec![], 0_usize);
         for_each_frame::<Event>(&tables.table("events")?, stream, |_, rows| {
             for mut event in rows {
-                let Some(team) = Team::index(&event.team) else { continue };
+                let Some(team) = event.team.index() else { continue };
                 // Team assignments improve during the match, and a track may switch to another player. The event has the
                 // team assigned at its time, and the squads have the final assignment.
                 if team_of.get(&event.track).is_some_and(|of| *of != team) {

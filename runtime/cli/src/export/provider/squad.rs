@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sideline_sport::tables::Team;
+use sideline_sport::tables::{Role, TeamName};
 
 use super::{Pitch, Player, Summary, attack_direction::AttackDirections};
 
@@ -74,15 +74,15 @@ impl Squad {
     /// Selects eleven players and assigns their positions by their mean positions on the pitch; adds a note to `notes` if the
     /// formation is not known or not supported.
     pub fn new(
-        name: &'static str,
+        name: TeamName,
         summary: &Summary,
         directions: &AttackDirections,
         team_of: &HashMap<u32, usize>,
         pitch: Pitch,
         notes: &mut Vec<String>,
     ) -> Self {
-        let team = usize::from(name != Team::NAMES[0]);
-        let played = summary.teams.get(name).and_then(|team| most_frequent(&team.formations));
+        let team = usize::from(name != TeamName::One);
+        let played = summary.teams.get(name.as_str()).and_then(|team| most_frequent(&team.formations));
         let formation = nearest_formation(played.unwrap_or_default());
         match played {
             Some(shape) if shape == formation => {}
@@ -95,7 +95,7 @@ impl Squad {
             summary.players.iter().filter(|player| team_of.get(&player.track) == Some(&team)).collect();
         team_players.sort_by(|a, b| b.seconds.total_cmp(&a.seconds).then(a.track.cmp(&b.track)));
         let (keepers, others): (Vec<&Player>, Vec<&Player>) =
-            team_players.iter().copied().partition(|player| player.role == "goalkeeper");
+            team_players.iter().copied().partition(|player| player.role == Role::Goalkeeper);
         let center = [pitch.length, pitch.width].map(|side| f64::from(side) / 2.0);
         let mut outfield: Vec<(u32, [f64; 2])> = others
             .iter()
@@ -120,7 +120,7 @@ impl Squad {
             .map(|player| Member { track: player.track, position: positions.get(&player.track).copied() })
             .collect();
         players.sort_by_key(|member| member.position.map_or(u32::MAX, |position| position.number));
-        Self { id: team as u32 + 1, name, formation, players }
+        Self { id: team as u32 + 1, name: name.as_str(), formation, players }
     }
 }
 

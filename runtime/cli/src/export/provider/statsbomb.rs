@@ -3,6 +3,7 @@
 //! Positions are on StatsBomb's pitch of 120 x 80 units, in cells of 0.1 unit that are named by their far corner.
 
 use serde_json::{Map, Value, json};
+use sideline_sport::tables::EventKind;
 
 use super::{Match, MatchEvent, rounded, squad::Squad};
 
@@ -99,12 +100,12 @@ fn common_attributes(
 fn event_row(game: &Match, match_event: &MatchEvent) -> Map<String, Value> {
     let MatchEvent { event, team, seconds, duration, from, to } = match_event;
     let pass = (30, "Pass");
-    let kind = match event.kind.as_str() {
-        "interception" => (10, "Interception"),
-        "loss" => (3, "Dispossessed"),
-        "shot" => (16, "Shot"),
-        "carry" => (43, "Carry"),
-        _ => pass,
+    let kind = match event.kind {
+        EventKind::Interception => (10, "Interception"),
+        EventKind::Loss => (3, "Dispossessed"),
+        EventKind::Shot => (16, "Shot"),
+        EventKind::Carry => (43, "Carry"),
+        EventKind::Pass | EventKind::Corner | EventKind::ThrowIn | EventKind::GoalKick => pass,
     };
     let mut row = common_attributes(game, &game.squads[*team], kind, *seconds, &event.id);
     row.insert("id".into(), event.id.clone().into());
@@ -116,11 +117,11 @@ fn event_row(game: &Match, match_event: &MatchEvent) -> Map<String, Value> {
             row.insert("position".into(), json!({"id": position.number, "name": position.name}));
         }
     }
-    match event.kind.as_str() {
-        "interception" => _ = row.insert("interception".into(), json!({"outcome": {"id": 4, "name": "Won"}})),
-        "carry" => _ = row.insert("carry".into(), json!({"end_location": to_cell(*to)})),
-        "loss" => {}
-        "shot" => {
+    match event.kind {
+        EventKind::Interception => _ = row.insert("interception".into(), json!({"outcome": {"id": 4, "name": "Won"}})),
+        EventKind::Carry => _ = row.insert("carry".into(), json!({"end_location": to_cell(*to)})),
+        EventKind::Loss => {}
+        EventKind::Shot => {
             let outcome = if event.to == 0 { (98, "Off T") } else { (96, "Blocked") };
             let shot = json!({
                 "end_location": to_cell(*to),
@@ -142,10 +143,10 @@ fn pass_attributes(game: &Match, MatchEvent { event, team, from, to, .. }: &Matc
         "angle": rounded(across.atan2(along).into(), 4),
         "end_location": to_cell(*to),
     });
-    let restart = match event.kind.as_str() {
-        "corner" => Some((61, "Corner")),
-        "goal_kick" => Some((63, "Goal Kick")),
-        "throw_in" => Some((67, "Throw-in")),
+    let restart = match event.kind {
+        EventKind::Corner => Some((61, "Corner")),
+        EventKind::GoalKick => Some((63, "Goal Kick")),
+        EventKind::ThrowIn => Some((67, "Throw-in")),
         _ => None,
     };
     if let Some((id, name)) = restart {

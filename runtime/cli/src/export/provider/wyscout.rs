@@ -3,6 +3,7 @@
 //! Positions are in percent of the pitch, and times in full seconds, as the format requires.
 
 use serde_json::{Map, Value, json};
+use sideline_sport::tables::EventKind;
 
 use super::{Match, MatchEvent, rounded, squad::Squad};
 
@@ -116,18 +117,19 @@ fn player(game: &Match, track: u32) -> Value {
 
 fn event_row(game: &Match, match_event: &MatchEvent) -> Value {
     let MatchEvent { event, team, seconds, from, to, .. } = match_event;
-    let (primary, secondary): (&str, &[&str]) = match event.kind.as_str() {
-        "interception" => ("interception", &["recovery"]),
-        "loss" => ("touch", &["loss"]),
-        "carry" => ("touch", &["carry"]),
-        "shot" => ("shot", &[]),
-        "corner" => ("corner", &[]),
-        "throw_in" => ("throw_in", &[]),
-        "goal_kick" => ("goal_kick", &[]),
-        _ => ("pass", &[]),
+    let (primary, secondary): (&str, &[&str]) = match event.kind {
+        EventKind::Interception => ("interception", &["recovery"]),
+        EventKind::Loss => ("touch", &["loss"]),
+        EventKind::Carry => ("touch", &["carry"]),
+        EventKind::Shot => ("shot", &[]),
+        EventKind::Corner => ("corner", &[]),
+        EventKind::ThrowIn => ("throw_in", &[]),
+        EventKind::GoalKick => ("goal_kick", &[]),
+        EventKind::Pass => ("pass", &[]),
     };
     let [along, across] = game.displacement_m(*from, *to);
-    let pass = matches!(primary, "pass" | "corner" | "throw_in" | "goal_kick").then(|| {
+    let is_pass = matches!(event.kind, EventKind::Pass | EventKind::Corner | EventKind::ThrowIn | EventKind::GoalKick);
+    let pass = is_pass.then(|| {
         let reached = game.player(event.to).filter(|(of, _)| event.complete && of == team).is_some();
         json!({
             "accurate": reached,
@@ -138,11 +140,11 @@ fn event_row(game: &Match, match_event: &MatchEvent) -> Value {
             "endLocation": to_percent(*to),
         })
     });
-    let shot = (primary == "shot").then(|| {
+    let shot = (event.kind == EventKind::Shot).then(|| {
         let zone = if event.to == 0 { "ot" } else { "bc" };
         json!({"bodyPart": null, "isGoal": false, "onTarget": false, "goalZone": zone, "xg": null, "postShotXg": null})
     });
-    let carry = (event.kind == "carry")
+    let carry = (event.kind == EventKind::Carry)
         .then(|| json!({"progression": rounded(along.into(), 1), "endLocation": to_percent(*to)}));
     let mut row = common_attributes(game, *team, *seconds, &event.id);
     row.insert("type".into(), json!({"primary": primary, "secondary": secondary}));

@@ -2,7 +2,10 @@
 
 use sideline_api::{Result, testing::Harness};
 use sideline_render::Render;
-use sideline_sport::tables::{Ball, Event, Place, Possession, Team, Track, View};
+use sideline_sport::tables::{
+    Ball, BallMode, Event, EventKind, Place, Possession, PossessionState, Role, Team, TeamName, Track, TrackState,
+    Unit, View, ViewTarget,
+};
 
 /// Inputs of `render` in a match, besides the frames.
 pub const INPUTS: [&str; 6] = ["tracks", "teams", "ball", "places", "possession", "events"];
@@ -50,8 +53,8 @@ impl Scene {
         (960.0 + (x - PITCH_M.0 / 2.0) * scale, 330.0 + 620.0 * depth * (0.6 + 0.4 * depth), scale)
     }
 
-    fn team(track: u32) -> &'static str {
-        if track <= PLAYERS { "team_1" } else { "team_2" }
+    fn team(track: u32) -> TeamName {
+        if track <= PLAYERS { TeamName::One } else { TeamName::Two }
     }
 
     /// Returns the view of the virtual camera, which moves by fractions of a pixel.
@@ -64,7 +67,7 @@ impl Scene {
             width: 1920.0 / zoom,
             height: 1080.0 / zoom,
             zoom,
-            follows: "ball".into(),
+            follows: ViewTarget::Ball,
             picture_width: 1280,
             picture_height: 720,
         }
@@ -79,21 +82,24 @@ impl Scene {
         let track = |track: u32| {
             let (x, y, scale) = Self::project(self.player_position(track));
             let (half, tall) = (0.35 * scale, 1.9 * scale);
-            let state = if (u64::from(track) + self.frame / 10).is_multiple_of(9) { "predicted" } else { "confirmed" };
-            let fighter = String::new();
+            let state = if (u64::from(track) + self.frame / 10).is_multiple_of(9) {
+                TrackState::Predicted
+            } else {
+                TrackState::Confirmed
+            };
             let (x1, y1, x2, y2) = (x - half, y - tall, x + half, y);
-            Track { track, fighter, state: state.into(), x1, y1, x2, y2, score: 0.9, class: 0, age: 100 }
+            Track { track, state, x1, y1, x2, y2, score: 0.9, age: 100, ..Track::default() }
         };
         render.push("tracks", &all_tracks().map(track).collect::<Vec<_>>())?;
         let team = |track: u32| {
             let (team, role, jersey) = match track {
-                track if track > 2 * PLAYERS => ("", "referee", [20.0; 3]),
-                1 => ("team_1", "goalkeeper", [40.0, 190.0, 60.0]),
-                track if track <= PLAYERS => ("team_1", "player", [190.0, 30.0, 40.0]),
-                track if track == PLAYERS + 1 => ("team_2", "goalkeeper", [230.0, 160.0, 30.0]),
-                _ => ("team_2", "player", [235.0, 236.0, 238.0]),
+                track if track > 2 * PLAYERS => (TeamName::None, Role::Referee, [20.0; 3]),
+                1 => (TeamName::One, Role::Goalkeeper, [40.0, 190.0, 60.0]),
+                track if track <= PLAYERS => (TeamName::One, Role::Player, [190.0, 30.0, 40.0]),
+                track if track == PLAYERS + 1 => (TeamName::Two, Role::Goalkeeper, [230.0, 160.0, 30.0]),
+                _ => (TeamName::Two, Role::Player, [235.0, 236.0, 238.0]),
             };
-            Team { track, team: team.into(), role: role.into(), confidence: 0.9, jersey }
+            Team { track, team, role, confidence: 0.9, jersey }
         };
         render.push("teams", &all_tracks().map(team).collect::<Vec<_>>())?;
         let measured = self.frame % 40 < 30;
@@ -109,20 +115,20 @@ impl Scene {
             score: 0.6,
             measured,
             missing: 0,
-            mode: "normal".into(),
+            mode: BallMode::Normal,
             spread: 3.0,
         };
         render.push("ball", &[ball])?;
         let place = |track: u32| {
             let (x, y) = if track == 0 { self.ball_position() } else { self.player_position(track) };
-            Place { track, x, y, unit: "m".into(), scale: 1.0, measured: true, inside: true }
+            Place { track, x, y, unit: Unit::Meters, scale: 1.0, measured: true, inside: true }
         };
         render.push("places", &(0..=2 * PLAYERS + 1).map(place).collect::<Vec<_>>())?;
         let holder = (self.frame / 45 % u64::from(2 * PLAYERS)) as u32 + 1;
         let possession = Possession {
-            team: Self::team(holder).into(),
+            team: Self::team(holder),
             track: holder,
-            state: "controlled".into(),
+            state: PossessionState::Controlled,
             distance: 1.0,
             share_1: 0.54,
             share_2: 0.46,
@@ -130,10 +136,10 @@ impl Scene {
         render.push("possession", &[possession])?;
         let event = Event {
             id: String::new(),
-            kind: if holder.is_multiple_of(3) { "interception" } else { "pass" }.into(),
+            kind: if holder.is_multiple_of(3) { EventKind::Interception } else { EventKind::Pass },
             at: self.frame,
             end: self.frame,
-            team: Self::team(holder).into(),
+            team: Self::team(holder),
             track: holder,
             to: 0,
             complete: !holder.is_multiple_of(4),
@@ -141,7 +147,7 @@ impl Scene {
             y: 0.0,
             end_x: 0.0,
             end_y: 0.0,
-            unit: "m".into(),
+            unit: Unit::Meters,
             confidence: 0.9,
         };
         let has_event = self.frame.is_multiple_of(45);

@@ -1,6 +1,6 @@
 //! Input of `sideline-lab bench match`: 22 players and a ball in motion.
 
-use sideline_sport::tables::{Ball, Team, Track};
+use sideline_sport::tables::{Ball, BallMode, Fighter, Role, Team, TeamName, Track, TrackState};
 
 /// Width and height of the frame that the rows refer to, px.
 pub const PICTURE_SIZE: [f32; 2] = [1920.0, 1080.0];
@@ -34,8 +34,8 @@ pub fn scene(frame: u64) -> (Vec<Track>, Vec<Team>, Vec<Ball>) {
             let height = 30.0 + 0.06 * y;
             Track {
                 track: player as u32 + 1,
-                fighter: String::new(),
-                state: "confirmed".into(),
+                fighter: Fighter::None,
+                state: TrackState::Confirmed,
                 x1: x - 0.2 * height,
                 y1: y - height,
                 x2: x + 0.2 * height,
@@ -49,8 +49,8 @@ pub fn scene(frame: u64) -> (Vec<Track>, Vec<Team>, Vec<Ball>) {
     let teams = (0..22)
         .map(|player| Team {
             track: player as u32 + 1,
-            team: if player < 11 { "team_1" } else { "team_2" }.into(),
-            role: if player % 11 == 0 { "goalkeeper" } else { "player" }.into(),
+            team: if player < 11 { TeamName::One } else { TeamName::Two },
+            role: if player % 11 == 0 { Role::Goalkeeper } else { Role::Player },
             confidence: 1.0,
             jersey: [200.0, 30.0, 30.0],
         })
@@ -71,7 +71,7 @@ pub fn scene(frame: u64) -> (Vec<Track>, Vec<Team>, Vec<Ball>) {
         score: 0.8,
         measured: true,
         missing: 0,
-        mode: "normal".into(),
+        mode: BallMode::Normal,
         spread: 2.0,
     };
     (tracks, teams, vec![ball])

@@ -8,7 +8,7 @@ use sideline_eval::football::{
     MatchDetections,
     ball::{BallEstimate, BallMetrics, follow_kalman, follow_nearest},
 };
-use sideline_sport::tables::Ball;
+use sideline_sport::tables::{Ball, BallMode};
 
 use super::{
     OperatorSetup,
@@ -34,7 +34,8 @@ pub fn follow(detections: &MatchDetections, image: &Body, setup: &OperatorSetup)
 
 /// Converts rows of `ball` to estimates.
 pub fn to_estimates(balls: &[Vec<Ball>]) -> Vec<Option<BallEstimate>> {
-    let estimate = |row: &Ball| BallEstimate { center: [row.x.into(), row.y.into()], is_lost: row.mode == "lost" };
+    let estimate =
+        |row: &Ball| BallEstimate { center: [row.x.into(), row.y.into()], is_lost: row.mode == BallMode::Lost };
     balls.iter().map(|rows| rows.last().map(estimate)).collect()
 }
 

@@ -18,7 +18,7 @@ use sideline_eval::{
     },
     ratio,
 };
-use sideline_sport::tables::{Ball, Formation, Place, Possession, Team, Track};
+use sideline_sport::tables::{Ball, Formation, Place, Possession, Team, Track, TrackState};
 
 use super::{OperatorSetup, round::header};
 use crate::{eval::format_metric, operator_runner::OperatorRunner};
@@ -112,25 +112,22 @@ pub fn evaluate(
         .iter()
         .zip(&team_rows)
         .map(|(tracks, teams)| {
-            let visible = tracks.iter().filter(|track| track.state != "lost");
+            let visible = tracks.iter().filter(|track| track.state != TrackState::Lost);
             let team_row = |track: &Track| teams.iter().find(|row| row.track == track.track);
-            let index = |row: &Team| Team::index(&row.team);
             visible
                 .map(|track| play::TeamBox {
                     corners: [track.x1, track.y1, track.x2, track.y2].map(f64::from),
-                    team: team_row(track).and_then(index),
+                    team: team_row(track).and_then(|row| row.team.index()),
                 })
                 .collect()
         })
         .collect();
     let holders: Vec<BallHolder> = possession_rows
         .iter()
-        .map(|rows| rows.first().and_then(|row| Team::index(&row.team)).map_or(BallHolder::NoTeam, BallHolder::Team))
+        .map(|rows| rows.first().and_then(|row| row.team.index()).map_or(BallHolder::NoTeam, BallHolder::Team))
         .collect();
-    let lines: Vec<(usize, usize, String)> = formations
-        .into_iter()
-        .filter_map(|row| Some((Team::index(&row.team)?, row.period as usize, row.shape)))
-        .collect();
+    let lines: Vec<(usize, usize, String)> =
+        formations.into_iter().filter_map(|row| Some((row.team.index()?, row.period as usize, row.shape))).collect();
     Ok(play::evaluate(game, &boxes, &holders, &lines))
 }
 
