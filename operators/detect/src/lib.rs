@@ -6,14 +6,12 @@
 #![forbid(unsafe_code)]
 
 mod ball_predictor;
-#[doc(hidden)]
-pub mod bench;
 mod config;
 pub mod decode;
 mod interval;
 pub mod labels;
 mod model;
-mod tiles;
+pub mod tiles;
 
 pub use config::{BALL, DecoderChoice, DetectConfig, DetectionInterval, FollowMode, Grid, PEOPLE};
 pub use model::{DetectorSpec, Model};
