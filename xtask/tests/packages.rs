@@ -93,7 +93,8 @@ fn sources_include_no_file_from_outside_their_crate() {
             for macro_name in ["include_str!(\"", "include_bytes!(\""] {
                 for rest in text.split(macro_name).skip(1) {
                     let included = path.parent().unwrap().join(rest.split('"').next().unwrap());
-                    let included = included.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", included.display()));
+                    let included =
+                        included.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", included.display()));
                     assert!(included.starts_with(&folder), "{} includes {}", path.display(), included.display());
                     includes += 1;
                 }
