@@ -129,13 +129,6 @@ pub struct BallConfig {
     pub fill_s: f64,
 }
 
-impl Default for BallConfig {
-    fn default() -> Self {
-        // The declared defaults always pass the checks.
-        Self::from_values(&sideline_api::Values::new()).unwrap_or_else(|problems| unreachable!("{problems:?}"))
-    }
-}
-
 impl BallConfig {
     fn check(&self) -> Vec<(&'static str, String)> {
         let mut problems = vec![];

@@ -103,13 +103,6 @@ pub struct ViewConfig {
     pub zoom_seconds: f64,
 }
 
-impl Default for ViewConfig {
-    fn default() -> Self {
-        // The declared defaults always pass the checks.
-        Self::from_values(&sideline_api::Values::new()).unwrap_or_else(|problems| unreachable!("{problems:?}"))
-    }
-}
-
 impl ViewConfig {
     fn check(&self) -> Vec<(&'static str, String)> {
         let mut problems = vec![];
