@@ -1,5 +1,25 @@
-//! The program `sideline` as a library: a program with operators of its own is
-//! `sideline::main(sideline::registry().operator::<Mine>())`.
+//! The program `sideline` as a library: [`registry`] has the shipped operators, [`main`] runs the command line with them and
+//! with those of your own.
+//!
+//! ```no_run
+//! # use sideline_api::*;
+//! # /// Counts people.
+//! # #[derive(Clone, Config)]
+//! # pub struct PeopleConfig {}
+//! # pub struct People;
+//! # impl Operator for People {
+//! #     type Config = PeopleConfig;
+//! #     type State = ();
+//! #     fn spec() -> Spec { Spec::operator("people").required("frames", PortType::Frame) }
+//! #     fn new(_: PeopleConfig, _: &Resources) -> Result<Self> { Ok(People) }
+//! #     fn process(&mut self, _: &Context, _: &Inputs, _: &mut (), _: &mut Outputs) -> Result<()> { Ok(()) }
+//! # }
+//! fn main() -> std::process::ExitCode {
+//!     sideline::main(sideline::registry().operator::<People>())
+//! }
+//! ```
+//!
+//! Operators depend on `sideline-api` alone; `sideline-graph` and `sideline-engine` run a flow without the command line.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic on a closed pipe: see `print`")]
 
