@@ -12,7 +12,6 @@ use sideline_api::{
 };
 use sideline_media::{DecodeOptions, Decoder};
 use sideline_sport::tables::{Team, TeamName, Track};
-use sideline_team::TeamOperator;
 use support::{Bench, finish, is_installed, json, lock_dora, repository, rows, shared_data, wait_for_nodes_to_end};
 
 /// Minimum team purity on the labeled frames of the bib clip.
@@ -26,7 +25,7 @@ fn players_with_bibs_are_assigned_to_one_team() {
     let fixture: Value = json(repository().join("tests/fixtures/bibs.json"));
     let mut clip = Decoder::open(data.join("clips/mafeuz_football4.mp4"), DecodeOptions::default()).unwrap();
     let mut team =
-        Harness::<TeamOperator>::with(Values::new(), Setup { interval: 1_000_000_000 / 25, ..Setup::default() })
+        Harness::<sideline_team::Team>::with(Values::new(), Setup { interval: 1_000_000_000 / 25, ..Setup::default() })
             .unwrap();
     let mut assigned: BTreeMap<(String, TeamName), u32> = BTreeMap::new();
     let mut wrong = vec![];

@@ -15,8 +15,6 @@ use sideline_eval::{
     bout::{Bout, BoutSettings, IDLE, LABELS, PoseNoise, Strike},
 };
 use sideline_fusion::Fusion;
-use sideline_interaction::InteractionOperator;
-use sideline_motion::MotionOperator;
 use sideline_sport::tables::{Fighter, Interaction, Motion, Move, PredictionStatus, Scores};
 
 const MODELS: [&str; 3] = ["lstm", "transformer", "tcn"];
@@ -104,8 +102,8 @@ struct FusionOutput {
 /// Runs a bout through the three operators. `models` may lack some of the models.
 fn run(bout: &Bout, rate: f64, models: &mut [SimulatedModel], values: Values) -> FusionOutput {
     let setup = || Setup { interval: interval(rate), ..Setup::default() };
-    let mut motion = Harness::<MotionOperator>::with(Values::default(), setup()).unwrap();
-    let mut interaction = Harness::<InteractionOperator>::with(Values::default(), setup()).unwrap();
+    let mut motion = Harness::<sideline_motion::Motion>::with(Values::default(), setup()).unwrap();
+    let mut interaction = Harness::<sideline_interaction::Interaction>::with(Values::default(), setup()).unwrap();
     let mut fusion = fusion_harness(values, rate);
     let labels: Vec<&str> = [IDLE].into_iter().chain(LABELS).collect();
     let mut found = FusionOutput { scores: vec![], moves: vec![] };

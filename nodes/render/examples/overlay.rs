@@ -5,7 +5,7 @@
 
 use std::{error::Error, time::Instant};
 
-use sideline_api::{Color, Config, Values};
+use sideline_api::Color;
 use sideline_render::{
     OverlayKind, RenderConfig, RenderState,
     canvas::Canvas,
@@ -124,8 +124,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let all = vec![OverlayKind::Skeletons, OverlayKind::Boxes, OverlayKind::Labels, OverlayKind::Stats];
     let selections = all.iter().map(|kind| vec![*kind]).chain([all.clone()]);
     for overlays in selections.collect::<Vec<_>>() {
-        let config =
-            RenderConfig { overlays, ..RenderConfig::from_values(&Values::new()).map_err(|e| e[0].to_string())? };
+        let config = RenderConfig { overlays, ..RenderConfig::default() };
         let style = Style { config: &config, viewport: Viewport::full_frame(width, height) };
         let state = RenderState::default();
         let stats = Some("29.8 fps   38 ms   dropped 2");

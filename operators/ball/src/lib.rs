@@ -21,7 +21,7 @@ mod tracker;
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{Config, Context, Error, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
-use sideline_sport::tables::{Ball, Correction, CorrectionKind, Detection};
+use sideline_sport::tables::{self, Correction, CorrectionKind, Detection};
 
 use corrections::SmoothedPosition;
 use hypothesis::Candidate;
@@ -127,13 +127,6 @@ pub struct BallConfig {
     pub fill_s: f64,
 }
 
-impl Default for BallConfig {
-    fn default() -> Self {
-        // The declared defaults always pass the checks.
-        Self::from_values(&sideline_api::Values::new()).unwrap_or_else(|problems| unreachable!("{problems:?}"))
-    }
-}
-
 impl BallConfig {
     fn check(&self) -> Vec<(&'static str, String)> {
         let mut problems = vec![];
@@ -160,7 +153,7 @@ impl BallConfig {
 
 /// State of a stream.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct StreamState {
+pub struct BallState {
     /// Media time of the last frame, ns.
     pts: Option<i64>,
     /// Height of the frame divided by 1080.
@@ -170,7 +163,7 @@ pub struct StreamState {
 }
 
 /// The operator; see the documentation of the [crate].
-pub struct BallOperator {
+pub struct Ball {
     config: BallConfig,
     /// The output `corrections` has a consumer.
     emits_corrections: bool,
@@ -186,16 +179,16 @@ pub(crate) fn to_frames(seconds: f64) -> f64 {
     seconds * REFERENCE_RATE
 }
 
-impl Operator for BallOperator {
+impl Operator for Ball {
     type Config = BallConfig;
-    type State = StreamState;
+    type State = BallState;
 
     fn spec() -> Spec {
         Spec::operator("ball")
             // Only the size is read: it scales all keys.
             .required("frames", PortType::Frame)
             .optional("balls", PortType::table::<Detection>())
-            .output("ball", PortType::table::<Ball>())
+            .output("ball", PortType::table::<tables::Ball>())
             .output("corrections", PortType::table::<Correction>())
     }
 
@@ -208,7 +201,7 @@ impl Operator for BallOperator {
         Ok(Self { config, emits_corrections: resources.is_read("corrections") })
     }
 
-    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut StreamState, out: &mut Outputs) -> Result<()> {
+    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut BallState, out: &mut Outputs) -> Result<()> {
         let frame = input.frame("frames")?;
         let now = cx.header.pts;
         let elapsed_frames = state.pts.map_or(0.0, |before| (now - before).max(0) as f64 * 1e-9 * REFERENCE_RATE);
@@ -238,13 +231,13 @@ impl Operator for BallOperator {
         Ok(())
     }
 
-    fn session_started(&mut self, _: &Context, state: &mut StreamState) -> Result<()> {
+    fn session_started(&mut self, _: &Context, state: &mut BallState) -> Result<()> {
         // A new connection shows another scene: the state is invalid. Corrections not yet sent are lost with it.
-        *state = StreamState::default();
+        *state = BallState::default();
         Ok(())
     }
 
-    fn stream_ended(&mut self, _: &Context, _: &Inputs, state: &mut StreamState, out: &mut Outputs) -> Result<()> {
+    fn stream_ended(&mut self, _: &Context, _: &Inputs, state: &mut BallState, out: &mut Outputs) -> Result<()> {
         if self.emits_corrections {
             let tail = state.tracker.history.smoothed_tail(self.config.lag, &self.config);
             out.rows("corrections", &corrections(tail, state.scale))?;
@@ -253,7 +246,7 @@ impl Operator for BallOperator {
     }
 }
 
-impl BallOperator {
+impl Ball {
     fn read_candidates(&self, rows: &[Detection], scale: f64) -> Vec<Candidate> {
         let candidate = |row: &Detection| {
             let [x1, y1, x2, y2] = [row.x1, row.y1, row.x2, row.y2].map(|edge| f64::from(edge) / scale);
@@ -269,7 +262,7 @@ impl BallOperator {
     }
 
     /// Logs once per gap that the ball has not been detected for `warn_after_s`.
-    fn log_gap(&self, cx: &Context, state: &mut StreamState) {
+    fn log_gap(&self, cx: &Context, state: &mut BallState) {
         let frames_since_hit = state.tracker.active.as_ref().map_or(0.0, |active| active.frames_since_hit);
         let is_gap = frames_since_hit > to_frames(self.config.warn_after_s);
         if is_gap && !state.is_gap_logged {
@@ -279,14 +272,14 @@ impl BallOperator {
     }
 }
 
-impl StreamState {
+impl BallState {
     /// Returns the row of this frame; `None` before the ball is found.
-    fn to_row(&self) -> Option<Ball> {
+    fn to_row(&self) -> Option<tables::Ball> {
         let active = self.tracker.active.as_ref()?;
         let motion = &active.motion;
         let px = |value: f64| (value * self.scale) as f32;
         let [[x, vx, ax], [y, vy, ay]] = motion.axes;
-        Some(Ball {
+        Some(tables::Ball {
             x: px(x),
             y: px(y),
             vx: px(vx * REFERENCE_RATE),

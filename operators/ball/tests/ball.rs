@@ -5,12 +5,11 @@ use sideline_api::{
     Body, Color, Encoding, Frame, Reason, Result, Values,
     testing::{Harness, Setup},
 };
-use sideline_ball::BallOperator;
 use sideline_sport::tables::{Ball, BallMode, Correction, CorrectionKind, Detection};
 
 /// A running operator with frames of one height and rate.
 struct BallHarness {
-    harness: Harness<BallOperator>,
+    harness: Harness<sideline_ball::Ball>,
     height: u32,
 }
 
@@ -250,14 +249,14 @@ fn invalid_boxes_are_ignored() {
 #[test]
 fn wrong_wiring_and_invalid_keys_are_refused() -> Result<()> {
     let inputs = Some(vec![("frames", sideline_api::Alignment::Source(sideline_api::SourceId(0)))]);
-    let unwired = Harness::<BallOperator>::with([("confirm_hits", 3)], Setup { inputs, ..Setup::default() });
+    let unwired = Harness::<sideline_ball::Ball>::with([("confirm_hits", 3)], Setup { inputs, ..Setup::default() });
     assert!(unwired.err().unwrap().message.contains("connect a detector's output to it: `balls: detect/balls`"));
     for (key, value, wanted) in [
         ("min_radius", 60.0, "60 is not below `max_radius` (50)"),
         ("warn_after_s", 0.5, "0.5 is above `lost_after_s` (0.333)"),
         ("noise_least", 20.0, "20 is above `noise_most` (10)"),
     ] {
-        let error = Harness::<BallOperator>::new([(key, value)]).err().unwrap().message;
+        let error = Harness::<sideline_ball::Ball>::new([(key, value)]).err().unwrap().message;
         assert!(error.contains(wanted), "{error}");
     }
     let mut ball = BallHarness::new(Values::new());

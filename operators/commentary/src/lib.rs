@@ -32,7 +32,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{Config, Context, Error, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
-use sideline_sport::tables::{Commentary, Fighter, Interaction, Move};
+use sideline_sport::tables::{self, Fighter, Interaction, Move};
 
 use crate::{bout::Bout, phrasing::Phrasing, vocabulary::Vocabulary};
 
@@ -72,7 +72,7 @@ pub struct CommentaryState {
 }
 
 /// Commentary operator; see the [crate] documentation.
-pub struct CommentaryOperator {
+pub struct Commentary {
     config: CommentaryConfig,
     vocabulary: Vocabulary,
     /// Labels for which a missing word was logged.
@@ -82,7 +82,7 @@ pub struct CommentaryOperator {
 /// Maximum number of labels for which a missing word is logged, so that the set stays bounded.
 const MAX_LOGGED_LABELS: usize = 100;
 
-impl Operator for CommentaryOperator {
+impl Operator for Commentary {
     type Config = CommentaryConfig;
     type State = CommentaryState;
 
@@ -90,7 +90,7 @@ impl Operator for CommentaryOperator {
         Spec::operator("commentary")
             .required("moves", PortType::table::<Move>())
             .optional("interaction", PortType::table::<Interaction>())
-            .output("commentary", PortType::table::<Commentary>())
+            .output("commentary", PortType::table::<tables::Commentary>())
     }
 
     fn new(config: CommentaryConfig, resources: &Resources) -> Result<Self> {
@@ -120,7 +120,7 @@ impl Operator for CommentaryOperator {
         let has_opponent = is_named && state.bout.has_both_fighters();
         let text = state.phrasing.compose(&topic, has_opponent, &self.vocabulary, cx.seed(), now);
         let Some(text) = text else { return Ok(()) };
-        let row = Commentary {
+        let row = tables::Commentary {
             text,
             fighter: topic.fighter(),
             move_id: topic.newest.as_ref().map_or_else(String::new, |strike| strike.id.clone()),
@@ -136,7 +136,7 @@ impl Operator for CommentaryOperator {
     }
 }
 
-impl CommentaryOperator {
+impl Commentary {
     /// Logs each label without a word once. Sentences use the label itself.
     fn log_missing_words(&mut self, cx: &Context, moves: &[Move]) {
         for label in moves.iter().map(|row| row.label.as_str()).filter(|label| *label != Move::UNSURE_LABEL) {

@@ -6,7 +6,7 @@ use sideline_api::{
     Alignment, Body, Config, Payload, Table,
     testing::{Harness, Setup},
 };
-use sideline_commentary::{CommentaryConfig, CommentaryOperator, vocabulary::Vocabulary};
+use sideline_commentary::{CommentaryConfig, vocabulary::Vocabulary};
 use sideline_sport::{
     Excitement,
     tables::{Commentary, Fighter, Interaction, Move},
@@ -49,7 +49,7 @@ fn run<const N: usize>(
         inputs.push(("interaction", Alignment::Source(sideline_api::SourceId(0))));
     }
     let setup = Setup { inputs: Some(inputs), ..Setup::default() };
-    let mut h = Harness::<CommentaryOperator>::with(values, setup).unwrap();
+    let mut h = Harness::<sideline_commentary::Commentary>::with(values, setup).unwrap();
     let mut sentences = vec![];
     for frame in 0..frames {
         let known: Vec<Move> = moves.iter().filter(|row| row.peak + 10 == frame).cloned().collect();
@@ -254,7 +254,7 @@ fn a_bout_gives_the_same_sentences_again_and_its_state_is_serializable() {
     let whole = run([], 1200, &moves, &[]);
     assert_eq!(whole, run([], 1200, &moves, &[]));
 
-    let mut h = Harness::<CommentaryOperator>::new([("quiet", 6)]).unwrap();
+    let mut h = Harness::<sideline_commentary::Commentary>::new([("quiet", 6)]).unwrap();
     for frame in 0..600 {
         let known: Vec<Move> = moves.iter().filter(|row| row.peak + 10 == frame).cloned().collect();
         h.push("moves", &known).unwrap();
@@ -269,7 +269,7 @@ fn a_bout_gives_the_same_sentences_again_and_its_state_is_serializable() {
 
 #[test]
 fn moves_in_the_closing_message_are_reported() {
-    let mut h = Harness::<CommentaryOperator>::new([("quiet", 0)]).unwrap();
+    let mut h = Harness::<sideline_commentary::Commentary>::new([("quiet", 0)]).unwrap();
     for _ in 0..30 {
         h.push::<Move>("moves", &[]).unwrap();
         h.push::<Interaction>("interaction", &[]).unwrap();
@@ -365,7 +365,7 @@ fn an_invalid_or_missing_vocabulary_fails_before_the_first_frame() {
     assert!(error.message.starts_with("words.yml:") && error.failure.exit_code() == 1, "{error}");
     let error = Vocabulary::parse("words", "words.yml").unwrap_err();
     assert!(error.message.contains("words.yml:1:1: error: a vocabulary must be a map"), "{error}");
-    let error = Harness::<CommentaryOperator>::new([("vocabulary", "nowhere.yml")]).err().unwrap();
+    let error = Harness::<sideline_commentary::Commentary>::new([("vocabulary", "nowhere.yml")]).err().unwrap();
     assert!(error.message.contains("key `vocabulary`") && error.failure.exit_code() == 1, "{error}");
 }
 

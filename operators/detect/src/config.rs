@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn defaults_match_the_documentation() {
-        let config = DetectConfig::from_values(&Values::new()).unwrap();
+        let config = DetectConfig::default();
         assert_eq!((config.confidence, config.nms, config.every), (0.25, 0.4, DetectionInterval::Frames(1)));
         assert_eq!((config.tiles, config.follow), (Grid { columns: 1, rows: 1 }, FollowMode::None));
         assert_eq!((config.people.len(), config.ball.len()), (4, 2));

@@ -6,14 +6,12 @@
 #![forbid(unsafe_code)]
 
 mod ball_predictor;
-#[doc(hidden)]
-pub mod bench;
 mod config;
 pub mod decode;
 mod interval;
 pub mod labels;
 mod model;
-mod tiles;
+pub mod tiles;
 
 pub use config::{BALL, DecoderChoice, DetectConfig, DetectionInterval, FollowMode, Grid, PEOPLE};
 pub use model::{DetectorSpec, Model};
@@ -33,7 +31,7 @@ use tiles::{Corners, TileBox, TileView, merge, square_around, tile_grid};
 
 /// State of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct StreamState {
+pub struct DetectState {
     /// Frames since the last detector run; `None` before the first.
     frames_since_run: Option<u32>,
     /// Detector runs since the last one on a full frame.
@@ -70,7 +68,7 @@ pub struct Detect {
 
 impl Operator for Detect {
     type Config = DetectConfig;
-    type State = StreamState;
+    type State = DetectState;
 
     fn spec() -> Spec {
         Spec::operator("detect")
@@ -124,7 +122,7 @@ impl Operator for Detect {
         Ok(detect)
     }
 
-    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut StreamState, out: &mut Outputs) -> Result<()> {
+    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut DetectState, out: &mut Outputs) -> Result<()> {
         let frame = input.frame("frames")?;
         let start = self.now();
         let scope = self.scope(frame, cx.header.pts, state);
@@ -162,16 +160,16 @@ impl Operator for Detect {
         Ok(())
     }
 
-    fn session_started(&mut self, _cx: &Context, state: &mut StreamState) -> Result<()> {
+    fn session_started(&mut self, _cx: &Context, state: &mut DetectState) -> Result<()> {
         // After a reconnect the earlier positions are invalid.
-        *state = StreamState::default();
+        *state = DetectState::default();
         Ok(())
     }
 }
 
 impl Detect {
     /// Chooses the part of a frame to process.
-    fn scope(&self, frame: &Frame, pts: i64, state: &StreamState) -> Scope {
+    fn scope(&self, frame: &Frame, pts: i64, state: &DetectState) -> Scope {
         let every = match (&self.config.every, &self.adaptive_interval) {
             (DetectionInterval::Frames(frames), _) => *frames,
             (DetectionInterval::Auto, Some(interval)) => interval.frames(),

@@ -290,7 +290,7 @@ fn move_id((stream, session): (&str, u32), track: u32, peak: FrameTime, speed: f
 
 #[cfg(test)]
 mod tests {
-    use sideline_api::{Config, Values, serde_json};
+    use sideline_api::serde_json;
     use sideline_sport::tables::JOINTS;
 
     use super::*;
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_restored_state_gives_the_same_moves() {
-        let (weights, config) = (weights(), FusionConfig::from_values(&Values::new()).unwrap());
+        let (weights, config) = (weights(), FusionConfig::default());
         // Within a strike, with other bursts pending.
         for cut in [150, 154, 157, 161] {
             let mut fighter = FighterState::default();
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_begins_at_time_0_gives_the_same_state_as_one_that_begins_later() {
-        let (weights, config) = (weights(), FusionConfig::from_values(&Values::new()).unwrap());
+        let (weights, config) = (weights(), FusionConfig::default());
         let detectors = |begin: i64| {
             let mut fighter = FighterState::default();
             for frame in 0..2 {
@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn the_state_stays_bounded() {
-        let (weights, config) = (weights(), FusionConfig::from_values(&Values::new()).unwrap());
+        let (weights, config) = (weights(), FusionConfig::default());
         let mut fighter = FighterState::default();
         let mut sizes = vec![];
         for frame in 0..3_000 {

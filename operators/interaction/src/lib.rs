@@ -25,7 +25,7 @@ mod pairs;
 pub use pairs::InteractionState;
 
 use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
-use sideline_sport::tables::{Interaction, Pose};
+use sideline_sport::tables::{self, Pose};
 
 /// Measures how two people stand to each other: distance, closing speed, facing, reach.
 #[derive(Clone, Debug, PartialEq, Config)]
@@ -48,18 +48,18 @@ pub struct InteractionConfig {
 }
 
 /// Interaction operator; see the [crate] documentation.
-pub struct InteractionOperator {
+pub struct Interaction {
     config: InteractionConfig,
 }
 
-impl Operator for InteractionOperator {
+impl Operator for Interaction {
     type Config = InteractionConfig;
     type State = InteractionState;
 
     fn spec() -> Spec {
         Spec::operator("interaction")
             .required("poses", PortType::table::<Pose>())
-            .output("interaction", PortType::table::<Interaction>())
+            .output("interaction", PortType::table::<tables::Interaction>())
     }
 
     fn new(config: InteractionConfig, _: &Resources) -> Result<Self> {

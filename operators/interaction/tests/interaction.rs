@@ -7,7 +7,6 @@ use sideline_api::{
     serde_json::{self, Value},
     testing::{Harness, Setup},
 };
-use sideline_interaction::InteractionOperator;
 use sideline_sport::tables::{Fighter, Interaction, JOINTS, Pose};
 
 /// Aspect ratio of the picture: twice as wide as high.
@@ -61,7 +60,7 @@ fn pose(subject: TestPerson) -> Pose {
     }
 }
 
-struct Run(Harness<InteractionOperator>);
+struct Run(Harness<sideline_interaction::Interaction>);
 
 impl Run {
     /// Creates the operator. Frame numbers are milliseconds, so that a test chooses its times.

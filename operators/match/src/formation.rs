@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
-use sideline_sport::tables::{Direction, Formation, Place, Team, TeamName, Unit};
+use sideline_sport::tables::{self, Direction, Place, Team, TeamName, Unit};
 
 use crate::{
     calibration::{Calibration, PitchDimensions},
@@ -75,12 +75,12 @@ struct PeriodRow {
 }
 
 /// See the [module](self).
-pub struct FormationOperator {
+pub struct Formation {
     config: FormationConfig,
     pitch: Option<PitchDimensions>,
 }
 
-impl Operator for FormationOperator {
+impl Operator for Formation {
     type Config = FormationConfig;
     type State = FormationState;
 
@@ -88,7 +88,7 @@ impl Operator for FormationOperator {
         Spec::operator("formation")
             .required("places", PortType::table::<Place>())
             .optional("teams", PortType::table::<Team>())
-            .output("formation", PortType::table::<Formation>())
+            .output("formation", PortType::table::<tables::Formation>())
     }
 
     fn new(config: FormationConfig, resources: &Resources) -> Result<Self> {
@@ -109,7 +109,7 @@ impl Operator for FormationOperator {
         state.update(&places, self.pitch, now);
         if state.last_sent.is_none_or(|sent| now - sent >= self.config.interval - 1e-6) {
             state.last_sent = Some(now);
-            let rows: Vec<Formation> =
+            let rows: Vec<tables::Formation> =
                 state.rows(self.pitch).into_iter().map(|row| row.to_table_row(state.is_metric)).collect();
             return out.rows("formation", &rows);
         }
@@ -123,7 +123,7 @@ impl Operator for FormationOperator {
 
     fn stream_ended(&mut self, _: &Context, _: &Inputs, state: &mut FormationState, out: &mut Outputs) -> Result<()> {
         state.finish_period(self.pitch);
-        let rows: Vec<Formation> = state.finished.iter().map(|row| row.to_table_row(state.is_metric)).collect();
+        let rows: Vec<tables::Formation> = state.finished.iter().map(|row| row.to_table_row(state.is_metric)).collect();
         if rows.is_empty() { Ok(()) } else { out.rows("formation", &rows) }
     }
 }
@@ -237,9 +237,9 @@ impl PeriodSums {
 }
 
 impl PeriodRow {
-    fn to_table_row(&self, is_metric: bool) -> Formation {
+    fn to_table_row(&self, is_metric: bool) -> tables::Formation {
         let [width, depth, x, y] = self.extent_and_center;
-        Formation {
+        tables::Formation {
             team: TeamName::TEAMS[self.team],
             period: self.period,
             plays: self.plays,

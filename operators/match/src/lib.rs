@@ -24,7 +24,7 @@ mod shape;
 pub mod stats;
 
 pub use events::Events;
-pub use formation::FormationOperator;
+pub use formation::Formation;
 pub use pitch::Pitch;
-pub use possession::PossessionOperator;
+pub use possession::Possession;
 pub use stats::Stats;

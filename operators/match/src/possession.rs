@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
-use sideline_sport::tables::{Place, Possession, PossessionState, Team, TeamName};
+use sideline_sport::tables::{self, Place, PossessionState, Team, TeamName};
 
 use crate::scene::{Scene, TeamRoles, distance_m};
 
@@ -62,11 +62,11 @@ const SPEED_WINDOW_S: f64 = 0.12;
 const MAX_TURN_COSINE: f32 = 0.5;
 
 /// See the [module](self).
-pub struct PossessionOperator {
+pub struct Possession {
     config: PossessionConfig,
 }
 
-impl Operator for PossessionOperator {
+impl Operator for Possession {
     type Config = PossessionConfig;
     type State = StreamState;
 
@@ -74,7 +74,7 @@ impl Operator for PossessionOperator {
         Spec::operator("possession")
             .required("places", PortType::table::<Place>())
             .optional("teams", PortType::table::<Team>())
-            .output("possession", PortType::table::<Possession>())
+            .output("possession", PortType::table::<tables::Possession>())
     }
 
     fn new(config: PossessionConfig, _: &Resources) -> Result<Self> {
@@ -98,7 +98,7 @@ impl Operator for PossessionOperator {
 
 impl StreamState {
     /// Updates the state and returns the row of a frame at media time `now`, s.
-    fn update(&mut self, scene: &Scene, now: f64, config: &PossessionConfig) -> Possession {
+    fn update(&mut self, scene: &Scene, now: f64, config: &PossessionConfig) -> tables::Possession {
         let tracked = scene.ball.filter(|ball| {
             if ball.measured {
                 self.last_measured = Some(now);
@@ -171,12 +171,18 @@ impl StreamState {
         self.to_row(PossessionState::Controlled, team, Some(track), distance)
     }
 
-    fn to_row(&self, state: PossessionState, team: Option<usize>, track: Option<u32>, distance: f32) -> Possession {
+    fn to_row(
+        &self,
+        state: PossessionState,
+        team: Option<usize>,
+        track: Option<u32>,
+        distance: f32,
+    ) -> tables::Possession {
         let total = self.controlled_frames[0] + self.controlled_frames[1];
         let share = |team: usize| {
             if total == 0 { f32::NAN } else { (self.controlled_frames[team] as f64 / total as f64) as f32 }
         };
-        Possession {
+        tables::Possession {
             team: TeamName::from_index(team),
             track: track.unwrap_or(0),
             state,

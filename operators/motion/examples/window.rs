@@ -14,7 +14,6 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_eval::Random;
-use sideline_motion::MotionOperator;
 use sideline_sport::tables::{JOINTS, Motion, Pose};
 
 const WRIST: usize = 15;
@@ -55,8 +54,10 @@ fn errors(fps: f64, window: f64, sigma: f64) -> Result<(f64, f64)> {
     for _ in 0..100 {
         let mut values = Values::new();
         values.set("window", window, Origin::CommandLine);
-        let mut motion =
-            Harness::<MotionOperator>::with(values, Setup { interval: (1e9 / fps) as i64, ..Setup::default() })?;
+        let mut motion = Harness::<sideline_motion::Motion>::with(
+            values,
+            Setup { interval: (1e9 / fps) as i64, ..Setup::default() },
+        )?;
         let shift = random.uniform() / fps;
         for i in 0..(1.2 * fps) as usize {
             let t = i as f64 / fps - 0.5 + shift;
@@ -84,7 +85,7 @@ fn main() -> Result<()> {
             }
         }
     }
-    let mut motion = Harness::<MotionOperator>::new(Values::new())?;
+    let mut motion = Harness::<sideline_motion::Motion>::new(Values::new())?;
     let frames = 20_000;
     let poses: Vec<[Pose; 2]> = (0..64).map(|i| [pose(1, 0.01 * f64::from(i)), pose(2, 0.5)]).collect();
     let began = Instant::now();

@@ -27,7 +27,7 @@ pub use history::TrackHistory;
 use std::collections::BTreeMap;
 
 use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
-use sideline_sport::tables::{Motion, Pose};
+use sideline_sport::tables::{self, Pose};
 
 /// Computes the motion of each track: velocities, accelerations and joint angles.
 #[derive(Clone, Debug, PartialEq, Config)]
@@ -49,18 +49,18 @@ pub struct MotionConfig {
 pub type MotionState = BTreeMap<u32, TrackHistory>;
 
 /// Motion operator; see the [crate] documentation.
-pub struct MotionOperator {
+pub struct Motion {
     config: MotionConfig,
 }
 
-impl Operator for MotionOperator {
+impl Operator for Motion {
     type Config = MotionConfig;
     type State = MotionState;
 
     fn spec() -> Spec {
         Spec::operator("motion")
             .required("poses", PortType::table::<Pose>())
-            .output("motion", PortType::table::<Motion>())
+            .output("motion", PortType::table::<tables::Motion>())
     }
 
     fn new(config: MotionConfig, _: &Resources) -> Result<Self> {

@@ -7,7 +7,7 @@ use sideline_api::{
     serde_json::{self, Value},
     testing::{Harness, Setup},
 };
-use sideline_motion::{ANGLES, MotionOperator};
+use sideline_motion::ANGLES;
 use sideline_sport::tables::{Fighter, JOINTS, Motion, Pose};
 
 const WRIST: usize = 15;
@@ -62,7 +62,7 @@ fn reaching(x: f64) -> Pose {
     pose(1, world)
 }
 
-struct Run(Harness<MotionOperator>);
+struct Run(Harness<sideline_motion::Motion>);
 
 impl Run {
     /// Creates the operator. Frame numbers are tenths of a millisecond, so that a test chooses its times.

@@ -5,8 +5,6 @@
 //! `selector` selects the landmark model for `auto`, and `runner` runs and measures it. This file decides when each runs.
 #![forbid(unsafe_code)]
 
-#[doc(hidden)]
-pub mod bench;
 mod blazepose;
 pub mod detector;
 pub mod landmarks;

@@ -20,10 +20,8 @@
 //! All tracks of a frame go through the model in one run; frames are never delayed to fill a batch.
 #![forbid(unsafe_code)]
 
-#[doc(hidden)]
-pub mod bench;
-mod model;
-mod partner;
+pub mod model;
+pub mod partner;
 mod plausibility;
 pub mod tracks;
 
@@ -144,15 +142,7 @@ impl Operator for Sequence {
 
 impl Sequence {
     fn window_spec(&self) -> WindowSpec {
-        let ns = |seconds: f64| (seconds * 1e9) as i64;
-        WindowSpec {
-            length: self.classifier.length(),
-            rate: self.classifier.rate(),
-            history: self.config.history,
-            max_gap: ns(self.config.max_gap),
-            max_absence: ns(self.config.forget),
-            max_speed: self.config.max_speed,
-        }
+        WindowSpec::new(&self.config, &self.classifier)
     }
 
     /// Adds the motion of a frame to the histories of its tracks.

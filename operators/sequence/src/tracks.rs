@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use sideline_sport::tables::{Interaction, Motion, PredictionStatus};
 
-use crate::plausibility::MotionCheck;
+use crate::{SequenceConfig, model::Classifier, plausibility::MotionCheck};
 
 /// Values of a sample of motion: velocity of the 33 joints by x, y, z, then acceleration in the same order.
 pub const MOTION: usize = Motion::FEATURES;
@@ -37,6 +37,19 @@ pub struct WindowSpec {
 }
 
 impl WindowSpec {
+    /// Creates the parameters of the windows of a model.
+    pub fn new(config: &SequenceConfig, classifier: &Classifier) -> Self {
+        let ns = |seconds: f64| (seconds * 1e9) as i64;
+        Self {
+            length: classifier.length(),
+            rate: classifier.rate(),
+            history: config.history,
+            max_gap: ns(config.max_gap),
+            max_absence: ns(config.forget),
+            max_speed: config.max_speed,
+        }
+    }
+
     /// Returns the time of sample `k` of a window that ends at `now`, ns.
     fn sample_time(&self, now: i64, k: usize) -> i64 {
         now - ((self.length - 1 - k) as f64 * 1e9 / self.rate).round() as i64

@@ -19,7 +19,7 @@ pub mod color;
 mod roster;
 
 use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
-use sideline_sport::tables::{Team, Track, TrackState};
+use sideline_sport::tables::{self, Track, TrackState};
 
 pub use roster::Roster;
 
@@ -47,11 +47,11 @@ pub struct TeamConfig {
 }
 
 /// The operator; see the documentation of the [crate].
-pub struct TeamOperator {
+pub struct Team {
     config: TeamConfig,
 }
 
-impl Operator for TeamOperator {
+impl Operator for Team {
     type Config = TeamConfig;
     type State = Roster;
 
@@ -59,7 +59,7 @@ impl Operator for TeamOperator {
         Spec::operator("team")
             .required("frames", PortType::Frame)
             .required("tracks", PortType::table::<Track>())
-            .output("teams", PortType::table::<Team>())
+            .output("teams", PortType::table::<tables::Team>())
     }
 
     fn new(config: TeamConfig, _: &Resources) -> Result<Self> {

@@ -2,7 +2,6 @@
 
 use sideline_api::{Color, Encoding, Frame, Values, testing::Harness};
 use sideline_sport::tables::{Role, Team, TeamName, Track, TrackState};
-use sideline_team::TeamOperator;
 
 const WIDTH: usize = 640;
 const HEIGHT: usize = 360;
@@ -82,7 +81,7 @@ fn people(frame: usize) -> Vec<Person> {
     all
 }
 
-struct TeamHarness(Harness<TeamOperator>, usize);
+struct TeamHarness(Harness<sideline_team::Team>, usize);
 
 impl TeamHarness {
     fn new(values: impl Into<Values>) -> Self {

@@ -84,26 +84,6 @@ pub struct TrackerConfig {
     pub warm_up: f32,
 }
 
-impl Default for TrackerConfig {
-    fn default() -> Self {
-        Self {
-            high_score: 0.65,
-            low_score: 0.1,
-            new_score: 0.7,
-            match_iou: 0.2,
-            low_match_iou: 0.3,
-            reach: 0.7,
-            camera: true,
-            confirm_s: 0.01,
-            predict_s: 0.125,
-            lost_buffer_s: 1.0,
-            remember: 5.0,
-            fighters: 0,
-            warm_up: 1.0,
-        }
-    }
-}
-
 /// State of one stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StreamState {
@@ -281,12 +261,6 @@ mod tests {
             joints: [[0.5; 4]; tables::JOINTS],
             world: [[0.0; 3]; tables::JOINTS],
         }
-    }
-
-    #[test]
-    fn declared_defaults_equal_the_default_impl() {
-        let declared = TrackerConfig::from_values(&Values::new()).unwrap();
-        assert_eq!(declared, TrackerConfig::default());
     }
 
     #[test]

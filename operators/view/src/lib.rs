@@ -22,7 +22,7 @@ mod camera;
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{Config, Context, Error, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
-use sideline_sport::tables::{Ball, Track, View};
+use sideline_sport::tables::{self, Ball, Track};
 
 use aim::AimState;
 use camera::Camera;
@@ -103,13 +103,6 @@ pub struct ViewConfig {
     pub zoom_seconds: f64,
 }
 
-impl Default for ViewConfig {
-    fn default() -> Self {
-        // The declared defaults always pass the checks.
-        Self::from_values(&sideline_api::Values::new()).unwrap_or_else(|problems| unreachable!("{problems:?}"))
-    }
-}
-
 impl ViewConfig {
     fn check(&self) -> Vec<(&'static str, String)> {
         let mut problems = vec![];
@@ -131,7 +124,7 @@ impl ViewConfig {
 
 /// State of a stream.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct StreamState {
+pub struct ViewState {
     /// Media time of the last frame, ns.
     pts: Option<i64>,
     /// Width and height of the last frame, px.
@@ -141,7 +134,7 @@ pub struct StreamState {
 }
 
 /// The operator; see the documentation of the [crate].
-pub struct ViewOperator {
+pub struct View {
     config: ViewConfig,
 }
 
@@ -166,9 +159,9 @@ impl FrameGeometry {
     }
 }
 
-impl Operator for ViewOperator {
+impl Operator for View {
     type Config = ViewConfig;
-    type State = StreamState;
+    type State = ViewState;
 
     fn spec() -> Spec {
         Spec::operator("view")
@@ -176,7 +169,7 @@ impl Operator for ViewOperator {
             .required("frames", PortType::Frame)
             .optional("ball", PortType::table::<Ball>())
             .optional("tracks", PortType::table::<Track>())
-            .output("view", PortType::table::<View>())
+            .output("view", PortType::table::<tables::View>())
     }
 
     fn new(config: ViewConfig, resources: &Resources) -> Result<Self> {
@@ -188,11 +181,11 @@ impl Operator for ViewOperator {
         Ok(Self { config })
     }
 
-    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut StreamState, out: &mut Outputs) -> Result<()> {
+    fn process(&mut self, cx: &Context, input: &Inputs, state: &mut ViewState, out: &mut Outputs) -> Result<()> {
         let frame = input.frame("frames")?;
         let size = (frame.width(), frame.height());
         if state.size != size {
-            *state = StreamState { size, ..StreamState::default() };
+            *state = ViewState { size, ..ViewState::default() };
         }
         let now = cx.header.pts;
         let seconds = state.pts.map_or(0.0, |before| (now - before).max(0) as f64 * 1e-9);
@@ -206,7 +199,7 @@ impl Operator for ViewOperator {
         camera.update(&aim, seconds, &geometry, &self.config);
         let [width, height] = camera.size(&geometry);
         let px = |value: f64| (value * scale) as f32;
-        let row = View {
+        let row = tables::View {
             x: px(camera.center()[0]),
             y: px(camera.center()[1]),
             width: px(width),
@@ -224,8 +217,8 @@ impl Operator for ViewOperator {
         Ok(())
     }
 
-    fn session_started(&mut self, _: &Context, state: &mut StreamState) -> Result<()> {
-        *state = StreamState::default();
+    fn session_started(&mut self, _: &Context, state: &mut ViewState) -> Result<()> {
+        *state = ViewState::default();
         Ok(())
     }
 }

@@ -6,7 +6,6 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_sport::tables::{Ball, BallMode, Track, TrackState, View, ViewTarget};
-use sideline_view::ViewOperator;
 
 fn frame(width: u32, height: u32) -> Frame {
     let bytes = Encoding::I420.planes(width as usize, height as usize).iter().map(|(bytes, rows)| bytes * rows).sum();
@@ -26,7 +25,7 @@ fn player(track: u32, x: f32, y: f32) -> Track {
 
 /// A running operator with frames of one size.
 struct ViewHarness {
-    harness: Harness<ViewOperator>,
+    harness: Harness<sideline_view::View>,
     size: (u32, u32),
 }
 
@@ -193,9 +192,10 @@ fn a_new_connection_restarts_in_the_center() {
 #[test]
 fn wrong_wiring_and_invalid_keys_are_refused() {
     let inputs = Some(vec![("frames", Alignment::Source(sideline_api::SourceId(0)))]);
-    let error = Harness::<ViewOperator>::with(Values::new(), Setup { inputs, ..Setup::default() }).err().unwrap();
+    let error =
+        Harness::<sideline_view::View>::with(Values::new(), Setup { inputs, ..Setup::default() }).err().unwrap();
     assert!(error.message.contains("no input to follow; connect `ball`"), "{error}");
-    let error = Harness::<ViewOperator>::new([("width", 16_000), ("height", 100)]).err().unwrap();
+    let error = Harness::<sideline_view::View>::new([("width", 16_000), ("height", 100)]).err().unwrap();
     assert!(error.message.contains("16000 x 100 is not a usable aspect ratio"), "{error}");
 }
 

@@ -46,6 +46,20 @@ pub use read::{read_field, to_json};
 ///     #[config(default = 1, range(1, 300))]
 ///     step: u32,
 /// }
+/// // All keys have defaults, so the struct has one too.
+/// assert_eq!(Keys::default().step, 1);
+/// ```
+///
+/// ```compile_fail,E0277
+/// /// Records.
+/// #[derive(Clone, sideline_api::Config)]
+/// struct Keys {
+///     /// Path of the file.
+///     path: String,
+/// }
+/// fn has_default<T: Default>() {}
+/// // `path` must be set.
+/// has_default::<Keys>();
 /// ```
 pub trait Config: Sized + Clone + Send + 'static {
     /// First line of the struct's documentation, which `sideline list` prints.
@@ -295,6 +309,18 @@ pub fn with_origins(problems: Vec<(&'static str, String)>, values: &Values) -> V
     problems.into_iter().map(|(key, message)| Problem { key: key.into(), origin: origin(key), message }).collect()
 }
 
+/// Returns the configuration whose keys all have their defaults. For the `Default` that `#[derive(Config)]` generates.
+///
+/// # Panics
+/// If a declared default is invalid, or the configuration's own check refuses the defaults: the message names the keys.
+#[doc(hidden)]
+pub fn declared_defaults<C: Config>() -> C {
+    C::from_values(&Values::new()).unwrap_or_else(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        panic!("invalid defaults in {}: {}", std::any::type_name::<C>(), problems.join("; "))
+    })
+}
+
 /// Reports keys that no field has. For the code that `#[derive(Config)]` generates.
 #[doc(hidden)]
 pub fn unknown_keys(values: &Values, keys: &[Key], problems: &mut Vec<Problem>) {
@@ -439,7 +465,7 @@ mod tests {
     }
 
     /// Has a key of each kind of number.
-    #[derive(Clone, Debug, Default, PartialEq, sideline_derive::Config)]
+    #[derive(Clone, Debug, PartialEq, sideline_derive::Config)]
     struct RangeConfig {
         /// Integer with a range.
         #[config(default = 1, range(1, 300))]

@@ -2,7 +2,8 @@
 //!
 //! An operator is a struct with a documented configuration, declared ports and a `process` method that is called once per
 //! frame with all its inputs of that frame. The runtime does everything else: threads, queues, alignment, skipping,
-//! state, restarts, message numbers, transport. `operators/counter` is the smallest operator; copy it to begin.
+//! state, restarts, message numbers, transport. [`Operator`] has an example with its test, [`Source`] one of a producer of
+//! frames; `operators/counter` is an operator to copy.
 #![forbid(unsafe_code)]
 // The macros of this crate refer to it by this path, also inside the crate itself.
 extern crate self as sideline_api;

@@ -17,6 +17,61 @@ impl<T: Serialize + DeserializeOwned + Default + Clone + Send + 'static> State f
 ///
 /// Time and randomness come only from the [`Context`], and everything that lasts from frame to frame is in the state.
 /// Then a run in `complete` mode is reproducible byte for byte, and one operator serves many streams.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec, testing::Harness};
+///
+/// sideline_api::table! {
+///     /// Level of a signal.
+///     pub struct Level in "level" {
+///         /// Level, 0 to 1.
+///         pub level: f32,
+///     }
+/// }
+///
+/// /// Keeps the peak of a level.
+/// #[derive(Clone, Config)]
+/// pub struct PeakConfig {
+///     /// Share of the peak that is lost per frame. Higher follows falling levels sooner.
+///     #[config(default = 0.5, range(0, 1))]
+///     pub decay: f32,
+/// }
+///
+/// /// State of one stream.
+/// #[derive(Clone, Default, Serialize, Deserialize)]
+/// pub struct PeakState {
+///     peak: f32,
+/// }
+///
+/// pub struct Peak(PeakConfig);
+///
+/// impl Operator for Peak {
+///     type Config = PeakConfig;
+///     type State = PeakState;
+///
+///     fn spec() -> Spec {
+///         Spec::operator("peak").required("level", PortType::table::<Level>()).output("peak", PortType::table::<Level>())
+///     }
+///
+///     fn new(config: PeakConfig, _: &Resources) -> Result<Self> {
+///         Ok(Peak(config))
+///     }
+///
+///     fn process(&mut self, _: &Context, input: &Inputs, state: &mut PeakState, out: &mut Outputs) -> Result<()> {
+///         let level = input.rows::<Level>("level")?.unwrap_or_default().iter().map(|row| row.level).fold(0.0, f32::max);
+///         state.peak = level.max(state.peak * (1.0 - self.0.decay));
+///         out.rows("peak", &[Level { level: state.peak }])
+///     }
+/// }
+///
+/// let mut peak = Harness::<Peak>::new([("decay", 0.25)])?;
+/// for (level, expected) in [(0.8, 0.8), (0.1, 0.6), (0.9, 0.9)] {
+///     peak.push("level", &[Level { level }])?;
+///     assert!((peak.expect::<Level>("peak")[0].level - expected).abs() < 1e-6);
+/// }
+/// # Ok::<(), sideline_api::Error>(())
+/// ```
 pub trait Operator: Send + Sized + 'static {
     /// Configuration struct with `#[derive(Config)]`.
     type Config: Config;
@@ -106,6 +161,59 @@ pub trait Operator: Send + Sized + 'static {
 /// A node that reads several streams opens a source for each ([`Source::open`]); each has a thread, and is paced, fails
 /// and ends independently. In `complete` mode their frames enter the graph in turn, so that the order does not depend on
 /// their speed; in `live` mode they enter as they arrive.
+///
+/// ```
+/// use std::sync::Arc;
+/// use sideline_api::{
+///     Body, CapturedFrame, Config, Payload, PortType, Resources, Result, Source, SourceContext, Spec, Table, tables::Count,
+/// };
+///
+/// /// Counts ticks of a clock.
+/// #[derive(Clone, Config)]
+/// pub struct TicksConfig {
+///     /// Ticks per second. Higher makes more frames.
+///     #[config(default = 25, range(1, 1000))]
+///     pub rate: i64,
+/// }
+///
+/// pub struct Ticks {
+///     config: TicksConfig,
+///     ticks: u64,
+/// }
+///
+/// impl Source for Ticks {
+///     type Config = TicksConfig;
+///
+///     fn spec() -> Spec {
+///         Spec::source("ticks").output("ticks", PortType::table::<Count>())
+///     }
+///
+///     // Never ends by itself, like a camera: flows run in `live` mode by default.
+///     fn finite(_: &TicksConfig) -> bool {
+///         false
+///     }
+///
+///     fn new(config: TicksConfig, _: &Resources) -> Result<Self> {
+///         Ok(Ticks { config, ticks: 0 })
+///     }
+///
+///     fn next(&mut self, cx: &SourceContext) -> Result<Option<CapturedFrame>> {
+///         let pts = self.ticks as i64 * 1_000_000_000 / self.config.rate;
+///         // Waits for the time of the frame, or for the end of the run.
+///         cx.pace(cx.clock.now() + 1_000_000_000 / self.config.rate);
+///         self.ticks += 1;
+///         let rows = Count::encode(&[Count { frames: self.ticks, checksum: 0 }]);
+///         Ok(Some(CapturedFrame {
+///             stream: "ticks".into(),
+///             session: 0,
+///             pts,
+///             captured_at: cx.clock.now(),
+///             outputs: vec![Body::Data(Payload::Table(Arc::new(rows)))],
+///         }))
+///     }
+/// }
+/// # sideline_api::Registry::new().source::<Ticks>().check().unwrap();
+/// ```
 pub trait Source: Send + Sized + 'static {
     /// Configuration struct with `#[derive(Config)]`.
     type Config: Config;

@@ -64,6 +64,21 @@ pub struct OutputPort {
 }
 
 /// Static description of an operator or source.
+///
+/// ```
+/// use sideline_api::{PortType, Spec, tables::Count};
+///
+/// let spec = Spec::operator("overlay")
+///     .heavy()
+///     .required("frames", PortType::Frame)
+///     .optional("counts", PortType::table::<Count>())
+///     .hold()
+///     .output("frames", PortType::Frame);
+/// let counts = spec.find_input("counts").unwrap();
+/// assert!(counts.hold && !counts.required && counts.ty.is_table::<Count>());
+/// assert!(!counts.ty.accepts(&PortType::Frame));
+/// assert_eq!(spec.find_input("places"), None);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Spec {
     /// Name of the operator in flows: `tracker`.

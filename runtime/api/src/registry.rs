@@ -31,6 +31,30 @@ impl Deref for Entry {
 }
 
 /// Operators and sources by name.
+///
+/// ```
+/// # use sideline_api::*;
+/// # /// Does nothing.
+/// # #[derive(Clone, Config)]
+/// # pub struct TrackerConfig {}
+/// # pub struct Tracker;
+/// # impl Operator for Tracker {
+/// #     type Config = TrackerConfig;
+/// #     type State = ();
+/// #     fn spec() -> Spec { Spec::operator("tracker").required("frames", PortType::Frame) }
+/// #     fn new(_: TrackerConfig, _: &Resources) -> Result<Self> { Ok(Tracker) }
+/// #     fn process(&mut self, _: &Context, _: &Inputs, _: &mut (), _: &mut Outputs) -> Result<()> { Ok(()) }
+/// # }
+/// let registry = Registry::new().operator::<Tracker>();
+/// registry.check()?;
+/// assert_eq!(registry.get("tracker")?.spec.inputs[0].name, "frames");
+/// let error = registry.get("traker").err().unwrap();
+/// assert_eq!(error.message, "there is no operator `traker`; did you mean `tracker`?");
+///
+/// // A second operator of the same name is refused.
+/// assert!(registry.operator::<Tracker>().check().is_err());
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct Registry {
     entries: BTreeMap<String, Entry>,

@@ -55,6 +55,7 @@ use std::{
 };
 
 use arrow_array::{Array, StructArray};
+use arrow_data::{ArrayData, transform::MutableArrayData};
 use arrow_schema::{DataType, Fields};
 
 pub use column::{Column, UnknownVariant, as_struct, decode_column, decode_variants};
@@ -243,10 +244,18 @@ pub fn concat(tables: &[Arc<StructArray>]) -> Result<Arc<StructArray>> {
     if let [one] = tables {
         return Ok(one.clone());
     }
-    let parts: Vec<&dyn Array> = tables.iter().map(|table| table.as_ref() as &dyn Array).collect();
-    let whole = arrow_select::concat::concat(&parts)
-        .map_err(|cause| Error::config(format!("tables cannot be concatenated: {cause}")))?;
-    Ok(Arc::new(as_struct(whole.as_ref())?.clone()))
+    let error = |cause: &dyn std::fmt::Display| Error::config(format!("tables cannot be concatenated: {cause}"));
+    let parts: Vec<ArrayData> = tables.iter().map(|table| table.to_data()).collect();
+    let Some(first) = parts.first() else { return Err(error(&"there is none")) };
+    if let Some(other) = parts.iter().find(|part| part.data_type() != first.data_type()) {
+        return Err(error(&format_args!("their columns differ: {}, {}", first.data_type(), other.data_type())));
+    }
+    // Not `arrow-select`, which takes as long to compile as all other parts of Arrow that this crate needs.
+    let mut whole = MutableArrayData::new(parts.iter().collect(), false, parts.iter().map(ArrayData::len).sum());
+    for (index, part) in parts.iter().enumerate() {
+        whole.try_extend(index, 0, part.len()).map_err(|cause| error(&cause))?;
+    }
+    Ok(Arc::new(StructArray::from(whole.freeze())))
 }
 
 #[cfg(test)]

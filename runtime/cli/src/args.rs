@@ -8,6 +8,13 @@ use sideline_engine::gate::RunLimit;
 
 use crate::progress::ProgressMode;
 
+/// Returns the text of the section `Examples` of a command's help: an indented line for each command.
+macro_rules! examples {
+    ($($command:literal),+) => {
+        concat!("Examples:\n", $("\n    ", $command),+)
+    };
+}
+
 /// Dataflows for live sports video.
 ///
 /// Exit codes: 0 done, 1 configuration, 2 model, 3 input, 4 output, 5 GPU, 6 other.
@@ -24,8 +31,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a flow in this process; as a node of a dora flow, run an operator or a module.
+    #[command(after_help = examples!("sideline run dataflows/fight.yml --input fight.mp4", "sideline run dataflows/fight.yml --input 'clips/*.mp4' --set perception.tracker.lost_buffer_s=2", "sideline run dataflows/autocam.yml --mode live --preview"))]
     Run(Run),
     /// Check a flow and print its plan: processes, threads, queues, memory.
+    #[command(after_help = examples!("sideline check dataflows/football.yml", "sideline check dataflows/football.yml --mode live --set football.ball.lost_after_s=1"))]
     Check {
         /// The flow's YAML file.
         flow: PathBuf,
@@ -65,6 +74,7 @@ pub enum Command {
         mode: Option<Mode>,
     },
     /// Change live settings of a flow running in one process; a refused setting keeps its old value.
+    #[command(after_help = examples!("sideline set perception.tracker.lost_buffer_s=2", "sideline set --run runs/fight encode.bitrate=2500 'render.overlays=[boxes, labels]'"))]
     Set {
         /// `perception.tracker.lost_buffer_s=2`; a module's id addresses every operator in it that has the key.
         #[arg(required = true, value_name = "NODE.KEY=VALUE", value_parser = parse_setting)]
@@ -86,6 +96,7 @@ pub enum Command {
         json: bool,
     },
     /// Show the result of a run, merged from all its processes; the exit code is the run's.
+    #[command(after_help = examples!("sideline result runs/fight", "sideline result runs/fight --json"))]
     Result {
         /// The folder of the run.
         run: PathBuf,
@@ -95,6 +106,7 @@ pub enum Command {
     },
     /// Export the tables of a run as one flat table, with a row for each stream, frame and track; or a match's events in the
     /// format of StatsBomb or Wyscout.
+    #[command(after_help = examples!("sideline export runs/fight", "sideline export runs/fight --tables tracks,motion --format parquet --output motion.parquet", "sideline export runs/match --format statsbomb"))]
     Export(Export),
     /// Print a shell completion script: `sideline completions bash > /etc/bash_completion.d/sideline`.
     Completions {
@@ -108,6 +120,7 @@ pub enum Command {
         folder: PathBuf,
     },
     /// Fetch, list or verify models; register a model of your own.
+    #[command(after_help = examples!("sideline models fetch", "sideline models add best.onnx --decoder yolov8 --labels names.txt --name players", "sideline models list"))]
     Models {
         /// The operation on models.
         #[command(subcommand)]
@@ -293,8 +306,10 @@ impl Format {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Mode {
     /// Keeps up with the sources: frames are dropped in favor of the newest.
+    #[value(alias = "stream")]
     Live,
     /// Processes every frame.
+    #[value(alias = "batch")]
     Complete,
 }
 
@@ -374,7 +389,7 @@ pub struct AddModel {
     #[arg(long)]
     pub name: Option<String>,
     /// Its license, shown by `models list`.
-    #[arg(long = "licence")]
+    #[arg(long, alias = "licence")]
     pub license: Option<String>,
     /// Width and height of the test input, pixels, if the model's input size is dynamic.
     #[arg(long, default_value_t = 640)]
@@ -454,6 +469,44 @@ mod tests {
             );
         }
         assert!(count > 10, "{count} commands");
+    }
+
+    #[test]
+    fn the_examples_in_the_help_are_valid_commands_on_flows_that_exist() {
+        use clap::CommandFactory;
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut examples = 0;
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines().filter(|line| line.starts_with("    sideline ")) {
+                examples += 1;
+                // Text in quotes is one word, as in a shell.
+                let words: Vec<String> = line
+                    .split('\'')
+                    .enumerate()
+                    .flat_map(|(i, part)| match i % 2 {
+                        0 => part.split_whitespace().map(str::to_owned).collect(),
+                        _ => vec![part.to_owned()],
+                    })
+                    .collect();
+                let parsed = Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
+                assert_eq!(words[1], command.get_name(), "{line}");
+                if let Command::Run(Run { target: flow, .. }) = &parsed.command {
+                    assert!(root.join(flow).is_file(), "{line}");
+                }
+                if let Command::Check { flow, .. } = &parsed.command {
+                    assert!(root.join(flow).is_file(), "{line}");
+                }
+            }
+        }
+        assert!(examples >= 12, "{examples} examples");
+    }
+
+    #[test]
+    fn modes_are_also_known_by_the_commands_of_the_automatic_camera() {
+        for (name, mode) in [("batch", Mode::Complete), ("stream", Mode::Live)] {
+            assert_eq!(format!("{:?}", Mode::from_str(name, false).unwrap()), format!("{mode:?}"));
+        }
     }
 
     #[test]

@@ -1,5 +1,25 @@
-//! The program `sideline` as a library: a program with operators of its own is
-//! `sideline::main(sideline::registry().operator::<Mine>())`.
+//! The program `sideline` as a library: [`registry`] has the shipped operators, [`main`] runs the command line with them and
+//! with those of your own.
+//!
+//! ```no_run
+//! # use sideline_api::*;
+//! # /// Counts people.
+//! # #[derive(Clone, Config)]
+//! # pub struct PeopleConfig {}
+//! # pub struct People;
+//! # impl Operator for People {
+//! #     type Config = PeopleConfig;
+//! #     type State = ();
+//! #     fn spec() -> Spec { Spec::operator("people").required("frames", PortType::Frame) }
+//! #     fn new(_: PeopleConfig, _: &Resources) -> Result<Self> { Ok(People) }
+//! #     fn process(&mut self, _: &Context, _: &Inputs, _: &mut (), _: &mut Outputs) -> Result<()> { Ok(()) }
+//! # }
+//! fn main() -> std::process::ExitCode {
+//!     sideline::main(sideline::registry().operator::<People>())
+//! }
+//! ```
+//!
+//! Operators depend on `sideline-api` alone; `sideline-graph` and `sideline-engine` run a flow without the command line.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic on a closed pipe: see `print`")]
 
@@ -47,17 +67,17 @@ pub fn registry() -> Registry {
         .operator::<sideline_counter::Counter>()
         .operator::<sideline_rehearse::Rehearse>()
         .operator::<sideline_tracker::Tracker>()
-        .operator::<sideline_ball::BallOperator>()
-        .operator::<sideline_view::ViewOperator>()
+        .operator::<sideline_ball::Ball>()
+        .operator::<sideline_view::View>()
         .operator::<sideline_smooth::Smooth>()
-        .operator::<sideline_motion::MotionOperator>()
-        .operator::<sideline_interaction::InteractionOperator>()
-        .operator::<sideline_commentary::CommentaryOperator>()
-        .operator::<sideline_team::TeamOperator>()
+        .operator::<sideline_motion::Motion>()
+        .operator::<sideline_interaction::Interaction>()
+        .operator::<sideline_commentary::Commentary>()
+        .operator::<sideline_team::Team>()
         .operator::<sideline_match::Pitch>()
-        .operator::<sideline_match::PossessionOperator>()
+        .operator::<sideline_match::Possession>()
         .operator::<sideline_match::Events>()
-        .operator::<sideline_match::FormationOperator>()
+        .operator::<sideline_match::Formation>()
         .operator::<sideline_match::Stats>()
         .operator::<sideline_speech::Speech>()
         .operator::<sideline_fusion::Fusion>()

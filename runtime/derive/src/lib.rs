@@ -13,6 +13,8 @@
 //!
 //! A field `r#loop` is the key `loop`.
 //!
+//! If every field has a default, the struct implements [`Default`] with these values.
+//!
 //! `#[config(check = path)]` on the struct names a `fn(&Self) -> Vec<(&'static str, String)>` that checks values against each
 //! other and returns a key and a message for each problem.
 #![forbid(unsafe_code)]
@@ -70,7 +72,7 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     let mut reads = Vec::new();
     let mut writes = Vec::new();
     let mut idents = Vec::new();
-    let mut has_live = false;
+    let (mut has_live, mut has_all_defaults) = (false, true);
     for (i, field) in fields.iter().enumerate() {
         let ident = field.ident.as_ref().expect("named fields have names");
         let key = ident.unraw().to_string();
@@ -84,6 +86,7 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
         let options = parse_options(field)?;
         let (ty, live) = (&field.ty, options.live);
         has_live |= live;
+        has_all_defaults &= options.default.is_some();
         default::check(&key, ty, &options)?;
         let default = match &options.default {
             Some(Expr::Lit(ExprLit { lit: Lit::Str(text), .. })) => {
@@ -131,7 +134,17 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
         },
         None => quote!(),
     };
+    let default = has_all_defaults.then(|| {
+        quote! {
+            impl ::core::default::Default for #name {
+                fn default() -> Self {
+                    ::sideline_api::config::declared_defaults()
+                }
+            }
+        }
+    });
     Ok(quote! {
+        #default
         impl ::sideline_api::config::Config for #name {
             const ABOUT: &'static str = #about;
             const HAS_LIVE: bool = #has_live;

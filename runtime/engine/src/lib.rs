@@ -3,6 +3,85 @@
 //! Every stream has a reader thread, which decodes its frames. Every source has a [gate], which admits them.
 //! Every lane of the plan is one thread that owns its operators. Within a lane a message is handed over without a lock;
 //! between lanes it is posted once to the inbox of the receiving lane.
+//!
+//! With a source `numbers` of five frames and an operator `sum` in the registry:
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use sideline_api::*;
+//! # use sideline_api::tables::Count;
+//! # /// Counts to five.
+//! # #[derive(Clone, Config)]
+//! # struct NumbersConfig {}
+//! # struct Numbers(u64);
+//! # impl Source for Numbers {
+//! #     type Config = NumbersConfig;
+//! #     fn spec() -> Spec {
+//! #         Spec::source("numbers").output("numbers", PortType::table::<Count>())
+//! #     }
+//! #     fn new(_: NumbersConfig, _: &Resources) -> Result<Self> {
+//! #         Ok(Numbers(0))
+//! #     }
+//! #     fn next(&mut self, cx: &SourceContext) -> Result<Option<CapturedFrame>> {
+//! #         self.0 += 1;
+//! #         let rows = Arc::new(Count::encode(&[Count { frames: self.0, checksum: 0 }]));
+//! #         let outputs = vec![Body::Data(Payload::Table(rows))];
+//! #         let captured_at = cx.clock.now();
+//! #         let frame = CapturedFrame { stream: "main".into(), session: 0, pts: self.0 as i64, captured_at, outputs };
+//! #         Ok((self.0 <= 5).then_some(frame))
+//! #     }
+//! # }
+//! # /// Adds numbers.
+//! # #[derive(Clone, Config)]
+//! # struct SumConfig {
+//! #     /// Added to each number. Higher makes the sum greater.
+//! #     #[config(default = 0)]
+//! #     offset: u64,
+//! # }
+//! # struct Sum;
+//! # impl Operator for Sum {
+//! #     type Config = SumConfig;
+//! #     type State = u64;
+//! #     fn spec() -> Spec {
+//! #         Spec::operator("sum").required("numbers", PortType::table::<Count>())
+//! #     }
+//! #     fn new(_: SumConfig, _: &Resources) -> Result<Self> {
+//! #         Ok(Sum)
+//! #     }
+//! #     fn process(&mut self, _: &Context, _: &Inputs, _: &mut u64, _: &mut Outputs) -> Result<()> {
+//! #         Ok(())
+//! #     }
+//! # }
+//! use sideline_api::{clock::WallClock, models::Models};
+//! use sideline_engine::{Options, gate::RunLimit, meter::RunStatus};
+//! use sideline_graph::{Flow, Overrides};
+//!
+//! let registry = Registry::new().source::<Numbers>().operator::<Sum>();
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("sum.yml");
+//! std::fs::write(&path, "\
+//! nodes:
+//!   - {id: numbers, path: sideline, args: run numbers, outputs: [numbers], inputs: {done_sum: sum/done}}
+//!   - {id: sum, path: sideline, args: run sum, outputs: [done], inputs: {numbers: numbers/numbers}}
+//! ")?;
+//! let plan = Flow::read(&path, &registry, &Overrides::default()).unwrap().plan_embedded().unwrap();
+//! let options = Options {
+//!     device: Device::Auto,
+//!     run: "sum".into(),
+//!     run_dir: folder.path().into(),
+//!     models: Arc::new(Models::default()),
+//!     clock: Arc::new(WallClock),
+//!     limit: RunLimit::default(),
+//!     resume_after: Default::default(),
+//!     stop_requested: Default::default(),
+//!     on_start: None,
+//!     timing: None,
+//! };
+//! let report = sideline_engine::start(plan, &registry, options, None).unwrap().wait();
+//! assert_eq!(report.status, RunStatus::Done);
+//! assert_eq!(report.nodes[0].processed, 5);
+//! # Ok::<(), std::io::Error>(())
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod gate;

@@ -5,6 +5,19 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sideline::program::{Setting, parse_setting};
 
+const EVAL_EXAMPLES: &str = "\
+Examples:
+
+    sideline eval tracker MOT17/train --set lost_buffer_s=2
+    sideline eval football SoccerTrack --json
+    sideline eval smoothing";
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+
+    sideline bench tracker
+    sideline bench hops --json";
+
 /// Evaluations and benchmarks of Sideline; `sideline eval` and `sideline bench` run this program.
 ///
 /// Exit codes: 0 done, 1 configuration, 2 model, 3 input, 4 output, 5 GPU, 6 other.
@@ -21,12 +34,14 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Measure the accuracy of operators against ground truth.
+    #[command(after_help = EVAL_EXAMPLES)]
     Eval {
         /// The evaluation to run.
         #[command(subcommand)]
         command: Eval,
     },
     /// Measure run times, compared with a peer or a lower bound measured in the same run.
+    #[command(after_help = BENCH_EXAMPLES)]
     Bench {
         /// The benchmark to run.
         #[command(subcommand)]
@@ -251,6 +266,13 @@ mod tests {
     #[test]
     fn the_clap_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_examples_in_the_help_are_valid_commands() {
+        for line in [EVAL_EXAMPLES, BENCH_EXAMPLES].iter().flat_map(|text| text.lines().skip(2)) {
+            Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
     }
 
     #[test]

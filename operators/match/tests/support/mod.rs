@@ -7,7 +7,7 @@ use sideline_api::{
     Body, Payload, Table, Values,
     testing::{Harness, Setup},
 };
-use sideline_match::{Events, FormationOperator, Pitch, PossessionOperator, Stats};
+use sideline_match::{Events, Pitch, Stats};
 use sideline_sport::tables::{
     Ball, BallMode, Event, Formation, Place, Possession, Role, Stat, Team, TeamName, Track, TrackState,
 };
@@ -106,9 +106,9 @@ pub fn run_match_with(
     let only =
         |names: &[&'static str]| Setup { inputs: Some(names.iter().map(|name| (*name, aligned)).collect()), ..setup() };
     let mut pitch = Harness::<Pitch>::with(keys(Values::new()), only(&["tracks", "ball"])).unwrap();
-    let mut possession = Harness::<PossessionOperator>::with(Values::new(), setup()).unwrap();
+    let mut possession = Harness::<sideline_match::Possession>::with(Values::new(), setup()).unwrap();
     let mut events = Harness::<Events>::with(keys(Values::new()), setup()).unwrap();
-    let mut formations = Harness::<FormationOperator>::with(keys(formation), setup()).unwrap();
+    let mut formations = Harness::<sideline_match::Formation>::with(keys(formation), setup()).unwrap();
     let mut stats = Harness::<Stats>::with(keys(Values::new()), setup()).unwrap();
     let mut output = MatchOutput::default();
     for i in 0..frames {

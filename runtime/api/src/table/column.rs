@@ -10,6 +10,7 @@ use arrow_array::{
     },
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_data::transform::MutableArrayData;
 use arrow_schema::{DataType, Field};
 
 use super::ColumnDescription;
@@ -211,10 +212,14 @@ impl<T: Column> Column for Option<T> {
         let Some(nulls) = array.nulls().filter(|nulls| nulls.null_count() > 0) else {
             return Ok(T::decode(array)?.into_iter().map(Some).collect());
         };
-        let is_valid = BooleanArray::from(nulls.inner().clone());
-        let values = arrow_select::filter::filter(array, &is_valid)
-            .map_err(|cause| Error::config(format!("the values that are not null cannot be read: {cause}")))?;
-        let mut values = T::decode(values.as_ref())?.into_iter();
+        let data = array.to_data();
+        let mut valid = MutableArrayData::new(vec![&data], false, array.len() - nulls.null_count());
+        for (begin, end) in nulls.valid_slices() {
+            valid
+                .try_extend(0, begin, end)
+                .map_err(|cause| Error::config(format!("the values that are not null cannot be read: {cause}")))?;
+        }
+        let mut values = T::decode(make_array(valid.freeze()).as_ref())?.into_iter();
         Ok(nulls.iter().map(|is_valid| if is_valid { values.next() } else { None }).collect())
     }
 }

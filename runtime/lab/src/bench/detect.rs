@@ -5,8 +5,12 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use serde::Serialize;
 use sideline::program::load_models;
-use sideline_api::{Device, Mode, Resources, Result, Values, clock::WallClock, driver::read_config};
-use sideline_detect::{Grid, bench::DetectBench};
+use sideline_api::{Device, Frame, Mode, Resources, Result, Values, clock::WallClock, driver::read_config};
+use sideline_detect::{
+    DetectConfig, Grid, Model,
+    decode::DecodeFilter,
+    tiles::{TileView, merge, tile_grid},
+};
 use sideline_inference::test_frame;
 
 /// Measurements of each grid.
@@ -57,9 +61,9 @@ pub fn run(model: &str) -> Result<DetectCost> {
         clock: Arc::new(WallClock),
     };
     let values: Values = [("model", model)].into();
-    let mut bench = DetectBench::new(read_config(&values, "detect")?, &resources, test_frame(1920, 1080)?)?;
+    let mut bench = Detector::new(read_config(&values, "detect")?, &resources, test_frame(1920, 1080)?)?;
     // A GPU does not run on this thread: wall-clock time is measured instead.
-    let (started, is_cpu) = (Instant::now(), bench.device() == "cpu");
+    let (started, is_cpu) = (Instant::now(), bench.model.device() == "cpu");
     let now = || if is_cpu { super::thread_cpu_ms() } else { started.elapsed().as_secs_f64() * 1e3 };
     let median = |times: &mut Vec<f64>| {
         times.sort_by(f64::total_cmp);
@@ -71,7 +75,7 @@ pub fn run(model: &str) -> Result<DetectCost> {
         let (mut model_times, mut detect_times) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let start = now();
-            (0..columns * rows).try_for_each(|_| bench.run_model())?;
+            (0..columns * rows).try_for_each(|_| bench.model.run_model())?;
             model_times.push(now() - start);
             let start = now();
             std::hint::black_box(bench.detect(grid)?);
@@ -80,7 +84,40 @@ pub fn run(model: &str) -> Result<DetectCost> {
         let (model_ms, detect_ms) = (median(&mut model_times), median(&mut detect_times));
         grids.push(GridCost { tiles: grid.into(), model_ms, detect_ms, ratio: detect_ms / model_ms });
     }
-    Ok(DetectCost { model: model.into(), device: bench.device(), grids })
+    Ok(DetectCost { model: model.into(), device: bench.model.device(), grids })
+}
+
+/// A detector and the frame that it runs on.
+struct Detector {
+    model: Model,
+    config: DetectConfig,
+    /// Selected classes: people and balls, or all classes of a model without both.
+    classes: Vec<bool>,
+    frame: Frame,
+}
+
+impl Detector {
+    fn new(config: DetectConfig, resources: &Resources, frame: Frame) -> Result<Self> {
+        let model = Model::load(&config, resources)?;
+        let is_selected = |name: &String| config.people.contains(name) || config.ball.contains(name);
+        let mut classes: Vec<bool> = model.labels().iter().map(is_selected).collect();
+        if !classes.contains(&true) {
+            classes.fill(true);
+        }
+        Ok(Self { model, config, classes, frame })
+    }
+
+    /// Runs the detector from image planes to rows, and returns the number of rows.
+    fn detect(&mut self, grid: Grid) -> Result<usize> {
+        let frame_size = (self.frame.width() as f32, self.frame.height() as f32);
+        let (size, stretch) = (self.model.spec().input_size, self.model.stretches());
+        let tiles = tile_grid(grid, self.config.overlap, frame_size.0, frame_size.1);
+        let views: Vec<TileView> =
+            tiles.into_iter().map(|tile| TileView::new(tile, size, stretch, frame_size)).collect();
+        let filter = DecodeFilter { min_score: self.config.confidence, classes: &self.classes };
+        let boxes = self.model.detect(&self.frame, &views, self.config.batch as usize, &filter)?;
+        Ok(merge(boxes, self.config.nms).len())
+    }
 }
 
 impl std::fmt::Display for DetectCost {

@@ -2,9 +2,15 @@
 //! core, compared with the bare models.
 
 use serde::Serialize;
-use sideline_api::{Body, Error, Header, Payload, Registry, Result, Table};
+use sideline_api::{Body, Error, Header, Payload, Registry, Resources, Result, Table, Values, driver::read_config};
 use sideline_eval::bout::{Bout, BoutSettings};
-use sideline_sequence::bench::ModelBench;
+use sideline_inference::Session;
+use sideline_sequence::{
+    SequenceConfig,
+    model::Classifier,
+    partner,
+    tracks::{INTERACTION, MOTION, Tracks, WindowSpec},
+};
 use sideline_sport::tables::{Interaction, Motion};
 
 use super::{Percentiles, thread_cpu_ns};
@@ -59,11 +65,11 @@ pub fn run(registry: &Registry) -> Result<MovesCost> {
     let factory = OperatorFactory::new(registry);
     let runner = |operator, inputs: &[&str]| OperatorRunner::new(&factory, operator, operator, inputs, &[]);
     let (mut motion, mut interaction) = (runner("motion", &["poses"])?, runner("interaction", &["poses"])?);
-    let mut models: Vec<(OperatorRunner, ModelBench, Times)> = Vec::new();
+    let mut models: Vec<(OperatorRunner, BareModel, Times)> = Vec::new();
     for model in MODELS {
         let keys = [("model", model.into())];
         let operator = OperatorRunner::new(&factory, "sequence", model, &["motion", "interaction"], &keys)?;
-        models.push((operator, ModelBench::new(&factory.resources(model, vec![], vec![]), model)?, Times::default()));
+        models.push((operator, BareModel::new(&factory.resources(model, vec![], vec![]), model)?, Times::default()));
     }
     let [lstm, transformer, tcn] = MODELS;
     let mut fusion = runner("fusion", &["motion", "interaction", lstm, transformer, tcn])?;
@@ -89,7 +95,7 @@ pub fn run(registry: &Registry) -> Result<MovesCost> {
                 operators.push(elapsed_ns);
                 for (times, one_run) in [(together, true), (apart, false)] {
                     let start = thread_cpu_ns();
-                    bare.run_model(one_run)?;
+                    bare.run(one_run)?;
                     times.push(thread_cpu_ns() - start);
                 }
             }
@@ -108,9 +114,9 @@ pub fn run(registry: &Registry) -> Result<MovesCost> {
     }
 
     let cost =
-        |((_, bare, [operator, together, apart]), model): (&mut (OperatorRunner, ModelBench, Times), _)| ModelCost {
+        |((_, bare, [operator, together, apart]), model): (&mut (OperatorRunner, BareModel, Times), _)| ModelCost {
             model,
-            device: bare.device(),
+            device: bare.classifier.device(),
             operator_ms: Percentiles::ms_from_ns(operator),
             together_ms: Percentiles::ms_from_ns(together).p50,
             apart_ms: Percentiles::ms_from_ns(apart).p50,
@@ -128,6 +134,53 @@ pub fn run(registry: &Registry) -> Result<MovesCost> {
         ratio: all_ms.p50 / together,
         apart_ratio: apart / together,
     })
+}
+
+/// Model of an operator, and the windows of the current frame.
+struct BareModel {
+    classifier: Classifier,
+    spec: WindowSpec,
+    tracks: Tracks,
+    windows: usize,
+    /// Windows of motion, concatenated.
+    motion: Vec<f32>,
+    /// Windows of interaction, concatenated; empty if the model does not take them.
+    interaction: Vec<f32>,
+}
+
+impl BareModel {
+    fn new(resources: &Resources, model: &str) -> Result<Self> {
+        let config: SequenceConfig = read_config(&Values::from([("model", model)]), "sequence")?;
+        let classifier = Classifier::new(Session::load(resources, model)?)?;
+        let spec = WindowSpec::new(&config, &classifier);
+        Ok(Self { classifier, spec, tracks: Tracks::default(), windows: 0, motion: vec![], interaction: vec![] })
+    }
+
+    /// Adds a frame at media time `now` (ns) and builds its windows; returns their number.
+    fn observe(&mut self, rows: &[Motion], pairs: &[Interaction], now: i64) -> usize {
+        self.tracks.remove_absent(now, &self.spec);
+        self.motion.clear();
+        self.interaction.clear();
+        self.windows = 0;
+        for row in rows {
+            self.tracks.push(row, partner::nearest(row.track, pairs), now, &self.spec);
+            let interaction = self.classifier.takes_interaction().then_some(&mut self.interaction);
+            self.windows +=
+                usize::from(self.tracks.append_window(row.track, now, &self.spec, &mut self.motion, interaction));
+        }
+        self.windows
+    }
+
+    /// Runs the model on the windows of the frame: `together` in one run, else one after the other.
+    fn run(&mut self, together: bool) -> Result<()> {
+        let (windows, runs) = if together { (self.windows, 1) } else { (1, self.windows) };
+        let length = windows * self.spec.length;
+        let mut interactions = self.interaction.chunks(length * INTERACTION);
+        for motion in self.motion.chunks(length * MOTION).take(runs) {
+            self.classifier.classify(windows, motion, interactions.next().unwrap_or_default(), |_| 0)?;
+        }
+        Ok(())
+    }
 }
 
 /// Decodes the rows of a message.

@@ -5,12 +5,12 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use serde::Serialize;
 use sideline::program::load_models;
-use sideline_api::{Device, Mode, Resources, Result, clock::WallClock};
+use sideline_api::{Device, Frame, Mode, Resources, Result, clock::WallClock};
 use sideline_inference::test_frame;
-use sideline_pose::{
-    Model,
-    bench::{CropBench, MAX_CROPS},
-};
+use sideline_pose::{Model, landmarks::Landmarker, region::PersonRegion};
+
+/// Maximum number of crops per run that is measured.
+const MAX_CROPS: usize = 4;
 
 /// Result for one model.
 #[derive(Debug, Serialize)]
@@ -52,7 +52,7 @@ pub fn run() -> Result<PoseCost> {
     };
     let mut costs = Vec::new();
     for model in Model::ALL {
-        let mut crops = CropBench::new(&resources, model, test_frame(1280, 720)?)?;
+        let mut crops = Crops::new(&resources, model, test_frame(1280, 720)?)?;
         let mut alone = Vec::new();
         let mut together = vec![Vec::new(); MAX_CROPS];
         let rounds = if model == Model::Heavy { 12 } else { 60 };
@@ -68,9 +68,32 @@ pub fn run() -> Result<PoseCost> {
         let alone_ms = median(&mut alone);
         let together_ms: Vec<f64> = together.iter_mut().map(|times| median(times)).collect();
         let ratio = together_ms.iter().map(|ms| ms / alone_ms).collect();
-        costs.push(ModelCost { model: model.name(), device: crops.device(), alone_ms, together_ms, ratio });
+        costs.push(ModelCost { model: model.name(), device: crops.landmarker.device(), alone_ms, together_ms, ratio });
     }
     Ok(PoseCost(costs))
+}
+
+/// A model and the crops to run it on.
+struct Crops {
+    landmarker: Landmarker,
+    frame: Frame,
+    regions: [PersonRegion; MAX_CROPS],
+}
+
+impl Crops {
+    /// Loads a model and runs it once with each number of crops of a frame, of 1280 x 720 pixels, as a warm-up.
+    fn new(resources: &Resources, model: Model, frame: Frame) -> Result<Self> {
+        let regions =
+            std::array::from_fn(|i| PersonRegion { x: 300.0 + 220.0 * i as f32, y: 360.0, size: 500.0, rotation: 0.2 });
+        let mut crops = Self { landmarker: Landmarker::new(resources, model)?, frame, regions };
+        (1..=MAX_CROPS).try_for_each(|people| crops.run(people, people))?;
+        Ok(crops)
+    }
+
+    /// Detects the landmarks of `people` people, `batch` of them per run, from the planes of the frame.
+    fn run(&mut self, people: usize, batch: usize) -> Result<()> {
+        self.landmarker.detect(&self.frame, &self.regions[..people], batch).map(drop)
+    }
 }
 
 fn median(times: &mut [f64]) -> f64 {
