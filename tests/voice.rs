@@ -1,12 +1,11 @@
 //! From moves to speech in the video, in one process. The moves are given, so that the sentences are known.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use sideline_api::{
-    Config, Context, Device, Inputs, Mode, Operator, Outputs, PortType, Registry, Resources, Result, Spec,
-    clock::WallClock, models::Models, serde_json,
+    Config, Context, Inputs, Mode, Operator, Outputs, PortType, Registry, Resources, Result, Spec, serde_json,
 };
-use sideline_engine::{Options, gate::RunLimit, meter::RunStatus, start};
+use sideline_engine::{Options, meter::RunStatus, start};
 use sideline_graph::{Flow, Overrides};
 use sideline_media::{DecodeOptions, Decoder};
 use sideline_sport::tables::{Fighter, Move};
@@ -122,18 +121,7 @@ fn run(folder: &Path, mode: Mode, set: &[(&str, &str, &str)]) -> Result<RunStatu
     let overrides = Overrides { set: set.collect(), mode: Some(mode), ..Overrides::default() };
     let flow = Flow::read(&path, &registry(), &overrides).unwrap();
     assert!(flow.diagnostics.iter().all(|diagnostic| diagnostic.dora_only), "{:?}", flow.diagnostics);
-    let options = Options {
-        device: Device::Cpu,
-        run: "test".into(),
-        run_dir: folder.into(),
-        models: Arc::new(Models::default()),
-        clock: Arc::new(WallClock),
-        limit: RunLimit::default(),
-        resume_after: Default::default(),
-        stop_requested: Default::default(),
-        on_start: None,
-        timing: None,
-    };
+    let options = Options::new("test", folder);
     let report = start(flow.plan_embedded().unwrap(), &registry(), options, None)?.wait();
     report.failure.map_or(Ok(report.status), Err)
 }

@@ -11,11 +11,9 @@ use std::{
 };
 
 use sideline_api::{
-    Body, CapturedFrame, Device, Failure, Mode, Payload, Reason, Resources, Result, Source, SourceContext, Table,
-    Values,
+    Body, CapturedFrame, Failure, Mode, Payload, Reason, Resources, Result, Source, SourceContext, Table, Values,
     clock::{Clock, VirtualClock},
     driver::read_config,
-    models::Models,
     serde_json::{self, Value, json},
     tables::Audio,
 };
@@ -74,16 +72,12 @@ fn config(folder: &Path, mode: Mode, values: &[(&str, Value)], outputs: &[&str])
         all.set(*key, value.clone(), sideline_api::config::Origin::CommandLine);
     }
     let resources = Resources {
-        node: "camera".into(),
         mode,
-        device: Device::Cpu,
         run_dir: folder.to_owned(),
-        run: "test".into(),
-        inputs: vec![],
         outputs: outputs.iter().map(ToString::to_string).collect(),
         search: vec![folder.to_owned()],
-        models: Arc::new(Models::default()),
         clock: Arc::new(VirtualClock::default()),
+        ..Resources::new("camera")
     };
     Ok((read_config(&all, "camera")?, resources))
 }

@@ -10,12 +10,10 @@ use std::{
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sideline_api::{
-    Alignment, Body, Color, Config, Device, Driver, Encoding, Failure, Frame, Header, Message, Mode, OnError, Operator,
+    Alignment, Body, Color, Config, Driver, Encoding, Failure, Frame, Header, Message, Mode, OnError, Operator,
     PortType, Reason, Registry, Resources, Result, Table, Values, WiredInput,
     arrow::array::{Array, Int64Array, RecordBatch, StringArray, StructArray, UInt64Array},
-    clock::VirtualClock,
     driver::{CallReport, DriverOptions, Outlet},
-    models::Models,
     serde_json::{self, Value, json},
     tables::Count,
     testing::{Harness, Setup},
@@ -370,18 +368,7 @@ fn resources(folder: &Path, ty: PortType) -> Resources {
         alignment: Alignment::Source(sideline_api::SourceId(0)),
         source: Some(sideline_api::SourceId(0)),
     };
-    Resources {
-        node: "recorder".into(),
-        mode: Mode::Complete,
-        device: Device::Cpu,
-        run_dir: folder.into(),
-        run: "run".into(),
-        inputs: vec![input],
-        outputs: vec![],
-        search: vec![],
-        models: Arc::new(Models::default()),
-        clock: Arc::new(VirtualClock::default()),
-    }
+    Resources { run_dir: folder.into(), run: "run".into(), inputs: vec![input], ..Resources::new("recorder") }
 }
 
 fn config(values: impl Into<Values>) -> RecorderConfig {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use fontdue::{Font, FontSettings};
-use sideline_api::{Error, Result};
+use sideline_api::{Failure, OrFail, Result};
 
 use crate::canvas::{Canvas, Ink};
 
@@ -38,8 +38,7 @@ impl TextRenderer {
     /// # Errors
     /// When the compiled-in font is invalid.
     pub fn new() -> Result<Self> {
-        let font =
-            Font::from_bytes(FONT, FontSettings::default()).map_err(|e| Error::other(format!("the font: {e}")))?;
+        let font = Font::from_bytes(FONT, FontSettings::default()).or_fail(Failure::Other, || "the font")?;
         Ok(Self { font, glyphs: HashMap::new() })
     }
 

@@ -139,14 +139,7 @@ impl Operator for Speech {
         }
         state.discarded += state.queue.len() as u64;
         state.queue.clear();
-        let (node, stream) = (cx.node, &*cx.header.stream);
-        tracing::info!(
-            node,
-            stream,
-            spoken = state.spoken,
-            discarded = state.discarded,
-            "sentences at the end of the stream"
-        );
+        tracing::info!(spoken = state.spoken, discarded = state.discarded, "sentences at the end of the stream");
         Ok(())
     }
 }

@@ -131,22 +131,11 @@ impl Source for Synthetic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sideline_api::{Values, clock::VirtualClock, models::Models};
+    use sideline_api::{Values, clock::VirtualClock};
 
     fn source(values: impl Into<Values>) -> Result<Synthetic> {
-        let resources = Resources {
-            node: "camera".into(),
-            mode: Mode::Complete,
-            device: Default::default(),
-            run_dir: ".".into(),
-            run: "test".into(),
-            inputs: vec![],
-            outputs: vec![],
-            search: vec![],
-            models: Arc::new(Models::default()),
-            clock: Arc::new(VirtualClock::default()),
-        };
-        Synthetic::new(SyntheticConfig::from_values(&values.into()).unwrap(), &resources)
+        let config = SyntheticConfig::from_values(&values.into()).unwrap();
+        Synthetic::new(config, &Resources { clock: Arc::new(VirtualClock::default()), ..Resources::new("camera") })
     }
 
     fn read_all(mut source: Synthetic) -> Vec<(i64, Vec<u8>)> {

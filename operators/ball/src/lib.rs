@@ -217,7 +217,7 @@ impl Operator for Ball {
             seed: cx.seed(),
         };
         state.tracker.update(&scan, &self.config);
-        self.log_gap(cx, state);
+        self.log_gap(state);
         out.rows("ball", state.to_row().as_slice())?;
         if self.emits_corrections {
             let corrected = state.tracker.history.smoothed_at_lag(self.config.lag, &self.config);
@@ -262,11 +262,11 @@ impl Ball {
     }
 
     /// Logs once per gap that the ball has not been detected for `warn_after_s`.
-    fn log_gap(&self, cx: &Context, state: &mut BallState) {
+    fn log_gap(&self, state: &mut BallState) {
         let frames_since_hit = state.tracker.active.as_ref().map_or(0.0, |active| active.frames_since_hit);
         let is_gap = frames_since_hit > to_frames(self.config.warn_after_s);
         if is_gap && !state.is_gap_logged {
-            tracing::debug!(node = cx.node, stream = &*cx.header.stream, frame = cx.header.frame, "no ball detected");
+            tracing::debug!("no ball detected");
         }
         state.is_gap_logged = is_gap;
     }

@@ -103,7 +103,6 @@ impl Operator for Detect {
         let is_live = resources.mode == Mode::Live;
         if config.every == DetectionInterval::Auto && !is_live {
             tracing::info!(
-                node = %resources.node,
                 "`every: auto` is 1 in `complete` mode: results must not depend on time, so that a repeated run is \
                  identical"
             );
@@ -250,9 +249,6 @@ impl Detect {
             return;
         };
         tracing::info!(
-            node = cx.node,
-            stream = %header.stream,
-            frame = header.frame,
             "detection interval changed from {from} to {to} frames: a detector run takes {run_ms:.1} ms, the time \
              between frames is {frame_interval_ms:.1} ms"
         );

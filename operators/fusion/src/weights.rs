@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
-use sideline_api::{Error, Result, yaml};
+use sideline_api::{Error, Failure, OrFail, Result, yaml};
 use sideline_sport::tables::Scores;
 
 /// Part of the body that can make a move.
@@ -94,7 +94,7 @@ impl Weights {
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let invalid = |message: String| Error::config(format!("{name}: {message}"));
-        let text = yaml::read_text(path).map_err(|e| Error::input(format!("{name}: {e}")))?;
+        let text = yaml::read_text(path).or_fail(Failure::Input, || &name)?;
         let file: WeightsFile = yaml::from_str(&text).map_err(|error| {
             let error = error.in_file(&name);
             Error::config(format!("{error}; models/moves/fusion.yml of the repository is an example of such a file"))

@@ -139,14 +139,11 @@ impl Operator for Pitch {
                 config.calibration.display()
             )));
         }
-        let node = resources.node.as_str();
         match &calibration {
-            Some(c) => tracing::info!(
-                node,
-                error = c.mean_error_m,
-                "places are in meters; mean error of the calibration points"
-            ),
-            None => tracing::info!(node, "no calibration: places are in pixels"),
+            Some(c) => {
+                tracing::info!(error = c.mean_error_m, "places are in meters; mean error of the calibration points")
+            }
+            None => tracing::info!("no calibration: places are in pixels"),
         }
         Ok(Self { config, calibration, scaled: None })
     }

@@ -49,7 +49,6 @@ impl LandmarkRunner {
             let costs = runner.benchmark()?;
             let ms: Vec<String> = costs.iter().map(|(m, ns)| format!("{} {:.1}", m.name(), ns * 1e-6)).collect();
             tracing::info!(
-                node = %resources.node,
                 "model `auto` begins with {} and switches to the heaviest that keeps up; ms per person on this machine: {}",
                 costs[0].0.name(),
                 ms.join(", ")
@@ -57,7 +56,6 @@ impl LandmarkRunner {
             runner.selector = Some(ModelSelector::new(costs));
         } else if choice == ModelChoice::Auto {
             tracing::info!(
-                node = %resources.node,
                 "model `auto` is {} in complete mode: results must not depend on time, so that every run gives the same bytes",
                 COMPLETE_MODE_MODEL.name()
             );
@@ -130,9 +128,6 @@ impl LandmarkRunner {
         };
         let percent = |ms: f64| 100.0 * ms / interval_ms;
         tracing::info!(
-            node = cx.node,
-            stream = %header.stream,
-            frame = header.frame,
             "model {} from the next frame on instead of {}: {:.1} people take {took_ms:.1} ms of the {interval_ms:.1} ms between \
              frames ({:.0} %), predicted are {predicted_ms:.1} ms ({:.0} %)",
             to.name(),

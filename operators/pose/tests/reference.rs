@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde_json::Value;
-use sideline_api::{Color, Device, Encoding, Frame, Matrix, Mode, Resources, clock::WallClock, models::Models};
+use sideline_api::{Color, Device, Encoding, Frame, Matrix, Resources, models::Models};
 use sideline_inference::Region;
 use sideline_pose::{
     Model,
@@ -54,18 +54,8 @@ fn missing(python: &Path) -> Option<String> {
 }
 
 fn resources() -> Resources {
-    Resources {
-        node: "pose".into(),
-        mode: Mode::Complete,
-        device: Device::Cpu,
-        run_dir: std::env::temp_dir(),
-        run: "test".into(),
-        inputs: vec![],
-        outputs: vec![],
-        search: vec![],
-        models: Arc::new(Models::open(root()).unwrap()),
-        clock: Arc::new(WallClock),
-    }
+    let models = Arc::new(Models::open(root()).unwrap());
+    Resources { device: Device::Cpu, models, ..Resources::new("pose") }
 }
 
 fn numbers(value: &Value) -> Vec<f32> {

@@ -100,8 +100,8 @@ impl Operator for Sequence {
     fn new(config: SequenceConfig, resources: &Resources) -> Result<Self> {
         let classifier = Classifier::new(Session::load(resources, &config.model)?)?;
         if classifier.takes_interaction() && resources.inputs.iter().all(|input| input.name != "interaction") {
-            let (node, model) = (&resources.node, classifier.name());
-            tracing::info!(node, model, "`interaction` is not wired: the model runs without it");
+            let model = classifier.name();
+            tracing::info!(model, "`interaction` is not wired: the model runs without it");
         }
         Ok(Self { config, classifier, motion: vec![], interaction: vec![] })
     }
@@ -131,11 +131,11 @@ impl Operator for Sequence {
         Ok(())
     }
 
-    fn stream_ended(&mut self, cx: &Context, _: &Inputs, tracks: &mut Tracks, _: &mut Outputs) -> Result<()> {
-        let (counts, stream) = (tracks.counts(), &*cx.header.stream);
+    fn stream_ended(&mut self, _: &Context, _: &Inputs, tracks: &mut Tracks, _: &mut Outputs) -> Result<()> {
+        let counts = tracks.counts();
         let model = self.classifier.name();
         let (judged, short, unseen, jumps) = (counts.judged, counts.short, counts.unseen, counts.jumps);
-        tracing::info!(node = cx.node, stream, model, judged, short, unseen, jumps, "windows of motion");
+        tracing::info!(model, judged, short, unseen, jumps, "windows of motion");
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use arrow_array::StructArray;
 
 use crate::{
     Body, Error, Failure, Frame, Header, Message, Payload, Reason, Result, Spec, Table, WiredInput,
-    clock::Clock,
+    clock::{Clock, WallClock},
     config::did_you_mean,
     models::{Models, user_model_path},
     port::{OutputPort, PortType},
@@ -74,6 +74,23 @@ pub struct Resources {
 }
 
 impl Resources {
+    /// Creates the resources of a node outside of a run: `complete` mode, any device, wall clock, the system's folder for
+    /// temporary files; no wired input, no read output, no models.
+    pub fn new(node: impl Into<String>) -> Self {
+        Self {
+            node: node.into(),
+            mode: Mode::Complete,
+            device: Device::default(),
+            run_dir: std::env::temp_dir(),
+            run: String::new(),
+            inputs: vec![],
+            outputs: vec![],
+            search: vec![],
+            models: Arc::default(),
+            clock: Arc::new(WallClock),
+        }
+    }
+
     /// Finds a file: beside the flow that names it, in the working directory, or in Sideline home.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use serde_json::Value;
 
 use crate::{
-    CapturedFrame, ClosingRows, Config, Context, Error, Inputs, Operator, Outputs, Resources, Result, Source,
+    CapturedFrame, ClosingRows, Config, Context, Error, Inputs, Operator, Outputs, Resources, Result, RunPlace, Source,
     SourceContext, Spec, StreamName, Values,
     config::{Key, Problem},
     native::{Native, catch_panic},
@@ -155,36 +155,77 @@ pub trait OperatorFactory: Send + Sync {
     fn make(&self, values: &Values, resources: &Resources) -> Result<Instance>;
 }
 
+/// Rust type that a factory creates: an operator or a source.
+trait Component {
+    type Config: Config;
+    fn spec() -> Spec;
+    fn models(_: &Self::Config) -> Vec<String> {
+        vec![]
+    }
+    fn finite(_: &Self::Config) -> bool {
+        true
+    }
+    fn make(config: Self::Config, resources: &Resources) -> Result<Instance>;
+}
+
+/// [`Component`] of an operator.
+struct OperatorComponent<O>(PhantomData<fn() -> O>);
+/// [`Component`] of a source.
+struct SourceComponent<S>(PhantomData<fn() -> S>);
+
+impl<O: Operator> Component for OperatorComponent<O> {
+    type Config = O::Config;
+    fn spec() -> Spec {
+        O::spec()
+    }
+    fn models(config: &O::Config) -> Vec<String> {
+        O::models(config)
+    }
+    fn make(config: O::Config, resources: &Resources) -> Result<Instance> {
+        let operator = O::new(config, resources)?;
+        Ok(Instance::Operator(Box::new(Native::new(operator, &resources.node))))
+    }
+}
+
+impl<S: Source> Component for SourceComponent<S> {
+    type Config = S::Config;
+    fn spec() -> Spec {
+        S::spec()
+    }
+    fn finite(config: &S::Config) -> bool {
+        S::finite(config)
+    }
+    fn make(config: S::Config, resources: &Resources) -> Result<Instance> {
+        let sources = S::open(config, resources)?;
+        if sources.is_empty() {
+            return Err(Error::other("it opened no stream"));
+        }
+        Ok(Instance::Sources(sources.into_iter().map(|source| Box::new(source) as Box<dyn DynSource>).collect()))
+    }
+}
+
 /// Factory of a Rust type.
-struct Factory<T, K> {
+struct Factory<C> {
     spec: Spec,
     about: &'static str,
     keys: Vec<Key>,
-    kind: PhantomData<fn() -> (T, K)>,
+    component: PhantomData<fn() -> C>,
 }
 
-/// Marker of a factory of operators.
-struct OperatorKind;
-/// Marker of a factory of sources.
-struct SourceKind;
+impl<C: Component> Factory<C> {
+    fn new() -> Self {
+        Factory { spec: C::spec(), about: C::Config::ABOUT, keys: C::Config::keys(), component: PhantomData }
+    }
+}
 
 /// Returns the factory of an operator.
 pub fn operator<O: Operator>() -> impl OperatorFactory {
-    Factory::<O, OperatorKind> { spec: O::spec(), about: O::Config::ABOUT, keys: O::Config::keys(), kind: PhantomData }
+    Factory::<OperatorComponent<O>>::new()
 }
 
 /// Returns the factory of a source.
 pub fn source<S: Source>() -> impl OperatorFactory {
-    Factory::<S, SourceKind> { spec: S::spec(), about: S::Config::ABOUT, keys: S::Config::keys(), kind: PhantomData }
-}
-
-fn problems<C: Config>(values: &Values) -> Vec<Problem> {
-    C::from_values(values).err().unwrap_or_default()
-}
-
-fn resolve<C: Config>(values: &Values) -> Vec<(String, Value)> {
-    let resolved = C::from_values(values).map(|config| config.to_values()).unwrap_or_default();
-    resolved.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    Factory::<SourceComponent<S>>::new()
 }
 
 /// Reads a configuration.
@@ -198,7 +239,7 @@ pub fn read_config<C: Config>(values: &Values, node: &str) -> Result<C> {
     })
 }
 
-impl<O: Operator> OperatorFactory for Factory<O, OperatorKind> {
+impl<C: Component> OperatorFactory for Factory<C> {
     fn spec(&self, _: &Values) -> Result<Spec> {
         Ok(self.spec.clone())
     }
@@ -209,62 +250,30 @@ impl<O: Operator> OperatorFactory for Factory<O, OperatorKind> {
         &self.keys
     }
     fn check(&self, values: &Values) -> Vec<Problem> {
-        problems::<O::Config>(values)
+        C::Config::from_values(values).err().unwrap_or_default()
     }
     fn resolve(&self, values: &Values) -> Vec<(String, Value)> {
-        resolve::<O::Config>(values)
+        let resolved = C::Config::from_values(values).map(|config| config.to_values()).unwrap_or_default();
+        resolved.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
     fn models(&self, values: &Values) -> Vec<String> {
-        O::Config::from_values(values).map(|config| O::models(&config)).unwrap_or_default()
-    }
-    fn finite(&self, _: &Values) -> bool {
-        true
-    }
-    fn make(&self, values: &Values, resources: &Resources) -> Result<Instance> {
-        let config = read_config::<O::Config>(values, &resources.node)?;
-        let operator = create(resources, || O::new(config, resources))?;
-        Ok(Instance::Operator(Box::new(Native::new(operator, &resources.node))))
-    }
-}
-
-impl<S: Source> OperatorFactory for Factory<S, SourceKind> {
-    fn spec(&self, _: &Values) -> Result<Spec> {
-        Ok(self.spec.clone())
-    }
-    fn about(&self) -> &str {
-        self.about
-    }
-    fn keys(&self) -> &[Key] {
-        &self.keys
-    }
-    fn check(&self, values: &Values) -> Vec<Problem> {
-        problems::<S::Config>(values)
-    }
-    fn resolve(&self, values: &Values) -> Vec<(String, Value)> {
-        resolve::<S::Config>(values)
-    }
-    fn models(&self, _: &Values) -> Vec<String> {
-        vec![]
+        C::Config::from_values(values).map(|config| C::models(&config)).unwrap_or_default()
     }
     fn finite(&self, values: &Values) -> bool {
-        S::Config::from_values(values).map_or(true, |config| S::finite(&config))
+        C::Config::from_values(values).map_or(true, |config| C::finite(&config))
     }
     fn make(&self, values: &Values, resources: &Resources) -> Result<Instance> {
-        let config = read_config::<S::Config>(values, &resources.node)?;
-        let sources = create(resources, || match S::open(config, resources)? {
-            sources if sources.is_empty() => Err(Error::other("it opened no stream")),
-            sources => Ok(sources),
-        })?;
-        Ok(Instance::Sources(sources.into_iter().map(|source| Box::new(source) as Box<dyn DynSource>).collect()))
+        let config = read_config::<C::Config>(values, &resources.node)?;
+        create(resources, || C::make(config, resources))
     }
 }
 
-/// Calls `new` and converts a panic into an error.
-fn create<T>(resources: &Resources, new: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_panic(new)
+/// Calls `make` and converts a panic into an error.
+fn create(resources: &Resources, make: impl FnOnce() -> Result<Instance>) -> Result<Instance> {
+    catch_panic(make)
         .map_err(|fault| match fault {
             Fault::Error(error) => error,
             Fault::Panic(_) => Error::other("panicked while it was created; the message is above"),
         })
-        .map_err(|error| error.at(format!("node `{}`", resources.node)))
+        .map_err(|error| error.in_run(RunPlace::node(&resources.node)))
 }

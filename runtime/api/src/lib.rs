@@ -31,7 +31,7 @@ pub mod yaml;
 pub use config::{Config, Values};
 pub use context::{Context, Device, Inputs, Mode, Outputs, Resources, SourceContext, find_file};
 pub use driver::{Driver, OnError};
-pub use error::{Error, Failure, OrFail, Result};
+pub use error::{Error, Failure, OrFail, Result, RunPlace};
 pub use factory::{DynOperator, DynSource, Fault, Instance, OperatorFactory};
 pub use frame::{Color, Encoding, Frame, Matrix, Plane};
 pub use message::{

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Context, Error, Inputs, Operator, Outputs, Result, StreamName, Values,
+    Context, Error, Failure, Inputs, Operator, OrFail, Outputs, Result, StreamName, Values,
     factory::{DynOperator, Fault, read_config},
     is_same_stream,
 };
@@ -54,9 +54,7 @@ impl<O: Operator> Native<O> {
             let text = format!("the saved state has version {version}, version {} is needed", O::STATE_VERSION);
             return Err(Error::other(text));
         }
-        let read = || {
-            rmp_serde::from_slice(bytes).map_err(|cause| Error::other(format!("a saved state cannot be read: {cause}")))
-        };
+        let read = || rmp_serde::from_slice(bytes).or_fail(Failure::Other, || "a saved state cannot be read");
         catch_panic(read).map_err(Fault::into_error)
     }
 
@@ -139,7 +137,7 @@ impl<O: Operator> DynOperator for Native<O> {
         into.extend(O::STATE_VERSION.to_le_bytes());
         let written = catch_panic(|| {
             let written = stream.current.serialize(&mut rmp_serde::Serializer::new(&mut *into).with_struct_map());
-            written.map_err(|cause| Error::other(format!("the state cannot be saved: {cause}")))
+            written.or_fail(Failure::Other, || "the state cannot be saved")
         });
         if written.is_err() {
             into.truncate(begin);

@@ -128,7 +128,6 @@ impl<O: Operator> Harness<O> {
             .collect();
         let clock = Arc::new(VirtualClock::default());
         let resources = Resources {
-            node: spec.name.into(),
             mode: setup.mode,
             device: Device::Cpu,
             run_dir: setup.run_dir,
@@ -141,6 +140,7 @@ impl<O: Operator> Harness<O> {
             search: setup.search,
             models: Arc::new(setup.models),
             clock: clock.clone(),
+            ..Resources::new(spec.name)
         };
         let options = DriverOptions { on_error: setup.on_error, stride: setup.stride };
         Ok(Self {

@@ -39,7 +39,7 @@ pub fn expand_inputs(given: &[String]) -> Result<Option<Vec<String>>> {
 fn expand_pattern(pattern: &str) -> Result<Vec<String>> {
     let options = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
     let found = glob::glob_with(pattern, options)
-        .map_err(|cause| Error::config(format!("--input '{pattern}': invalid pattern: {cause}")))?;
+        .or_fail(Failure::Config, || format!("--input '{pattern}': invalid pattern"))?;
     let mut matched = vec![];
     for path in found {
         let path = path.or_fail(Failure::Input, || format!("--input '{pattern}'"))?;
@@ -83,7 +83,7 @@ impl Outcome {
                 format!("FAILED, code {}: {}", self.code(), error.message.lines().collect::<Vec<_>>().join("; "))
             }
             (Some(Ok(report)), None) => {
-                let frames: u64 = report.sources.iter().map(|source| source.admitted).sum();
+                let frames: u64 = report.sources.iter().map(|source| source.counts.admitted).sum();
                 let status = if report.status == RunStatus::Stopped { "stopped" } else { "done" };
                 format!("{status}, {frames} frames in {:.1} s", report.wall_s)
             }

@@ -7,6 +7,7 @@ use sideline_api::{
     Entry, Failure, OrFail, Registry, Result,
     config::{Key, Origin},
 };
+use sideline_engine::counts::FrameCounts;
 use sideline_graph::render_plan;
 
 use crate::{
@@ -175,13 +176,8 @@ pub fn result(folder: &Path, json: bool) -> Result<u8> {
         outln!("{process:<24} {status}");
     }
     for source in &merged.sources {
-        outln!(
-            "{}: {} decoded = {} admitted + {} dropped",
-            source["node"].as_str().unwrap_or_default(),
-            source["decoded"],
-            source["admitted"],
-            source["forgotten"]
-        );
+        let counts: FrameCounts = serde_json::from_value(source.clone()).unwrap_or_default();
+        outln!("{}: {counts}", source["node"].as_str().unwrap_or_default());
     }
     outln!("{}", merged.describe());
     Ok(merged.exit_code())

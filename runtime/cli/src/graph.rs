@@ -52,7 +52,7 @@ fn live_stats(status: &StatusReport) -> LiveStats {
         ..LiveStats::default()
     };
     for source in &snapshot.sources {
-        let dropped = describe_count(source.dropped, "dropped");
+        let dropped = describe_count(source.counts.dropped, "dropped");
         live.nodes.insert(source.node.clone(), format!("{:.1} fps{dropped}", source.fps));
     }
     for node in &snapshot.nodes {

@@ -7,9 +7,11 @@ use std::{
 };
 
 use sideline_api::{Error, Failure, OrFail, Result};
+use tracing::Subscriber;
 use tracing_subscriber::{
     EnvFilter,
     fmt::{MakeWriter, writer::BoxMakeWriter},
+    util::SubscriberInitExt,
 };
 
 use crate::print::printable;
@@ -44,13 +46,19 @@ pub fn start() -> Result<()> {
         }
         None => BoxMakeWriter::new(RedactingWriter(Box::new(|| Ok(Box::new(io::stderr()) as Box<dyn Write>)))),
     };
+    subscriber(&filter, writer).try_init().or_fail(Failure::Config, || "logging")
+}
+
+/// Returns a subscriber that writes JSON lines. A line that an operator logs has the fields of its call, the node, the
+/// stream and the frame, in the object `span`.
+fn subscriber(filter: &str, writer: BoxMakeWriter) -> impl SubscriberInitExt + Subscriber + Send + Sync {
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
+        .with_span_list(false)
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(writer)
-        .try_init()
-        .or_fail(Failure::Config, || "logging")
+        .finish()
 }
 
 /// Writer of log lines that redacts the secrets of addresses, also in the lines of libraries.
@@ -94,7 +102,66 @@ impl Drop for EventBuffer<'_> {
 mod tests {
     use std::fs::File;
 
+    use serde_json::{Value, json};
+    use sideline_api::{
+        Config, Context, Inputs, Operator, Outputs, PortType, Resources, Spec, tables::Count, testing::Harness,
+    };
+
     use super::*;
+
+    /// Operator that logs a warning in each of its methods.
+    #[derive(Clone, Config)]
+    struct TalkConfig {}
+    struct Talk;
+
+    impl Operator for Talk {
+        type Config = TalkConfig;
+        type State = ();
+        fn spec() -> Spec {
+            Spec::operator("talk").required("counts", PortType::table::<Count>())
+        }
+        fn new(_: TalkConfig, _: &Resources) -> Result<Self> {
+            tracing::warn!("new");
+            Ok(Talk)
+        }
+        fn process(&mut self, _: &Context, _: &Inputs, (): &mut (), _: &mut Outputs) -> Result<()> {
+            tracing::warn!("process");
+            Ok(())
+        }
+        fn stream_ended(&mut self, _: &Context, _: &Inputs, (): &mut (), _: &mut Outputs) -> Result<()> {
+            tracing::warn!("end");
+            Ok(())
+        }
+        fn close(&mut self) -> Result<()> {
+            tracing::warn!("close");
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_of_an_operator_carries_its_node_stream_and_frame() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        tracing::subscriber::with_default(subscriber("warn", BoxMakeWriter::new(File::create(&path).unwrap())), || {
+            let mut talk = Harness::<Talk>::new(sideline_api::Values::new()).unwrap();
+            (0..2).for_each(|_| talk.push("counts", &[Count { frames: 0, checksum: 0 }]).unwrap());
+            talk.end().unwrap();
+            talk.close().unwrap();
+        });
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let spans: Vec<(&str, &Value)> =
+            lines.iter().map(|line| (line["message"].as_str().unwrap(), &line["span"])).collect();
+        let (call, node) = (
+            |frame| json!({"name": "call", "node": "talk", "stream": "test", "frame": frame}),
+            json!({"name": "node", "node": "talk"}),
+        );
+        let end = json!({"name": "call", "node": "talk", "stream": "test"});
+        assert_eq!(
+            spans,
+            [("new", &node), ("process", &call(0)), ("process", &call(1)), ("end", &end), ("close", &node)]
+        );
+    }
 
     #[test]
     fn an_event_is_written_as_one_line_without_secrets() {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
-use sideline_api::{Error, Failure, OrFail, Reason, Registry, Result, clock::WallClock, models::Models};
+use sideline_api::{Error, Failure, OrFail, Reason, Registry, Result, models::Models};
 use sideline_engine::{
     Options, Running, SettingChange,
     gate::RunLimit,
@@ -411,7 +411,7 @@ pub fn fail_without_frames(report: Report, expects_frames: bool) -> Report {
     if report.failure.is_some() || report.status != RunStatus::Done {
         return report;
     }
-    let admitted: u64 = report.sources.iter().map(|source| source.admitted).sum();
+    let admitted: u64 = report.sources.iter().map(|source| source.counts.admitted).sum();
     let failure = match report.nodes.iter().find_map(no_frames_error) {
         Some(failure) => failure,
         None if expects_frames && !report.sources.is_empty() && admitted == 0 => {
@@ -425,15 +425,15 @@ pub fn fail_without_frames(report: Report, expects_frames: bool) -> Report {
 
 /// Returns the failure of a node that processed no frame because of failures or damaged frames.
 fn no_frames_error(node: &NodeReport) -> Option<Error> {
-    let failed = node.errors + node.panics;
-    let damaged = node.skipped.get(&Reason::Damaged.to_string()).copied().unwrap_or(0);
-    let skipped: u64 = node.skipped.values().sum();
-    if node.processed > 0 {
+    let counts = &node.counts;
+    let (failed, skipped) = (counts.failed_frames(), counts.total_skipped());
+    let damaged = counts.skipped_for(&Reason::Damaged);
+    if counts.processed > 0 {
         return None;
     }
-    if node.has_failures() {
+    if counts.failures() > 0 {
         let first = node.first_error.as_deref().unwrap_or("see the log");
-        let restarting = node.skipped.get(&Reason::Restarting.to_string()).copied().unwrap_or(0);
+        let restarting = counts.skipped_for(&Reason::Restarting);
         let were = |count: u64| if count == 1 { "was" } else { "were" };
         let mut causes = vec![];
         if failed > 0 {
@@ -446,10 +446,10 @@ fn no_frames_error(node: &NodeReport) -> Option<Error> {
             let others = skipped - restarting;
             causes.push(format!("{others} {} skipped for other reasons", were(others)));
         }
-        if node.end_failures > 0 {
+        if counts.end_failures > 0 {
             causes.push(format!(
                 "it failed at {}",
-                meter::count_of(node.end_failures, "end of a stream", "ends of streams")
+                meter::count_of(counts.end_failures, "end of a stream", "ends of streams")
             ));
         }
         let causes = causes.join(", ");
@@ -495,15 +495,11 @@ pub fn engine_options(
 ) -> Options {
     Options {
         device: flow.device,
-        run: run.into(),
-        run_dir: folder.to_owned(),
         models: Arc::new(models),
-        clock: Arc::new(WallClock),
         limit,
-        resume_after: Default::default(),
         stop_requested: stop.flag(),
-        on_start: None,
         timing: timing.sender(),
+        ..Options::new(run, folder)
     }
 }
 
@@ -519,22 +515,21 @@ pub fn finish_timing(running: Arc<Running>, timing: &TimingFile) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sideline_engine::counts::OperatorCounts;
 
     #[test]
     fn a_node_that_handled_no_frame_is_reported_with_its_failures_and_skips() {
         let node = |errors, restarting, end_failures| NodeReport {
             node: "rehearse".into(),
             operator: "rehearse".into(),
-            received: 0,
-            sent: 0,
-            processed: 0,
-            skipped: [("restarting".to_owned(), restarting)].into_iter().filter(|(_, count)| *count > 0).collect(),
-            errors,
-            panics: 0,
-            end_failures,
-            ends_while_restarting: 1,
+            counts: OperatorCounts {
+                skipped: [("restarting".to_owned(), restarting)].into_iter().filter(|(_, count)| *count > 0).collect(),
+                errors,
+                end_failures,
+                ends_while_restarting: 1,
+                ..OperatorCounts::default()
+            },
             first_error: Some("no luck".into()),
-            side_dropped: 0,
             operator_counts: Default::default(),
             fps: 0.0,
             cpu_s: 0.0,
@@ -548,7 +543,7 @@ mod tests {
             "node `rehearse` handled no frame: 4 failed, 56 were skipped while it restarted; first failure: no luck"
         );
         let mut strided = node(1, 1, 1);
-        strided.skipped.insert("stride".into(), 2);
+        strided.counts.skipped.insert("stride".into(), 2);
         assert_eq!(
             message(&strided),
             "node `rehearse` handled no frame: 1 failed, 1 was skipped while it restarted, 2 were skipped for other \

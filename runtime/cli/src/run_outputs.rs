@@ -226,7 +226,7 @@ pub fn check_replaceable(flow: &Flow, folder: &Path, process: &str, earlier: Opt
     }
     for node in flow.nodes.iter().filter(|node| node.operator == "recorder") {
         let tables = folder.join(text(node, "folder").unwrap_or_default());
-        sideline_recorder::check_replaceable(&tables, node.inputs.iter().map(|input| input.name.as_str()))?;
+        sideline_recorder::check_replaceable(&tables, node.inputs.iter().map(|input| input.wired.name.as_str()))?;
     }
     Ok(())
 }

@@ -167,7 +167,7 @@ impl PreviousRun {
 
     /// Turns the report of the new run into a failure if the earlier run left no frame to process.
     pub fn fail_without_frames_left(&self, report: Report) -> Report {
-        if report.status != RunStatus::Done || report.sources.iter().any(|source| source.admitted > 0) {
+        if report.status != RunStatus::Done || report.sources.iter().any(|source| source.counts.admitted > 0) {
             return report;
         }
         let failure = Error::input(format!("--start-at: no frame is left: this run {}", self.describe()));

@@ -74,7 +74,9 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     let mut idents = Vec::new();
     let (mut has_live, mut has_all_defaults) = (false, true);
     for (i, field) in fields.iter().enumerate() {
-        let ident = field.ident.as_ref().expect("named fields have names");
+        let Some(ident) = &field.ident else {
+            return Err(syn::Error::new(field.span(), "Config is derived for structs with named fields"));
+        };
         let key = ident.unraw().to_string();
         let about = documentation(&field.attrs);
         if about.is_empty() {

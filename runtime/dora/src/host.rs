@@ -78,6 +78,8 @@ pub struct Host<'a> {
     inputs: Vec<InputState>,
     peers: Peers,
     is_stopping: bool,
+    /// True once the end of the run was reported to the sources.
+    is_end_reported: bool,
     /// Time of the last heartbeats and check of the peers.
     last_check: Instant,
 }
@@ -104,7 +106,17 @@ impl<'a> Host<'a> {
             }
             inputs.push(InputState { sender: sender.into(), source, ..InputState::default() });
         }
-        Host { running, heartbeat_sender, clock, node, inputs, peers, is_stopping: false, last_check: now }
+        Host {
+            running,
+            heartbeat_sender,
+            clock,
+            node,
+            inputs,
+            peers,
+            is_stopping: false,
+            is_end_reported: false,
+            last_check: now,
+        }
     }
 
     /// Handles an event.
@@ -303,6 +315,16 @@ impl<'a> Host<'a> {
             );
             self.running.fail(Error::other(text).as_consequence());
         }
+    }
+
+    /// Reports to the sources that this process was stopped, once, if its sinks finish no further entry for that reason.
+    /// Call it after the run has ended.
+    pub fn report_run_end(&mut self) {
+        let was_stopped = self.running.is_stopping() && !self.running.has_failed();
+        if self.running.plan().sends_done && was_stopped && !self.is_end_reported {
+            self.heartbeat_sender.report_stopped();
+        }
+        self.is_end_reported = true;
     }
 
     /// Returns true when the senders of all inputs are gone.

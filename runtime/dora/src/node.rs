@@ -13,7 +13,7 @@ use sideline_graph::plan::Plan;
 
 use crate::{
     host::{self, END_TIMEOUT, Host, NodeEvent},
-    outputs::NodeOutputs,
+    outputs::{HeartbeatSender, NodeOutputs},
     transport::NODE_CONFIG_VARIABLE,
 };
 
@@ -122,7 +122,7 @@ impl Node {
             std::thread::Builder::new()
                 .name("wait".into())
                 .spawn(move || running.wait())
-                .map_err(|e| Error::other(format!("cannot start a thread: {e}")))?
+                .or_fail(Failure::Other, || "cannot start a thread")?
         };
         // Settings have a thread of their own: they may wait for a busy operator, while messages and heartbeats must
         // not.
@@ -131,7 +131,7 @@ impl Node {
         std::thread::Builder::new()
             .name("settings".into())
             .spawn(move || requests.iter().for_each(|(key, value)| host::change_setting(&run, &own_id, &key, value)))
-            .map_err(|e| Error::other(format!("cannot start a thread: {e}")))?;
+            .or_fail(Failure::Other, || "cannot start a thread")?;
         let mut host = Host::new(&running, &*outputs, &*clock, id, Instant::now());
         let mut run_ended_at: Option<Instant> = None;
         loop {
@@ -154,9 +154,7 @@ impl Node {
                 break;
             }
             if waiter.is_finished() {
-                if run_ended_at.is_none() && sends_done && running.is_stopping() && !running.has_failed() {
-                    outputs.report_stopped();
-                }
+                host.report_run_end();
                 // Producers exit before consumers. Otherwise dora's report that the sender is gone might overtake the
                 // last `done` of a consumer, or an `end`.
                 let ended_at = *run_ended_at.get_or_insert_with(Instant::now);
@@ -166,6 +164,8 @@ impl Node {
             }
         }
         let report = waiter.join().map_err(|_| Error::other("the waiting thread panicked; the message is above"))?;
+        // The senders may have left, which ends the loop, while a sink still closed its files.
+        host.report_run_end();
         drop(outputs);
         Ok(report)
     }

@@ -10,7 +10,7 @@ use std::{
 
 use arrow_array::UInt8Array;
 use dora_node_api::{DoraNode, IntoArrow, MetadataParameters, Parameter, dora_core::config::DataId};
-use sideline_api::{Body, Error, Message, Payload, Result, SourceId};
+use sideline_api::{Body, Error, Failure, Message, OrFail, Payload, Result, SourceId};
 use sideline_engine::{Border, CloseReason, gate::SinkProgress};
 use sideline_graph::plan::Plan;
 
@@ -61,16 +61,6 @@ impl NodeOutputs {
         }
     }
 
-    /// Reports to the sources that this process was stopped and that its sinks finish no further entry. Every later
-    /// `done` message repeats it. Call it after the run has ended.
-    pub fn report_stopped(&self) {
-        self.is_stopped.store(true, Ordering::SeqCst);
-        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = self.send_progress(self.node(), &progress, false) {
-            tracing::warn!(%error, "the stop could not be reported to the source");
-        }
-    }
-
     /// Closes all outputs of a process that is not running.
     pub fn close_all(&self, reason: CloseReason) {
         for output in 0..self.names.len() {
@@ -93,7 +83,7 @@ impl NodeOutputs {
     }
 }
 
-/// Sends heartbeats, so that peers can tell an idle process from one that is gone.
+/// Sends heartbeats and the report of a stop, so that peers can tell an idle process from one that is gone or stopped.
 pub trait HeartbeatSender {
     /// Sends a heartbeat on an output that has sent nothing for [`HEARTBEAT_INTERVAL`]. `is_idle`: no message is in
     /// flight that the heartbeat could push out of a queue.
@@ -101,6 +91,9 @@ pub trait HeartbeatSender {
     /// Repeats the progress of the sinks if it was not reported for [`HEARTBEAT_INTERVAL`]. `is_restarting`: an
     /// operator is being restarted, for which the source waits.
     fn send_done(&self, is_restarting: bool);
+    /// Reports to the sources that this process was stopped and that its sinks finish no further entry. Every later
+    /// `done` message repeats it. Call it after the run has ended.
+    fn report_stopped(&self);
 }
 
 impl HeartbeatSender for NodeOutputs {
@@ -135,6 +128,14 @@ impl HeartbeatSender for NodeOutputs {
             tracing::debug!(%error, "a heartbeat could not be sent");
         }
     }
+
+    fn report_stopped(&self) {
+        self.is_stopped.store(true, Ordering::SeqCst);
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = self.send_progress(self.node(), &progress, false) {
+            tracing::warn!(%error, "the stop could not be reported to the source");
+        }
+    }
 }
 
 impl NodeOutputs {
@@ -158,7 +159,7 @@ impl NodeOutputs {
         ]);
         *self.last_done.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         node.send_output(DataId::from(DONE.to_owned()), parameters, empty_payload())
-            .map_err(|e| Error::other(format!("output `{DONE}` could not be sent: {e}")))
+            .or_fail(Failure::Other, || format!("output `{DONE}` could not be sent"))
     }
 }
 

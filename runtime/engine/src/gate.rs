@@ -21,8 +21,12 @@ use std::{
 
 use sideline_api::{CapturedFrame, ClosingRows, Error, Header, Mode, OutputPort, Result, StreamName};
 
-use crate::offers::{Entry, OfferQueue};
-pub use crate::offers::{StreamCounts, StreamNames};
+pub use crate::offers::StreamNames;
+use crate::{
+    counts::FrameCounts,
+    meter::StreamReport,
+    offers::{Entry, OfferQueue},
+};
 
 /// Number of frames, or media time, after which a run ends on purpose.
 #[derive(Clone, Copy, Debug, Default)]
@@ -124,19 +128,6 @@ pub enum Admission {
     Close,
     /// Nothing to do: the window is full, or no frame was offered.
     Wait,
-}
-
-/// Frame counts of a source, for the report.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GateCounts {
-    /// Frames decoded by the readers.
-    pub decoded: u64,
-    /// Frames that entered the graph.
-    pub admitted: u64,
-    /// Frames dropped because newer ones arrived, or because the run was stopped.
-    pub dropped: u64,
-    /// Frames that every sink has finished.
-    pub finished: u64,
 }
 
 /// Deadlines for the progress of the sinks.
@@ -381,21 +372,25 @@ impl Gate {
     }
 
     /// Returns the frame counts so far, summed over all streams.
-    pub fn counts(&self) -> GateCounts {
-        let mut state = self.lock();
-        state.retire_finished();
-        let mut counts = GateCounts { finished: state.finished, ..GateCounts::default() };
-        for (_, stream) in state.offers.counts() {
-            counts.decoded += stream.decoded;
-            counts.admitted += stream.admitted;
-            counts.dropped += stream.dropped;
-        }
-        counts
+    pub fn counts(&self) -> FrameCounts {
+        self.lock().offers.counts()
     }
 
-    /// Returns the frame counts of each stream so far.
-    pub fn stream_counts(&self) -> Vec<(StreamName, StreamCounts)> {
-        self.lock().offers.counts()
+    /// Returns the number of frames that every sink has finished.
+    pub fn finished_frames(&self) -> u64 {
+        let mut state = self.lock();
+        state.retire_finished();
+        state.finished
+    }
+
+    /// Returns the number of streams that are known so far.
+    pub fn stream_count(&self) -> usize {
+        self.lock().offers.stream_count()
+    }
+
+    /// Returns the reports of the streams so far.
+    pub fn stream_reports(&self) -> Vec<StreamReport> {
+        self.lock().offers.stream_reports()
     }
 
     /// Returns true when no more frames are wanted of any reader.
@@ -468,7 +463,8 @@ mod tests {
         );
         assert!(gate.record_progress(b, SinkProgress::Finished(1)));
         assert_eq!(frame(&gate), Some((2, 6)), "the newest frame is admitted, and numbers have no gap");
-        assert_eq!(gate.counts(), GateCounts { decoded: 7, admitted: 3, dropped: 4, finished: 1 });
+        assert_eq!(gate.counts(), FrameCounts { decoded: 7, admitted: 3, dropped: 4 });
+        assert_eq!(gate.finished_frames(), 1);
     }
 
     #[test]
@@ -550,7 +546,8 @@ mod tests {
         assert!(frame(&gate).is_some());
         assert!(matches!(gate.admit(), Admission::End { header, frames: 1, .. } if header.frame == 1));
         assert!(!gate.offer(0, captured(2)).unwrap(), "no more frames are wanted");
-        assert_eq!(gate.counts(), GateCounts { decoded: 1, admitted: 1, dropped: 0, finished: 0 });
+        assert_eq!(gate.counts(), FrameCounts { decoded: 1, admitted: 1, dropped: 0 });
+        assert_eq!(gate.finished_frames(), 0);
     }
 
     #[test]
@@ -610,6 +607,6 @@ mod tests {
         let offer = |pts| gate.offer(1, CapturedFrame { stream: "two".into(), ..captured(pts) }).unwrap();
         (0..3).for_each(|pts| assert!(offer(pts) && frame(&gate).is_some()));
         gate.record_progress(sink, SinkProgress::Finished(3));
-        assert_eq!(gate.counts().finished, 2, "one of the three entries was an end");
+        assert_eq!(gate.finished_frames(), 2, "one of the three entries was an end");
     }
 }

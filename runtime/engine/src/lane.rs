@@ -330,7 +330,7 @@ impl Lane {
                     for (output, body) in captured.outputs.into_iter().enumerate() {
                         source.send(shared, lane, output, &header, body, local);
                     }
-                    shared.meter(source_gate.node).sent += outputs as u64;
+                    shared.meter(source_gate.node).counts.sent += outputs as u64;
                     return true;
                 }
                 Admission::End { header, frames, closing } => {

@@ -84,6 +84,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod counts;
 pub mod gate;
 mod lane;
 pub mod meter;
@@ -101,7 +102,11 @@ use std::{
 };
 
 use crossbeam_channel::Sender;
-use sideline_api::{Device, Message, Result, SourceId, clock::Clock, models::Models};
+use sideline_api::{
+    Device, Message, Result, SourceId,
+    clock::{Clock, WallClock},
+    models::Models,
+};
 
 use gate::{ResumePoint, RunLimit, SinkProgress};
 
@@ -176,4 +181,23 @@ pub struct Options {
     pub on_start: Option<StartHook>,
     /// Receiver of timing rows.
     pub timing: Option<Sender<Vec<TimingRow>>>,
+}
+
+impl Options {
+    /// Creates the options of a run in a folder that exists: any device, no models, wall clock, no limit, no resume points,
+    /// no hook, no timing.
+    pub fn new(run: impl Into<String>, run_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            device: Device::default(),
+            run: run.into(),
+            run_dir: run_dir.into(),
+            models: Arc::default(),
+            clock: Arc::new(WallClock),
+            limit: RunLimit::default(),
+            resume_after: BTreeMap::new(),
+            stop_requested: Arc::default(),
+            on_start: None,
+            timing: None,
+        }
+    }
 }

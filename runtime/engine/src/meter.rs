@@ -13,7 +13,10 @@ use sideline_api::{
     escape_stream_name, is_same_stream,
 };
 
-use crate::{SettingChange, gate::StreamCounts};
+use crate::{
+    SettingChange,
+    counts::{FrameCounts, OperatorCounts},
+};
 
 /// Interval, in frames, at which the CPU time of a cheap operator is read. Reading it costs more than many of these
 /// operators do.
@@ -46,30 +49,14 @@ impl Tally {
 
 /// Counts and times of one node, updated by its lane.
 pub(crate) struct Meter {
-    /// Messages of all kinds received.
-    pub received: u64,
+    /// Counts of messages and frames.
+    pub counts: OperatorCounts,
     /// Messages of all kinds received on each input.
     pub inputs: Vec<u64>,
-    /// Messages of all kinds sent.
-    pub sent: u64,
-    /// Frames that the operator processed.
-    pub processed: u64,
-    /// Frames skipped, by reason.
-    pub skipped: BTreeMap<String, u64>,
-    /// Frames on which the operator failed.
-    pub errors: u64,
-    /// Frames on which the operator panicked.
-    pub panics: u64,
     /// Text of the first error or panic.
     pub first_error: Option<String>,
-    /// Failures at closing messages and ends of streams, which are not frames.
-    pub end_failures: u64,
-    /// Ends of streams that came while a restart of the operator was pending.
-    pub ends_while_restarting: u64,
     /// Streams whose number of handled frames differs from the number given with their end.
     pub mismatches: Vec<FrameMismatch>,
-    /// Messages dropped on side inputs.
-    pub side_dropped: u64,
     /// Additional counts of the operator, by name; set when it is closed.
     pub operator_counts: BTreeMap<String, u64>,
     /// CPU time of the measured calls.
@@ -139,18 +126,10 @@ impl Meter {
     /// Creates a meter with all counts at zero.
     pub fn new() -> Self {
         Meter {
-            received: 0,
+            counts: OperatorCounts::default(),
             inputs: vec![],
-            sent: 0,
-            processed: 0,
-            skipped: BTreeMap::new(),
-            errors: 0,
-            panics: 0,
             first_error: None,
-            end_failures: 0,
-            ends_while_restarting: 0,
             mismatches: vec![],
-            side_dropped: 0,
             operator_counts: BTreeMap::new(),
             cpu: Duration::ZERO,
             cpu_samples: 0,
@@ -168,41 +147,26 @@ impl Meter {
     pub fn record_call(&mut self, call: &CallReport<'_>, latency_ns: i64, tally: &mut Tally) {
         self.merge(tally);
         let (header, ready, started, ended) = (call.header, call.ready, call.started, call.ended);
-        let (has_failed, text) = match &call.outcome {
-            Outcome::Error(text) => (true, text.clone()),
-            Outcome::Panic(text) => (true, format!("panic: {text}")),
-            Outcome::Done | Outcome::Skipped(_) | Outcome::EndedWhileRestarting => (false, String::new()),
-        };
-        if has_failed {
-            self.first_error.get_or_insert(text);
+        match &call.outcome {
+            Outcome::Error(text) if self.first_error.is_none() => self.first_error = Some(text.clone()),
+            Outcome::Panic(text) if self.first_error.is_none() => self.first_error = Some(format!("panic: {text}")),
+            _ => {}
         }
+        self.counts.record(call.phase, &call.outcome);
         let stream = self.stream(&header.stream);
         match call.phase {
             Phase::Frame => {
                 stream.next_frame = header.frame + 1;
                 stream.handled += 1;
             }
-            Phase::Closing => {
-                self.end_failures += u64::from(has_failed);
-                return;
-            }
+            Phase::Closing => return,
             Phase::End { frames } => {
                 let handled = std::mem::take(&mut stream.handled);
                 if handled != frames {
                     self.mismatches.push(FrameMismatch { stream: header.stream.clone(), handled, frames });
                 }
-                self.end_failures += u64::from(has_failed);
-                self.ends_while_restarting += u64::from(call.outcome == Outcome::EndedWhileRestarting);
                 return;
             }
-        }
-        match &call.outcome {
-            Outcome::Done => self.processed += 1,
-            Outcome::Skipped(reason) => *self.skipped.entry(reason.to_string()).or_default() += 1,
-            Outcome::Error(_) => self.errors += 1,
-            Outcome::Panic(_) => self.panics += 1,
-            // The outcome of an end, which returned above.
-            Outcome::EndedWhileRestarting => {}
         }
         self.wait.record(started.saturating_duration_since(ready));
         self.process.record(ended.saturating_duration_since(started));
@@ -227,12 +191,12 @@ impl Meter {
         }
         for (total, received) in self.inputs.iter_mut().zip(&mut tally.inputs) {
             *total += *received;
-            self.received += std::mem::take(received);
+            self.counts.received += std::mem::take(received);
         }
-        self.sent += std::mem::take(&mut tally.sent);
+        self.counts.sent += std::mem::take(&mut tally.sent);
         self.cpu += std::mem::take(&mut tally.cpu);
         self.cpu_samples += std::mem::take(&mut tally.cpu_samples);
-        self.side_dropped = tally.side_dropped;
+        self.counts.side_dropped = tally.side_dropped;
     }
 
     /// Returns the number of the next frame of each stream.
@@ -240,16 +204,11 @@ impl Meter {
         self.streams.iter().map(|stream| (stream.name.to_string(), stream.next_frame)).collect()
     }
 
-    /// Returns the number of handled frames: processed, skipped and failed.
-    pub fn handled(&self) -> u64 {
-        self.processed + self.skipped.values().sum::<u64>() + self.errors + self.panics
-    }
-
     /// Returns the rate of handled frames since the first one, frames per second.
     pub fn fps(&self) -> f64 {
         match (self.first_started, self.last_ended) {
-            (Some(started), Some(ended)) if ended > started && self.handled() > 1 => {
-                (self.handled() - 1) as f64 / (ended - started).as_secs_f64()
+            (Some(started), Some(ended)) if ended > started && self.counts.handled() > 1 => {
+                (self.counts.handled() - 1) as f64 / (ended - started).as_secs_f64()
             }
             _ => 0.0,
         }
@@ -267,20 +226,12 @@ impl Meter {
 
     /// Builds the report of the node.
     pub fn report(&self, node: &str, operator: &str) -> NodeReport {
-        let scale = if self.cpu_samples == 0 { 0.0 } else { self.handled() as f64 / self.cpu_samples as f64 };
+        let scale = if self.cpu_samples == 0 { 0.0 } else { self.counts.handled() as f64 / self.cpu_samples as f64 };
         NodeReport {
             node: node.into(),
             operator: operator.into(),
-            received: self.received,
-            sent: self.sent,
-            processed: self.processed,
-            skipped: self.skipped.clone(),
-            errors: self.errors,
-            panics: self.panics,
-            end_failures: self.end_failures,
-            ends_while_restarting: self.ends_while_restarting,
+            counts: self.counts.clone(),
             first_error: self.first_error.clone(),
-            side_dropped: self.side_dropped,
             operator_counts: self.operator_counts.clone(),
             fps: self.fps(),
             cpu_s: self.cpu.as_secs_f64() * scale,
@@ -298,27 +249,11 @@ pub struct NodeReport {
     pub node: String,
     /// Name of the operator.
     pub operator: String,
-    /// Messages of all kinds received.
-    pub received: u64,
-    /// Messages of all kinds sent.
-    pub sent: u64,
-    /// Frames that the operator processed.
-    pub processed: u64,
-    /// Frames skipped, by reason.
-    pub skipped: BTreeMap<String, u64>,
-    /// Frames on which the operator failed. Processed, skipped, errors and panics add up to the admitted frames.
-    pub errors: u64,
-    /// Frames on which the operator panicked.
-    pub panics: u64,
-    /// Errors and panics at closing messages and ends of streams, which are not frames.
-    pub end_failures: u64,
-    /// Streams that ended while a restart of the operator was pending: the operator was not called for their end.
-    pub ends_while_restarting: u64,
+    /// Counts of messages and frames.
+    #[serde(flatten)]
+    pub counts: OperatorCounts,
     /// Text of the first error or panic.
     pub first_error: Option<String>,
-    /// Messages dropped on side inputs because newer ones arrived.
-    #[serde(rename = "side_forgotten")]
-    pub side_dropped: u64,
     /// Additional counts of the operator: for `encode` to a server the frames that were sent, and those that were
     /// dropped.
     #[serde(rename = "own")]
@@ -335,25 +270,14 @@ pub struct NodeReport {
     pub latency_ms: Quantiles,
 }
 
-impl NodeReport {
-    /// Returns true if the operator failed, at a frame or at the end of a stream.
-    pub fn has_failures(&self) -> bool {
-        self.errors + self.panics + self.end_failures > 0
-    }
-}
-
 /// Report of one source.
 #[derive(Clone, Debug, Serialize)]
 pub struct SourceReport {
     /// Id of the node.
     pub node: String,
-    /// Frames decoded: admitted + dropped.
-    pub decoded: u64,
-    /// Frames that entered the graph.
-    pub admitted: u64,
-    /// Frames dropped because the window was full, or because the run ended.
-    #[serde(rename = "forgotten")]
-    pub dropped: u64,
+    /// Frames decoded, admitted and dropped, of all streams.
+    #[serde(flatten)]
+    pub counts: FrameCounts,
     /// Admitted frames that not every sink had finished when the run ended.
     pub unfinished: u64,
     /// Reports of the streams.
@@ -362,33 +286,24 @@ pub struct SourceReport {
     pub cpu_s: f64,
 }
 
+impl SourceReport {
+    /// Returns the number of frames that every sink has finished.
+    pub fn finished(&self) -> u64 {
+        self.counts.admitted - self.unfinished
+    }
+}
+
 /// Report of one stream.
 #[derive(Clone, Debug, Serialize)]
 pub struct StreamReport {
     /// Name of the stream.
     pub stream: String,
-    /// Frames decoded: admitted + dropped.
-    pub decoded: u64,
-    /// Frames that entered the graph.
-    pub admitted: u64,
-    /// Frames dropped.
-    #[serde(rename = "forgotten")]
-    pub dropped: u64,
+    /// Frames decoded, admitted and dropped.
+    #[serde(flatten)]
+    pub counts: FrameCounts,
     /// Additional counts of the reader: for a network stream its sessions, reconnect attempts and alerts.
     #[serde(rename = "own")]
     pub reader_counts: BTreeMap<String, u64>,
-}
-
-impl From<(StreamName, StreamCounts)> for StreamReport {
-    fn from((stream, StreamCounts { decoded, admitted, dropped, reader_counts }): (StreamName, StreamCounts)) -> Self {
-        StreamReport {
-            stream: stream.to_string(),
-            decoded,
-            admitted,
-            dropped,
-            reader_counts: reader_counts.into_iter().map(|(name, n)| (name.into(), n)).collect(),
-        }
-    }
 }
 
 /// Outcome of a run.
@@ -457,18 +372,9 @@ impl Report {
     pub fn table(&self) -> String {
         let mut text = String::new();
         for source in &self.sources {
-            text += &format!(
-                "{}: {} decoded = {} admitted + {} dropped\n",
-                source.node, source.decoded, source.admitted, source.dropped
-            );
+            text += &format!("{}: {}\n", source.node, source.counts);
             for stream in source.streams.iter().filter(|_| source.streams.len() > 1) {
-                text += &format!(
-                    "  {}: {} decoded = {} admitted + {} dropped\n",
-                    escape_stream_name(&stream.stream),
-                    stream.decoded,
-                    stream.admitted,
-                    stream.dropped
-                );
+                text += &format!("  {}: {}\n", escape_stream_name(&stream.stream), stream.counts);
             }
             if source.unfinished > 0 {
                 text += &format!("  {} admitted frames were not finished\n", source.unfinished);
@@ -485,33 +391,35 @@ impl Report {
             );
         }
         for node in &self.nodes {
-            let skipped: u64 = node.skipped.values().sum();
+            let counts = &node.counts;
+            let skipped = counts.total_skipped();
             text += &format!(
                 "{:<20} {:>7} {:>7} {:>5} {:>7.1} {:>6.2}ms {:>6.2}ms {:>9.1}ms\n",
                 clip_start(&node.node, 20),
-                node.processed,
+                counts.processed,
                 skipped,
-                node.errors + node.panics,
+                counts.failed_frames(),
                 node.fps,
                 node.wait_ms.p95,
                 node.process_ms.p95,
                 node.latency_ms.p95
             );
             if skipped > 0 {
-                let reasons: Vec<String> = node.skipped.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
+                let reasons: Vec<String> = counts.skipped.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
                 text += &format!("  skipped: {}\n", reasons.join(", "));
             }
-            if node.side_dropped > 0 {
-                text += &format!("  {} messages dropped on side inputs\n", node.side_dropped);
+            if counts.side_dropped > 0 {
+                text += &format!("  {} messages dropped on side inputs\n", counts.side_dropped);
             }
             if !node.operator_counts.is_empty() {
                 text += &format!("  {}\n", format_counts(&node.operator_counts));
             }
-            if node.end_failures > 0 {
-                text += &format!("  failed at {}\n", count_of(node.end_failures, "end of a stream", "ends of streams"));
+            if counts.end_failures > 0 {
+                text +=
+                    &format!("  failed at {}\n", count_of(counts.end_failures, "end of a stream", "ends of streams"));
             }
-            if node.ends_while_restarting > 0 {
-                let streams = count_of(node.ends_while_restarting, "stream", "streams");
+            if counts.ends_while_restarting > 0 {
+                let streams = count_of(counts.ends_while_restarting, "stream", "streams");
                 text += &format!("  {streams} ended while a restart was pending\n");
             }
             if let Some(error) = &node.first_error {

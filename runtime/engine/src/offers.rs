@@ -15,7 +15,11 @@ use sideline_api::{
     arrow::array::StructArray, table,
 };
 
-use crate::gate::{ResumePoint, RunLimit};
+use crate::{
+    counts::FrameCounts,
+    gate::{ResumePoint, RunLimit},
+    meter::StreamReport,
+};
 
 /// Frames that a reader may decode ahead in `complete` mode, so that decoding and processing overlap.
 const READ_AHEAD_FRAMES: usize = 2;
@@ -93,7 +97,7 @@ struct Stream {
     last_pts: i64,
     /// Capture time of the last admitted frame, ns since 1970.
     last_captured_at: i64,
-    counts: StreamCounts,
+    counts: FrameCounts,
     /// Last frame of an earlier run, after which this run resumes the stream.
     resume_point: Option<ResumePoint>,
     /// Rows of dropped frames that wait for the next frame, for each carried output, oldest first.
@@ -102,19 +106,6 @@ struct Stream {
     at_limit: bool,
     /// True when the end of the stream has entered the graph.
     has_ended: bool,
-}
-
-/// Frame counts of a stream, for the report.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StreamCounts {
-    /// Frames decoded by the reader, without those beyond the limit of the run.
-    pub decoded: u64,
-    /// Frames that entered the graph.
-    pub admitted: u64,
-    /// Frames dropped because newer ones arrived, or because the run was stopped.
-    pub dropped: u64,
-    /// Additional counts of the reader, by name; set when it has ended.
-    pub reader_counts: Vec<(&'static str, u64)>,
 }
 
 /// Item that enters the graph.
@@ -196,7 +187,7 @@ impl OfferQueue {
             first_pts: None,
             last_pts: 0,
             last_captured_at: 0,
-            counts: StreamCounts::default(),
+            counts: FrameCounts::default(),
             resume_point,
             carried_rows: vec![vec![]; self.carried.len()],
             at_limit: self.limit.frames == Some(0),
@@ -412,12 +403,29 @@ impl OfferQueue {
         Some(first)
     }
 
-    /// Returns the frame counts of each stream.
-    pub fn counts(&self) -> Vec<(StreamName, StreamCounts)> {
-        let reader_counts =
-            |stream: &Stream| self.readers.get(stream.reader).map_or(vec![], |reader| reader.counts.clone());
-        let counts = |stream: &Stream| StreamCounts { reader_counts: reader_counts(stream), ..stream.counts.clone() };
-        self.in_order().map(|(_, stream)| (stream.name.clone(), counts(stream))).collect()
+    /// Returns the frame counts, summed over all streams.
+    pub fn counts(&self) -> FrameCounts {
+        self.streams.iter().map(|stream| stream.counts).sum()
+    }
+
+    /// Returns the number of streams that are known so far.
+    pub fn stream_count(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Returns the reports of the streams, in the order of their readers.
+    pub fn stream_reports(&self) -> Vec<StreamReport> {
+        let report = |(_, stream): (usize, &Stream)| {
+            let reader = self.readers.get(stream.reader);
+            StreamReport {
+                stream: stream.name.to_string(),
+                counts: stream.counts,
+                reader_counts: reader
+                    .map(|reader| reader.counts.iter().map(|(name, n)| ((*name).into(), *n)).collect())
+                    .unwrap_or_default(),
+            }
+        };
+        self.in_order().map(report).collect()
     }
 
     /// Returns the streams in the order of their readers, regardless of which offered a frame first.
@@ -531,8 +539,8 @@ mod tests {
     }
 
     fn counts(offers: &OfferQueue) -> [(u64, u64, u64); 2] {
-        let counts: Vec<_> = offers.counts().iter().map(|(_, c)| (c.decoded, c.admitted, c.dropped)).collect();
-        [counts[0], counts[1]]
+        let reports = offers.stream_reports();
+        [0, 1].map(|i| (reports[i].counts.decoded, reports[i].counts.admitted, reports[i].counts.dropped))
     }
 
     #[test]

@@ -16,8 +16,9 @@ use sideline_graph::plan::Plan;
 
 use crate::{
     CloseReason,
+    counts::FrameCounts,
     gate::{self, SinkId, SinkProgress, StallDeadlines},
-    meter::{self, FrameMismatch, NodeReport, Quantiles, Report, RunStatus, SourceReport, StopCause, StreamReport},
+    meter::{self, FrameMismatch, NodeReport, Quantiles, Report, RunStatus, SourceReport, StopCause},
     settings::SettingLog,
     shared::{Delivery, EdgeEvent, GateId, LaneActivity, OverdueWork, Shared, Target, WindowId, Work},
     start::SlotTable,
@@ -100,7 +101,7 @@ impl Running {
 
     /// Returns the number of streams of all sources of this process, as far as they are known.
     pub fn stream_count(&self) -> usize {
-        self.shared.gates.iter().map(|source| source.gate.stream_counts().len().max(1)).sum()
+        self.shared.gates.iter().map(|source| source.gate.stream_count().max(1)).sum()
     }
 
     /// Delivers a message of border input number `input`.
@@ -245,11 +246,11 @@ impl Running {
 
     /// Returns the progress of the run. Takes the locks of all gates and meters.
     pub fn progress(&self) -> RunProgress {
-        let counts: Vec<_> = self.shared.gates.iter().map(|source| source.gate.counts()).collect();
+        let gates = self.shared.gates.iter().map(|source| &source.gate);
         let mut progress = RunProgress {
             seconds: self.started_at.elapsed().as_secs_f64(),
-            frames: counts.iter().map(|c| c.finished).sum(),
-            dropped: counts.iter().map(|c| c.dropped).sum(),
+            frames: gates.clone().map(|gate| gate.finished_frames()).sum(),
+            dropped: gates.map(|gate| gate.counts().dropped).sum(),
             fps: 0.0,
             latency_ms: Quantiles::default(),
             errors: 0,
@@ -261,9 +262,9 @@ impl Running {
                 continue;
             }
             let meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
-            progress.errors += meter.errors + meter.panics + meter.end_failures;
-            if meter.handled() < fewest_frames {
-                fewest_frames = meter.handled();
+            progress.errors += meter.counts.failures();
+            if meter.counts.handled() < fewest_frames {
+                fewest_frames = meter.counts.handled();
                 progress.fps = meter.fps();
             }
             let latency = meter.latency_ms();
@@ -271,7 +272,7 @@ impl Running {
                 progress.latency_ms = latency;
             }
         }
-        if counts.is_empty() && fewest_frames != u64::MAX {
+        if !self.has_source() && fewest_frames != u64::MAX {
             progress.frames = fewest_frames;
         }
         progress
@@ -410,14 +411,14 @@ impl Running {
             .gates
             .iter()
             .map(|source| {
+                // Read before the counts, which may still grow if a thread was detached.
+                let finished = source.gate.finished_frames();
                 let counts = source.gate.counts();
                 SourceReport {
                     node: self.shared.node_id(source.node).to_owned(),
-                    decoded: counts.decoded,
-                    admitted: counts.admitted,
-                    dropped: counts.dropped,
-                    unfinished: counts.admitted - counts.finished,
-                    streams: source.gate.stream_counts().into_iter().map(StreamReport::from).collect(),
+                    counts,
+                    unfinished: counts.admitted - finished,
+                    streams: source.gate.stream_reports(),
                     cpu_s: self.shared.meter(source.node).cpu.as_secs_f64(),
                 }
             })
@@ -433,17 +434,18 @@ impl Running {
             // A stream that was cut short has no end to compare with, but every node must have handled the frames that
             // every sink has finished.
             let sources = node.inputs.iter().filter_map(|input| input.wired.alignment.source());
-            let (handled, finished) = (meter.handled(), self.finished_frames(sources.collect()));
+            let (handled, finished) = (meter.counts.handled(), self.finished_frames(sources.collect()));
             if handled < finished {
                 mismatches.push(format!("node `{}` handled {handled} of {finished} frames", node.id));
             }
             nodes.push(meter.report(&node.id, &node.operator));
         }
         for source in &sources {
-            if source.decoded != source.admitted + source.dropped {
+            let FrameCounts { decoded, admitted, dropped } = source.counts;
+            if !source.counts.is_balanced() {
                 mismatches.push(format!(
-                    "source `{}` decoded {} frames, admitted {}, dropped {}",
-                    source.node, source.decoded, source.admitted, source.dropped
+                    "source `{}` decoded {decoded} frames, admitted {admitted}, dropped {dropped}",
+                    source.node
                 ));
             }
         }
@@ -454,7 +456,7 @@ impl Running {
             failure = Some(Error::other(format!("frame accounting mismatch: {}", mismatches.join("; "))));
         }
         let changes = self.changes();
-        let is_clean = failure.is_none() && nodes.iter().all(|node| !node.has_failures()) && changes.is_empty();
+        let is_clean = failure.is_none() && nodes.iter().all(|node| node.counts.failures() == 0) && changes.is_empty();
         // The messages of side and feedback inputs depend on their time of arrival.
         let mut inputs = self.plan.nodes.iter().flat_map(|node| &node.inputs);
         let all_aligned = inputs.all(|input| input.wired.alignment.is_aligned());
@@ -465,7 +467,7 @@ impl Running {
                 (None, false) => RunStatus::Done,
             },
             stopped_at_frame: (is_stopped && !sources.is_empty())
-                .then(|| sources.iter().map(|source| source.admitted - source.unfinished).sum()),
+                .then(|| sources.iter().map(SourceReport::finished).sum()),
             stop_cause,
             failure,
             mode: self.plan.mode,
@@ -486,6 +488,6 @@ impl Running {
         sources.sort_unstable();
         sources.dedup();
         let gates = self.shared.gates.iter().filter(|gate| sources.contains(&gate.source));
-        gates.map(|gate| gate.gate.counts().finished).sum()
+        gates.map(|gate| gate.gate.finished_frames()).sum()
     }
 }

@@ -325,7 +325,11 @@ impl Shared {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         if failure.as_ref().is_none_or(|first| first.is_consequence && !error.is_consequence) {
             // This error is part of the report. A program that prints the report can filter out this log target.
-            tracing::error!(target: "sideline::failure", message = %error);
+            let (node, stream, frame) = match error.place.as_deref() {
+                Some(place) => (Some(place.node.as_str()), place.stream.as_deref(), place.frame),
+                None => (None, None, None),
+            };
+            tracing::error!(target: "sideline::failure", node, stream, frame, message = %error);
             if let Some(first) = failure.replace(error) {
                 tracing::error!(message = %first);
             }

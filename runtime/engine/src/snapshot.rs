@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use serde::{Deserialize, Serialize};
 use sideline_graph::plan::Producer;
 
-use crate::{RunProgress, Running, meter::Quantiles};
+use crate::{RunProgress, Running, counts::FrameCounts, meter::Quantiles};
 
 /// Snapshot of a running flow. Rates are means since the start, or since an earlier snapshot.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -26,13 +26,9 @@ pub struct RunSnapshot {
 pub struct SourceSnapshot {
     /// Id of the node.
     pub node: String,
-    /// Frames decoded.
-    pub decoded: u64,
-    /// Frames that entered the graph.
-    pub admitted: u64,
-    /// Frames dropped because newer ones arrived.
-    #[serde(rename = "forgotten")]
-    pub dropped: u64,
+    /// Frames decoded, admitted and dropped.
+    #[serde(flatten)]
+    pub counts: FrameCounts,
     /// Admitted frames per second.
     pub fps: f64,
 }
@@ -84,23 +80,17 @@ impl Running {
         let mut snapshot = RunSnapshot { progress, ..RunSnapshot::default() };
         for source in &self.shared.gates {
             let (node, counts) = (self.shared.node_id(source.node).to_owned(), source.gate.counts());
-            snapshot.sources.push(SourceSnapshot {
-                node,
-                decoded: counts.decoded,
-                admitted: counts.admitted,
-                dropped: counts.dropped,
-                fps: rate(counts.admitted, 0, seconds),
-            });
+            snapshot.sources.push(SourceSnapshot { node, counts, fps: rate(counts.admitted, 0, seconds) });
         }
         for (node, meter) in self.plan.nodes.iter().zip(&self.shared.meters).filter(|(node, _)| !node.is_source) {
             let meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
             snapshot.nodes.push(NodeSnapshot {
                 node: node.id.clone(),
                 operator: node.operator.clone(),
-                frames: meter.handled(),
-                skipped: meter.skipped.values().sum(),
-                errors: meter.errors + meter.panics + meter.end_failures,
-                side_dropped: meter.side_dropped,
+                frames: meter.counts.handled(),
+                skipped: meter.counts.total_skipped(),
+                errors: meter.counts.failures(),
+                side_dropped: meter.counts.side_dropped,
                 fps: meter.fps(),
                 process_ms: meter.process_ms(),
                 latency_ms: meter.latency_ms(),
@@ -134,7 +124,7 @@ impl RunSnapshot {
             return self;
         }
         for (now, before) in self.sources.iter_mut().zip(&earlier.sources) {
-            now.fps = rate(now.admitted, before.admitted, seconds);
+            now.fps = rate(now.counts.admitted, before.counts.admitted, seconds);
         }
         for (now, before) in self.nodes.iter_mut().zip(&earlier.nodes) {
             now.fps = rate(now.frames, before.frames, seconds);

@@ -1,8 +1,8 @@
 //! Start of a run, in phases.
 //!
-//! Factories are looked up, then the edges are wired, then every operator is created on the thread of its lane. Sources
-//! start once all nodes are ready. If a phase fails, everything that was created is closed and no thread is left
-//! waiting.
+//! Factories are looked up, then the edges are wired, then the shared state is prepared, then every operator is created on
+//! the thread of its lane. Sources start once all nodes are ready. If a phase fails, everything that was created is closed
+//! and no thread is left waiting.
 
 use std::{
     sync::{
@@ -15,8 +15,9 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use sideline_api::{
-    Alignment, Driver, DynSource, Error, Instance, OnError, OperatorFactory, OutputPort, Registry, Resources, Result,
-    SourceContext, SourceId, Values, driver::DriverOptions,
+    Alignment, Driver, DynSource, Error, Failure, Instance, OnError, OperatorFactory, OrFail, OutputPort, Registry,
+    Resources, Result, RunPlace, SourceContext, SourceId, Values,
+    driver::{DriverOptions, node_span},
 };
 use sideline_graph::plan::{LaneId, NodeId, Plan, PlanNode, Producer};
 
@@ -44,12 +45,36 @@ const EXTRA_INBOX_CAPACITY: usize = 8;
 pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<Arc<dyn Border>>) -> Result<Running> {
     let factories = NodeFactories::look_up(&plan, registry)?;
     let wiring = Wiring::new(&plan);
-    let Windows { sinks, gates, remote, remote_sinks } = windows(&plan, &options);
-    let lanes = LaneChannels::new(&plan);
+    let (running, ends) = prepare(plan, &options, border, &factories, &wiring);
+    start_threads(&running, &factories, &wiring, &options, ends)?;
+    tracing::info!(nodes = running.plan.nodes.len(), lanes = running.plan.lanes, mode = ?running.plan.mode, "started");
+    Ok(running)
+}
+
+/// Ends of channels and sinks that the threads of a run own.
+struct ThreadEnds {
+    /// State of each node as a sink.
+    sinks: Vec<Vec<SinkState>>,
+    /// Inbox and setting requests of each lane.
+    lanes: Vec<(Receiver<InboxItem>, Receiver<SettingRequest>)>,
+    /// Receives the index of each thread that ends.
+    exited: Sender<usize>,
+}
+
+/// Creates the state that the threads of a run share. No thread exists yet.
+fn prepare(
+    plan: Plan,
+    options: &Options,
+    border: Option<Arc<dyn Border>>,
+    factories: &NodeFactories,
+    wiring: &Wiring,
+) -> (Running, ThreadEnds) {
+    let Windows { sinks, gates, remote, remote_sinks } = windows(&plan, options);
+    let LaneChannels { inboxes: (inboxes, inbox_ends), settings: (settings, setting_ends) } = LaneChannels::new(&plan);
     let (exited, exits) = unbounded();
     let shared = Arc::new(Shared {
-        inboxes: lanes.inboxes.0,
-        settings: lanes.settings.0,
+        inboxes,
+        settings,
         woken: (0..plan.lanes).map(|_| AtomicBool::new(false)).collect(),
         stop: gates.stop,
         gates: gates.all,
@@ -81,34 +106,65 @@ pub fn start(plan: Plan, registry: &Registry, options: Options, border: Option<A
         silent_peers: Mutex::default(),
         ignored: Mutex::default(),
     };
+    (running, ThreadEnds { sinks, lanes: inbox_ends.into_iter().zip(setting_ends).collect(), exited })
+}
+
+/// Starts the threads of a run, waits until every node is ready, calls the start hook, and releases the readers.
+///
+/// # Errors
+/// The failure of one of these steps, after the threads have ended.
+fn start_threads(
+    running: &Running,
+    factories: &NodeFactories,
+    wiring: &Wiring,
+    options: &Options,
+    ends: ThreadEnds,
+) -> Result<()> {
+    let (hold, released) = bounded(0);
+    let guard = StartGuard { running, hold: Some(hold), is_complete: false };
     let (ready, readiness) = unbounded();
-    // Readers wait until `hold` is dropped, when every node is ready. A failed start has set the stop flag by then.
-    let (hold, released) = bounded::<()>(0);
-    let spawner = Spawner {
-        running: &running,
-        factories: &factories,
-        wiring: &wiring,
-        options: &options,
-        ready,
-        exited,
-        released,
-    };
-    let result = spawner.spawn_all(sinks, lanes.inboxes.1.into_iter().zip(lanes.settings.1).collect());
+    let spawner = Spawner { running, factories, wiring, options, ready, exited: ends.exited, released };
+    let spawned = spawner.spawn_all(ends.sinks, ends.lanes);
+    // Each thread has a sender of its own, so that `readiness` is disconnected if all of them die.
     drop(spawner);
-    let waiting = running.plan.nodes.iter().map(|node| node.id.clone()).collect();
-    let result = result
-        .and_then(|()| wait_until_ready(&readiness, waiting, running.plan.start_timeout, &options.stop_requested))
+    let nodes = running.plan.nodes.iter().map(|node| node.id.clone()).collect();
+    let result = spawned
+        .and_then(|()| wait_until_ready(&readiness, nodes, running.plan.start_timeout, &options.stop_requested))
         .and_then(|()| options.on_start.as_ref().map_or(Ok(()), |on_start| on_start()));
-    if let Err(error) = &result {
-        running.fail(error.clone());
+    guard.finish(result)
+}
+
+/// Guard of a start that is not complete. A failure, or a panic, fails the run and waits for its threads, so that none is
+/// left waiting for a release or a message.
+struct StartGuard<'a> {
+    running: &'a Running,
+    /// Readers wait until this sender is dropped.
+    hold: Option<Sender<()>>,
+    is_complete: bool,
+}
+
+impl StartGuard<'_> {
+    /// Releases the readers, which read nothing if the start failed.
+    fn finish(mut self, result: Result<()>) -> Result<()> {
+        match &result {
+            Ok(()) => self.is_complete = true,
+            Err(error) => self.running.fail(error.clone()),
+        }
+        result
     }
-    drop(hold);
-    if let Err(error) = result {
-        let _ = running.wait();
-        return Err(error);
+}
+
+impl Drop for StartGuard<'_> {
+    fn drop(&mut self) {
+        if !self.is_complete && !self.running.has_failed() {
+            self.running.fail(Error::other("the start panicked; the message is above"));
+        }
+        // A failed run has its stop flag set by now, so its readers end without reading a frame.
+        self.hold.take();
+        if !self.is_complete {
+            let _ = self.running.wait();
+        }
     }
-    tracing::info!(nodes = running.plan.nodes.len(), lanes = running.plan.lanes, mode = ?running.plan.mode, "started");
-    Ok(running)
 }
 
 /// Factories of a plan's nodes, looked up before anything is created.
@@ -122,8 +178,8 @@ impl NodeFactories {
     fn look_up(plan: &Plan, registry: &Registry) -> Result<Self> {
         let mut found = NodeFactories { factories: vec![], is_heavy: vec![] };
         for node in &plan.nodes {
-            let entry = registry.get(&node.operator).map_err(|error| error.at(format!("node `{}`", node.id)))?;
-            let spec = entry.spec(&node.values).map_err(|error| error.at(format!("node `{}`", node.id)))?;
+            let entry = registry.get(&node.operator).map_err(|error| error.in_run(RunPlace::node(&node.id)))?;
+            let spec = entry.spec(&node.values).map_err(|error| error.in_run(RunPlace::node(&node.id)))?;
             if spec.is_source != node.is_source {
                 let kind = if spec.is_source { "a source" } else { "not a source" };
                 return Err(Error::config(format!("node `{}`: `{}` is {kind}", node.id, node.operator)));
@@ -406,6 +462,7 @@ fn open_source(
     values: &Values,
     resources: &Resources,
 ) -> Result<Vec<Box<dyn DynSource>>> {
+    let _span = node_span(&resources.node).entered();
     match factory.make(values, resources)? {
         Instance::Sources(sources) => {
             shared.gates[gate.0].gate.open_readers(sources.iter().map(|source| source.stream()).collect())?;
@@ -465,7 +522,7 @@ fn spawn_named(name: &str, f: impl FnOnce() + Send + 'static) -> Result<JoinHand
     std::thread::Builder::new()
         .name(name.chars().take(15).collect())
         .spawn(f)
-        .map_err(|e| Error::other(format!("cannot start a thread for `{name}`: {e}")))
+        .or_fail(Failure::Other, || format!("cannot start a thread for `{name}`"))
 }
 
 /// Reads all streams of a source: the first one on this thread, each further one on a thread of its own.
@@ -492,6 +549,7 @@ fn read_streams(shared: &Shared, gate: GateId, id: &str, sources: Vec<Box<dyn Dy
 /// Reads one stream to its end and offers its frames at the gate.
 fn read_stream(shared: &Shared, gate: GateId, reader: usize, id: &str, source: &mut dyn DynSource, cx: &SourceContext) {
     let source_gate = &shared.gates[gate.0];
+    let _span = node_span(id).entered();
     let mut outcome = Ok(());
     while !cx.is_stopping() {
         let next = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| source.next(cx)))
@@ -510,7 +568,7 @@ fn read_stream(shared: &Shared, gate: GateId, reader: usize, id: &str, source: &
                 break;
             }
             Err(error) => {
-                outcome = Err(error.at(format!("node `{id}`")));
+                outcome = Err(error.in_run(RunPlace::node(id)));
                 set_closing_rows(source_gate, reader, source, cx);
                 break;
             }
@@ -518,7 +576,7 @@ fn read_stream(shared: &Shared, gate: GateId, reader: usize, id: &str, source: &
     }
     let closed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| source.close()))
         .unwrap_or_else(|_| Err(Error::input("panicked while closing; the message is above")));
-    outcome = outcome.and(closed.map_err(|error| error.at(format!("node `{id}`"))));
+    outcome = outcome.and(closed.map_err(|error| error.in_run(RunPlace::node(id))));
     if let Err(error) = &outcome {
         // Logged now because the report may come much later: other streams and sources continue.
         tracing::error!(target: "sideline::failure", message = %error);

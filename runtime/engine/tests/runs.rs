@@ -1,7 +1,6 @@
 //! Guarantees of a run, tested with small operators and hand-written plans.
 
 use std::{
-    path::PathBuf,
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,9 +9,9 @@ use std::{
 };
 
 use sideline_api::{
-    Alignment, Body, CapturedFrame, Config, Context, Device, Error, Inputs, Mode, OnError, Operator, Outputs, Payload,
+    Alignment, Body, CapturedFrame, Config, Context, Error, Inputs, Mode, OnError, Operator, Outputs, Payload,
     PortType, Registry, Resources, Result, Source, SourceContext, SourceId, Spec, Table, Values, WiredInput,
-    clock::WallClock, models::Models, tables::Count,
+    tables::Count,
 };
 use sideline_engine::{
     Options,
@@ -20,7 +19,7 @@ use sideline_engine::{
     meter::{Report, RunStatus},
     start,
 };
-use sideline_graph::plan::{LaneId, NodeId, Plan, PlanInput, PlanNode, Producer};
+use sideline_graph::plan::{Edge, LaneId, NodeId, Plan, PlanNode, Producer};
 
 /// Source of numbered frames.
 #[derive(Clone, Config)]
@@ -296,19 +295,16 @@ impl PlanBuilder {
             if !spec.is_heavy {
                 lane = plan.nodes[producer].lane;
             }
-            wired.push(PlanInput {
-                wired: WiredInput {
-                    name: (*port).into(),
-                    from: format!("{from}/out"),
-                    ty: PortType::table::<Count>(),
-                    required: *port == "in",
-                    hold: false,
-                    alignment: *alignment,
-                    source: Some(plan.nodes[producer].source),
-                },
-                producer: Producer::Node { node: NodeId(producer), output: 0 },
-                queue: 10,
-            });
+            let input = WiredInput {
+                name: (*port).into(),
+                from: format!("{from}/out"),
+                ty: PortType::table::<Count>(),
+                required: *port == "in",
+                hold: false,
+                alignment: *alignment,
+                source: Some(plan.nodes[producer].source),
+            };
+            wired.push(Edge::new(input, Producer::Node { node: NodeId(producer), output: 0 }));
         }
         plan.lanes = plan.lanes.max(lane.0 + 1);
         plan.nodes.push(PlanNode {
@@ -353,18 +349,7 @@ fn closed_count(run: &str) -> usize {
 }
 
 fn options(run: &str, limit: RunLimit) -> Options {
-    Options {
-        device: Device::Cpu,
-        run: run.into(),
-        run_dir: PathBuf::from("."),
-        models: Arc::new(Models::default()),
-        clock: Arc::new(WallClock),
-        limit,
-        resume_after: Default::default(),
-        stop_requested: Default::default(),
-        on_start: None,
-        timing: None,
-    }
+    Options { limit, ..Options::new(run, ".") }
 }
 
 const MAIN: Alignment = Alignment::Source(SourceId(0));
@@ -388,10 +373,10 @@ fn complete_mode_drops_no_frame_and_preserves_order() {
     assert_eq!(report.status, RunStatus::Done, "{:?}", report.failure);
     assert!(report.reproducible);
     let source = &report.sources[0];
-    assert_eq!((source.decoded, source.admitted, source.dropped), (500, 500, 0));
+    assert_eq!((source.counts.decoded, source.counts.admitted, source.counts.dropped), (500, 500, 0));
     let expected: Vec<_> = (0..500).flat_map(|i| [(i, None), (i, None)]).collect();
     assert_eq!(notes, expected);
-    assert!(report.nodes.iter().all(|n| n.processed == 500));
+    assert!(report.nodes.iter().all(|n| n.counts.processed == 500));
 }
 
 #[test]
@@ -400,9 +385,9 @@ fn a_slow_operator_makes_a_live_source_drop_frames_and_the_counts_add_up() {
     let (report, notes) = chain(Mode::Live, numbers, [("work_ms", 3)]).run(RunLimit::default());
     let source = &report.sources[0];
     assert_eq!(report.status, RunStatus::Done, "{:?}", report.failure);
-    assert!(source.dropped > 0, "{source:?}");
-    assert_eq!((source.decoded, source.admitted + source.dropped), (400, 400));
-    assert_eq!(notes.len() as u64, 2 * source.admitted);
+    assert!(source.counts.dropped > 0, "{source:?}");
+    assert_eq!((source.counts.decoded, source.counts.admitted + source.counts.dropped), (400, 400));
+    assert_eq!(notes.len() as u64, 2 * source.counts.admitted);
     assert!(!report.reproducible);
 }
 
@@ -420,7 +405,7 @@ fn a_panic_in_live_mode_skips_the_frame_and_restarts_the_operator() {
     let (report, notes) = chain(Mode::Live, numbers, [("fault", "panic")]).run(RunLimit::default());
     assert_eq!(report.status, RunStatus::Done, "{:?}", report.failure);
     let step = node(&report, "step");
-    assert_eq!((step.panics, step.processed), (1, report.sources[0].admitted - 1));
+    assert_eq!((step.counts.panics, step.counts.processed), (1, report.sources[0].counts.admitted - 1));
     assert_eq!(step.first_error.as_deref(), Some("panic: fifty is too much"));
     assert!(notes.contains(&(50, Some("panic".into()))));
     assert!(!report.reproducible);
@@ -431,7 +416,7 @@ fn skips_propagate_with_the_reason_of_the_first_one() {
     let builder = chain(Mode::Complete, [("frames", 30)], Values::new()).with(|plan| plan.nodes[1].stride = 3);
     let (report, notes) = builder.run(RunLimit::default());
     let step = node(&report, "step");
-    assert_eq!((step.processed, step.skipped.get("stride")), (10, Some(&20)));
+    assert_eq!((step.counts.processed, step.counts.skipped.get("stride")), (10, Some(&20)));
     assert_eq!(notes.iter().filter(|n| n.1 == Some("stride".into())).count(), 40);
 }
 
@@ -514,6 +499,19 @@ fn the_start_hook_is_called_once_after_creation_and_before_the_first_frame() {
 }
 
 #[test]
+fn a_start_hook_that_panics_leaves_no_operator_open() {
+    let options = Options {
+        on_start: Some(Arc::new(|| panic!("the hook panics"))),
+        ..options("hook panics", RunLimit::default())
+    };
+    let plan = chain(Mode::Complete, [("frames", 3)], Values::new()).0;
+    let started = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| start(plan, &registry(), options, None)));
+    assert!(started.is_err());
+    assert_eq!(closed_count("hook panics"), 1);
+    assert!(!NOTES.lock().unwrap().iter().any(|note| note.0 == "hook panics"), "a frame was read");
+}
+
+#[test]
 fn a_stop_requested_by_the_caller_ends_a_running_flow() {
     let stop_requested = Arc::new(AtomicBool::new(false));
     let options = Options { stop_requested: stop_requested.clone(), ..options("asked", RunLimit::default()) };
@@ -544,10 +542,10 @@ fn limits_of_frames_and_duration_end_a_run_at_the_same_frame_every_time() {
     ] {
         let (report, notes) = chain(Mode::Complete, Values::new(), Values::new()).run(limit);
         assert_eq!(report.status, RunStatus::Done, "{:?}", report.failure);
-        assert_eq!((report.sources[0].admitted, notes.len()), (25, 50));
+        assert_eq!((report.sources[0].counts.admitted, notes.len()), (25, 50));
         if limit.frames.is_some() {
             assert_eq!(
-                (report.sources[0].decoded, report.sources[0].dropped),
+                (report.sources[0].counts.decoded, report.sources[0].counts.dropped),
                 (25, 0),
                 "no frame is decoded beyond the limit"
             );
@@ -565,10 +563,10 @@ fn a_side_input_never_delays_a_frame_and_drops_its_oldest_message() {
         .with(|plan| plan.nodes[1].is_sink = false);
     let (report, _) = builder.run(RunLimit::default());
     assert_eq!(report.status, RunStatus::Done, "{:?}", report.failure);
-    let (slow, admitted) = (node(&report, "slow"), report.sources[0].admitted);
-    assert!(slow.side_dropped > 0, "the operator is slower than the source");
-    assert_eq!(slow.processed + slow.side_dropped, admitted);
-    assert_eq!(node(&report, "notes").processed, admitted);
+    let (slow, admitted) = (node(&report, "slow"), report.sources[0].counts.admitted);
+    assert!(slow.counts.side_dropped > 0, "the operator is slower than the source");
+    assert_eq!(slow.counts.processed + slow.counts.side_dropped, admitted);
+    assert_eq!(node(&report, "notes").counts.processed, admitted);
 }
 
 #[test]
@@ -584,8 +582,11 @@ fn a_live_setting_changes_while_running_and_a_refused_value_keeps_the_old_one() 
     running.stop();
     let report = running.wait();
     assert_eq!(report.status, RunStatus::Stopped, "{:?}", report.failure);
-    assert_eq!(report.stopped_at_frame, Some(report.sources[0].admitted));
-    assert!(report.nodes.iter().all(|n| n.processed == report.sources[0].admitted), "admitted frames are finished");
+    assert_eq!(report.stopped_at_frame, Some(report.sources[0].counts.admitted));
+    assert!(
+        report.nodes.iter().all(|n| n.counts.processed == report.sources[0].counts.admitted),
+        "admitted frames are finished"
+    );
 }
 
 /// left -> a -> notes and right -> b -> notes: two sources with one common sink.
@@ -611,9 +612,9 @@ fn two_sources_are_accounted_for_separately_and_end_independently() {
     let (report, notes) =
         two_sources(Mode::Complete, [("frames", 40)], [("frames", 700)], Values::new()).run(RunLimit::default());
     assert_eq!(report.status, RunStatus::Done, "{:?}", report.failure);
-    let admitted: Vec<u64> = report.sources.iter().map(|source| source.admitted).collect();
+    let admitted: Vec<u64> = report.sources.iter().map(|source| source.counts.admitted).collect();
     assert_eq!(admitted, [40, 700]);
-    assert_eq!(node(&report, "notes").processed, 740);
+    assert_eq!(node(&report, "notes").counts.processed, 740);
     assert_eq!(with_data(&notes), 740);
 }
 
@@ -632,7 +633,7 @@ fn a_source_without_frames_ends_and_a_slow_source_is_no_stall() {
     let builder =
         chain(Mode::Live, numbers, Values::new()).with(|plan| plan.stall_timeout = Duration::from_millis(100));
     let (report, _) = builder.run(RunLimit::default());
-    assert_eq!((report.status, report.sources[0].admitted), (RunStatus::Done, 3), "{:?}", report.failure);
+    assert_eq!((report.status, report.sources[0].counts.admitted), (RunStatus::Done, 3), "{:?}", report.failure);
 }
 
 #[test]
@@ -649,8 +650,8 @@ fn each_source_has_a_window_of_its_own_up_to_the_common_sink() {
     RELEASED.release();
     let report = running.wait();
     assert_eq!(report.status, RunStatus::Stopped, "{:?}", report.failure);
-    assert!(report.sources[1].admitted <= 4, "its operator waits at the first frame: {:?}", report.sources);
-    let finished = report.sources.iter().map(|source| source.admitted - source.unfinished).sum();
+    assert!(report.sources[1].counts.admitted <= 4, "its operator waits at the first frame: {:?}", report.sources);
+    let finished = report.sources.iter().map(|source| source.counts.admitted - source.unfinished).sum();
     assert_eq!(report.stopped_at_frame, Some(finished), "the frames of both sources");
 }
 
@@ -666,7 +667,7 @@ fn a_stop_is_reported_with_the_number_of_finished_frames_of_all_streams() {
     }
     running.stop();
     let report = running.wait();
-    let admitted: u64 = report.sources[0].streams.iter().map(|stream| stream.admitted).sum();
+    let admitted: u64 = report.sources[0].streams.iter().map(|stream| stream.counts.admitted).sum();
     assert_eq!((report.stopped_at_frame, report.sources[0].unfinished), (Some(admitted), 0), "{:?}", report.failure);
     assert!(report.table().contains(&format!(", stopped after {admitted} frames\n")), "{}", report.table());
 }
@@ -721,13 +722,13 @@ fn a_source_that_fails_stops_the_others_only_where_errors_stop_a_run() {
         two_sources(Mode::Complete, [("frames", u64::MAX)], right, Values::new()).run(RunLimit::default());
     assert_eq!((report.status, report.exit_code()), (RunStatus::Partial, 3));
     assert_eq!(report.failure.unwrap().message, "node `right`: the cable was pulled");
-    let admitted: Vec<u64> = report.sources.iter().map(|source| source.admitted).collect();
+    let admitted: Vec<u64> = report.sources.iter().map(|source| source.counts.admitted).collect();
     assert_eq!((admitted[1], with_data(&notes)), (20, 20 + admitted[0]), "every decoded frame is handled");
     let left = [("frames", 30), ("every_us", 1000)];
     let (report, _) = two_sources(Mode::Live, left, right, Values::new()).run(RunLimit::default());
     assert_eq!(report.exit_code(), 3);
     let left = report.sources[0].clone();
-    assert_eq!(left.admitted + left.dropped, 30, "in live mode the other source continues");
+    assert_eq!(left.counts.admitted + left.counts.dropped, 30, "in live mode the other source continues");
 }
 
 #[test]
@@ -806,8 +807,11 @@ fn streams_take_turns_in_complete_mode_until_each_ends() {
     assert_eq!((report.status, report.reproducible), (RunStatus::Done, true), "{:?}", report.failure);
     let rounds = (0..38).flat_map(|_| ["main", "main1", "main2"]).chain(["main", "main1", "main"]);
     assert_eq!(order, rounds.collect::<Vec<_>>());
-    let counts: Vec<_> =
-        report.sources[0].streams.iter().map(|s| (s.stream.as_str(), s.decoded, s.admitted, s.dropped)).collect();
+    let counts: Vec<_> = report.sources[0]
+        .streams
+        .iter()
+        .map(|s| (s.stream.as_str(), s.counts.decoded, s.counts.admitted, s.counts.dropped))
+        .collect();
     assert_eq!(counts, [("main", 40, 40, 0), ("main1", 39, 39, 0), ("main2", 38, 38, 0)]);
     let limit = RunLimit { frames: Some(7), duration: None };
     let (report, order) = run_three_streams("limited", Mode::Complete, [("frames", 40)], limit);
@@ -854,7 +858,7 @@ fn a_restart_has_the_start_timeout() {
         (plan.stall_timeout, plan.start_timeout) = (Duration::from_millis(100), Duration::from_secs(30));
     });
     let (report, _) = builder.run(RunLimit::default());
-    assert_eq!((report.status, node(&report, "step").panics), (RunStatus::Done, 1), "{:?}", report.failure);
+    assert_eq!((report.status, node(&report, "step").counts.panics), (RunStatus::Done, 1), "{:?}", report.failure);
 }
 
 #[test]
@@ -915,7 +919,7 @@ fn a_run_limited_to_zero_frames_ends_in_order() {
     let (report, notes) =
         chain(Mode::Complete, Values::new(), Values::new()).run(RunLimit { frames: Some(0), duration: None });
     assert_eq!(
-        (report.status, report.sources[0].decoded, notes.len()),
+        (report.status, report.sources[0].counts.decoded, notes.len()),
         (RunStatus::Done, 0, 0),
         "{:?}",
         report.failure
@@ -927,7 +931,10 @@ fn a_limit_leaves_no_dropped_or_unfinished_frames() {
     let (report, _) =
         chain(Mode::Complete, Values::new(), Values::new()).run(RunLimit { frames: Some(25), duration: None });
     let source = &report.sources[0];
-    assert_eq!((source.decoded, source.admitted, source.dropped, source.unfinished), (25, 25, 0, 0));
+    assert_eq!(
+        (source.counts.decoded, source.counts.admitted, source.counts.dropped, source.unfinished),
+        (25, 25, 0, 0)
+    );
 }
 
 #[test]
@@ -948,11 +955,10 @@ fn processed_skipped_errors_and_panics_add_up_to_the_admitted_frames_in_random_r
             let run = format!("{mode:?}, {on_error:?}, one in {fail_one_in}, seed {seed}");
             assert_eq!(report.status, RunStatus::Done, "{run}: {:?}", report.failure);
             for node in &report.nodes {
-                let handled = node.processed + node.skipped.values().sum::<u64>() + node.errors + node.panics;
-                assert_eq!(handled, report.sources[0].admitted, "{run}: {node:?}");
-                assert_eq!(node.end_failures, 0, "{run}: no end fails");
+                assert_eq!(node.counts.handled(), report.sources[0].counts.admitted, "{run}: {node:?}");
+                assert_eq!(node.counts.end_failures, 0, "{run}: no end fails");
             }
-            ends_while_restarting += node(&report, "step").ends_while_restarting;
+            ends_while_restarting += node(&report, "step").counts.ends_while_restarting;
         }
     }
     assert!(ends_while_restarting > 0, "no run ended while a restart was pending");
@@ -965,7 +971,7 @@ fn a_failure_at_the_end_of_a_stream_is_reported_apart_from_the_frames() {
     let (report, _) = builder.run(RunLimit::default());
     assert_eq!((report.status, report.reproducible), (RunStatus::Done, false), "{:?}", report.failure);
     let step = node(&report, "step");
-    assert_eq!((step.processed, step.errors, step.panics, step.end_failures), (3, 0, 0, 1));
+    assert_eq!((step.counts.processed, step.counts.errors, step.counts.panics, step.counts.end_failures), (3, 0, 0, 1));
     assert!(report.table().contains("  failed at 1 end of a stream\n  first error: no end"), "{}", report.table());
     let builder = chain(Mode::Complete, [("frames", 3)], [("fault", "end-fails")]);
     let failure = builder.run(RunLimit::default()).0.failure.unwrap().message;
@@ -982,7 +988,7 @@ fn many_streams_end_within_a_window_of_one() {
     let (report, _) = builder.run(RunLimit::default());
     assert_eq!(report.status, RunStatus::Done, "{:?}", report.failure);
     assert_eq!(report.sources[0].streams.len(), 50);
-    assert!(report.nodes.iter().all(|node| node.processed == report.sources[0].admitted));
+    assert!(report.nodes.iter().all(|node| node.counts.processed == report.sources[0].counts.admitted));
 }
 
 #[test]
@@ -991,8 +997,12 @@ fn every_stream_advances_in_live_mode_and_is_accounted_for_separately() {
     let (report, _) = run_three_streams("live", Mode::Live, numbers, RunLimit::default());
     assert_eq!(report.status, RunStatus::Done, "{:?}", report.failure);
     for (i, stream) in (0..).zip(&report.sources[0].streams) {
-        assert_eq!((stream.decoded, stream.admitted + stream.dropped), (60 - i, 60 - i), "{stream:?}");
-        assert!(stream.admitted > 0, "{stream:?}");
+        assert_eq!(
+            (stream.counts.decoded, stream.counts.admitted + stream.counts.dropped),
+            (60 - i, 60 - i),
+            "{stream:?}"
+        );
+        assert!(stream.counts.admitted > 0, "{stream:?}");
     }
 }
 

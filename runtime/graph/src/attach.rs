@@ -1,8 +1,8 @@
 //! Attaches a node that is not in the flow's file: a reader of frames that a command adds, such as the preview.
 
-use sideline_api::{Alignment, Mode, OnError, PortType, Registry, Values, config::Origin};
+use sideline_api::{Alignment, Mode, OnError, PortType, Registry, Values, WiredInput, config::Origin};
 
-use crate::{Diagnostic, Flow, FlowInput, FlowNode, Place, Process, ProcessKind, Sender, sinks};
+use crate::{Diagnostic, Flow, FlowNode, Place, Process, ProcessKind, Sender, plan::Edge, sinks};
 
 impl Flow {
     /// Returns the frame outputs to show in a preview: those of every `render`, or of every source if there is no
@@ -52,28 +52,26 @@ impl Flow {
             }
             name = format!("{id}-{number}");
         }
-        let inputs: Vec<FlowInput> = outputs
+        let inputs: Vec<Edge<Sender>> = outputs
             .iter()
             .map(|(index, output)| {
                 let sender = &self.nodes[*index];
                 let port = &sender.spec.outputs[*output];
                 let input = if outputs.len() == 1 { "frames".to_owned() } else { sender.id.clone() };
-                let (alignment, queue) = match self.mode {
-                    Mode::Live => (Alignment::Side { queue: 1 }, 1),
-                    Mode::Complete => (Alignment::Source(sender.source), self.window + 4),
-                };
-                FlowInput {
-                    border: input.clone(),
+                let wired = WiredInput {
                     name: input,
-                    from: Sender::Node { node: *index, output: *output },
-                    text: format!("{}/{}", sender.id, port.name),
+                    from: format!("{}/{}", sender.id, port.name),
                     ty: port.ty,
                     required: false,
                     hold: false,
-                    alignment,
-                    queue,
-                    place: place.clone(),
-                }
+                    alignment: match self.mode {
+                        Mode::Live => Alignment::Side { queue: 1 },
+                        Mode::Complete => Alignment::Source(sender.source),
+                    },
+                    source: Some(sender.source),
+                };
+                let edge = Edge::new(wired, Sender::Node { node: *index, output: *output });
+                Edge { place: place.clone(), ..edge }
             })
             .collect();
         self.nodes.push(FlowNode {

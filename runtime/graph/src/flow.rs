@@ -9,7 +9,7 @@ use std::{
 use dora_core::descriptor::Descriptor;
 use serde_json::Value;
 use sideline_api::{
-    Alignment, Device, Mode, OnError, PortType, Registry, SourceId, Spec, Values,
+    Device, Mode, OnError, Registry, SourceId, Spec, Values,
     config::did_you_mean,
     find_file,
     models::{Models, user_model_path},
@@ -21,6 +21,7 @@ use crate::{
     expand::{self, Expanded},
     files::{File, Files, NodeKind},
     memory, names,
+    plan::Edge,
     settings::{self, SettingsReader},
     sinks, wiring,
 };
@@ -155,7 +156,7 @@ pub struct FlowNode {
     /// Stride: the node processes every n-th frame.
     pub stride: u64,
     /// Wired inputs: declared ports in their order, then additional ones by name.
-    pub inputs: Vec<FlowInput>,
+    pub inputs: Vec<Edge<Sender>>,
     /// The node itself if it is a source, else the source it descends from.
     pub source: SourceId,
     /// True if no ordinary consumer reads the node's outputs, so that its source waits for it.
@@ -170,32 +171,7 @@ pub struct FlowNode {
     pub place: Place,
 }
 
-/// One wired input.
-#[derive(Clone, Debug)]
-pub struct FlowInput {
-    /// Name of the input.
-    pub name: String,
-    /// The output that it reads, by index.
-    pub from: Sender,
-    /// The output that it reads, as `node/output` in the flat graph.
-    pub text: String,
-    /// Type of the messages.
-    pub ty: PortType,
-    /// True if `process` is called only for frames with data on this input.
-    pub required: bool,
-    /// True if the last data is repeated for frames that were skipped.
-    pub hold: bool,
-    /// Matching of messages to frames.
-    pub alignment: Alignment,
-    /// Capacity of the queue, in messages.
-    pub queue: usize,
-    /// Name of the dora input, if the sender is in another process.
-    pub border: String,
-    /// Place of the input in its file.
-    pub place: Place,
-}
-
-/// The sender of an input's messages.
+/// The sender of an input's messages, in the flat graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {
     /// An output of an operator or source.

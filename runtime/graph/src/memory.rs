@@ -78,8 +78,8 @@ pub(crate) fn check_queues(flow: &Flow, diagnostics: &mut Vec<Diagnostic>) {
     let required = flow.window + 4;
     for node in &flow.nodes {
         let process = &flow.processes[node.process];
-        for input in node.inputs.iter().filter(|input| input.alignment.is_aligned()) {
-            let Sender::Node { node: sender, .. } = input.from else { continue };
+        for input in node.inputs.iter().filter(|input| input.wired.alignment.is_aligned()) {
+            let Sender::Node { node: sender, .. } = input.producer else { continue };
             if flow.nodes[sender].process == node.process {
                 continue;
             }

@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use sideline_api::{Alignment, Mode, OnError, OutputPort, PortType, SourceId, Values, WiredInput};
 
+use crate::Place;
+
 /// Index into [`Plan::nodes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub usize);
@@ -55,7 +57,7 @@ pub struct PlanNode {
     /// Stride: the node processes every n-th frame.
     pub stride: u64,
     /// Inputs, in the order of the driver's input indices.
-    pub inputs: Vec<PlanInput>,
+    pub inputs: Vec<Edge<Producer>>,
     /// Declared outputs.
     pub outputs: Vec<OutputPort>,
     /// Lane that runs the node. A source also has a reader thread; its lane admits the frames.
@@ -85,18 +87,33 @@ pub(crate) fn awaiting_sources(is_sink: bool, inputs: impl Iterator<Item = Align
     sources
 }
 
-/// An input of a node.
+/// An edge of a graph, at the input that it leads to. `P` identifies its producer: [`Sender`](crate::Sender) in a flow,
+/// [`Producer`] in the plan of one process.
 #[derive(Clone, Debug)]
-pub struct PlanInput {
-    /// Name, type and alignment.
+pub struct Edge<P> {
+    /// The input as its operator receives it: name, type and alignment.
     pub wired: WiredInput,
     /// Producer of the messages.
-    pub producer: Producer,
-    /// Capacity of the queue, in messages.
-    pub queue: usize,
+    pub producer: P,
+    /// Name of the dora input, if the producer is in another process.
+    pub border: String,
+    /// Place of the input in its file.
+    pub place: Place,
 }
 
-/// The producer of an input's messages.
+impl<P> Edge<P> {
+    /// Creates an edge that no file declares.
+    pub fn new(wired: WiredInput, producer: P) -> Self {
+        Self { border: wired.name.clone(), wired, producer, place: Place::default() }
+    }
+
+    /// Returns the edge with another kind of producer.
+    pub(crate) fn with_producer<Q>(&self, producer: Q) -> Edge<Q> {
+        Edge { wired: self.wired.clone(), producer, border: self.border.clone(), place: self.place.clone() }
+    }
+}
+
+/// The producer of an input's messages, in the plan of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Producer {
     /// An output of a node of this process.

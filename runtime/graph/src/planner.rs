@@ -1,10 +1,10 @@
 //! Builds plans: selects the nodes of a process, assigns lanes, and collects the edges to other processes.
 
-use sideline_api::{SourceId, WiredInput};
+use sideline_api::SourceId;
 
 use crate::{
-    Diagnostic, Flow, FlowInput, FlowNode, Place, ProcessKind, Sender,
-    plan::{BorderInput, BorderOutput, LaneId, NodeId, Plan, PlanInput, PlanNode, Producer, RemoteSink},
+    Diagnostic, Flow, FlowNode, Place, ProcessKind, Sender,
+    plan::{BorderInput, BorderOutput, Edge, LaneId, NodeId, Plan, PlanNode, Producer, RemoteSink},
 };
 
 impl Flow {
@@ -61,7 +61,7 @@ impl Flow {
         for (member, lane) in members.iter().zip(lane_of) {
             let node = &self.nodes[*member];
             let inputs = node.inputs.iter().map(|input| {
-                let local = match input.from {
+                let local = match input.producer {
                     Sender::Node { node, output } => members
                         .iter()
                         .position(|member| *member == node)
@@ -75,19 +75,7 @@ impl Flow {
                         border_inputs.len() - 1
                     }))
                 });
-                let wired = WiredInput {
-                    name: input.name.clone(),
-                    from: input.text.clone(),
-                    ty: input.ty,
-                    required: input.required,
-                    hold: input.hold,
-                    alignment: input.alignment,
-                    source: match input.from {
-                        Sender::Node { node, .. } => Some(self.nodes[node].source),
-                        Sender::Foreign(_) => None,
-                    },
-                };
-                PlanInput { wired, producer, queue: input.queue }
+                input.with_producer(producer)
             });
             nodes.push(PlanNode {
                 id: node.id.clone(),
@@ -134,8 +122,8 @@ impl Flow {
         let mut last: Vec<Option<usize>> = vec![];
         for (at, member) in members.iter().enumerate() {
             let node = &self.nodes[*member];
-            let above = node.inputs.iter().filter(|input| input.alignment != sideline_api::Alignment::Feedback);
-            let above = above.filter_map(|input| match input.from {
+            let above = node.inputs.iter().filter(|input| input.wired.alignment != sideline_api::Alignment::Feedback);
+            let above = above.filter_map(|input| match input.producer {
                 Sender::Node { node, .. } => members[..at].iter().position(|member| *member == node),
                 Sender::Foreign(_) => None,
             });
@@ -160,14 +148,14 @@ impl Flow {
         self.nodes[node].spec.is_source
     }
 
-    fn border_input(&self, process: Option<usize>, input: &FlowInput) -> BorderInput {
+    fn border_input(&self, process: Option<usize>, input: &Edge<Sender>) -> BorderInput {
         let inputs = process.map_or(&[][..], |process| &self.processes[process].inputs);
         let from = inputs.iter().find(|(name, _)| *name == input.border).map(|(_, from)| from.clone());
         BorderInput {
             name: input.border.clone(),
-            from: from.unwrap_or_else(|| input.text.clone()),
-            ty: input.ty,
-            foreign: matches!(input.from, Sender::Foreign(_)),
+            from: from.unwrap_or_else(|| input.wired.from.clone()),
+            ty: input.wired.ty,
+            foreign: matches!(input.producer, Sender::Foreign(_)),
         }
     }
 

@@ -86,19 +86,25 @@ fn edges(flow: &Flow, text: &mut String) {
     push_wrapped(text, "edges (=> between processes of dora)");
     for node in &flow.nodes {
         for input in &node.inputs {
-            let reading = match input.alignment {
-                Alignment::Source(_) => format!("queue {}", input.queue),
+            let reading = match input.wired.alignment {
+                Alignment::Source(_) => format!("queue {}", flow.window + 4),
                 Alignment::Side { queue } => format!("side input, the newest {queue}"),
                 Alignment::Feedback => "feedback".into(),
             };
-            let crosses_processes = match input.from {
+            let crosses_processes = match input.producer {
                 Sender::Node { node: sender, .. } => flow.nodes[sender].process != node.process,
                 Sender::Foreign(_) => true,
             };
             let arrow = if crosses_processes { "=>" } else { "->" };
             push_wrapped(
                 text,
-                &format!("  {} {arrow} {}.{}  {}, {reading}", input.text, node.id, input.name, input.ty.name()),
+                &format!(
+                    "  {} {arrow} {}.{}  {}, {reading}",
+                    input.wired.from,
+                    node.id,
+                    input.wired.name,
+                    input.wired.ty.name()
+                ),
             );
         }
     }

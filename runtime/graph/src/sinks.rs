@@ -12,8 +12,8 @@ pub(crate) fn mark_sinks(nodes: &mut [FlowNode]) {
     for at in (0..nodes.len()).rev() {
         let sink = !nodes[at].spec.is_source && !nodes[at].is_outside_window && !is_covered[at];
         nodes[at].is_sink = sink;
-        for input in nodes[at].inputs.iter().filter(|input| input.alignment.is_aligned()) {
-            if let Sender::Node { node, .. } = input.from
+        for input in nodes[at].inputs.iter().filter(|input| input.wired.alignment.is_aligned()) {
+            if let Sender::Node { node, .. } = input.producer
                 && !nodes[at].is_outside_window
                 && (sink || nodes[at].source == nodes[node].source)
             {
@@ -26,7 +26,7 @@ pub(crate) fn mark_sinks(nodes: &mut [FlowNode]) {
 impl FlowNode {
     /// Returns the sources that wait for this node.
     pub(crate) fn awaiting_sources(&self) -> Vec<SourceId> {
-        awaiting_sources(self.is_sink, self.inputs.iter().map(|input| input.alignment))
+        awaiting_sources(self.is_sink, self.inputs.iter().map(|input| input.wired.alignment))
     }
 }
 

@@ -5,24 +5,18 @@ use std::collections::BTreeMap;
 use dora_core::descriptor::Node;
 use dora_message::config::{DEFAULT_QUEUE_SIZE, Input, QueuePolicy};
 use sideline_api::{
-    Alignment, Entry, Mode, OnError, SourceId, Spec,
+    Alignment, Entry, Mode, OnError, SourceId, Spec, WiredInput,
     config::{Origin, did_you_mean, nearest},
 };
 
 use crate::{
-    Diagnostic, FlowInput, FlowNode, Place, Sender,
+    Diagnostic, FlowNode, Place, Sender,
     expand::{Expanded, input_node_output},
     files::{Files, NodeDecl, NodeKind},
+    plan::Edge,
     settings::{FlowSettings, SettingsReader},
     sinks,
 };
-
-/// An edge before its alignment is decided.
-struct Edge {
-    input: FlowInput,
-    is_feedback: bool,
-    is_side: bool,
-}
 
 /// Wires all operators. Returns `None` if errors prevent an analysis of the graph as a whole.
 pub(crate) fn wire(
@@ -38,7 +32,7 @@ pub(crate) fn wire(
         operators.iter().enumerate().map(|(i, (_, decl, _))| (decl.id.as_str(), i)).collect();
 
     let mut nodes = vec![];
-    let mut edges: Vec<Vec<Edge>> = vec![];
+    let mut edges: Vec<Vec<Edge<Sender>>> = vec![];
     let mut error_policies = vec![];
     let mut finite = true;
     // Ports may depend on values, and edges on the ports of both ends: so all settings are read before any edge.
@@ -70,8 +64,8 @@ pub(crate) fn wire(
                 diagnostics,
             ));
         }
-        let declared_index = |edge: &Edge| spec.inputs.iter().position(|port| port.name == edge.input.name);
-        wired.sort_by_key(|edge| (declared_index(edge).unwrap_or(usize::MAX), edge.input.name.clone()));
+        let declared_index = |edge: &Edge<Sender>| spec.inputs.iter().position(|port| port.name == edge.wired.name);
+        wired.sort_by_key(|edge| (declared_index(edge).unwrap_or(usize::MAX), edge.wired.name.clone()));
         check_required_inputs(decl, spec, &wired, diagnostics);
         check_misspelled_inputs(decl, spec, &wired, diagnostics);
         edges.push(wired);
@@ -112,7 +106,7 @@ pub(crate) fn wire(
     let order = sort_topologically(&nodes, &edges, diagnostics)?;
     let (mut nodes, edges) = reorder(nodes, edges, &order);
     assign_sources(&mut nodes, &edges, diagnostics);
-    align(&mut nodes, edges, mode, flow.window, diagnostics);
+    align(&mut nodes, edges, mode, diagnostics);
     check_mixed_sources(&nodes, diagnostics);
     check_stream_names(&nodes, diagnostics);
     sinks::mark_sinks(&mut nodes);
@@ -150,7 +144,8 @@ fn operators<'a>(
     operators
 }
 
-/// Resolves the sender of an input and checks its type.
+/// Resolves the sender of an input and checks its type. The edge has the alignment that the flow asks for; [`align`]
+/// decides it.
 #[allow(clippy::too_many_arguments)]
 fn resolve_edge(
     files: &Files,
@@ -161,7 +156,7 @@ fn resolve_edge(
     specs: &[Spec],
     index: &BTreeMap<&str, usize>,
     diagnostics: &mut Vec<Diagnostic>,
-) -> Option<Edge> {
+) -> Option<Edge<Sender>> {
     let (node, output) = input_node_output(input)?;
     if spec.is_source {
         return None;
@@ -171,7 +166,7 @@ fn resolve_edge(
     let mut error = |text: String| {
         diagnostics.push(Diagnostic::error(place.clone(), Some(&decl.id), format!("input `{name}`: {text}")));
     };
-    let (from, ty) = match index.get(node.as_str()) {
+    let (producer, ty) = match index.get(node.as_str()) {
         Some(&sender) => {
             let spec = &specs[sender];
             let Some(at) = spec.outputs.iter().position(|port| port.name == output) else {
@@ -208,21 +203,27 @@ fn resolve_edge(
         }
     };
     let drops_oldest = input.queue_policy == Some(QueuePolicy::DropOldest);
+    let alignment = match port.feedback {
+        true => Alignment::Feedback,
+        false if drops_oldest || matches!(producer, Sender::Foreign(_)) => {
+            Alignment::Side { queue: input.queue_size.unwrap_or(DEFAULT_QUEUE_SIZE) }
+        }
+        // The source is decided by `align`.
+        false => Alignment::Source(SourceId::default()),
+    };
     Some(Edge {
-        is_feedback: port.feedback,
-        is_side: drops_oldest || matches!(from, Sender::Foreign(_)),
-        input: FlowInput {
+        wired: WiredInput {
             name: name.into(),
-            from,
-            text: format!("{node}/{output}"),
+            from: format!("{node}/{output}"),
             ty,
             required: port.required,
             hold: port.hold,
-            alignment: Alignment::Feedback,
-            queue: input.queue_size.unwrap_or(DEFAULT_QUEUE_SIZE),
-            border: border_name(expanded, decl, name, (&node, &output)),
-            place,
+            alignment,
+            source: None,
         },
+        producer,
+        border: border_name(expanded, decl, name, (&node, &output)),
+        place,
     })
 }
 
@@ -237,9 +238,9 @@ fn border_name(expanded: &Expanded, decl: &NodeDecl, name: &str, (node, output):
     border_input.map_or_else(|| name.into(), |(name, _)| name.to_string())
 }
 
-fn check_required_inputs(decl: &NodeDecl, spec: &Spec, wired: &[Edge], diagnostics: &mut Vec<Diagnostic>) {
+fn check_required_inputs(decl: &NodeDecl, spec: &Spec, wired: &[Edge<Sender>], diagnostics: &mut Vec<Diagnostic>) {
     for port in spec.inputs.iter().filter(|port| port.required) {
-        if !wired.iter().any(|edge| edge.input.name == port.name) {
+        if !wired.iter().any(|edge| edge.wired.name == port.name) {
             let (name, ty) = (port.name, port.ty.name());
             let text =
                 format!("the required input `{name}` ({ty}) is not wired: add `{name}: NODE/OUTPUT` to `inputs`");
@@ -257,16 +258,16 @@ fn check_required_inputs(decl: &NodeDecl, spec: &Spec, wired: &[Edge], diagnosti
 
 /// Warns of a likely misspelling at an operator that takes inputs of any name: an input whose name is similar to a
 /// declared input that is not wired.
-fn check_misspelled_inputs(decl: &NodeDecl, spec: &Spec, wired: &[Edge], diagnostics: &mut Vec<Diagnostic>) {
-    let is_wired = |name: &str| wired.iter().any(|edge| edge.input.name == name);
+fn check_misspelled_inputs(decl: &NodeDecl, spec: &Spec, wired: &[Edge<Sender>], diagnostics: &mut Vec<Diagnostic>) {
+    let is_wired = |name: &str| wired.iter().any(|edge| edge.wired.name == name);
     let free: Vec<&str> = spec.inputs.iter().map(|port| port.name).filter(|name| !is_wired(name)).collect();
-    for edge in wired.iter().filter(|edge| !spec.inputs.iter().any(|port| port.name == edge.input.name)) {
-        let name = &edge.input.name;
+    for edge in wired.iter().filter(|edge| !spec.inputs.iter().any(|port| port.name == edge.wired.name)) {
+        let name = &edge.wired.name;
         if let Some(near) = nearest(name, free.iter().copied()) {
             let text = format!(
                 "input `{name}`: is treated as an additional input, and the declared input `{near}` is not wired; did you mean `{near}`?"
             );
-            diagnostics.push(Diagnostic::warning(edge.input.place.clone(), Some(&decl.id), text));
+            diagnostics.push(Diagnostic::warning(edge.place.clone(), Some(&decl.id), text));
         }
     }
 }
@@ -275,24 +276,24 @@ fn check_misspelled_inputs(decl: &NodeDecl, spec: &Spec, wired: &[Edge], diagnos
 /// frame numbers of neither, so it can only be a sink.
 fn check_mixed_sources(nodes: &[FlowNode], diagnostics: &mut Vec<Diagnostic>) {
     for reader in nodes {
-        for input in reader.inputs.iter().filter(|input| input.alignment.is_aligned()) {
-            let Sender::Node { node, .. } = input.from else { continue };
+        for input in reader.inputs.iter().filter(|input| input.wired.alignment.is_aligned()) {
+            let Sender::Node { node, .. } = input.producer else { continue };
             let mixed = &nodes[node];
             let [first, second, ..] = &one_input_per_source(mixed)[..] else { continue };
-            let source = |input: &FlowInput| {
+            let source = |input: &Edge<Sender>| {
                 let is_source =
-                    |node: &&FlowNode| node.spec.is_source && Alignment::Source(node.source) == input.alignment;
+                    |node: &&FlowNode| node.spec.is_source && Alignment::Source(node.source) == input.wired.alignment;
                 nodes.iter().find(is_source).map_or_else(String::new, |source| source.id.clone())
             };
             let text = format!(
                 "input `{}`: `{}` reads frames of two sources, `{}` (input `{}`) and `{}` (input `{}`), so its messages \
                  belong to the frames of neither: add a separate `{}` for each source",
-                input.name,
+                input.wired.name,
                 mixed.id,
                 source(first),
-                first.name,
+                first.wired.name,
                 source(second),
-                second.name,
+                second.wired.name,
                 mixed.operator
             );
             diagnostics.push(Diagnostic::error(input.place.clone(), Some(&reader.id), text));
@@ -301,10 +302,10 @@ fn check_mixed_sources(nodes: &[FlowNode], diagnostics: &mut Vec<Diagnostic>) {
 }
 
 /// Returns one aligned input of a node for each source that it reads.
-fn one_input_per_source(node: &FlowNode) -> Vec<&FlowInput> {
-    let mut inputs: Vec<&FlowInput> = vec![];
-    for input in node.inputs.iter().filter(|input| input.alignment.is_aligned()) {
-        if inputs.iter().all(|listed| listed.alignment != input.alignment) {
+fn one_input_per_source(node: &FlowNode) -> Vec<&Edge<Sender>> {
+    let mut inputs: Vec<&Edge<Sender>> = vec![];
+    for input in node.inputs.iter().filter(|input| input.wired.alignment.is_aligned()) {
+        if inputs.iter().all(|listed| listed.wired.alignment != input.wired.alignment) {
             inputs.push(input);
         }
     }
@@ -341,11 +342,11 @@ fn check_stream_names(nodes: &[FlowNode], diagnostics: &mut Vec<Diagnostic>) {
 /// Sorts the nodes topologically, ties in the order of the file. Reports a cycle and returns `None` if there is one.
 fn sort_topologically(
     nodes: &[FlowNode],
-    edges: &[Vec<Edge>],
+    edges: &[Vec<Edge<Sender>>],
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Vec<usize>> {
     let senders = |node: usize| {
-        edges[node].iter().filter(|edge| !edge.is_feedback).filter_map(|edge| match edge.input.from {
+        edges[node].iter().filter(|edge| !is_feedback(edge)).filter_map(|edge| match edge.producer {
             Sender::Node { node, .. } => Some((node, edge)),
             Sender::Foreign(_) => None,
         })
@@ -380,22 +381,26 @@ fn sort_topologically(
             path.iter().rev().chain([path.last()?]).map(|node| format!("`{}`", nodes[*node].id)).collect();
         let text = format!(
             "input `{}`: closes a cycle: {}; only `done` and feedback inputs may close one",
-            edge.input.name,
+            edge.wired.name,
             ids.join(" -> ")
         );
-        diagnostics.push(Diagnostic::error(edge.input.place.clone(), Some(&nodes[first].id), text));
+        diagnostics.push(Diagnostic::error(edge.place.clone(), Some(&nodes[first].id), text));
         return None;
     }
     Some(order)
 }
 
 /// Brings nodes and edges into the given order, and numbers the sources in the order of the file.
-fn reorder(nodes: Vec<FlowNode>, edges: Vec<Vec<Edge>>, order: &[usize]) -> (Vec<FlowNode>, Vec<Vec<Edge>>) {
+fn reorder(
+    nodes: Vec<FlowNode>,
+    edges: Vec<Vec<Edge<Sender>>>,
+    order: &[usize],
+) -> (Vec<FlowNode>, Vec<Vec<Edge<Sender>>>) {
     let mut place = vec![0; order.len()];
     for (new, old) in order.iter().enumerate() {
         place[*old] = new;
     }
-    let mut both: Vec<(usize, FlowNode, Vec<Edge>)> =
+    let mut both: Vec<(usize, FlowNode, Vec<Edge<Sender>>)> =
         nodes.into_iter().zip(edges).enumerate().map(|(old, (node, edges))| (place[old], node, edges)).collect();
     // Numbers the sources before the sort, which ends the order of the file.
     let sources = both.iter_mut().filter(|(_, node, _)| node.spec.is_source);
@@ -405,7 +410,7 @@ fn reorder(nodes: Vec<FlowNode>, edges: Vec<Vec<Edge>>, order: &[usize]) -> (Vec
     both.sort_by_key(|(place, ..)| *place);
     let (nodes, mut edges): (Vec<_>, Vec<_>) = both.into_iter().map(|(_, node, edges)| (node, edges)).unzip();
     for edge in edges.iter_mut().flatten() {
-        if let Sender::Node { node, .. } = &mut edge.input.from {
+        if let Sender::Node { node, .. } = &mut edge.producer {
             *node = place[*node];
         }
     }
@@ -413,88 +418,88 @@ fn reorder(nodes: Vec<FlowNode>, edges: Vec<Vec<Edge>>, order: &[usize]) -> (Vec
 }
 
 /// Assigns a source to each operator: that of its required inputs, which must agree, else that of its first input.
-fn assign_sources(nodes: &mut [FlowNode], edges: &[Vec<Edge>], diagnostics: &mut Vec<Diagnostic>) {
+fn assign_sources(nodes: &mut [FlowNode], edges: &[Vec<Edge<Sender>>], diagnostics: &mut Vec<Diagnostic>) {
     for i in 0..nodes.len() {
         if nodes[i].spec.is_source {
             continue;
         }
-        let from = |edge: &&Edge| match edge.input.from {
-            Sender::Node { node, .. } if !edge.is_feedback => Some(nodes[node].source),
+        let from = |edge: &&Edge<Sender>| match edge.producer {
+            Sender::Node { node, .. } if !is_feedback(edge) => Some(nodes[node].source),
             _ => None,
         };
-        let mut required = edges[i].iter().filter(|edge| edge.input.required && from(edge).is_some());
+        let mut required = edges[i].iter().filter(|edge| edge.wired.required && from(edge).is_some());
         let first = required.next();
         if let Some(first) = first
             && let Some(other) = required.find(|edge| from(edge) != from(&first))
         {
-            let name = |edge: &Edge| {
+            let name = |edge: &Edge<Sender>| {
                 let source = nodes.iter().find(|n| n.spec.is_source && Some(n.source) == from(&edge));
                 source.map_or_else(String::new, |source| source.id.clone())
             };
             let text = format!(
                 "input `{}`: descends from the source `{}`, but the required input `{}` from `{}`; required inputs must share one source",
-                other.input.name,
+                other.wired.name,
                 name(other),
-                first.input.name,
+                first.wired.name,
                 name(first)
             );
-            diagnostics.push(Diagnostic::error(other.input.place.clone(), Some(&nodes[i].id), text));
+            diagnostics.push(Diagnostic::error(other.place.clone(), Some(&nodes[i].id), text));
         }
         let source = first.and_then(|edge| from(&edge)).or_else(|| edges[i].iter().find_map(|edge| from(&edge)));
         nodes[i].source = source.unwrap_or_default();
     }
 }
 
+/// Returns true for an edge to a feedback input.
+fn is_feedback(edge: &Edge<Sender>) -> bool {
+    edge.wired.alignment == Alignment::Feedback
+}
+
 /// Decides the alignment of every input, and which nodes are outside the window.
-fn align(nodes: &mut [FlowNode], edges: Vec<Vec<Edge>>, mode: Mode, window: usize, diagnostics: &mut Vec<Diagnostic>) {
+fn align(nodes: &mut [FlowNode], edges: Vec<Vec<Edge<Sender>>>, mode: Mode, diagnostics: &mut Vec<Diagnostic>) {
     for (i, edges) in edges.into_iter().enumerate() {
         let mut inside = nodes[i].spec.is_source;
         // An operator with a required input processes the frames of that input's source; frames of another source
         // cannot be aligned to them.
-        let source_of = |edge: &Edge| match edge.input.from {
-            Sender::Node { node, .. } if !edge.is_feedback => Some(nodes[node].source),
+        let source_of = |edge: &Edge<Sender>| match edge.producer {
+            Sender::Node { node, .. } if !is_feedback(edge) => Some(nodes[node].source),
             _ => None,
         };
-        let required_source = edges.iter().filter(|edge| edge.input.required).find_map(source_of);
+        let required_source = edges.iter().filter(|edge| edge.wired.required).find_map(source_of);
         let mut inputs = vec![];
-        for Edge { mut input, is_feedback, is_side } in edges {
-            input.alignment = match input.from {
-                _ if is_feedback => Alignment::Feedback,
-                Sender::Foreign(_) => Alignment::Side { queue: input.queue },
-                Sender::Node { node, .. }
-                    if is_side
-                        && (mode == Mode::Live
-                            || required_source.is_some_and(|source| source != nodes[node].source)) =>
-                {
-                    Alignment::Side { queue: input.queue }
-                }
-                Sender::Node { node, .. }
-                    if !input.required && required_source.is_some_and(|source| source != nodes[node].source) =>
-                {
-                    let text = format!(
-                        "input `{}`: `{}` descends from another source than the required inputs, so it cannot be aligned to them; write `queue_policy: drop_oldest`",
-                        input.name, input.text
-                    );
-                    diagnostics.push(Diagnostic::error(input.place.clone(), Some(&nodes[i].id), text));
-                    Alignment::Side { queue: input.queue }
-                }
-                Sender::Node { node, .. } => {
-                    inside |= !nodes[node].is_outside_window;
-                    input.queue = window + 4;
-                    Alignment::Source(nodes[node].source)
-                }
-            };
-            inputs.push(input);
+        for mut edge in edges {
+            if let Sender::Node { node, .. } = edge.producer {
+                let source = nodes[node].source;
+                let is_of_other_source = required_source.is_some_and(|required| required != source);
+                edge.wired.source = Some(source);
+                edge.wired.alignment = match edge.wired.alignment {
+                    Alignment::Feedback => Alignment::Feedback,
+                    side @ Alignment::Side { .. } if mode == Mode::Live || is_of_other_source => side,
+                    Alignment::Source(_) if !edge.wired.required && is_of_other_source => {
+                        let text = format!(
+                            "input `{}`: `{}` descends from another source than the required inputs, so it cannot be aligned to them; write `queue_policy: drop_oldest`",
+                            edge.wired.name, edge.wired.from
+                        );
+                        diagnostics.push(Diagnostic::error(edge.place.clone(), Some(&nodes[i].id), text));
+                        Alignment::Side { queue: DEFAULT_QUEUE_SIZE }
+                    }
+                    Alignment::Side { .. } | Alignment::Source(_) => {
+                        inside |= !nodes[node].is_outside_window;
+                        Alignment::Source(source)
+                    }
+                };
+            }
+            inputs.push(edge);
         }
         for input in &inputs {
-            if let Sender::Node { node, .. } = input.from
-                && input.alignment.is_aligned()
+            if let Sender::Node { node, .. } = input.producer
+                && input.wired.alignment.is_aligned()
                 && inside
                 && nodes[node].is_outside_window
             {
                 let text = format!(
                     "input `{}`: `{}` has side inputs only and does not send a message for every frame; write `queue_policy: drop_oldest` here too",
-                    input.name, nodes[node].id
+                    input.wired.name, nodes[node].id
                 );
                 diagnostics.push(Diagnostic::error(input.place.clone(), Some(&nodes[i].id), text));
             }

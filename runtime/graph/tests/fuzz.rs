@@ -1,28 +1,20 @@
 //! Fuzzes the parsers of text from untrusted sources: for any input they must return a value, or an error with a
 //! position, and stay within their memory limits.
 //!
-//! Each target runs for 0.2 s, or for `SIDELINE_FUZZ_S` seconds, from the seed `SIDELINE_FUZZ_SEED`. Inputs of earlier
-//! findings are in `corpus/` and run first.
+//! Inputs of earlier findings are in `corpus/` and run first.
 
 mod stubs;
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde_json::Value;
 use sideline_api::{
-    Config, Random, Values,
+    Config, Values,
     config::Origin,
     yaml::{self, Yaml},
 };
 use sideline_graph::Overrides;
 use stubs::{Folder, repository};
-
-/// Maximum length of a text in characters: a longer one finds nothing that a short one does not.
-const MAX_LENGTH: usize = 8 << 10;
 
 /// Fragments to insert into texts: YAML syntax, and values that parsers often mishandle.
 const WORDS: [&str; 60] = [
@@ -88,67 +80,10 @@ const WORDS: [&str; 60] = [
     "SIDELINE_STRIDE: 2",
 ];
 
-fn number(variable: &str) -> Option<f64> {
-    std::env::var(variable).ok()?.parse().ok()
-}
-
-/// Runs a target on each text of the corpus, then on mutations of them until the time is up.
+/// Fuzzes a target with the texts of a corpus and their mutations.
 fn fuzz(name: &str, corpus: &[String], target: impl Fn(&str)) {
-    let limit = Duration::from_secs_f64(number("SIDELINE_FUZZ_S").unwrap_or(0.2));
-    let first_seed = number("SIDELINE_FUZZ_SEED").map_or(1, |seed| seed as u64);
-    let (begin, mut cases) = (Instant::now(), 0);
-    while cases < corpus.len() || begin.elapsed() < limit {
-        let seed = first_seed.wrapping_add(cases as u64);
-        let text = corpus.get(cases).cloned().unwrap_or_else(|| mutate(&mut Random::new(seed), corpus));
-        let report = PanicReport { name, seed, text: &text };
-        target(&text);
-        drop(report);
-        cases += 1;
-    }
-    println!("fuzz: {name}: {cases} cases in {:.0} s", begin.elapsed().as_secs_f64());
-}
-
-/// Prints the current text and its seed when dropped by a panic of the target.
-struct PanicReport<'a> {
-    name: &'a str,
-    seed: u64,
-    text: &'a str,
-}
-
-impl Drop for PanicReport<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("fuzz: {}: finding at SIDELINE_FUZZ_SEED={}: {:?}", self.name, self.seed, self.text);
-        }
-    }
-}
-
-/// Returns a mutation of a random text of the corpus.
-fn mutate(random: &mut Random, corpus: &[String]) -> String {
-    let mut text: Vec<char> = corpus[random.below(corpus.len())].chars().collect();
-    for _ in 0..=random.below(6) {
-        let from = random.below(text.len() + 1);
-        let to = (from + random.below(40)).min(text.len());
-        let word = WORDS[random.below(WORDS.len())];
-        match random.below(6) {
-            0 => drop(text.drain(from..to)),
-            1 => {
-                let copies = text[from..to].repeat(1 + random.below(30));
-                text.splice(from..from, copies).for_each(drop);
-            }
-            2 => text.truncate(from),
-            3 => {
-                let other: Vec<char> = corpus[random.below(corpus.len())].chars().collect();
-                let at = random.below(other.len() + 1);
-                let end = (at + random.below(120)).min(other.len());
-                text.splice(from..to, other[at..end].iter().copied()).for_each(drop);
-            }
-            4 => text.splice(from..from, word.chars()).for_each(drop),
-            _ => text.splice(from..to, word.chars()).for_each(drop),
-        }
-    }
-    text.truncate(MAX_LENGTH);
-    text.into_iter().collect()
+    let corpus: Vec<&str> = corpus.iter().map(String::as_str).collect();
+    sideline_testkit::fuzz::text(name, &corpus, &WORDS, target);
 }
 
 /// Returns the texts in `corpus/` and the flows of the repository.

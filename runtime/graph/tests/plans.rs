@@ -106,8 +106,7 @@ fn a_fused_module_and_an_expanded_one_give_the_same_graph() {
     );
     assert_eq!(ids(&fused), ids(&expanded));
     for (a, b) in fused.nodes.iter().zip(&expanded.nodes) {
-        let wired =
-            |node: &PlanNode| node.inputs.iter().map(|i| (i.wired.clone(), i.producer, i.queue)).collect::<Vec<_>>();
+        let wired = |node: &PlanNode| node.inputs.iter().map(|i| (i.wired.clone(), i.producer)).collect::<Vec<_>>();
         assert_eq!(wired(a), wired(b), "{}", a.id);
         assert_eq!((a.lane, a.source, a.is_sink, &a.outputs), (b.lane, b.source, b.is_sink, &b.outputs), "{}", a.id);
         assert_eq!(values(a), values(b), "{}", a.id);
@@ -121,7 +120,6 @@ fn a_fused_module_and_an_expanded_one_give_the_same_graph() {
     assert_eq!(values(node(&fused, "perception.pose")), [], "keys of the host that it lacks are ignored");
     let poses = &node(&fused, "recorder").inputs[2];
     assert_eq!((poses.wired.name.as_str(), poses.wired.from.as_str()), ("poses", "perception.smooth/smoothed_poses"));
-    assert_eq!(poses.queue, 8);
 }
 
 #[test]
@@ -309,7 +307,6 @@ fn a_side_input_is_outside_the_window_in_live_mode_only() {
     assert_eq!(node(&live, "t").on_error, OnError::Restart);
     let complete = plan_in(Mode::Complete);
     assert_eq!(node(&complete, "talk").inputs[0].wired.alignment, Alignment::Source(SourceId(0)));
-    assert_eq!(node(&complete, "talk").inputs[0].queue, 8);
     assert_eq!(sinks(&complete), ["talk"]);
     assert_eq!(node(&complete, "t").on_error, OnError::Stop);
 }
@@ -400,7 +397,7 @@ fn an_output_of_a_foreign_program_is_read_as_a_side_input() {
     assert_eq!(flow.plan_for_node("s").unwrap().border_outputs.len(), 1);
     assert!(flow.plan_for_node("yolo").is_err());
     let inputs = &flow.nodes.iter().find(|n| n.id == "t").unwrap().inputs;
-    assert_eq!(inputs[0].from, Sender::Foreign(1));
+    assert_eq!(inputs[0].producer, Sender::Foreign(1));
 }
 
 #[test]

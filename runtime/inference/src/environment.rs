@@ -6,7 +6,7 @@ use std::{
 };
 
 use ort::environment::Environment;
-use sideline_api::{Error, Result};
+use sideline_api::{Error, Failure, OrFail, Result};
 use sideline_system::owner::{self, TrustedAncestors};
 
 /// Version of the PyPI package `onnxruntime` in models/requirements.txt; 1.24 to 1.31 work.
@@ -60,7 +60,7 @@ pub fn start(home: &Path) -> Result<&'static Environment> {
         .with_name("sideline")
         .with_telemetry(false)
         .build()
-        .map_err(|cause| Error::model(format!("ONNX Runtime does not start: {cause}")))?;
+        .or_fail(Failure::Model, || "ONNX Runtime does not start")?;
     tracing::debug!(build = ort::info(), "ONNX Runtime started");
     Ok(ENVIRONMENT.get_or_init(|| environment))
 }

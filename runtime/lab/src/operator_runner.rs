@@ -5,9 +5,8 @@ use std::{collections::VecDeque, path::Path, sync::Arc, time::Instant};
 use serde_json::Value;
 use sideline::program::{find_home, load_models};
 use sideline_api::{
-    Alignment, Body, Device, Driver, Error, Header, Message, Mode, Payload, Registry, Resources, Result, SourceId,
-    Table, Values, WiredInput,
-    clock::WallClock,
+    Alignment, Body, Device, Driver, Error, Header, Message, Payload, Registry, Resources, Result, SourceId, Table,
+    Values, WiredInput,
     config::Origin,
     driver::{CallReport, DriverOptions, OnError, Outlet},
     models::Models,
@@ -39,16 +38,12 @@ impl<'a> OperatorFactory<'a> {
     pub fn resources(&self, node: &str, inputs: Vec<WiredInput>, outputs: Vec<String>) -> Resources {
         let here = Path::new(".");
         Resources {
-            node: node.into(),
-            mode: Mode::Complete,
             device: Device::Cpu,
-            run_dir: std::env::temp_dir(),
-            run: "eval".into(),
             inputs,
             outputs,
             search: [Some(here.to_owned()), find_home(here)].into_iter().flatten().collect(),
             models: Arc::clone(&self.models),
-            clock: Arc::new(WallClock),
+            ..Resources::new(node)
         }
     }
 }

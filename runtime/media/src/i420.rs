@@ -1,6 +1,6 @@
 //! Conversion of decoded frames to packed I420.
 
-use sideline_api::{Encoding, Error, Frame, Matrix, Result};
+use sideline_api::{Encoding, Error, Failure, Frame, Matrix, OrFail, Result};
 use yuv::{BufferStoreMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix};
 
 /// Converts a frame to packed I420 in `into`, which is resized: Y, U, V, rows without padding.
@@ -51,7 +51,7 @@ pub fn to_i420(frame: &Frame, into: &mut Vec<u8>) -> Result<()> {
             let convert = if frame.encoding() == Encoding::Rgb8 { yuv::rgb_to_yuv420 } else { yuv::bgr_to_yuv420 };
             let (from, stride) = frame.plane(0);
             convert(&mut planes, from, stride as u32, range, matrix, YuvConversionMode::Balanced)
-                .map_err(|e| Error::other(format!("{} cannot be converted to i420: {e}", frame.encoding().name())))?;
+                .or_fail(Failure::Other, || format!("{} cannot be converted to i420", frame.encoding().name()))?;
         }
         Encoding::Jpeg => {
             return Err(Error::input(

@@ -12,8 +12,8 @@ mod restart;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use crate::{
-    Alignment, Body, Context, Error, Header, Inputs, Message, Outputs, Reason, Resources, Result, SourceId, Spec,
-    StreamName, Values,
+    Alignment, Body, Context, Error, Header, Inputs, Message, Outputs, Reason, Resources, Result, RunPlace, SourceId,
+    Spec, StreamName, Values,
     config::{Origin, did_you_mean},
     context::Mode,
     factory::{DynOperator, Fault, Instance, OperatorFactory},
@@ -249,6 +249,7 @@ impl Driver {
         let change = KeyChange { old: resolved(&self.values), new: resolved(&values) };
         match &mut self.operator {
             Some(operator) => {
+                let _span = node_span(node).entered();
                 operator.reconfigure(&values).map_err(|e| e.at(format!("node `{node}`, key `{key}`")))?;
             }
             // The next instance is created with the new value.
@@ -442,6 +443,7 @@ impl Driver {
             return Err(Error::other("the operator is closed").into());
         };
         let resources = &self.resources;
+        let _span = call_span(&resources.node, header).entered();
         let cx = Context { header, node: &resources.node, mode: resources.mode, clock: &*resources.clock };
         let inputs = Inputs {
             spec: &self.spec,
@@ -484,7 +486,7 @@ impl Driver {
         };
         report(due, started, outcome, outlet);
         let Some(fault) = fault else { return Ok(()) };
-        let error = fault.into_error().at(self.place(&due.header));
+        let error = fault.into_error().in_run(self.place(&due.header));
         match self.options.on_error {
             OnError::Skip => Ok(()),
             OnError::Stop => Err(error),
@@ -530,18 +532,13 @@ impl Driver {
     fn is_up(&mut self, header: &Header, outlet: &mut dyn Outlet) -> Result<bool> {
         if self.operator.is_none() && self.restarts.is_due(self.resources.clock.now()) {
             let place = self.place(header);
-            self.recreate(outlet).map_err(|error| error.at(format!("{place}: it could not be restarted")))?;
+            self.recreate(outlet).map_err(|error| error.at("it could not be restarted").in_run(place))?;
         }
         Ok(self.operator.is_some() || !self.restarts.is_waiting())
     }
 
-    /// Returns the node and the frame for messages; a closing message and an end have the number of no frame.
-    fn place(&self, header: &Header) -> String {
-        let (node, stream) = (&self.resources.node, &header.stream);
-        match header.is_closing {
-            true => format!("node `{node}`, end of stream `{stream}`"),
-            false => format!("node `{node}`, frame {} of stream `{stream}`", header.frame),
-        }
+    fn place(&self, header: &Header) -> RunPlace {
+        RunPlace::call(&self.resources.node, header)
     }
 
     /// Creates the operator again with the stored states.
@@ -565,11 +562,12 @@ impl Driver {
     /// Closes the operator and adds its counters to the totals.
     fn close_operator(&mut self) -> Result<()> {
         let Some(mut operator) = self.operator.take() else { return Ok(()) };
+        let _span = node_span(&self.resources.node).entered();
         let (closed, counts) = operator.close();
         for (name, count) in counts {
             *self.counts.entry(name).or_default() += count;
         }
-        closed.map_err(|error| error.at(format!("node `{}`", self.resources.node)))
+        closed.map_err(|error| error.in_run(RunPlace::node(&self.resources.node)))
     }
 }
 
@@ -584,7 +582,20 @@ fn roll_back(operator: &mut dyn DynOperator, node: &str, stream: &StreamName) {
     }
 }
 
+/// Returns the span of a call, whose fields are part of every log line that the operator writes in it: the node, the
+/// stream, and the frame unless the stream is at its end. It has the level `error`, so that warnings carry it as well.
+fn call_span(node: &str, header: &Header) -> tracing::Span {
+    let frame = (!header.is_closing).then_some(header.frame);
+    tracing::error_span!("call", node, stream = &*header.stream, frame)
+}
+
+/// Returns the span of a node outside the frames of a stream: while it is created, changed or closed.
+pub fn node_span(node: &str) -> tracing::Span {
+    tracing::error_span!("node", node)
+}
+
 fn create(factory: &dyn OperatorFactory, values: &Values, resources: &Resources) -> Result<Box<dyn DynOperator>> {
+    let _span = node_span(&resources.node).entered();
     match factory.make(values, resources)? {
         Instance::Operator(operator) => Ok(operator),
         Instance::Sources(_) => Err(Error::config(format!("node `{}` is a source, not an operator", resources.node))),

@@ -118,22 +118,27 @@ impl<'a> Graph<'a> {
             };
             let module = innermost(&node.id);
             let inputs = node.inputs.iter().map(|input| {
-                let signal = match input.from {
+                let signal = match input.producer {
                     Sender::Node { node, output } => (node, output),
                     Sender::Foreign(process) => {
-                        let output = input.text.split_once('/').map_or("", |(_, output)| output);
+                        let output = input.wired.from.split_once('/').map_or("", |(_, output)| output);
                         let output = flow.processes[process].outputs.iter().position(|name| name == output);
                         let vertex = foreign.iter().position(|foreign| *foreign == process).unwrap_or_default();
                         (flow.nodes.len() + vertex, output.unwrap_or_default())
                     }
                 };
-                let kind = match input.alignment {
+                let kind = match input.wired.alignment {
                     Alignment::Source(_) => EdgeKind::Ordinary,
                     Alignment::Side { .. } => EdgeKind::Side,
                     Alignment::Feedback => EdgeKind::Feedback,
                 };
-                let rate = live.and_then(|live| live.edges.get(&(node.id.clone(), input.name.clone())));
-                VertexInput { name: input.name.clone(), rate: rate.map(|rate| format!("{rate:.1}/s")), signal, kind }
+                let rate = live.and_then(|live| live.edges.get(&(node.id.clone(), input.wired.name.clone())));
+                VertexInput {
+                    name: input.wired.name.clone(),
+                    rate: rate.map(|rate| format!("{rate:.1}/s")),
+                    signal,
+                    kind,
+                }
             });
             vertices.push(Vertex {
                 title: module.map_or(&*node.id, |m| &node.id[flow.modules[m].id.len() + 1..]).to_owned(),

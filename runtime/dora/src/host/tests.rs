@@ -1,22 +1,21 @@
 //! Tests of the event loop without dora: hand-written events and a real run.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex},
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use arrow_array::{Float32Array, UInt8Array};
 use sideline_api::{
-    Alignment, Body, CapturedFrame, Config, Context, Device, Header, Inputs, Message, Mode, OnError, Operator, Outputs,
+    Alignment, Body, CapturedFrame, Config, Context, Header, Inputs, Message, Mode, OnError, Operator, Outputs,
     Payload, PortType, Registry, Resources, Source, SourceContext, Spec, Table, Values, WiredInput, clock::WallClock,
-    models::Models, tables::Count,
+    tables::Count,
 };
 use sideline_engine::{
     Border, Options,
-    gate::RunLimit,
     meter::{Report, RunStatus, StopCause},
 };
-use sideline_graph::plan::{BorderInput, BorderOutput, LaneId, NodeId, PlanInput, PlanNode, RemoteSink};
+use sideline_graph::plan::{BorderInput, BorderOutput, Edge, LaneId, NodeId, PlanNode, RemoteSink};
 
 use super::*;
 
@@ -41,7 +40,11 @@ impl Operator for Take {
 
 /// Border that records the progress reported to other processes.
 #[derive(Default)]
-struct RecordingBorder(Mutex<Vec<(usize, SinkProgress)>>);
+struct RecordingBorder {
+    progress: Mutex<Vec<(usize, SinkProgress)>>,
+    /// Number of reports that the process was stopped.
+    stops: AtomicUsize,
+}
 
 impl Border for RecordingBorder {
     fn send(&self, _: usize, _: &Message) -> Result<()> {
@@ -51,7 +54,7 @@ impl Border for RecordingBorder {
         Ok(())
     }
     fn report_progress(&self, source: SourceId, progress: SinkProgress) -> Result<()> {
-        self.0.lock().unwrap().push((source.0, progress));
+        self.progress.lock().unwrap().push((source.0, progress));
         Ok(())
     }
 }
@@ -59,13 +62,16 @@ impl Border for RecordingBorder {
 impl HeartbeatSender for RecordingBorder {
     fn send_heartbeat(&self, _: usize, _: bool) {}
     fn send_done(&self, _: bool) {}
+    fn report_stopped(&self) {
+        self.stops.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 /// Plan of a process with one operator, which reads `rows` of the node `far` and `foreign_rows` of the foreign node
 /// `py`.
 fn plan() -> Plan {
-    let input = |name: &str, from: &str, border: usize, alignment: Alignment| PlanInput {
-        wired: WiredInput {
+    let input = |name: &str, from: &str, border: usize, alignment: Alignment| {
+        let wired = WiredInput {
             name: name.into(),
             from: from.into(),
             ty: PortType::Any,
@@ -73,9 +79,8 @@ fn plan() -> Plan {
             hold: false,
             alignment,
             source: alignment.source(),
-        },
-        producer: Producer::Border(border),
-        queue: 8,
+        };
+        Edge::new(wired, Producer::Border(border))
     };
     let border = |name: &str, from: &str, foreign| BorderInput {
         name: name.into(),
@@ -178,19 +183,15 @@ fn run(events: impl FnOnce(&mut Host, &Running)) -> (Report, Vec<(usize, SinkPro
 }
 
 fn run_plan(plan: Plan, events: impl FnOnce(&mut Host, &Running)) -> (Report, Vec<(usize, SinkProgress)>) {
+    let (report, border) = run_with_border(plan, events);
+    let progress = border.progress.lock().unwrap().clone();
+    (report, progress)
+}
+
+/// Runs a plan on these events, waits for its end, and reports the end twice, as a node does whose sinks close late.
+fn run_with_border(plan: Plan, events: impl FnOnce(&mut Host, &Running)) -> (Report, Arc<RecordingBorder>) {
     let border = Arc::new(RecordingBorder::default());
-    let options = Options {
-        device: Device::Cpu,
-        run: "test".into(),
-        run_dir: PathBuf::from("."),
-        models: Arc::new(Models::default()),
-        clock: Arc::new(WallClock),
-        limit: RunLimit::default(),
-        resume_after: Default::default(),
-        stop_requested: Default::default(),
-        on_start: None,
-        timing: None,
-    };
+    let options = Options::new("test", ".");
     let registry = Registry::new().operator::<Take>().source::<Endless>();
     let Ok(running) = sideline_engine::start(plan, &registry, options, Some(border.clone())) else {
         panic!("no start")
@@ -198,8 +199,8 @@ fn run_plan(plan: Plan, events: impl FnOnce(&mut Host, &Running)) -> (Report, Ve
     let mut host = Host::new(&running, &*border, &WallClock, "take".into(), Instant::now());
     events(&mut host, &running);
     let report = running.wait();
-    let progress = border.0.lock().unwrap().clone();
-    (report, progress)
+    (0..2).for_each(|_| host.report_run_end());
+    (report, border)
 }
 
 /// Data of a message without payload.
@@ -248,7 +249,7 @@ fn an_input_closes_with_its_close_message_and_not_with_the_end_of_a_stream() {
     let (report, progress) =
         run(|host, _| two_streams().into_iter().for_each(|event| host.handle(event, Instant::now())));
     assert!(report.failure.is_none(), "{:?}", report.failure);
-    assert_eq!(report.nodes[0].processed, 2, "a frame of `b` follows the end of `a`");
+    assert_eq!(report.nodes[0].counts.processed, 2, "a frame of `b` follows the end of `a`");
     assert_eq!(progress.last(), Some(&(0, SinkProgress::Closed)));
     assert!(progress.contains(&(0, SinkProgress::Finished(4))), "two frames and two ends: {progress:?}");
 }
@@ -317,7 +318,7 @@ fn a_stop_ends_a_process_without_a_source_in_order() {
         host.tick(Instant::now());
     });
     assert_eq!(report.status, RunStatus::Stopped, "{:?}", report.failure);
-    assert_eq!((report.nodes[0].processed, report.stopped_at_frame), (1, None));
+    assert_eq!((report.nodes[0].counts.processed, report.stopped_at_frame), (1, None));
     assert_eq!(progress, [(0, SinkProgress::Finished(1))], "it saw no end, so it does not report itself closed");
 }
 
@@ -332,9 +333,23 @@ fn a_close_of_a_stopped_sender_stops_the_process() {
 }
 
 #[test]
+fn a_stop_is_reported_once_after_the_senders_have_left() {
+    let stops = |events: Vec<NodeEvent>| {
+        let (report, border) = run_with_border(plan(), |host, _| {
+            events.into_iter().for_each(|event| host.handle(event, Instant::now()));
+            host.finish();
+        });
+        (report.status, border.stops.load(Ordering::SeqCst))
+    };
+    assert_eq!(stops(vec![row("a", 0, 0), NodeEvent::Stop]), (RunStatus::Stopped, 1));
+    assert_eq!(stops(two_streams().into()), (RunStatus::Done, 0));
+    assert_eq!(stops(vec![row("a", 0, 0), row("a", 2, 2)]), (RunStatus::Partial, 0));
+}
+
+#[test]
 fn a_sink_process_that_was_stopped_ends_the_sources_and_its_exit_is_no_failure() {
     let (report, _) = run_plan(source_plan(), |host, running| {
-        while running.snapshot().sources[0].admitted < 4 {
+        while running.snapshot().sources[0].counts.admitted < 4 {
             std::thread::yield_now();
         }
         host.handle(done(3, false), Instant::now());
@@ -343,7 +358,7 @@ fn a_sink_process_that_was_stopped_ends_the_sources_and_its_exit_is_no_failure()
     });
     assert_eq!((report.status, report.stop_cause), (RunStatus::Stopped, Some(StopCause::Peer)), "{:?}", report.failure);
     let source = &report.sources[0];
-    assert_eq!((report.stopped_at_frame, source.admitted - source.unfinished), (Some(3), 3), "{source:?}");
+    assert_eq!((report.stopped_at_frame, source.counts.admitted - source.unfinished), (Some(3), 3), "{source:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use serde::Serialize;
 use sideline::program::load_models;
-use sideline_api::{Device, Frame, Mode, Resources, Result, Values, clock::WallClock, driver::read_config};
+use sideline_api::{Frame, Resources, Result, Values, driver::read_config};
 use sideline_detect::{
     DetectConfig, Grid, Model,
     decode::DecodeFilter,
@@ -48,18 +48,8 @@ pub struct DetectCost {
 /// The model is missing or invalid.
 pub fn run(model: &str) -> Result<DetectCost> {
     let here = Path::new(".");
-    let resources = Resources {
-        node: "bench".into(),
-        mode: Mode::Complete,
-        device: Device::Auto,
-        run_dir: std::env::temp_dir(),
-        run: "bench".into(),
-        inputs: vec![],
-        outputs: vec![],
-        search: vec![here.into()],
-        models: Arc::new(load_models(here)),
-        clock: Arc::new(WallClock),
-    };
+    let models = Arc::new(load_models(here));
+    let resources = Resources { search: vec![here.into()], models, ..Resources::new("bench") };
     let values: Values = [("model", model)].into();
     let mut bench = Detector::new(read_config(&values, "detect")?, &resources, test_frame(1920, 1080)?)?;
     // A GPU does not run on this thread: wall-clock time is measured instead.

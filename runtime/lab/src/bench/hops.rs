@@ -2,19 +2,17 @@
 //! overhead of a graph of ten operators per frame.
 
 use std::{
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use serde::Serialize;
 use sideline_api::{
-    Alignment, Body, CapturedFrame, Config, Context, Device, Inputs, Mode, OnError, Operator, Outputs, Payload,
-    PortType, Registry, Resources, Result, Source, SourceContext, SourceId, Spec, Table, Values, WiredInput,
-    clock::WallClock, models::Models, tables::Count,
+    Alignment, Body, CapturedFrame, Config, Context, Inputs, Mode, OnError, Operator, Outputs, Payload, PortType,
+    Registry, Resources, Result, Source, SourceContext, SourceId, Spec, Table, Values, WiredInput, tables::Count,
 };
-use sideline_engine::{Options, gate::RunLimit};
-use sideline_graph::plan::{LaneId, NodeId, Plan, PlanInput, PlanNode, Producer};
+use sideline_engine::Options;
+use sideline_graph::plan::{Edge, LaneId, NodeId, Plan, PlanNode, Producer};
 
 use super::Percentiles;
 
@@ -166,7 +164,7 @@ fn run_chain(length: usize, threads: bool, every_us: u64) -> Result<Vec<Vec<Inst
     let registry = Registry::new().source::<TickSource>().operator::<Relay>();
     let count = PortType::table::<Count>();
     let output = sideline_api::OutputPort { name: "out", ty: count };
-    let node = |id: String, operator: &str, values: Values, inputs: Vec<PlanInput>, lane: usize| PlanNode {
+    let node = |id: String, operator: &str, values: Values, inputs: Vec<Edge<Producer>>, lane: usize| PlanNode {
         id,
         operator: operator.into(),
         values,
@@ -183,19 +181,16 @@ fn run_chain(length: usize, threads: bool, every_us: u64) -> Result<Vec<Vec<Inst
     let ticks = [("frames", frames), ("every_us", every_us)].into();
     let mut nodes = vec![node("ticks".into(), "bench-ticks", ticks, vec![], 0)];
     for i in 0..length {
-        let input = PlanInput {
-            wired: WiredInput {
-                name: "in".into(),
-                from: nodes[i].id.clone(),
-                ty: count,
-                required: true,
-                hold: false,
-                alignment: Alignment::Source(SourceId(0)),
-                source: Some(SourceId(0)),
-            },
-            producer: Producer::Node { node: NodeId(i), output: 0 },
-            queue: 10,
+        let wired = WiredInput {
+            name: "in".into(),
+            from: nodes[i].id.clone(),
+            ty: count,
+            required: true,
+            hold: false,
+            alignment: Alignment::Source(SourceId(0)),
+            source: Some(SourceId(0)),
         };
+        let input = Edge::new(wired, Producer::Node { node: NodeId(i), output: 0 });
         let lane = if threads { i } else { 0 };
         nodes.push(node(format!("relay-{i}"), "bench-relay", [("place", i)].into(), vec![input], lane));
     }
@@ -213,19 +208,7 @@ fn run_chain(length: usize, threads: bool, every_us: u64) -> Result<Vec<Vec<Inst
         remote_sinks: vec![],
         sends_done: false,
     };
-    let options = Options {
-        device: Device::Cpu,
-        run: "bench".into(),
-        run_dir: PathBuf::from("."),
-        models: Arc::new(Models::default()),
-        clock: Arc::new(WallClock),
-        limit: RunLimit::default(),
-        resume_after: Default::default(),
-        stop_requested: Default::default(),
-        on_start: None,
-        timing: None,
-    };
-    let report = sideline_engine::start(plan, &registry, options, None)?.wait();
+    let report = sideline_engine::start(plan, &registry, Options::new("bench", "."), None)?.wait();
     if let Some(failure) = report.failure {
         return Err(failure);
     }

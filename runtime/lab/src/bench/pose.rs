@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use serde::Serialize;
 use sideline::program::load_models;
-use sideline_api::{Device, Frame, Mode, Resources, Result, clock::WallClock};
+use sideline_api::{Frame, Resources, Result};
 use sideline_inference::test_frame;
 use sideline_pose::{Model, landmarks::Landmarker, region::PersonRegion};
 
@@ -38,18 +38,7 @@ pub struct PoseCost(Vec<ModelCost>);
 /// # Errors
 /// A model is missing or invalid.
 pub fn run() -> Result<PoseCost> {
-    let resources = Resources {
-        node: "bench".into(),
-        mode: Mode::Complete,
-        device: Device::Auto,
-        run_dir: std::env::temp_dir(),
-        run: "bench".into(),
-        inputs: vec![],
-        outputs: vec![],
-        search: vec![],
-        models: Arc::new(load_models(Path::new("."))),
-        clock: Arc::new(WallClock),
-    };
+    let resources = Resources { models: Arc::new(load_models(Path::new("."))), ..Resources::new("bench") };
     let mut costs = Vec::new();
     for model in Model::ALL {
         let mut crops = Crops::new(&resources, model, test_frame(1280, 720)?)?;

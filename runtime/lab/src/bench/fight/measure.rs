@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{Error, Failure, OrFail, Result};
-use sideline_engine::meter::Quantiles;
+use sideline_engine::{counts::FrameCounts, meter::Quantiles};
 
 use crate::sideline_program;
 
@@ -81,8 +81,8 @@ pub struct Report {
 #[allow(missing_docs)]
 pub struct SourcePart {
     pub node: String,
-    pub decoded: u64,
-    pub admitted: u64,
+    #[serde(flatten)]
+    pub counts: FrameCounts,
     pub cpu_s: f64,
 }
 
@@ -102,8 +102,8 @@ impl Report {
     pub fn metrics(&self, poses: u64) -> RunMetrics {
         let motion = self.nodes.iter().find(|node| node.operator == "motion");
         RunMetrics {
-            offered: self.sources.iter().map(|source| source.decoded).sum(),
-            handled: self.sources.iter().map(|source| source.admitted).sum(),
+            offered: self.sources.iter().map(|source| source.counts.decoded).sum(),
+            handled: self.sources.iter().map(|source| source.counts.admitted).sum(),
             fps: self.nodes.iter().map(|node| node.fps).fold(f64::INFINITY, f64::min),
             latency_ms: motion.map(|node| node.latency_ms).unwrap_or_default(),
             cpu_s: self.cpu_s,

@@ -56,7 +56,7 @@ fn stage_report(video: &str, report: &Report, poses: u64) -> StageReport {
     let budget = |operator: &str| BUDGETS_MS.iter().find(|(name, _)| *name == operator).map(|(_, ms)| *ms);
     // A source waits for the due times of its frames: its work is its processor time, taken as equal for every frame.
     let sources = report.sources.iter().map(|source| {
-        let ms = source.cpu_s * 1e3 / source.decoded.max(1) as f64;
+        let ms = source.cpu_s * 1e3 / source.counts.decoded.max(1) as f64;
         let work = Quantiles { p50: ms, p95: ms, p99: ms, max: ms };
         StageCost { node: source.node.clone(), process_ms: work, latency_ms: work, budget_ms: budget("capture") }
     });
