@@ -48,6 +48,7 @@ pub fn registry() -> Registry {
         .operator::<sideline_counter::Counter>()
         .operator::<sideline_rehearse::Rehearse>()
         .operator::<sideline_tracker::Tracker>()
+        .operator::<sideline_fighters::Fighters>()
         .operator::<sideline_ball::BallOperator>()
         .operator::<sideline_view::ViewOperator>()
         .operator::<sideline_smooth::Smooth>()
