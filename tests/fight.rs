@@ -162,7 +162,8 @@ fn other_pose_models_are_reproducible_and_named_in_the_rows() {
             );
             assert!(rows(a.join("motion.jsonl")).iter().all(|row| row["velocity_norm"].is_null()));
         }
-        let named: BTreeSet<&str> = poses.iter().filter_map(|row| row["fighter"].as_str()).collect();
+        let fighters = rows(a.join("fighters.jsonl"));
+        let named: BTreeSet<&str> = fighters.iter().filter_map(|row| row["fighter"].as_str()).collect();
         assert!(named.is_superset(&BTreeSet::from(["fighter_1", "fighter_2"])), "{model}: {named:?}");
     }
 }
@@ -175,15 +176,17 @@ fn both_fighters_have_poses_and_keep_their_names_and_no_other_person_is_named() 
     let bench = Bench::new();
     write_fight_flow(&bench, "fight", &athletes(), "", PerceptionForm::Fused);
     let run = run_in_one_process(&bench, "fight", "out", &[]);
-    let poses = rows(run.join("poses.jsonl"));
+    let (poses, fighters) = (rows(run.join("poses.jsonl")), rows(run.join("fighters.jsonl")));
+    let number = |row: &Value, key: &str| row[key].as_u64().unwrap();
     let mut frames_of: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
     let mut names_of: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
+    let mut named_frames: BTreeSet<(u64, u64)> = BTreeSet::new();
+    for row in &fighters {
+        names_of.entry(number(row, "track")).or_default().insert(row["fighter"].as_str().unwrap());
+        named_frames.insert((number(row, "frame"), number(row, "track")));
+    }
     for row in &poses {
-        let (track, fighter) = (row["track"].as_u64().unwrap(), row["fighter"].as_str().unwrap());
-        frames_of.entry(track).or_default().insert(row["frame"].as_u64().unwrap());
-        if !fighter.is_empty() {
-            names_of.entry(track).or_default().insert(fighter);
-        }
+        frames_of.entry(number(row, "track")).or_default().insert(number(row, "frame"));
         assert_eq!(row["joints"].as_array().unwrap().len(), 33);
     }
     let lasting: Vec<u64> =
@@ -194,11 +197,10 @@ fn both_fighters_have_poses_and_keep_their_names_and_no_other_person_is_named() 
     let names: BTreeSet<&str> = names_of.values().flatten().copied().collect();
     assert!(names_of.values().all(|names| names.len() == 1), "a name changed its track: {names_of:?}");
     assert_eq!(names, BTreeSet::from(["fighter_1", "fighter_2"]));
-    // The same holds for tracks, also in frames without a pose. Once given, a name stays to the end.
+    // Once given, a name stays to the end, also in frames without a pose.
     for row in rows(run.join("tracks.jsonl")) {
-        let (track, fighter) = (row["track"].as_u64().unwrap(), row["fighter"].as_str().unwrap());
-        assert!(fighter.is_empty() || names_of[&track].contains(fighter), "{row}");
-        assert!(row["frame"].as_u64() < Some(80) || !lasting.contains(&track) || !fighter.is_empty(), "{row}");
+        let (frame, track) = (number(&row, "frame"), number(&row, "track"));
+        assert!(frame < 80 || !lasting.contains(&track) || named_frames.contains(&(frame, track)), "{row}");
     }
     // Two people and not one detected twice: their hips are apart.
     let apart =

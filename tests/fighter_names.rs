@@ -1,16 +1,19 @@
-//! Identities of fighters: drawn people cross, clinch and leave the frame, and are processed by `reid` and `tracker` as
-//! in modules/perception.yml. Scenes that cannot be resolved by boxes alone also run without appearance embeddings.
+//! Identities of fighters: drawn people cross, clinch and leave the frame, and are processed by `reid`, `tracker` and
+//! `fighters` as in modules/perception.yml. Scenes that cannot be resolved by boxes alone also run without appearance embeddings.
 #![cfg(feature = "onnx")]
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
 use sideline_api::{
-    Alignment, Color, Encoding, Frame,
+    Alignment, Color, Encoding, Frame, Values,
     testing::{Harness, Setup},
 };
+use sideline_fighters::Fighters;
 use sideline_reid::Reid;
-use sideline_sport::tables::{Appearance, Fighter, JOINTS, Pose, Track};
+use sideline_sport::{
+    FighterNames,
+    tables::{Appearance, Fighter, FighterName, Identity, JOINTS, Pose, Track},
+};
 use sideline_tracker::Tracker;
 
 const WIDTH: usize = 640;
@@ -79,8 +82,8 @@ impl Scene {
         };
         let mut reid = Harness::<Reid>::with([("every", 15)], wired(&["frames", "poses"])).unwrap();
         let inputs: &[_] = if with_appearance { &["poses", "appearance"] } else { &["poses"] };
-        let values = [("fighters", Value::from(2)), ("warm_up", Value::from(0.3))];
-        let mut tracker = Harness::<Tracker>::with(values, wired(inputs)).unwrap();
+        let mut tracker = Harness::<Tracker>::with(Values::new(), wired(inputs)).unwrap();
+        let mut fighters = Harness::<Fighters>::with([("warm_up", 0.3)], wired(&["tracks", "identities"])).unwrap();
         let mut names = Vec::new();
         for (number, shown) in self.frames.iter().enumerate() {
             let inside = |shown: &&DrawnPerson| {
@@ -94,9 +97,11 @@ impl Scene {
                 tracker.push("appearance", &reid.expect::<Appearance>("appearance")).unwrap();
             }
             tracker.push("poses", &poses).unwrap();
-            tracker.expect::<Track>("tracks");
+            fighters.push("tracks", &tracker.expect::<Track>("tracks")).unwrap();
+            fighters.push("identities", &tracker.expect::<Identity>("identities")).unwrap();
+            let of_track = FighterNames::from_rows(&fighters.expect::<FighterName>("fighters"));
             let rows = tracker.expect::<Pose>("tracked_poses");
-            names.push(posed.iter().zip(rows).map(|(shown, row)| (shown.person, row.fighter)).collect());
+            names.push(posed.iter().zip(rows).map(|(shown, row)| (shown.person, of_track.of(row.track))).collect());
         }
         names
     }
@@ -157,7 +162,6 @@ fn pose(x: f32) -> Pose {
     let (x1, x2) = ((x - 0.19 * PERSON_HEIGHT_PX).max(0.0), (x + 0.19 * PERSON_HEIGHT_PX).min(WIDTH as f32));
     Pose {
         track: 0,
-        fighter: Fighter::None,
         x1,
         y1: HEAD_TOP_PX,
         x2,

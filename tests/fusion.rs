@@ -103,7 +103,9 @@ struct FusionOutput {
 fn run(bout: &Bout, rate: f64, models: &mut [SimulatedModel], values: Values) -> FusionOutput {
     let setup = || Setup { interval: interval(rate), ..Setup::default() };
     let mut motion = Harness::<sideline_motion::Motion>::with(Values::default(), setup()).unwrap();
-    let mut interaction = Harness::<sideline_interaction::Interaction>::with(Values::default(), setup()).unwrap();
+    let inputs = Some(vec![("poses", Alignment::Source(sideline_api::SourceId(0)))]);
+    let mut interaction =
+        Harness::<sideline_interaction::Interaction>::with(Values::default(), Setup { inputs, ..setup() }).unwrap();
     let mut fusion = fusion_harness(values, rate);
     let labels: Vec<&str> = [IDLE].into_iter().chain(LABELS).collect();
     let mut found = FusionOutput { scores: vec![], moves: vec![] };

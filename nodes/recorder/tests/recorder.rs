@@ -19,7 +19,7 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_recorder::{Recorder, RecorderConfig, remove_recorded};
-use sideline_sport::tables::{Fighter, JOINTS, Motion, Pose};
+use sideline_sport::tables::{JOINTS, Motion, Pose};
 
 type Inputs<'a> = &'a [(&'static str, Alignment)];
 const POSES: Inputs = &[("poses", Alignment::Source(sideline_api::SourceId(0)))];
@@ -32,7 +32,6 @@ fn recorder(folder: &Path, values: impl Into<Values>, mode: Mode, inputs: Inputs
 fn pose(track: u32, at: f32) -> Pose {
     let mut pose = Pose {
         track,
-        fighter: if track == 1 { Fighter::One } else { Fighter::None },
         x1: at,
         y1: 2.0,
         x2: 3.0,
@@ -133,7 +132,7 @@ fn each_row_is_a_json_line_and_nan_is_null() {
     let lines = lines(&folder.path().join("poses.jsonl"));
     assert_eq!(lines.len(), 1);
     let keys: Vec<&String> = lines[0].as_object().unwrap().keys().collect();
-    assert_eq!(keys[..6], ["stream", "session", "frame", "pts", "track", "fighter"]);
+    assert_eq!(keys[..6], ["stream", "session", "frame", "pts", "track", "x1"]);
     assert_eq!((&lines[0]["model"], &lines[0]["x1"]), (&json!("lite \"x\""), &json!(0.25)));
     assert_eq!(lines[0]["joints"].as_array().unwrap().len(), 33);
     assert_eq!(lines[0]["joints"][32], json!([0.1, null, -2.5, 1.0]));

@@ -13,7 +13,10 @@ use sideline_render::{
     text::TextRenderer,
     viewport::Viewport,
 };
-use sideline_sport::tables::{Fighter, JOINTS, Motion, Pose, Track, TrackState};
+use sideline_sport::{
+    FighterNames,
+    tables::{Fighter, FighterName, JOINTS, Motion, Pose, Track, TrackState},
+};
 
 /// Boxer in guard position, seen from her left: joint, x, y in an image of 640 x 720.
 const BOXER: [(usize, f32, f32); 31] = [
@@ -51,7 +54,7 @@ const BOXER: [(usize, f32, f32); 31] = [
 ];
 
 /// Returns the pose of the boxer, mapped by `map` into an image of 1280 x 720 and scaled to `size`.
-fn pose(track: u32, fighter: Fighter, map: impl Fn(f32, f32) -> (f32, f32), size: (f32, f32)) -> Pose {
+fn pose(track: u32, map: impl Fn(f32, f32) -> (f32, f32), size: (f32, f32)) -> Pose {
     let mut joints = [[f32::NAN; 4]; JOINTS];
     let mut rect = [f32::MAX, f32::MAX, f32::MIN, f32::MIN];
     for (joint, x, y) in BOXER {
@@ -62,7 +65,6 @@ fn pose(track: u32, fighter: Fighter, map: impl Fn(f32, f32) -> (f32, f32), size
     let (sx, sy) = (size.0 / 1280.0, size.1 / 720.0);
     Pose {
         track,
-        fighter,
         x1: (rect[0] - 12.0) * sx,
         y1: (rect[1] - 44.0) * sy,
         x2: (rect[2] + 12.0) * sx,
@@ -78,7 +80,6 @@ fn pose(track: u32, fighter: Fighter, map: impl Fn(f32, f32) -> (f32, f32), size
 fn track(pose: &Pose, state: TrackState) -> Track {
     Track {
         track: pose.track,
-        fighter: pose.fighter,
         state,
         x1: pose.x1,
         y1: pose.y1,
@@ -96,13 +97,15 @@ fn motion(track: u32, velocity_norm: f32) -> Motion {
 
 fn scene(size: (f32, f32)) -> Scene {
     let poses = vec![
-        pose(1, Fighter::One, |x, y| (640.0 - x, y), size),
-        pose(3, Fighter::Two, |x, y| (640.0 + x, y), size),
-        pose(7, Fighter::None, |x, y| (540.0 + 0.25 * x, 300.0 + 0.25 * y), size),
-        pose(12, Fighter::None, |x, y| (1150.0 + 0.3 * x, -60.0 + 0.3 * y), size),
+        pose(1, |x, y| (640.0 - x, y), size),
+        pose(3, |x, y| (640.0 + x, y), size),
+        pose(7, |x, y| (540.0 + 0.25 * x, 300.0 + 0.25 * y), size),
+        pose(12, |x, y| (1150.0 + 0.3 * x, -60.0 + 0.3 * y), size),
     ];
     let states = [TrackState::Confirmed, TrackState::Confirmed, TrackState::Confirmed, TrackState::Predicted];
+    let names = [(1, Fighter::One), (3, Fighter::Two)].map(|(track, fighter)| FighterName { track, fighter });
     Scene {
+        names: FighterNames::from_rows(&names),
         tracks: Some(poses.iter().zip(states).map(|(pose, state)| track(pose, state)).collect()),
         motion: Some(vec![motion(1, 31.0), motion(3, 9.0)]),
         poses: Some(poses),

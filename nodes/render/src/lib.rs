@@ -30,7 +30,10 @@ use sideline_api::{
     Result, Spec, Table,
 };
 use sideline_media::{CropRect, Cropper, to_i420};
-use sideline_sport::tables::{Ball, Commentary, Event, Motion, Move, Place, Pose, Possession, Team, Track, Unit, View};
+use sideline_sport::{
+    FIGHTERS_INPUT, FighterNames,
+    tables::{Ball, Commentary, Event, FighterName, Motion, Move, Place, Pose, Possession, Team, Track, Unit, View},
+};
 
 use crate::{
     ball::Trail,
@@ -202,6 +205,7 @@ impl Operator for Render {
             .required("frames", PortType::Frame)
             .optional("poses", PortType::table::<Pose>())
             .optional("tracks", PortType::table::<Track>())
+            .optional(FIGHTERS_INPUT, PortType::table::<FighterName>())
             .optional("motion", PortType::table::<Motion>())
             .optional("moves", PortType::table::<Move>())
             .optional("commentary", PortType::table::<Commentary>())
@@ -239,6 +243,7 @@ impl Operator for Render {
         }
         let scene = Scene {
             poses: input.rows("poses")?,
+            names: FighterNames::read(input)?,
             tracks: input.rows("tracks")?,
             motion: input.rows("motion")?,
             ball: input.rows("ball")?.and_then(|rows| rows.into_iter().next_back()),

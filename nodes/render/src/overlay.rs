@@ -3,7 +3,10 @@
 //! Sizes are given for an image whose shorter side has 720 pixels, and scale with it.
 
 use sideline_api::Color;
-use sideline_sport::tables::{Ball, Fighter, Motion, Place, Pose, Track, View};
+use sideline_sport::{
+    FighterNames,
+    tables::{Ball, Fighter, Motion, Place, Pose, Track, View},
+};
 
 use crate::{
     OverlayKind, RenderConfig, RenderState,
@@ -46,6 +49,8 @@ pub(crate) const PITCH: [f32; 2] = [105.0, 68.0];
 pub struct Scene {
     /// Poses for the skeletons.
     pub poses: Option<Vec<Pose>>,
+    /// Names of the fighters.
+    pub names: FighterNames,
     /// Tracks with the boxes; if `None`, the boxes of the poses are drawn.
     pub tracks: Option<Vec<Track>>,
     /// Motion of the tracks, for the speed bar of a label.
@@ -98,8 +103,10 @@ impl<'a, 'b> Overlay<'a, 'b> {
         }
         if style.is_enabled(OverlayKind::Skeletons) {
             let mut poses: Vec<&Pose> = scene.poses.iter().flatten().collect();
-            poses.sort_by_key(|pose| pose.fighter != Fighter::None);
-            poses.into_iter().for_each(|pose| self.draw_skeleton(pose, style.config.visibility));
+            poses.sort_by_key(|pose| scene.names.of(pose.track) != Fighter::None);
+            poses
+                .into_iter()
+                .for_each(|pose| self.draw_skeleton(pose, scene.names.of(pose.track), style.config.visibility));
         }
         if style.is_enabled(OverlayKind::Trail) {
             self.draw_trail(&state.trail);

@@ -52,10 +52,9 @@ const HAND_JOINTS: std::ops::RangeInclusive<usize> = 17..=22;
 
 impl Overlay<'_, '_> {
     /// Draws the limbs with a dark outline, which separates them from any background, then the joints.
-    pub(crate) fn draw_skeleton(&mut self, pose: &Pose, min_visibility: f32) {
+    pub(crate) fn draw_skeleton(&mut self, pose: &Pose, fighter: Fighter, min_visibility: f32) {
         let viewport = self.style.viewport;
         let (width, height) = viewport.source();
-        let fighter = pose.fighter;
         let joint = |i: usize| {
             let [x, y, _, visibility] = pose.joints[i];
             // A comparison with NaN is false: joints that the model does not have are not drawn.

@@ -8,7 +8,7 @@ use sideline_api::{
 use sideline_render::Render;
 use sideline_sport::{
     Excitement,
-    tables::{Commentary, Fighter, Move, Track, TrackState},
+    tables::{Commentary, Fighter, FighterName, Move, Track, TrackState},
 };
 
 fn gray(width: u32, height: u32) -> Frame {
@@ -17,10 +17,8 @@ fn gray(width: u32, height: u32) -> Frame {
 }
 
 fn track() -> Track {
-    let fighter = Fighter::One;
     Track {
         track: 1,
-        fighter,
         state: TrackState::Confirmed,
         x1: 250.0,
         y1: 150.0,
@@ -64,14 +62,15 @@ fn sentence() -> Commentary {
 /// Returns the frames, of 150, in which something is drawn in a part of the image (left, top, right, bottom). The move and
 /// the sentence come with frame 30.
 fn frames_with_drawing(overlays: &[&str], part: [usize; 4]) -> Vec<u64> {
-    let inputs =
-        ["frames", "tracks", "moves", "commentary"].map(|name| (name, Alignment::Source(sideline_api::SourceId(0))));
+    let inputs = ["frames", "tracks", "fighters", "moves", "commentary"]
+        .map(|name| (name, Alignment::Source(sideline_api::SourceId(0))));
     let setup = Setup { inputs: Some(inputs.to_vec()), ..Setup::default() };
     let mut render = Harness::<Render>::with([("overlays", json!(overlays))], setup).unwrap();
     let mut frames = vec![];
     for frame in 0..150 {
         render.push_frame("frames", gray(640, 360)).unwrap();
         render.push("tracks", &[track()]).unwrap();
+        render.push("fighters", &[FighterName { track: 1, fighter: Fighter::One }]).unwrap();
         let (moves, sentences) = if frame == 30 { (vec![front_kick()], vec![sentence()]) } else { (vec![], vec![]) };
         render.push("moves", &moves).unwrap();
         render.push("commentary", &sentences).unwrap();

@@ -9,7 +9,7 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_render::{Render, RenderConfig};
-use sideline_sport::tables::{Fighter, JOINTS, Motion, Pose, Track, TrackState};
+use sideline_sport::tables::{Fighter, FighterName, JOINTS, Motion, Pose, Track, TrackState};
 
 const SIZE: (u32, u32) = (320, 240);
 
@@ -20,14 +20,18 @@ fn gray(width: u32, height: u32) -> Frame {
     Frame::from_packed(width, height, Encoding::I420, Color::default_for_height(height), bytes).unwrap()
 }
 
+/// Returns the track number of a fighter or another person.
+fn number(fighter: Fighter) -> u32 {
+    fighter.index().map_or(3, |index| index as u32 + 1)
+}
+
 /// Returns a pose of which only the left upper arm is visible, along y = 120 from x = 80 to 240.
 fn arm(fighter: Fighter) -> Pose {
     let mut joints = [[f32::NAN; 4]; JOINTS];
     joints[11] = [0.25, 0.5, 0.0, 0.9];
     joints[13] = [0.75, 0.5, 0.0, 0.9];
     Pose {
-        track: 1,
-        fighter,
+        track: number(fighter),
         x1: 60.0,
         y1: 10.0,
         x2: 260.0,
@@ -41,7 +45,7 @@ fn arm(fighter: Fighter) -> Pose {
 }
 
 fn track(state: TrackState, [x1, y1, x2, y2]: [f32; 4]) -> Track {
-    Track { track: 1, fighter: Fighter::One, state, x1, y1, x2, y2, score: 0.9, class: 0, age: 9 }
+    Track { track: 1, state, x1, y1, x2, y2, score: 0.9, class: 0, age: 9 }
 }
 
 /// Returns a configuration with only these overlays.
@@ -51,7 +55,7 @@ fn only(overlays: &[&str]) -> Values {
 
 fn wired() -> Option<Vec<(&'static str, Alignment)>> {
     Some(
-        ["frames", "poses", "tracks", "motion"]
+        ["frames", "poses", "tracks", "fighters", "motion"]
             .map(|name| (name, Alignment::Source(sideline_api::SourceId(0))))
             .to_vec(),
     )
@@ -81,12 +85,14 @@ impl Bench {
         self.render.push_frame("frames", frame).unwrap();
         self.render.push("poses", poses).unwrap();
         self.render.push("tracks", tracks).unwrap();
+        let names = Fighter::FIGHTERS.map(|fighter| FighterName { track: number(fighter), fighter });
+        self.render.push("fighters", &names).unwrap();
         self.render.push::<Motion>("motion", &[]).unwrap();
     }
 
     fn skip_tables(&mut self, frame: Frame) {
         self.render.push_frame("frames", frame).unwrap();
-        for table in ["poses", "tracks", "motion"] {
+        for table in ["poses", "tracks", "fighters", "motion"] {
             self.render.skip(table, Reason::Error).unwrap();
         }
     }
@@ -180,8 +186,10 @@ fn labels_of_overlapping_people_do_not_overlap() {
     let drawn = |fighters: &[Fighter]| {
         let mut bench = Bench::new(only(&["labels"]));
         let rect = [100.0, 100.0, 200.0, 200.0];
-        let tracks: Vec<Track> =
-            fighters.iter().map(|fighter| Track { fighter: *fighter, ..track(TrackState::Confirmed, rect) }).collect();
+        let tracks: Vec<Track> = fighters
+            .iter()
+            .map(|fighter| Track { track: number(*fighter), ..track(TrackState::Confirmed, rect) })
+            .collect();
         bench.draw(gray(SIZE.0, SIZE.1), &[], &tracks).drawn_pixels()
     };
     let (one, other) = (drawn(&[Fighter::One]), drawn(&[Fighter::Two]));

@@ -83,9 +83,6 @@ impl FighterState {
         distance: f32,
     ) -> Option<FusedPrediction> {
         let (at, weights, config) = (frame.at, frame.weights, frame.config);
-        if motion.fighter != Fighter::None {
-            self.name = motion.fighter;
-        }
         let step = self.absent_s(at);
         self.last_seen = Some(at);
         let thresholds = config.speed_thresholds();
@@ -316,10 +313,7 @@ mod tests {
         for joint in [15, 17, 19, 21] {
             velocity[joint + (frame / 15 % 2) as usize] = [0.0, 0.0, -speed];
         }
-        let (name, angles) = (Fighter::One, [0.0; 20]);
-        let acceleration = [[0.0; 3]; JOINTS];
-        let motion =
-            Motion { track: 1, fighter: name, velocity, acceleration, joint_angles: angles, velocity_norm: 0.0 };
+        let motion = Motion { track: 1, velocity, ..Motion::default() };
         let frame = FrameContext { at, stream: ("test", 0), weights, config };
         let mut jab = vec![0.01; weights.labels.len()];
         let label = weights.labels.iter().position(|label| label == "jab").unwrap();

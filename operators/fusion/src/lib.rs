@@ -33,7 +33,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{Config, Context, Error, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
-use sideline_sport::tables::{Interaction, Motion, Move, PredictionStatus, Scores};
+use sideline_sport::{
+    FIGHTERS_INPUT, FighterNames,
+    tables::{Fighter, FighterName, Interaction, Motion, Move, PredictionStatus, Scores},
+};
 
 use bursts::{FrameTime, SpeedThresholds};
 use fighter::{FighterState, FrameContext};
@@ -128,6 +131,7 @@ impl Operator for Fusion {
         Spec::operator("fusion")
             .required(MOTION, PortType::table::<Motion>())
             .optional(INTERACTION, PortType::table::<Interaction>())
+            .optional(FIGHTERS_INPUT, PortType::table::<FighterName>())
             .any_inputs(PortType::table::<Scores>())
             .output("scores", PortType::table::<Scores>())
             .output("moves", PortType::table::<Move>())
@@ -154,6 +158,7 @@ impl Operator for Fusion {
     fn process(&mut self, cx: &Context, input: &Inputs, state: &mut Fighters, out: &mut Outputs) -> Result<()> {
         let predictions = self.read_predictions(input)?;
         let interactions = input.rows::<Interaction>(INTERACTION)?.unwrap_or_default();
+        let names = FighterNames::read(input)?;
         let frame = self.frame_context(cx);
         let (mut scores, mut moves) = (vec![], vec![]);
         for motion in input.rows::<Motion>(MOTION)?.unwrap_or_default().iter().filter(|motion| motion.track > 0) {
@@ -161,7 +166,12 @@ impl Operator for Fusion {
             let own = predictions.get(&track).map_or(&[][..], |own| &own.predictions);
             let pairs = interactions.iter().filter(|row| [row.track_a, row.track_b].contains(&track));
             let distance = pairs.map(|row| row.distance).fold(f32::NAN, f32::min);
-            let fused = state.0.entry(track).or_default().observe(&frame, motion, own, distance);
+            let fighter = names.of(track);
+            let track_state = state.0.entry(track).or_default();
+            if fighter != Fighter::None {
+                track_state.name = fighter;
+            }
+            let fused = track_state.observe(&frame, motion, own, distance);
             let unjudged = match (&fused, predictions.get(&track)) {
                 (Some(_), _) => PredictionStatus::Present,
                 (None, own) => own.and_then(TrackPredictions::common_reason).unwrap_or(PredictionStatus::Unscored),
@@ -169,7 +179,7 @@ impl Operator for Fusion {
             let probabilities = fused.map_or(vec![], |fused| fused.probabilities);
             scores.push(Scores {
                 track,
-                fighter: motion.fighter,
+                fighter,
                 model: "fusion".into(),
                 labels: self.weights.label_text.clone(),
                 probabilities: probabilities.iter().map(|p| *p as f32).collect(),
@@ -229,7 +239,7 @@ impl TrackPredictions {
 }
 
 fn is_prediction_input(name: &str) -> bool {
-    name != MOTION && name != INTERACTION
+    ![MOTION, INTERACTION, FIGHTERS_INPUT].contains(&name)
 }
 
 impl Fusion {

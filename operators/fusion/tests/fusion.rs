@@ -7,7 +7,7 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_fusion::Fusion;
-use sideline_sport::tables::{Fighter, Interaction, JOINTS, Motion, Move, PredictionStatus, Scores};
+use sideline_sport::tables::{Fighter, FighterName, Interaction, JOINTS, Motion, Move, PredictionStatus, Scores};
 use tempfile::TempDir;
 
 const LABELS: &str = "idle jab kick";
@@ -17,7 +17,7 @@ const FILE: &str = "labels: [idle, jab, kick]\nidle: idle\ngate: 0.5\ntemperatur
 
 /// Creates the operator with a weights file of this text and two models.
 fn fusion(text: &str) -> Result<(Harness<Fusion>, TempDir), Error> {
-    wired(text, &["motion", "interaction", "a", "b"])
+    wired(text, &["motion", "interaction", "fighters", "a", "b"])
 }
 
 fn wired(text: &str, inputs: &[&'static str]) -> Result<(Harness<Fusion>, TempDir), Error> {
@@ -46,19 +46,13 @@ fn motion(speed: f32) -> Motion {
     for joint in [15, 17, 19, 21] {
         velocity[joint] = [0.0, 0.0, -speed];
     }
-    Motion {
-        track: 1,
-        fighter: Fighter::One,
-        velocity,
-        acceleration: [[0.0; 3]; JOINTS],
-        joint_angles: [0.0; 20],
-        velocity_norm: 0.0,
-    }
+    Motion { track: 1, velocity, ..Motion::default() }
 }
 
 fn push(harness: &mut Harness<Fusion>, speed: f32, a: &[Scores], b: &[Scores]) -> Result<(), Error> {
     harness.push("motion", &[motion(speed)])?;
     harness.push::<Interaction>("interaction", &[])?;
+    harness.push("fighters", &[FighterName { track: 1, fighter: Fighter::One }])?;
     harness.push("a", a)?;
     harness.push("b", b)
 }

@@ -14,8 +14,8 @@
 //!   assumed to be level.
 //! - `reach` is the distance from the nearest hand or foot to the other's trunk or head; 0 where it covers them.
 //!
-//! **Pairs.** Once `fighter_1` and `fighter_2` have been visible together, they are the only pair: a referee who comes
-//! near makes no row. Before that, and in streams without named fighters, every pair of tracks is a candidate and the
+//! **Pairs.** With `fighters` wired, once `fighter_1` and `fighter_2` have been visible together, they are the only pair: a
+//! referee who comes near makes no row. Before that, and without named fighters, every pair of tracks is a candidate and the
 //! nearest `max_pairs` have rows. A pair has no row in a frame in which one of the two has no pose.
 #![forbid(unsafe_code)]
 
@@ -25,7 +25,10 @@ mod pairs;
 pub use pairs::InteractionState;
 
 use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
-use sideline_sport::tables::{self, Pose};
+use sideline_sport::{
+    FIGHTERS_INPUT, FighterNames,
+    tables::{self, FighterName, Pose},
+};
 
 /// Measures how two people stand to each other: distance, closing speed, facing, reach.
 #[derive(Clone, Debug, PartialEq, Config)]
@@ -59,6 +62,7 @@ impl Operator for Interaction {
     fn spec() -> Spec {
         Spec::operator("interaction")
             .required("poses", PortType::table::<Pose>())
+            .optional(FIGHTERS_INPUT, PortType::table::<FighterName>())
             .output("interaction", PortType::table::<tables::Interaction>())
     }
 
@@ -68,7 +72,8 @@ impl Operator for Interaction {
 
     fn process(&mut self, cx: &Context, input: &Inputs, state: &mut InteractionState, out: &mut Outputs) -> Result<()> {
         let poses = input.rows::<Pose>("poses")?.unwrap_or_default();
-        out.rows("interaction", &state.update(&poses, cx.header.pts, &self.config))
+        let names = FighterNames::read(input)?;
+        out.rows("interaction", &state.update(&poses, &names, cx.header.pts, &self.config))
     }
 
     fn reconfigure(&mut self, config: &InteractionConfig) -> Result<()> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use sideline_sport::{
+    FighterNames,
     body::{TorsoScale, torso_length},
     tables::{Fighter, Interaction, Pose},
 };
@@ -44,15 +45,22 @@ struct Pair {
 /// Person with a pose in the current frame.
 struct VisiblePerson<'a> {
     pose: &'a Pose,
+    fighter: Fighter,
     figure: Figure,
     /// Torso length, frame heights.
     torso: f64,
 }
 
 impl InteractionState {
-    /// Updates the state with the poses of a frame at media time `now` (ns). Returns a row per pair, in the order of
-    /// the tracks.
-    pub fn update(&mut self, poses: &[Pose], now: i64, config: &InteractionConfig) -> Vec<Interaction> {
+    /// Updates the state with the poses of a frame at media time `now` (ns) and the names of the fighters. Returns a row per
+    /// pair, in the order of the tracks.
+    pub fn update(
+        &mut self,
+        poses: &[Pose],
+        names: &FighterNames,
+        now: i64,
+        config: &InteractionConfig,
+    ) -> Vec<Interaction> {
         let max_gap = (config.max_gap * 1e9) as i64;
         self.people.retain(|_, person| now - person.last_seen <= max_gap);
         self.pairs.retain(|pair| pair.samples.back().is_some_and(|(pts, _)| now - pts <= max_gap));
@@ -64,12 +72,12 @@ impl InteractionState {
                 let person = self.people.entry(pose.track).or_default();
                 person.last_seen = now;
                 let torso = person.scale.update(torso_length(figure.joints()), now);
-                visible.push(VisiblePerson { pose, torso, figure });
+                visible.push(VisiblePerson { pose, fighter: names.of(pose.track), torso, figure });
             }
         }
-        visible.sort_by_key(|person| (person.pose.fighter != Fighter::One, person.pose.track));
+        visible.sort_by_key(|person| (person.fighter != Fighter::One, person.pose.track));
         let are_fighters =
-            |a: &VisiblePerson, b: &VisiblePerson| a.pose.fighter == Fighter::One && b.pose.fighter == Fighter::Two;
+            |a: &VisiblePerson, b: &VisiblePerson| a.fighter == Fighter::One && b.fighter == Fighter::Two;
         let mut rows: Vec<Interaction> = Vec::new();
         for (i, a) in visible.iter().enumerate() {
             for b in &visible[i + 1..] {
@@ -103,9 +111,9 @@ impl InteractionState {
         };
         Interaction {
             track_a: a.pose.track,
-            fighter_a: a.pose.fighter,
+            fighter_a: a.fighter,
             track_b: b.pose.track,
-            fighter_b: b.pose.fighter,
+            fighter_b: b.fighter,
             distance: (distance / torso) as f32,
             closing_speed: (closing_speed / torso) as f32,
             facing_a: facing(a, b),

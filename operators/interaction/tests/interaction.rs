@@ -7,7 +7,7 @@ use sideline_api::{
     serde_json::{self, Value},
     testing::{Harness, Setup},
 };
-use sideline_sport::tables::{Fighter, Interaction, JOINTS, Pose};
+use sideline_sport::tables::{Fighter, FighterName, Interaction, JOINTS, Pose};
 
 /// Aspect ratio of the picture: twice as wide as high.
 const ASPECT: f32 = 2.0;
@@ -17,7 +17,6 @@ const ASPECT: f32 = 2.0;
 #[derive(Clone, Copy)]
 struct TestPerson {
     track: u32,
-    fighter: Fighter,
     at: f32,
     turn: f32,
     /// Torso length, frame heights.
@@ -27,7 +26,7 @@ struct TestPerson {
 }
 
 fn person(track: u32, at: f32) -> TestPerson {
-    TestPerson { track, fighter: Fighter::None, at, turn: 0.0, torso: 0.2, hand: [0.05, -0.1] }
+    TestPerson { track, at, turn: 0.0, torso: 0.2, hand: [0.05, -0.1] }
 }
 
 fn pose(subject: TestPerson) -> Pose {
@@ -47,7 +46,6 @@ fn pose(subject: TestPerson) -> Pose {
     joints[19] = [(subject.at + subject.hand[0]) / ASPECT, 0.6 + subject.hand[1], 0.0, 1.0];
     Pose {
         track: subject.track,
-        fighter: subject.fighter,
         x1: 0.0,
         y1: 0.0,
         x2: 1.0,
@@ -69,8 +67,15 @@ impl Run {
     }
 
     fn push(&mut self, ms: u64, people: &[Pose]) -> Vec<Interaction> {
-        let rows = Body::Data(Payload::Table(std::sync::Arc::new(Pose::encode(people))));
-        self.0.push_at("poses", ms, rows).unwrap();
+        self.push_named(ms, people, &[])
+    }
+
+    fn push_named(&mut self, ms: u64, people: &[Pose], names: &[(u32, Fighter)]) -> Vec<Interaction> {
+        let names: Vec<FighterName> =
+            names.iter().map(|(track, fighter)| FighterName { track: *track, fighter: *fighter }).collect();
+        let table = |rows| Body::Data(Payload::Table(std::sync::Arc::new(rows)));
+        self.0.push_at("poses", ms, table(Pose::encode(people))).unwrap();
+        self.0.push_at("fighters", ms, table(FighterName::encode(&names))).unwrap();
         self.0.expect("interaction")
     }
 
@@ -189,13 +194,14 @@ fn named_fighters_are_the_only_pair() {
     let people = [(1, 0.3), (2, 0.5), (3, 1.7)].map(|(track, at)| pose(person(track, at)));
     let pairs = |rows: &[Interaction]| rows.iter().map(|row| (row.track_a, row.track_b)).collect::<Vec<_>>();
     assert_eq!(pairs(&run.push(0, &people)), [(1, 2), (2, 3)], "the nearest two");
-    let named = |subject: TestPerson, fighter: Fighter| pose(TestPerson { fighter, ..subject });
     // fighter_1 comes first, whatever the number of the track.
-    let (one, two) = (named(person(3, 1.7), Fighter::One), named(person(1, 0.3), Fighter::Two));
-    let rows = run.push(33, &[people[1].clone(), two.clone(), one]);
+    let (one, two, referee) = (pose(person(3, 1.7)), pose(person(1, 0.3)), people[1].clone());
+    let names = [(3, Fighter::One), (1, Fighter::Two)];
+    let rows = run.push_named(33, &[referee.clone(), two.clone(), one], &names);
     assert_eq!(pairs(&rows), [(3, 1)]);
     assert_eq!((rows[0].fighter_a, rows[0].fighter_b), (Fighter::One, Fighter::Two));
-    assert_eq!(pairs(&run.push(67, &[people[1].clone(), two])), [], "the referee does not stand in for a fighter");
+    let rows = run.push_named(67, &[referee, two], &names);
+    assert_eq!(pairs(&rows), [], "the referee does not stand in for a fighter");
 }
 
 #[test]

@@ -47,7 +47,6 @@ impl TrackHistory {
 
         let mut motion = Motion {
             track: pose.track,
-            fighter: pose.fighter,
             velocity: [[f32::NAN; 3]; JOINTS],
             acceleration: [[f32::NAN; 3]; JOINTS],
             joint_angles: angles(&joints),

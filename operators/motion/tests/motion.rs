@@ -8,7 +8,7 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_motion::ANGLES;
-use sideline_sport::tables::{Fighter, JOINTS, Motion, Pose};
+use sideline_sport::tables::{JOINTS, Motion, Pose};
 
 const WRIST: usize = 15;
 
@@ -42,7 +42,6 @@ fn body() -> [[f32; 3]; JOINTS] {
 fn pose(track: u32, world: [[f32; 3]; JOINTS]) -> Pose {
     Pose {
         track,
-        fighter: Fighter::One,
         x1: 0.0,
         y1: 0.0,
         x2: 1.0,
@@ -213,12 +212,12 @@ fn tracks_are_separate_and_people_without_a_track_have_no_row() {
     let mut rows = vec![];
     for i in 0..5 {
         let t = f64::from(i) * 0.04;
-        let (left, right) = (reaching(t), Pose { track: 2, fighter: Fighter::Two, ..reaching(-3.0 * t) });
+        let (left, right) = (reaching(t), Pose { track: 2, ..reaching(-3.0 * t) });
         let untracked = Pose { track: 0, ..reaching(0.0) };
         // The order of rows changes, the identities do not.
         rows = run.push(t, &if i % 2 == 0 { [left, untracked, right] } else { [right, left, untracked] });
     }
-    assert_eq!(rows.iter().map(|r| (r.track, r.fighter)).collect::<Vec<_>>(), [(1, Fighter::One), (2, Fighter::Two)]);
+    assert_eq!(rows.iter().map(|r| r.track).collect::<Vec<_>>(), [1, 2]);
     assert_near(rows[0].velocity[WRIST][0], 2.0, 1e-3);
     assert_near(rows[1].velocity[WRIST][0], -6.0, 1e-3);
 }

@@ -27,7 +27,10 @@ pub mod tracks;
 
 use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Reason, Resources, Result, Spec};
 use sideline_inference::Session;
-use sideline_sport::tables::{Interaction, Motion, PredictionStatus, Scores};
+use sideline_sport::{
+    FIGHTERS_INPUT, FighterNames,
+    tables::{FighterName, Interaction, Motion, PredictionStatus, Scores},
+};
 
 use model::Classifier;
 use tracks::{Tracks, WindowSpec};
@@ -90,6 +93,7 @@ impl Operator for Sequence {
             .heavy()
             .required("motion", PortType::table::<Motion>())
             .optional("interaction", PortType::table::<Interaction>())
+            .optional(FIGHTERS_INPUT, PortType::table::<FighterName>())
             .output("predictions", PortType::table::<Scores>())
     }
 
@@ -117,7 +121,7 @@ impl Operator for Sequence {
         if !tracks.is_due(self.config.stride) {
             return out.skip("predictions", Reason::Stride);
         }
-        let predictions = self.predict(&rows, tracks, now)?;
+        let predictions = self.predict(&rows, &FighterNames::read(input)?, tracks, now)?;
         out.rows("predictions", &predictions)
     }
 
@@ -155,7 +159,7 @@ impl Sequence {
     }
 
     /// Returns a row for each row of motion; the windows of all tracks go through the model together.
-    fn predict(&mut self, rows: &[Motion], tracks: &mut Tracks, now: i64) -> Result<Vec<Scores>> {
+    fn predict(&mut self, rows: &[Motion], names: &FighterNames, tracks: &mut Tracks, now: i64) -> Result<Vec<Scores>> {
         let statuses = self.build_windows(rows, tracks, now);
         let with_window: Vec<usize> =
             (0..rows.len()).filter(|index| statuses[*index] == PredictionStatus::Present).collect();
@@ -167,7 +171,7 @@ impl Sequence {
             let is_present = status == PredictionStatus::Present;
             Scores {
                 track: row.track,
-                fighter: row.fighter,
+                fighter: names.of(row.track),
                 model: self.classifier.name().to_owned(),
                 labels: self.classifier.labels().to_owned(),
                 probabilities: if is_present { results.next().unwrap_or_default() } else { vec![] },

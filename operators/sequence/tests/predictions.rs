@@ -8,7 +8,7 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_sequence::Sequence;
-use sideline_sport::tables::{Fighter, Interaction, Motion, PredictionStatus, Scores};
+use sideline_sport::tables::{Fighter, FighterName, Interaction, Motion, PredictionStatus, Scores};
 use support::{Model, NAN_VALUE, WRIST, interaction, moving, start_onnx_runtime};
 
 /// Operator with a test model, and the number of its next frame.
@@ -44,6 +44,8 @@ impl Run {
         let table = |rows| Body::Data(Payload::Table(std::sync::Arc::new(rows)));
         self.harness.push_at("motion", self.frame, table(Motion::encode(rows))).unwrap();
         self.harness.push_at("interaction", self.frame, table(Interaction::encode(pairs))).unwrap();
+        let names = [FighterName { track: 1, fighter: Fighter::One }];
+        self.harness.push_at("fighters", self.frame, table(FighterName::encode(&names))).unwrap();
         self.frame += 1;
     }
 

@@ -6,7 +6,7 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_smooth::Smooth;
-use sideline_sport::tables::{Fighter, JOINTS, Pose};
+use sideline_sport::tables::{JOINTS, Pose};
 
 const WRIST: usize = 15;
 const ASPECT: f32 = 1.5;
@@ -22,8 +22,8 @@ fn pose(reach: f64) -> Pose {
         joints[joint] = [0.4 + 0.2 * x / ASPECT, 0.5 + 0.2 * y, 0.0, 1.0];
         world[joint] = [0.5 * x, 0.5 * y, 0.0];
     }
-    let (fighter, model) = (Fighter::One, "hand".into());
-    Pose { track: 1, fighter, x1: 1.0, y1: 2.0, x2: 3.0, y2: 4.0, score: 0.9, model, aspect: ASPECT, joints, world }
+    let model = "hand".into();
+    Pose { track: 1, x1: 1.0, y1: 2.0, x2: 3.0, y2: 4.0, score: 0.9, model, aspect: ASPECT, joints, world }
 }
 
 /// Returns the reach of the wrist, torso lengths: in the picture and in meters.
@@ -139,7 +139,7 @@ fn other_columns_and_people_without_a_track_are_not_changed() {
         }
         let rows = run.push(t, &[untracked.clone(), flat.clone()]);
         assert_eq!(rows[0], untracked);
-        let rest = |pose: &Pose| (pose.track, pose.fighter, pose.x1, pose.y2, pose.score, pose.model.clone());
+        let rest = |pose: &Pose| (pose.track, pose.x1, pose.y2, pose.score, pose.model.clone());
         assert_eq!(rest(&rows[1]), rest(&flat));
         assert!(rows[1].world.as_flattened().iter().all(|value| value.is_nan()));
         assert!(rows[1].joints.iter().all(|joint| joint[2].is_nan()));

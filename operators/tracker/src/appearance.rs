@@ -1,7 +1,7 @@
 //! Re-identification by appearance, for cases that boxes cannot decide: people who crossed, clinched, or were out of
 //! sight.
 //!
-//! A track has a body (its box and motion) and an identity (its number, and with it the fighter's name). While the
+//! A track has a body (its box and motion) and an identity (its number). While the
 //! track is separate from others, its reference embedding, a running mean, is updated. When its box overlaps another
 //! one, or it is matched again after an absence, its identity becomes *uncertain*: the reference is frozen, and new
 //! embeddings are collected separately as pending. As soon as a body has enough pending embeddings, all uncertain
@@ -14,7 +14,9 @@
 //! similar to tell apart, the association by boxes stands.
 
 use serde::{Deserialize, Serialize};
+use sideline_sport::tables::{Identity as Relation, IdentityRelation};
 
+use crate::association::MIN_HITS_TO_CONFIRM;
 use crate::kalman::CenterBox;
 use crate::mean_embedding::MeanEmbedding;
 use crate::track::Track;
@@ -46,11 +48,13 @@ const ENTANGLED_IOU: f64 = 0.25;
 const OCCLUDED_SHARE: f64 = 0.25;
 /// Missed frames after which the identity of a track becomes uncertain.
 const MAX_MISSED_FRAMES: u32 = 2;
-/// Seconds for which an uncertain body waits for the others it was entangled with, a fighter's name waits for the
-/// embeddings of a new track, and a hidden person is assumed to be behind the one matched there.
+/// Seconds for which an uncertain body waits for the others it was entangled with, a new track is undecided without
+/// enough embeddings, and a hidden person is assumed to be behind the one matched there.
 const DECISION_TIMEOUT_S: f32 = 1.0;
 /// Seconds for which a new track may overlap in time with the identity that it takes over.
 const MAX_OVERLAP_S: f32 = 0.2;
+/// Seconds for which a track is compared with absent identities, apart from the time in which its identity is uncertain.
+const MAX_NEW_TRACK_S: f64 = 1.0;
 /// Weight of appearance against the gain of an association stage.
 const APPEARANCE_WEIGHT: f64 = 2.0;
 /// Gain of an assignment that is forbidden.
@@ -73,8 +77,8 @@ pub(crate) struct TrackAppearance {
     was_absent: bool,
     /// Seconds since the last embedding.
     since_embedding_s: f32,
-    /// Seconds for which the identity has been uncertain in total: the fighters' names wait for it.
-    pub(crate) total_uncertain_s: f64,
+    /// Seconds for which the identity has been uncertain in total.
+    total_uncertain_s: f64,
 }
 
 impl TrackAppearance {
@@ -98,6 +102,17 @@ impl TrackAppearance {
         self.pending.count >= MIN_PENDING
     }
 
+    /// True while there are too few embeddings to compare an uncertain identity with others, until the timeout.
+    fn is_undecided(&self) -> bool {
+        self.uncertain_s.is_some_and(|seconds| seconds < DECISION_TIMEOUT_S) && !self.has_enough_pending()
+    }
+
+    /// True if this is another person than that of a reference embedding; false also if they cannot be compared.
+    fn is_different_from(&self, reference: &MeanEmbedding) -> bool {
+        let own = if self.has_enough_pending() { &self.pending } else { &self.reference };
+        reference.is_comparable(&own.mean) && reference.margin(&own.mean) < -STRANGER_MARGIN
+    }
+
     fn mark_uncertain(&mut self) {
         self.uncertain_s = self.uncertain_s.or(Some(0.0));
         self.separate_s = 0.0;
@@ -114,17 +129,6 @@ impl TrackAppearance {
             self.reference = pending;
         }
     }
-}
-
-/// Comparison of a track's appearance with that of an absent identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AppearanceMatch {
-    /// The track has too few embeddings yet.
-    Undecided,
-    /// The track is a different person.
-    Different,
-    /// The track may be this identity: the two are similar, or cannot be compared.
-    Compatible,
 }
 
 /// Identity, as it moves from one body to another.
@@ -191,28 +195,29 @@ impl Gallery {
         self.identities.clear();
     }
 
-    /// Compares a track with an identity that is lost or removed.
-    pub(crate) fn compare(&self, track: &Track, identity: u32, tracks: &[Track]) -> AppearanceMatch {
-        let appearance = &track.appearance;
-        let is_early = appearance.uncertain_s.is_some_and(|seconds| seconds < DECISION_TIMEOUT_S);
-        if self.has_input && !appearance.has_enough_pending() && is_early {
-            return AppearanceMatch::Undecided;
+    /// Returns the relations of track numbers in this frame, with the `changes` of numbers in it. None without embeddings.
+    pub(crate) fn relations(&self, tracks: &[Track], changes: &IdChanges) -> Vec<Relation> {
+        if !self.has_input {
+            return Vec::new();
         }
-        let lost = tracks.iter().find(|lost| lost.id == identity).map(|lost| &lost.appearance.reference);
-        let removed =
-            || self.identities.iter().find(|removed| removed.id == identity).map(|removed| &removed.reference);
-        let own = if appearance.has_enough_pending() { &appearance.pending } else { &appearance.reference };
-        match lost.or_else(removed) {
-            Some(reference) if reference.is_comparable(&own.mean) && reference.margin(&own.mean) < -STRANGER_MARGIN => {
-                AppearanceMatch::Different
-            }
-            _ => AppearanceMatch::Compatible,
+        let row = |track, other, relation| Relation { track, other, relation };
+        let mut rows: Vec<Relation> =
+            changes.iter().map(|(from, to)| row(*to, Some(*from), IdentityRelation::Renumbered)).collect();
+        rows.extend(self.identities.iter().map(|identity| row(identity.id, None, IdentityRelation::Remembered)));
+        for track in tracks.iter().filter(|track| track.appearance.uncertain_s.is_some()) {
+            let is_undecided = track.appearance.is_undecided();
+            let relation = if is_undecided { IdentityRelation::Undecided } else { IdentityRelation::Uncertain };
+            rows.push(row(track.id, None, relation));
         }
-    }
-
-    /// True while the gallery holds an identity.
-    pub(crate) fn contains(&self, identity: u32) -> bool {
-        self.identities.iter().any(|removed| removed.id == identity)
+        let lost = tracks.iter().filter(|track| track.missed_frames > 0);
+        let lost = lost.map(|track| (track.id, &track.appearance.reference));
+        let remembered = self.identities.iter().map(|identity| (identity.id, &identity.reference));
+        let absent: Vec<(u32, &MeanEmbedding)> = lost.chain(remembered).collect();
+        for track in tracks.iter().filter(|track| track.missed_frames == 0 && track.is_new()) {
+            let different = absent.iter().filter(|(_, reference)| track.appearance.is_different_from(reference));
+            rows.extend(different.map(|(other, _)| row(track.id, Some(*other), IdentityRelation::Different)));
+        }
+        rows
     }
 
     /// Assigns identities to the uncertain bodies.
@@ -313,6 +318,11 @@ impl Identity {
 }
 
 impl Track {
+    /// True for a track that is compared with all absent identities.
+    fn is_new(&self) -> bool {
+        self.hits <= MIN_HITS_TO_CONFIRM || self.age_s - self.appearance.total_uncertain_s <= MAX_NEW_TRACK_S
+    }
+
     /// Updates the appearance with the embedding of this frame's match.
     fn update_appearance(&mut self, embeddings: &[Embedding], entangled: bool, seconds: f32) {
         let appearance = &mut self.appearance;
@@ -462,13 +472,14 @@ mod tests {
         state: TrackerState,
         config: TrackerConfig,
         rows: Vec<TrackRow>,
+        relations: Vec<Relation>,
         frame: u32,
     }
 
     impl Scene {
         fn new() -> Self {
             let (state, config) = (TrackerState::default(), TrackerConfig::default());
-            Self { state, config, rows: Vec::new(), frame: 0 }
+            Self { state, config, rows: Vec::new(), relations: Vec::new(), frame: 0 }
         }
 
         /// Shows people who stand still, each at a position and with a color.
@@ -494,7 +505,7 @@ mod tests {
                         pieces: 1,
                     })
                     .collect();
-                self.state.step_with_embeddings(
+                self.relations = self.state.step_with_embeddings(
                     &self.config,
                     Some(&detections),
                     &embeddings,
@@ -585,5 +596,43 @@ mod tests {
             assert_eq!(scene.numbers(), [2, 1]);
         }
         assert_eq!(scene.rows, restored.rows);
+    }
+    #[test]
+    fn relations_report_what_is_known_of_new_and_absent_numbers() {
+        let (undecided, remembered) = (IdentityRelation::Undecided, IdentityRelation::Remembered);
+        let mut scene = Scene::new();
+        scene.show(30, &[(100.0, RED), (400.0, BLUE)]);
+        assert_eq!(scene.relations, [], "both identities are certain and in sight");
+        scene.show(60, &[(100.0, RED)]);
+        assert_eq!(scene.relations, [Relation { track: 2, other: None, relation: remembered }]);
+        // A stranger far from where the other person was lost.
+        let green = [0.3, 0.95, 0.2];
+        scene.show(1, &[(100.0, RED), (900.0, green)]);
+        assert!(
+            scene.relations.contains(&Relation { track: 3, other: None, relation: undecided }),
+            "{:?}",
+            scene.relations
+        );
+        scene.show(9, &[(100.0, RED), (900.0, green)]);
+        let different = Relation { track: 3, other: Some(2), relation: IdentityRelation::Different };
+        assert!(scene.relations.contains(&different), "{:?}", scene.relations);
+        let is_undecided = |row: &Relation| row.relation == undecided;
+        assert!(!scene.relations.iter().any(is_undecided), "{:?}", scene.relations);
+        scene.show(60, &[(100.0, RED), (900.0, green)]);
+        assert!(!scene.relations.contains(&different), "the track is not new any more: {:?}", scene.relations);
+    }
+
+    #[test]
+    fn relations_report_the_number_that_a_recognized_person_had_before() {
+        let mut scene = Scene::new();
+        scene.show(30, &[(100.0, RED), (400.0, BLUE)]);
+        scene.show(60, &[(100.0, RED)]);
+        let renumbered = Relation { track: 2, other: Some(3), relation: IdentityRelation::Renumbered };
+        let frames = (0..10).filter(|_| {
+            scene.show(1, &[(100.0, RED), (900.0, BLUE)]);
+            scene.relations.contains(&renumbered)
+        });
+        assert_eq!(frames.count(), 1, "in the frame of the change only");
+        assert_eq!(scene.numbers(), [1, 2]);
     }
 }

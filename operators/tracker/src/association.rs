@@ -20,10 +20,11 @@ use serde::{Deserialize, Serialize};
 use sideline_vision::assignment::assign;
 
 use crate::TrackerConfig;
+use sideline_sport::tables::Identity;
+
 use crate::appearance::{Embedding, Gallery};
 use crate::border::Borders;
 use crate::camera;
-use crate::fighters::Fighters;
 use crate::kalman::CenterBox;
 use crate::track::{Track, TrackRow};
 
@@ -52,7 +53,6 @@ pub struct TrackerState {
     /// Tracks in the order of their first detections.
     tracks: Vec<Track>,
     gallery: Gallery,
-    fighters: Fighters,
     borders: Borders,
     /// Seconds since the last frame with detections.
     since_detections_s: f64,
@@ -84,7 +84,8 @@ impl TrackerState {
         self.step_with_embeddings(config, detections, &[], seconds, rows);
     }
 
-    /// Like [`Self::step`], with appearance embeddings: `embeddings` has one for each detection, or is empty.
+    /// Like [`Self::step`], with appearance embeddings: `embeddings` has one for each detection, or is empty. Returns the
+    /// relations of track numbers by appearance.
     pub fn step_with_embeddings(
         &mut self,
         config: &TrackerConfig,
@@ -92,7 +93,7 @@ impl TrackerState {
         embeddings: &[Embedding],
         seconds: f64,
         rows: &mut Vec<TrackRow>,
-    ) {
+    ) -> Vec<Identity> {
         let seconds = if seconds.is_finite() { seconds.max(0.0) } else { 0.0 };
         if seconds > MAX_TIME_GAP_S {
             self.tracks.clear();
@@ -108,13 +109,13 @@ impl TrackerState {
         }
         let spans = (config.remember, seconds as f32);
         let id_changes = self.gallery.step(&mut self.tracks, removed, embeddings, spans, &mut self.last_id);
-        self.fighters.apply_id_changes(&id_changes, &self.gallery);
-        self.fighters.step(config, &self.tracks, &self.gallery, detections.is_some(), seconds);
+        let identities = self.gallery.relations(&self.tracks, &id_changes);
         rows.clear();
         rows.extend(self.tracks.iter().map(|track| {
             let leaving = self.borders.is_touched_by(track.bbox().edges());
-            track.row(config, self.fighters.fighter_of(track.id), leaving)
+            track.row(config, leaving)
         }));
+        identities
     }
 
     /// Runs the association stages, starts new tracks, and returns those that are removed.
@@ -458,7 +459,6 @@ mod tests {
         let crowd: Vec<Vec<Detection>> =
             sideline_eval::crossing_crowd(8, 60).iter().map(|frame| frame.iter().map(detection).collect()).collect();
         let mut feed = Feed::new();
-        feed.config.fighters = 2;
         for frame in &crowd[..40] {
             feed.step(frame);
         }

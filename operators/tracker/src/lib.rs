@@ -1,8 +1,8 @@
 //! Multi-object tracker: detections or poses in, tracks with persistent identities out.
 //!
 //! `association` matches detections with tracks, `kalman` predicts boxes, `camera` compensates camera motion, `border`
-//! estimates the borders of the picture, `appearance` re-identifies people by embeddings, and `fighters` selects and
-//! names two of them. These modules do not depend on the runtime; this file connects them to it.
+//! estimates the borders of the picture, and `appearance` re-identifies people by embeddings. These modules do not depend
+//! on the runtime; this file connects them to it.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,6 @@ mod appearance;
 mod association;
 mod border;
 mod camera;
-mod fighters;
 mod kalman;
 mod mean_embedding;
 mod track;
@@ -23,8 +22,9 @@ use serde::{Deserialize, Serialize};
 use sideline_api::{Config, Context, Error, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
 use sideline_sport::tables;
 
-/// Tracks people and balls with persistent identities, and names the two fighters.
+/// Tracks people and balls with persistent identities.
 #[derive(Clone, Debug, PartialEq, Config)]
+#[config(moved(fighters = "fighters", warm_up = "fighters"))]
 pub struct TrackerConfig {
     /// Score from which a detection counts as high-confidence: it is matched in the first association stage and may
     /// start a track. Higher gives fewer false tracks; lower follows people whom the detector sees badly.
@@ -75,13 +75,6 @@ pub struct TrackerConfig {
     /// clothes.
     #[config(default = 5.0, live, range(0, 600))]
     pub remember: f32,
-    /// Number of people to name `fighter_1` and `fighter_2`; 0 gives no names. Lowering it withdraws names.
-    #[config(default = 0, live, range(0, 2))]
-    pub fighters: u32,
-    /// Seconds for which all people are observed before the fighters are named. Higher tells them from bystanders more
-    /// reliably; lower names them sooner.
-    #[config(default = 1.0, live, range(0, 60))]
-    pub warm_up: f32,
 }
 
 /// State of one stream.
@@ -93,10 +86,10 @@ pub struct StreamState {
 }
 
 /// Tracker operator. One of its inputs is wired: `detections`, or `poses`, whose boxes are tracked and which are sent
-/// on with `track` and `fighter` filled in.
+/// on with `track` filled in.
 ///
 /// `tracks` has a row for every track in every frame, from its first detection until it is removed; the column `state`
-/// says if it was matched. On a frame whose input is skipped (a detector with a stride) tracks are predicted, and none
+/// says if it was matched. `identities` holds the relations of track numbers by appearance. On a frame whose input is skipped (a detector with a stride) tracks are predicted, and none
 /// counts as missed.
 pub struct Tracker {
     config: TrackerConfig,
@@ -114,6 +107,7 @@ impl Operator for Tracker {
             .optional("appearance", PortType::table::<tables::Appearance>())
             .output("tracks", PortType::table::<tables::Track>())
             .output("tracked_poses", PortType::table::<tables::Pose>())
+            .output("identities", PortType::table::<tables::Identity>())
     }
 
     fn new(config: TrackerConfig, resources: &Resources) -> Result<Self> {
@@ -151,17 +145,18 @@ impl Operator for Tracker {
         };
         let embeddings = read_embeddings(input, detections.as_deref())?;
         let mut rows = Vec::new();
-        state.tracker.step_with_embeddings(&self.config, detections.as_deref(), &embeddings, seconds, &mut rows);
+        let identities =
+            state.tracker.step_with_embeddings(&self.config, detections.as_deref(), &embeddings, seconds, &mut rows);
 
         for row in &rows {
             if let Some(pose) = row.detection.and_then(|index| poses.get_mut(index)) {
                 pose.track = row.id;
-                pose.fighter = row.fighter;
             }
         }
         let tracks: Vec<tables::Track> = rows.iter().map(tables::Track::from).collect();
         out.rows("tracks", &tracks)?;
-        out.rows("tracked_poses", &poses)
+        out.rows("tracked_poses", &poses)?;
+        out.rows("identities", &identities)
     }
 
     fn reconfigure(&mut self, config: &TrackerConfig) -> Result<()> {
@@ -214,18 +209,7 @@ impl From<&tables::Pose> for Detection {
 impl From<&TrackRow> for tables::Track {
     fn from(row: &TrackRow) -> Self {
         let [x1, y1, x2, y2] = row.corners;
-        Self {
-            track: row.id,
-            fighter: row.fighter,
-            state: row.state,
-            x1,
-            y1,
-            x2,
-            y2,
-            score: row.score,
-            class: row.class,
-            age: row.age,
-        }
+        Self { track: row.id, state: row.state, x1, y1, x2, y2, score: row.score, class: row.class, age: row.age }
     }
 }
 
@@ -236,7 +220,7 @@ mod tests {
         Alignment, Reason, Values,
         testing::{Harness, Setup},
     };
-    use sideline_sport::tables::{Fighter, TrackState};
+    use sideline_sport::tables::TrackState;
 
     fn harness(input: &'static str, values: impl Into<Values>) -> Harness<Tracker> {
         let inputs = Some(vec![(input, Alignment::Source(sideline_api::SourceId(0)))]);
@@ -250,7 +234,6 @@ mod tests {
     fn pose(x: f32) -> tables::Pose {
         tables::Pose {
             track: 0,
-            fighter: Fighter::None,
             x1: x,
             y1: 100.0,
             x2: x + 60.0,
@@ -278,16 +261,18 @@ mod tests {
     }
 
     #[test]
-    fn poses_are_sent_on_with_identity_and_name() {
-        let mut harness = harness("poses", [("fighters", 2)]);
-        let mut last = Vec::new();
-        for _ in 0..40 {
-            harness.push("poses", &[pose(500.0), pose(400.0), pose(f32::NAN)]).unwrap();
-            last = harness.expect::<tables::Pose>("tracked_poses");
-            harness.expect::<tables::Track>("tracks");
-        }
-        let named: Vec<_> = last.iter().map(|pose| (pose.track, pose.fighter)).collect();
-        assert_eq!(named, [(1, Fighter::Two), (2, Fighter::One), (0, Fighter::None)]);
+    fn poses_are_sent_on_with_identity() {
+        let mut harness = harness("poses", Values::new());
+        harness.push("poses", &[pose(500.0), pose(400.0), pose(f32::NAN)]).unwrap();
+        harness.expect::<tables::Track>("tracks");
+        let poses: Vec<tables::Pose> = harness.expect("tracked_poses");
+        assert_eq!(poses.iter().map(|pose| pose.track).collect::<Vec<_>>(), [1, 2, 0]);
+    }
+
+    #[test]
+    fn keys_of_the_fighters_name_the_operator_that_has_them() {
+        let error = Harness::<Tracker>::new([("warm_up", 0.3)]).err().unwrap();
+        assert!(error.message.contains("any more; it is a key of the operator `fighters` now"), "{error}");
     }
 
     #[test]

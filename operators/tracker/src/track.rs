@@ -1,7 +1,7 @@
 //! State of one track, and its row in the output table.
 
 use serde::{Deserialize, Serialize};
-use sideline_sport::tables::{Fighter, TrackState};
+use sideline_sport::tables::TrackState;
 
 use crate::TrackerConfig;
 use crate::appearance::TrackAppearance;
@@ -20,8 +20,6 @@ const MIN_HITS_TO_PREDICT: u32 = 10;
 pub struct TrackRow {
     /// Identity, from 1; never reused.
     pub id: u32,
-    /// Fighter that the track is.
-    pub fighter: Fighter,
     /// State in this frame.
     pub state: TrackState,
     /// Left, top, right and bottom of the filtered box, pixels.
@@ -132,7 +130,7 @@ impl Track {
     }
 
     /// Builds the row of this frame; `leaving` if the box touches a border of the picture.
-    pub(crate) fn row(&self, config: &TrackerConfig, fighter: Fighter, leaving: bool) -> TrackRow {
+    pub(crate) fn row(&self, config: &TrackerConfig, leaving: bool) -> TrackRow {
         let recent = self.missed_s <= config.predict_s + ROUNDING_S;
         let state = match self.missed_frames {
             _ if !self.confirmed => TrackState::Tentative,
@@ -143,7 +141,6 @@ impl Track {
         };
         TrackRow {
             id: self.id,
-            fighter,
             state,
             corners: self.bbox().corners(),
             score: self.score,

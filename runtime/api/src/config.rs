@@ -321,12 +321,16 @@ pub fn declared_defaults<C: Config>() -> C {
     })
 }
 
-/// Reports keys that no field has. For the code that `#[derive(Config)]` generates.
+/// Reports keys that no field has; `moved` are keys that another operator has now. For the code that `#[derive(Config)]`
+/// generates.
 #[doc(hidden)]
-pub fn unknown_keys(values: &Values, keys: &[Key], problems: &mut Vec<Problem>) {
+pub fn unknown_keys(values: &Values, keys: &[Key], moved: &[(&str, &str)], problems: &mut Vec<Problem>) {
     for (name, value, origin) in values.iter() {
         if !keys.iter().any(|key| key.name == name) {
-            let renaming = keys.iter().find_map(|key| key.renaming_hint(name, Some(value)));
+            let operator = moved.iter().find(|(key, _)| *key == name).map(|(_, operator)| operator);
+            let renaming = operator
+                .map(|operator| format!("it is a key of the operator `{operator}` now"))
+                .or_else(|| keys.iter().find_map(|key| key.renaming_hint(name, Some(value))));
             let hint = renaming.map_or_else(
                 || did_you_mean(name, keys.iter().map(|key| key.name)),
                 |renaming| format!(" any more; {renaming}"),

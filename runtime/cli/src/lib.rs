@@ -67,6 +67,7 @@ pub fn registry() -> Registry {
         .operator::<sideline_counter::Counter>()
         .operator::<sideline_rehearse::Rehearse>()
         .operator::<sideline_tracker::Tracker>()
+        .operator::<sideline_fighters::Fighters>()
         .operator::<sideline_ball::Ball>()
         .operator::<sideline_view::View>()
         .operator::<sideline_smooth::Smooth>()

@@ -16,7 +16,8 @@
 //! If every field has a default, the struct implements [`Default`] with these values.
 //!
 //! `#[config(check = path)]` on the struct names a `fn(&Self) -> Vec<(&'static str, String)>` that checks values against each
-//! other and returns a key and a message for each problem.
+//! other and returns a key and a message for each problem. `#[config(moved(key = "operator"))]` on the struct: using a key that
+//! is one of another operator now is an error that names that operator.
 #![forbid(unsafe_code)]
 
 mod default;
@@ -127,7 +128,9 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
         writes.push(quote!((#key, ::sideline_api::config::to_json(&self.#ident))));
         idents.push(ident);
     }
-    let checked = match check_function(&input.attrs)? {
+    let StructOptions { check, moved } = parse_struct_options(&input.attrs)?;
+    let moved = moved.iter().map(|(key, operator)| quote!((#key, #operator)));
+    let checked = match check {
         Some(check) => quote! {
             let problems = #check(&config);
             if !problems.is_empty() {
@@ -158,7 +161,7 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             ) -> ::core::result::Result<Self, ::std::vec::Vec<::sideline_api::config::Problem>> {
                 let keys = Self::keys();
                 let mut problems = ::std::vec::Vec::new();
-                ::sideline_api::config::unknown_keys(values, &keys, &mut problems);
+                ::sideline_api::config::unknown_keys(values, &keys, &[#(#moved),*], &mut problems);
                 #(#reads)*
                 match (#(#idents,)*) {
                     (#(::core::option::Option::Some(#idents),)*) if problems.is_empty() => {
@@ -208,19 +211,34 @@ fn parse_options(field: &Field) -> syn::Result<Options> {
     Ok(options)
 }
 
-/// Returns the function named by `#[config(check = path)]` on the struct.
-fn check_function(attributes: &[syn::Attribute]) -> syn::Result<Option<Path>> {
-    let mut check = None;
+/// Parsed `#[config(..)]` attributes of the struct.
+#[derive(Default)]
+struct StructOptions {
+    /// Function that checks values against each other.
+    check: Option<Path>,
+    /// Keys that moved, and the operators that have them now.
+    moved: Vec<(String, LitStr)>,
+}
+
+fn parse_struct_options(attributes: &[syn::Attribute]) -> syn::Result<StructOptions> {
+    let mut options = StructOptions::default();
     for attribute in attributes.iter().filter(|a| a.path().is_ident("config")) {
         attribute.parse_nested_meta(|meta| {
-            if !meta.path.is_ident("check") {
-                return Err(meta.error("expected `check = path`"));
+            if meta.path.is_ident("check") {
+                options.check = Some(meta.value()?.parse()?);
+                Ok(())
+            } else if meta.path.is_ident("moved") {
+                meta.parse_nested_meta(|key| {
+                    let name = key.path.require_ident()?.to_string();
+                    options.moved.push((name, key.value()?.parse()?));
+                    Ok(())
+                })
+            } else {
+                Err(meta.error("expected `check = path` or `moved(key = \"operator\")`"))
             }
-            check = Some(meta.value()?.parse()?);
-            Ok(())
         })?;
     }
-    Ok(check)
+    Ok(options)
 }
 
 /// Returns the documentation comment with its lines joined.

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde_json::Value;
 use sideline_api::{
-    Alignment, OnError, PortType, Registry, SourceId, Values,
+    Alignment, OnError, PortType, Registry, SourceId, Values, WiredInput,
     config::{Origin, did_you_mean},
 };
 
-use crate::{Diagnostic, Flow, FlowInput, FlowNode, Place, Sender, sinks};
+use crate::{Diagnostic, Flow, FlowNode, Place, Sender, plan::Edge, sinks};
 
 /// Operator that replays, and id of the nodes that are added.
 const REPLAY: &str = "replay";
@@ -38,7 +38,7 @@ impl Flow {
         let mut replayed: BTreeMap<(usize, usize), RecordedOutput> = BTreeMap::new();
         for (at, node) in self.nodes.iter().enumerate().filter(|(at, _)| keeps[*at]) {
             for input in &node.inputs {
-                let Sender::Node { node: sender, output } = input.from else { continue };
+                let Sender::Node { node: sender, output } = input.producer else { continue };
                 if !keeps[sender] && !self.nodes[sender].spec.is_source {
                     let recorded = self.recorded_output(sender, output, at).map_err(error)?;
                     replayed.insert((sender, output), recorded);
@@ -99,15 +99,15 @@ impl Flow {
         for old in kept {
             let mut node = self.nodes[old].clone();
             for input in &mut node.inputs {
-                let Sender::Node { node: sender, output } = input.from else { continue };
+                let Sender::Node { node: sender, output } = input.producer else { continue };
                 // Every sender is kept, a source, or replayed.
                 let Some(sender) = senders.get(&(sender, output)) else { continue };
-                input.from = *sender;
+                input.producer = *sender;
                 if let Sender::Node { node, output } = *sender
                     && let Some(name) = names.get(node)
                 {
                     let port = nodes[node].spec.outputs[output].name;
-                    input.text = format!("{name}/{port}");
+                    input.wired.from = format!("{name}/{port}");
                 }
             }
             nodes.push(node);
@@ -130,8 +130,8 @@ impl Flow {
         }
         // In topological order, so that one pass finds all descendants.
         for at in 0..self.nodes.len() {
-            let reads_kept = |input: &FlowInput| match input.from {
-                Sender::Node { node, .. } => keeps[node] && input.alignment != Alignment::Feedback,
+            let reads_kept = |input: &Edge<Sender>| match input.producer {
+                Sender::Node { node, .. } => keeps[node] && input.wired.alignment != Alignment::Feedback,
                 Sender::Foreign(_) => false,
             };
             if self.nodes[at].inputs.iter().any(reads_kept) {
@@ -152,11 +152,16 @@ impl Flow {
             ));
         }
         for recorder in self.nodes.iter().filter(|node| node.operator == RECORDER) {
-            let reads = |input: &&FlowInput| input.from == Sender::Node { node: sender, output };
+            let reads = |input: &&Edge<Sender>| input.producer == Sender::Node { node: sender, output };
             if let Some(input) = recorder.inputs.iter().find(reads) {
                 let folder = recorder.resolved.iter().find(|(key, _)| key == "folder");
                 let folder = folder.and_then(|(_, value)| value.as_str()).unwrap_or_default().to_owned();
-                return Ok(RecordedOutput { table: input.name.clone(), folder, ty: port.ty, source: node.source });
+                return Ok(RecordedOutput {
+                    table: input.wired.name.clone(),
+                    folder,
+                    ty: port.ty,
+                    source: node.source,
+                });
             }
         }
         Err(format!(
@@ -203,6 +208,15 @@ impl Flow {
         let Some((at, output, text)) = frames.into_iter().next() else {
             return Err(error("the source of the recorded tables sends no frames".into()));
         };
+        let frames = WiredInput {
+            name: "frames".into(),
+            from: text,
+            ty: PortType::Frame,
+            required: true,
+            hold: false,
+            alignment: Alignment::Source(source),
+            source: Some(source),
+        };
         Ok(FlowNode {
             id,
             operator: REPLAY.into(),
@@ -212,18 +226,7 @@ impl Flow {
             on_error: OnError::default_for(self.mode),
             stride: 1,
             source,
-            inputs: vec![FlowInput {
-                name: "frames".into(),
-                from: Sender::Node { node: at, output },
-                text,
-                ty: PortType::Frame,
-                required: true,
-                hold: false,
-                alignment: Alignment::Source(source),
-                queue: self.window + 4,
-                border: "frames".into(),
-                place: place.clone(),
-            }],
+            inputs: vec![Edge { place: place.clone(), ..Edge::new(frames, Sender::Node { node: at, output }) }],
             is_sink: false,
             is_outside_window: false,
             search: vec![],

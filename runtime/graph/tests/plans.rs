@@ -19,12 +19,13 @@ fn fight() -> String {
 }
 
 /// Ids of the module's operators in the flat graph.
-const PERCEPTION: [&str; 6] = [
+const PERCEPTION: [&str; 7] = [
     "perception.pose",
     "perception.reid",
     "perception.tracker",
     "perception.smooth",
     "perception.motion",
+    "perception.fighters",
     "perception.interaction",
 ];
 
@@ -87,7 +88,7 @@ fn the_smallest_flow_of_the_repository_has_no_diagnostics() {
 fn a_fused_module_and_an_expanded_one_give_the_same_graph() {
     let (fused, expanded) = (read(&fight()), read(&expanded()));
     assert_eq!(fused.processes.len(), 5);
-    assert_eq!(expanded.processes.len(), 10);
+    assert_eq!(expanded.processes.len(), 11);
     let (fused, expanded) = (fused.plan_embedded().unwrap(), expanded.plan_embedded().unwrap());
     assert_eq!(
         ids(&fused),
@@ -98,6 +99,7 @@ fn a_fused_module_and_an_expanded_one_give_the_same_graph() {
             "perception.tracker",
             "perception.smooth",
             "perception.motion",
+            "perception.fighters",
             "perception.interaction",
             "render",
             "encode",
@@ -114,7 +116,7 @@ fn a_fused_module_and_an_expanded_one_give_the_same_graph() {
     assert_eq!(sinks(&fused), ["encode", "recorder"]);
     assert_eq!(lanes(&fused), [vec!["capture"], PERCEPTION.to_vec(), vec!["render"], vec!["encode"], vec!["recorder"]]);
     assert_eq!(
-        values(node(&fused, "perception.tracker")),
+        values(node(&fused, "perception.fighters")),
         [("fighters".to_owned(), "2".to_owned()), ("warm_up".to_owned(), "0.3".to_owned())]
     );
     assert_eq!(values(node(&fused, "perception.pose")), [], "keys of the host that it lacks are ignored");
@@ -460,8 +462,10 @@ nodes:
   - {id: in, module: modules/inner.yml, inputs: {frames: _mod/frames}}
   - {id: m, path: sideline, args: run motion, inputs: {poses: in/smoothed_poses}, outputs: [motion]}
 ";
-    let inner = perception()
-        .replace("outputs: [tracks, smoothed_poses, motion, interaction]", "outputs: [tracks, smoothed_poses]");
+    let inner = perception().replace(
+        "outputs: [tracks, smoothed_poses, motion, fighters, interaction]",
+        "outputs: [tracks, smoothed_poses]",
+    );
     let inner = inner.split("  # Motion of each person").next().unwrap().to_owned();
     let flow = "nodes:
   - {id: s, path: sideline, args: run synthetic, inputs: {done_r: r/done}, outputs: [frames], shared_memory_pool_size: 64MB}

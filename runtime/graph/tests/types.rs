@@ -14,6 +14,8 @@ fn tables() -> Vec<TableType> {
         TableType::for_row::<Audio>(),
         TableType::for_row::<Count>(),
         TableType::for_row::<Detection>(),
+        TableType::for_row::<FighterName>(),
+        TableType::for_row::<Identity>(),
         TableType::for_row::<Interaction>(),
         TableType::for_row::<Motion>(),
         TableType::for_row::<Pose>(),

@@ -6,6 +6,8 @@
 
 pub mod body;
 mod excitement;
+mod fighter_names;
 pub mod tables;
 
 pub use excitement::Excitement;
+pub use fighter_names::{FIGHTERS_INPUT, FighterNames};

@@ -75,8 +75,6 @@ table! {
     pub struct Track in "tracks" {
         /// Track number, from 1; never reused within a stream.
         pub track: u32,
-        /// Fighter of the track.
-        pub fighter: Fighter,
         /// State of the track.
         pub state: TrackState,
         /// Left edge, px.
@@ -96,6 +94,44 @@ table! {
     }
 }
 
+column_enum! {
+    /// Relation of track numbers by appearance.
+    pub enum IdentityRelation {
+        /// The body that had the number `other` has the number `track` from this frame on.
+        Renumbered = "renumbered",
+        /// No body has the number `track`; its appearance is remembered, and it may be recognized.
+        Remembered = "remembered",
+        /// The identity of `track` is uncertain: the track is new, or was hidden or absent.
+        Uncertain = "uncertain",
+        /// The identity of `track` is uncertain, and there are too few embeddings yet to compare it with others.
+        Undecided = "undecided",
+        /// `track`, which is new, looks different from `other`, which is lost or remembered.
+        Different = "different",
+    }
+}
+
+table! {
+    /// Relation of a track number to another by appearance, in this frame.
+    pub struct Identity in "identities" {
+        /// Track number.
+        pub track: u32,
+        /// Other track number; null for a relation that concerns one number.
+        pub other: Option<u32>,
+        /// Kind of the relation.
+        pub relation: IdentityRelation,
+    }
+}
+
+table! {
+    /// Name of a fighter: one row for each track of the frame that has a name.
+    pub struct FighterName in "fighters" {
+        /// Track number.
+        pub track: u32,
+        /// Fighter of the track.
+        pub fighter: Fighter,
+    }
+}
+
 /// Number of joints of a [`Pose`], in MediaPipe's BlazePose topology.
 pub const JOINTS: usize = 33;
 
@@ -104,8 +140,6 @@ table! {
     pub struct Pose in "poses" {
         /// Track number; 0 if the person has no track yet.
         pub track: u32,
-        /// Fighter of the track.
-        pub fighter: Fighter,
         /// Left edge of the person, px.
         pub x1: f32,
         /// Top edge, px.
@@ -150,8 +184,6 @@ table! {
     pub struct Motion in "motion" {
         /// Track number.
         pub track: u32,
-        /// Fighter of the track.
-        pub fighter: Fighter,
         /// Velocity of each joint relative to the hips, torso lengths per second; NaN where unknown.
         pub velocity: [[f32; 3]; 33],
         /// Acceleration of each joint relative to the hips, torso lengths per second squared; NaN where unknown.
@@ -321,7 +353,6 @@ mod tests {
     fn encoded_rows_are_decoded_unchanged() {
         let mut pose = Pose {
             track: 3,
-            fighter: Fighter::One,
             x1: 1.0,
             y1: 2.0,
             x2: 3.0,

@@ -9,7 +9,7 @@ use sideline_api::{
     testing::{Harness, Setup},
 };
 use sideline_sequence::Sequence;
-use sideline_sport::tables::{Fighter, Interaction, JOINTS, Motion};
+use sideline_sport::tables::{Interaction, JOINTS, Motion};
 use sideline_testkit::{Capability, skip_test};
 
 /// Joint whose velocity along x the models read.
@@ -218,7 +218,6 @@ pub fn create_home(folder: &Path, model: &Model) -> Setup {
 pub fn moving(track: u32, velocity: f32) -> Motion {
     Motion {
         track,
-        fighter: if track == 1 { Fighter::One } else { Fighter::Two },
         velocity: [[velocity, 0.0, 0.0]; JOINTS],
         acceleration: [[0.0; 3]; JOINTS],
         joint_angles: [f32::NAN; 20],
@@ -230,14 +229,13 @@ pub fn moving(track: u32, velocity: f32) -> Motion {
 pub fn interaction(track_a: u32, track_b: u32, distance: f32) -> Interaction {
     Interaction {
         track_a,
-        fighter_a: Fighter::None,
         track_b,
-        fighter_b: Fighter::None,
         distance,
         closing_speed: 0.0,
         facing_a: 0.1,
         facing_b: 0.2,
         reach_a: 1.0,
         reach_b: 2.0,
+        ..Interaction::default()
     }
 }

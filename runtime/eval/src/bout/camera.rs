@@ -1,6 +1,6 @@
 //! Camera of a generated bout, and simulation of a pose model's output for the joints in view.
 
-use sideline_sport::tables::{self, JOINTS, Pose};
+use sideline_sport::tables::{JOINTS, Pose};
 
 use super::{
     PoseNoise,
@@ -111,7 +111,6 @@ impl PoseSimulator {
         };
         Pose {
             track: number as u32 + 1,
-            fighter: tables::Fighter::from_index(number),
             x1: bound(0, WIDTH, f32::min, f32::MAX),
             y1: bound(1, HEIGHT, f32::min, f32::MAX),
             x2: bound(0, WIDTH, f32::max, f32::MIN),

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 
 use sideline_sport::{
     body::{HIPS, SHOULDERS},
-    tables::{Fighter, JOINTS, Pose},
+    tables::{JOINTS, Pose},
 };
 
 pub use generated::synthetic;
@@ -221,7 +221,6 @@ fn pose(track: u32, joints: &Joints, hips_are_origin: bool) -> Pose {
     let visibility = |joint: usize| if joints[joint][0].is_finite() { 1.0 } else { 0.0 };
     Pose {
         track,
-        fighter: Fighter::from_index(track as usize - 1),
         x1: f32::NAN,
         y1: f32::NAN,
         x2: f32::NAN,

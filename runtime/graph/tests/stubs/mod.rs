@@ -9,7 +9,7 @@ use sideline_api::{
     tables::{Audio, Count},
 };
 use sideline_graph::{Diagnostic, Flow, Overrides};
-use sideline_sport::tables::{Appearance, Detection, Interaction, Motion, Pose, Track};
+use sideline_sport::tables::{Appearance, Detection, FighterName, Identity, Interaction, Motion, Pose, Track};
 use tempfile::TempDir;
 
 /// An operator without keys.
@@ -60,6 +60,11 @@ pub struct TrackerKeys {
     /// Number of frames that a lost track is kept.
     #[config(default = 30)]
     buffer: u32,
+}
+
+/// Names fighters.
+#[derive(Clone, Config)]
+pub struct FightersKeys {
     /// Number of fighters to name.
     #[config(default = 0)]
     fighters: u32,
@@ -95,12 +100,16 @@ operators! {
     Counter, NoKeys, Spec::operator("counter").required("frames", PortType::Frame).output("counts", table::<Count>());
     Tracker, TrackerKeys, Spec::operator("tracker").optional("detections", table::<Detection>())
         .optional("poses", table::<Pose>()).optional("appearance", table::<Appearance>())
-        .output("tracks", table::<Track>()).output("tracked_poses", table::<Pose>());
+        .output("tracks", table::<Track>()).output("tracked_poses", table::<Pose>())
+        .output("identities", table::<Identity>());
+    Fighters, FightersKeys, Spec::operator("fighters").required("tracks", table::<Track>())
+        .optional("identities", table::<Identity>()).output("fighters", table::<FighterName>());
     Reid, NoKeys, Spec::operator("reid").required("frames", PortType::Frame).optional("poses", table::<Pose>())
         .output("appearance", table::<Appearance>());
     Steady, NoKeys, Spec::operator("smooth").required("poses", table::<Pose>())
         .output("smoothed_poses", table::<Pose>());
     Two, NoKeys, Spec::operator("interaction").required("poses", table::<Pose>())
+        .optional("fighters", table::<FighterName>())
         .output("interaction", table::<Interaction>());
     Move, NoKeys, Spec::operator("motion").required("poses", table::<Pose>()).output("motion", table::<Motion>());
     Render, NoKeys, Spec::operator("render").heavy().required("frames", PortType::Frame)
@@ -179,6 +188,7 @@ pub fn registry() -> Registry {
         .operator::<Tracker>()
         .operator::<Steady>()
         .operator::<Move>()
+        .operator::<Fighters>()
         .operator::<Two>()
         .operator::<Render>()
         .operator::<Encode>()

@@ -1,6 +1,6 @@
 //! Input of `sideline-lab bench match`: 22 players and a ball in motion.
 
-use sideline_sport::tables::{Ball, BallMode, Fighter, Role, Team, TeamName, Track, TrackState};
+use sideline_sport::tables::{Ball, BallMode, Role, Team, TeamName, Track, TrackState};
 
 /// Width and height of the frame that the rows refer to, px.
 pub const PICTURE_SIZE: [f32; 2] = [1920.0, 1080.0];
@@ -34,7 +34,6 @@ pub fn scene(frame: u64) -> (Vec<Track>, Vec<Team>, Vec<Ball>) {
             let height = 30.0 + 0.06 * y;
             Track {
                 track: player as u32 + 1,
-                fighter: Fighter::None,
                 state: TrackState::Confirmed,
                 x1: x - 0.2 * height,
                 y1: y - height,
