@@ -21,8 +21,8 @@ use std::{
 };
 
 use crate::{
-    Alignment, Body, Driver, Frame, Header, Message, Operator, Payload, Reason, Resources, Result, SourceId, Table,
-    Values, WiredInput,
+    Alignment, Body, Color, Driver, Encoding, Frame, Header, Message, Operator, Payload, Reason, Resources, Result,
+    SourceId, Table, Values, WiredInput,
     clock::VirtualClock,
     context::{Device, Mode},
     driver::{CallReport, DriverOptions, OnError, Outcome, Outlet, Phase},
@@ -433,5 +433,18 @@ impl Runner {
     /// Takes the outcomes of the frames since the last call.
     pub fn outcomes(&mut self) -> Vec<Outcome> {
         std::mem::take(&mut self.received.outcomes)
+    }
+}
+
+/// Returns an I420 frame of one luma and without color.
+///
+/// # Panics
+/// When a side is 0.
+pub fn gray_frame(width: u32, height: u32, luma: u8) -> Frame {
+    let (lumas, chromas) = ((width * height) as usize, (width.div_ceil(2) * height.div_ceil(2)) as usize);
+    let bytes = [vec![luma; lumas], vec![128; 2 * chromas]].concat();
+    match Frame::from_packed(width, height, Encoding::I420, Color::default_for_height(height), bytes) {
+        Ok(frame) => frame,
+        Err(error) => panic!("{error}"),
     }
 }
