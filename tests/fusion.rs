@@ -1,10 +1,7 @@
 //! Moves of generated bouts, detected by `motion`, `interaction` and `fusion` as connected in a flow. The sequence
 //! models are simulated: they know the moves with a peak in each window, and make errors.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use sideline_api::{
     Alignment, Values,
@@ -16,6 +13,7 @@ use sideline_eval::{
 };
 use sideline_fusion::Fusion;
 use sideline_sport::tables::{Fighter, Interaction, Motion, Move, PredictionStatus, Scores};
+use sideline_testkit::repository;
 
 const MODELS: [&str; 3] = ["lstm", "transformer", "tcn"];
 /// Length of a simulated model's window, s.
@@ -24,10 +22,6 @@ const WINDOW_S: f64 = 1.0;
 const FOCUS_S: f64 = 0.3;
 /// Fraction of the time in which each model is wrong.
 const ERROR_RATE: f64 = 0.05;
-
-fn repository() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
 
 /// Simulated model, which derives its prediction from the ground truth of a window.
 struct SimulatedModel {

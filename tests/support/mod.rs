@@ -16,7 +16,7 @@ use arrow_array::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use sideline_api::models::Models;
-pub use sideline_testkit::{Capability, skip_test};
+pub use sideline_testkit::{Capability, repository, skip_test};
 
 /// Program `sideline`: its path in tests of the package `sideline`. Those of `sideline-lab`, for which cargo does not build it,
 /// find it on the PATH of [`Bench::command`] after they have checked [`has_sideline`].
@@ -30,11 +30,6 @@ pub const LAB: Option<&str> = option_env!("CARGO_BIN_EXE_sideline-lab");
 
 /// Time after which a program or a wait counts as hanging.
 const HANG_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// Returns the root of the repository.
-pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
 
 /// Returns `shared/data` beside the repository; counts the test as skipped if it is missing.
 pub fn shared_data() -> Option<PathBuf> {

@@ -5,18 +5,13 @@ use std::path::Path;
 use sideline_api::{
     Alignment, Body, Color, Encoding, Frame, Mode, OnError, Payload, Reason, Table, Values,
     tables::Audio,
-    testing::{Harness, Setup},
+    testing::{Harness, Setup, gray_frame},
 };
 use sideline_encode::Encode;
 use sideline_media::{DecodeOptions, Decoder};
 
 const RATE: u32 = 48_000;
 const INTERVAL: i64 = 1_000_000_000 / 30;
-
-fn gray_frame(width: u32, height: u32) -> Frame {
-    let bytes = vec![128u8; (width * height * 3 / 2) as usize];
-    Frame::from_packed(width, height, Encoding::I420, Color::default_for_height(height), bytes).unwrap()
-}
 
 fn encode(folder: &Path, setup: Setup) -> Harness<Encode> {
     let inputs = ["frames", "audio"].map(|name| (name, Alignment::Source(sideline_api::SourceId(0)))).to_vec();
@@ -66,7 +61,7 @@ fn audio_is_written_at_its_time_including_the_audio_after_the_last_frame() {
     let folder = tempfile::tempdir().unwrap();
     let mut encode = encode(folder.path(), Setup::default());
     for frame in 0..75 {
-        encode.push_frame("frames", gray_frame(64, 48)).unwrap();
+        encode.push_frame("frames", gray_frame(64, 48, 128)).unwrap();
         encode.push("audio", &audio_before(frame)).unwrap();
     }
     // Audio after the last frame, in the source's closing message.
@@ -89,7 +84,7 @@ fn frames_skipped_or_left_out_by_a_stride_do_not_shift_or_interrupt_the_audio() 
         for frame in 0..75 {
             match frame % 7 {
                 3 | 4 => encode.skip("frames", Reason::Damaged).unwrap(),
-                _ => encode.push_frame("frames", gray_frame(64, 48)).unwrap(),
+                _ => encode.push_frame("frames", gray_frame(64, 48, 128)).unwrap(),
             }
             encode.push("audio", &audio_before(frame)).unwrap();
         }
@@ -106,7 +101,7 @@ fn a_stream_without_audio_gives_a_file_without_an_audio_track() {
     let folder = tempfile::tempdir().unwrap();
     let mut encode = encode(folder.path(), Setup::default());
     for _ in 0..5 {
-        encode.push_frame("frames", gray_frame(64, 48)).unwrap();
+        encode.push_frame("frames", gray_frame(64, 48, 128)).unwrap();
         encode.push::<Audio>("audio", &[]).unwrap();
     }
     encode.end().unwrap();
@@ -120,7 +115,7 @@ fn a_new_frame_size_or_audio_format_starts_a_new_file_and_the_audio_is_split_the
     let mut encode = encode(folder.path(), Setup::default());
     for frame in 0..90 {
         let (width, height) = if frame < 40 { (64, 48) } else { (32, 48) };
-        encode.push_frame("frames", gray_frame(width, height)).unwrap();
+        encode.push_frame("frames", gray_frame(width, height, 128)).unwrap();
         let rate = if frame > 70 { 24_000 } else { RATE };
         let rows: Vec<Audio> = audio_before(frame).into_iter().map(|row| Audio { rate, ..row }).collect();
         encode.push("audio", &rows).unwrap();
@@ -146,7 +141,7 @@ fn after_a_restart_the_audio_continues_in_the_new_file() {
         let picture = match frame {
             // Invalid JPEG data: an error, after which the driver restarts the operator.
             20 => Frame::from_packed(8, 8, Encoding::Jpeg, Color::default_for_height(8), vec![0u8; 9]).unwrap(),
-            _ => gray_frame(64, 48),
+            _ => gray_frame(64, 48, 128),
         };
         encode.push_frame("frames", picture).unwrap();
         encode.push("audio", &audio_before(frame)).unwrap();

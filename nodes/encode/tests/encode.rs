@@ -8,19 +8,12 @@ use sideline_api::{
     Alignment, Color, Encoding, Failure, Frame, Mode, Operator, Plane, Reason,
     config::{Config, Origin, Values},
     driver::OnError,
-    testing::{Harness, Setup},
+    testing::{Harness, Setup, gray_frame},
 };
 use sideline_encode::{Encode, EncodeConfig};
 
 const SIZE: (u32, u32) = (320, 240);
 const INTERVAL: i64 = 1_000_000_000 / 30;
-
-fn gray_frame(width: u32, height: u32) -> Frame {
-    let (luma, chroma) = ((width * height) as usize, (width.div_ceil(2) * height.div_ceil(2)) as usize);
-    let mut bytes = vec![90u8; luma];
-    bytes.extend(vec![128; 2 * chroma]);
-    Frame::from_packed(width, height, Encoding::I420, Color::default_for_height(height), bytes).unwrap()
-}
 
 /// Returns a nearly lossless and fast configuration, with the values in `more` on top.
 fn values(more: &[(&str, Value)]) -> Values {
@@ -130,10 +123,10 @@ fn read(path: &Path) -> Vec<DecodedFrame> {
 fn every_frame_keeps_its_time_and_skipped_frames_are_left_out() {
     let mut fixture = Fixture::new();
     for _ in 0..10 {
-        fixture.push(gray_frame(SIZE.0, SIZE.1));
+        fixture.push(gray_frame(SIZE.0, SIZE.1, 90));
     }
     fixture.encode.skip("frames", Reason::Damaged).unwrap();
-    fixture.push(gray_frame(SIZE.0, SIZE.1));
+    fixture.push(gray_frame(SIZE.0, SIZE.1, 90));
     fixture.end();
     let times: Vec<i64> = read(&fixture.file("overlay.mp4")).iter().map(|frame| frame.pts).collect();
     let want: Vec<i64> = (0..10).chain([11]).map(|i| i * INTERVAL).collect();
@@ -146,7 +139,7 @@ fn a_new_color_description_starts_a_new_file() {
     let mut fixture = Fixture::new();
     for full_range in [false, false, true] {
         let color = Color { full_range, ..Color::default_for_height(SIZE.1) };
-        let bytes = gray_frame(SIZE.0, SIZE.1).into_packed_mut();
+        let bytes = gray_frame(SIZE.0, SIZE.1, 90).into_packed_mut();
         fixture.push(Frame::from_packed(SIZE.0, SIZE.1, Encoding::I420, color, bytes).unwrap());
     }
     fixture.end();
@@ -167,7 +160,7 @@ fn a_new_color_description_starts_a_new_file() {
 fn a_killed_run_leaves_a_playable_video() {
     let mut fixture = Fixture::new();
     for _ in 0..90 {
-        fixture.push(gray_frame(SIZE.0, SIZE.1));
+        fixture.push(gray_frame(SIZE.0, SIZE.1, 90));
     }
     // A copy of the open file is what a killed process leaves.
     let cut = fixture.file("cut.mp4");
@@ -182,7 +175,7 @@ fn a_killed_run_leaves_a_playable_video() {
 fn a_new_frame_size_starts_a_new_file() {
     let mut fixture = Fixture::new();
     for (width, height) in [(320, 240), (320, 240), (160, 120), (320, 240)] {
-        fixture.push(gray_frame(width, height));
+        fixture.push(gray_frame(width, height, 90));
     }
     fixture.end();
     assert_eq!(fixture.files(), ["overlay-2.mp4", "overlay-3.mp4", "overlay.mp4"]);
@@ -236,13 +229,13 @@ fn an_output_that_cannot_be_written_fails_at_start_with_exit_code_4() {
 #[test]
 fn no_file_in_the_run_folder_is_overwritten_and_no_empty_file_is_left() {
     let mut fixture = Fixture::new();
-    fixture.push(gray_frame(SIZE.0, SIZE.1));
+    fixture.push(gray_frame(SIZE.0, SIZE.1, 90));
     let folder = fixture.folder.path().to_owned();
     let encode = || Harness::<Encode>::with(values(&[]), in_folder(&folder, Setup::default())).unwrap();
     encode().close().unwrap();
     assert_eq!(fixture.files(), ["overlay.mp4"], "an operator without frames leaves no file");
     let mut second = encode();
-    second.push_frame("frames", gray_frame(SIZE.0, SIZE.1)).unwrap();
+    second.push_frame("frames", gray_frame(SIZE.0, SIZE.1, 90)).unwrap();
     second.close().unwrap();
     assert_eq!(fixture.files(), ["overlay-2.mp4", "overlay.mp4"]);
     fixture.end();
@@ -255,7 +248,7 @@ fn the_video_of_an_earlier_run_is_replaced_and_a_video_without_a_marker_stays() 
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     let run = || {
         let mut encode = Harness::<Encode>::with(values(&[]), in_folder(folder.path(), Setup::default())).unwrap();
-        encode.push_frame("frames", gray_frame(SIZE.0, SIZE.1)).unwrap();
+        encode.push_frame("frames", gray_frame(SIZE.0, SIZE.1, 90)).unwrap();
         encode.end().unwrap();
         encode.close().unwrap();
     };
@@ -277,11 +270,11 @@ fn the_video_of_an_earlier_run_is_replaced_and_a_video_without_a_marker_stays() 
 fn after_a_restart_a_new_file_begins_and_the_old_one_plays() {
     let mut fixture = Fixture::with(Setup { mode: Mode::Live, on_error: OnError::Restart, ..Setup::default() });
     for _ in 0..5 {
-        fixture.push(gray_frame(SIZE.0, SIZE.1));
+        fixture.push(gray_frame(SIZE.0, SIZE.1, 90));
     }
     // Invalid JPEG data: an error, after which the driver restarts the operator.
     fixture.push(Frame::from_packed(8, 8, Encoding::Jpeg, Color::default_for_height(8), vec![0u8; 9]).unwrap());
-    fixture.push(gray_frame(SIZE.0, SIZE.1));
+    fixture.push(gray_frame(SIZE.0, SIZE.1, 90));
     fixture.end();
     assert_eq!(fixture.files(), ["overlay-2.mp4", "overlay.mp4"]);
     assert_eq!(read(&fixture.file("overlay.mp4")).len(), 5);

@@ -3,10 +3,10 @@
 use std::{f64::consts::TAU, path::Path, sync::Arc};
 
 use sideline_api::{
-    Alignment, Body, Color, Encoding, Frame, Message, Mode, Payload, Table, Values,
+    Alignment, Body, Message, Mode, Payload, Table, Values,
     config::Origin,
     tables::Audio,
-    testing::{Harness, Setup},
+    testing::{Harness, Setup, gray_frame},
 };
 use sideline_encode::Encode;
 use sideline_media::{DecodeOptions, Decoder};
@@ -17,11 +17,6 @@ const INTERVAL: i64 = 1_000_000_000 / 30;
 const CLIP_HZ: f64 = 300.0;
 /// Frequency of the speech, Hz.
 const SPEECH_HZ: f64 = 1_500.0;
-
-fn gray_frame(width: u32, height: u32) -> Frame {
-    let bytes = vec![128u8; (width * height * 3 / 2) as usize];
-    Frame::from_packed(width, height, Encoding::I420, Color::default_for_height(height), bytes).unwrap()
-}
 
 fn encode(folder: &Path, inputs: &[(&'static str, Alignment)], mode: Mode) -> Harness<Encode> {
     let mut values = Values::new();
@@ -97,7 +92,7 @@ fn speech_starts_at_its_time_and_the_clip_is_ducked_during_it() {
     let inputs = ["frames", "audio", "speech"].map(|name| (name, Alignment::Source(sideline_api::SourceId(0))));
     let mut encode = encode(folder.path(), &inputs, Mode::Complete);
     for frame in 0..150 {
-        encode.push_frame("frames", gray_frame(64, 48)).unwrap();
+        encode.push_frame("frames", gray_frame(64, 48, 128)).unwrap();
         encode.push("audio", &clip(frame)).unwrap();
         let speech = if frame == 60 { vec![sentence(2.0, 1.0)] } else { vec![] };
         encode.push("speech", &speech).unwrap();
@@ -126,7 +121,7 @@ fn a_clip_without_audio_has_the_speech_alone_also_after_its_end() {
     let inputs = ["frames", "audio", "speech"].map(|name| (name, Alignment::Source(sideline_api::SourceId(0))));
     let mut encode = encode(folder.path(), &inputs, Mode::Complete);
     for _ in 0..60 {
-        encode.push_frame("frames", gray_frame(64, 48)).unwrap();
+        encode.push_frame("frames", gray_frame(64, 48, 128)).unwrap();
         encode.push::<Audio>("audio", &[]).unwrap();
         encode.push::<Audio>("speech", &[]).unwrap();
     }
@@ -160,7 +155,7 @@ fn speech_that_arrives_late_on_a_side_input_begins_at_its_time_or_as_soon_as_pos
                     Message { header: encode.header(30), n: 0, body: Body::Data(Payload::Table(Arc::new(rows))) };
                 encode.accept("speech", message).unwrap();
             }
-            encode.push_frame("frames", gray_frame(64, 48)).unwrap();
+            encode.push_frame("frames", gray_frame(64, 48, 128)).unwrap();
             encode.push("audio", &clip(frame)).unwrap();
         }
         for input in ["frames", "audio"] {
@@ -182,7 +177,7 @@ fn a_sentence_that_spans_two_files_is_split_between_them() {
     let mut encode = encode(folder.path(), &inputs, Mode::Complete);
     for frame in 0..90 {
         let width = if frame < 45 { 64 } else { 32 };
-        encode.push_frame("frames", gray_frame(width, 48)).unwrap();
+        encode.push_frame("frames", gray_frame(width, 48, 128)).unwrap();
         encode.push("audio", &clip(frame)).unwrap();
         let speech = if frame == 30 { vec![sentence(1.0, 1.0)] } else { vec![] };
         encode.push("speech", &speech).unwrap();

@@ -5,18 +5,17 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
 };
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sideline_api::{
-    Alignment, Body, Color, Config, Driver, Encoding, Failure, Frame, Header, Message, Mode, OnError, Operator,
-    PortType, Reason, Registry, Resources, Result, Table, Values, WiredInput,
+    Alignment, Body, Color, Config, Encoding, Failure, Frame, Mode, OnError, Operator, PortType, Reason, Registry,
+    Resources, Result, Table, Values, WiredInput,
     arrow::array::{Array, Int64Array, RecordBatch, StringArray, StructArray, UInt64Array},
-    driver::{CallReport, DriverOptions, Outlet},
+    driver::DriverOptions,
     serde_json::{self, Value, json},
     tables::Count,
-    testing::{Harness, Setup},
+    testing::{Harness, Runner, Setup},
 };
 use sideline_recorder::{Recorder, RecorderConfig, remove_recorded};
 use sideline_sport::tables::{JOINTS, Motion, Pose};
@@ -374,24 +373,14 @@ fn config(values: impl Into<Values>) -> RecorderConfig {
     RecorderConfig::from_values(&values.into()).unwrap()
 }
 
-struct DiscardOutlet;
-
-impl Outlet for DiscardOutlet {
-    fn send(&mut self, _: usize, _: Message) {}
-    fn report(&mut self, _: CallReport<'_>) {}
-}
-
 #[test]
 fn a_table_without_rows_is_recorded_as_an_empty_file() {
     let folder = tempfile::tempdir().unwrap();
     let resources = resources(folder.path(), PortType::table::<Motion>());
     let options = DriverOptions { on_error: OnError::Stop, stride: 1 };
     let factory = Registry::new().operator::<Recorder>().get("recorder").unwrap().factory();
-    let mut motion = Driver::new(factory, Values::new(), resources, options).unwrap();
-    let header = Header { is_closing: true, ..Header::new("test", 0, 0) };
-    motion
-        .accept(0, Message { header, n: 0, body: Body::End { frames: 0 } }, Instant::now(), &mut DiscardOutlet)
-        .unwrap();
+    let mut motion = Runner::new(factory, Values::new(), resources, options).unwrap();
+    motion.end().unwrap();
     motion.close().unwrap();
     assert!(rows::<Motion>(&folder.path().join("poses.parquet")).is_empty());
     let file = File::open(folder.path().join("poses.parquet")).unwrap();

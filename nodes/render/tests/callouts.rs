@@ -2,19 +2,14 @@
 
 use serde_json::json;
 use sideline_api::{
-    Alignment, Color, Encoding, Frame,
-    testing::{Harness, Setup},
+    Alignment,
+    testing::{Harness, Setup, gray_frame},
 };
 use sideline_render::Render;
 use sideline_sport::{
     Excitement,
     tables::{Commentary, Fighter, FighterName, Move, Track, TrackState},
 };
-
-fn gray(width: u32, height: u32) -> Frame {
-    let bytes = vec![128u8; (width * height * 3 / 2) as usize];
-    Frame::from_packed(width, height, Encoding::I420, Color::default_for_height(height), bytes).unwrap()
-}
 
 fn track() -> Track {
     Track {
@@ -68,7 +63,7 @@ fn frames_with_drawing(overlays: &[&str], part: [usize; 4]) -> Vec<u64> {
     let mut render = Harness::<Render>::with([("overlays", json!(overlays))], setup).unwrap();
     let mut frames = vec![];
     for frame in 0..150 {
-        render.push_frame("frames", gray(640, 360)).unwrap();
+        render.push_frame("frames", gray_frame(640, 360, 128)).unwrap();
         render.push("tracks", &[track()]).unwrap();
         render.push("fighters", &[FighterName { track: 1, fighter: Fighter::One }]).unwrap();
         let (moves, sentences) = if frame == 30 { (vec![front_kick()], vec![sentence()]) } else { (vec![], vec![]) };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use sideline_api::{
     Alignment, Color, Encoding, Frame, Reason, Values,
-    testing::{Harness, Setup},
+    testing::{Harness, Setup, gray_frame},
 };
 use sideline_render::Render;
 use sideline_sport::tables::{
@@ -15,12 +15,6 @@ use sideline_sport::tables::{
 
 const SIZE: (u32, u32) = (1280, 720);
 const BACKGROUND: u8 = 90;
-
-fn gray(width: u32, height: u32) -> Frame {
-    let (luma, chroma) = ((width * height) as usize, (width * height / 2) as usize);
-    let bytes = [vec![BACKGROUND; luma], vec![128; chroma]].concat();
-    Frame::from_packed(width, height, Encoding::I420, Color::default_for_height(height), bytes).unwrap()
-}
 
 /// Creates a harness with these inputs besides the frames.
 fn render(inputs: &[&'static str], keys: &[(&str, Value)]) -> Harness<Render> {
@@ -125,7 +119,7 @@ fn possession(team: TeamName, share_1: f32) -> Possession {
 fn the_ball_has_a_ring_that_is_dashed_if_its_position_is_predicted() {
     let mut render = render(&["ball"], &[only(&["ball"])]);
     let mut draw = |rows: &[Ball]| {
-        render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
+        render.push_frame("frames", gray_frame(SIZE.0, SIZE.1, BACKGROUND)).unwrap();
         render.push("ball", rows).unwrap();
         Drawn(render.expect_frame("overlay"))
     };
@@ -148,7 +142,7 @@ fn the_trail_of_the_ball_is_a_second_long() {
     let mut render = render(&["ball"], &[only(&["trail"])]);
     let mut counts = vec![];
     for frame in 0..60 {
-        render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
+        render.push_frame("frames", gray_frame(SIZE.0, SIZE.1, BACKGROUND)).unwrap();
         let at = 100.0 + 20.0 * frame.min(20) as f32;
         render.push("ball", &[ball(at, 300.0, true)]).unwrap();
         let drawn = Drawn(render.expect_frame("overlay"));
@@ -164,7 +158,7 @@ fn boxes_have_the_colors_of_the_jerseys_and_lost_tracks_have_none() {
     let inputs = ["tracks", "teams"];
     let draw_box = |overlays: &[&str], state: TrackState, jersey: [f32; 3]| {
         let mut render = render(&inputs, &[only(overlays)]);
-        render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
+        render.push_frame("frames", gray_frame(SIZE.0, SIZE.1, BACKGROUND)).unwrap();
         render.push("tracks", &[track(7, state, [200.0, 200.0, 280.0, 400.0])]).unwrap();
         render.push("teams", &[team(7, TeamName::Two, Role::Player, jersey)]).unwrap();
         Drawn(render.expect_frame("overlay"))
@@ -186,7 +180,7 @@ fn team_colors_stay_while_the_teams_are_skipped() {
     let mut render = render(&["tracks", "teams"], &[only(&["boxes", "teams"])]);
     let mut colors = vec![];
     for has_teams in [true, false] {
-        render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
+        render.push_frame("frames", gray_frame(SIZE.0, SIZE.1, BACKGROUND)).unwrap();
         render.push("tracks", &[track(7, TrackState::Confirmed, [200.0, 200.0, 280.0, 400.0])]).unwrap();
         match has_teams {
             true => render.push("teams", &[team(7, TeamName::One, Role::Player, [180.0, 20.0, 30.0])]).unwrap(),
@@ -199,7 +193,7 @@ fn team_colors_stay_while_the_teams_are_skipped() {
 
 /// Returns a frame with a bright square of 40 px around a center.
 fn marked(x: usize, y: usize) -> Frame {
-    let mut bytes = gray(1920, 1080).into_packed_mut();
+    let mut bytes = gray_frame(1920, 1080, BACKGROUND).into_packed_mut();
     for row in y - 20..y + 20 {
         bytes[row * 1920 + x - 20..row * 1920 + x + 20].fill(220);
     }
@@ -250,7 +244,7 @@ fn the_output_size_stays_when_the_frames_become_smaller() {
     let keys = [only(&["crop", "stats"]), ("height", json!(360))];
     let mut render = render(&["view"], &keys);
     for (width, height, rows) in [(1920, 1080, vec![view(1800.0, 1000.0, 640.0, 360.0)]), (1280, 720, vec![])] {
-        render.push_frame("frames", gray(width, height)).unwrap();
+        render.push_frame("frames", gray_frame(width, height, BACKGROUND)).unwrap();
         render.push("view", &rows).unwrap();
         let drawn = render.expect_frame("overlay");
         assert_eq!((drawn.width(), drawn.height()), (640, 360), "from frames of {width}x{height}");
@@ -261,7 +255,7 @@ fn the_output_size_stays_when_the_frames_become_smaller() {
 fn the_output_size_is_that_of_the_camera_and_another_aspect_ratio_is_refused() {
     let drawn = |keys: &[(&str, Value)]| {
         let mut render = render(&["view"], &[&[only(&[])], keys].concat());
-        render.push_frame("frames", gray(1920, 1080)).unwrap();
+        render.push_frame("frames", gray_frame(1920, 1080, BACKGROUND)).unwrap();
         render.push("view", &[view(960.0, 540.0, 960.0, 540.0)])?;
         let frame = render.expect_frame("overlay");
         Ok::<_, sideline_api::Error>((frame.width(), frame.height()))
@@ -295,7 +289,7 @@ fn follow_switches_between_the_crop_and_the_outline_of_the_view() {
     let mut render = render(&["view"], &[only(&["crop"]), ("follow", json!(false))]);
     let mut draw = |follow: bool| {
         render.set("follow", follow).unwrap();
-        render.push_frame("frames", gray(1920, 1080)).unwrap();
+        render.push_frame("frames", gray_frame(1920, 1080, BACKGROUND)).unwrap();
         render.push("view", &[view(960.0, 540.0, 640.0, 360.0)]).unwrap();
         Drawn(render.expect_frame("overlay"))
     };
@@ -339,7 +333,7 @@ const SCOREBOARD_AREA: [usize; 4] = [320, 8, 960, 70];
 fn the_scoreboard_displays_names_possession_and_passes() {
     let mut render = render(&["possession", "events"], &[only(&["scoreboard"])]);
     let mut draw = |rows: &[Possession], events: &[Event]| {
-        render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
+        render.push_frame("frames", gray_frame(SIZE.0, SIZE.1, BACKGROUND)).unwrap();
         render.push("possession", rows).unwrap();
         render.push("events", events).unwrap();
         Drawn(render.expect_frame("overlay"))
@@ -362,7 +356,7 @@ fn the_scoreboard_displays_names_possession_and_passes() {
     let (left_u, left_v) = counted.uv(640 + 4, 28);
     assert!((u, v) != (left_u, left_v), "{u} {v}");
     render.set("home", "FC United").unwrap();
-    render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
+    render.push_frame("frames", gray_frame(SIZE.0, SIZE.1, BACKGROUND)).unwrap();
     render.push("possession", &[possession(TeamName::One, 0.2)]).unwrap();
     render.push::<Event>("events", &[]).unwrap();
     assert_ne!(bytes(&Drawn(render.expect_frame("overlay"))), bytes(&shared));
@@ -372,7 +366,7 @@ fn the_scoreboard_displays_names_possession_and_passes() {
 fn the_minimap_displays_positions_in_meters() {
     let map = |rows: &[Place]| {
         let mut render = render(&["places"], &[only(&["minimap"])]);
-        render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
+        render.push_frame("frames", gray_frame(SIZE.0, SIZE.1, BACKGROUND)).unwrap();
         render.push("places", rows).unwrap();
         Drawn(render.expect_frame("overlay"))
     };
@@ -398,7 +392,7 @@ fn an_event_is_displayed_at_its_player_for_a_second_and_a_carry_is_not() {
         let mut render = render(&["tracks", "events"], &[only(overlays)]);
         let mut frames = vec![];
         for frame in 0..60 {
-            render.push_frame("frames", gray(SIZE.0, SIZE.1)).unwrap();
+            render.push_frame("frames", gray_frame(SIZE.0, SIZE.1, BACKGROUND)).unwrap();
             render.push("tracks", &[track(7, TrackState::Confirmed, [600.0, 300.0, 660.0, 440.0])]).unwrap();
             let rows = if frame == 10 { vec![event(kind, 7, true)] } else { vec![] };
             render.push("events", &rows).unwrap();

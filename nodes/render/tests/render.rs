@@ -6,19 +6,12 @@ use serde_json::json;
 use sideline_api::{
     Alignment, Color, Encoding, Failure, Frame, Mode, Operator, Reason,
     config::{Config, Values},
-    testing::{Harness, Setup},
+    testing::{Harness, Setup, gray_frame},
 };
 use sideline_render::{Render, RenderConfig};
 use sideline_sport::tables::{Fighter, FighterName, JOINTS, Motion, Pose, Track, TrackState};
 
 const SIZE: (u32, u32) = (320, 240);
-
-fn gray(width: u32, height: u32) -> Frame {
-    let (luma, chroma) = ((width * height) as usize, (width.div_ceil(2) * height.div_ceil(2)) as usize);
-    let mut bytes = vec![90u8; luma];
-    bytes.extend(vec![128; 2 * chroma]);
-    Frame::from_packed(width, height, Encoding::I420, Color::default_for_height(height), bytes).unwrap()
-}
 
 /// Returns the track number of a fighter or another person.
 fn number(fighter: Fighter) -> u32 {
@@ -125,7 +118,7 @@ impl Drawn {
 fn a_limb_is_drawn_at_its_position_in_the_color_of_the_fighter() {
     let mut bench = Bench::new(only(&["skeletons"]));
     let frames = [Fighter::One, Fighter::Two, Fighter::None]
-        .map(|fighter| bench.draw(gray(SIZE.0, SIZE.1), &[arm(fighter)], &[]));
+        .map(|fighter| bench.draw(gray_frame(SIZE.0, SIZE.1, 90), &[arm(fighter)], &[]));
     for frame in &frames {
         assert!(frame.y(160, 120).abs_diff(90) > 20, "on the arm: {}", frame.y(160, 120));
         assert!(frame.y(160, 100).abs_diff(90) < 4 && frame.y(40, 120).abs_diff(90) < 4, "beside it");
@@ -144,7 +137,7 @@ fn occluded_and_missing_joints_are_not_drawn() {
     let mut hidden = arm(Fighter::One);
     hidden.joints[13][3] = 0.3;
     hidden.joints[11] = [f32::NAN, 0.5, 0.0, 0.9];
-    assert_eq!(bench.draw(gray(SIZE.0, SIZE.1), &[hidden], &[]).drawn_pixels(), 0);
+    assert_eq!(bench.draw(gray_frame(SIZE.0, SIZE.1, 90), &[hidden], &[]).drawn_pixels(), 0);
 }
 
 #[test]
@@ -160,8 +153,8 @@ fn boxes_are_clipped_at_the_image_and_invalid_boxes_are_left_out() {
         [1e9, 1e9, 2e9, 2e9],
     ];
     let frames =
-        rects.map(|rect| bench.draw(gray(SIZE.0, SIZE.1), &[arm(Fighter::Two)], &[track(TrackState::Confirmed, rect)]));
-    bench.draw(gray(5, 3), &[arm(Fighter::None)], &[track(TrackState::Confirmed, [0.0, 0.0, 4.0, 2.0])]);
+        rects.map(|rect| bench.draw(gray_frame(SIZE.0, SIZE.1, 90), &[arm(Fighter::Two)], &[track(TrackState::Confirmed, rect)]));
+    bench.draw(gray_frame(5, 3, 90), &[arm(Fighter::None)], &[track(TrackState::Confirmed, [0.0, 0.0, 4.0, 2.0])]);
     let (_, v) = frames[0].uv(99, 50);
     assert!(v > 136, "the right edge of the first box is in the image, and red: {v}");
 }
@@ -170,7 +163,7 @@ fn boxes_are_clipped_at_the_image_and_invalid_boxes_are_left_out() {
 fn labels_are_moved_into_the_image_and_tentative_tracks_have_none() {
     let label = |state: TrackState, rect| {
         let mut bench = Bench::new(only(&["labels"]));
-        bench.draw(gray(SIZE.0, SIZE.1), &[], &[track(state, rect)]).drawn_pixels()
+        bench.draw(gray_frame(SIZE.0, SIZE.1, 90), &[], &[track(state, rect)]).drawn_pixels()
     };
     let whole = label(TrackState::Confirmed, [100.0, 100.0, 200.0, 200.0]);
     assert!(whole > 300, "{whole} px");
@@ -190,7 +183,7 @@ fn labels_of_overlapping_people_do_not_overlap() {
             .iter()
             .map(|fighter| Track { track: number(*fighter), ..track(TrackState::Confirmed, rect) })
             .collect();
-        bench.draw(gray(SIZE.0, SIZE.1), &[], &tracks).drawn_pixels()
+        bench.draw(gray_frame(SIZE.0, SIZE.1, 90), &[], &tracks).drawn_pixels()
     };
     let (one, other) = (drawn(&[Fighter::One]), drawn(&[Fighter::Two]));
     assert!(drawn(&[Fighter::One, Fighter::Two]).abs_diff(one + other) < one / 20);
@@ -202,7 +195,7 @@ fn statistics_repeat_in_complete_mode_and_follow_the_clock_in_live_mode() {
         let mut bench = Bench::with(only(&["stats"]), Setup { mode, ..Setup::default() });
         let draw = |_| {
             bench.render.clock().advance(step);
-            bench.skip_tables(gray(SIZE.0, SIZE.1));
+            bench.skip_tables(gray_frame(SIZE.0, SIZE.1, 90));
             bench.render.expect_frame("overlay").plane(0).0.to_vec()
         };
         (0..40).map(draw).collect::<Vec<_>>()
@@ -229,9 +222,9 @@ fn frames_of_every_encoding_are_rendered() {
 #[test]
 fn live_keys_change_the_next_frame() {
     let mut bench = Bench::new(only(&["skeletons"]));
-    let before = bench.draw(gray(SIZE.0, SIZE.1), &[arm(Fighter::One)], &[]).drawn_pixels();
+    let before = bench.draw(gray_frame(SIZE.0, SIZE.1, 90), &[arm(Fighter::One)], &[]).drawn_pixels();
     bench.render.set("overlays", "[boxes]").unwrap();
-    let after = bench.draw(gray(SIZE.0, SIZE.1), &[arm(Fighter::One)], &[]).drawn_pixels();
+    let after = bench.draw(gray_frame(SIZE.0, SIZE.1, 90), &[arm(Fighter::One)], &[]).drawn_pixels();
     assert!(before > 100 && after == 0, "{before} {after}");
     let error = bench.render.set("overlays", "[bals]").unwrap_err();
     assert!(
@@ -240,7 +233,7 @@ fn live_keys_change_the_next_frame() {
     );
     bench.render.set("overlays", "[skeletons]").unwrap();
     assert!(bench.render.set("crop", "[1, 2]").is_err());
-    let unchanged = bench.draw(gray(SIZE.0, SIZE.1), &[arm(Fighter::One)], &[]).drawn_pixels();
+    let unchanged = bench.draw(gray_frame(SIZE.0, SIZE.1, 90), &[arm(Fighter::One)], &[]).drawn_pixels();
     assert_eq!(unchanged, before, "the refused value changed nothing");
 }
 
@@ -257,7 +250,7 @@ fn the_spec_declares_one_required_input_and_the_live_keys() {
 #[test]
 fn a_frame_with_other_readers_is_not_modified() {
     let mut bench = Bench::new(only(&["boxes"]));
-    let frame = gray(SIZE.0, SIZE.1);
+    let frame = gray_frame(SIZE.0, SIZE.1, 90);
     let drawn = bench.draw(frame.clone(), &[], &[track(TrackState::Confirmed, [100.0, 100.0, 200.0, 200.0])]);
     assert_eq!((drawn.0.width(), drawn.0.height(), drawn.0.encoding()), (SIZE.0, SIZE.1, Encoding::I420));
     assert!(drawn.drawn_pixels() > 300 && frame.plane(0).0.iter().all(|luma| *luma == 90));

@@ -4,7 +4,7 @@
 
 use std::{
     io::Read,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     sync::OnceLock,
 };
@@ -17,11 +17,7 @@ use sideline_api::{
 };
 use sideline_detect::Detect;
 use sideline_sport::tables::Detection;
-use sideline_testkit::{Capability, skip_test};
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
+use sideline_testkit::{Capability, repository, skip_test};
 
 /// A capability that this machine lacks, and the reason.
 type MissingCapability = (Capability, String);
@@ -30,8 +26,8 @@ type MissingCapability = (Capability, String);
 fn random_models() -> Result<&'static Path, MissingCapability> {
     static SHAPES: OnceLock<Result<tempfile::TempDir, String>> = OnceLock::new();
     let made = SHAPES.get_or_init(|| {
-        sideline_inference::environment::start(&root()).map_err(|error| error.message)?;
-        let python = root().join(".venv/bin/python");
+        sideline_inference::environment::start(&repository()).map_err(|error| error.message)?;
+        let python = repository().join(".venv/bin/python");
         let folder = tempfile::tempdir().map_err(|cause| cause.to_string())?;
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shapes.py");
         let imports = Command::new(&python).args(["-c", "import numpy, onnx, onnxruntime"]).output();
@@ -56,7 +52,7 @@ macro_rules! require {
 }
 
 fn setup() -> Setup {
-    Setup { models: Models::open(root()).unwrap(), ..Setup::default() }
+    Setup { models: Models::open(repository()).unwrap(), ..Setup::default() }
 }
 
 fn harness(values: impl Into<Values>) -> sideline_api::Result<Harness<Detect>> {
@@ -142,7 +138,7 @@ fn a_model_with_unsuitable_shapes_is_refused_with_the_fitting_decoder() {
         assert!(expected.iter().all(|text| message.contains(text)), "{message}");
     }
     // A model for another task.
-    let lstm = root().join("models/moves/lstm.onnx").display().to_string();
+    let lstm = repository().join("models/moves/lstm.onnx").display().to_string();
     let (failure, message) = refusal([("model", Value::from(lstm))]);
     assert_eq!(failure, Failure::Model);
     assert!(message.contains("expected one image as input") && message.contains("`motion`"), "{message}");
@@ -222,8 +218,8 @@ fn people_and_balls_are_subsets_of_the_detections_by_key() {
 /// Returns frames of a clip, scaled; or the reason why there are none.
 fn frames(clip: &Path, size: (u32, u32), from: u32, count: usize) -> Result<Vec<Frame>, MissingCapability> {
     let no_model = |error: sideline_api::Error| (Capability::Models, error.message);
-    Models::open(root()).and_then(|models| models.verify("centernet")).map_err(no_model)?;
-    sideline_inference::environment::start(&root()).map_err(no_model)?;
+    Models::open(repository()).and_then(|models| models.verify("centernet")).map_err(no_model)?;
+    sideline_inference::environment::start(&repository()).map_err(no_model)?;
     if !clip.exists() {
         return Err((Capability::Models, format!("{} is missing", clip.display())));
     }
@@ -247,7 +243,7 @@ fn frames(clip: &Path, size: (u32, u32), from: u32, count: usize) -> Result<Vec<
 
 /// Returns frames of football from above, with two bib colors, a ball and another one beside the pitch.
 fn football(from: u32, count: usize) -> Result<Vec<Frame>, MissingCapability> {
-    let clip = root().join("../shared/data/clips/mafeuz_football4.mp4");
+    let clip = repository().join("../shared/data/clips/mafeuz_football4.mp4");
     if !clip.exists() {
         return Err((Capability::Data, format!("{} is missing", clip.display())));
     }
@@ -390,7 +386,7 @@ fn the_ball_region_is_processed_between_full_frame_runs() {
 #[test]
 fn a_real_yolox_finds_the_players_in_tiles() {
     let frames = require!(football(100, 1));
-    let model = root().join("../shared/data/models/yolox_nano_coco80_416.onnx");
+    let model = repository().join("../shared/data/models/yolox_nano_coco80_416.onnx");
     if !model.exists() {
         return skip_test(Capability::Data, format_args!("{} is missing", model.display()));
     }
@@ -408,7 +404,7 @@ fn a_real_yolox_finds_the_players_in_tiles() {
 
 #[test]
 fn athletes_are_detected_as_people() {
-    let frames = require!(frames(&root().join("models/clips/athletes.mp4"), (544, 960), 10, 1));
+    let frames = require!(frames(&repository().join("models/clips/athletes.mp4"), (544, 960), 10, 1));
     let (people, _) = rows(&mut harness(Values::new()).unwrap(), &frames[0]);
     assert!(people.len() >= 2, "{people:?}");
 }

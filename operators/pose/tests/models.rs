@@ -3,7 +3,7 @@
 
 use std::{
     io::Read,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -14,16 +14,12 @@ use sideline_api::{
 };
 use sideline_pose::{Pose, PoseConfig};
 use sideline_sport::tables;
-use sideline_testkit::{Capability, skip_test};
+use sideline_testkit::{Capability, repository, skip_test};
 
 /// Model `b = a + a` on f32 [1, 4]: ONNX opset 13, written by the `onnx` package.
 const TWICE: &[u8] =
     b"\x08\x07\x12\x00:=\n\x0e\n\x01a\n\x01a\x12\x01b\"\x03Add\x12\x01gZ\x13\n\x01a\x12\x0e\n\x0c\x08\x01\x12\x08\
 \n\x02\x08\x01\n\x02\x08\x04b\x13\n\x01b\x12\x0e\n\x0c\x08\x01\x12\x08\n\x02\x08\x01\n\x02\x08\x04B\x04\n\x00\x10\r";
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
 
 fn harness(values: impl Into<Values>, models: Models) -> sideline_api::Result<Harness<Pose>> {
     Harness::with(values, Setup { models, ..Setup::default() })
@@ -70,7 +66,7 @@ fn errors_for_unknown_missing_and_changed_models_name_the_remedy() {
 
 #[test]
 fn broken_models_and_those_of_another_shape_are_refused() {
-    if let Err(error) = sideline_inference::environment::start(&root()) {
+    if let Err(error) = sideline_inference::environment::start(&repository()) {
         return skip_test(Capability::Models, error);
     }
     let folder = tempfile::tempdir().unwrap();
@@ -108,12 +104,12 @@ fn models_lists_every_model_that_may_run() {
 
 /// Returns frames of the clip at 30 fps and a third of its size; the error is the reason for their absence.
 fn athletes(frames: usize) -> Result<(Models, Vec<Frame>), String> {
-    let models = Models::open(root()).map_err(|error| error.message)?;
+    let models = Models::open(repository()).map_err(|error| error.message)?;
     for model in ["blazepose_detector", "blazepose_lite", "blazepose_full", "blazepose_heavy", "movenet_lightning"] {
         models.find_installed(model).map_err(|error| error.message)?;
     }
-    sideline_inference::environment::start(&root()).map_err(|error| error.message)?;
-    let clip = root().join("models/clips/athletes.mp4");
+    sideline_inference::environment::start(&repository()).map_err(|error| error.message)?;
+    let clip = repository().join("models/clips/athletes.mp4");
     if !clip.exists() {
         return Err(format!("{} is missing", clip.display()));
     }

@@ -6,11 +6,7 @@
 //!
 //! Needs the clip, the models, ffmpeg and the .venv that `cargo xtask setup` creates; the test is skipped without them.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
-};
+use std::{path::Path, process::Command, sync::Arc};
 
 use serde_json::Value;
 use sideline_api::{Color, Device, Encoding, Frame, Matrix, Resources, models::Models};
@@ -21,22 +17,19 @@ use sideline_pose::{
     landmarks::{Landmarker, Landmarks},
     region::PersonRegion,
 };
-use sideline_testkit::{Capability, skip_test};
+use sideline_testkit::{Capability, repository, skip_test};
 
 const WIDTH: usize = 1920;
 const HEIGHT: usize = 1080;
 const FRAMES: usize = 5;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
 /// Returns the name of a missing prerequisite, if there is one.
 fn missing(python: &Path) -> Option<String> {
-    let catalogue = Models::open(root()).unwrap();
+    let catalogue = Models::open(repository()).unwrap();
     let needed = ["athletes", "blazepose_detector", "blazepose_lite", "movenet_lightning"];
     let entries = catalogue.models().iter().chain(catalogue.clips());
-    let files = entries.filter(|entry| needed.contains(&entry.name.as_str())).map(|entry| root().join(&entry.path));
+    let files =
+        entries.filter(|entry| needed.contains(&entry.name.as_str())).map(|entry| repository().join(&entry.path));
     let file = files.chain([python.to_owned()]).find(|file| !file.exists());
     if let Some(file) = file {
         return Some(format!("{} (run `cargo xtask setup`)", file.display()));
@@ -54,7 +47,7 @@ fn missing(python: &Path) -> Option<String> {
 }
 
 fn resources() -> Resources {
-    let models = Arc::new(Models::open(root()).unwrap());
+    let models = Arc::new(Models::open(repository()).unwrap());
     Resources { device: Device::Cpu, models, ..Resources::new("pose") }
 }
 
@@ -83,7 +76,7 @@ fn max_movenet_distance(landmarks: &Landmarks, expected: &Value) -> f32 {
 
 #[test]
 fn joints_agree_with_the_python_reference_to_a_pixel() {
-    let python = root().join(".venv/bin/python");
+    let python = repository().join(".venv/bin/python");
     if let Some(what) = missing(&python) {
         return skip_test(Capability::Models, format_args!("there is no {what}"));
     }
@@ -93,7 +86,7 @@ fn joints_agree_with_the_python_reference_to_a_pixel() {
     let filter = format!("select=not(mod(n\\,20)),scale=-2:{HEIGHT},pad={WIDTH}:{HEIGHT}:-1:0");
     let decoded = Command::new("ffmpeg")
         .args(["-v", "error", "-i"])
-        .arg(root().join("models/clips/athletes.mp4"))
+        .arg(repository().join("models/clips/athletes.mp4"))
         .args(["-vf", &filter, "-vsync", "passthrough", "-pix_fmt", "yuv420p", "-f", "rawvideo"])
         .arg(&raw)
         .output()
@@ -101,7 +94,7 @@ fn joints_agree_with_the_python_reference_to_a_pixel() {
     assert!(decoded.status.success(), "{}", String::from_utf8_lossy(&decoded.stderr));
     let reference = Command::new(&python)
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference.py"))
-        .args([root().join("models/reference"), root().join("models/onnx"), raw.clone()])
+        .args([repository().join("models/reference"), repository().join("models/onnx"), raw.clone()])
         .args([format!("{WIDTH}x{HEIGHT}"), FRAMES.to_string()])
         .arg(&json)
         .output()

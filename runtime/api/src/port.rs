@@ -188,6 +188,21 @@ pub struct WiredInput {
     pub source: Option<SourceId>,
 }
 
+impl WiredInput {
+    /// Wires an input under a name to the output `from`. Messages of an aligned input descend from its source.
+    pub fn new(name: impl Into<String>, port: &InputPort, from: impl Into<String>, alignment: Alignment) -> Self {
+        Self {
+            name: name.into(),
+            from: from.into(),
+            ty: port.ty,
+            required: port.required,
+            hold: port.hold,
+            alignment,
+            source: alignment.source(),
+        }
+    }
+}
+
 /// Index of a source of frames in its flow, from 0 in the order of the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct SourceId(pub usize);

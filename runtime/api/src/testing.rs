@@ -11,18 +11,28 @@
 //! # Ok(()) }
 //! ```
 
-use std::{collections::VecDeque, marker::PhantomData, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    marker::PhantomData,
+    ops::{Deref, DerefMut},
+    path::PathBuf,
+    sync::Arc,
+    time::Instant,
+};
 
 use crate::{
-    Alignment, Body, Driver, Frame, Header, Message, Operator, Payload, Reason, Resources, Result, SourceId, Table,
-    Values, WiredInput,
+    Alignment, Body, Color, Driver, Encoding, Frame, Header, Message, Operator, Payload, Reason, Resources, Result,
+    SourceId, Table, Values, WiredInput,
     clock::VirtualClock,
     context::{Device, Mode},
     driver::{CallReport, DriverOptions, OnError, Outcome, Outlet, Phase},
-    factory,
+    factory::{self, OperatorFactory},
     models::Models,
     native::Native,
 };
+
+/// Interval between frames, ns: 30 frames per second.
+const DEFAULT_INTERVAL_NS: i64 = 1_000_000_000 / 30;
 
 /// Settings of a harness; [`Harness::new`] uses the defaults.
 pub struct Setup {
@@ -52,7 +62,7 @@ impl Default for Setup {
             mode: Mode::Complete,
             on_error: OnError::Stop,
             stride: 1,
-            interval: 1_000_000_000 / 30,
+            interval: DEFAULT_INTERVAL_NS,
             inputs: None,
             read_outputs: None,
             run_dir: std::env::temp_dir(),
@@ -62,8 +72,28 @@ impl Default for Setup {
     }
 }
 
-/// Harness around one operator.
+/// Harness around one operator: a [`Runner`] with the operator's type and a virtual clock.
 pub struct Harness<O: Operator> {
+    runner: Runner,
+    clock: Arc<VirtualClock>,
+    kind: PhantomData<fn() -> O>,
+}
+
+impl<O: Operator> Deref for Harness<O> {
+    type Target = Runner;
+    fn deref(&self) -> &Runner {
+        &self.runner
+    }
+}
+
+impl<O: Operator> DerefMut for Harness<O> {
+    fn deref_mut(&mut self) -> &mut Runner {
+        &mut self.runner
+    }
+}
+
+/// Driver of one operator with queues of its outputs.
+pub struct Runner {
     driver: Driver,
     inputs: Vec<WiredInput>,
     outputs: Vec<&'static str>,
@@ -71,8 +101,6 @@ pub struct Harness<O: Operator> {
     /// Next frame number and next message number of each input.
     next: Vec<(u64, u64)>,
     interval: i64,
-    clock: Arc<VirtualClock>,
-    kind: PhantomData<fn() -> O>,
 }
 
 #[derive(Default)]
@@ -115,15 +143,8 @@ impl<O: Operator> Harness<O> {
             .into_iter()
             .filter_map(|(name, alignment)| {
                 let port = spec.find_input(name)?;
-                Some(WiredInput {
-                    name: name.into(),
-                    from: format!("test/{name}"),
-                    ty: port.ty,
-                    required: port.required,
-                    hold: port.hold,
-                    alignment,
-                    source: Some(alignment.source().unwrap_or_default()),
-                })
+                let wired = WiredInput::new(name, &port, format!("test/{name}"), alignment);
+                Some(WiredInput { source: Some(alignment.source().unwrap_or_default()), ..wired })
             })
             .collect();
         let clock = Arc::new(VirtualClock::default());
@@ -132,7 +153,7 @@ impl<O: Operator> Harness<O> {
             device: Device::Cpu,
             run_dir: setup.run_dir,
             run: "test".into(),
-            inputs: inputs.clone(),
+            inputs,
             outputs: match &setup.read_outputs {
                 Some(names) => names.iter().map(|name| (*name).to_owned()).collect(),
                 None => spec.outputs.iter().map(|port| port.name.into()).collect(),
@@ -143,21 +164,54 @@ impl<O: Operator> Harness<O> {
             ..Resources::new(spec.name)
         };
         let options = DriverOptions { on_error: setup.on_error, stride: setup.stride };
-        Ok(Self {
-            driver: Driver::new(Arc::new(factory::operator::<O>()), values.into(), resources, options)?,
-            outputs: spec.outputs.iter().map(|port| port.name).collect(),
-            received: Received { messages: vec![VecDeque::new(); spec.outputs.len()], outcomes: vec![] },
-            next: vec![(0, 0); inputs.len()],
-            inputs,
-            interval: setup.interval,
-            clock,
-            kind: PhantomData,
-        })
+        let factory = Arc::new(factory::operator::<O>());
+        let mut runner = Runner::new(factory, values.into(), resources, options)?;
+        runner.interval = setup.interval;
+        Ok(Self { runner, clock, kind: PhantomData })
     }
 
     /// Returns the clock that the operator reads.
     pub fn clock(&self) -> &VirtualClock {
         &self.clock
+    }
+
+    /// Returns the state of a stream after saving and loading it; `None` if the stream has none.
+    ///
+    /// # Panics
+    /// When the state cannot be saved or loaded.
+    pub fn state(&self, stream: &str) -> Option<O::State> {
+        let mut bytes = vec![];
+        if let Err(error) = self.runner.driver.operator()?.save(stream, &mut bytes) {
+            panic!("{error}");
+        }
+        (!bytes.is_empty()).then(|| match Native::<O>::deserialize_state(&bytes) {
+            Ok(state) => state,
+            Err(error) => panic!("{error}"),
+        })
+    }
+}
+
+impl Runner {
+    /// Creates an operator in a runner. The inputs that `resources` names can be pushed to.
+    ///
+    /// # Errors
+    /// The problems of the configuration, or the error of the operator's `new`.
+    pub fn new(
+        factory: Arc<dyn OperatorFactory>,
+        values: Values,
+        resources: Resources,
+        options: DriverOptions,
+    ) -> Result<Self> {
+        let spec = factory.spec(&values)?;
+        let inputs = resources.inputs.clone();
+        Ok(Self {
+            driver: Driver::new(factory, values, resources, options)?,
+            outputs: spec.outputs.iter().map(|port| port.name).collect(),
+            received: Received { messages: vec![VecDeque::new(); spec.outputs.len()], outcomes: vec![] },
+            next: vec![(0, 0); inputs.len()],
+            inputs,
+            interval: DEFAULT_INTERVAL_NS,
+        })
     }
 
     /// Returns the driver.
@@ -168,21 +222,6 @@ impl<O: Operator> Harness<O> {
     /// Returns the driver, for changes of a state.
     pub fn driver_mut(&mut self) -> &mut Driver {
         &mut self.driver
-    }
-
-    /// Returns the state of a stream after saving and loading it; `None` if the stream has none.
-    ///
-    /// # Panics
-    /// When the state cannot be saved or loaded.
-    pub fn state(&self, stream: &str) -> Option<O::State> {
-        let mut bytes = vec![];
-        if let Err(error) = self.driver.operator()?.save(stream, &mut bytes) {
-            panic!("{error}");
-        }
-        (!bytes.is_empty()).then(|| match Native::<O>::deserialize_state(&bytes) {
-            Ok(state) => state,
-            Err(error) => panic!("{error}"),
-        })
     }
 
     /// Closes an input. Returns true if the operator waits for no other input.
@@ -209,6 +248,16 @@ impl<O: Operator> Harness<O> {
             assert!(before == after, "saving and loading changes the state of stream `{stream}`");
         }
         Ok(())
+    }
+
+    /// Returns true if an input of that name is wired.
+    pub fn is_wired(&self, input: &str) -> bool {
+        self.inputs.iter().any(|wired| wired.name == input)
+    }
+
+    /// Returns the names of the wired inputs.
+    pub fn inputs(&self) -> Vec<String> {
+        self.inputs.iter().map(|input| input.name.clone()).collect()
     }
 
     fn port(&self, name: &str) -> usize {
@@ -256,6 +305,15 @@ impl<O: Operator> Harness<O> {
             // A stream belongs to one source.
             header.stream = format!("{}{other}", header.stream).into();
         }
+        self.send(input, header, body)
+    }
+
+    /// Pushes a body with its own header, as the next message of an input. The header is not changed.
+    ///
+    /// # Errors
+    /// The errors of [`Self::push_body`].
+    pub fn send(&mut self, input: &str, header: Header, body: Body) -> Result<()> {
+        let port = self.port(input);
         let n = self.next[port].1;
         self.next[port] = (header.frame + u64::from(!header.is_closing), n + 1);
         self.driver.accept(port, Message { header, n, body }, Instant::now(), &mut self.received)
@@ -307,7 +365,7 @@ impl<O: Operator> Harness<O> {
     pub fn end(&mut self) -> Result<()> {
         self.check_saved_states()?;
         let frames = self.next.iter().map(|next| next.0).max().unwrap_or(0);
-        for name in self.inputs.iter().map(|input| input.name.clone()).collect::<Vec<_>>() {
+        for name in self.inputs() {
             self.push_at(&name, frames, Body::End { frames })?;
         }
         Ok(())
@@ -375,5 +433,18 @@ impl<O: Operator> Harness<O> {
     /// Takes the outcomes of the frames since the last call.
     pub fn outcomes(&mut self) -> Vec<Outcome> {
         std::mem::take(&mut self.received.outcomes)
+    }
+}
+
+/// Returns an I420 frame of one luma and without color.
+///
+/// # Panics
+/// When a side is 0.
+pub fn gray_frame(width: u32, height: u32, luma: u8) -> Frame {
+    let (lumas, chromas) = ((width * height) as usize, (width.div_ceil(2) * height.div_ceil(2)) as usize);
+    let bytes = [vec![luma; lumas], vec![128; 2 * chromas]].concat();
+    match Frame::from_packed(width, height, Encoding::I420, Color::default_for_height(height), bytes) {
+        Ok(frame) => frame,
+        Err(error) => panic!("{error}"),
     }
 }

@@ -260,19 +260,7 @@ struct PlanBuilder(Plan);
 
 impl PlanBuilder {
     fn new(mode: Mode) -> Self {
-        PlanBuilder(Plan {
-            flow: "test".into(),
-            mode,
-            window: 4,
-            stall_timeout: Duration::from_secs(10),
-            start_timeout: Duration::from_millis(500),
-            nodes: vec![],
-            lanes: 0,
-            border_inputs: vec![],
-            border_outputs: vec![],
-            remote_sinks: vec![],
-            sends_done: false,
-        })
+        PlanBuilder(Plan { start_timeout: Duration::from_millis(500), ..Plan::new("test", mode, vec![]) })
     }
 
     /// Adds a node. Each input is (port, producing node, alignment).
@@ -295,31 +283,17 @@ impl PlanBuilder {
             if !spec.is_heavy {
                 lane = plan.nodes[producer].lane;
             }
-            let input = WiredInput {
-                name: (*port).into(),
-                from: format!("{from}/out"),
-                ty: PortType::table::<Count>(),
-                required: *port == "in",
-                hold: false,
-                alignment: *alignment,
-                source: Some(plan.nodes[producer].source),
-            };
+            let input = WiredInput::new(*port, &spec.find_input(port).unwrap(), format!("{from}/out"), *alignment);
+            let input = WiredInput { source: Some(plan.nodes[producer].source), ..input };
             wired.push(Edge::new(input, Producer::Node { node: NodeId(producer), output: 0 }));
         }
         plan.lanes = plan.lanes.max(lane.0 + 1);
         plan.nodes.push(PlanNode {
-            id: id.into(),
-            operator: operator.into(),
-            values: values.into(),
             on_error: OnError::default_for(plan.mode),
-            stride: 1,
             inputs: wired,
-            outputs: spec.outputs.clone(),
             lane,
             source: if spec.is_source { SourceId(sources) } else { source },
-            is_source: spec.is_source,
-            is_sink: !spec.is_source,
-            search: vec![],
+            ..PlanNode::new(id, &spec, values)
         });
         self
     }

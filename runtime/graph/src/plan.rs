@@ -2,9 +2,12 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use sideline_api::{Alignment, Mode, OnError, OutputPort, PortType, SourceId, Values, WiredInput};
+use sideline_api::{Alignment, Mode, OnError, OutputPort, PortType, SourceId, Spec, Values, WiredInput};
 
-use crate::Place;
+use crate::{
+    Place,
+    settings::{DEFAULT_STALL_TIMEOUT, DEFAULT_START_TIMEOUT, DEFAULT_WINDOW},
+};
 
 /// Index into [`Plan::nodes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +46,26 @@ pub struct Plan {
     pub sends_done: bool,
 }
 
+impl Plan {
+    /// Creates the plan of a whole flow in one process with the default window and deadlines, for a program or a test that
+    /// reads no file. The nodes are sorted topologically.
+    pub fn new(flow: impl Into<String>, mode: Mode, nodes: Vec<PlanNode>) -> Self {
+        Plan {
+            flow: flow.into(),
+            mode,
+            window: DEFAULT_WINDOW,
+            stall_timeout: DEFAULT_STALL_TIMEOUT,
+            start_timeout: DEFAULT_START_TIMEOUT,
+            lanes: nodes.iter().map(|node| node.lane.0 + 1).max().unwrap_or(0),
+            nodes,
+            border_inputs: vec![],
+            border_outputs: vec![],
+            remote_sinks: vec![],
+            sends_done: false,
+        }
+    }
+}
+
 /// One source or operator.
 #[derive(Clone, Debug)]
 pub struct PlanNode {
@@ -73,6 +96,24 @@ pub struct PlanNode {
 }
 
 impl PlanNode {
+    /// Creates a node without inputs on the first lane. An operator is a sink.
+    pub fn new(id: impl Into<String>, spec: &Spec, values: impl Into<Values>) -> Self {
+        PlanNode {
+            id: id.into(),
+            operator: spec.name.into(),
+            values: values.into(),
+            on_error: OnError::Stop,
+            stride: 1,
+            inputs: vec![],
+            outputs: spec.outputs.clone(),
+            lane: LaneId::default(),
+            source: SourceId::default(),
+            is_source: spec.is_source,
+            is_sink: !spec.is_source,
+            search: vec![],
+        }
+    }
+
     /// Returns the sources that wait for this node: those of its ordinary inputs if it is a sink, else none.
     pub fn awaiting_sources(&self) -> Vec<SourceId> {
         awaiting_sources(self.is_sink, self.inputs.iter().map(|input| input.wired.alignment))

@@ -54,8 +54,12 @@ const NO_SOURCE_RESTART: &str =
 
 type Env = BTreeMap<String, EnvValue>;
 
+/// Default of `SIDELINE_WINDOW`.
+pub(crate) const DEFAULT_WINDOW: usize = 4;
+/// Default of `SIDELINE_START_S`.
+pub(crate) const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Default of `SIDELINE_STALL_S`.
-const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Default of `SIDELINE_STALL_S` in a flow over several hosts: a link that recovers within this time loses no message.
 const MULTI_HOST_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -104,9 +108,9 @@ pub(crate) fn flow_settings(
 ) -> FlowSettings {
     let mut settings = FlowSettings {
         mode: None,
-        window: 4,
+        window: DEFAULT_WINDOW,
         stall_timeout: if spans_hosts(files) { MULTI_HOST_STALL_TIMEOUT } else { DEFAULT_STALL_TIMEOUT },
-        start_timeout: Duration::from_secs(60),
+        start_timeout: DEFAULT_START_TIMEOUT,
         device: Device::Auto,
         run_dir: None,
         on_error: None,

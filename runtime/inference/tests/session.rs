@@ -1,23 +1,19 @@
 //! Sessions with a model of one node. Tests that need ONNX Runtime's library are skipped without it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sideline_api::{Device, Failure};
 use sideline_inference::{Session, environment};
-use sideline_testkit::{Capability, skip_test};
+use sideline_testkit::{Capability, repository, skip_test};
 
 /// Model `b = a + a` on f32 [1, 4]: ONNX opset 13, written by the `onnx` package.
 const TWICE: &[u8] =
     b"\x08\x07\x12\x00:=\n\x0e\n\x01a\n\x01a\x12\x01b\"\x03Add\x12\x01gZ\x13\n\x01a\x12\x0e\n\x0c\x08\x01\x12\x08\
 \n\x02\x08\x01\n\x02\x08\x04b\x13\n\x01b\x12\x0e\n\x0c\x08\x01\x12\x08\n\x02\x08\x01\n\x02\x08\x04B\x04\n\x00\x10\r";
 
-fn home() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
 /// Starts ONNX Runtime. Skips the test and returns false if that fails.
 fn starts() -> bool {
-    match environment::start(&home()) {
+    match environment::start(&repository()) {
         Ok(_) => true,
         Err(error) => {
             skip_test(Capability::Models, error);
@@ -30,7 +26,7 @@ fn load(bytes: &[u8], device: Device) -> sideline_api::Result<Session> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("twice.onnx");
     std::fs::write(&path, bytes).unwrap();
-    Session::from_file(&path, device, &home())
+    Session::from_file(&path, device, &repository())
 }
 
 #[test]
@@ -94,7 +90,7 @@ fn missing_and_broken_files_are_model_errors_that_name_the_file() {
     if !starts() {
         return;
     }
-    let error = Session::from_file(Path::new("no/such.onnx"), Device::Cpu, &home()).err().unwrap();
+    let error = Session::from_file(Path::new("no/such.onnx"), Device::Cpu, &repository()).err().unwrap();
     assert_eq!(error.failure, Failure::Model);
     assert!(error.message.contains("no/such.onnx is missing"), "{error}");
     for bytes in [b"no protobuf at all".as_slice(), &TWICE[..40]] {

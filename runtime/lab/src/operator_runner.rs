@@ -1,15 +1,15 @@
 //! Runs a single operator, frame by frame, through the same driver as a run does; for evaluations and benchmarks.
 
-use std::{collections::VecDeque, path::Path, sync::Arc, time::Instant};
+use std::{path::Path, sync::Arc};
 
 use serde_json::Value;
 use sideline::program::{find_home, load_models};
 use sideline_api::{
-    Alignment, Body, Device, Driver, Error, Header, Message, Payload, Registry, Resources, Result, SourceId, Table,
-    Values, WiredInput,
+    Alignment, Body, Device, Error, Header, Payload, Registry, Resources, Result, SourceId, Table, Values, WiredInput,
     config::Origin,
-    driver::{CallReport, DriverOptions, OnError, Outlet},
+    driver::{DriverOptions, OnError},
     models::Models,
+    testing::Runner,
 };
 
 /// The models that classify moves in dataflows/modules/moves.yml, by their names in models.yml.
@@ -48,25 +48,10 @@ impl<'a> OperatorFactory<'a> {
     }
 }
 
-/// An operator with queues of its outputs; see the [module](self).
+/// An operator that was created by name; see the [module](self).
 pub struct OperatorRunner {
     node: String,
-    operator: Driver,
-    inputs: Vec<WiredInput>,
-    /// Number of messages sent so far on each input.
-    sent: Vec<u64>,
-    outputs: Vec<&'static str>,
-    received: OutputQueues,
-}
-
-/// Messages of each output that have not been taken yet.
-struct OutputQueues(Vec<VecDeque<Body>>);
-
-impl Outlet for OutputQueues {
-    fn send(&mut self, output: usize, message: Message) {
-        self.0[output].push_back(message.body);
-    }
-    fn report(&mut self, _: CallReport<'_>) {}
+    runner: Runner,
 }
 
 impl OperatorRunner {
@@ -86,33 +71,16 @@ impl OperatorRunner {
         for name in inputs {
             let port = entry.spec.find_input(name);
             let port = port.ok_or_else(|| Error::config(format!("`{operator}` has no input `{name}`")))?;
-            wired.push(WiredInput {
-                name: (*name).into(),
-                from: format!("runner/{name}"),
-                ty: port.ty,
-                required: port.required,
-                hold: port.hold,
-                alignment: Alignment::Source(SourceId(0)),
-                source: Some(SourceId(0)),
-            });
+            wired.push(WiredInput::new(*name, &port, format!("runner/{name}"), Alignment::Source(SourceId(0))));
         }
         let mut values = Values::new();
         for (key, value) in keys {
             values.set(*key, value.clone(), Origin::CommandLine);
         }
-        let outputs: Vec<&'static str> = entry.spec.outputs.iter().map(|port| port.name).collect();
-        let read = outputs.iter().map(|name| (*name).to_owned()).collect();
-        let resources = factory.resources(node, wired.clone(), read);
+        let read = entry.spec.outputs.iter().map(|port| port.name.to_owned()).collect();
+        let resources = factory.resources(node, wired, read);
         let options = DriverOptions { on_error: OnError::Stop, stride: 1 };
-        let operator = Driver::new(entry.factory(), values, resources, options)?;
-        Ok(Self {
-            node: node.into(),
-            operator,
-            sent: vec![0; wired.len()],
-            inputs: wired,
-            received: OutputQueues(vec![VecDeque::new(); outputs.len()]),
-            outputs,
-        })
+        Ok(Self { node: node.into(), runner: Runner::new(entry.factory(), values, resources, options)? })
     }
 
     /// Sends rows to an input; if it is not wired, they are discarded.
@@ -128,10 +96,7 @@ impl OperatorRunner {
     /// # Errors
     /// An error of the operator that would stop a run.
     pub fn send(&mut self, input: &str, header: &Header, body: Body) -> Result<()> {
-        let Some(port) = self.inputs.iter().position(|wired| wired.name == input) else { return Ok(()) };
-        let n = self.sent[port];
-        self.sent[port] += 1;
-        self.operator.accept(port, Message { header: header.clone(), n, body }, Instant::now(), &mut self.received)
+        if self.runner.is_wired(input) { self.runner.send(input, header.clone(), body) } else { Ok(()) }
     }
 
     /// Ends the stream on every input; the header's frame is the number of frames.
@@ -140,7 +105,7 @@ impl OperatorRunner {
     /// An error of the operator that would stop a run.
     pub fn end(&mut self, header: &Header) -> Result<()> {
         let header = &Header { is_closing: true, ..header.clone() };
-        for input in self.inputs.iter().map(|input| input.name.clone()).collect::<Vec<_>>() {
+        for input in self.runner.inputs() {
             self.send(&input, header, Body::End { frames: header.frame })?;
         }
         Ok(())
@@ -148,8 +113,7 @@ impl OperatorRunner {
 
     /// Takes the next message of an output; `None` if there is none.
     pub fn next(&mut self, output: &str) -> Option<Body> {
-        let index = self.outputs.iter().position(|name| *name == output)?;
-        self.received.0[index].pop_front()
+        self.runner.next_message(output).map(|message| message.body)
     }
 
     /// Takes the next message of an output.
@@ -178,6 +142,6 @@ impl OperatorRunner {
     /// If the setting is refused.
     #[cfg(feature = "onnx")]
     pub fn set(&mut self, key: &str, value: Value) -> Result<()> {
-        self.operator.set(key, value).map(|_| ())
+        self.runner.set(key, value)
     }
 }

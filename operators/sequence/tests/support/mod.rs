@@ -10,20 +10,16 @@ use sideline_api::{
 };
 use sideline_sequence::Sequence;
 use sideline_sport::tables::{Interaction, JOINTS, Motion};
-use sideline_testkit::{Capability, skip_test};
+use sideline_testkit::{Capability, repository, skip_test};
 
 /// Joint whose velocity along x the models read.
 pub const WRIST: usize = 16;
 /// Value that a model reads in place of NaN.
 pub const NAN_VALUE: f32 = -3.0;
 
-pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
 /// Starts ONNX Runtime; false, and the test is skipped, if its library is not installed.
 pub fn start_onnx_runtime() -> bool {
-    match sideline_inference::environment::start(&root()) {
+    match sideline_inference::environment::start(&repository()) {
         Ok(_) => true,
         Err(error) => {
             skip_test(Capability::Models, error);

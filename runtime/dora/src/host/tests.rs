@@ -7,15 +7,15 @@ use std::sync::{
 
 use arrow_array::{Float32Array, UInt8Array};
 use sideline_api::{
-    Alignment, Body, CapturedFrame, Config, Context, Header, Inputs, Message, Mode, OnError, Operator, Outputs,
-    Payload, PortType, Registry, Resources, Source, SourceContext, Spec, Table, Values, WiredInput, clock::WallClock,
+    Alignment, Body, CapturedFrame, Config, Context, Header, Inputs, Message, Mode, Operator, Outputs, Payload,
+    PortType, Registry, Resources, Source, SourceContext, Spec, Table, Values, WiredInput, clock::WallClock,
     tables::Count,
 };
 use sideline_engine::{
     Border, Options,
     meter::{Report, RunStatus, StopCause},
 };
-use sideline_graph::plan::{BorderInput, BorderOutput, Edge, LaneId, NodeId, PlanNode, RemoteSink};
+use sideline_graph::plan::{BorderInput, BorderOutput, Edge, NodeId, PlanNode, RemoteSink};
 
 use super::*;
 
@@ -70,17 +70,9 @@ impl HeartbeatSender for RecordingBorder {
 /// Plan of a process with one operator, which reads `rows` of the node `far` and `foreign_rows` of the foreign node
 /// `py`.
 fn plan() -> Plan {
+    let port = Take::spec().find_input("rows").unwrap();
     let input = |name: &str, from: &str, border: usize, alignment: Alignment| {
-        let wired = WiredInput {
-            name: name.into(),
-            from: from.into(),
-            ty: PortType::Any,
-            required: false,
-            hold: false,
-            alignment,
-            source: alignment.source(),
-        };
-        Edge::new(wired, Producer::Border(border))
+        Edge::new(WiredInput::new(name, &port, from, alignment), Producer::Border(border))
     };
     let border = |name: &str, from: &str, foreign| BorderInput {
         name: name.into(),
@@ -88,34 +80,15 @@ fn plan() -> Plan {
         ty: PortType::Any,
         foreign,
     };
+    let inputs = vec![
+        input("rows", "far/rows", 0, Alignment::Source(SourceId(0))),
+        input("foreign_rows", "py/rows", 1, Alignment::Side { queue: 10 }),
+    ];
+    let take = PlanNode { inputs, ..PlanNode::new("take", &Take::spec(), Values::new()) };
     Plan {
-        flow: "test".into(),
-        mode: Mode::Complete,
-        window: 4,
-        stall_timeout: Duration::from_secs(10),
-        start_timeout: Duration::from_secs(60),
-        nodes: vec![PlanNode {
-            id: "take".into(),
-            operator: "take".into(),
-            values: Values::new(),
-            on_error: OnError::Stop,
-            stride: 1,
-            inputs: vec![
-                input("rows", "far/rows", 0, Alignment::Source(SourceId(0))),
-                input("foreign_rows", "py/rows", 1, Alignment::Side { queue: 10 }),
-            ],
-            outputs: vec![],
-            lane: LaneId(0),
-            source: SourceId(0),
-            is_source: false,
-            is_sink: true,
-            search: vec![],
-        }],
-        lanes: 1,
         border_inputs: vec![border("rows", "far/rows", false), border("foreign_rows", "py/rows", true)],
-        border_outputs: vec![],
-        remote_sinks: vec![],
         sends_done: true,
+        ..Plan::new("test", Mode::Complete, vec![take])
     }
 }
 
@@ -147,24 +120,12 @@ impl Source for Endless {
 
 /// Plan of a process with a source whose sinks are in the node `far`.
 fn source_plan() -> Plan {
-    let plan = plan();
-    let node = PlanNode {
-        id: "endless".into(),
-        operator: "endless".into(),
-        inputs: vec![],
-        outputs: Endless::spec().outputs,
-        is_source: true,
-        is_sink: false,
-        ..plan.nodes[0].clone()
-    };
+    let node = PlanNode::new("endless", &Endless::spec(), Values::new());
     let sink = RemoteSink { input: "done_far".into(), node: "far".into(), sources: vec![SourceId(0)] };
     Plan {
-        nodes: vec![node],
-        border_inputs: vec![],
         border_outputs: vec![BorderOutput { name: "rows".into(), node: NodeId(0), output: 0 }],
         remote_sinks: vec![sink],
-        sends_done: false,
-        ..plan
+        ..Plan::new("test", Mode::Complete, vec![node])
     }
 }
 

@@ -1,7 +1,7 @@
 //! Stub operators with ports and keys but no behavior, which is all that a plan needs, and flows in temporary folders.
 #![allow(dead_code, missing_docs, reason = "each test file uses its part")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use sideline_api::{
     CapturedFrame, Config, Context, Inputs, Operator, Outputs, PortType, Registry, Resources, Result, Source,
@@ -244,5 +244,5 @@ impl Folder {
 
 /// Returns the path of a file or folder in the repository.
 pub fn repository(relative_path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(relative_path)
+    sideline_testkit::repository().join(relative_path)
 }

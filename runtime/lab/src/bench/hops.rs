@@ -8,8 +8,8 @@ use std::{
 
 use serde::Serialize;
 use sideline_api::{
-    Alignment, Body, CapturedFrame, Config, Context, Inputs, Mode, OnError, Operator, Outputs, Payload, PortType,
-    Registry, Resources, Result, Source, SourceContext, SourceId, Spec, Table, Values, WiredInput, tables::Count,
+    Alignment, Body, CapturedFrame, Config, Context, Inputs, Mode, Operator, Outputs, Payload, PortType, Registry,
+    Resources, Result, Source, SourceContext, SourceId, Spec, Table, WiredInput, tables::Count,
 };
 use sideline_engine::Options;
 use sideline_graph::plan::{Edge, LaneId, NodeId, Plan, PlanNode, Producer};
@@ -162,52 +162,18 @@ fn run_chain(length: usize, threads: bool, every_us: u64) -> Result<Vec<Vec<Inst
     *RELAY_TIMES.lock().unwrap_or_else(PoisonError::into_inner) =
         (0..length).map(|_| Vec::with_capacity(frames as usize)).collect();
     let registry = Registry::new().source::<TickSource>().operator::<Relay>();
-    let count = PortType::table::<Count>();
-    let output = sideline_api::OutputPort { name: "out", ty: count };
-    let node = |id: String, operator: &str, values: Values, inputs: Vec<Edge<Producer>>, lane: usize| PlanNode {
-        id,
-        operator: operator.into(),
-        values,
-        on_error: OnError::Stop,
-        stride: 1,
-        is_source: inputs.is_empty(),
-        inputs,
-        outputs: vec![output.clone()],
-        lane: LaneId(lane),
-        source: SourceId(0),
-        is_sink: false,
-        search: vec![],
-    };
-    let ticks = [("frames", frames), ("every_us", every_us)].into();
-    let mut nodes = vec![node("ticks".into(), "bench-ticks", ticks, vec![], 0)];
+    let (ticks, relay) = (TickSource::spec(), Relay::spec());
+    let mut nodes = vec![PlanNode::new("ticks", &ticks, [("frames", frames), ("every_us", every_us)])];
     for i in 0..length {
-        let wired = WiredInput {
-            name: "in".into(),
-            from: nodes[i].id.clone(),
-            ty: count,
-            required: true,
-            hold: false,
-            alignment: Alignment::Source(SourceId(0)),
-            source: Some(SourceId(0)),
-        };
-        let input = Edge::new(wired, Producer::Node { node: NodeId(i), output: 0 });
-        let lane = if threads { i } else { 0 };
-        nodes.push(node(format!("relay-{i}"), "bench-relay", [("place", i)].into(), vec![input], lane));
+        let wired = WiredInput::new("in", &relay.inputs[0], &nodes[i].id, Alignment::Source(SourceId(0)));
+        nodes.push(PlanNode {
+            inputs: vec![Edge::new(wired, Producer::Node { node: NodeId(i), output: 0 })],
+            lane: LaneId(if threads { i } else { 0 }),
+            is_sink: i + 1 == length,
+            ..PlanNode::new(format!("relay-{i}"), &relay, [("place", i)])
+        });
     }
-    nodes[length].is_sink = true;
-    let plan = Plan {
-        flow: "hops".into(),
-        mode: Mode::Complete,
-        window: 4,
-        stall_timeout: Duration::from_secs(10),
-        start_timeout: Duration::from_secs(10),
-        nodes,
-        lanes: if threads { length } else { 1 },
-        border_inputs: vec![],
-        border_outputs: vec![],
-        remote_sinks: vec![],
-        sends_done: false,
-    };
+    let plan = Plan::new("hops", Mode::Complete, nodes);
     let report = sideline_engine::start(plan, &registry, Options::new("bench", "."), None)?.wait();
     if let Some(failure) = report.failure {
         return Err(failure);
