@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -106,6 +105,7 @@ impl Drop for StagedFile {
 ///
 /// # Errors
 /// If it cannot be written.
+#[cfg(feature = "dora")]
 pub fn write_start_once(folder: &Path, start: &Value) -> Result<()> {
     let path = folder.join(FILE_NAME);
     if path.exists() {
@@ -115,7 +115,7 @@ pub fn write_start_once(folder: &Path, start: &Value) -> Result<()> {
     std::fs::write(&part, json_text(&path, start)?).map_err(|cause| write_error(&path, cause))?;
     // Linking fails if the name exists. On a file system without links the last process to write wins.
     let linked = match std::fs::hard_link(&part, &path) {
-        Err(cause) if cause.kind() != ErrorKind::AlreadyExists => std::fs::rename(&part, &path),
+        Err(cause) if cause.kind() != std::io::ErrorKind::AlreadyExists => std::fs::rename(&part, &path),
         _ => std::fs::remove_file(&part),
     };
     linked.map_err(|cause| write_error(&path, cause))
@@ -166,6 +166,7 @@ pub fn start_json(start: &RunStart<'_>, models: &Models) -> Value {
 }
 
 /// Returns the contents of `run.json` for a flow that could not be read.
+#[cfg(feature = "dora")]
 pub fn unreadable_flow_json(run: &str, flow: &str, processes: &[String]) -> Value {
     json!({"run": run, "flow": flow, "processes": processes, "versions": versions(), "nodes": []})
 }
@@ -183,6 +184,7 @@ const RESERVE_BYTES: usize = 256 * 1024;
 ///
 /// # Errors
 /// If there is no space, or the file cannot be written.
+#[cfg(feature = "dora")]
 pub fn reserve_disk_space(folder: &Path, process: &str) -> Result<()> {
     stage_reserve(folder, process)?.commit()
 }
