@@ -13,6 +13,7 @@ use serde_json::Value;
 pub use kind::Kind;
 #[doc(hidden)]
 pub use read::{read_field, to_json};
+pub use read::{check_values, resolve_values};
 
 /// Configuration struct, implemented by `#[derive(Config)]`.
 ///
