@@ -64,7 +64,12 @@ impl Registry {
 
     /// Adds a factory. It is refused if its name is taken, or if one of its tables differs from a registered table of the
     /// same name; [`Registry::check`] reports refusals.
-    pub fn with(mut self, factory: impl OperatorFactory + 'static) -> Self {
+    pub fn with(self, factory: impl OperatorFactory + 'static) -> Self {
+        self.with_shared(Arc::new(factory))
+    }
+
+    /// Adds a factory that others may use, too, as [`Registry::with`] does.
+    pub fn with_shared(mut self, factory: Arc<dyn OperatorFactory>) -> Self {
         let spec = match factory.spec(&Values::new()) {
             Ok(spec) => spec,
             Err(error) => {
@@ -86,7 +91,7 @@ impl Registry {
         }
         match self.check_tables(&spec) {
             Ok(()) => {
-                self.entries.insert(spec.name.to_owned(), Entry { spec, factory: Arc::new(factory) });
+                self.entries.insert(spec.name.to_owned(), Entry { spec, factory });
             }
             Err(problem) => self.problems.push(problem.message),
         }
@@ -161,6 +166,14 @@ impl Registry {
     /// Returns the table of that name, if a registered operator has one.
     pub fn table(&self, name: &str) -> Option<TableType> {
         self.tables().find(|table| table.name == name)
+    }
+
+    /// Returns the tables of all registered operators, each once, ordered by name.
+    pub fn table_types(&self) -> Vec<TableType> {
+        let mut tables: Vec<TableType> = self.tables().collect();
+        tables.sort_by(|a, b| a.name.cmp(&b.name));
+        tables.dedup_by(|a, b| a.name == b.name);
+        tables
     }
 
     fn tables(&self) -> impl Iterator<Item = TableType> {

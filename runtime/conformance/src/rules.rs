@@ -417,11 +417,13 @@ fn survives_extreme_values(check: &Check) -> Result<Verdict> {
 
 /// Returns another valid value of a key.
 fn other_value(key: &Key, current: &Value) -> Option<Value> {
+    // A small step from the present value: the greatest one may be a day of work.
     let numbers = |is_whole: bool| -> Vec<Value> {
-        let (min, max) = key.range.unwrap_or((0.0, 2.0));
-        let candidates = [min, max, (min + max) / 2.0, 1.0, 2.0];
-        let in_range = candidates.into_iter().filter(|value| (min..=max).contains(value));
-        in_range.map(|value| if is_whole { Value::from(value.round() as i64) } else { Value::from(value) }).collect()
+        let (min, max) = key.range.unwrap_or((f64::MIN, f64::MAX));
+        let at = current.as_f64().unwrap_or(min.max(0.0));
+        let step = if is_whole { 1.0 } else { (0.1 * at.abs()).max(0.01) };
+        let in_range = [at + step, at - step, min, max].into_iter().filter(|value| (min..=max).contains(value));
+        in_range.map(|value| if is_whole { Value::from(value as i64) } else { Value::from(value) }).collect()
     };
     let candidates = match key.kind.non_optional() {
         Kind::Bool => vec![true.into(), false.into()],
