@@ -100,3 +100,21 @@ fn a_table_is_inspected_with_its_columns_writers_and_readers() {
     let types = bench.sideline(&["types", "counts"]);
     assert!(types.text.starts_with("types:\n  Counts:\n    arrow: Struct\n"), "{}", types.text);
 }
+
+#[test]
+fn the_page_of_the_first_operator_has_the_commands_that_are_tested_here() {
+    let page = std::fs::read_to_string(repository().join("docs/rust-operators.md")).unwrap();
+    for command in [
+        "sideline new operator scene_light",
+        "cargo test",
+        "cargo build",
+        "sideline describe target/debug/libscene_light.so",
+        "sideline run flow.yml",
+        "sideline test-operator target/debug/libscene_light.so",
+        "sideline types target/debug/libscene_light.so",
+    ] {
+        assert!(page.contains(command), "{command}");
+    }
+    let page = std::fs::read_to_string(repository().join("docs/plugin-abi.md")).unwrap();
+    assert!(page.contains("gcc -shared -fPIC -O2 -I runtime/abi/include -o libbrightness.so"), "the command of `plugins`");
+}

@@ -73,7 +73,7 @@ impl Rig {
 }
 
 fn frame() -> Arc<Frame> {
-    let bytes = vec![100; 64 * 48 * 3 / 2];
+    let bytes = vec![100u8; 64 * 48 * 3 / 2];
     Arc::new(Frame::from_packed(64, 48, Encoding::I420, Color::default_for_height(48), bytes).unwrap())
 }
 
@@ -84,7 +84,8 @@ fn refused(path: &Path) -> String {
 #[test]
 fn the_check_reads_the_description_and_loads_nothing() {
     let plugin = Plugin::example("counter");
-    // A library that would crash whoever loads it.
+    // Another file, since the one that was described is mapped.
+    std::fs::remove_file(&plugin.path).unwrap();
     std::fs::write(&plugin.path, "no code at all").unwrap();
     let factory = plugin.factory();
     assert_eq!(factory.spec(&Values::new()).unwrap().name, "counter");

@@ -87,6 +87,20 @@ impl PluginFactory {
         Ok(Self { library: library.into(), text, description, spec, keys, plugin: OnceLock::new() })
     }
 
+    /// Creates the factory of an operator of this program that is called through the interface as if it were in a library: for
+    /// measurements of the border.
+    ///
+    /// # Errors
+    /// When the operator cannot be described.
+    pub fn linked<O: sideline_api::Operator>(export: &'static crate::Export) -> Result<Self> {
+        // SAFETY: the plugin is null, or lives in `export`.
+        let plugin = unsafe { export.get::<O>().as_ref() };
+        let plugin = plugin.ok_or_else(|| Error::other("the operator cannot be described"))?;
+        let factory = Self::new(Path::new("linked"), described(plugin)?.to_owned())?;
+        factory.plugin.get_or_init(|| Ok(*plugin));
+        Ok(factory)
+    }
+
     /// Returns the description.
     pub fn description(&self) -> &Description {
         &self.description
