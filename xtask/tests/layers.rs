@@ -6,10 +6,12 @@ use std::{collections::BTreeMap, path::Path, process::Command};
 ///
 /// Operators and nodes never know each other nor the engine; only the program knows them all, and the laboratory, which measures
 /// them.
-const LAYERS: [(&[&str], &[&str]); 11] = [
-    (&["sideline-derive", "sideline-system", "sideline-dora-texts"], &[]),
+const LAYERS: [(&[&str], &[&str]); 13] = [
+    (&["sideline-abi", "sideline-derive", "sideline-system", "sideline-dora-texts"], &[]),
     (&["sideline-testkit"], &[]),
     (&["sideline-api"], &["sideline-derive"]),
+    (&["sideline-conformance"], &["sideline-api"]),
+    (&["sideline-plugin"], &["sideline-abi", "sideline-api"]),
     (&["sideline-inference"], &["sideline-api", "sideline-system"]),
     (&["sideline-address", "sideline-recording", "sideline-sport", "sideline-vision"], &["sideline-api"]),
     (&["sideline-media"], &["sideline-address", "sideline-api"]),

@@ -152,8 +152,9 @@ fn boxes_are_clipped_at_the_image_and_invalid_boxes_are_left_out() {
         [-90.0, -90.0, -10.0, -10.0],
         [1e9, 1e9, 2e9, 2e9],
     ];
-    let frames =
-        rects.map(|rect| bench.draw(gray_frame(SIZE.0, SIZE.1, 90), &[arm(Fighter::Two)], &[track(TrackState::Confirmed, rect)]));
+    let frames = rects.map(|rect| {
+        bench.draw(gray_frame(SIZE.0, SIZE.1, 90), &[arm(Fighter::Two)], &[track(TrackState::Confirmed, rect)])
+    });
     bench.draw(gray_frame(5, 3, 90), &[arm(Fighter::None)], &[track(TrackState::Confirmed, [0.0, 0.0, 4.0, 2.0])]);
     let (_, v) = frames[0].uv(99, 50);
     assert!(v > 136, "the right edge of the first box is in the image, and red: {v}");

@@ -153,7 +153,12 @@ pub struct Context<'a> {
     pub(crate) clock: &'a dyn Clock,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// Creates the context of a call, for code that calls an operator in place of the driver.
+    pub fn new(header: &'a Header, node: &'a str, mode: Mode, clock: &'a dyn Clock) -> Self {
+        Self { header, node, mode, clock }
+    }
+
     /// Returns the wall-clock time in nanoseconds since 1970. For measurements only: it never goes into a table.
     pub fn now(&self) -> i64 {
         self.clock.now()
@@ -223,6 +228,17 @@ pub struct Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
+    /// Creates the inputs of a call, for code that calls an operator in place of the driver. `aligned` and `side` have an item
+    /// for each of `ports`.
+    pub fn new(
+        spec: &'a Spec,
+        ports: &'a [WiredInput],
+        aligned: &'a [Option<Message>],
+        side: &'a [Vec<Message>],
+    ) -> Self {
+        Self { spec, ports, aligned, side, undeclared: RefCell::default() }
+    }
+
     fn index(&self, name: &str) -> Option<usize> {
         let wired = self.ports.iter().position(|port| port.name == name);
         if wired.is_none() && self.spec.find_input(name).is_none() {
@@ -232,7 +248,10 @@ impl<'a> Inputs<'a> {
     }
 
     /// Checks that the operator has read declared inputs only.
-    pub(crate) fn check_declared(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// When it has read another one; the error names the first.
+    pub fn check_declared(&self) -> Result<()> {
         let Some(name) = self.undeclared.borrow_mut().take() else { return Ok(()) };
         let names = self.spec.inputs.iter().map(|port| port.name);
         Err(Error::other(format!("the operator declares no input `{name}`{}", did_you_mean(&name, names))))
@@ -260,6 +279,18 @@ impl<'a> Inputs<'a> {
             Some(Payload::Frame(frame)) => Ok(frame),
             _ => Err(Error::other(format!("input `{name}` has no frame here"))),
         }
+    }
+
+    /// Returns the rows on a `required` port.
+    ///
+    /// # Errors
+    /// When the port carries another table or frames, or has no data, which cannot happen on a `required` port.
+    pub fn required_rows<T: Table>(&self, name: &str) -> Result<Vec<T>> {
+        self.rows(name)?.ok_or_else(|| {
+            Error::other(format!(
+                "input `{name}` has no rows here; read an input that is not `required` with `rows`, which returns `None` then"
+            ))
+        })
     }
 
     /// Returns the rows on a port; `None` if the port is unwired or the frame skipped.
@@ -296,7 +327,18 @@ pub struct Outputs<'a> {
     pub(crate) slots: &'a mut [Option<Body>],
 }
 
-impl Outputs<'_> {
+impl<'a> Outputs<'a> {
+    /// Creates the outputs of a call, for code that calls an operator in place of the driver. `slots` has an item for each of
+    /// `ports`, `None` at first.
+    pub fn new(ports: &'a [OutputPort], slots: &'a mut [Option<Body>]) -> Self {
+        Self { ports, slots }
+    }
+
+    /// Returns the declared outputs.
+    pub fn ports(&self) -> &'a [OutputPort] {
+        self.ports
+    }
+
     fn set(&mut self, name: &str, body: Body, ty: Option<PortType>) -> Result<()> {
         let Some(i) = self.ports.iter().position(|port| port.name == name) else {
             let names = self.ports.iter().map(|p| p.name);

@@ -21,9 +21,10 @@ use std::{
 };
 
 use crate::{
-    Alignment, Body, Color, Driver, Encoding, Frame, Header, Message, Operator, Payload, Reason, Resources, Result,
-    SourceId, Table, Values, WiredInput,
+    Alignment, Body, Color, Driver, Encoding, Error, Frame, Header, Message, Operator, Payload, Reason, Resources,
+    Result, SourceId, Table, Values, WiredInput,
     clock::VirtualClock,
+    config::did_you_mean,
     context::{Device, Mode},
     driver::{CallReport, DriverOptions, OnError, Outcome, Outlet, Phase},
     factory::{self, OperatorFactory},
@@ -94,6 +95,8 @@ impl<O: Operator> DerefMut for Harness<O> {
 
 /// Driver of one operator with queues of its outputs.
 pub struct Runner {
+    /// Names of the declared inputs.
+    declared: Vec<&'static str>,
     driver: Driver,
     inputs: Vec<WiredInput>,
     outputs: Vec<&'static str>,
@@ -206,6 +209,7 @@ impl Runner {
         let inputs = resources.inputs.clone();
         Ok(Self {
             driver: Driver::new(factory, values, resources, options)?,
+            declared: spec.inputs.iter().map(|port| port.name).collect(),
             outputs: spec.outputs.iter().map(|port| port.name).collect(),
             received: Received { messages: vec![VecDeque::new(); spec.outputs.len()], outcomes: vec![] },
             next: vec![(0, 0); inputs.len()],
@@ -229,7 +233,7 @@ impl Runner {
     /// # Errors
     /// When the input closes before its end, unless `is_excused`.
     pub fn close_input(&mut self, input: &str, is_excused: bool) -> Result<bool> {
-        let port = self.port(input);
+        let port = self.port(input)?;
         self.driver.close_input(port, is_excused, &mut self.received)
     }
 
@@ -260,10 +264,40 @@ impl Runner {
         self.inputs.iter().map(|input| input.name.clone()).collect()
     }
 
-    fn port(&self, name: &str) -> usize {
-        match self.inputs.iter().position(|input| input.name == name) {
-            Some(port) => port,
-            None => panic!("no input `{name}` is wired"),
+    /// Returns the index of a wired input.
+    fn port(&self, name: &str) -> Result<usize> {
+        let wired = self.inputs.iter().position(|input| input.name == name);
+        wired.ok_or_else(|| match self.declared.contains(&name) {
+            true => Error::config(format!("input `{name}` is not wired: add it to `Setup::inputs`")),
+            false => {
+                let near = did_you_mean(name, self.inputs.iter().map(|input| input.name.as_str()));
+                Error::config(format!("the operator has no input `{name}`{near}"))
+            }
+        })
+    }
+
+    /// Returns the reason for which no message has come, as the end of a sentence: the inputs for which the operator waits.
+    fn awaited(&self) -> String {
+        let aligned = || self.inputs.iter().zip(&self.next).filter(|(input, _)| input.alignment.is_aligned());
+        let frames = aligned().map(|(_, (frame, _))| *frame).max().unwrap_or_default();
+        let behind: Vec<String> = aligned()
+            .filter(|(_, (frame, _))| *frame < frames)
+            .map(|(input, (frame, _))| format!("frame {frame} of input `{}`", input.name))
+            .collect();
+        if behind.is_empty() {
+            return "none has come".into();
+        }
+        format!(
+            "the operator waits for {}: push it, `skip` it, or leave the input out of `Setup::inputs`",
+            behind.join(" and ")
+        )
+    }
+
+    /// Takes the next message of an output that a test expects.
+    fn expected(&mut self, output: &str, kind: &str) -> Body {
+        match self.next_message(output) {
+            Some(message) => message.body,
+            None => panic!("output `{output}`: {kind} expected, but {}", self.awaited()),
         }
     }
 
@@ -277,7 +311,7 @@ impl Runner {
     /// # Errors
     /// An error that would end the run.
     pub fn push_body(&mut self, input: &str, body: Body) -> Result<()> {
-        let frame = self.next[self.port(input)].0;
+        let frame = self.next[self.port(input)?].0;
         self.push_at(input, frame, body)
     }
 
@@ -295,12 +329,12 @@ impl Runner {
     /// # Errors
     /// The errors of [`Self::push_body`].
     pub fn push_closing(&mut self, input: &str, body: Body) -> Result<()> {
-        let frame = self.next[self.port(input)].0;
+        let frame = self.next[self.port(input)?].0;
         self.push_with(input, Header { is_closing: true, ..self.header(frame) }, body)
     }
 
     fn push_with(&mut self, input: &str, mut header: Header, body: Body) -> Result<()> {
-        let port = self.port(input);
+        let port = self.port(input)?;
         if let Some(SourceId(other @ 1..)) = self.inputs[port].alignment.source() {
             // A stream belongs to one source.
             header.stream = format!("{}{other}", header.stream).into();
@@ -313,7 +347,7 @@ impl Runner {
     /// # Errors
     /// The errors of [`Self::push_body`].
     pub fn send(&mut self, input: &str, header: Header, body: Body) -> Result<()> {
-        let port = self.port(input);
+        let port = self.port(input)?;
         let n = self.next[port].1;
         self.next[port] = (header.frame + u64::from(!header.is_closing), n + 1);
         self.driver.accept(port, Message { header, n, body }, Instant::now(), &mut self.received)
@@ -324,14 +358,19 @@ impl Runner {
     /// # Errors
     /// The errors of [`Self::push_body`].
     pub fn accept(&mut self, input: &str, message: Message) -> Result<()> {
-        let port = self.port(input);
+        let port = self.port(input)?;
         self.driver.accept(port, message, Instant::now(), &mut self.received)
     }
 
     /// Skips the number of a message of an input, as if the message were lost.
+    ///
+    /// # Panics
+    /// When the input is not wired.
     pub fn lose(&mut self, input: &str) {
-        let port = self.port(input);
-        self.next[port].1 += 1;
+        match self.port(input) {
+            Ok(port) => self.next[port].1 += 1,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Pushes rows for the next frame.
@@ -399,8 +438,8 @@ impl Runner {
     /// # Panics
     /// When there is no message, or it is not rows of this table.
     pub fn expect<T: Table>(&mut self, output: &str) -> Vec<T> {
-        match self.next_message(output).map(|message| message.body) {
-            Some(Body::Data(Payload::Table(table))) => match T::decode(&table) {
+        match self.expected(output, "rows") {
+            Body::Data(Payload::Table(table)) => match T::decode(&table) {
                 Ok(rows) => rows,
                 Err(error) => panic!("output `{output}`: {error}"),
             },
@@ -413,8 +452,8 @@ impl Runner {
     /// # Panics
     /// When there is no message, or it is not a frame.
     pub fn expect_frame(&mut self, output: &str) -> Arc<Frame> {
-        match self.next_message(output).map(|message| message.body) {
-            Some(Body::Data(Payload::Frame(frame))) => frame,
+        match self.expected(output, "a frame") {
+            Body::Data(Payload::Frame(frame)) => frame,
             other => panic!("output `{output}`: a frame expected, found {other:?}"),
         }
     }
@@ -424,8 +463,8 @@ impl Runner {
     /// # Panics
     /// When there is no message, or it is not skipped.
     pub fn expect_skipped(&mut self, output: &str) -> Reason {
-        match self.next_message(output).map(|message| message.body) {
-            Some(Body::Skipped(reason)) => reason,
+        match self.expected(output, "skipped") {
+            Body::Skipped(reason) => reason,
             other => panic!("output `{output}`: skipped expected, found {other:?}"),
         }
     }
@@ -446,5 +485,77 @@ pub fn gray_frame(width: u32, height: u32, luma: u8) -> Frame {
     match Frame::from_packed(width, height, Encoding::I420, Color::default_for_height(height), bytes) {
         Ok(frame) => frame,
         Err(error) => panic!("{error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::{Config, Context, Inputs, Outputs, PortType, Spec, tables::Count};
+
+    /// Adds the frames of two counts.
+    #[derive(Clone, Config)]
+    struct Keys {}
+    struct Adder;
+
+    impl Operator for Adder {
+        type Config = Keys;
+        type State = ();
+        fn spec() -> Spec {
+            let counts = PortType::table::<Count>();
+            Spec::operator("adder").required("left", counts).optional("right", counts).output("sums", counts)
+        }
+        fn new(_: Keys, _: &Resources) -> Result<Self> {
+            Ok(Adder)
+        }
+        fn process(&mut self, _: &Context, input: &Inputs, (): &mut (), out: &mut Outputs) -> Result<()> {
+            let sum = input.required_rows::<Count>("left")?.iter().map(|row| row.frames).sum();
+            // An optional input has no rows where it is skipped.
+            let checksum = input.required_rows::<Count>("right").map_or(0, |rows| rows.len() as u64);
+            out.rows("sums", &[Count { frames: sum, checksum }])
+        }
+    }
+
+    fn message(f: impl FnOnce()) -> String {
+        let panic = catch_unwind(AssertUnwindSafe(f)).unwrap_err();
+        panic.downcast_ref::<String>().cloned().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_message_that_has_not_come_names_the_input_that_is_awaited() {
+        let mut adder = Harness::<Adder>::new(Values::new()).unwrap();
+        let rows = [Count { frames: 3, checksum: 0 }];
+        adder.push("left", &rows).unwrap();
+        let text = message(|| drop(adder.expect::<Count>("sums")));
+        assert!(text.contains("the operator waits for frame 0 of input `right`: push it, `skip` it"), "{text}");
+        adder.skip("right", Reason::Damaged).unwrap();
+        assert_eq!(adder.expect::<Count>("sums"), [Count { frames: 3, checksum: 0 }]);
+        let text = message(|| drop(adder.expect::<Count>("sums")));
+        assert!(text.contains("rows expected, but none has come"), "{text}");
+    }
+
+    #[test]
+    fn a_wrong_name_of_an_input_is_an_error_with_the_right_one() {
+        let mut adder = Harness::<Adder>::new(Values::new()).unwrap();
+        let error = adder.push::<Count>("lefd", &[]).unwrap_err();
+        assert_eq!(error.message, "the operator has no input `lefd`; did you mean `left`?");
+        let wired = Some(vec![("left", Alignment::Source(SourceId(0)))]);
+        let mut adder = Harness::<Adder>::with(Values::new(), Setup { inputs: wired, ..Setup::default() }).unwrap();
+        let error = adder.push::<Count>("right", &[]).unwrap_err();
+        assert!(error.message.contains("input `right` is not wired: add it to `Setup::inputs`"), "{error}");
+        adder.push("left", &[Count { frames: 2, checksum: 0 }]).unwrap();
+        assert_eq!(adder.expect::<Count>("sums")[0].frames, 2);
+    }
+
+    #[test]
+    fn required_rows_of_a_skipped_input_are_an_error_that_names_the_way_out() {
+        let (spec, ports) = (Adder::spec(), []);
+        let inputs = Inputs::new(&spec, &ports, &[], &[]);
+        let error = inputs.required_rows::<Count>("left").unwrap_err();
+        assert!(
+            error.message.contains("input `left` has no rows here; read an input that is not `required` with `rows`")
+        );
     }
 }

@@ -54,13 +54,35 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show an operator's ports and keys, or a flow's values with the origin of each.
+    /// Show an operator's ports, columns and keys; a table's columns, writers and readers; or a flow's values with the origin of
+    /// each.
     Inspect {
-        /// Name of an operator, or a flow's YAML file.
+        /// Name of an operator or of a table, the path of a plugin's library, or a flow's YAML file.
         target: String,
         /// Print as JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Print the types of tables as `dora validate` reads them: those of an operator or a plugin, or one table.
+    Types {
+        /// Name of an operator or of a table, or the path of a plugin's library.
+        target: String,
+    },
+    /// Write the description of a plugin beside its library. This loads the library; `check` and `run` then know it without.
+    Describe {
+        /// The library: `libmy_op.so`.
+        library: PathBuf,
+        /// Print the description as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check that an operator keeps the rules that all operators keep, and print a line for each rule.
+    TestOperator(TestOperator),
+    /// Create a crate for an operator of your own.
+    New {
+        /// The kind of crate.
+        #[command(subcommand)]
+        template: Template,
     },
     /// Draw a flow as SVG; with live rates while the flow runs in one process.
     Graph {
@@ -205,6 +227,41 @@ impl Run {
     pub fn limit(&self) -> RunLimit {
         RunLimit { frames: self.frames, duration: self.duration }
     }
+}
+
+/// Options of `test-operator`.
+#[derive(Debug, Args)]
+pub struct TestOperator {
+    /// Name of an operator, or the path of a plugin's library.
+    pub target: String,
+    /// Set a key of the operator: `step=4`.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_key)]
+    pub set: Vec<(String, Value)>,
+    /// The folder of a run whose recorded tables are given to the operator, besides generated rows.
+    #[arg(long, value_name = "RUN")]
+    pub recording: Option<PathBuf>,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Templates of `new`.
+#[derive(Debug, Subcommand)]
+pub enum Template {
+    /// An operator in Rust, outside this repository: configuration, table, state, tests, benchmark, flow.
+    Operator {
+        /// Name of the operator and of its crate: lower-case letters, digits and `_`.
+        name: String,
+        /// Folder of the crate; by default one with the name in the working directory.
+        folder: Option<PathBuf>,
+        /// Repository of Sideline on this machine, for the crates that the operator depends on; by default the one that this
+        /// program was built from.
+        #[arg(long, value_name = "FOLDER")]
+        sideline: Option<PathBuf>,
+        /// Print the created files as JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Options of `export`.
@@ -422,6 +479,15 @@ pub fn parse_setting(text: &str) -> Result<Setting, String> {
     Ok(Setting { node: node.into(), key: key.to_lowercase(), value: parse_scalar(value) })
 }
 
+/// Parses `KEY=VALUE`.
+///
+/// # Errors
+/// A message with the expected form, if the text has another one.
+pub fn parse_key(text: &str) -> Result<(String, Value), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not KEY=VALUE, as in `step=4`"))?;
+    Ok((key.to_lowercase(), parse_scalar(value)))
+}
+
 /// Parses a value as JSON, else takes it as text. A number in another form than JSON's own (`1.10`) stays text: it may be a
 /// name, and a numeric key parses it from the text.
 pub fn parse_scalar(text: &str) -> Value {
@@ -451,8 +517,8 @@ mod tests {
     #[test]
     fn every_command_with_text_output_has_a_json_flag() {
         use clap::CommandFactory;
-        // These print a shell script and an SVG; the last two are commands of `sideline-lab`.
-        let exceptions = ["completions", "graph", "reference", "eval", "bench"];
+        // These print a shell script, an SVG and YAML; the last two are commands of `sideline-lab`.
+        let exceptions = ["completions", "graph", "types", "reference", "eval", "bench"];
         let mut pending = vec![Cli::command()];
         let mut count = 0;
         while let Some(command) = pending.pop() {

@@ -1,18 +1,15 @@
-//! The read-only commands: check, list, inspect, result.
+//! The read-only commands check, list and result.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sideline_api::{
-    Entry, Failure, OrFail, Registry, Result,
-    config::{Key, Origin},
-};
+use sideline_api::{Failure, OrFail, Registry, Result};
 use sideline_engine::counts::FrameCounts;
 use sideline_graph::render_plan;
 
 use crate::{
     args::{Mode, Setting},
-    home, print, record, run,
+    home, inspect, print, record, run,
 };
 
 /// Prints a value as JSON on standard output.
@@ -60,109 +57,14 @@ pub fn check(flow: &Path, json: bool, set: &[Setting], mode: Option<Mode>, regis
 /// Runs `sideline list`; returns the exit code.
 pub fn list(json: bool, registry: &Registry) -> Result<u8> {
     if json {
-        print_json(&registry.iter().map(describe).collect::<Vec<_>>())?;
+        print_json(&registry.iter().map(inspect::describe).collect::<Vec<_>>())?;
         return Ok(0);
     }
     for entry in registry.iter() {
-        outln!("{:<12} {}", entry.spec.name, entry.about());
+        let origin = entry.library().map_or_else(String::new, |library| format!("  (plugin {})", library.display()));
+        outln!("{:<12} {}{origin}", entry.spec.name, entry.about());
     }
     Ok(0)
-}
-
-fn describe(entry: &Entry) -> Value {
-    let inputs: Vec<Value> = entry
-        .spec
-        .inputs
-        .iter()
-        .map(|port| {
-            json!({"name": port.name, "type": port.ty.name(), "required": port.required, "hold": port.hold, "feedback": port.feedback})
-        })
-        .collect();
-    let outputs: Vec<Value> =
-        entry.spec.outputs.iter().map(|port| json!({"name": port.name, "type": port.ty.name()})).collect();
-    let keys: Vec<Value> = entry
-        .keys()
-        .iter()
-        .map(|key| {
-            json!({
-                "key": key.name, "type": key.kind.to_string(), "choices": choices(key), "default": key.default,
-                "live": key.live, "range": key.range, "about": key.about,
-            })
-        })
-        .collect();
-    json!({
-        "name": entry.spec.name, "about": entry.about(), "source": entry.spec.is_source, "heavy": entry.spec.is_heavy,
-        "inputs": inputs, "more_inputs": entry.spec.more_inputs.map(|ty| ty.name()), "outputs": outputs, "keys": keys,
-    })
-}
-
-/// Returns the words that a key accepts, one or several as a list; `None` if it accepts any value.
-fn choices(key: &Key) -> Option<&'static [&'static str]> {
-    Some(key.kind.choices()).filter(|words| !words.is_empty())
-}
-
-/// Runs `sideline inspect` on an operator or a flow; returns the exit code.
-pub fn inspect(target: &str, json: bool, registry: &Registry) -> Result<u8> {
-    let path = Path::new(target);
-    if path.extension().is_none() {
-        let entry = registry.get(target)?;
-        if json {
-            print_json(&describe(entry))?;
-        } else {
-            print::stdout(&describe_text(entry));
-        }
-        return Ok(0);
-    }
-    let flow = run::read_flow(path, registry, &Default::default())?;
-    let mut nodes = serde_json::Map::new();
-    for node in &flow.nodes {
-        let mut values = serde_json::Map::new();
-        for (key, value) in &node.resolved {
-            let origin = node.values.get(key).map_or(Origin::Default, |(_, origin)| origin.clone());
-            values.insert(key.clone(), json!({"value": value, "from": origin.to_string()}));
-        }
-        nodes.insert(node.id.clone(), json!({"operator": node.operator, "values": values}));
-    }
-    if json {
-        print_json(&nodes)?;
-        return Ok(0);
-    }
-    for (id, node) in &nodes {
-        outln!("{id} ({})", node["operator"].as_str().unwrap_or_default());
-        for (key, value) in node["values"].as_object().into_iter().flatten() {
-            outln!("  {key} = {}  ({})", value["value"], value["from"].as_str().unwrap_or_default());
-        }
-    }
-    Ok(0)
-}
-
-fn describe_text(entry: &Entry) -> String {
-    let spec = &entry.spec;
-    let mut text = format!("{}: {}\n", spec.name, entry.about());
-    for port in &spec.inputs {
-        let required = if port.required { "required" } else { "optional" };
-        text += &format!("  input  {:<12} {} ({required})\n", port.name, port.ty.name());
-    }
-    if let Some(ty) = spec.more_inputs {
-        text += &format!("  input  any name     {} (optional)\n", ty.name());
-    }
-    for port in &spec.outputs {
-        text += &format!("  output {:<12} {}\n", port.name, port.ty.name());
-    }
-    for key in entry.keys() {
-        let default = match &key.default {
-            None => "required".to_owned(),
-            Some(Value::Null) => "not set".to_owned(),
-            Some(value) => format!("default {value}"),
-        };
-        let live = if key.live { ", live" } else { "" };
-        let range = key.range.map_or_else(String::new, |(min, max)| format!(", {min} to {max}"));
-        text += &format!("  key    {} ({}, {default}{range}{live})\n", key.name, key.kind);
-        for line in key.about.lines() {
-            text += &format!("           {line}\n");
-        }
-    }
-    text
 }
 
 /// Runs `sideline result`; returns the exit code of the run.

@@ -37,10 +37,13 @@ mod fuzz;
 mod graph;
 mod handover;
 mod home;
+mod inspect;
 mod logging;
 mod models;
+mod new;
 #[cfg(feature = "dora")]
 mod node;
+mod plugins;
 pub mod program;
 mod progress;
 mod record;
@@ -51,10 +54,11 @@ mod run_outputs;
 mod shell_paths;
 mod start_at;
 mod stop_signal;
+mod test_operator;
 mod timing;
 mod utf8;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use sideline_api::{Registry, Result};
 
@@ -113,18 +117,31 @@ pub fn main(registry: Registry) -> ExitCode {
         }
     }
     // Last, since it replays the tables of all other operators.
-    let tables = registry.tables().collect();
+    let tables = registry.table_types();
     let registry = registry.with(sideline_replay::replay(tables));
     program::run_command_line(&registry, |cli: &Cli| dispatch(&cli.command, &registry))
 }
 
 fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
     match command {
-        Command::Run(options) => run::run(options, registry),
-        Command::Check { flow, json, set, mode } => commands::check(flow, *json, set, *mode, registry),
-        Command::List { json } => commands::list(*json, registry),
-        Command::Inspect { target, json } => commands::inspect(target, *json, registry),
-        Command::Graph { flow, output, mode } => graph::draw(flow, output.as_deref(), *mode, registry),
+        Command::Run(options) => {
+            let registry = plugins::with_installed(registry)?;
+            run::run(options, &plugins::with_flow(&registry, Path::new(&options.target)))
+        }
+        Command::Check { flow, json, set, mode } => {
+            let registry = plugins::with_installed(registry)?;
+            commands::check(flow, *json, set, *mode, &plugins::with_flow(&registry, flow))
+        }
+        Command::List { json } => commands::list(*json, &plugins::with_installed(registry)?),
+        Command::Inspect { target, json } => inspect::inspect(target, *json, &plugins::with_installed(registry)?),
+        Command::Types { target } => inspect::types(target, &plugins::with_installed(registry)?),
+        Command::Graph { flow, output, mode } => {
+            let registry = plugins::with_installed(registry)?;
+            graph::draw(flow, output.as_deref(), *mode, &plugins::with_flow(&registry, flow))
+        }
+        Command::Describe { library, json } => plugins::describe(library, *json),
+        Command::TestOperator(options) => test_operator::run(options, &plugins::with_installed(registry)?),
+        Command::New { template } => new::run(template),
         Command::Stop { run, json } => control::stop(run.as_deref(), *json),
         Command::Set { settings, run, json } => control::set(run.as_deref(), settings, *json),
         Command::Result { run, json } => commands::result(run, *json),

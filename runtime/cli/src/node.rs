@@ -13,7 +13,7 @@ use sideline_engine::{Running, gate::RunLimit, meter::Report};
 use sideline_graph::{Flow, ProcessKind};
 
 use crate::{
-    control, home, print, record,
+    control, home, plugins, print, record,
     run::{
         build_overrides, engine_options, fail_without_frames, finish_timing, first_failure, join_diagnostics,
         runs_folder, start_control_server, stopped_report,
@@ -111,6 +111,8 @@ impl NodeFlow {
         // dora starts a node on the same host in the folder of the flow's file.
         let flow_folder = std::env::current_dir().or_fail(Failure::Other, || "working directory")?;
         let overrides = build_overrides(&flow_folder, &[], None);
+        let names = Flow::operator_names_in_descriptor(descriptor, &flow_folder, registry);
+        let registry = &plugins::with_libraries(registry, names, &flow_folder);
         let flow = match Flow::from_descriptor(descriptor, "flow", &flow_folder, registry, &overrides) {
             Ok(flow) => flow,
             Err(problems) => {

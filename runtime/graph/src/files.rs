@@ -149,6 +149,8 @@ pub(crate) struct Files {
     pub decls: BTreeMap<String, Rc<NodeDecl>>,
     /// True if the structure of every file is valid, so that the names in it can be checked.
     pub is_well_formed: bool,
+    /// Names of operators as written, `tracker` or `./libmine.so`, in the order of the files.
+    pub operators: Vec<String>,
 }
 
 impl Files {
@@ -156,7 +158,8 @@ impl Files {
     pub fn load(flow: File, registry: &Registry, diagnostics: &mut Vec<Diagnostic>) -> Self {
         let flow = Rc::new(flow);
         let root = if flow.folder.as_os_str().is_empty() { PathBuf::from(".") } else { flow.folder.clone() };
-        let mut files = Files { root, flow: flow.clone(), decls: BTreeMap::new(), is_well_formed: true };
+        let mut files =
+            Files { root, flow: flow.clone(), decls: BTreeMap::new(), is_well_formed: true, operators: vec![] };
         files.load_nodes(&flow, None, registry, 0, diagnostics);
         files
     }
@@ -195,7 +198,7 @@ impl Files {
     }
 
     fn classify(
-        &self,
+        &mut self,
         file: &Rc<File>,
         host: Option<&Rc<NodeDecl>>,
         node: &Yaml,
@@ -224,6 +227,7 @@ impl Files {
             // that folder, in modules too.
             return self.open_module(file, &self.flow.folder, key, target, true, id, diagnostics);
         }
+        self.operators.push(target.into());
         match registry.get(target) {
             Ok(_) => NodeKind::Operator(target.into()),
             Err(e) => {

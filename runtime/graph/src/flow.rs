@@ -185,6 +185,17 @@ pub enum Sender {
     Foreign(usize),
 }
 
+/// Returns the names of the operators of a flow and its modules as written, each once.
+fn names_in(file: File, registry: &Registry) -> Vec<String> {
+    let mut names: Vec<String> = vec![];
+    for name in Files::load(file, registry, &mut vec![]).operators {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
 impl Flow {
     /// Reads and checks a dataflow file and its module files.
     ///
@@ -213,6 +224,20 @@ impl Flow {
             .map_err(|e| vec![Diagnostic::error(place, None, format!("the descriptor cannot be serialized: {e}"))])?;
         let file = File::parse(name.into(), folder.to_owned(), &text, false).map_err(|e| vec![e])?;
         Self::build(file, &text, registry, overrides)
+    }
+
+    /// Returns the names of the operators of a flow as its files write them, each once, before they are looked up: those that
+    /// are paths have to be added to the registry first ([`Registry::with_name`]). A flow that cannot be read has none;
+    /// [`Flow::read`] reports its errors.
+    pub fn operator_names(path: &Path, registry: &Registry) -> Vec<String> {
+        File::read(path).map_or_else(|_| vec![], |(file, _)| names_in(file, registry))
+    }
+
+    /// Returns the names of the operators of the descriptor that dora passes to a node, as [`Flow::operator_names`] does.
+    pub fn operator_names_in_descriptor(descriptor: &Descriptor, folder: &Path, registry: &Registry) -> Vec<String> {
+        let Ok(text) = serde_yaml::to_string(&expand::escape_variables(descriptor)) else { return vec![] };
+        let file = File::parse("flow".into(), folder.to_owned(), &text, false);
+        file.map_or_else(|_| vec![], |file| names_in(file, registry))
     }
 
     fn build(file: File, text: &str, registry: &Registry, overrides: &Overrides) -> Result<Self, Vec<Diagnostic>> {

@@ -32,13 +32,15 @@ pub enum Capability {
     Training,
     /// The program `sideline`, in tests of another package.
     Sideline,
+    /// The C compiler `gcc`.
+    Compiler,
     /// Another kind of machine: with or without a GPU, a camera or a certain encoder.
     Machine,
 }
 
 impl Capability {
     /// All capabilities.
-    pub const ALL: [Capability; 9] = [
+    pub const ALL: [Capability; 10] = [
         Capability::Dora,
         Capability::Models,
         Capability::Data,
@@ -47,6 +49,7 @@ impl Capability {
         Capability::Python,
         Capability::Training,
         Capability::Sideline,
+        Capability::Compiler,
         Capability::Machine,
     ];
 
@@ -61,6 +64,7 @@ impl Capability {
             Capability::Python => "python",
             Capability::Training => "training",
             Capability::Sideline => "sideline",
+            Capability::Compiler => "compiler",
             Capability::Machine => "machine",
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Key, Kind, Origin, Problem, Values, nearest};
+use super::{Key, Kind, Origin, Problem, Values, nearest, unknown_keys};
 use crate::yaml;
 
 /// Maximum length of a value in an error message, characters.
@@ -37,6 +37,29 @@ pub fn read_field<T: DeserializeOwned + Serialize>(
             None
         }
     }
+}
+
+/// Checks values against keys that have no Rust type, as in the description of an operator in another language.
+pub fn check_values(values: &Values, keys: &[Key]) -> Vec<Problem> {
+    let mut problems = vec![];
+    for key in keys {
+        let _ = read_field::<Value>(values, key, &mut problems);
+    }
+    for key in keys {
+        let other = key.instead_of.filter(|other| values.get(other).is_some());
+        if let (Some(other), Some((_, origin))) = (other, values.get(key.name)) {
+            let message = format!("only one of `{}` and `{other}` may be set", key.name);
+            problems.push(Problem { key: key.name.into(), origin: origin.clone(), message });
+        }
+    }
+    unknown_keys(values, keys, &[], &mut problems);
+    problems
+}
+
+/// Returns every key with its value, converted to the kind of the key, for values without problems.
+pub fn resolve_values(values: &Values, keys: &[Key]) -> Vec<(String, Value)> {
+    let resolve = |key: &Key| read_field::<Value>(values, key, &mut vec![]).unwrap_or_default();
+    keys.iter().map(|key| (key.name.to_owned(), resolve(key))).collect()
 }
 
 /// Reads a value of a key. The error states the problem and the remedy.

@@ -1,5 +1,5 @@
-//! `sideline-lab bench hops`: latency of a hop between operators on one thread, between threads and over dora; and the
-//! overhead of a graph of ten operators per frame.
+//! `sideline-lab bench hops`: latency of a hop between operators on one thread, between plugins, between threads and over dora;
+//! and the overhead of a graph of ten operators per frame.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -13,6 +13,7 @@ use sideline_api::{
 };
 use sideline_engine::Options;
 use sideline_graph::plan::{Edge, LaneId, NodeId, Plan, PlanNode, Producer};
+use sideline_plugin::load::PluginFactory;
 
 use super::Percentiles;
 
@@ -109,6 +110,8 @@ impl Operator for Relay {
 pub struct Hops {
     /// Latency between operators on one thread.
     pub fused_hop_us: Percentiles,
+    /// Latency between operators on one thread that are called through the interface of plugins.
+    pub plugin_hop_us: Percentiles,
     /// Latency between operators on two threads.
     pub thread_hop_us: Percentiles,
     /// Floor: the call of a boxed closure with the same work and no runtime around it.
@@ -124,7 +127,11 @@ pub struct Hops {
 /// # Errors
 /// A graph cannot be run.
 pub fn run() -> Result<Hops> {
-    let fused = run_chain(10, false, 0)?;
+    let linked = Registry::new().source::<TickSource>().operator::<Relay>();
+    let fused = run_chain(&linked, 10, false, 0)?;
+    static EXPORT: sideline_plugin::Export = sideline_plugin::Export::new();
+    let plugins = Registry::new().source::<TickSource>().with(PluginFactory::linked::<Relay>(&EXPORT)?);
+    let mut plugin_hops = hop_times_ns(&run_chain(&plugins, 10, false, 0)?);
     let mut hops: Vec<u64> = hop_times_ns(&fused);
     let graph10_ms = {
         // The time from the first to the last of ten operators covers nine hops; it is scaled to ten.
@@ -132,9 +139,10 @@ pub fn run() -> Result<Hops> {
         Percentiles::us_from_ns(&mut times).p50 * 1e-3 * 10.0 / 9.0
     };
     // The frames are spaced so that the next thread sleeps and must be woken up, as in live video.
-    let mut threads = hop_times_ns(&run_chain(3, true, 200)?);
+    let mut threads = hop_times_ns(&run_chain(&linked, 3, true, 200)?);
     Ok(Hops {
         fused_hop_us: Percentiles::us_from_ns(&mut hops),
+        plugin_hop_us: Percentiles::us_from_ns(&mut plugin_hops),
         thread_hop_us: Percentiles::us_from_ns(&mut threads),
         floor_us: measure_floor(),
         dora_hop_us: super::dora::measure_hops()?.map(|mut times| Percentiles::us_from_ns(&mut times)),
@@ -157,11 +165,10 @@ fn measure_floor() -> Percentiles {
 }
 
 /// Runs a chain of relays; returns the time at which each received each frame.
-fn run_chain(length: usize, threads: bool, every_us: u64) -> Result<Vec<Vec<Instant>>> {
+fn run_chain(registry: &Registry, length: usize, threads: bool, every_us: u64) -> Result<Vec<Vec<Instant>>> {
     let frames = if every_us > 0 { FRAMES / 10 } else { FRAMES };
     *RELAY_TIMES.lock().unwrap_or_else(PoisonError::into_inner) =
         (0..length).map(|_| Vec::with_capacity(frames as usize)).collect();
-    let registry = Registry::new().source::<TickSource>().operator::<Relay>();
     let (ticks, relay) = (TickSource::spec(), Relay::spec());
     let mut nodes = vec![PlanNode::new("ticks", &ticks, [("frames", frames), ("every_us", every_us)])];
     for i in 0..length {
@@ -174,7 +181,7 @@ fn run_chain(length: usize, threads: bool, every_us: u64) -> Result<Vec<Vec<Inst
         });
     }
     let plan = Plan::new("hops", Mode::Complete, nodes);
-    let report = sideline_engine::start(plan, &registry, Options::new("bench", "."), None)?.wait();
+    let report = sideline_engine::start(plan, registry, Options::new("bench", "."), None)?.wait();
     if let Some(failure) = report.failure {
         return Err(failure);
     }
@@ -210,6 +217,7 @@ impl std::fmt::Display for Hops {
         writeln!(f, "{:<28} {:>9} {:>9} {:>9}", "hop, microseconds", "p50", "p99", "x floor")?;
         row(f, "boxed closure (floor)", &self.floor_us)?;
         row(f, "one thread", &self.fused_hop_us)?;
+        row(f, "one thread, plugins", &self.plugin_hop_us)?;
         row(f, "two threads", &self.thread_hop_us)?;
         match &self.dora_hop_us {
             Some(us) => row(f, "two dora nodes", us)?,

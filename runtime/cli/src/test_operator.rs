@@ -1,0 +1,95 @@
+//! `sideline test-operator`: the conformance suite for one operator.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arrow_array::{Array, StructArray};
+use serde_json::json;
+use sideline_api::{Failure, OrFail, Registry, Result, Values, config::Origin};
+use sideline_conformance::{Suite, Verdict};
+use sideline_recording::{HEADER_COLUMNS, RecordedTables, stream_and_frame};
+
+use crate::{args::TestOperator, commands::print_json, home, plugins};
+
+/// Runs the suite; returns the exit code.
+///
+/// # Errors
+/// When there is no such operator.
+pub fn run(options: &TestOperator, registry: &Registry) -> Result<u8> {
+    let factory = plugins::find(&options.target, registry)?;
+    let mut values = Values::new();
+    for (key, value) in &options.set {
+        values.set(key.clone(), value.clone(), Origin::CommandLine);
+    }
+    let folder = tempfile::tempdir().or_fail(Failure::Output, || "a folder for the test")?;
+    let here = Path::new(".");
+    let search: Vec<PathBuf> = [Some(here.to_owned()), home::find(here)].into_iter().flatten().collect();
+    let mut suite = Suite::new(factory, folder.path()).with_values(values).with_models(home::load_models(here), search);
+    if let Some(run) = &options.recording {
+        suite = add_recording(suite, run)?;
+    }
+    // The panics that the suite provokes are in its report.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let reports = suite.run();
+    std::panic::set_hook(hook);
+    let is_failed = reports.iter().any(|report| matches!(report.verdict, Verdict::Failed(_)));
+    if options.json {
+        let lines: Vec<_> = reports
+            .iter()
+            .map(|report| {
+                let (verdict, text) = describe(&report.verdict);
+                json!({"rule": report.rule, "verdict": verdict, "text": text})
+            })
+            .collect();
+        print_json(&lines)?;
+    } else {
+        for report in &reports {
+            let (verdict, text) = describe(&report.verdict);
+            let text = if text.is_empty() { String::new() } else { format!(": {text}") };
+            outln!("{verdict:<14} {}{text}", report.rule);
+        }
+    }
+    Ok(if is_failed { Failure::Other.exit_code() } else { 0 })
+}
+
+fn describe(verdict: &Verdict) -> (&'static str, &str) {
+    match verdict {
+        Verdict::Passed => ("passed", ""),
+        Verdict::NotApplicable(text) => ("not applicable", text),
+        Verdict::Failed(text) => ("failed", text),
+    }
+}
+
+/// Adds the rows of a run's first stream, frame by frame.
+fn add_recording(mut suite: Suite, run: &Path) -> Result<Suite> {
+    let tables = RecordedTables::open(run)?;
+    for name in tables.names().map(str::to_owned).collect::<Vec<_>>() {
+        let mut frames: BTreeMap<u64, Vec<Arc<StructArray>>> = BTreeMap::new();
+        let mut first_stream: Option<String> = None;
+        for batch in tables.table(&name)?.batches()? {
+            let batch = batch?;
+            let (streams, numbers) = stream_and_frame(&batch)?;
+            let rows: StructArray = batch.clone().into();
+            let own = rows.fields().iter().zip(rows.columns()).skip(HEADER_COLUMNS);
+            let (fields, columns): (Vec<_>, Vec<_>) =
+                own.map(|(field, column)| (field.clone(), column.clone())).unzip();
+            if columns.is_empty() {
+                continue;
+            }
+            let own = StructArray::new(fields.into(), columns, None);
+            for row in 0..own.len() {
+                let stream = first_stream.get_or_insert_with(|| streams.value(row).to_owned());
+                if streams.value(row) == stream {
+                    frames.entry(numbers.value(row)).or_default().push(Arc::new(own.slice(row, 1)));
+                }
+            }
+        }
+        let rows = frames.into_values().map(|rows| sideline_api::table::concat(&rows)).collect::<Result<Vec<_>>>()?;
+        suite = suite.with_recording(&name, rows);
+    }
+    Ok(suite)
+}

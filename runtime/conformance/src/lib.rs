@@ -1,0 +1,118 @@
+//! Conformance suite: the rules that every operator keeps, in whatever language it is written.
+//!
+//! The suite knows an operator by its [`OperatorFactory`] only, makes its inputs from the types of its ports, and runs it behind
+//! the driver of a real run.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use sideline_api::*;
+//! use sideline_conformance::{Suite, Verdict};
+//!
+//! /// Does nothing.
+//! #[derive(Clone, Config)]
+//! struct Keys {}
+//! struct Idle;
+//! impl Operator for Idle {
+//!     type Config = Keys;
+//!     type State = ();
+//!     fn spec() -> Spec {
+//!         Spec::operator("idle").required("frames", PortType::Frame)
+//!     }
+//!     fn new(_: Keys, _: &Resources) -> Result<Self> {
+//!         Ok(Idle)
+//!     }
+//!     fn process(&mut self, _: &Context, _: &Inputs, _: &mut (), _: &mut Outputs) -> Result<()> {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let suite = Suite::new(Arc::new(factory::operator::<Idle>()), std::env::temp_dir().join("idle"));
+//! assert!(suite.run().iter().all(|report| !matches!(report.verdict, Verdict::Failed(_))));
+//! ```
+#![forbid(unsafe_code)]
+
+mod inputs;
+mod rig;
+mod rules;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use sideline_api::{OperatorFactory, Values, arrow::array::StructArray, models::Models};
+
+pub use rules::RULES;
+
+/// Verdict on one rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The operator keeps the rule.
+    Passed,
+    /// The rule says nothing about this operator, for this reason.
+    NotApplicable(String),
+    /// The operator breaks the rule, as described.
+    Failed(String),
+}
+
+/// Verdict on a rule with its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleReport {
+    /// Name of the rule, a short sentence about the operator: `repeats itself`.
+    pub rule: &'static str,
+    /// The verdict.
+    pub verdict: Verdict,
+}
+
+/// Suite for one operator.
+pub struct Suite {
+    factory: Arc<dyn OperatorFactory>,
+    values: Values,
+    search: Vec<PathBuf>,
+    models: Arc<Models>,
+    folder: PathBuf,
+    recorded: BTreeMap<String, Vec<Arc<StructArray>>>,
+}
+
+impl Suite {
+    /// Creates a suite. Operators write their files to folders in `folder`, which is created.
+    pub fn new(factory: Arc<dyn OperatorFactory>, folder: impl Into<PathBuf>) -> Self {
+        Self {
+            factory,
+            values: Values::new(),
+            search: vec![PathBuf::from(".")],
+            models: Arc::default(),
+            folder: folder.into(),
+            recorded: BTreeMap::new(),
+        }
+    }
+
+    /// Sets the configuration; keys that are not set have their defaults.
+    pub fn with_values(mut self, values: Values) -> Self {
+        self.values = values;
+        self
+    }
+
+    /// Sets the installed models and the folders in which relative paths are looked up.
+    pub fn with_models(mut self, models: Models, search: Vec<PathBuf>) -> Self {
+        (self.models, self.search) = (Arc::new(models), search);
+        self
+    }
+
+    /// Adds recorded rows of a table, one item for each frame. They come before random ones.
+    pub fn with_recording(mut self, table: &str, frames: Vec<Arc<StructArray>>) -> Self {
+        self.recorded.insert(table.into(), frames);
+        self
+    }
+
+    /// Checks every rule, in the order of [`RULES`].
+    pub fn run(&self) -> Vec<RuleReport> {
+        rules::run(self)
+    }
+}
+
+/// Returns one line for each rule that an operator breaks.
+pub fn failures(reports: &[RuleReport]) -> Vec<String> {
+    let failed = reports.iter().filter_map(|report| match &report.verdict {
+        Verdict::Failed(text) => Some(format!("{}: {text}", report.rule)),
+        Verdict::Passed | Verdict::NotApplicable(_) => None,
+    });
+    failed.collect()
+}

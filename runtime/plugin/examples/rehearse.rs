@@ -1,0 +1,3 @@
+//! The operator `rehearse`, which fails on request, as a library.
+
+sideline_plugin::sideline_plugin!(sideline_rehearse::Rehearse);

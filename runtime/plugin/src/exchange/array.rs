@@ -1,0 +1,569 @@
+//! Rows as arrays of the Arrow C Data Interface.
+//!
+//! This is not the code of `arrow::ffi`: that trusts an imported array and panics on one with a wrong number of children, while
+//! rows of a plugin are checked here, and it makes a dozen allocations for a table of two columns, in the path of every frame.
+
+use std::{cell::UnsafeCell, ffi::c_void, ptr::NonNull, sync::Arc};
+
+use sideline_abi::ArrowArray;
+use sideline_api::{
+    Error, Result,
+    arrow::{
+        array::{
+            Array, ArrayRef, ArrowPrimitiveType, BooleanArray, FixedSizeListArray, ListArray, PrimitiveArray,
+            StringArray, StructArray,
+            types::{
+                Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+                UInt64Type,
+            },
+        },
+        buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer},
+        schema::{DataType, Field, Fields},
+    },
+};
+
+use super::schema;
+
+/// Calls a macro with the Arrow type of a primitive type, and gives `$other` for other types.
+macro_rules! for_primitive {
+    ($data_type:expr, $call:ident, $other:expr) => {
+        match $data_type {
+            DataType::Int8 => $call!(Int8Type),
+            DataType::UInt8 => $call!(UInt8Type),
+            DataType::Int16 => $call!(Int16Type),
+            DataType::UInt16 => $call!(UInt16Type),
+            DataType::Int32 => $call!(Int32Type),
+            DataType::UInt32 => $call!(UInt32Type),
+            DataType::Int64 => $call!(Int64Type),
+            DataType::UInt64 => $call!(UInt64Type),
+            DataType::Float32 => $call!(Float32Type),
+            DataType::Float64 => $call!(Float64Type),
+            _ => $other,
+        }
+    };
+}
+
+/// Memory of an exported array: its rows, and the structs that describe them. Every struct that is not released owns a share.
+struct Exported {
+    _columns: Vec<ArrayRef>,
+    /// Bitmaps that were shifted to begin at a byte.
+    bitmaps: Vec<Buffer>,
+    buffers: Vec<*const c_void>,
+    /// Structs of all descendants. The other side writes to them.
+    arrays: Vec<UnsafeCell<ArrowArray>>,
+    pointers: Vec<*mut ArrowArray>,
+}
+
+// SAFETY: the pointers lead to immutable buffers of `_columns` and `bitmaps` and into this value; only the owner of a struct
+// writes to it.
+unsafe impl Send for Exported {}
+// SAFETY: as above.
+unsafe impl Sync for Exported {}
+
+/// Exports rows. The result is released by its `release`, or moved by the one who gets it.
+///
+/// # Errors
+/// When a column has a type that tables do not have.
+pub fn export(rows: &StructArray) -> Result<ArrowArray> {
+    let (mut arrays, mut buffers) = (0, 1);
+    for column in rows.columns() {
+        let (more_arrays, more_buffers) = count(column.data_type());
+        (arrays, buffers) = (arrays + more_arrays, buffers + more_buffers);
+    }
+    let mut memory = Exported {
+        _columns: rows.columns().to_vec(),
+        bitmaps: vec![],
+        // The pointers into these stay valid because they never grow beyond this capacity.
+        buffers: Vec::with_capacity(buffers),
+        arrays: Vec::with_capacity(arrays),
+        pointers: Vec::with_capacity(arrays),
+    };
+    let mut root = ArrowArray::empty();
+    memory.describe(&mut root, rows)?;
+    let memory = Arc::new(memory);
+    for array in &memory.arrays {
+        // SAFETY: nothing else refers to the struct yet.
+        let array = unsafe { &mut *array.get() };
+        array.private_data = Arc::into_raw(memory.clone()).cast_mut().cast();
+        array.release = Some(release);
+    }
+    root.private_data = Arc::into_raw(memory).cast_mut().cast();
+    root.release = Some(release);
+    Ok(root)
+}
+
+/// Returns the number of structs and of buffers of an array of this type.
+fn count(data_type: &DataType) -> (usize, usize) {
+    match data_type {
+        DataType::Utf8 => (1, 3),
+        DataType::List(item) => {
+            let (arrays, buffers) = count(item.data_type());
+            (arrays + 1, buffers + 2)
+        }
+        DataType::FixedSizeList(item, _) => {
+            let (arrays, buffers) = count(item.data_type());
+            (arrays + 1, buffers + 1)
+        }
+        DataType::Struct(fields) => fields.iter().fold((1, 1), |(arrays, buffers), field| {
+            let (more_arrays, more_buffers) = count(field.data_type());
+            (arrays + more_arrays, buffers + more_buffers)
+        }),
+        _ => (1, 2),
+    }
+}
+
+impl Exported {
+    /// Fills in the struct of an array and those of its children.
+    fn describe(&mut self, into: &mut ArrowArray, array: &dyn Array) -> Result<()> {
+        let first_buffer = self.buffers.len();
+        let nulls = match array.nulls() {
+            Some(nulls) => self.bitmap(nulls.inner()),
+            None => std::ptr::null(),
+        };
+        self.buffers.push(nulls);
+        let unsupported = || Error::other(format!("tables have no columns of type {}", array.data_type()));
+        macro_rules! values {
+            ($primitive:ty) => {{
+                let values: &PrimitiveArray<$primitive> = downcast(array)?;
+                self.buffers.push(values.values().inner().as_ptr().cast());
+            }};
+        }
+        let mut children: [&dyn Array; 1] = [array];
+        let children: &[&dyn Array] = match array.data_type() {
+            DataType::Boolean => {
+                let values = self.bitmap(downcast::<BooleanArray>(array)?.values());
+                self.buffers.push(values);
+                &[]
+            }
+            DataType::Utf8 => {
+                let text: &StringArray = downcast(array)?;
+                self.buffers.push(text.offsets().inner().inner().as_ptr().cast());
+                self.buffers.push(text.values().as_ptr().cast());
+                &[]
+            }
+            DataType::List(_) => {
+                let list: &ListArray = downcast(array)?;
+                self.buffers.push(list.offsets().inner().inner().as_ptr().cast());
+                children[0] = list.values();
+                &children
+            }
+            DataType::FixedSizeList(..) => {
+                children[0] = downcast::<FixedSizeListArray>(array)?.values();
+                &children
+            }
+            DataType::Struct(_) => {
+                let columns = downcast::<StructArray>(array)?.columns();
+                self.add_children(into, columns.iter().map(|column| &**column))?;
+                &[]
+            }
+            other => {
+                for_primitive!(other, values, return Err(unsupported()));
+                &[]
+            }
+        };
+        if !children.is_empty() {
+            self.add_children(into, children.iter().copied())?;
+        }
+        into.length = array.len() as i64;
+        into.null_count = array.null_count() as i64;
+        into.n_buffers = match array.data_type() {
+            DataType::Utf8 => 3,
+            DataType::FixedSizeList(..) | DataType::Struct(_) => 1,
+            _ => 2,
+        };
+        // SAFETY: the buffers of this array begin at `first_buffer`, within the capacity.
+        into.buffers = unsafe { self.buffers.as_mut_ptr().add(first_buffer) };
+        Ok(())
+    }
+
+    /// Adds the structs of children, side by side, then fills them in.
+    fn add_children<'a>(
+        &mut self,
+        into: &mut ArrowArray,
+        children: impl Iterator<Item = &'a dyn Array> + Clone,
+    ) -> Result<()> {
+        let first = self.pointers.len();
+        for _ in children.clone() {
+            self.arrays.push(UnsafeCell::new(ArrowArray::empty()));
+            let array = self.arrays[self.arrays.len() - 1].get();
+            self.pointers.push(array);
+        }
+        into.n_children = (self.pointers.len() - first) as i64;
+        // SAFETY: the pointers of these children begin at `first`, within the capacity.
+        into.children = unsafe { self.pointers.as_mut_ptr().add(first) };
+        for (i, child) in children.enumerate() {
+            let array = self.pointers[first + i];
+            // SAFETY: the struct is in `self.arrays`, which does not move, and nothing else refers to it.
+            self.describe(unsafe { &mut *array }, child)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the first byte of a bitmap, shifted if it does not begin at a byte.
+    fn bitmap(&mut self, bits: &BooleanBuffer) -> *const c_void {
+        if bits.offset() == 0 {
+            return bits.inner().as_ptr().cast();
+        }
+        self.bitmaps.push(bits.sliced());
+        self.bitmaps[self.bitmaps.len() - 1].as_ptr().cast()
+    }
+}
+
+/// Releases an exported array and its children.
+unsafe extern "C" fn release(array: *mut ArrowArray) {
+    // SAFETY: called with a struct that `export` has filled in, or a bitwise copy of it.
+    unsafe {
+        if array.is_null() || (*array).release.is_none() {
+            return;
+        }
+        for i in 0..(*array).n_children as usize {
+            let child = *(*array).children.add(i);
+            if let Some(release) = (*child).release {
+                release(child);
+            }
+        }
+        let memory = (*array).private_data;
+        (*array).release = None;
+        drop(Arc::from_raw(memory.cast::<Exported>()));
+    }
+}
+
+fn downcast<T: 'static>(array: &dyn Array) -> Result<&T> {
+    let found = array.data_type();
+    array.as_any().downcast_ref().ok_or_else(|| Error::other(format!("an array does not have its type {found}")))
+}
+
+/// Owner of an imported array, which it releases when the last buffer is dropped.
+struct Imported(ArrowArray);
+
+// SAFETY: the interface allows to read and release an array on any thread.
+unsafe impl Send for Imported {}
+// SAFETY: as above; nothing writes to it.
+unsafe impl Sync for Imported {}
+
+impl Drop for Imported {
+    fn drop(&mut self) {
+        if let Some(release) = self.0.release {
+            // SAFETY: the array is owned by this value, and released once.
+            unsafe { release(&mut self.0) };
+        }
+    }
+}
+
+/// Imports rows with these columns. The array is owned from here on, and released also on errors.
+///
+/// # Errors
+/// When the array does not have these columns, or its buffers are inconsistent as far as that can be seen.
+///
+/// # Safety
+/// `array` must be an array of the Arrow C Data Interface whose buffers are as long as its length requires.
+pub unsafe fn import(array: ArrowArray, fields: &Fields) -> Result<StructArray> {
+    let owner = Arc::new(Imported(array));
+    let root = &owner.0;
+    if root.release.is_none() {
+        return Err(Error::other("the table is released already"));
+    }
+    let import = Import { owner: &owner, array: root };
+    let (length, offset) = import.extent()?;
+    if root.n_children != fields.len() as i64 || root.children.is_null() && !fields.is_empty() {
+        return Err(Error::other(format!("the table has {} columns, {} are declared", root.n_children, fields.len())));
+    }
+    if import.nulls(length, offset)?.is_some_and(|nulls| nulls.null_count() > 0) {
+        return Err(Error::other("a row of a table cannot be null"));
+    }
+    let mut columns = Vec::with_capacity(fields.len());
+    for (i, field) in fields.iter().enumerate() {
+        columns.push(import.child(i, field, length, offset)?);
+    }
+    if fields.is_empty() {
+        return Ok(StructArray::new_empty_fields(length, None));
+    }
+    StructArray::try_new(fields.clone(), columns, None).map_err(|cause| Error::other(cause.to_string()))
+}
+
+/// Maximum number of rows and items, so that sizes in bytes do not overflow.
+const MAX_LENGTH: i64 = 1 << 40;
+
+/// Array that is being imported.
+struct Import<'a> {
+    owner: &'a Arc<Imported>,
+    array: &'a ArrowArray,
+}
+
+impl Import<'_> {
+    /// Returns length and offset.
+    fn extent(&self) -> Result<(usize, usize)> {
+        let (length, offset) = (self.array.length, self.array.offset);
+        if !(0..=MAX_LENGTH).contains(&length) || !(0..=MAX_LENGTH).contains(&offset) {
+            return Err(Error::other(format!("an array has length {length} at offset {offset}")));
+        }
+        Ok((length as usize, offset as usize))
+    }
+
+    /// Imports a child of a struct or list of which `length` items from `offset` on are used.
+    fn child(&self, i: usize, field: &Field, length: usize, offset: usize) -> Result<ArrayRef> {
+        let place = |error: Error| error.at(format_args!("column `{}`", field.name()));
+        // SAFETY: the caller has checked that there is such a child.
+        let child = unsafe { (*self.array.children.add(i)).as_ref() };
+        let Some(child) = child else { return Err(place(Error::other("it is missing"))) };
+        let import = Import { owner: self.owner, array: child };
+        let array = import.values(field.data_type()).map_err(place)?;
+        if array.len() < offset + length {
+            let text = format!("it has {} values, {} are needed", array.len(), offset + length);
+            return Err(place(Error::other(text)));
+        }
+        if !field.is_nullable() && array.null_count() > 0 {
+            return Err(place(Error::other("it has nulls, and is not declared with them")));
+        }
+        Ok(if (offset, length) == (0, array.len()) { array } else { array.slice(offset, length) })
+    }
+
+    /// Returns a buffer of `length` items; a copy if it is not aligned.
+    fn buffer<T>(&self, i: usize, length: usize) -> Result<Buffer> {
+        let Some(bytes) = length.checked_mul(size_of::<T>()) else { return Err(Error::other("an array is too long")) };
+        if self.array.n_buffers <= i as i64 || self.array.buffers.is_null() {
+            return Err(Error::other(format!("an array has {} buffers, more are needed", self.array.n_buffers)));
+        }
+        // SAFETY: the array has more than `i` buffers.
+        let data = unsafe { *self.array.buffers.add(i) }.cast_mut().cast::<u8>();
+        match NonNull::new(data) {
+            _ if bytes == 0 => Ok(Buffer::from_vec(Vec::<u64>::new())),
+            None => Err(Error::other(format!("buffer {i} is missing"))),
+            Some(data) if !data.cast::<T>().is_aligned() => {
+                // SAFETY: the buffer has this length, as guaranteed by the caller of `import`.
+                let slice = unsafe { std::slice::from_raw_parts(data.as_ptr(), bytes) };
+                Ok(Buffer::from(slice))
+            }
+            // SAFETY: as above; the owner outlives the buffer.
+            Some(data) => Ok(unsafe { Buffer::from_custom_allocation(data, bytes, self.owner.clone()) }),
+        }
+    }
+
+    fn bits(&self, i: usize, length: usize, offset: usize) -> Result<BooleanBuffer> {
+        let buffer = self.buffer::<u8>(i, (offset + length).div_ceil(8))?;
+        Ok(BooleanBuffer::new(buffer, if length == 0 { 0 } else { offset }, length))
+    }
+
+    fn nulls(&self, length: usize, offset: usize) -> Result<Option<NullBuffer>> {
+        // SAFETY: read only if the array has a buffer.
+        let has_bitmap =
+            self.array.n_buffers > 0 && !self.array.buffers.is_null() && unsafe { !(*self.array.buffers).is_null() };
+        if self.array.null_count == 0 || !has_bitmap {
+            return Ok(None);
+        }
+        Ok(Some(NullBuffer::new(self.bits(0, length, offset)?)))
+    }
+
+    /// Returns checked offsets of texts or lists.
+    fn offsets(&self, length: usize, offset: usize) -> Result<OffsetBuffer<i32>> {
+        if length == 0 {
+            return Ok(OffsetBuffer::new_empty());
+        }
+        let offsets = ScalarBuffer::<i32>::new(self.buffer::<i32>(1, offset + length + 1)?, offset, length + 1);
+        if offsets[0] < 0 || offsets.windows(2).any(|pair| pair[0] > pair[1]) {
+            return Err(Error::other("its offsets decrease"));
+        }
+        Ok(OffsetBuffer::new(offsets))
+    }
+
+    fn primitive<T: ArrowPrimitiveType>(&self, length: usize, offset: usize) -> Result<ArrayRef> {
+        let values = match length {
+            0 => ScalarBuffer::from(Vec::<T::Native>::new()),
+            _ => ScalarBuffer::new(self.buffer::<T::Native>(1, offset + length)?, offset, length),
+        };
+        Ok(Arc::new(PrimitiveArray::<T>::new(values, self.nulls(length, offset)?)))
+    }
+
+    /// Imports the values of a column.
+    fn values(&self, data_type: &DataType) -> Result<ArrayRef> {
+        let (length, offset) = self.extent()?;
+        let fields = schema::children(data_type);
+        if self.array.n_children != fields.len() as i64 || self.array.children.is_null() && !fields.is_empty() {
+            let text = format!("an array has {} children, {} are declared", self.array.n_children, fields.len());
+            return Err(Error::other(text));
+        }
+        let failed = |cause: sideline_api::arrow::schema::ArrowError| Error::other(cause.to_string());
+        macro_rules! primitive {
+            ($primitive:ty) => {
+                self.primitive::<$primitive>(length, offset)
+            };
+        }
+        match data_type {
+            DataType::Boolean => {
+                Ok(Arc::new(BooleanArray::new(self.bits(1, length, offset)?, self.nulls(length, offset)?)))
+            }
+            DataType::Utf8 => {
+                let offsets = self.offsets(length, offset)?;
+                let values = self.buffer::<u8>(2, offsets[length].as_usize())?;
+                Ok(Arc::new(StringArray::try_new(offsets, values, self.nulls(length, offset)?).map_err(failed)?))
+            }
+            DataType::List(item) => {
+                let offsets = self.offsets(length, offset)?;
+                let items = self.child(0, item, offsets[length].as_usize(), 0)?;
+                let nulls = self.nulls(length, offset)?;
+                Ok(Arc::new(ListArray::try_new(item.clone(), offsets, items, nulls).map_err(failed)?))
+            }
+            DataType::FixedSizeList(item, size) => {
+                let each = usize::try_from(*size).unwrap_or_default();
+                let items = self.child(0, item, length * each, offset * each)?;
+                let nulls = self.nulls(length, offset)?;
+                Ok(Arc::new(FixedSizeListArray::try_new(item.clone(), *size, items, nulls).map_err(failed)?))
+            }
+            DataType::Struct(fields) => {
+                let columns = fields.iter().enumerate().map(|(i, field)| self.child(i, field, length, offset));
+                let columns = columns.collect::<Result<Vec<_>>>()?;
+                let nulls = self.nulls(length, offset)?;
+                Ok(Arc::new(StructArray::try_new(fields.clone(), columns, nulls).map_err(failed)?))
+            }
+            other => {
+                let unsupported = Err(Error::other(format!("tables have no columns of type {other}")));
+                for_primitive!(other, primitive, unsupported)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn item(data_type: DataType, nullable: bool) -> Arc<Field> {
+        Arc::new(Field::new("item", data_type, nullable))
+    }
+
+    /// Returns a table with a column of each kind.
+    fn rows() -> StructArray {
+        let numbers: ArrayRef = Arc::new(PrimitiveArray::<UInt32Type>::from(vec![1, 2, 3, 4, 5]));
+        let shares: ArrayRef =
+            Arc::new(PrimitiveArray::<Float64Type>::from(vec![Some(0.5), None, Some(f64::NAN), None, None]));
+        let flags: ArrayRef = Arc::new(BooleanArray::from(vec![true, false, true, true, false]));
+        let names: ArrayRef = Arc::new(StringArray::from(vec![Some("left"), Some(""), None, Some("Zoë"), Some("x")]));
+        let boxes: ArrayRef = Arc::new(FixedSizeListArray::new(
+            item(DataType::Float32, false),
+            2,
+            Arc::new(PrimitiveArray::<Float32Type>::from_iter_values((0..10).map(|i| i as f32))),
+            None,
+        ));
+        let point = StructArray::from(vec![(
+            Arc::new(Field::new("x", DataType::Int16, false)),
+            Arc::new(PrimitiveArray::<Int16Type>::from(vec![1, 2, 3, 4])) as ArrayRef,
+        )]);
+        let paths: ArrayRef = Arc::new(ListArray::new(
+            item(point.data_type().clone(), false),
+            OffsetBuffer::from_lengths([2, 0, 1, 0, 1]),
+            Arc::new(point),
+            None,
+        ));
+        let columns =
+            [("number", numbers), ("share", shares), ("flag", flags), ("name", names), ("box", boxes), ("path", paths)];
+        let fields: Fields = columns
+            .iter()
+            .map(|(name, column)| Field::new(*name, column.data_type().clone(), column.null_count() > 0))
+            .collect();
+        StructArray::new(fields, columns.map(|(_, column)| column).to_vec(), None)
+    }
+
+    fn there_and_back(rows: &StructArray) -> StructArray {
+        let array = export(rows).unwrap();
+        // SAFETY: the array was exported with these columns.
+        unsafe { import(array, rows.fields()) }.unwrap()
+    }
+
+    #[test]
+    fn rows_of_every_type_cross_without_a_change_also_from_the_middle() {
+        let rows = rows();
+        for (offset, length) in [(0, 5), (1, 3), (2, 3), (5, 0), (0, 0)] {
+            let part = rows.slice(offset, length);
+            let crossed = there_and_back(&part);
+            assert_eq!(crossed.to_data(), part.to_data(), "{length} rows from {offset}");
+        }
+    }
+
+    #[test]
+    fn buffers_are_not_copied() {
+        let rows = rows();
+        let crossed = there_and_back(&rows);
+        let address = |rows: &StructArray| rows.column(0).to_data().buffers()[0].as_ptr();
+        assert_eq!(address(&crossed), address(&rows));
+    }
+
+    #[test]
+    fn a_child_that_was_moved_out_outlives_its_parent() {
+        let rows = rows();
+        let mut array = export(&rows).unwrap();
+        drop(rows);
+        // SAFETY: the array has six children; the second is moved as the interface prescribes.
+        unsafe {
+            let child = *array.children.add(1);
+            let moved = std::ptr::read(child);
+            (*child).release = None;
+            (array.release.unwrap())(&mut array);
+            let values = std::slice::from_raw_parts((*moved.buffers.add(1)).cast::<f64>(), 1);
+            assert_eq!(values, [0.5]);
+            drop(Imported(moved));
+        }
+    }
+
+    static RELEASED: AtomicUsize = AtomicUsize::new(0);
+
+    unsafe extern "C" fn count_release(array: *mut ArrowArray) {
+        RELEASED.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: the original array is kept in the private data.
+        unsafe {
+            (*array).release = None;
+            drop(Imported(*Box::from_raw((*array).private_data.cast::<ArrowArray>())));
+        }
+    }
+
+    /// Exports rows, changes the array, and returns the error of its import, which must have released it once.
+    fn refused(rows: &StructArray, fields: &Fields, change: impl FnOnce(&mut ArrowArray)) -> String {
+        let original = export(rows).unwrap();
+        let mut array = ArrowArray { ..original };
+        array.private_data = Box::into_raw(Box::new(original)).cast();
+        array.release = Some(count_release);
+        change(&mut array);
+        let before = RELEASED.load(Ordering::SeqCst);
+        // SAFETY: the buffers are as long as the changed array claims where the import reads them.
+        let error = unsafe { import(array, fields) }.unwrap_err();
+        assert_eq!(RELEASED.load(Ordering::SeqCst) - before, 1, "released once: {error}");
+        error.message
+    }
+
+    #[test]
+    fn a_damaged_table_is_refused_and_released() {
+        let rows = rows();
+        let fields = rows.fields();
+        let fewer: Fields = fields.iter().take(5).cloned().collect();
+        assert!(refused(&rows, &fewer, |_| {}).contains("6 columns, 5 are declared"));
+        assert!(refused(&rows, fields, |array| array.length = -1).contains("length -1"));
+        assert!(refused(&rows, fields, |array| array.length = 6).contains("it has 5 values, 6 are needed"));
+        assert!(refused(&rows, fields, |array| array.offset = 1).contains("it has 5 values, 6 are needed"));
+        let other: Fields = fields.iter().rev().cloned().collect();
+        assert!(refused(&rows, &other, |_| {}).contains("children"), "the columns in another order");
+        let strict: Fields = fields.iter().map(|field| field.as_ref().clone().with_nullable(false)).collect();
+        assert!(refused(&rows, &strict, |_| {}).contains("column `share`: it has nulls"));
+    }
+
+    #[test]
+    fn texts_that_are_no_utf8_and_offsets_that_decrease_are_refused() {
+        let rows = StructArray::from(vec![(
+            Arc::new(Field::new("name", DataType::Utf8, false)),
+            Arc::new(StringArray::from(vec!["ab", "c"])) as ArrayRef,
+        )]);
+        let offsets: [i32; 3] = [2, 0, 3];
+        let bytes = [0xffu8, b'a', b'b'];
+        let replace = |array: &mut ArrowArray, i: usize, buffer: *const c_void| {
+            // SAFETY: the only child has three buffers.
+            unsafe { *(**array.children).buffers.add(i) = buffer };
+        };
+        let fields = rows.fields();
+        let error = refused(&rows, fields, |array| replace(array, 1, offsets.as_ptr().cast()));
+        assert!(error.contains("offsets decrease"), "{error}");
+        let error = refused(&rows, fields, |array| replace(array, 2, bytes.as_ptr().cast()));
+        assert!(error.to_lowercase().contains("utf8") || error.to_lowercase().contains("utf-8"), "{error}");
+        let error = refused(&rows, fields, |array| replace(array, 2, std::ptr::null()));
+        assert!(error.contains("buffer 2 is missing"), "{error}");
+    }
+}

@@ -1,0 +1,221 @@
+//! Frames as planes with the functions that keep and release them.
+
+#[cfg(feature = "load")]
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{ffi::c_void, ptr::NonNull, sync::Arc};
+
+use sideline_abi as abi;
+use sideline_api::{Color, Encoding, Error, Frame, Matrix, Plane, Result, arrow::buffer::Buffer};
+
+/// Describes a frame without owner.
+pub fn describe(frame: &Frame) -> abi::Frame {
+    let (width, height) = (frame.width() as usize, frame.height() as usize);
+    let encoding = frame.encoding();
+    let count = if encoding == Encoding::Jpeg { 1 } else { encoding.planes(width, height).len() };
+    let mut planes = [abi::Plane { data: std::ptr::null(), length: 0, stride: 0 }; 3];
+    for (i, plane) in planes.iter_mut().enumerate().take(count) {
+        let (data, stride) = frame.plane(i);
+        *plane = abi::Plane { data: data.as_ptr(), length: data.len(), stride };
+    }
+    abi::Frame {
+        size: size_of::<abi::Frame>(),
+        width: frame.width(),
+        height: frame.height(),
+        encoding: match encoding {
+            Encoding::I420 => abi::ENCODING_I420,
+            Encoding::Nv12 => abi::ENCODING_NV12,
+            Encoding::Rgb8 => abi::ENCODING_RGB8,
+            Encoding::Bgr8 => abi::ENCODING_BGR8,
+            Encoding::Jpeg => abi::ENCODING_JPEG,
+        },
+        matrix: match frame.color().matrix {
+            Matrix::Bt601 => abi::MATRIX_BT601,
+            Matrix::Bt709 => abi::MATRIX_BT709,
+        },
+        is_full_range: u32::from(frame.color().full_range),
+        plane_count: count as u32,
+        planes,
+        owner: std::ptr::null_mut(),
+        retain: None,
+        release: None,
+    }
+}
+
+#[cfg(feature = "load")]
+/// Frame of an input, lent for a call. It counts the frames that the other side retains.
+pub struct Lent {
+    frame: Arc<Frame>,
+    retained: Arc<AtomicUsize>,
+}
+
+#[cfg(feature = "load")]
+impl Lent {
+    pub fn new(frame: &Arc<Frame>, retained: &Arc<AtomicUsize>) -> Self {
+        Self { frame: frame.clone(), retained: retained.clone() }
+    }
+
+    /// Describes the frame. The description is valid as long as this value.
+    pub fn describe(&self) -> abi::Frame {
+        let owner = std::ptr::from_ref(self).cast_mut().cast();
+        abi::Frame { owner, retain: Some(retain_lent), release: Some(release_retained), ..describe(&self.frame) }
+    }
+}
+
+#[cfg(feature = "load")]
+unsafe extern "C" fn retain_lent(owner: *mut c_void) -> *mut c_void {
+    // SAFETY: called during the call, with the owner of `Lent::describe`.
+    let lent = unsafe { &*owner.cast::<Lent>() };
+    lent.retained.fetch_add(1, Ordering::Relaxed);
+    Box::into_raw(Box::new(Lent::new(&lent.frame, &lent.retained))).cast()
+}
+
+#[cfg(feature = "load")]
+unsafe extern "C" fn release_retained(owner: *mut c_void) {
+    // SAFETY: called once, with an owner that `retain_lent` has returned.
+    let retained = unsafe { Box::from_raw(owner.cast::<Lent>()) };
+    retained.retained.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// Describes a frame that is moved to the other side with the description.
+pub fn export(frame: Arc<Frame>) -> abi::Frame {
+    let description = describe(&frame);
+    abi::Frame { owner: Box::into_raw(Box::new(frame)).cast(), release: Some(release_exported), ..description }
+}
+
+unsafe extern "C" fn release_exported(owner: *mut c_void) {
+    // SAFETY: called once, with the owner of `export`.
+    drop(unsafe { Box::from_raw(owner.cast::<Arc<Frame>>()) });
+}
+
+/// Owner of the planes of an imported frame.
+struct Owner {
+    owner: *mut c_void,
+    release: Option<unsafe extern "C" fn(*mut c_void)>,
+}
+
+// SAFETY: the interface allows to read and release a frame on any thread.
+unsafe impl Send for Owner {}
+// SAFETY: as above; nothing writes to the planes.
+unsafe impl Sync for Owner {}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Some(release) = self.release {
+            // SAFETY: the owner belongs to this value, and is released once.
+            unsafe { release(self.owner) };
+        }
+    }
+}
+
+/// Imports a frame that was moved with its description. Its owner is released also on errors.
+///
+/// # Errors
+/// When encoding, size and planes do not fit each other.
+///
+/// # Safety
+/// The planes must be as long as they claim, until the frame is released.
+pub unsafe fn import(description: &abi::Frame) -> Result<Frame> {
+    let owner = Arc::new(Owner { owner: description.owner, release: description.release });
+    let encoding = match description.encoding {
+        abi::ENCODING_I420 => Encoding::I420,
+        abi::ENCODING_NV12 => Encoding::Nv12,
+        abi::ENCODING_RGB8 => Encoding::Rgb8,
+        abi::ENCODING_BGR8 => Encoding::Bgr8,
+        abi::ENCODING_JPEG => Encoding::Jpeg,
+        other => return Err(Error::other(format!("there is no frame encoding {other}"))),
+    };
+    let matrix = match description.matrix {
+        abi::MATRIX_BT601 => Matrix::Bt601,
+        abi::MATRIX_BT709 => Matrix::Bt709,
+        other => return Err(Error::other(format!("there is no color matrix {other}"))),
+    };
+    let color = Color { matrix, full_range: description.is_full_range != 0 };
+    let count = description.plane_count as usize;
+    let Some(planes) = description.planes.get(..count) else {
+        return Err(Error::other(format!("a frame has at most 3 planes, found {count}")));
+    };
+    let buffer = |plane: &abi::Plane| match NonNull::new(plane.data.cast_mut()) {
+        // SAFETY: guaranteed by the caller; the owner outlives the buffer.
+        Some(data) => Ok(unsafe { Buffer::from_custom_allocation(data, plane.length, owner.clone()) }),
+        None => Err(Error::other("a plane of a frame is missing")),
+    };
+    let (width, height) = (description.width, description.height);
+    if let (Encoding::Jpeg, [plane]) = (encoding, planes) {
+        return Frame::from_packed(width, height, encoding, color, buffer(plane)?);
+    }
+    let planes = planes.iter().map(|plane| Ok(Plane { data: buffer(plane)?, stride: plane.stride }));
+    Frame::from_planes(width, height, encoding, color, planes.collect::<Result<Vec<_>>>()?)
+}
+
+/// Imports a frame that was lent for a call: it is retained, so it may outlive the call.
+///
+/// # Errors
+/// As for [`import`].
+///
+/// # Safety
+/// As for [`import`]; called during the call.
+pub unsafe fn import_lent(description: &abi::Frame) -> Result<Frame> {
+    let Some(retain) = description.retain else {
+        return Err(Error::other("the frame of an input cannot be retained"));
+    };
+    // SAFETY: the frame is lent, and the owner that comes back is released once.
+    let owner = unsafe { retain(description.owner) };
+    // SAFETY: guaranteed by the caller.
+    unsafe { import(&abi::Frame { owner, ..*description }) }
+}
+
+#[cfg(all(test, feature = "load"))]
+mod tests {
+    use super::*;
+
+    fn frame(encoding: Encoding) -> Arc<Frame> {
+        let bytes: Vec<u8> = (0..3 * 5 * 3).map(|i| i as u8).collect();
+        Arc::new(Frame::from_packed(5, 3, encoding, Color { matrix: Matrix::Bt601, full_range: true }, bytes).unwrap())
+    }
+
+    #[test]
+    fn frames_of_every_encoding_cross_without_a_copy() {
+        for encoding in Encoding::ALL {
+            let (original, retained) = (frame(encoding), Arc::default());
+            let lent = Lent::new(&original, &retained);
+            // SAFETY: the description is that of a valid frame.
+            let crossed = unsafe { import_lent(&lent.describe()) }.unwrap();
+            assert_eq!((crossed.width(), crossed.height(), crossed.encoding()), (5, 3, encoding));
+            assert_eq!(crossed.color(), original.color());
+            let ((ours, our_stride), (theirs, their_stride)) = (crossed.plane(0), original.plane(0));
+            assert_eq!((ours.as_ptr(), ours.len(), our_stride), (theirs.as_ptr(), theirs.len(), their_stride));
+            assert_eq!(retained.load(Ordering::Relaxed), 1);
+            drop(lent);
+            let back = export(Arc::new(crossed));
+            // SAFETY: the description is that of a valid frame, and moved once.
+            let back = unsafe { import(&back) }.unwrap();
+            assert_eq!(back.plane(0).0.as_ptr(), original.plane(0).0.as_ptr());
+            assert_eq!(retained.load(Ordering::Relaxed), 1);
+            drop(back);
+            assert_eq!(retained.load(Ordering::Relaxed), 0, "released on the way of every owner");
+            assert_eq!(Arc::strong_count(&original), 1);
+        }
+    }
+
+    #[test]
+    fn a_frame_that_does_not_fit_is_refused_and_released() {
+        type Change = fn(&mut abi::Frame);
+        let changes: [(&str, Change); 6] = [
+            ("encoding 9", |frame| frame.encoding = 9),
+            ("matrix 7", |frame| frame.matrix = 7),
+            ("at most 3 planes, found 4", |frame| frame.plane_count = 4),
+            ("has 3 planes, not 2", |frame| frame.plane_count = 2),
+            ("is missing", |frame| frame.planes[1].data = std::ptr::null()),
+            ("needs", |frame| frame.planes[0].length = 4),
+        ];
+        for (text, change) in changes {
+            let original = frame(Encoding::I420);
+            let mut description = export(original.clone());
+            change(&mut description);
+            // SAFETY: the planes are at least as long as they claim.
+            let error = unsafe { import(&description) }.unwrap_err();
+            assert!(error.message.contains(text), "{text}: {error}");
+            assert_eq!(Arc::strong_count(&original), 1, "{text}: released");
+        }
+    }
+}

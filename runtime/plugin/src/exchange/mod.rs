@@ -1,0 +1,5 @@
+//! Data at the border between host and plugin, in both directions and without copies.
+
+pub mod array;
+pub mod frame;
+pub mod schema;

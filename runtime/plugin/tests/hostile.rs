@@ -1,0 +1,257 @@
+//! Libraries that are no plugins, that do not fit, or that break the rules of the interface.
+
+mod support;
+
+use std::{path::Path, sync::Arc, time::Instant};
+
+use sideline_api::{
+    Alignment, Body, Color, Driver, Encoding, Error, Frame, Header, Message, Mode, OnError, OperatorFactory, Payload,
+    Reason, Resources, SourceId, Values, WiredInput,
+    clock::WallClock,
+    driver::{CallReport, DriverOptions, Outcome, Outlet},
+};
+use sideline_plugin::load::{self, PluginFactory};
+use sideline_testkit::{Capability, skip_test};
+use support::Plugin;
+
+#[derive(Default)]
+struct Received {
+    bodies: Vec<Body>,
+    outcomes: Vec<Outcome>,
+}
+
+impl Outlet for Received {
+    fn send(&mut self, _: usize, message: Message) {
+        self.bodies.push(message.body);
+    }
+    fn report(&mut self, report: CallReport<'_>) {
+        self.outcomes.push(report.outcome);
+    }
+}
+
+struct Rig {
+    driver: Driver,
+    received: Received,
+    frames: u64,
+}
+
+impl Rig {
+    fn new(factory: Arc<dyn OperatorFactory>, values: Values, on_error: OnError) -> Result<Self, Error> {
+        let spec = factory.spec(&values)?;
+        let inputs = spec.inputs.iter().map(|port| WiredInput {
+            name: port.name.into(),
+            from: format!("test/{}", port.name),
+            ty: port.ty,
+            required: port.required,
+            hold: port.hold,
+            alignment: Alignment::Source(SourceId(0)),
+            source: Some(SourceId(0)),
+        });
+        let resources = Resources {
+            node: "tested".into(),
+            mode: Mode::Complete,
+            device: Default::default(),
+            run_dir: std::env::temp_dir(),
+            run: "test".into(),
+            inputs: inputs.collect(),
+            outputs: spec.outputs.iter().map(|port| port.name.into()).collect(),
+            search: vec![],
+            models: Arc::default(),
+            clock: Arc::new(WallClock),
+        };
+        let options = DriverOptions { on_error, stride: 1 };
+        let driver = Driver::new(factory, values, resources, options)?;
+        Ok(Rig { driver, received: Received::default(), frames: 0 })
+    }
+
+    fn push(&mut self, frame: &Arc<Frame>) -> Result<(), Error> {
+        let header = Header::new("a", self.frames, self.frames as i64 * 33_000_000);
+        let message = Message { header, n: self.frames, body: Body::Data(Payload::Frame(frame.clone())) };
+        self.frames += 1;
+        self.driver.accept(0, message, Instant::now(), &mut self.received)
+    }
+}
+
+fn frame() -> Arc<Frame> {
+    let bytes = vec![100u8; 64 * 48 * 3 / 2];
+    Arc::new(Frame::from_packed(64, 48, Encoding::I420, Color::default_for_height(48), bytes).unwrap())
+}
+
+fn refused(path: &Path) -> String {
+    PluginFactory::read(path).err().expect("the library must be refused").message
+}
+
+#[test]
+fn the_check_reads_the_description_and_loads_nothing() {
+    let plugin = Plugin::example("counter");
+    // Another file, since the one that was described is mapped.
+    std::fs::remove_file(&plugin.path).unwrap();
+    std::fs::write(&plugin.path, "no code at all").unwrap();
+    let factory = plugin.factory();
+    assert_eq!(factory.spec(&Values::new()).unwrap().name, "counter");
+    let problems = factory.check(&[("stepp", 3)].into());
+    assert!(problems[0].message.contains("did you mean `step`?"), "{problems:?}");
+    assert!(factory.check(&[("step", 0)].into())[0].message.contains("out of range, 1 to 4096"));
+    let error = Rig::new(factory, Values::new(), OnError::Stop).err().unwrap();
+    assert!(error.message.contains("cannot be loaded"), "{error}");
+}
+
+#[test]
+fn a_description_that_is_missing_stale_or_of_another_build_is_refused() {
+    let plugin = Plugin::example("counter");
+    let file = plugin.description();
+    let text = std::fs::read_to_string(&file).unwrap();
+    for (from, to, expected) in [
+        ("\"step\"", "\"stop\"", ""),
+        ("\"SIDELINE\"", "\"SIDELONG\"", "`magic` is not `SIDELINE`"),
+        ("\"unwind\"", "\"abort\"", "`panic = \"abort\"`, so a panic in it would end the whole run"),
+        ("\"name\": \"counter\"", "\"nam\": \"counter\"", "damaged"),
+        ("{", "[", "this is no description"),
+    ] {
+        std::fs::write(&file, text.replacen(from, to, 1)).unwrap();
+        if expected.is_empty() {
+            let error = Rig::new(plugin.factory(), Values::new(), OnError::Stop).err().unwrap();
+            assert!(error.message.contains("was built since; write it with `sideline describe"), "{error}");
+            continue;
+        }
+        let error = refused(&plugin.path);
+        assert!(error.contains(expected), "{error}");
+    }
+    let mut description: serde_json::Value = serde_json::from_str(&text).unwrap();
+    description["target"] = "riscv64-linux".into();
+    std::fs::write(&file, description.to_string()).unwrap();
+    let error = refused(&plugin.path);
+    assert!(error.contains("built for riscv64-linux (by rustc ") && error.contains(", this is "), "{error}");
+    description["abi"] = serde_json::json!([9, 0]);
+    std::fs::write(&file, description.to_string()).unwrap();
+    let error = refused(&plugin.path);
+    assert!(error.contains("built for version 9 of the plugin interface, this is version 1"), "{error}");
+    std::fs::remove_file(&file).unwrap();
+    let error = refused(&plugin.path);
+    assert!(error.contains("is missing: write ") && error.contains("sideline describe"), "{error}");
+    assert!(refused(&plugin.folder.path().join("libnone.so")).contains("there is no such library"));
+}
+
+#[test]
+fn a_library_that_is_no_plugin_is_refused() {
+    let sources = [
+        ("int something(void) { return 1; }", "it exports no function `sideline_plugin`"),
+        ("const void *sideline_plugin(void) { return 0; }", "`sideline_plugin` returns nothing"),
+        (
+            "static const long words[40] = {320, 7}; const void *sideline_plugin(void) { return words; }",
+            "`sideline_plugin` returns something else",
+        ),
+        (
+            "#include \"sideline.h\"\nconst sideline_plugin_t *sideline_plugin(void) {\n\
+             static sideline_plugin_t p = {.size = sizeof p, .magic = SIDELINE_MAGIC, .abi_major = 2};\nreturn &p; }",
+            "built for version 2 of the plugin interface",
+        ),
+        (
+            "#include \"sideline.h\"\nconst sideline_plugin_t *sideline_plugin(void) {\n\
+             static sideline_plugin_t p = {.size = 40, .magic = SIDELINE_MAGIC, .abi_major = 1};\nreturn &p; }",
+            "lacks one of the functions",
+        ),
+    ];
+    for (source, expected) in sources {
+        let Some(plugin) = Plugin::compile("other", source) else {
+            skip_test(Capability::Compiler, "there is no gcc");
+            return;
+        };
+        let error = load::describe(&plugin.path).unwrap_err();
+        assert!(error.message.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn panics_and_errors_of_a_plugin_are_those_of_a_linked_operator() {
+    let plugin = Plugin::example("rehearse");
+    let error = Rig::new(plugin.factory(), [("fail_in_new", true)].into(), OnError::Stop).err().unwrap();
+    assert!(error.message.contains("node `tested`: `fail_in_new` is set"), "{error}");
+    let values: Values = [("panic_at", 1)].into();
+    let mut rig = Rig::new(plugin.factory(), values.clone(), OnError::Skip).unwrap();
+    for _ in 0..3 {
+        rig.push(&frame()).unwrap();
+    }
+    assert!(
+        matches!(&rig.received.outcomes[..], [Outcome::Done, Outcome::Panic(text), Outcome::Done] if text.contains("panic_at"))
+    );
+    assert!(matches!(rig.received.bodies[1], Body::Skipped(Reason::Panic)));
+    let mut rig = Rig::new(plugin.factory(), [("error_at", 0)].into(), OnError::Stop).unwrap();
+    let error = rig.push(&frame()).unwrap_err();
+    assert!(error.message.contains("node `tested`, frame 0 of stream `a`: `error_at` is set"), "{error}");
+    let mut rig = Rig::new(plugin.factory(), values, OnError::Restart).unwrap();
+    for _ in 0..3 {
+        rig.push(&frame()).unwrap();
+    }
+    assert!(matches!(rig.received.outcomes[2], Outcome::Done), "restarted: {:?}", rig.received.outcomes);
+}
+
+#[test]
+fn what_breaks_the_interface_is_an_error_of_the_frame_and_nothing_leaks() {
+    let plugin = Plugin::example("bare");
+    for (fault, expected) in
+        [("make", "this operator cannot be made"), ("no_operator", "made no operator and gave no reason")]
+    {
+        let error = Rig::new(plugin.factory(), [("fault", fault)].into(), OnError::Stop).err().unwrap();
+        assert!(error.message.contains(expected), "{error}");
+    }
+    for (fault, expected) in [
+        ("twice", "output `means` was set twice for one frame"),
+        ("rows", "output `means`: column `frames`: it has 1 values, 5 are needed"),
+        ("index", "there is no output 7: the operator has 1"),
+        ("other_table", "the table has 1 columns, 2 are declared"),
+        ("silent", "the plugin failed and gave no reason"),
+        ("frame", "output `means` sends bare_means, not frame"),
+    ] {
+        let picture = frame();
+        let mut rig = Rig::new(plugin.factory(), [("fault", fault)].into(), OnError::Skip).unwrap();
+        rig.push(&picture).unwrap();
+        assert!(
+            matches!(&rig.received.outcomes[..], [Outcome::Error(text)] if text.contains(expected)),
+            "{fault}: {:?}",
+            rig.received.outcomes
+        );
+        assert!(matches!(rig.received.bodies[..], [Body::Skipped(Reason::Error)]), "{fault}");
+        rig.received.bodies.clear();
+        rig.driver.close().unwrap();
+        assert_eq!(rig.driver.counts().get("unreleased_rows"), Some(&0), "{fault}: every array is released");
+        assert_eq!(Arc::strong_count(&picture), 1, "{fault}: every frame is released");
+    }
+}
+
+#[test]
+fn an_output_that_is_never_set_is_an_empty_table() {
+    let mut rig = Rig::new(Plugin::example("bare").factory(), [("fault", "never")].into(), OnError::Stop).unwrap();
+    rig.push(&frame()).unwrap();
+    let [Body::Data(Payload::Table(rows))] = &rig.received.bodies[..] else { panic!("{:?}", rig.received.bodies) };
+    assert_eq!(sideline_api::arrow::array::Array::len(&**rows), 0);
+}
+
+#[test]
+fn a_plugin_that_keeps_frames_is_stopped() {
+    let mut rig = Rig::new(Plugin::example("bare").factory(), [("fault", "keep")].into(), OnError::Stop).unwrap();
+    let failed = (0..100).find_map(|_| rig.push(&frame()).err());
+    let error = failed.expect("frames that are kept must be noticed");
+    assert!(error.message.contains("the plugin keeps 65 frames, at most 64 are allowed"), "{error}");
+}
+
+#[test]
+fn counters_reach_the_report_and_live_keys_the_plugin() {
+    let plugin = Plugin::example("counter");
+    let mut rig = Rig::new(plugin.factory(), [("step", 1)].into(), OnError::Stop).unwrap();
+    rig.push(&frame()).unwrap();
+    rig.driver.set("step", 64.into()).unwrap();
+    rig.push(&frame()).unwrap();
+    let sums: Vec<u64> = rig.received.bodies.iter().map(checksum).collect();
+    assert_eq!(sums, [64 * 48 * 100, 48 * 100]);
+    assert!(rig.driver.set("step", 0.into()).unwrap_err().message.contains("out of range"));
+    let mut rig = Rig::new(Plugin::example("bare").factory(), Values::new(), OnError::Stop).unwrap();
+    rig.push(&frame()).unwrap();
+    rig.driver.close().unwrap();
+    assert_eq!(rig.driver.counts().get("rows"), Some(&1));
+}
+
+fn checksum(body: &Body) -> u64 {
+    let Body::Data(Payload::Table(rows)) = body else { panic!("{body:?}") };
+    <sideline_api::tables::Count as sideline_api::Table>::decode(rows).unwrap()[0].checksum
+}

@@ -1,0 +1,168 @@
+//! Operators in shared libraries, run by the program `sideline`: by path, from folders, in one process and over dora.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use support::{Bench, json, lock_dora, repository};
+
+/// Compiles the C example of `runtime/plugin`, with another operator's name, and describes it; `None` without gcc.
+fn brightness(bench: &Bench, file: &str, name: &str) -> Option<PathBuf> {
+    let source = std::fs::read_to_string(repository().join("runtime/plugin/examples/brightness.c")).unwrap();
+    let source = source.replace(
+        "\\\"name\\\": \\\"brightness\\\",\\n\"\n    \"  \\\"about",
+        &format!("\\\"name\\\": \\\"{name}\\\",\\n\"\n    \"  \\\"about"),
+    );
+    let source = bench.write("plugin.c", &source);
+    let library = bench.path().join(file);
+    std::fs::create_dir_all(library.parent().unwrap()).unwrap();
+    let compiled = std::process::Command::new("gcc")
+        .args(["-std=c11", "-shared", "-fPIC", "-O2", "-I"])
+        .arg(repository().join("runtime/abi/include"))
+        .arg("-o")
+        .args([&library, &source])
+        .output();
+    let Ok(compiled) = compiled else {
+        support::skip_test(support::Capability::Compiler, "there is no gcc");
+        return None;
+    };
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let described = bench.sideline(&["describe", file]);
+    assert_eq!(described.code, 0, "{}", described.text);
+    assert!(described.text.contains(&format!("operator `{name}`, described in ")), "{}", described.text);
+    Some(library)
+}
+
+fn flow(operator: &str, keys: &str) -> String {
+    format!(
+        "nodes:
+  - id: synthetic
+    path: sideline
+    args: run synthetic
+    env: {{FRAMES: 60, WIDTH: 64, HEIGHT: 48}}
+    inputs: {{done_recorder: recorder/done}}
+    outputs: [frames]
+  - id: brightness
+    path: sideline
+    args: run {operator}
+    env: {{{keys}}}
+    inputs: {{frames: synthetic/frames}}
+    outputs: [brightness]
+  - id: recorder
+    path: sideline
+    args: run recorder
+    inputs: {{brightness: brightness/brightness}}
+    outputs: [done]
+"
+    )
+}
+
+fn rows(folder: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(folder.join("brightness.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_library_runs_by_its_path_and_the_check_knows_its_keys() {
+    let bench = Bench::new();
+    if brightness(&bench, "lib/libbrightness.so", "brightness").is_none() {
+        return;
+    }
+    bench.write("flow.yml", &flow("./lib/libbrightness.so", "STEP: 4"));
+    let checked = bench.sideline(&["check", "flow.yml"]);
+    assert_eq!(checked.code, 0, "{}", checked.text);
+    let ran = bench.sideline(&["run", "flow.yml", "--output", "out"]);
+    assert_eq!(ran.code, 0, "{}", ran.text);
+    let rows = rows(&bench.path().join("out"));
+    assert_eq!((rows.len(), &rows[59]["frames"]), (60, &60.into()));
+    assert_eq!(json(bench.path().join("out/run.json"))["result"]["status"], "done");
+    // From another folder: the path is relative to the flow.
+    let elsewhere = bench.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let mut command = bench.command(support::SIDELINE);
+    let ran = support::finish(command.current_dir(&elsewhere).args(["run", "../flow.yml", "--output", "out"]));
+    assert_eq!(ran.code, 0, "{}", ran.text);
+    bench.write("wrong.yml", &flow("./lib/libbrightness.so", "STEPP: 4"));
+    let refused = bench.sideline(&["check", "wrong.yml"]);
+    assert!(refused.code == 1 && refused.text.contains("wrong.yml:11:"), "{}", refused.text);
+    assert!(refused.text.contains("did you mean `step`?"), "{}", refused.text);
+    let set = bench.sideline(&["run", "flow.yml", "--set", "brightness.step=0", "--output", "out"]);
+    assert!(set.code == 1 && set.text.contains("out of range, 1 to 4096"), "{}", set.text);
+}
+
+#[test]
+fn a_library_that_cannot_be_used_is_reported_at_its_place() {
+    let bench = Bench::new();
+    bench.write("libtext.so", "no library");
+    for (operator, expected) in [
+        ("./libnone.so", "there is no such library"),
+        ("./libtext.so", "the description of the plugin is missing: write "),
+    ] {
+        bench.write("flow.yml", &flow(operator, "STEP: 4"));
+        for command in ["check", "run"] {
+            let refused = bench.sideline(&[command, "flow.yml"]);
+            assert!(refused.code == 1 && refused.text.contains("flow.yml:10:"), "{}", refused.text);
+            assert!(refused.text.contains(expected), "{}", refused.text);
+        }
+    }
+    let refused = bench.sideline(&["describe", "libtext.so"]);
+    assert!(refused.code == 1 && refused.text.contains("cannot be loaded"), "{}", refused.text);
+    let refused = bench.sideline(&["describe", "flow.yml"]);
+    assert!(refused.code == 1 && refused.text.contains("a library ends in .so"), "{}", refused.text);
+}
+
+#[test]
+fn installed_plugins_are_listed_with_their_origin_and_run_by_their_names() {
+    let bench = Bench::new();
+    let Some(library) = brightness(&bench, "plugins/libbrightness.so", "brightness") else { return };
+    let folder = library.parent().unwrap();
+    let run = |variable: &str, value: &Path, arguments: &[&str]| {
+        support::finish(bench.command(support::SIDELINE).env(variable, value).args(arguments))
+    };
+    let listed = run("SIDELINE_PLUGINS", folder, &["list"]);
+    assert_eq!(listed.code, 0, "{}", listed.text);
+    let line = listed.text.lines().find(|line| line.starts_with("brightness")).unwrap();
+    assert!(line.contains("Mean brightness of every frame.  (plugin ") && line.contains("libbrightness.so"), "{line}");
+    let inspected = run("SIDELINE_PLUGINS", folder, &["inspect", "brightness"]);
+    assert!(inspected.text.contains("column mean    f32  Mean of the first plane, 0 to 255."), "{}", inspected.text);
+    bench.write("flow.yml", &flow("brightness", "STEP: 4"));
+    let ran = run("SIDELINE_PLUGINS", folder, &["run", "flow.yml", "--output", "out"]);
+    assert_eq!(ran.code, 0, "{}", ran.text);
+    assert_eq!(rows(&bench.path().join("out")).len(), 60);
+    // The folder `plugins` of a Sideline home.
+    bench.write("models/models.yml", "models: []\n");
+    let ran = run("SIDELINE_HOME", bench.path(), &["run", "flow.yml", "--output", "out"]);
+    assert_eq!(ran.code, 0, "{}", ran.text);
+    // Without the folder there is no such operator.
+    let refused = bench.sideline(&["run", "flow.yml"]);
+    assert!(refused.code == 1 && refused.text.contains("there is no operator `brightness`"), "{}", refused.text);
+    let missing = run("SIDELINE_PLUGINS", Path::new("/nowhere/at/all"), &["list"]);
+    assert!(missing.code == 1 && missing.text.contains("SIDELINE_PLUGINS: /nowhere/at/all"), "{}", missing.text);
+}
+
+#[test]
+fn two_operators_of_one_name_are_an_error_with_both_origins() {
+    let bench = Bench::new();
+    if brightness(&bench, "plugins/libother.so", "counter").is_none() {
+        return;
+    }
+    let folder = bench.path().join("plugins");
+    let listed = support::finish(bench.command(support::SIDELINE).env("SIDELINE_PLUGINS", &folder).arg("list"));
+    assert_eq!(listed.code, 1, "{}", listed.text);
+    let expected = "operator `counter` is registered twice, in the program and in ";
+    assert!(listed.text.contains(expected) && listed.text.contains("libother.so"), "{}", listed.text);
+}
+
+#[test]
+fn a_library_gives_the_same_rows_over_dora() {
+    let Some(_lock) = lock_dora() else { return };
+    let bench = Bench::new();
+    if brightness(&bench, "libbrightness.so", "brightness").is_none() {
+        return;
+    }
+    bench.write("flow.yml", &flow("./libbrightness.so", "STEP: 4"));
+    assert_eq!(bench.sideline(&["run", "flow.yml", "--output", "out"]).code, 0);
+    let ran = support::finish(bench.command("dora").args(["run", "flow.yml"]));
+    assert_eq!(ran.code, 0, "{}", ran.text);
+    assert_eq!(rows(&bench.last_run()), rows(&bench.path().join("out")));
+}
