@@ -89,11 +89,13 @@ pub mod gate;
 mod lane;
 pub mod meter;
 mod offers;
+mod readers;
 mod running;
 mod settings;
 mod shared;
 pub mod snapshot;
 mod start;
+mod wiring;
 
 use std::{
     collections::BTreeMap,

@@ -21,7 +21,7 @@ use crate::{
     meter::{self, FrameMismatch, NodeReport, Quantiles, Report, RunStatus, SourceReport, StopCause},
     settings::SettingLog,
     shared::{Delivery, EdgeEvent, GateId, LaneActivity, OverdueWork, Shared, Target, WindowId, Work},
-    start::SlotTable,
+    wiring::SlotTable,
 };
 
 /// Time that threads have to exit after a failure. Threads that are still running then are detached and named in the

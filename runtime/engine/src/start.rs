@@ -15,23 +15,24 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use sideline_api::{
-    Alignment, Driver, DynSource, Error, Failure, Instance, OnError, OperatorFactory, OrFail, OutputPort, Registry,
-    Resources, Result, RunPlace, SourceContext, SourceId, Values,
-    driver::{DriverOptions, node_span},
+    Alignment, Driver, Error, Failure, OnError, OperatorFactory, OrFail, OutputPort, Registry, Resources, Result,
+    RunPlace, SourceContext, SourceId, Values, driver::DriverOptions,
 };
-use sideline_graph::plan::{LaneId, NodeId, Plan, PlanNode, Producer};
+use sideline_graph::plan::{LaneId, NodeId, Plan, PlanNode};
 
 use crate::{
     Border, Options, Running,
     gate::{Gate, SinkId, SinkProgress, StreamNames},
     lane::{Lane, Slot, SourceSlot},
-    meter::{self, Meter, Tally},
+    meter::{Meter, Tally},
+    readers::{open_source, read_streams},
     running::{Role, Thread},
     settings::SettingLog,
     shared::{
-        GateId, InboxItem, LaneActivity, RemoteWindow, SettingRequest, Shared, SideQueue, SinkState, SourceGate,
-        Target, TimeBase, WindowId,
+        GateId, InboxItem, LaneActivity, RemoteWindow, SettingRequest, Shared, SinkState, SourceGate, Target, TimeBase,
+        WindowId,
     },
+    wiring::Wiring,
 };
 
 /// Capacity of every inbox beyond that for its edges.
@@ -454,24 +455,6 @@ fn connected_outputs(outputs: &[OutputPort], routes: &[Vec<Target>]) -> Vec<Stri
     connected.map(|(port, _)| port.name.to_owned()).collect()
 }
 
-/// Opens every stream of a source and adds their readers to the gate.
-fn open_source(
-    shared: &Shared,
-    gate: GateId,
-    factory: &dyn OperatorFactory,
-    values: &Values,
-    resources: &Resources,
-) -> Result<Vec<Box<dyn DynSource>>> {
-    let _span = node_span(&resources.node).entered();
-    match factory.make(values, resources)? {
-        Instance::Sources(sources) => {
-            shared.gates[gate.0].gate.open_readers(sources.iter().map(|source| source.stream()).collect())?;
-            Ok(sources)
-        }
-        Instance::Operator(_) => Err(Error::config(format!("node `{}` is not a source", resources.node))),
-    }
-}
-
 /// Interval at which a requested stop is checked during the start.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -523,134 +506,4 @@ fn spawn_named(name: &str, f: impl FnOnce() + Send + 'static) -> Result<JoinHand
         .name(name.chars().take(15).collect())
         .spawn(f)
         .or_fail(Failure::Other, || format!("cannot start a thread for `{name}`"))
-}
-
-/// Reads all streams of a source: the first one on this thread, each further one on a thread of its own.
-fn read_streams(shared: &Shared, gate: GateId, id: &str, sources: Vec<Box<dyn DynSource>>, cx: &SourceContext) {
-    std::thread::scope(|scope| {
-        let mut sources = sources.into_iter().enumerate();
-        let first = sources.next();
-        for (reader, mut source) in sources {
-            let name: String =
-                format!("{id} {}", source.stream().as_deref().unwrap_or("reader")).chars().take(15).collect();
-            let work = move || read_stream(shared, gate, reader, id, &mut *source, cx);
-            if let Err(cause) = std::thread::Builder::new().name(name).spawn_scoped(scope, work) {
-                let error = Error::other(format!("node `{id}`: cannot start a thread: {cause}"));
-                shared.gates[gate.0].gate.end_reader(reader, Err(error));
-                shared.wake(shared.gates[gate.0].lane);
-            }
-        }
-        if let Some((reader, mut source)) = first {
-            read_stream(shared, gate, reader, id, &mut *source, cx);
-        }
-    });
-}
-
-/// Reads one stream to its end and offers its frames at the gate.
-fn read_stream(shared: &Shared, gate: GateId, reader: usize, id: &str, source: &mut dyn DynSource, cx: &SourceContext) {
-    let source_gate = &shared.gates[gate.0];
-    let _span = node_span(id).entered();
-    let mut outcome = Ok(());
-    while !cx.is_stopping() {
-        let next = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| source.next(cx)))
-            .unwrap_or_else(|_| Err(Error::input("panicked; the message is above")));
-        match next {
-            Ok(Some(captured)) => match source_gate.gate.offer(reader, captured) {
-                Ok(true) => shared.wake(source_gate.lane),
-                Ok(false) => break,
-                Err(error) => {
-                    shared.fail(error);
-                    break;
-                }
-            },
-            Ok(None) => {
-                set_closing_rows(source_gate, reader, source, cx);
-                break;
-            }
-            Err(error) => {
-                outcome = Err(error.in_run(RunPlace::node(id)));
-                set_closing_rows(source_gate, reader, source, cx);
-                break;
-            }
-        }
-    }
-    let closed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| source.close()))
-        .unwrap_or_else(|_| Err(Error::input("panicked while closing; the message is above")));
-    outcome = outcome.and(closed.map_err(|error| error.in_run(RunPlace::node(id))));
-    if let Err(error) = &outcome {
-        // Logged now because the report may come much later: other streams and sources continue.
-        tracing::error!(target: "sideline::failure", message = %error);
-    }
-    shared.meter(source_gate.node).cpu += meter::thread_cpu();
-    let counts = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| source.counts()));
-    source_gate.gate.set_reader_counts(reader, counts.unwrap_or_default());
-    source_gate.gate.end_reader(reader, outcome);
-    shared.wake(source_gate.lane);
-}
-
-/// Passes the closing rows of a source to its gate, unless the run was stopped.
-fn set_closing_rows(source_gate: &SourceGate, reader: usize, source: &mut dyn DynSource, cx: &SourceContext) {
-    if !cx.is_stopping() {
-        // A source that panics here has no closing rows. An earlier failure of `next` has already been reported.
-        let rows = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| source.closing_rows()));
-        source_gate.gate.set_closing_rows(reader, rows.unwrap_or_default());
-    }
-}
-
-/// Lane and slot of every node of the plan; `None` for sources.
-pub(crate) type SlotTable = Vec<Option<(LaneId, usize)>>;
-
-/// Targets of every output and every border input.
-struct Wiring {
-    slots: SlotTable,
-    /// Targets of each output of each node.
-    routes: Vec<Vec<Vec<Target>>>,
-    /// Targets of each border input.
-    border: Vec<Vec<Target>>,
-    side_queues: Vec<(LaneId, Arc<SideQueue>)>,
-}
-
-impl Wiring {
-    fn new(plan: &Plan) -> Self {
-        let mut wiring = Wiring {
-            slots: assign_slots(plan),
-            routes: plan.nodes.iter().map(|node| vec![vec![]; node.outputs.len()]).collect(),
-            border: vec![vec![]; plan.border_inputs.len()],
-            side_queues: vec![],
-        };
-        for (at, node) in plan.nodes.iter().enumerate() {
-            let Some((lane, slot)) = wiring.slots[at] else { continue };
-            for (port, input) in node.inputs.iter().enumerate() {
-                let target = match input.wired.alignment.queue() {
-                    None => Target::Operator { lane, slot, port },
-                    Some(capacity) => {
-                        let queue = Arc::new(SideQueue::new(slot, port, capacity));
-                        wiring.side_queues.push((lane, queue.clone()));
-                        Target::Side { lane, queue }
-                    }
-                };
-                match input.producer {
-                    Producer::Node { node, output } => wiring.routes[node.0][output].push(target),
-                    Producer::Border(border) => wiring.border[border].push(target),
-                }
-            }
-        }
-        for (i, output) in plan.border_outputs.iter().enumerate() {
-            wiring.routes[output.node.0][output.output].push(Target::Border(i));
-        }
-        wiring
-    }
-}
-
-/// Numbers the operators of each lane in the order of the plan.
-fn assign_slots(plan: &Plan) -> SlotTable {
-    let mut next = vec![0; plan.lanes];
-    let assign = |node: &PlanNode| {
-        (!node.is_source).then(|| {
-            let slot = &mut next[node.lane.0];
-            *slot += 1;
-            (node.lane, *slot - 1)
-        })
-    };
-    plan.nodes.iter().map(assign).collect()
 }
