@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path, process::Command};
 ///
 /// Operators and nodes never know each other nor the engine; only the program knows them all, and the laboratory, which measures
 /// them.
-const LAYERS: [(&[&str], &[&str]); 11] = [
+const LAYERS: [(&[&str], &[&str]); 12] = [
     (&["sideline-derive", "sideline-system", "sideline-dora-texts"], &[]),
     (&["sideline-testkit"], &[]),
     (&["sideline-api"], &["sideline-derive"]),
@@ -20,6 +20,7 @@ const LAYERS: [(&[&str], &[&str]); 11] = [
         &["sideline-dora"],
         &["sideline-api", "sideline-dora-texts", "sideline-engine", "sideline-graph", "sideline-system"],
     ),
+    (&["sideline-python"], &["sideline", "sideline-api"]),
     (&["xtask"], &["sideline-dora-texts"]),
 ];
 

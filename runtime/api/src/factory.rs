@@ -1,6 +1,6 @@
 //! Type-erased operators and sources: factories that describe, check and create them.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, path::Path};
 
 use serde_json::Value;
 
@@ -148,6 +148,10 @@ pub trait OperatorFactory: Send + Sync {
     fn models(&self, values: &Values) -> Vec<String>;
     /// Returns true if a source with this configuration ends by itself; true for an operator.
     fn finite(&self, values: &Values) -> bool;
+    /// Returns the library from which the operator is loaded; `None` for one that is linked into the program.
+    fn library(&self) -> Option<&Path> {
+        None
+    }
     /// Creates an instance.
     ///
     /// # Errors

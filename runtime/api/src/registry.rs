@@ -1,6 +1,6 @@
 //! Registry of the operators and sources of a program, by name. Each can be described and checked without being run.
 
-use std::{collections::BTreeMap, ops::Deref, sync::Arc};
+use std::{collections::BTreeMap, ops::Deref, path::Path, sync::Arc};
 
 use crate::{
     Config, Error, Operator, PortType, Result, Source, Spec, TableType, Values,
@@ -36,6 +36,8 @@ pub struct Registry {
     entries: BTreeMap<String, Entry>,
     /// One message for each refused registration.
     problems: Vec<String>,
+    /// Errors of operators that are named by something else than an operator's name, such as a path.
+    unavailable: BTreeMap<String, Error>,
 }
 
 impl Registry {
@@ -70,24 +72,58 @@ impl Registry {
                 return self;
             }
         };
-        if self.entries.contains_key(spec.name) {
-            let text =
-                format!("operator `{}` is registered twice; give one of the two another name in its `spec`", spec.name);
-            self.problems.push(text);
+        if let Some(first) = self.entries.get(spec.name) {
+            let origin = |library: Option<&Path>| {
+                library.map_or_else(|| "in the program".to_owned(), |path| format!("in {}", path.display()))
+            };
+            self.problems.push(format!(
+                "operator `{}` is registered twice, {} and {}; give one of the two another name in its `spec`",
+                spec.name,
+                origin(first.library()),
+                origin(factory.library())
+            ));
             return self;
         }
-        for table in tables(&spec) {
+        match self.check_tables(&spec) {
+            Ok(()) => {
+                self.entries.insert(spec.name.to_owned(), Entry { spec, factory: Arc::new(factory) });
+            }
+            Err(problem) => self.problems.push(problem.message),
+        }
+        self
+    }
+
+    /// Adds a factory under another name than its own, such as the path by which a flow names it. A factory that cannot be
+    /// described, or one of whose tables differs from a registered table of the same name, is unavailable: [`Registry::get`]
+    /// returns its error.
+    pub fn with_name(mut self, name: &str, factory: Result<Arc<dyn OperatorFactory>>) -> Self {
+        let entry = factory.and_then(|factory| {
+            let spec = factory.spec(&Values::new())?;
+            self.check_tables(&spec)?;
+            Ok(Entry { spec, factory })
+        });
+        match entry {
+            Ok(entry) => {
+                self.entries.insert(name.to_owned(), entry);
+            }
+            Err(error) => {
+                self.unavailable.insert(name.to_owned(), error);
+            }
+        }
+        self
+    }
+
+    fn check_tables(&self, spec: &Spec) -> Result<()> {
+        for table in tables(spec) {
             if self.tables().any(|registered| registered.name == table.name && registered != table) {
-                self.problems.push(format!(
+                return Err(Error::config(format!(
                     "operator `{}` has a table `{}` whose columns differ from those of the registered table of this name; give \
                      it another name",
                     spec.name, table.name
-                ));
-                return self;
+                )));
             }
         }
-        self.entries.insert(spec.name.to_owned(), Entry { spec, factory: Arc::new(factory) });
-        self
+        Ok(())
     }
 
     /// Checks that every registration was accepted.
@@ -101,8 +137,11 @@ impl Registry {
     /// Returns the entry of that name.
     ///
     /// # Errors
-    /// When there is none; the error suggests the most similar name.
+    /// When there is none, or it is unavailable; the error suggests the most similar name.
     pub fn get(&self, name: &str) -> Result<&Entry> {
+        if let Some(error) = self.unavailable.get(name) {
+            return Err(error.clone());
+        }
         self.entries.get(name).ok_or_else(|| {
             let names = self.entries.keys().map(String::as_str);
             Error::config(format!("there is no operator `{name}`{}", did_you_mean(name, names)))
@@ -112,6 +151,11 @@ impl Registry {
     /// Iterates over all entries, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()
+    }
+
+    /// Returns true if the name is that of an entry, or of an operator that is unavailable.
+    pub fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name) || self.unavailable.contains_key(name)
     }
 
     /// Returns the table of that name, if a registered operator has one.

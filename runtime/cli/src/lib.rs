@@ -11,6 +11,7 @@ mod batch;
 mod commands;
 mod completions;
 mod control;
+pub mod embed;
 mod export;
 #[cfg(test)]
 mod fuzz;
@@ -23,6 +24,7 @@ mod models;
 mod node;
 pub mod program;
 mod progress;
+mod python;
 mod record;
 mod recorded_tables;
 mod reference;
@@ -35,11 +37,12 @@ mod stop_signal;
 mod timing;
 mod utf8;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
-use sideline_api::{Registry, Result};
+use sideline_api::{Error, Registry, Result};
 
 use args::{Cli, Command};
+pub use python::{PythonHost, PythonTargets};
 
 /// Returns the registry of all operators and nodes in this build.
 pub fn registry() -> Registry {
@@ -80,25 +83,55 @@ pub fn registry() -> Registry {
 
 /// Runs the command line with these operators. Errors are printed here and nowhere else.
 pub fn main(registry: Registry) -> ExitCode {
+    run_main(registry, None).into()
+}
+
+/// Runs the command line in an interpreter of Python, which loads the operators in Python of a flow; returns the exit code.
+pub fn main_in_python(registry: Registry, host: &PythonHost<'_>) -> u8 {
+    run_main(registry, Some(host))
+}
+
+fn run_main(registry: Registry, host: Option<&PythonHost<'_>>) -> u8 {
     // First of all, a node that dora started without the transport overlay restarts itself with it.
     #[cfg(feature = "dora")]
     if sideline_dora::transport::started_by_dora() {
-        match sideline_dora::transport::ensure_overlay() {
+        let restart = host.map_or_else(python::native_restart_command, |host| Ok(host.restart_command()));
+        match restart.and_then(|mut restart| sideline_dora::transport::ensure_overlay(&mut restart)) {
             Ok(None) => {}
             Ok(Some(warning)) => errln!("warning: {warning}"),
             Err(error) => {
                 errln!("error: {error}");
-                return error.failure.exit_code().into();
+                return error.failure.exit_code();
             }
         }
     }
-    program::run_command_line(&registry, |cli: &Cli| dispatch(&cli.command, &registry))
+    let arguments = match host {
+        Some(host) => std::iter::once("sideline".into()).chain(host.arguments.iter().cloned()).collect(),
+        None => std::env::args_os().collect::<Vec<_>>(),
+    };
+    let version = if host.is_some() { python::check_version() } else { Ok(()) };
+    program::run_command_line(&registry, &arguments, |cli: &Cli| {
+        version?;
+        dispatch(&cli.command, &registry, host, &arguments)
+    })
 }
 
-fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
+fn dispatch(
+    command: &Command,
+    registry: &Registry,
+    host: Option<&PythonHost<'_>>,
+    arguments: &[OsString],
+) -> Result<u8> {
+    let python::PythonOperators { registry, description, exist } = python::add_operators(command, registry, host);
+    let registry = &registry;
     match command {
+        Command::Run(options) if options.reload && !exist => {
+            Err(Error::config(format!("--reload: {} has no operator in Python", options.target)))
+        }
         Command::Run(options) => run::run(options, registry),
-        Command::Check { flow, json, set, mode } => commands::check(flow, *json, set, *mode, registry),
+        Command::Check { flow, json, set, mode } => {
+            commands::check(flow, *json, set, *mode, registry, description.as_deref())
+        }
         Command::List { json } => commands::list(*json, registry),
         Command::Inspect { target, json } => commands::inspect(target, *json, registry),
         Command::Graph { flow, output, mode } => graph::draw(flow, output.as_deref(), *mode, registry),
@@ -109,6 +142,6 @@ fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
         Command::Completions { shell } => completions::print(*shell),
         Command::Reference { folder } => reference::write(folder, registry),
         Command::Models { command } => models::run(command),
-        Command::Eval { .. } | Command::Bench { .. } => Err(handover::replace_by_lab()),
+        Command::Eval { .. } | Command::Bench { .. } => Err(handover::replace_by_lab(&arguments[1..])),
     }
 }
