@@ -38,6 +38,9 @@ Usage: cargo xtask COMMAND
   bench [WHAT] [ARGS]       Set up, build, and run `sideline-lab bench WHAT
                             ARGS`: hops, preprocess, detect, pose, tracker,
                             match, moves, film, fight, or all (default).
+  wheel                     Set up, build the Python package into target/wheels,
+                            install it into an environment of its own, and run a
+                            flow with an operator in Python by it.
 
 Environment: CARGO_TARGET_DIR is the build folder (default: target). The logs of
 each step are in its subfolder xtask-logs. Exit code 0: success; 1: failure, the
@@ -49,7 +52,7 @@ message gives its cause and the fix; 130: stopped by a signal. `demo` and
 pub const BENCHES: [&str; 9] = ["hops", "preprocess", "detect", "pose", "tracker", "match", "moves", "film", "fight"];
 
 /// Names of all commands.
-const COMMANDS: [&str; 6] = ["setup", "demo", "test", "bench", "fuzz", "soak"];
+const COMMANDS: [&str; 7] = ["setup", "demo", "test", "bench", "fuzz", "soak", "wheel"];
 
 /// Demo: a flow and the clip that it runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +120,8 @@ pub enum Command {
     },
     /// Run a soak test.
     Soak(Soak),
+    /// Build and test the Python package.
+    Wheel,
 }
 
 /// Soak test over dora.
@@ -148,9 +153,10 @@ pub fn parse(arguments: &[String]) -> Result<Command, String> {
     }
     match command.as_str() {
         "--help" | "-h" | "help" => Ok(Command::Help),
-        "setup" => match rest.first() {
-            None => Ok(Command::Setup),
-            Some(other) => Err(format!("`setup` takes no arguments, but got `{other}`")),
+        "setup" | "wheel" => match rest.first() {
+            None if command == "setup" => Ok(Command::Setup),
+            None => Ok(Command::Wheel),
+            Some(other) => Err(format!("`{command}` takes no arguments, but got `{other}`")),
         },
         "demo" => demo(rest),
         "test" => Ok(Command::Test { arguments: rest.to_vec() }),
@@ -316,7 +322,9 @@ mod tests {
     #[test]
     fn unknown_commands_and_arguments_are_refused() {
         assert!(parse_line("setup --fast").is_err());
-        assert!(parse_line("build").unwrap_err().contains("setup, demo, test, bench, fuzz, soak"));
+        assert!(parse_line("build").unwrap_err().contains("setup, demo, test, bench, fuzz, soak, wheel"));
+        assert_eq!(parse_line("wheel"), Ok(Command::Wheel));
+        assert!(parse_line("wheel fast").unwrap_err().contains("`wheel` takes no arguments"));
     }
 
     #[test]

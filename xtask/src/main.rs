@@ -18,6 +18,7 @@ mod skips;
 mod soak;
 mod test;
 mod venv;
+mod wheel;
 mod workspace;
 
 use std::process::ExitCode;
@@ -54,5 +55,6 @@ fn run(arguments: &[String]) -> Result<u8> {
         Command::Bench { names, arguments } => bench::command(&workspace, &names, &arguments),
         Command::Fuzz { seconds, target } => fuzz::command(&workspace, seconds, target.as_deref()),
         Command::Soak(soak) => soak::command(&workspace, soak),
+        Command::Wheel => wheel::command(&workspace),
     }
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path, process::Command};
 ///
 /// Operators and nodes never know each other nor the engine; only the program knows them all, and the laboratory, which measures
 /// them.
-const LAYERS: [(&[&str], &[&str]); 13] = [
+const LAYERS: [(&[&str], &[&str]); 14] = [
     (&["sideline-abi", "sideline-derive", "sideline-system", "sideline-dora-texts"], &[]),
     (&["sideline-testkit"], &[]),
     (&["sideline-api"], &["sideline-derive"]),
@@ -22,6 +22,7 @@ const LAYERS: [(&[&str], &[&str]); 13] = [
         &["sideline-dora"],
         &["sideline-api", "sideline-dora-texts", "sideline-engine", "sideline-graph", "sideline-system"],
     ),
+    (&["sideline-python"], &["sideline", "sideline-api"]),
     (&["xtask"], &["sideline-dora-texts"]),
 ];
 

@@ -214,6 +214,10 @@ pub struct Run {
     /// Show the run in the browser: the overlay of `render`, else the frames of the sources. Port 0 takes any free port.
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "8090")]
     pub preview: Option<u16>,
+    /// While developing: take the changed file of an operator in Python between two frames. Its state is kept if its version is the
+    /// same; ports and keys cannot change.
+    #[arg(long)]
+    pub reload: bool,
     /// Display of progress.
     #[arg(long, default_value = "auto")]
     pub progress: ProgressMode,

@@ -18,8 +18,15 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     Ok(())
 }
 
-/// Runs `sideline check`; returns the exit code.
-pub fn check(flow: &Path, json: bool, set: &[Setting], mode: Option<Mode>, registry: &Registry) -> Result<u8> {
+/// Runs `sideline check`; returns the exit code. `python` describes the interpreter of operators in Python.
+pub fn check(
+    flow: &Path,
+    json: bool,
+    set: &[Setting],
+    mode: Option<Mode>,
+    registry: &Registry,
+    python: Option<&str>,
+) -> Result<u8> {
     let read = sideline_graph::Flow::read(flow, registry, &run::build_overrides(flow, set, mode.map(Into::into)));
     let (problems, read) = match read {
         Ok(read) => {
@@ -49,6 +56,9 @@ pub fn check(flow: &Path, json: bool, set: &[Setting], mode: Option<Mode>, regis
         }
         if let Some(read) = &read {
             print::stdout(&render_plan(read));
+        }
+        if let Some(python) = python {
+            outln!("{python}");
         }
     }
     Ok(if has_errors { Failure::Config.exit_code() } else { 0 })

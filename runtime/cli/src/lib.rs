@@ -31,6 +31,7 @@ mod batch;
 mod commands;
 mod completions;
 mod control;
+pub mod embed;
 mod export;
 #[cfg(test)]
 mod fuzz;
@@ -46,6 +47,7 @@ mod node;
 mod plugins;
 pub mod program;
 mod progress;
+mod python;
 mod record;
 mod reference;
 mod run;
@@ -58,11 +60,12 @@ mod test_operator;
 mod timing;
 mod utf8;
 
-use std::{path::Path, process::ExitCode};
+use std::{ffi::OsString, path::Path, process::ExitCode};
 
-use sideline_api::{Registry, Result};
+use sideline_api::{Error, Registry, Result};
 
 use args::{Cli, Command};
+pub use python::{PythonHost, PythonTargets};
 
 /// Returns the registry of all operators and nodes in this build.
 pub fn registry() -> Registry {
@@ -104,33 +107,61 @@ pub fn registry() -> Registry {
 
 /// Runs the command line with these operators. Errors are printed here and nowhere else.
 pub fn main(registry: Registry) -> ExitCode {
+    run_main(registry, None).into()
+}
+
+/// Runs the command line in an interpreter of Python, which loads the operators in Python of a flow; returns the exit code.
+pub fn main_in_python(registry: Registry, host: &PythonHost<'_>) -> u8 {
+    run_main(registry, Some(host))
+}
+
+fn run_main(registry: Registry, host: Option<&PythonHost<'_>>) -> u8 {
     // First of all, a node that dora started without the transport overlay restarts itself with it.
     #[cfg(feature = "dora")]
     if sideline_dora::transport::started_by_dora() {
-        match sideline_dora::transport::ensure_overlay() {
+        let restart = host.map_or_else(python::native_restart_command, |host| Ok(host.restart_command()));
+        match restart.and_then(|mut restart| sideline_dora::transport::ensure_overlay(&mut restart)) {
             Ok(None) => {}
             Ok(Some(warning)) => errln!("warning: {warning}"),
             Err(error) => {
                 errln!("error: {error}");
-                return error.failure.exit_code().into();
+                return error.failure.exit_code();
             }
         }
     }
     // Last, since it replays the tables of all other operators.
     let tables = registry.table_types();
     let registry = registry.with(sideline_replay::replay(tables));
-    program::run_command_line(&registry, |cli: &Cli| dispatch(&cli.command, &registry))
+    let arguments = match host {
+        Some(host) => std::iter::once("sideline".into()).chain(host.arguments.iter().cloned()).collect(),
+        None => std::env::args_os().collect::<Vec<_>>(),
+    };
+    let version = if host.is_some() { python::check_version() } else { Ok(()) };
+    program::run_command_line(&registry, &arguments, |cli: &Cli| {
+        version?;
+        dispatch(&cli.command, &registry, host, &arguments)
+    })
 }
 
-fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
+fn dispatch(
+    command: &Command,
+    registry: &Registry,
+    host: Option<&PythonHost<'_>>,
+    arguments: &[OsString],
+) -> Result<u8> {
+    let python::PythonOperators { registry, description, exist } = python::add_operators(command, registry, host);
+    let registry = &registry;
     match command {
+        Command::Run(options) if options.reload && !exist => {
+            Err(Error::config(format!("--reload: {} has no operator in Python", options.target)))
+        }
         Command::Run(options) => {
             let registry = plugins::with_installed(registry)?;
             run::run(options, &plugins::with_flow(&registry, Path::new(&options.target)))
         }
         Command::Check { flow, json, set, mode } => {
             let registry = plugins::with_installed(registry)?;
-            commands::check(flow, *json, set, *mode, &plugins::with_flow(&registry, flow))
+            commands::check(flow, *json, set, *mode, &plugins::with_flow(&registry, flow), description.as_deref())
         }
         Command::List { json } => commands::list(*json, &plugins::with_installed(registry)?),
         Command::Inspect { target, json } => inspect::inspect(target, *json, &plugins::with_installed(registry)?),
@@ -149,6 +180,6 @@ fn dispatch(command: &Command, registry: &Registry) -> Result<u8> {
         Command::Completions { shell } => completions::print(*shell),
         Command::Reference { folder } => reference::write(folder, registry),
         Command::Models { command } => models::run(command),
-        Command::Eval { .. } | Command::Bench { .. } => Err(handover::replace_by_lab()),
+        Command::Eval { .. } | Command::Bench { .. } => Err(handover::replace_by_lab(&arguments[1..])),
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! For that program alone: nothing here is an interface for operators, and all of it may change with any version.
 
-use std::process::ExitCode;
+use std::ffi::OsString;
 
 use clap::Parser;
 use sideline_api::{Failure, Registry, Result};
@@ -20,35 +20,39 @@ pub use crate::{
 };
 use crate::{logging, print, utf8};
 
-/// Parses the command line, starts logging and runs `command`, which returns the exit code of the program. Errors are printed
-/// here and nowhere else.
-pub fn run_command_line<C: Parser>(registry: &Registry, command: impl FnOnce(&C) -> Result<u8>) -> ExitCode {
+/// Parses the command line `arguments`, which begin with the name of the program, starts logging and runs `command`; returns the
+/// exit code of the program. Errors are printed here and nowhere else.
+pub fn run_command_line<C: Parser>(
+    registry: &Registry,
+    arguments: &[OsString],
+    command: impl FnOnce(&C) -> Result<u8>,
+) -> u8 {
     // Before any thread starts, since it sets an environment variable that the library reads when it is loaded.
     #[cfg(feature = "onnx")]
     sideline_inference::environment::disable_telemetry();
-    let arguments = match C::try_parse() {
-        Ok(arguments) => arguments,
+    let parsed = match C::try_parse_from(arguments) {
+        Ok(parsed) => parsed,
         Err(usage) if usage.kind() == clap::error::ErrorKind::InvalidUtf8 => {
-            let described = utf8::describe_invalid::<C>(&std::env::args_os().collect::<Vec<_>>());
+            let described = utf8::describe_invalid::<C>(arguments);
             errln!("error: {}", described.unwrap_or_else(|| usage.to_string()));
-            return Failure::Config.exit_code().into();
+            return Failure::Config.exit_code();
         }
         Err(usage) => {
             let _ = usage.print();
             // Help is a success; an invalid command line is a configuration error.
-            return if usage.use_stderr() { 1.into() } else { ExitCode::SUCCESS };
+            return if usage.use_stderr() { 1 } else { 0 };
         }
     };
-    let outcome = registry.check().and_then(|()| logging::start()).and_then(|()| command(&arguments));
+    let outcome = registry.check().and_then(|()| logging::start()).and_then(|()| command(&parsed));
     match outcome.and_then(check_printed) {
-        Ok(code) => code.into(),
+        Ok(code) => code,
         Err(error) => {
             for line in error.message.lines() {
                 // The diagnostics of a flow already read `FILE:LINE:COLUMN: error: ...`.
                 let prefix = if line.contains(": error: ") { "" } else { "error: " };
                 errln!("{prefix}{line}");
             }
-            error.failure.exit_code().into()
+            error.failure.exit_code()
         }
     }
 }

@@ -7,7 +7,6 @@
 //! process: same process id, same arguments.
 
 use std::{
-    ffi::OsString,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::Command,
@@ -55,12 +54,12 @@ pub fn started_by_dora() -> bool {
     std::env::var_os(NODE_CONFIG_VARIABLE).is_some()
 }
 
-/// Executes this process again with the overlay if none is set. If one is set, returns, with a warning if the overlay
-/// lacks a recommended setting.
+/// Executes `restart`, which starts this process again, with the overlay if none is set. If one is set, returns, with a warning
+/// if the overlay lacks a recommended setting.
 ///
 /// # Errors
 /// When the overlay cannot be written, or the one that is set allows messages to be dropped too early.
-pub fn ensure_overlay() -> Result<Option<String>> {
+pub fn ensure_overlay(restart: &mut Command) -> Result<Option<String>> {
     if let Some(path) = std::env::var_os(OVERLAY_VARIABLE) {
         let place = || format!("{OVERLAY_VARIABLE}={}", path.display());
         let text = std::fs::read_to_string(&path).or_fail(Failure::Config, place)?;
@@ -71,13 +70,8 @@ pub fn ensure_overlay() -> Result<Option<String>> {
     let folder =
         owner::first_private_folder(owner::runtime_folders()).or_fail(Failure::Other, || "dora's transport")?;
     let path = write_overlay(&folder)?;
-    let mut arguments = std::env::args_os();
-    let program = arguments.next().unwrap_or_else(|| OsString::from("sideline"));
-    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from(program));
-    let mut again = Command::new(program);
-    again.args(arguments).env(OVERLAY_VARIABLE, &path);
     // Returns only on failure.
-    let cause = again.exec();
+    let cause = restart.env(OVERLAY_VARIABLE, &path).exec();
     Err(Error::other(format!("cannot execute itself again with {OVERLAY_VARIABLE}={}: {cause}", path.display())))
 }
 

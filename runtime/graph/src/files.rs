@@ -222,7 +222,7 @@ impl Files {
             diagnostics.push(Diagnostic::error(file.place_of(key), Some(id), text));
             return NodeKind::Invalid;
         };
-        if target.ends_with(".yml") || target.ends_with(".yaml") {
+        if is_module_file(target) {
             // dora does not resolve paths in `args` and runs its nodes in the flow's folder, so the path is relative to
             // that folder, in modules too.
             return self.open_module(file, &self.flow.folder, key, target, true, id, diagnostics);
@@ -278,11 +278,49 @@ impl Files {
     }
 }
 
+/// Returns the targets of `args: run TARGET` in all Sideline nodes of a flow and its modules that are no module files, each
+/// once. Errors of the files are not reported: whoever reads the flow reports them.
+pub fn operator_targets(flow: &Path) -> Vec<String> {
+    File::read(flow).map_or_else(|_| vec![], |(file, _)| targets(file))
+}
+
+/// Returns the targets of [`operator_targets`] in the text of a descriptor that dora passed to a node; `folder` is that of the
+/// flow's file.
+pub fn operator_targets_in(text: &str, folder: &Path) -> Vec<String> {
+    File::parse("flow".into(), folder.to_owned(), text, false).map_or_else(|_| vec![], targets)
+}
+
+fn targets(flow: File) -> Vec<String> {
+    let files = Files::load(flow, &Registry::new(), &mut vec![]);
+    let mut targets: Vec<String> = files.decls.values().filter_map(|decl| operator_target(decl)).collect();
+    targets.sort();
+    targets.dedup();
+    targets
+}
+
+/// Returns the target of a Sideline node that names no module.
+fn operator_target(decl: &NodeDecl) -> Option<String> {
+    let node = decl.node();
+    let is_ours =
+        node.text("path").is_some_and(is_sideline) && node.get("git").is_none() && node.get("module").is_none();
+    let args = substitute_params(node.text("args")?, decl.host.as_ref());
+    match args.split_whitespace().collect::<Vec<_>>()[..] {
+        ["run", target] if is_ours && !is_module_file(target) => Some(target.to_owned()),
+        _ => None,
+    }
+}
+
+fn is_module_file(target: &str) -> bool {
+    target.ends_with(".yml") || target.ends_with(".yaml")
+}
+
 /// Returns true if `path` names `sideline`, in any folder, or the running program. A program of an author that adds
 /// operators to those of Sideline runs flows that name it; all nodes of such a flow name the same program.
 fn is_sideline(path: &str) -> bool {
     let program = std::env::current_exe().ok();
     let program = program.as_deref().and_then(Path::file_name);
+    // The interpreter that hosts Sideline for operators in Python runs programs of others, too.
+    let program = program.filter(|name| !name.to_string_lossy().starts_with("python"));
     Path::new(path).file_name().is_some_and(|name| name == "sideline" || Some(name) == program)
 }
 

@@ -96,6 +96,7 @@ mod type_files;
 mod wiring;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
+pub use files::{operator_targets, operator_targets_in};
 pub use flow::{Flow, FlowNode, Module, Overrides, Process, ProcessKind, Sender};
 pub use print::render_plan;
 pub use type_files::{render_type_files, type_urn};

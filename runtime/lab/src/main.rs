@@ -15,10 +15,12 @@ use args::{Bench, Cli, Command, Eval};
 
 fn main() -> std::process::ExitCode {
     let registry = sideline::registry();
-    run_command_line(&registry, |cli: &Cli| match &cli.command {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let code = run_command_line(&registry, &arguments, |cli: &Cli| match &cli.command {
         Command::Eval { command } => evaluate(command, &registry),
         Command::Bench { command } => benchmark(command, &registry),
-    })
+    });
+    code.into()
 }
 
 fn evaluate(command: &Eval, registry: &Registry) -> Result<u8> {

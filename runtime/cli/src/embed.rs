@@ -1,0 +1,139 @@
+//! Runs from the code of another program, such as the Python package: `sideline run` without a terminal, with a node that passes
+//! on the rows of some tables.
+//!
+//! For that package alone: it is no interface for programs of authors, and may change with any version.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::{Arc, Once, atomic::AtomicBool},
+};
+
+use clap::Parser;
+use sideline_api::{Alignment, Error, Mode, OrFail, PortType, Registry, Result, config::did_you_mean, models::Models};
+use sideline_graph::Flow;
+
+use crate::{
+    args::{Cli, Command, Run},
+    batch, logging,
+    progress::ProgressMode,
+    python::{PythonHost, PythonTargets, add_operators},
+    run::{self, RunContext},
+    stop_signal::StopSignal,
+};
+
+/// Queue of a side input of the node that passes rows on, in messages: in `live` mode they wait there for a slow reader.
+const SIDE_QUEUE: usize = 1024;
+/// Time without progress after which a run fails in `complete` mode, where it waits for its reader.
+const READER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+/// A run that was checked and can begin.
+pub struct PreparedRun {
+    flow: Flow,
+    registry: Registry,
+    models: Models,
+    options: Run,
+    name: String,
+    folder: PathBuf,
+    stop: StopSignal,
+}
+
+/// Checks the flow of a run. `arguments` are those of `sideline run`. The operator `reader` of the registry is added to the flow
+/// and reads `tables`: names of tables, or outputs `NODE/OUTPUT`.
+///
+/// # Errors
+/// If an argument or the flow is wrong, a model is missing, or the flow has no such table.
+pub fn prepare(
+    arguments: Vec<OsString>,
+    registry: &Registry,
+    load: &dyn Fn(&PythonTargets, Registry) -> Registry,
+    reader: &str,
+    tables: &[String],
+) -> Result<PreparedRun> {
+    static LOGGING: Once = Once::new();
+    LOGGING.call_once(|| {
+        #[cfg(feature = "onnx")]
+        sideline_inference::environment::disable_telemetry();
+        // Another library of the process may log already; the run does not depend on it.
+        let _started = logging::start();
+    });
+    let words = ["sideline".into(), "run".into()].into_iter().chain(arguments);
+    let command = Cli::try_parse_from(words).map_err(|usage| Error::config(usage.to_string().trim()))?.command;
+    let host = PythonHost { description: String::new(), executable: PathBuf::new(), arguments: vec![], load };
+    let registry = add_operators(&command, registry, Some(&host)).registry;
+    let Command::Run(mut options) = command else { return Err(Error::config("only `run` runs a flow")) };
+    options.progress = ProgressMode::None;
+    if batch::expand_inputs(&options.input)?.is_some() {
+        return Err(Error::config("one run reads one `input`: start a run for each"));
+    }
+    let (mut flow, models) = run::prepare(&options, options.input.first().map(String::as_str), None, &registry)?;
+    run::print_warnings(&flow);
+    if !tables.is_empty() {
+        add_reader(&mut flow, &registry, reader, tables)?;
+    }
+    let name = run::new_run_name();
+    let folder = run::run_folder(&options, &flow, &name);
+    Ok(PreparedRun { flow, registry, models, options, name, folder, stop: StopSignal::default() })
+}
+
+/// Adds the node that reads tables.
+fn add_reader(flow: &mut Flow, registry: &Registry, reader: &str, tables: &[String]) -> Result<()> {
+    let mut outputs = vec![];
+    let mut names = vec![];
+    for wanted in tables {
+        let before = outputs.len();
+        for (at, node) in flow.nodes.iter().enumerate() {
+            for (index, port) in node.spec.outputs.iter().enumerate() {
+                let is_table = matches!(port.ty, PortType::Table(_));
+                let is_wanted = port.ty.name() == wanted || format!("{}/{}", node.id, port.name) == *wanted;
+                if is_table && is_wanted && !outputs.contains(&(at, index)) {
+                    outputs.push((at, index));
+                    names.push(wanted.clone());
+                }
+            }
+        }
+        if outputs.len() == before {
+            let ports = flow.nodes.iter().flat_map(|node| node.spec.outputs.iter().map(|port| port.ty));
+            let known: Vec<&str> = ports.filter(|ty| matches!(ty, PortType::Table(_))).map(|ty| ty.name()).collect();
+            let near = did_you_mean(wanted, known.iter().copied());
+            return Err(Error::config(format!("{}: no node sends a table `{wanted}`{near}", flow.path.display())));
+        }
+    }
+    flow.add_reader(registry, reader, reader, vec![], &outputs)
+        .map_err(|problems| run::join_diagnostics(&problems, sideline_api::Failure::Config))?;
+    if flow.mode == Mode::Complete {
+        flow.stall_timeout = READER_TIMEOUT;
+    }
+    // Two outputs may have tables of one name, so a number makes the names of the inputs different.
+    let inputs = flow.nodes.last_mut().map(|node| &mut node.inputs[..]).unwrap_or_default();
+    for (at, (input, name)) in inputs.iter_mut().zip(names).enumerate() {
+        input.wired.name = format!("{at}:{name}");
+        if let Alignment::Side { queue } = &mut input.wired.alignment {
+            *queue = SIDE_QUEUE;
+        }
+    }
+    Ok(())
+}
+
+impl PreparedRun {
+    /// Returns the flag that asks the run to stop.
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        self.stop.flag()
+    }
+
+    /// Returns the folder of the results.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Runs the flow to its end; returns the report as JSON.
+    ///
+    /// # Errors
+    /// If the run cannot begin, or its result cannot be written. The failure of a run that began is in the report.
+    pub fn run(self) -> Result<String> {
+        let Self { flow, registry, models, options, name, folder, stop } = self;
+        let context = RunContext { name: &name, folder: &folder, stop: &stop, previous: None };
+        let report = run::run_in_process(&flow, &registry, models, &context, options.limit(), ProgressMode::None)?;
+        serde_json::to_string(&report).or_fail(sideline_api::Failure::Output, || "the report")
+    }
+}

@@ -1,0 +1,181 @@
+"""Runs of a flow from Python code."""
+
+import atexit
+import json
+import os
+import weakref
+
+from . import _native
+
+_active = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_active():
+    # The threads of a run need the interpreter, so a program that ends first ends its runs in order.
+    for run in list(_active):
+        run.__exit__(SystemExit)
+
+
+class Batch:
+    """Rows of one table for one frame: `table`, `stream`, `session`, `frame`, `pts` (ns) and `seconds` say for which.
+
+    It implements the Arrow PyCapsule interface, so `pyarrow.table(batch)` and `polars.DataFrame(batch)` read it without a copy,
+    with the columns `stream`, `session`, `frame` and `pts` before those of the table.
+    """
+
+    __slots__ = ("_native",)
+
+    def __init__(self, native):
+        self._native = native
+
+    @property
+    def seconds(self):
+        """Media time, s."""
+        return self._native.pts * 1e-9
+
+    def __getattr__(self, name):
+        if name in ("table", "stream", "session", "frame", "pts"):
+            return getattr(self._native, name)
+        raise AttributeError(f"a batch has no attribute {name!r}")
+
+    def __len__(self):
+        return len(self._native)
+
+    def __iter__(self):
+        return iter(self._native.to_pylist())
+
+    def __getitem__(self, key):
+        return self._native.rows()[key]
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self._native.__arrow_c_stream__(requested_schema)
+
+    def to_pylist(self):
+        """Returns the rows as a list of dictionaries."""
+        return self._native.to_pylist()
+
+    def arrow(self):
+        """Returns a table of PyArrow."""
+        import pyarrow
+
+        return pyarrow.table(self)
+
+    def pandas(self):
+        """Returns a dataframe of pandas."""
+        return self.arrow().to_pandas()
+
+    def polars(self):
+        """Returns a dataframe of Polars."""
+        import polars
+
+        return polars.DataFrame(self)
+
+    def __repr__(self):
+        return f"<Batch: {len(self)} rows of {self.table}, stream {self.stream}, frame {self.frame}>"
+
+
+class Run:
+    """Run of a flow. Iterating gives a `Batch` for each frame and table with rows, in order, while the flow runs.
+
+    At the end of the iteration a failure of the run is raised as `sideline.Error`; `report` has its counts. Leaving a `with` block
+    or the iteration early stops the run.
+    """
+
+    def __init__(self, native):
+        self._native = native
+        self._report = None
+        _active.add(self)
+
+    @property
+    def folder(self):
+        """Folder of the results, for `sideline.open`."""
+        return self._native.folder
+
+    def __iter__(self):
+        try:
+            while (batch := self._native.next()) is not None:
+                yield Batch(batch)
+        except GeneratorExit:
+            self.stop()
+            raise
+        except BaseException:
+            self.stop()
+            raise
+        self.wait()
+
+    async def __aiter__(self):
+        import asyncio
+
+        try:
+            while (batch := await asyncio.to_thread(self._native.next)) is not None:
+                yield Batch(batch)
+        except BaseException:
+            self.stop()
+            raise
+        await asyncio.to_thread(self.wait)
+
+    def stop(self):
+        """Asks the run to stop: sources end, and what is in flight is finished."""
+        self._native.stop()
+        self._native.close()
+
+    def wait(self):
+        """Waits for the end and returns the report of the run, the one of `sideline run --json`.
+
+        Raises `sideline.Error` if the run failed. Rows that were not read are given up.
+        """
+        if self._report is None:
+            self._native.close()
+            self._report = json.loads(self._native.wait())
+        failure = self._report.get("failure")
+        if failure:
+            raise _native.Error(failure["message"])
+        return self._report
+
+    @property
+    def report(self):
+        """Report of the run after its end, also of one that failed."""
+        if self._report is None:
+            self._native.close()
+            self._report = json.loads(self._native.wait())
+        return self._report
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        if self._report is None:
+            self.stop()
+            try:
+                self._report = json.loads(self._native.wait())
+            except _native.Error:
+                if exception[0] is None:
+                    raise
+
+
+def run(flow, *, input=None, tables=(), set=None, mode=None, output=None, frames=None, duration=None, device=None):
+    """Starts a flow and returns its `Run`.
+
+    flow: path of the file.
+    input: video, folder, camera or address for the source of the flow.
+    tables: names of the tables (or outputs `NODE/OUTPUT`) whose rows the run gives while it runs.
+    set: keys, as in {"tracker.lost_buffer_s": 2}.
+    mode: "complete" or "live".
+    output: folder of the results.
+    frames, duration: end after this number of frames, or seconds, of each stream.
+    device: "auto", "cpu", "cuda" or "tensorrt".
+
+    In complete mode the flow waits for a reader that is slower than it; in live mode the oldest rows are dropped and counted.
+    """
+    arguments = [os.fspath(flow)]
+    if isinstance(tables, str):
+        tables = [tables]
+    for name, value in (
+        ("input", input), ("mode", mode), ("output", output), ("frames", frames), ("duration", duration), ("device", device)
+    ):
+        if value is not None:
+            arguments += [f"--{name}", os.fspath(value) if isinstance(value, os.PathLike) else str(value)]
+    for key, value in (set or {}).items():
+        arguments += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    return Run(_native.start(arguments, list(tables)))

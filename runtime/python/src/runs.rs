@@ -1,0 +1,326 @@
+//! Runs from Python code: the rows of some tables while a flow runs.
+
+use std::{
+    ffi::OsString,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, StructArray, UInt32Array, UInt64Array};
+use arrow_schema::{DataType, Field, Schema};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use pyo3::{
+    prelude::*,
+    types::{PyCapsule, PyList},
+};
+use sideline_api::{
+    Body, Context, DynOperator, Fault, Header, Inputs, Instance, Message, OperatorFactory, Outputs, Payload, PortType,
+    Resources, Result, Spec, Values, WiredInput,
+    config::{Key, Problem},
+};
+
+use crate::{Error, capsule, columns, factory, rows::PyRows};
+
+/// Name of the operator that passes rows on.
+const READER: &str = "python_rows";
+/// Capacity of the queue between the flow and Python code, in batches. When it is full, the flow waits in `complete` mode; in
+/// `live` mode the reader's rows wait in the engine, which counts those that it drops.
+const QUEUE: usize = 256;
+/// Interval at which a wait looks for signals, such as Ctrl-C.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Rows of a table for one frame.
+struct Rows {
+    input: String,
+    header: Header,
+    rows: Arc<StructArray>,
+}
+
+/// Factory of the operator that passes rows on.
+struct ReaderFactory {
+    sender: Sender<Rows>,
+    is_closed: Arc<AtomicBool>,
+}
+
+struct Reader {
+    sender: Sender<Rows>,
+    is_closed: Arc<AtomicBool>,
+}
+
+impl Reader {
+    fn pass_on(&self, port: &WiredInput, message: &Message) {
+        let Body::Data(Payload::Table(rows)) = &message.body else { return };
+        if rows.is_empty() {
+            return;
+        }
+        let mut batch = Rows {
+            input: port.name.split_once(':').map_or(&*port.name, |(_, name)| name).to_owned(),
+            header: message.header.clone(),
+            rows: rows.clone(),
+        };
+        // Waits for room, but not for a reader that is gone.
+        while !self.is_closed.load(Ordering::Relaxed) {
+            match self.sender.send_timeout(batch, SIGNAL_INTERVAL) {
+                Ok(()) => return,
+                Err(error) if error.is_timeout() => batch = error.into_inner(),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn pass_on_all(&self, input: &Inputs) {
+        for (port, message) in input.all() {
+            if let Some(message) = message {
+                self.pass_on(port, message);
+            }
+        }
+        for (port, messages) in input.all_side() {
+            messages.iter().for_each(|message| self.pass_on(port, message));
+        }
+    }
+}
+
+impl OperatorFactory for ReaderFactory {
+    fn spec(&self, _: &Values) -> Result<Spec> {
+        Ok(Spec::operator(READER).heavy().any_inputs(PortType::Any))
+    }
+    fn about(&self) -> &str {
+        "Passes rows on to Python code."
+    }
+    fn keys(&self) -> &[Key] {
+        &[]
+    }
+    fn check(&self, _: &Values) -> Vec<Problem> {
+        vec![]
+    }
+    fn resolve(&self, _: &Values) -> Vec<(String, serde_json::Value)> {
+        vec![]
+    }
+    fn models(&self, _: &Values) -> Vec<String> {
+        vec![]
+    }
+    fn finite(&self, _: &Values) -> bool {
+        true
+    }
+    fn make(&self, _: &Values, _: &Resources) -> Result<Instance> {
+        let reader = Reader { sender: self.sender.clone(), is_closed: self.is_closed.clone() };
+        Ok(Instance::Operator(Box::new(reader)))
+    }
+}
+
+impl DynOperator for Reader {
+    fn process(&mut self, _: &Context, input: &Inputs, _: &mut Outputs) -> Result<(), Fault> {
+        self.pass_on_all(input);
+        Ok(())
+    }
+    fn stream_ended(&mut self, _: &Context, input: &Inputs, _: &mut Outputs) -> Result<(), Fault> {
+        self.pass_on_all(input);
+        Ok(())
+    }
+    fn snapshot(&mut self, _: &str) -> Result<(), Fault> {
+        Ok(())
+    }
+    fn roll_back(&mut self, _: &str) -> Result<(), Fault> {
+        Ok(())
+    }
+    fn save(&self, _: &str, _: &mut Vec<u8>) -> Result<()> {
+        Ok(())
+    }
+    fn load(&mut self, _: &str, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+    fn reconfigure(&mut self, _: &Values) -> Result<()> {
+        Ok(())
+    }
+    fn close(&mut self) -> (Result<()>, Vec<(String, u64)>) {
+        (Ok(()), vec![])
+    }
+}
+
+/// Rows of one table for one frame.
+#[pyclass(frozen, module = "sideline", name = "NativeBatch")]
+pub struct PyBatch {
+    rows: Rows,
+}
+
+#[pymethods]
+impl PyBatch {
+    /// Name of the table, or the output `NODE/OUTPUT` that was asked for.
+    #[getter]
+    fn table(&self) -> &str {
+        &self.rows.input
+    }
+    /// Name of the stream.
+    #[getter]
+    fn stream(&self) -> &str {
+        &self.rows.header.stream
+    }
+    /// Number of the connection, from 0.
+    #[getter]
+    fn session(&self) -> u32 {
+        self.rows.header.session
+    }
+    /// Number of the frame.
+    #[getter]
+    fn frame(&self) -> u64 {
+        self.rows.header.frame
+    }
+    /// Media time, ns.
+    #[getter]
+    fn pts(&self) -> i64 {
+        self.rows.header.pts
+    }
+    fn __len__(&self) -> usize {
+        self.rows.rows.len()
+    }
+    /// Returns the rows as a list of dictionaries.
+    fn to_pylist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let rows = (0..self.rows.rows.len()).map(|at| columns::row_to_python(py, &self.rows.rows, at));
+        PyList::new(py, rows.collect::<PyResult<Vec<_>>>()?)
+    }
+    /// Returns the rows with their columns.
+    fn rows(&self) -> PyRows {
+        PyRows::new(self.rows.rows.clone(), crate::exports::Exports::new(&self.rows.input))
+    }
+    /// Arrow PyCapsule interface: a stream of one batch, with the columns stream, session, frame and pts first, as in a recording.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        drop(requested_schema);
+        let Rows { header, rows, .. } = &self.rows;
+        let length = rows.len();
+        let mut fields = vec![
+            Field::new("stream", DataType::Utf8, false),
+            Field::new("session", DataType::UInt32, false),
+            Field::new("frame", DataType::UInt64, false),
+            Field::new("pts", DataType::Int64, false),
+        ];
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&*header.stream, length))),
+            Arc::new(UInt32Array::from_value(header.session, length)),
+            Arc::new(UInt64Array::from_value(header.frame, length)),
+            Arc::new(Int64Array::from_value(header.pts, length)),
+        ];
+        // Columns of the frame that the table has itself are the table's.
+        let own = rows.fields().iter().zip(rows.columns());
+        for (field, column) in
+            own.filter(|(field, _)| !matches!(field.name().as_str(), "stream" | "session" | "frame" | "pts"))
+        {
+            fields.push(field.as_ref().clone());
+            columns.push(column.clone());
+        }
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns);
+        let batch = batch.map_err(|cause| Error::new_err(cause.to_string()))?;
+        capsule::export_stream(py, batch)
+    }
+}
+
+/// Run of a flow on threads of its own.
+#[pyclass(frozen, module = "sideline", name = "NativeRun")]
+pub struct PyRun {
+    batches: Mutex<Option<Receiver<Rows>>>,
+    is_closed: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+    outcome: Mutex<Outcome>,
+    folder: String,
+}
+
+enum Outcome {
+    Running(JoinHandle<sideline_api::Result<String>>),
+    Ended(sideline_api::Result<String>),
+    /// Another call waits for the end.
+    Awaited,
+}
+
+/// Starts a run with the arguments of `sideline run`.
+pub fn start(py: Python<'_>, arguments: Vec<OsString>, tables: Vec<String>) -> PyResult<PyRun> {
+    let (sender, receiver) = crossbeam_channel::bounded(QUEUE);
+    let is_closed = Arc::new(AtomicBool::new(false));
+    let prepared = py.detach(|| {
+        let reader = ReaderFactory { sender, is_closed: is_closed.clone() };
+        let registry = sideline::registry().with_name(READER, Ok(Arc::new(reader)));
+        sideline::embed::prepare(arguments, &registry, &factory::load_all, READER, &tables)
+    });
+    let prepared = prepared.map_err(|error| Error::new_err(error.message))?;
+    let stop = prepared.stop_flag();
+    let folder = prepared.folder().display().to_string();
+    let thread = std::thread::Builder::new().name("sideline-run".into()).spawn(move || prepared.run())?;
+    Ok(PyRun {
+        batches: Mutex::new(Some(receiver)),
+        is_closed,
+        stop,
+        outcome: Mutex::new(Outcome::Running(thread)),
+        folder,
+    })
+}
+
+#[pymethods]
+impl PyRun {
+    /// Folder of the results.
+    #[getter]
+    fn folder(&self) -> &str {
+        &self.folder
+    }
+
+    /// Returns the next batch, or `None` after the last one.
+    fn next(&self, py: Python<'_>) -> PyResult<Option<PyBatch>> {
+        let receiver = self.batches.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(receiver) = receiver else { return Ok(None) };
+        loop {
+            match py.detach(|| receiver.recv_timeout(SIGNAL_INTERVAL)) {
+                Ok(rows) => return Ok(Some(PyBatch { rows })),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) if self.has_ended() => {
+                    // The senders of a run that failed at its start may live on in its registry.
+                    return Ok(receiver.try_recv().ok().map(|rows| PyBatch { rows }));
+                }
+                Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            }
+        }
+    }
+
+    /// Asks the run to stop: sources end, and what is in flight is finished.
+    fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends the passing on of rows: the run no longer waits for a reader.
+    fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        *self.batches.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Waits for the end; returns the report as JSON.
+    fn wait(&self, py: Python<'_>) -> PyResult<String> {
+        while !self.has_ended() {
+            py.detach(|| std::thread::sleep(SIGNAL_INTERVAL / 5));
+            py.check_signals()?;
+        }
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Outcome::Running(thread) = std::mem::replace(&mut *outcome, Outcome::Awaited) {
+            let joined = py.detach(|| thread.join());
+            let panicked = || sideline_api::Error::other("the run panicked; the message is above");
+            *outcome = Outcome::Ended(joined.unwrap_or_else(|_| Err(panicked())));
+        }
+        match &*outcome {
+            Outcome::Ended(Ok(report)) => Ok(report.clone()),
+            Outcome::Ended(Err(error)) => Err(Error::new_err(error.message.clone())),
+            Outcome::Running(_) | Outcome::Awaited => Err(Error::new_err("the run has no result")),
+        }
+    }
+
+    /// True once the run has ended.
+    fn has_ended(&self) -> bool {
+        match &*self.outcome.lock().unwrap_or_else(PoisonError::into_inner) {
+            Outcome::Running(thread) => thread.is_finished(),
+            Outcome::Ended(_) | Outcome::Awaited => true,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Runs and results from Python code, and the page on Python: its code is run.
+
+mod support;
+
+use std::path::Path;
+
+use support::Bench;
+
+/// Returns the code blocks of the page, each with its first line `# NAME` as the name.
+fn code_of_page() -> Vec<(String, String)> {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/python.md")).unwrap();
+    let mut blocks = vec![];
+    for language in ["python", "yaml"] {
+        for block in page.split(&format!("```{language}\n")).skip(1) {
+            let code = block.split("```").next().unwrap();
+            let name = code.lines().next().unwrap().strip_prefix("# ").expect("the first line names the file");
+            blocks.push((name.to_owned(), code.to_owned()));
+        }
+    }
+    blocks
+}
+
+#[test]
+fn the_code_and_the_commands_of_the_page_run() {
+    let Some(bench) = Bench::new() else { return };
+    for (name, code) in code_of_page() {
+        bench.write(&name, &code);
+    }
+    let check = bench.sideline(&["check", "light.yml"]);
+    assert_eq!(check.code, 0, "{}", check.text);
+    let run = bench.sideline(&["run", "light.yml", "--output", "runs/light"]);
+    assert_eq!(run.code, 0, "{}", run.text);
+    let live = support::finish(bench.command(bench.interpreter()).arg("live.py"));
+    assert_eq!(live.code, 0, "{}", live.text);
+    assert_eq!(live.stdout.lines().filter(|line| line.split(' ').count() == 2).count(), 100, "{}", live.text);
+    assert!(live.stdout.contains("count"), "{}", live.text);
+    bench.write(
+        "flow.yml",
+        &std::fs::read_to_string(bench.path().join("light.yml")).unwrap().replace("light.py", "punches.py"),
+    );
+    let punches = bench.sideline(&["check", "flow.yml"]);
+    assert!(punches.text.contains("there is no input `frames`; did you mean"), "{}", punches.text);
+}
+
+const LIGHT: &str = r#"
+import sideline
+
+@sideline.operator(reads={"frames": sideline.frames}, writes={"rows": sideline.table("light", mean=float, at=sideline.array(sideline.f32, 2))})
+def light(cx, frames):
+    if cx.frame == LIMIT:
+        raise ValueError("the limit is reached")
+    return [{"mean": frames.y.mean(), "at": [1, 2]}]
+"#;
+
+fn bench(limit: &str) -> Option<Bench> {
+    let bench = Bench::new()?;
+    bench.write_flow(&LIGHT.replace("LIMIT", limit), "");
+    Some(bench)
+}
+
+/// Runs a program that must succeed; returns what it prints.
+fn run(bench: &Bench, program: &str) -> String {
+    let outcome = bench.run_python(program);
+    assert_eq!(outcome.code, 0, "{}", outcome.text);
+    outcome.stdout
+}
+
+#[test]
+fn batches_come_while_the_flow_runs_and_as_dataframes() {
+    let Some(bench) = bench("-1") else { return };
+    let program = r#"
+import sideline, pyarrow
+run = sideline.run("flow.yml", tables=["light"], output="out")
+frames = []
+for batch in run:
+    table = batch.arrow()
+    assert table.column_names == ["stream", "session", "frame", "pts", "mean", "at"], table
+    assert (batch.table, len(batch), batch.to_pylist()[0]["at"]) == ("light", 1, [1, 2])
+    assert batch["at"].shape == (1, 2) and list(batch)[0]["mean"] == batch.pandas()["mean"][0]
+    frames.append(batch.frame)
+assert frames == list(range(40)), frames
+print(run.report["status"], run.folder)
+results = sideline.open(run.folder)
+flat = results.rows.pandas(flat=True)
+assert list(flat.columns) == ["stream", "session", "frame", "pts", "mean", "at_0", "at_1"], flat.columns
+assert str(flat["frame"].dtype) == "int64" and (flat["at_1"] == 2).all() and results.tables == ["rows"]
+assert results.rows.skipped() is None and results.configuration["flow"] == "flow.yml"
+try:
+    results.row
+except AttributeError as error:
+    print(error)
+"#;
+    assert_eq!(run(&bench, program), "done out\n'the run has no table `row`; it has rows'\n".replace('\'', ""));
+}
+
+#[test]
+fn a_slow_loop_makes_a_complete_run_wait_and_loses_no_row() {
+    let Some(bench) = bench("-1") else { return };
+    let program = r#"
+import sideline, time
+count = 0
+for batch in sideline.run("flow.yml", tables="mine/rows", output="out", set={"synthetic.frames": 600}, mode="complete"):
+    if count < 5:
+        time.sleep(0.2)
+    count += 1
+print(count)
+"#;
+    assert_eq!(run(&bench, program), "600\n");
+}
+
+#[test]
+fn a_loop_that_is_left_stops_the_run() {
+    let Some(bench) = bench("-1") else { return };
+    let program = r#"
+import sideline
+with sideline.run("flow.yml", tables=["light"], output="out", set={"synthetic.frames": 100000}) as run:
+    for batch in run:
+        if batch.frame == 20:
+            break
+print(run.report["status"])
+"#;
+    assert_eq!(run(&bench, program), "stopped\n");
+}
+
+#[test]
+fn a_coroutine_reads_batches() {
+    let Some(bench) = bench("-1") else { return };
+    let program = r#"
+import asyncio, sideline
+async def main():
+    return [batch.frame async for batch in sideline.run("flow.yml", tables=["light"], output="out")]
+print(len(asyncio.run(main())))
+"#;
+    assert_eq!(run(&bench, program), "40\n");
+}
+
+#[test]
+fn failures_of_flow_and_run_are_exceptions() {
+    let Some(bench) = bench("7") else { return };
+    let program = r#"
+import sideline
+for arguments in ({"tables": ["lihgt"]}, {"tables": ["light"], "mode": "fast"}, {"set": {"mine.step": 1}}):
+    try:
+        sideline.run("flow.yml", **arguments)
+    except sideline.Error as error:
+        print(str(error).splitlines()[0])
+count = 0
+try:
+    for batch in sideline.run("flow.yml", tables=["light"], output="out"):
+        count += 1
+except sideline.Error as error:
+    print(count, error)
+"#;
+    let text = run(&bench, program);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "flow.yml: no node sends a table `lihgt`; did you mean `light`?");
+    assert!(lines[1].contains("invalid value 'fast'"), "{text}");
+    assert!(lines[2].contains("there is no such key") || lines[2].contains("no key"), "{text}");
+    assert!(lines[3].starts_with("7 ") && lines[3].contains("ValueError: the limit is reached"), "{text}");
+}
+
+#[test]
+fn an_interrupt_ends_the_loop_and_the_program() {
+    let Some(bench) = bench("-1") else { return };
+    let program = r#"
+import os, signal, sideline, threading
+threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+run = sideline.run("flow.yml", tables=["light"], output="out", set={"synthetic.frames": 10000000, "synthetic.pace": True})
+try:
+    for batch in run:
+        pass
+except KeyboardInterrupt:
+    print("interrupted", run.report["status"])
+"#;
+    assert_eq!(run(&bench, program), "interrupted stopped\n");
+}
