@@ -492,7 +492,7 @@ fn the_rendered_plan_fits_80_columns_and_shows_the_alternative_form() {
         (fight(), "\n    module: modules/perception.yml\n"),
         (
             expanded(),
-            "\n    path: sideline\n    args: run modules/perception.yml\n    outputs: [tracks, smoothed_poses, motion, interaction]\n",
+            "\n    path: sideline\n    args: run modules/perception.yml\n    outputs: [tracks, smoothed_poses, motion, fighters, interaction]\n",
         ),
     ] {
         let folder = Folder::with(&[("flow.yml", &text), ("modules/perception.yml", &perception())]);
