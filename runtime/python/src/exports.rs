@@ -17,14 +17,14 @@ use sideline_api::Frame;
 #[derive(Debug)]
 pub struct Exports {
     /// Name of the input.
-    pub input: String,
+    pub input: &'static str,
     live: AtomicUsize,
 }
 
 impl Exports {
     /// Creates a counter for an input.
-    pub fn new(input: &str) -> Arc<Self> {
-        Arc::new(Self { input: input.into(), live: AtomicUsize::new(0) })
+    pub fn new(input: &'static str) -> Arc<Self> {
+        Arc::new(Self { input, live: AtomicUsize::new(0) })
     }
 
     /// Returns the number of views in use.
@@ -88,19 +88,23 @@ pub struct Element {
     pub size: usize,
 }
 
+/// Maximum number of dimensions of a view.
+const MAX_DIMENSIONS: usize = 8;
+
 /// Read-only array over memory of an input, for NumPy by the buffer protocol.
 #[pyclass(frozen, module = "sideline")]
 pub struct View {
     memory: Memory,
     element: Element,
-    shape: Box<[isize]>,
-    strides: Box<[isize]>,
+    dimensions: usize,
+    shape: [isize; MAX_DIMENSIONS],
+    strides: [isize; MAX_DIMENSIONS],
     exports: Arc<Exports>,
 }
 
 impl View {
     /// Creates a view of `shape` elements, whose rows (the first dimension) are `row_stride` bytes apart. Returns `None` if the
-    /// memory is too short for it.
+    /// memory is too short for it, or there are too many dimensions.
     pub fn new(
         memory: Memory,
         element: Element,
@@ -108,23 +112,30 @@ impl View {
         row_stride: usize,
         exports: Arc<Exports>,
     ) -> Option<Self> {
-        let mut strides: Vec<isize> = vec![0; shape.len()];
-        let mut stride = element.size;
-        for (at, length) in shape.iter().enumerate().rev() {
-            strides[at] = isize::try_from(stride).ok()?;
-            stride = stride.checked_mul(*length)?;
+        let dimensions = shape.len();
+        if !(1..=MAX_DIMENSIONS).contains(&dimensions) {
+            return None;
         }
-        let row: usize = shape.get(1..)?.iter().product::<usize>().checked_mul(element.size)?;
-        let rows = *shape.first()?;
+        let (mut lengths, mut strides) = ([0; MAX_DIMENSIONS], [0; MAX_DIMENSIONS]);
+        // Size of an item of the dimension, bytes.
+        let mut size = element.size;
+        for (at, length) in shape.iter().enumerate().rev() {
+            lengths[at] = isize::try_from(*length).ok()?;
+            if at == 0 {
+                strides[0] = isize::try_from(row_stride).ok()?;
+            } else {
+                strides[at] = isize::try_from(size).ok()?;
+                size = size.checked_mul(*length)?;
+            }
+        }
+        let rows = shape[0];
         if rows > 0 {
-            let end = (rows - 1).checked_mul(row_stride)?.checked_add(row)?;
-            if row > row_stride || end > memory.bytes().len() {
+            let end = (rows - 1).checked_mul(row_stride)?.checked_add(size)?;
+            if size > row_stride || end > memory.bytes().len() {
                 return None;
             }
         }
-        strides[0] = isize::try_from(row_stride).ok()?;
-        let shape = shape.iter().map(|length| isize::try_from(*length).ok()).collect::<Option<_>>()?;
-        Some(Self { memory, element, shape, strides: strides.into(), exports })
+        Some(Self { memory, element, dimensions, shape: lengths, strides, exports })
     }
 }
 
@@ -147,7 +158,7 @@ impl View {
             return refuse("the rows of a view have padding: read it with numpy.asarray");
         }
         let this = slf.get();
-        let elements: isize = this.shape.iter().product();
+        let elements: isize = this.shape[..this.dimensions].iter().product();
         std::mem::forget(this.exports.count());
         // SAFETY: `view` is not null. Memory, shape and strides belong to the object, to which the view holds a reference; they
         // are never changed, and the view is read-only. `View::new` has checked that all elements lie in the memory.
@@ -161,7 +172,7 @@ impl View {
             } else {
                 ptr::null_mut()
             };
-            (*view).ndim = this.shape.len() as c_int;
+            (*view).ndim = this.dimensions as c_int;
             (*view).shape = this.shape.as_ptr().cast_mut();
             (*view).strides = this.strides.as_ptr().cast_mut();
             (*view).suboffsets = ptr::null_mut();

@@ -230,6 +230,19 @@ pub fn load_all(operators: &sideline::PythonTargets, mut registry: Registry) -> 
     registry
 }
 
+/// Returns the factory of a declaration with its description as JSON.
+///
+/// # Errors
+/// When a table or a default is wrong.
+pub fn declared(description: &str, declaration: Py<PyAny>, registry: &Registry) -> Result<Arc<dyn OperatorFactory>> {
+    let description: Description = serde_json::from_str(description)
+        .map_err(|cause| Error::config(format!("the description cannot be read: {cause}")))?;
+    let tables = description.declared_tables();
+    let loaded = Loaded { target: "test".into(), description, declaration };
+    Class::new(loaded, &tables, registry, false)
+        .map(|class| Arc::new(PyFactory(Arc::new(class))) as Arc<dyn OperatorFactory>)
+}
+
 fn load(py: Python<'_>, target: &str, folder: &Path) -> Result<Loaded> {
     let read =
         || -> PyResult<(Bound<'_, PyAny>, String)> { host(py)?.call_method1("load", (target, folder))?.extract() };
@@ -349,6 +362,11 @@ impl Class {
     /// Returns the declared outputs.
     pub fn outputs(&self) -> Vec<OutputPort> {
         self.spec.outputs.clone()
+    }
+
+    /// Returns true if an input is one of frames.
+    pub fn reads_frames(&self) -> bool {
+        self.spec.inputs.iter().any(|port| port.ty == PortType::Frame)
     }
 
     /// Executes the file of the class again; returns the new class, which has the same ports and keys.

@@ -9,7 +9,9 @@ use pyo3::{
     types::PyByteArray,
 };
 use sideline_api::{Color, Encoding, Frame, Matrix};
-use yuv::{YuvBiPlanarImage, YuvConversionMode, YuvPlanarImage, YuvRange, YuvStandardMatrix};
+use yuv::{
+    BufferStoreMut, YuvBiPlanarImage, YuvConversionMode, YuvPlanarImage, YuvPlanarImageMut, YuvRange, YuvStandardMatrix,
+};
 
 use crate::exports::{Element, Exports, Memory, View, to_numpy};
 
@@ -50,20 +52,20 @@ impl PyFrame {
     fn array<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyAny>> {
         let frame = self.get()?;
         let (width, height) = (frame.width() as usize, frame.height() as usize);
-        let (stride, shape) = match frame.encoding() {
-            Encoding::Jpeg if index == 0 => (frame.plane(0).0.len(), vec![frame.plane(0).0.len()]),
-            Encoding::Rgb8 | Encoding::Bgr8 if index == 0 => (frame.plane(0).1, vec![height, width, 3]),
-            Encoding::Nv12 if index == 1 => (frame.plane(1).1, vec![height.div_ceil(2), width.div_ceil(2), 2]),
-            encoding => match encoding.planes(width, height).get(index) {
-                Some((row, rows)) => (frame.plane(index).1, vec![*rows, *row]),
-                None => {
-                    let text = format!("a frame in {} has no plane {index}", encoding.name());
-                    return Err(PyValueError::new_err(text));
-                }
-            },
+        let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
+        let (shape, dimensions) = match (frame.encoding(), index) {
+            (Encoding::Jpeg, 0) => ([frame.plane(0).0.len(), 0, 0], 1),
+            (Encoding::Rgb8 | Encoding::Bgr8, 0) => ([height, width, 3], 3),
+            (Encoding::I420 | Encoding::Nv12, 0) => ([height, width, 0], 2),
+            (Encoding::I420, 1 | 2) => ([half_height, half_width, 0], 2),
+            (Encoding::Nv12, 1) => ([half_height, half_width, 2], 3),
+            (encoding, _) => {
+                return Err(PyValueError::new_err(format!("a frame in {} has no plane {index}", encoding.name())));
+            }
         };
-        let stride = if shape.len() == 1 { 1 } else { stride };
-        let view = View::new(Memory::Plane(frame, index), BYTE, &shape, stride, self.exports.clone());
+        let stride = if dimensions == 1 { 1 } else { frame.plane(index).1 };
+        let shape = &shape[..dimensions];
+        let view = View::new(Memory::Plane(frame, index), BYTE, shape, stride, self.exports.clone());
         to_numpy(py, view.ok_or_else(|| PyValueError::new_err("the planes of the frame are too short"))?)
     }
 
@@ -142,12 +144,8 @@ enum Order {
 fn convert(frame: &Frame, order: Order, into: &mut [u8]) -> Result<(), String> {
     let (width, height) = (frame.width(), frame.height());
     let stride = width * 3;
-    let Color { matrix, full_range } = frame.color();
-    let matrix = match matrix {
-        Matrix::Bt601 => YuvStandardMatrix::Bt601,
-        Matrix::Bt709 => YuvStandardMatrix::Bt709,
-    };
-    let range = if full_range { YuvRange::Full } else { YuvRange::Limited };
+    let matrix = matrix_of(frame);
+    let range = if frame.color().full_range { YuvRange::Full } else { YuvRange::Limited };
     let text = |cause: yuv::YuvError| cause.to_string();
     match frame.encoding() {
         Encoding::I420 => {
@@ -190,6 +188,39 @@ fn convert(frame: &Frame, order: Order, into: &mut [u8]) -> Result<(), String> {
             Ok(())
         }
         Encoding::Jpeg => Err("it is a JPEG image, which must be decoded first".into()),
+    }
+}
+
+/// Converts packed pixels to I420, the encoding in which sources send frames.
+pub fn to_i420(frame: &Frame) -> PyResult<Frame> {
+    let (matrix, range) = (matrix_of(frame), YuvRange::Limited);
+    let (width, height) = (frame.width(), frame.height());
+    let [luma, chroma] = [width * height, width.div_ceil(2) * height.div_ceil(2)].map(|length| length as usize);
+    let mut bytes = vec![0; luma + 2 * chroma];
+    let (y, uv) = bytes.split_at_mut(luma);
+    let (u, v) = uv.split_at_mut(chroma);
+    let mut planes = YuvPlanarImageMut {
+        y_plane: BufferStoreMut::Borrowed(y),
+        y_stride: width,
+        u_plane: BufferStoreMut::Borrowed(u),
+        u_stride: width.div_ceil(2),
+        v_plane: BufferStoreMut::Borrowed(v),
+        v_stride: width.div_ceil(2),
+        width,
+        height,
+    };
+    let convert = if frame.encoding() == Encoding::Rgb8 { yuv::rgb_to_yuv420 } else { yuv::bgr_to_yuv420 };
+    let (from, stride) = frame.plane(0);
+    convert(&mut planes, from, stride as u32, range, matrix, YuvConversionMode::Balanced)
+        .map_err(|cause| PyValueError::new_err(format!("the frame cannot be converted: {cause}")))?;
+    Frame::from_packed(width, height, Encoding::I420, frame.color(), bytes)
+        .map_err(|error| PyValueError::new_err(error.message))
+}
+
+fn matrix_of(frame: &Frame) -> YuvStandardMatrix {
+    match frame.color().matrix {
+        Matrix::Bt601 => YuvStandardMatrix::Bt601,
+        Matrix::Bt709 => YuvStandardMatrix::Bt709,
     }
 }
 

@@ -12,6 +12,7 @@ mod columns;
 mod exports;
 mod factory;
 mod frame;
+mod harness;
 mod operator;
 mod rows;
 mod runs;
@@ -73,6 +74,7 @@ mod _native {
         Error,
         exports::View,
         frame::PyFrame,
+        harness::PyHarness,
         operator::PyContext,
         rows::PyRows,
         runs::{PyBatch, PyRun},

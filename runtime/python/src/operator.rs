@@ -113,6 +113,10 @@ impl PyOperator {
                 let threads = host.call_method0("threads")?.unbind();
                 let instance = class.declaration.bind(py).call_method1("make", (config,))?;
                 let process = instance.getattr("process")?.unbind();
+                if class.reads_frames() {
+                    // Imported before the first frame. An operator that uses no pixels runs without it.
+                    let _imported = crate::numpy(py);
+                }
                 Ok(Self {
                     node: resources.node.as_str().into(),
                     outputs: class.outputs(),
@@ -246,8 +250,15 @@ impl PyOperator {
         let mut lent = Lent::default();
         let called = (|| {
             let arguments = parameters.iter().map(|parameter| self.argument(py, parameter, at, cx, input, &mut lent));
-            let arguments = PyTuple::new(py, arguments.collect::<PyResult<Vec<_>>>()?)?;
-            let result = method.call1(arguments)?;
+            let arguments = arguments.collect::<PyResult<Vec<_>>>()?;
+            // A fixed number of arguments is passed without a tuple.
+            let result = match &arguments[..] {
+                [] => method.call0(),
+                [a] => method.call1((a,)),
+                [a, b] => method.call1((a, b)),
+                [a, b, c] => method.call1((a, b, c)),
+                more => method.call1(PyTuple::new(py, more)?),
+            }?;
             match out {
                 // The message alone: the place is that of the runtime, not of the operator.
                 Some(out) => self.set_outputs(&result, out).map_err(|error| crate::Error::new_err(message(py, &error))),
@@ -353,7 +364,7 @@ impl PyOperator {
 }
 
 impl Lent {
-    fn wrap<'py>(&mut self, py: Python<'py>, input: &str, payload: &Payload) -> PyResult<Bound<'py, PyAny>> {
+    fn wrap<'py>(&mut self, py: Python<'py>, input: &'static str, payload: &Payload) -> PyResult<Bound<'py, PyAny>> {
         let exports = Exports::new(input);
         self.exports.push(exports.clone());
         match payload {

@@ -46,6 +46,14 @@ impl PyRows {
         })
     }
 
+    /// Returns the rows as a list of dictionaries.
+    pub fn list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let table = self.get()?;
+        let rows =
+            (0..table.len()).map(|at| row_to_python(py, &table, at)).collect::<PyResult<Vec<Bound<'py, PyDict>>>>()?;
+        PyList::new(py, rows)
+    }
+
     /// Returns the rows with every buffer counted as an export.
     fn counted(&self) -> PyResult<StructArray> {
         let table = self.get()?;
@@ -80,10 +88,7 @@ impl PyRows {
 
     /// Returns the rows as a list of dictionaries, a copy.
     fn to_pylist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let table = self.get()?;
-        let rows =
-            (0..table.len()).map(|at| row_to_python(py, &table, at)).collect::<PyResult<Vec<Bound<'py, PyDict>>>>()?;
-        PyList::new(py, rows)
+        self.list(py)
     }
 
     /// Returns a row by its number, as a dictionary, or a column by its name: numbers as a NumPy array without a copy, whose

@@ -184,7 +184,7 @@ impl PyBatch {
     }
     /// Returns the rows with their columns.
     fn rows(&self) -> PyRows {
-        PyRows::new(self.rows.rows.clone(), crate::exports::Exports::new(&self.rows.input))
+        PyRows::new(self.rows.rows.clone(), crate::exports::Exports::new("table"))
     }
     /// Arrow PyCapsule interface: a stream of one batch, with the columns stream, session, frame and pts first, as in a recording.
     #[pyo3(signature = (requested_schema=None))]

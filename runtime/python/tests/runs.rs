@@ -30,6 +30,8 @@ fn the_code_and_the_commands_of_the_page_run() {
     assert_eq!(check.code, 0, "{}", check.text);
     let run = bench.sideline(&["run", "light.yml", "--output", "runs/light"]);
     assert_eq!(run.code, 0, "{}", run.text);
+    let test = support::finish(bench.command(bench.interpreter()).arg("test_light.py"));
+    assert_eq!(test.code, 0, "{}", test.text);
     let live = support::finish(bench.command(bench.interpreter()).arg("live.py"));
     assert_eq!(live.code, 0, "{}", live.text);
     assert_eq!(live.stdout.lines().filter(|line| line.split(' ').count() == 2).count(), 100, "{}", live.text);
