@@ -59,7 +59,10 @@ fn operators_with_a_model_keep_the_rules() {
     let home = repository();
     let Ok(models) = Models::open(&home) else { panic!("the repository has a catalog of models") };
     if models.models().iter().any(|model| models.verify(&model.name).is_err()) {
-        support::skip_test(support::Capability::Models, "not all models are installed; `cargo xtask setup` fetches them");
+        support::skip_test(
+            support::Capability::Models,
+            "not all models are installed; `cargo xtask setup` fetches them",
+        );
         return;
     }
     check_all(&sideline::registry(), &["pose", "detect", "sequence"], &models);

@@ -85,9 +85,11 @@ fn a_table_is_inspected_with_its_columns_writers_and_readers() {
     let bench = Bench::new();
     let table = bench.sideline(&["inspect", "counts"]);
     assert_eq!(table.code, 0, "{}", table.text);
-    for expected in
-        ["column frames    u64  Number of frames of this stream so far.", "written by counter", "read by    no operator"]
-    {
+    for expected in [
+        "column frames    u64  Number of frames of this stream so far.",
+        "written by counter",
+        "read by    no operator",
+    ] {
         assert!(table.text.contains(expected), "{}", table.text);
     }
     let operator = bench.sideline(&["inspect", "counter"]);
@@ -116,5 +118,8 @@ fn the_page_of_the_first_operator_has_the_commands_that_are_tested_here() {
         assert!(page.contains(command), "{command}");
     }
     let page = std::fs::read_to_string(repository().join("docs/plugin-abi.md")).unwrap();
-    assert!(page.contains("gcc -shared -fPIC -O2 -I runtime/abi/include -o libbrightness.so"), "the command of `plugins`");
+    assert!(
+        page.contains("gcc -shared -fPIC -O2 -I runtime/abi/include -o libbrightness.so"),
+        "the command of `plugins`"
+    );
 }

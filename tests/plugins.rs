@@ -9,7 +9,10 @@ use support::{Bench, json, lock_dora, repository};
 /// Compiles the C example of `runtime/plugin`, with another operator's name, and describes it; `None` without gcc.
 fn brightness(bench: &Bench, file: &str, name: &str) -> Option<PathBuf> {
     let source = std::fs::read_to_string(repository().join("runtime/plugin/examples/brightness.c")).unwrap();
-    let source = source.replace("\\\"name\\\": \\\"brightness\\\",\\n\"\n    \"  \\\"about", &format!("\\\"name\\\": \\\"{name}\\\",\\n\"\n    \"  \\\"about"));
+    let source = source.replace(
+        "\\\"name\\\": \\\"brightness\\\",\\n\"\n    \"  \\\"about",
+        &format!("\\\"name\\\": \\\"{name}\\\",\\n\"\n    \"  \\\"about"),
+    );
     let source = bench.write("plugin.c", &source);
     let library = bench.path().join(file);
     std::fs::create_dir_all(library.parent().unwrap()).unwrap();
@@ -91,9 +94,10 @@ fn a_library_runs_by_its_path_and_the_check_knows_its_keys() {
 fn a_library_that_cannot_be_used_is_reported_at_its_place() {
     let bench = Bench::new();
     bench.write("libtext.so", "no library");
-    for (operator, expected) in
-        [("./libnone.so", "there is no such library"), ("./libtext.so", "the description of the plugin is missing: write ")]
-    {
+    for (operator, expected) in [
+        ("./libnone.so", "there is no such library"),
+        ("./libtext.so", "the description of the plugin is missing: write "),
+    ] {
         bench.write("flow.yml", &flow(operator, "STEP: 4"));
         for command in ["check", "run"] {
             let refused = bench.sideline(&[command, "flow.yml"]);

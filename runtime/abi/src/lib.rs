@@ -429,9 +429,8 @@ pub struct Plugin {
     pub description: Text,
     /// Checks a configuration (JSON object) beyond the ranges of its keys: writes one line `KEY: PROBLEM` for each problem. May
     /// be absent.
-    pub check: Option<
-        unsafe extern "C" fn(host: *const Host, values: Text, problems: *mut Writer, error: *mut Error) -> i32,
-    >,
+    pub check:
+        Option<unsafe extern "C" fn(host: *const Host, values: Text, problems: *mut Writer, error: *mut Error) -> i32>,
     /// Creates an operator.
     pub make: Option<unsafe extern "C" fn(make: *const Make, operator: *mut *mut Operator, error: *mut Error) -> i32>,
     /// Processes one frame.

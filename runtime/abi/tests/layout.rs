@@ -49,10 +49,35 @@ fn constants() -> Vec<(&'static str, u64)> {
         ($($name:ident),* $(,)?) => { vec![$((concat!("SIDELINE_", stringify!($name)), $name as u64)),*] };
     }
     constants!(
-        MAGIC, ABI_MAJOR, ABI_MINOR, OK, ERROR, PANIC, KIND_TABLE, KIND_FRAME, KIND_SKIPPED, KIND_END, ENCODING_I420,
-        ENCODING_NV12, ENCODING_RGB8, ENCODING_BGR8, ENCODING_JPEG, MATRIX_BT601, MATRIX_BT709, MODE_LIVE, MODE_COMPLETE,
-        FAILURE_CONFIG, FAILURE_MODEL, FAILURE_INPUT, FAILURE_OUTPUT, FAILURE_GPU, FAILURE_OTHER, LOG_ERROR, LOG_WARN,
-        LOG_INFO, LOG_DEBUG,
+        MAGIC,
+        ABI_MAJOR,
+        ABI_MINOR,
+        OK,
+        ERROR,
+        PANIC,
+        KIND_TABLE,
+        KIND_FRAME,
+        KIND_SKIPPED,
+        KIND_END,
+        ENCODING_I420,
+        ENCODING_NV12,
+        ENCODING_RGB8,
+        ENCODING_BGR8,
+        ENCODING_JPEG,
+        MATRIX_BT601,
+        MATRIX_BT709,
+        MODE_LIVE,
+        MODE_COMPLETE,
+        FAILURE_CONFIG,
+        FAILURE_MODEL,
+        FAILURE_INPUT,
+        FAILURE_OUTPUT,
+        FAILURE_GPU,
+        FAILURE_OTHER,
+        LOG_ERROR,
+        LOG_WARN,
+        LOG_INFO,
+        LOG_DEBUG,
     )
 }
 
@@ -80,9 +105,8 @@ fn sizes_and_offsets_are_those_of_version_1() {
         assert_eq!((name, size, &offsets[..]), (pinned_name, pinned_size, pinned_offsets));
     }
     let values: Vec<u64> = constants().iter().map(|(_, value)| *value).collect();
-    let pinned = [
-        0x454e_494c_4544_4953, 1, 0, 0, 1, 2, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 0, 1, 1, 2, 3, 4, 5, 6, 1, 2, 3, 4,
-    ];
+    let pinned =
+        [0x454e_494c_4544_4953, 1, 0, 0, 1, 2, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 0, 1, 1, 2, 3, 4, 5, 6, 1, 2, 3, 4];
     assert_eq!(values, pinned);
 }
 

@@ -11,9 +11,9 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 use serde_json::Value;
 
 pub use kind::Kind;
+pub use read::{check_values, resolve_values};
 #[doc(hidden)]
 pub use read::{read_field, to_json};
-pub use read::{check_values, resolve_values};
 
 /// Configuration struct, implemented by `#[derive(Config)]`.
 ///

@@ -14,8 +14,8 @@
 use std::{collections::VecDeque, marker::PhantomData, path::PathBuf, sync::Arc, time::Instant};
 
 use crate::{
-    Alignment, Body, Driver, Error, Frame, Header, Message, Operator, Payload, Reason, Resources, Result, SourceId, Table,
-    Values, WiredInput,
+    Alignment, Body, Driver, Error, Frame, Header, Message, Operator, Payload, Reason, Resources, Result, SourceId,
+    Table, Values, WiredInput,
     clock::VirtualClock,
     config::did_you_mean,
     context::{Device, Mode},
@@ -480,6 +480,8 @@ mod tests {
         let (spec, ports) = (Adder::spec(), []);
         let inputs = Inputs::new(&spec, &ports, &[], &[]);
         let error = inputs.required_rows::<Count>("left").unwrap_err();
-        assert!(error.message.contains("input `left` has no rows here; read an input that is not `required` with `rows`"));
+        assert!(
+            error.message.contains("input `left` has no rows here; read an input that is not `required` with `rows`")
+        );
     }
 }

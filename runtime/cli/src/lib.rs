@@ -17,8 +17,8 @@ mod fuzz;
 mod graph;
 mod handover;
 mod home;
-mod logging;
 mod inspect;
+mod logging;
 mod models;
 mod new;
 #[cfg(feature = "dora")]

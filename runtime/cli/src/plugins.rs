@@ -81,7 +81,11 @@ pub fn with_libraries(registry: &Registry, names: Vec<String>, folder: &Path) ->
 /// # Errors
 /// When there is no such operator, or the library cannot be described.
 pub fn find(target: &str, registry: &Registry) -> Result<Arc<dyn OperatorFactory>> {
-    if load::is_library(target) { load::factory(Path::new(target)) } else { registry.get(target).map(|entry| entry.factory()) }
+    if load::is_library(target) {
+        load::factory(Path::new(target))
+    } else {
+        registry.get(target).map(|entry| entry.factory())
+    }
 }
 
 /// Runs `sideline describe`: loads a library and writes the description beside it; returns the exit code.

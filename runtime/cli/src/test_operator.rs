@@ -82,7 +82,8 @@ fn add_recording(mut suite: Suite, run: &Path) -> Result<Suite> {
             let (streams, numbers) = stream_and_frame(&batch)?;
             let rows: StructArray = batch.clone().into();
             let own = rows.fields().iter().zip(rows.columns()).skip(HEADER_COLUMNS);
-            let (fields, columns): (Vec<_>, Vec<_>) = own.map(|(field, column)| (field.clone(), column.clone())).unzip();
+            let (fields, columns): (Vec<_>, Vec<_>) =
+                own.map(|(field, column)| (field.clone(), column.clone())).unzip();
             if columns.is_empty() {
                 continue;
             }

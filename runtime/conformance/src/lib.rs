@@ -37,11 +37,7 @@ mod rules;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use sideline_api::{
-    OperatorFactory, Values,
-    arrow::array::StructArray,
-    models::Models,
-};
+use sideline_api::{OperatorFactory, Values, arrow::array::StructArray, models::Models};
 
 pub use rules::RULES;
 

@@ -11,8 +11,9 @@ use std::{
 };
 
 use sideline_api::{
-    Alignment, Body, Context, Device, Driver, DynOperator, Error, Fault, Header, Inputs, Instance, Message, Mode, OnError,
-    OperatorFactory, Outputs, PortType, Resources, Result, SourceId, Spec, StreamName, Table, Values, WiredInput,
+    Alignment, Body, Context, Device, Driver, DynOperator, Error, Fault, Header, Inputs, Instance, Message, Mode,
+    OnError, OperatorFactory, Outputs, PortType, Resources, Result, SourceId, Spec, StreamName, Table, Values,
+    WiredInput,
     clock::VirtualClock,
     config::{Key, Problem},
     driver::{CallReport, DriverOptions, Outcome, Outlet, Phase},

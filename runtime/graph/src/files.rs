@@ -158,7 +158,8 @@ impl Files {
     pub fn load(flow: File, registry: &Registry, diagnostics: &mut Vec<Diagnostic>) -> Self {
         let flow = Rc::new(flow);
         let root = if flow.folder.as_os_str().is_empty() { PathBuf::from(".") } else { flow.folder.clone() };
-        let mut files = Files { root, flow: flow.clone(), decls: BTreeMap::new(), is_well_formed: true, operators: vec![] };
+        let mut files =
+            Files { root, flow: flow.clone(), decls: BTreeMap::new(), is_well_formed: true, operators: vec![] };
         files.load_nodes(&flow, None, registry, 0, diagnostics);
         files
     }

@@ -12,9 +12,8 @@ use sideline_abi::*;
 const DESCRIPTION: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/bare.json"));
 
 /// Faults on request.
-const FAULTS: [&str; 11] = [
-    "none", "make", "no_operator", "twice", "never", "keep", "rows", "index", "other_table", "silent", "frame",
-];
+const FAULTS: [&str; 11] =
+    ["none", "make", "no_operator", "twice", "never", "keep", "rows", "index", "other_table", "silent", "frame"];
 
 struct Bare {
     host: *const Host,

@@ -10,14 +10,15 @@ use serde::Deserialize;
 use serde_json::Value;
 use sideline_abi as abi;
 use sideline_api::{
-    Alignment, Body, Config, Context, Device, DynOperator, Error, Failure, Fault, Header, Inputs, Instance, Message, Mode,
-    Operator, OperatorFactory, Outputs, Payload, PortType, Reason, Resources, Result, SourceId, Spec, StreamName, Values,
-    WiredInput, arrow::array::Array, clock::Clock, config::Origin, factory, models::Models,
+    Alignment, Body, Config, Context, Device, DynOperator, Error, Failure, Fault, Header, Inputs, Instance, Message,
+    Mode, Operator, OperatorFactory, Outputs, Payload, PortType, Reason, Resources, Result, SourceId, Spec, StreamName,
+    Values, WiredInput, arrow::array::Array, clock::Clock, config::Origin, factory, models::Models,
 };
 
 use crate::{
     Description,
     exchange::{array, frame, schema},
+    guest_log::with_host,
 };
 
 /// Plugin of a library, made at the first call of its exported function.
@@ -135,7 +136,7 @@ unsafe fn text<'a>(text: abi::Text) -> Result<&'a str> {
 
 /// Runs `f`, and reports its fault to the host.
 fn report(host: &abi::Host, error: *mut abi::Error, f: impl FnOnce() -> Result<(), Fault>) -> i32 {
-    let outcome = catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
+    let outcome = catch_unwind(AssertUnwindSafe(|| with_host(host, f))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(ToString::to_string);
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
         // Dropping the payload may panic again.
@@ -403,13 +404,7 @@ impl WiredForm {
 ///
 /// # Safety
 /// `outputs` must be those of the running call.
-unsafe fn send(
-    host: &abi::Host,
-    outputs: *mut abi::Outputs,
-    output: usize,
-    ty: &PortType,
-    body: Body,
-) -> Result<()> {
+unsafe fn send(host: &abi::Host, outputs: *mut abi::Outputs, output: usize, ty: &PortType, body: Body) -> Result<()> {
     // SAFETY: guaranteed by the caller; the host takes over arrays and frames.
     let code = unsafe {
         match body {

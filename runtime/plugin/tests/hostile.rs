@@ -5,8 +5,8 @@ mod support;
 use std::{path::Path, sync::Arc, time::Instant};
 
 use sideline_api::{
-    Alignment, Body, Color, Driver, Encoding, Error, Frame, Header, Message, Mode, OnError, OperatorFactory, Payload, Reason,
-    Resources, SourceId, Values, WiredInput,
+    Alignment, Body, Color, Driver, Encoding, Error, Frame, Header, Message, Mode, OnError, OperatorFactory, Payload,
+    Reason, Resources, SourceId, Values, WiredInput,
     clock::WallClock,
     driver::{CallReport, DriverOptions, Outcome, Outlet},
 };
@@ -172,7 +172,9 @@ fn panics_and_errors_of_a_plugin_are_those_of_a_linked_operator() {
     for _ in 0..3 {
         rig.push(&frame()).unwrap();
     }
-    assert!(matches!(&rig.received.outcomes[..], [Outcome::Done, Outcome::Panic(text), Outcome::Done] if text.contains("panic_at")));
+    assert!(
+        matches!(&rig.received.outcomes[..], [Outcome::Done, Outcome::Panic(text), Outcome::Done] if text.contains("panic_at"))
+    );
     assert!(matches!(rig.received.bodies[1], Body::Skipped(Reason::Panic)));
     let mut rig = Rig::new(plugin.factory(), [("error_at", 0)].into(), OnError::Stop).unwrap();
     let error = rig.push(&frame()).unwrap_err();
@@ -187,10 +189,9 @@ fn panics_and_errors_of_a_plugin_are_those_of_a_linked_operator() {
 #[test]
 fn what_breaks_the_interface_is_an_error_of_the_frame_and_nothing_leaks() {
     let plugin = Plugin::example("bare");
-    for (fault, expected) in [
-        ("make", "this operator cannot be made"),
-        ("no_operator", "made no operator and gave no reason"),
-    ] {
+    for (fault, expected) in
+        [("make", "this operator cannot be made"), ("no_operator", "made no operator and gave no reason")]
+    {
         let error = Rig::new(plugin.factory(), [("fault", fault)].into(), OnError::Stop).err().unwrap();
         assert!(error.message.contains(expected), "{error}");
     }

@@ -10,8 +10,8 @@ use sideline_api::{
     Error, Result,
     arrow::{
         array::{
-            Array, ArrayRef, ArrowPrimitiveType, BooleanArray, FixedSizeListArray, ListArray, PrimitiveArray, StringArray,
-            StructArray,
+            Array, ArrayRef, ArrowPrimitiveType, BooleanArray, FixedSizeListArray, ListArray, PrimitiveArray,
+            StringArray, StructArray,
             types::{
                 Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
                 UInt64Type,
@@ -177,7 +177,11 @@ impl Exported {
     }
 
     /// Adds the structs of children, side by side, then fills them in.
-    fn add_children<'a>(&mut self, into: &mut ArrowArray, children: impl Iterator<Item = &'a dyn Array> + Clone) -> Result<()> {
+    fn add_children<'a>(
+        &mut self,
+        into: &mut ArrowArray,
+        children: impl Iterator<Item = &'a dyn Array> + Clone,
+    ) -> Result<()> {
         let first = self.pointers.len();
         for _ in children.clone() {
             self.arrays.push(UnsafeCell::new(ArrowArray::empty()));
@@ -342,9 +346,8 @@ impl Import<'_> {
 
     fn nulls(&self, length: usize, offset: usize) -> Result<Option<NullBuffer>> {
         // SAFETY: read only if the array has a buffer.
-        let has_bitmap = self.array.n_buffers > 0
-            && !self.array.buffers.is_null()
-            && unsafe { !(*self.array.buffers).is_null() };
+        let has_bitmap =
+            self.array.n_buffers > 0 && !self.array.buffers.is_null() && unsafe { !(*self.array.buffers).is_null() };
         if self.array.null_count == 0 || !has_bitmap {
             return Ok(None);
         }
@@ -433,7 +436,8 @@ mod tests {
     /// Returns a table with a column of each kind.
     fn rows() -> StructArray {
         let numbers: ArrayRef = Arc::new(PrimitiveArray::<UInt32Type>::from(vec![1, 2, 3, 4, 5]));
-        let shares: ArrayRef = Arc::new(PrimitiveArray::<Float64Type>::from(vec![Some(0.5), None, Some(f64::NAN), None, None]));
+        let shares: ArrayRef =
+            Arc::new(PrimitiveArray::<Float64Type>::from(vec![Some(0.5), None, Some(f64::NAN), None, None]));
         let flags: ArrayRef = Arc::new(BooleanArray::from(vec![true, false, true, true, false]));
         let names: ArrayRef = Arc::new(StringArray::from(vec![Some("left"), Some(""), None, Some("Zoë"), Some("x")]));
         let boxes: ArrayRef = Arc::new(FixedSizeListArray::new(
@@ -452,7 +456,8 @@ mod tests {
             Arc::new(point),
             None,
         ));
-        let columns = [("number", numbers), ("share", shares), ("flag", flags), ("name", names), ("box", boxes), ("path", paths)];
+        let columns =
+            [("number", numbers), ("share", shares), ("flag", flags), ("name", names), ("box", boxes), ("path", paths)];
         let fields: Fields = columns
             .iter()
             .map(|(name, column)| Field::new(*name, column.data_type().clone(), column.null_count() > 0))

@@ -10,8 +10,8 @@ use std::{
 
 use sideline_abi as abi;
 use sideline_api::{
-    Body, Context, DynOperator, Error, Fault, Header, Inputs, Message, Outputs, Payload, PortType, Result, Spec, Values,
-    arrow::schema::Fields, config::Key,
+    Body, Context, DynOperator, Error, Fault, Header, Inputs, Message, Outputs, Payload, PortType, Result, Spec,
+    Values, arrow::schema::Fields, config::Key,
 };
 
 use super::{
@@ -66,7 +66,12 @@ impl PluginOperator {
     ///
     /// # Errors
     /// The error of the plugin.
-    pub fn make(plugin: &abi::Plugin, description: &Description, spec: &Spec, environment: Environment) -> Result<Self> {
+    pub fn make(
+        plugin: &abi::Plugin,
+        description: &Description,
+        spec: &Spec,
+        environment: Environment,
+    ) -> Result<Self> {
         let environment = Box::new(environment);
         let host = Box::new(environment.host());
         let resources = &environment.resources;
@@ -165,8 +170,7 @@ impl PluginOperator {
         let (mut bytes, mut sink) = (Vec::<u8>::new(), Sink::default());
         let Some(save) = self.plugin.save else { return Ok(bytes) };
         // SAFETY: the arguments are valid during the call.
-        let code =
-            unsafe { save(self.operator(), abi::Text::new(stream), (&raw mut bytes).cast(), sink.as_ptr()) };
+        let code = unsafe { save(self.operator(), abi::Text::new(stream), (&raw mut bytes).cast(), sink.as_ptr()) };
         sink.fault(code)?;
         Ok(bytes)
     }
@@ -176,9 +180,7 @@ impl PluginOperator {
         let Some(load) = self.plugin.load else { return Ok(()) };
         let mut sink = Sink::default();
         // SAFETY: the arguments are valid during the call.
-        let code = unsafe {
-            load(self.operator(), abi::Text::new(stream), bytes.as_ptr(), bytes.len(), sink.as_ptr())
-        };
+        let code = unsafe { load(self.operator(), abi::Text::new(stream), bytes.as_ptr(), bytes.len(), sink.as_ptr()) };
         sink.fault(code)
     }
 }
