@@ -18,6 +18,7 @@ use sideline_api::{
 use crate::{
     Description,
     exchange::{array, frame, schema},
+    guest_log::with_host,
 };
 
 /// Plugin of a library, made at the first call of its exported function.
@@ -135,7 +136,7 @@ unsafe fn text<'a>(text: abi::Text) -> Result<&'a str> {
 
 /// Runs `f`, and reports its fault to the host.
 fn report(host: &abi::Host, error: *mut abi::Error, f: impl FnOnce() -> Result<(), Fault>) -> i32 {
-    let outcome = catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
+    let outcome = catch_unwind(AssertUnwindSafe(|| with_host(host, f))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(ToString::to_string);
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
         // Dropping the payload may panic again.

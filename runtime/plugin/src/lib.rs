@@ -27,6 +27,7 @@
 mod describe;
 mod exchange;
 mod guest;
+mod guest_log;
 #[cfg(feature = "load")]
 pub mod load;
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use sideline_api::{
     Error, Instance, OperatorFactory, OutputPort, PortType, Registry, Resources, Result, Spec, TableType, Values,
     config::{Key, Kind, Problem, did_you_mean, read_field, unknown_keys},
-    table::{ColumnDescription, TableDescription},
+    table::{self, TableDescription},
 };
 
 use crate::{host, json, operator::PyOperator};
@@ -273,7 +273,7 @@ impl TableReference {
             about: about.clone(),
             columns: columns
                 .iter()
-                .map(|column| ColumnDescription {
+                .map(|column| table::ColumnDescription {
                     name: column.name.clone(),
                     about: column.about.clone(),
                     variants: vec![],

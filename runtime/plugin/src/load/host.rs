@@ -128,7 +128,7 @@ impl Environment {
 
     /// Returns the functions of the host with this environment as their context, which must outlive them.
     pub fn host(&self) -> abi::Host {
-        abi::Host { context: std::ptr::from_ref(self).cast_mut().cast(), ..host_for_check() }
+        abi::Host { context: std::ptr::from_ref(self).cast_mut().cast(), ..host_without_context() }
     }
 }
 
@@ -137,7 +137,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Returns the functions of the host without context: only `fail` and `write` may be called.
-pub fn host_for_check() -> abi::Host {
+pub fn host_without_context() -> abi::Host {
     abi::Host {
         size: size_of::<abi::Host>(),
         context: std::ptr::null_mut(),

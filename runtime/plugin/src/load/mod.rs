@@ -16,7 +16,8 @@ use sideline_api::{
 };
 
 use crate::{Description, description_file};
-use host::{Environment, Sink, host_for_check};
+pub(crate) use host::host_without_context;
+use host::{Environment, Sink};
 use operator::PluginOperator;
 
 /// Name extensions of libraries by which a flow names a plugin.
@@ -261,7 +262,7 @@ impl PluginFactory {
         resolved: &[(String, Value)],
     ) -> Result<Vec<Problem>> {
         let Some(check) = plugin.check else { return Ok(vec![]) };
-        let (host, json) = (host_for_check(), to_json(resolved));
+        let (host, json) = (host_without_context(), to_json(resolved));
         let (mut sink, mut lines) = (Sink::default(), Vec::<u8>::new());
         // SAFETY: the arguments are valid during the call.
         let code = unsafe { check(&host, abi::Text::new(&json), (&raw mut lines).cast(), sink.as_ptr()) };
