@@ -14,7 +14,7 @@ use support::{
 };
 
 /// Tables that fight.yml records.
-const TABLES: [&str; 7] = ["tracks", "poses", "motion", "interaction", "scores", "moves", "commentary"];
+const TABLES: [&str; 8] = ["tracks", "poses", "motion", "fighters", "interaction", "scores", "moves", "commentary"];
 
 /// Form of the perception module under dora: one process, or one process for each of its operators.
 enum PerceptionForm {
@@ -37,7 +37,7 @@ fn write_fight_flow(bench: &Bench, name: &str, clip: &Path, capture: &str, perce
     if matches!(perception, PerceptionForm::Expanded) {
         let fused = "    path: sideline\n    args: run modules/perception.yml\n";
         text = replace(&text, fused, "    module: modules/perception.yml\n");
-        text = replace(&text, "    outputs: [tracks, smoothed_poses, motion, interaction]\n", "");
+        text = replace(&text, "    outputs: [tracks, smoothed_poses, motion, fighters, interaction]\n", "");
     }
     bench.write(&format!("{name}.yml"), &text);
     for module in ["modules/perception.yml", "modules/moves.yml"] {
@@ -80,7 +80,7 @@ fn assert_same_rows(a: &Path, b: &Path) {
         // A row for each of the two in every frame; one for the pair once both are named; events may be missing.
         let min_rows = match table {
             "moves" | "commentary" => 0,
-            "interaction" => 20,
+            "fighters" | "interaction" => 20,
             _ => 80,
         };
         assert!(lines_a.lines().count() >= min_rows, "{table}: {} rows", lines_a.lines().count());
@@ -106,7 +106,7 @@ fn one_process_dora_and_an_expanded_module_give_the_same_rows() {
     let fused = run_under_dora(&bench, "fused");
     let expanded = run_under_dora(&bench, "expanded");
     let processes = |run: &Path| json(run.join("run.json"))["processes"].as_array().unwrap().len();
-    assert_eq!((processes(&here), processes(&fused), processes(&expanded)), (1, 8, 13));
+    assert_eq!((processes(&here), processes(&fused), processes(&expanded)), (1, 8, 14));
     assert_same_rows(&here, &fused);
     assert_same_rows(&here, &expanded);
     assert_same_rows(&here, &run_in_one_process(&bench, "expanded", "expanded_here", &[]));
