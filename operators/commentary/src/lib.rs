@@ -108,7 +108,7 @@ impl Operator for Commentary {
     fn process(&mut self, cx: &Context, input: &Inputs, state: &mut CommentaryState, out: &mut Outputs) -> Result<()> {
         let moves = input.rows::<Move>("moves")?.unwrap_or_default();
         let pairs = input.rows::<Interaction>("interaction")?.unwrap_or_default();
-        self.log_missing_words(&moves);
+        self.log_missing_words(cx, &moves);
         let (frame, now) = (cx.header.frame, cx.header.pts);
         state.bout.observe((frame, now), &pairs, &moves, &self.vocabulary, &self.config);
         if !state.phrasing.is_allowed(now, self.config.per_second) {
@@ -138,12 +138,16 @@ impl Operator for Commentary {
 
 impl Commentary {
     /// Logs each label without a word once. Sentences use the label itself.
-    fn log_missing_words(&mut self, moves: &[Move]) {
+    fn log_missing_words(&mut self, cx: &Context, moves: &[Move]) {
         for label in moves.iter().map(|row| row.label.as_str()).filter(|label| *label != Move::UNSURE_LABEL) {
             let is_known = self.vocabulary.move_words(label).is_some() || self.logged_labels.contains(label);
             if !is_known && self.logged_labels.len() < MAX_LOGGED_LABELS {
                 self.logged_labels.insert(label.into());
-                tracing::warn!(label, "the vocabulary has no word for this label: sentences use the label itself");
+                tracing::warn!(
+                    node = cx.node,
+                    label,
+                    "the vocabulary has no word for this label: sentences use the label itself"
+                );
             }
         }
     }

@@ -72,7 +72,12 @@ impl Operator for Team {
         tracks.retain(|track| track.state != TrackState::Lost && track.track > 0);
         let rows = roster.update(frame, &tracks, cx.seconds(), &self.config)?;
         if roster.take_one_team_notice() {
-            tracing::warn!("no two teams found by jersey color: every person is in team_1 until there are");
+            let (node, stream) = (cx.node, &*cx.header.stream);
+            tracing::warn!(
+                node,
+                stream,
+                "no two teams found by jersey color: every person is in team_1 until there are"
+            );
         }
         out.rows("teams", &rows)
     }

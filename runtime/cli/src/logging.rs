@@ -49,8 +49,8 @@ pub fn start() -> Result<()> {
     subscriber(&filter, writer).try_init().or_fail(Failure::Config, || "logging")
 }
 
-/// Returns a subscriber that writes JSON lines. A line that an operator logs has the fields of its call, the node, the
-/// stream and the frame, in the object `span`.
+/// Returns a subscriber that writes JSON lines. From the level `info` on, a line that an operator logs has the fields of its
+/// call, the node, the stream and the frame, in the object `span`.
 fn subscriber(filter: &str, writer: BoxMakeWriter) -> impl SubscriberInitExt + Subscriber + Send + Sync {
     tracing_subscriber::fmt()
         .json()
@@ -142,7 +142,7 @@ mod tests {
     fn a_line_of_an_operator_carries_its_node_stream_and_frame() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        tracing::subscriber::with_default(subscriber("warn", BoxMakeWriter::new(File::create(&path).unwrap())), || {
+        tracing::subscriber::with_default(subscriber("info", BoxMakeWriter::new(File::create(&path).unwrap())), || {
             let mut talk = Harness::<Talk>::new(sideline_api::Values::new()).unwrap();
             (0..2).for_each(|_| talk.push("counts", &[Count { frames: 0, checksum: 0 }]).unwrap());
             talk.end().unwrap();
