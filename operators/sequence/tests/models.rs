@@ -166,7 +166,9 @@ fn invalid_probabilities_are_an_error_that_names_stream_frame_and_track() {
     let mut run = open(&path).unwrap();
     let mut show = |velocity: f32| {
         let rows = [moving(4, 0.0), moving(7, velocity)];
-        run.push("motion", &rows).and_then(|()| run.push::<sideline_sport::tables::Interaction>("interaction", &[]))
+        run.push("motion", &rows)?;
+        run.push::<sideline_sport::tables::Interaction>("interaction", &[])?;
+        run.push::<sideline_sport::tables::FighterName>("fighters", &[])
     };
     show(0.0).unwrap();
     show(0.0).unwrap();
