@@ -169,6 +169,8 @@ fn an_interrupt_ends_the_loop_and_the_program() {
     let Some(bench) = bench("-1") else { return };
     let program = r#"
 import os, signal, sideline, threading
+# A shell's background job, in which tests may run, ignores the signal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
 run = sideline.run("flow.yml", tables=["light"], output="out", set={"synthetic.frames": 10000000, "synthetic.pace": True})
 try:
