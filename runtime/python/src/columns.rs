@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use arrow_array::{
     Array, ArrayRef, ArrowPrimitiveType, BooleanArray, FixedSizeListArray, ListArray, PrimitiveArray, StringArray,
-    StructArray, cast::AsArray, types::*,
+    StructArray, cast::AsArray, make_array, types::*,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_data::transform::MutableArrayData;
 use arrow_schema::{DataType, Field, Fields};
 use pyo3::{
     IntoPyObjectExt,
@@ -25,7 +26,7 @@ pub fn to_table(value: &Bound<'_, PyAny>, table: TableType) -> PyResult<Arc<Stru
         return Ok(Arc::new(table.empty()));
     }
     if let Some(imported) = capsule::import_table(value)? {
-        return fit(&imported, &table.fields).map(Arc::new);
+        return copy(&fit(&imported, &table.fields)?).map(Arc::new);
     }
     let is_row = value.is_instance_of::<PyDict>() || value.extract::<&str>().is_ok();
     let rows = if is_row { None } else { value.try_iter().ok() };
@@ -298,6 +299,14 @@ fn fit(table: &StructArray, fields: &Fields) -> PyResult<StructArray> {
         return Ok(StructArray::new_empty_fields(table.len(), None));
     }
     StructArray::try_new(fields.clone(), columns, None).map_err(|cause| PyValueError::new_err(cause.to_string()))
+}
+
+/// Copies a table: an imported one may share memory with an input, or with an array that Python code still changes.
+fn copy(table: &StructArray) -> PyResult<StructArray> {
+    let data = table.to_data();
+    let mut copy = MutableArrayData::new(vec![&data], false, data.len());
+    copy.try_extend(0, 0, data.len()).map_err(|cause| PyValueError::new_err(cause.to_string()))?;
+    Ok(make_array(copy.freeze()).as_struct().clone())
 }
 
 /// Returns a value of an array as a Python value.

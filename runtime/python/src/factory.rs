@@ -481,8 +481,7 @@ impl OperatorFactory for PyFactory {
         true
     }
     fn make(&self, values: &Values, resources: &Resources) -> Result<Instance> {
-        PyOperator::new(self.0.clone(), values, resources)
-            .map(|operator| Instance::Operator(Box::new(operator)))
-            .map_err(|error| error.at(format!("node `{}`", resources.node)))
+        let operator = PyOperator::new(self.0.clone(), values, resources)?;
+        Ok(Instance::Operator(Box::new(operator)))
     }
 }

@@ -47,13 +47,18 @@ fn numpy(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
 
 /// Describes an exception in one line: its text, and the last places of its traceback.
 fn describe(py: Python<'_>, error: &PyErr) -> String {
-    let described = host(py).and_then(|host| host.call_method1("describe", (error.value(py),))?.extract());
+    let described = host(py).and_then(|host| host.call_method1("describe", (with_traceback(py, error),))?.extract());
     described.unwrap_or_else(|_: PyErr| error.to_string())
+}
+
+/// Returns an exception with its traceback, which is kept apart from it until it is caught in Python.
+fn with_traceback(py: Python<'_>, error: &PyErr) -> Py<pyo3::exceptions::PyBaseException> {
+    error.clone_ref(py).into_value(py)
 }
 
 /// Returns the whole traceback of an exception.
 fn traceback(py: Python<'_>, error: &PyErr) -> String {
-    let text = host(py).and_then(|host| host.call_method1("format_traceback", (error.value(py),))?.extract());
+    let text = host(py).and_then(|host| host.call_method1("format_traceback", (with_traceback(py, error),))?.extract());
     text.unwrap_or_else(|_: PyErr| error.to_string())
 }
 

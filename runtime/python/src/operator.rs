@@ -133,7 +133,7 @@ impl PyOperator {
                     class: class.clone(),
                 })
             };
-            create().map_err(|error| Error::other(describe(py, &error)))
+            create().map_err(|error| Error::other(describe(py, &error)).at(format!("node `{}`", resources.node)))
         })
     }
 

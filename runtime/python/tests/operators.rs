@@ -28,8 +28,7 @@ def light(frames):
 fn a_function_in_a_file_runs_in_a_flow_of_the_native_program() {
     let bench = bench!();
     bench.write_flow(LIGHT, "");
-    let outcome = bench.run_flow();
-    assert!(outcome.text.contains("my_op.py"), "{}", outcome.text);
+    bench.run_flow();
     let rows = bench.rows();
     assert_eq!(rows.len(), 40);
     assert_eq!((&rows[7]["frame"], &rows[7]["width"]), (&json!(7), &json!(64)));

@@ -41,7 +41,7 @@ fn the_code_and_the_commands_of_the_page_run() {
         &std::fs::read_to_string(bench.path().join("light.yml")).unwrap().replace("light.py", "punches.py"),
     );
     let punches = bench.sideline(&["check", "flow.yml"]);
-    assert!(punches.text.contains("there is no input `frames`; did you mean"), "{}", punches.text);
+    assert!(punches.text.contains("input `frames`: there is no such input; there are moves"), "{}", punches.text);
 }
 
 const LIGHT: &str = r#"
@@ -158,7 +158,10 @@ except sideline.Error as error:
     assert_eq!(lines[0], "flow.yml: no node sends a table `lihgt`; did you mean `light`?");
     assert!(lines[1].contains("invalid value 'fast'"), "{text}");
     assert!(lines[2].contains("there is no such key") || lines[2].contains("no key"), "{text}");
-    assert!(lines[3].starts_with("7 ") && lines[3].contains("ValueError: the limit is reached"), "{text}");
+    // Rows in flight at the failure may be lost.
+    let (count, message) = lines[3].split_once(' ').unwrap();
+    assert!(count.parse::<u32>().unwrap() <= 7 && message.contains("in light: `raise ValueError"), "{text}");
+    assert!(message.ends_with("ValueError: the limit is reached"), "{text}");
 }
 
 #[test]
@@ -166,6 +169,8 @@ fn an_interrupt_ends_the_loop_and_the_program() {
     let Some(bench) = bench("-1") else { return };
     let program = r#"
 import os, signal, sideline, threading
+# A shell's background job, in which tests may run, ignores the signal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
 run = sideline.run("flow.yml", tables=["light"], output="out", set={"synthetic.frames": 10000000, "synthetic.pace": True})
 try:
