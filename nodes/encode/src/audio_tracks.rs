@@ -1,9 +1,16 @@
 //! The audio track of each stream: the clip's own audio, mixed with speech if the input `speech` is wired.
 
-use sideline_api::{Body, Inputs, Payload, Result, StreamName, Table, tables::Audio};
+use std::ops::RangeInclusive;
+
+use sideline_api::{Body, Error, Inputs, Payload, Result, StreamName, Table, tables::Audio};
 use sideline_media::AudioFormat;
 
 use crate::mixer::{LOOKAHEAD_NS, Mixer, SILENT_FORMAT};
+
+/// Numbers of channels of a track.
+const CHANNELS: RangeInclusive<u16> = 1..=2;
+/// Sample rates of a track, samples per second.
+const RATES: RangeInclusive<u32> = 1_000..=768_000;
 
 /// Returns the rows of an input, aligned or side.
 ///
@@ -17,6 +24,26 @@ pub fn rows<T: Table>(input: &Inputs, name: &str) -> Result<Vec<T>> {
         }
     }
     Ok(rows)
+}
+
+/// Returns the rows of an input of sound.
+///
+/// # Errors
+/// If the table is of another type, or a row has a format that no track has.
+fn sound(input: &Inputs, name: &str) -> Result<Vec<Audio>> {
+    let rows: Vec<Audio> = rows(input, name)?;
+    match rows.iter().find(|row| !CHANNELS.contains(&row.channels) || !RATES.contains(&row.rate)) {
+        Some(row) => Err(Error::other(format!(
+            "input `{name}` has sound of {} channels at {} samples per second; {} or {} channels at {} to {} are supported",
+            row.channels,
+            row.rate,
+            CHANNELS.start(),
+            CHANNELS.end(),
+            RATES.start(),
+            RATES.end()
+        ))),
+        None => Ok(rows),
+    }
 }
 
 fn format(row: &Audio) -> AudioFormat {
@@ -49,7 +76,7 @@ impl AudioTracks {
         input: &Inputs,
         duck_db: f32,
     ) -> Result<Vec<Audio>> {
-        let clip: Vec<Audio> = rows(input, "audio")?;
+        let clip = sound(input, "audio")?;
         if !self.has_speech {
             return Ok(clip);
         }
@@ -73,7 +100,7 @@ impl AudioTracks {
         if mixer.is_discontinuity(now) {
             mixed.push(mixer.drain(duck_db));
         }
-        for row in rows::<Audio>(input, "speech")? {
+        for row in sound(input, "speech")? {
             mixer.push_speech(&row)?;
         }
         mixed.push(mixer.mix_until(if is_cut || new_format.is_some() { now } else { now - LOOKAHEAD_NS }, duck_db));
@@ -91,11 +118,11 @@ impl AudioTracks {
     /// # Errors
     /// As [`AudioTracks::take_until`].
     pub fn take_rest(&mut self, stream: &StreamName, input: &Inputs, duck_db: f32) -> Result<Vec<Audio>> {
-        let clip: Vec<Audio> = rows(input, "audio")?;
+        let clip = sound(input, "audio")?;
         let Some(index) = self.mixers.iter().position(|(name, _)| name == stream) else { return Ok(clip) };
         let (_, mut mixer) = self.mixers.swap_remove(index);
         clip.iter().for_each(|row| mixer.push_clip(row));
-        for row in rows::<Audio>(input, "speech")? {
+        for row in sound(input, "speech")? {
             mixer.push_speech(&row)?;
         }
         Ok(vec![mixer.drain(duck_db)])

@@ -11,9 +11,9 @@ use std::{
 };
 
 use sideline_api::{
-    Alignment, Body, Context, Device, Driver, DynOperator, Error, Fault, Header, Inputs, Instance, Message, Mode,
-    OnError, OperatorFactory, Outputs, PortType, Resources, Result, SourceId, Spec, StreamName, Table, Values,
-    WiredInput,
+    Alignment, Body, Context, Device, Driver, DynOperator, Error, Failure, Fault, Header, InputPort, Inputs, Instance,
+    Message, Mode, OnError, OperatorFactory, Outputs, PortType, Resources, Result, SourceId, Spec, StreamName, Table,
+    Values, WiredInput,
     clock::VirtualClock,
     config::{Key, Problem},
     driver::{CallReport, DriverOptions, Outcome, Outlet, Phase},
@@ -35,6 +35,8 @@ pub struct Bench {
     pub models: Arc<Models>,
     /// Folder in which every operator gets a folder of its own.
     pub folder: PathBuf,
+    /// Declared inputs that are wired. Of alternatives an operator takes the first.
+    wired: Vec<&'static str>,
     made: AtomicUsize,
 }
 
@@ -126,12 +128,56 @@ impl Bench {
         folder: PathBuf,
     ) -> Result<Self> {
         let spec = factory.spec(&values)?;
-        Ok(Self { factory, spec, values, search, models, folder, made: AtomicUsize::new(0) })
+        let wired = spec.inputs.iter().map(|port| port.name).collect();
+        let made = AtomicUsize::new(0);
+        let mut bench = Self { factory, spec, values, search, models, folder, wired, made };
+        if bench.is_refused() {
+            bench.leave_out_alternatives();
+        }
+        Ok(bench)
+    }
+
+    /// Returns true if the operator refuses its inputs as they are wired.
+    fn is_refused(&self) -> bool {
+        let made = self.resources(&self.inputs(Wiring::All), true).and_then(|resources| {
+            match self.factory.make(&self.values, &resources)? {
+                Instance::Operator(mut operator) => operator.close().0,
+                Instance::Sources(_) => Ok(()),
+            }
+        });
+        made.is_err_and(|error| error.failure == Failure::Config)
+    }
+
+    /// Wires the required inputs, and each optional one in turn with which the operator can be created. All stay wired if it
+    /// cannot be created with any.
+    fn leave_out_alternatives(&mut self) {
+        let all = std::mem::take(&mut self.wired);
+        self.wired = self.spec.inputs.iter().filter(|port| port.required).map(|port| port.name).collect();
+        let mut is_refused = self.is_refused();
+        for name in &all {
+            if self.wired.contains(name) {
+                continue;
+            }
+            self.wired.push(name);
+            match self.is_refused() {
+                true => {
+                    self.wired.pop();
+                }
+                false => is_refused = false,
+            }
+        }
+        if is_refused {
+            self.wired = all;
+        }
     }
 
     /// Returns the wired inputs. An operator that takes inputs of any name gets one, `more`.
     pub fn inputs(&self, wiring: Wiring) -> Vec<WiredInput> {
-        let declared = self.spec.inputs.iter().filter(|port| wiring == Wiring::All || port.required);
+        let is_wired = |port: &&InputPort| match wiring {
+            Wiring::All => self.wired.contains(&port.name),
+            Wiring::Required => port.required,
+        };
+        let declared = self.spec.inputs.iter().filter(is_wired);
         let mut inputs: Vec<WiredInput> = declared
             .map(|port| WiredInput {
                 name: port.name.into(),

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 use sideline_api::{
-    Body, Error, Header, Instance, Message, Payload, PortType, Random, Reason, Result, Values, WiredInput,
+    Body, Error, Failure, Header, Instance, Message, Payload, PortType, Random, Reason, Result, Values, WiredInput,
     arrow::array::{Array, StructArray},
     config::{Key, Kind, Origin},
     driver::Outcome,
@@ -307,15 +307,23 @@ fn runs_without_optional_inputs(check: &Check) -> Result<Verdict> {
     if required.is_empty() {
         return not_applicable("it has no required inputs, and a node without inputs does not run");
     }
-    let transcript = check.bench.run(Wiring::Required, &check.script(Wiring::Required, "a", Flavor::Ordinary))?;
-    check.answered(&transcript, FRAMES)
+    let rig = match check.bench.rig(Wiring::Required) {
+        Err(error) if error.failure == Failure::Config => {
+            return not_applicable("it refuses to be created without them");
+        }
+        rig => rig?,
+    };
+    check.answered(&rig.run(&check.script(Wiring::Required, "a", Flavor::Ordinary))?, FRAMES)
 }
 
 fn runs_unread(check: &Check) -> Result<Verdict> {
     if check.bench.spec.outputs.is_empty() {
         return not_applicable("it has no outputs");
     }
-    let rig = check.bench.rig_with(check.bench.factory.clone(), Wiring::All, false)?;
+    let rig = match check.bench.rig_with(check.bench.factory.clone(), Wiring::All, false) {
+        Err(error) if error.failure == Failure::Config => return not_applicable("it refuses to be created unread"),
+        rig => rig?,
+    };
     check.answered(&rig.run(&check.script(Wiring::All, "a", Flavor::Ordinary))?, FRAMES)
 }
 

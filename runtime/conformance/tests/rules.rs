@@ -168,6 +168,53 @@ fn each_fault_breaks_its_rule() {
     }
 }
 
+/// Takes one of two inputs, and is of no use unread.
+struct Chooser;
+
+impl Operator for Chooser {
+    type Config = Keys;
+    type State = ();
+
+    fn spec() -> Spec {
+        let numbers = PortType::table::<Number>();
+        Spec::operator("chooser")
+            .optional("left", numbers)
+            .optional("right", numbers)
+            .output("counts", PortType::table::<Count>())
+    }
+
+    fn new(_: Keys, resources: &Resources) -> Result<Self> {
+        let wired = resources.inputs.len();
+        if wired != 1 || !resources.is_read("counts") {
+            return Err(Error::config(format!("{wired} of `left` and `right` are wired; it takes one of them")));
+        }
+        Ok(Chooser)
+    }
+
+    fn process(&mut self, _: &Context, input: &Inputs, (): &mut (), out: &mut Outputs) -> Result<()> {
+        let rows = input.rows::<Number>("left")?.unwrap_or_default();
+        out.rows("counts", &[Count { frames: rows.len() as u64, checksum: 0 }])
+    }
+
+    fn reconfigure(&mut self, _: &Keys) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn of_alternative_inputs_one_is_wired() {
+    let folder = tempfile::tempdir().unwrap();
+    let reports = Suite::new(Arc::new(factory::operator::<Chooser>()), folder.path()).run();
+    for report in reports {
+        match (report.rule, report.verdict) {
+            ("runs without optional inputs" | "passes skips on", Verdict::NotApplicable(_)) => {}
+            ("runs unread", Verdict::NotApplicable(text)) => assert_eq!(text, "it refuses to be created unread"),
+            (_, Verdict::Passed) => {}
+            (rule, verdict) => panic!("{rule}: {verdict:?}"),
+        }
+    }
+}
+
 /// Factory that breaks what no Rust operator can break.
 struct Wrong {
     inner: Arc<dyn OperatorFactory>,

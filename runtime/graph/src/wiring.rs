@@ -71,7 +71,11 @@ pub(crate) fn wire(
         edges.push(wired);
         nodes.push(FlowNode {
             id: decl.id.clone(),
-            operator: spec.name.into(),
+            // A plugin is registered under the path by which the flow names it.
+            operator: match &decl.kind {
+                NodeKind::Operator(name) => name.clone(),
+                NodeKind::Host { .. } | NodeKind::Foreign | NodeKind::Invalid => spec.name.into(),
+            },
             spec: spec.clone(),
             process: expanded.process_of.get(&decl.id).copied().unwrap_or_default(),
             resolved: entry.resolve(&set.values),

@@ -45,16 +45,16 @@ macro_rules! for_primitive {
 
 /// Memory of an exported array: its rows, and the structs that describe them. Every struct that is not released owns a share.
 struct Exported {
-    _columns: Vec<ArrayRef>,
+    _rows: Arc<StructArray>,
     /// Bitmaps that were shifted to begin at a byte.
     bitmaps: Vec<Buffer>,
-    buffers: Vec<*const c_void>,
+    /// Addresses of buffers and of children, those of one array side by side.
+    addresses: Vec<*const c_void>,
     /// Structs of all descendants. The other side writes to them.
     arrays: Vec<UnsafeCell<ArrowArray>>,
-    pointers: Vec<*mut ArrowArray>,
 }
 
-// SAFETY: the pointers lead to immutable buffers of `_columns` and `bitmaps` and into this value; only the owner of a struct
+// SAFETY: the pointers lead to immutable buffers of `_rows` and `bitmaps` and into this value; only the owner of a struct
 // writes to it.
 unsafe impl Send for Exported {}
 // SAFETY: as above.
@@ -64,22 +64,21 @@ unsafe impl Sync for Exported {}
 ///
 /// # Errors
 /// When a column has a type that tables do not have.
-pub fn export(rows: &StructArray) -> Result<ArrowArray> {
+pub fn export(rows: &Arc<StructArray>) -> Result<ArrowArray> {
     let (mut arrays, mut buffers) = (0, 1);
     for column in rows.columns() {
         let (more_arrays, more_buffers) = count(column.data_type());
         (arrays, buffers) = (arrays + more_arrays, buffers + more_buffers);
     }
     let mut memory = Exported {
-        _columns: rows.columns().to_vec(),
+        _rows: rows.clone(),
         bitmaps: vec![],
         // The pointers into these stay valid because they never grow beyond this capacity.
-        buffers: Vec::with_capacity(buffers),
+        addresses: Vec::with_capacity(buffers + arrays),
         arrays: Vec::with_capacity(arrays),
-        pointers: Vec::with_capacity(arrays),
     };
     let mut root = ArrowArray::empty();
-    memory.describe(&mut root, rows)?;
+    memory.describe(&mut root, &**rows)?;
     let memory = Arc::new(memory);
     for array in &memory.arrays {
         // SAFETY: nothing else refers to the struct yet.
@@ -115,35 +114,35 @@ fn count(data_type: &DataType) -> (usize, usize) {
 impl Exported {
     /// Fills in the struct of an array and those of its children.
     fn describe(&mut self, into: &mut ArrowArray, array: &dyn Array) -> Result<()> {
-        let first_buffer = self.buffers.len();
+        let first_buffer = self.addresses.len();
         let nulls = match array.nulls() {
             Some(nulls) => self.bitmap(nulls.inner()),
             None => std::ptr::null(),
         };
-        self.buffers.push(nulls);
+        self.addresses.push(nulls);
         let unsupported = || Error::other(format!("tables have no columns of type {}", array.data_type()));
         macro_rules! values {
             ($primitive:ty) => {{
                 let values: &PrimitiveArray<$primitive> = downcast(array)?;
-                self.buffers.push(values.values().inner().as_ptr().cast());
+                self.addresses.push(values.values().inner().as_ptr().cast());
             }};
         }
         let mut children: [&dyn Array; 1] = [array];
         let children: &[&dyn Array] = match array.data_type() {
             DataType::Boolean => {
                 let values = self.bitmap(downcast::<BooleanArray>(array)?.values());
-                self.buffers.push(values);
+                self.addresses.push(values);
                 &[]
             }
             DataType::Utf8 => {
                 let text: &StringArray = downcast(array)?;
-                self.buffers.push(text.offsets().inner().inner().as_ptr().cast());
-                self.buffers.push(text.values().as_ptr().cast());
+                self.addresses.push(text.offsets().inner().inner().as_ptr().cast());
+                self.addresses.push(text.values().as_ptr().cast());
                 &[]
             }
             DataType::List(_) => {
                 let list: &ListArray = downcast(array)?;
-                self.buffers.push(list.offsets().inner().inner().as_ptr().cast());
+                self.addresses.push(list.offsets().inner().inner().as_ptr().cast());
                 children[0] = list.values();
                 &children
             }
@@ -172,7 +171,7 @@ impl Exported {
             _ => 2,
         };
         // SAFETY: the buffers of this array begin at `first_buffer`, within the capacity.
-        into.buffers = unsafe { self.buffers.as_mut_ptr().add(first_buffer) };
+        into.buffers = unsafe { self.addresses.as_mut_ptr().add(first_buffer) };
         Ok(())
     }
 
@@ -182,17 +181,17 @@ impl Exported {
         into: &mut ArrowArray,
         children: impl Iterator<Item = &'a dyn Array> + Clone,
     ) -> Result<()> {
-        let first = self.pointers.len();
+        let (first, first_array) = (self.addresses.len(), self.arrays.len());
         for _ in children.clone() {
             self.arrays.push(UnsafeCell::new(ArrowArray::empty()));
             let array = self.arrays[self.arrays.len() - 1].get();
-            self.pointers.push(array);
+            self.addresses.push(array.cast_const().cast());
         }
-        into.n_children = (self.pointers.len() - first) as i64;
-        // SAFETY: the pointers of these children begin at `first`, within the capacity.
-        into.children = unsafe { self.pointers.as_mut_ptr().add(first) };
+        into.n_children = (self.arrays.len() - first_array) as i64;
+        // SAFETY: the addresses of these children begin at `first`, within the capacity.
+        into.children = unsafe { self.addresses.as_mut_ptr().add(first) }.cast();
         for (i, child) in children.enumerate() {
-            let array = self.pointers[first + i];
+            let array = self.arrays[first_array + i].get();
             // SAFETY: the struct is in `self.arrays`, which does not move, and nothing else refers to it.
             self.describe(unsafe { &mut *array }, child)?;
         }
@@ -416,8 +415,7 @@ impl Import<'_> {
                 Ok(Arc::new(StructArray::try_new(fields.clone(), columns, nulls).map_err(failed)?))
             }
             other => {
-                let unsupported = Err(Error::other(format!("tables have no columns of type {other}")));
-                for_primitive!(other, primitive, unsupported)
+                for_primitive!(other, primitive, Err(Error::other(format!("tables have no columns of type {other}"))))
             }
         }
     }
@@ -466,7 +464,7 @@ mod tests {
     }
 
     fn there_and_back(rows: &StructArray) -> StructArray {
-        let array = export(rows).unwrap();
+        let array = export(&Arc::new(rows.clone())).unwrap();
         // SAFETY: the array was exported with these columns.
         unsafe { import(array, rows.fields()) }.unwrap()
     }
@@ -492,8 +490,7 @@ mod tests {
     #[test]
     fn a_child_that_was_moved_out_outlives_its_parent() {
         let rows = rows();
-        let mut array = export(&rows).unwrap();
-        drop(rows);
+        let mut array = export(&Arc::new(rows)).unwrap();
         // SAFETY: the array has six children; the second is moved as the interface prescribes.
         unsafe {
             let child = *array.children.add(1);
@@ -519,7 +516,7 @@ mod tests {
 
     /// Exports rows, changes the array, and returns the error of its import, which must have released it once.
     fn refused(rows: &StructArray, fields: &Fields, change: impl FnOnce(&mut ArrowArray)) -> String {
-        let original = export(rows).unwrap();
+        let original = export(&Arc::new(rows.clone())).unwrap();
         let mut array = ArrowArray { ..original };
         array.private_data = Box::into_raw(Box::new(original)).cast();
         array.release = Some(count_release);
