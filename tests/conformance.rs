@@ -22,6 +22,7 @@ fn values(operator: &str) -> Values {
     match operator {
         "capture" => [("source", "clip.mp4")].into(),
         "reid" => [("method", "color")].into(),
+        "sequence" => [("model", "lstm")].into(),
         _ => Values::new(),
     }
 }
@@ -79,6 +80,9 @@ fn the_command_prints_a_line_for_each_rule_and_fails_on_a_broken_one() {
     let failed = bench.sideline(&["test-operator", "rehearse", "--set", "panic_at=3"]);
     assert_eq!(failed.code, 6, "{}", failed.text);
     assert!(failed.text.contains("failed         answers every frame: panic at frame 3 (a)"), "{}", failed.text);
+    let unset = bench.sideline(&["test-operator", "counter", "--set", "step=0"]);
+    assert_eq!((unset.code, unset.text.lines().count()), (6, RULES.len()), "{}", unset.text);
+    assert!(unset.text.contains("not applicable repeats itself: its configuration is refused"), "{}", unset.text);
     let json = bench.sideline(&["test-operator", "counter", "--json"]);
     let reports: serde_json::Value = serde_json::from_str(&json.text).unwrap();
     assert_eq!(reports.as_array().unwrap().len(), RULES.len());

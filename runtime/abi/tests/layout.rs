@@ -12,7 +12,10 @@ macro_rules! layout {
     };
 }
 
-fn layouts() -> Vec<(&'static str, usize, Vec<(&'static str, usize)>)> {
+/// C name, size, and offset of each member of a struct.
+type Layout = (&'static str, usize, Vec<(&'static str, usize)>);
+
+fn layouts() -> Vec<Layout> {
     layout! {
         Text as "sideline_text" { data, length }
         Plane as "sideline_plane" { data, length, stride }

@@ -34,7 +34,7 @@ pub fn run(registry: &Registry) -> Result<u8> {
         Err(error) => return Err(record_connect_failure(registry, error)),
     };
     let (id, run) = (node.id(), node.run_id());
-    let NodeFlow { folder, start, flow } = NodeFlow::read(&node.descriptor()?, &id, &run, registry)?;
+    let NodeFlow { folder, start, registry, flow } = NodeFlow::read(&node.descriptor()?, &id, &run, registry)?;
     let (flow, models) = match flow {
         Ok(read) => read,
         Err(error) => return Err(record_start_failure(&folder, &id, &start, error)),
@@ -58,7 +58,7 @@ pub fn run(registry: &Registry) -> Result<u8> {
             server = start_control_server(control::node_socket_path(&run, &id), &flow, &run, &folder, running);
         }
     };
-    let report = match node.host(plan, registry, options, started) {
+    let report = match node.host(plan, &registry, options, started) {
         Ok(report) => fail_without_frames(report, true),
         Err(_) if stop.is_requested() => stopped_report(&flow),
         Err(error) => return Err(record_start_failure(&folder, &id, &start, error)),
@@ -98,6 +98,8 @@ struct NodeFlow {
     folder: PathBuf,
     /// Contents of `run.json`.
     start: Value,
+    /// Registry with the plugins that the flow names by their paths.
+    registry: Registry,
     /// Flow and installed models, or the errors of the flow.
     flow: Result<(Flow, Models)>,
 }
@@ -112,8 +114,8 @@ impl NodeFlow {
         let flow_folder = std::env::current_dir().or_fail(Failure::Other, || "working directory")?;
         let overrides = build_overrides(&flow_folder, &[], None);
         let names = Flow::operator_names_in_descriptor(descriptor, &flow_folder, registry);
-        let registry = &plugins::with_libraries(registry, names, &flow_folder);
-        let flow = match Flow::from_descriptor(descriptor, "flow", &flow_folder, registry, &overrides) {
+        let registry = plugins::with_libraries(registry, names, &flow_folder);
+        let flow = match Flow::from_descriptor(descriptor, "flow", &flow_folder, &registry, &overrides) {
             Ok(flow) => flow,
             Err(problems) => {
                 let descriptor = serde_json::to_value(descriptor).or_fail(Failure::Config, || "the flow")?;
@@ -121,6 +123,7 @@ impl NodeFlow {
                 return Ok(Self {
                     folder: unreadable.folder(id, run),
                     start: record::unreadable_flow_json(run, "flow", &unreadable.processes(id)),
+                    registry,
                     flow: Err(join_diagnostics(&problems, Failure::Config)),
                 });
             }
@@ -139,7 +142,7 @@ impl NodeFlow {
             folders: if has_several { absolute(&folders) } else { BTreeMap::new() },
         };
         let start = record::start_json(&start, &models);
-        Ok(Self { folder, start, flow: Ok((flow, models)) })
+        Ok(Self { folder, start, registry, flow: Ok((flow, models)) })
     }
 }
 
@@ -149,7 +152,9 @@ fn record_connect_failure(registry: &Registry, error: Error) -> Error {
     let Some(Assignment { id, run_id, descriptor }) = Assignment::from_environment() else { return error };
     match NodeFlow::read(&descriptor, &id, &run_id, registry) {
         // An error of the flow is the better explanation: it has a place, and every node reports it.
-        Ok(NodeFlow { folder, start, flow }) => record_start_failure(&folder, &id, &start, flow.err().unwrap_or(error)),
+        Ok(NodeFlow { folder, start, flow, .. }) => {
+            record_start_failure(&folder, &id, &start, flow.err().unwrap_or(error))
+        }
         Err(_) => error,
     }
 }

@@ -49,7 +49,9 @@ pub fn run(options: &TestOperator, registry: &Registry) -> Result<u8> {
     } else {
         for report in &reports {
             let (verdict, text) = describe(&report.verdict);
-            let text = if text.is_empty() { String::new() } else { format!(": {text}") };
+            // One line, also for the problems of a configuration.
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let text = if text.is_empty() { text } else { format!(": {text}") };
             outln!("{verdict:<14} {}{text}", report.rule);
         }
     }

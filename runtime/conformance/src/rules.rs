@@ -83,12 +83,13 @@ pub fn run(suite: &Suite) -> Vec<RuleReport> {
         Err(error) => return vec![RuleReport { rule: RULES[0], verdict: Verdict::Failed(error.message) }],
     };
     let is_source = check.bench.spec.is_source;
+    let is_refused = !check.bench.factory.check(&check.bench.values).is_empty();
     let mut reports = vec![];
     for (i, (rule, check_rule)) in RULES.into_iter().zip(CHECKS).enumerate() {
-        let verdict = match check_rule(&check) {
-            _ if is_source && i > 1 => Verdict::NotApplicable("it is a source".into()),
-            Ok(verdict) => verdict,
-            Err(error) => Verdict::Failed(error.message),
+        let verdict = match () {
+            () if is_refused && i > 0 => Verdict::NotApplicable("its configuration is refused".into()),
+            () if is_source && i > 1 => Verdict::NotApplicable("it is a source".into()),
+            () => check_rule(&check).unwrap_or_else(|error| Verdict::Failed(error.message)),
         };
         reports.push(RuleReport { rule, verdict });
     }

@@ -83,10 +83,12 @@ fn refused(path: &Path) -> String {
 
 #[test]
 fn the_check_reads_the_description_and_loads_nothing() {
-    let plugin = Plugin::example("counter");
-    // Another file, since the one that was described is mapped.
-    std::fs::remove_file(&plugin.path).unwrap();
+    let described = Plugin::example("counter");
+    // The description of a plugin beside a library that cannot be loaded.
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = Plugin { path: folder.path().join("libbroken.so"), folder };
     std::fs::write(&plugin.path, "no code at all").unwrap();
+    std::fs::copy(described.description(), plugin.description()).unwrap();
     let factory = plugin.factory();
     assert_eq!(factory.spec(&Values::new()).unwrap().name, "counter");
     let problems = factory.check(&[("stepp", 3)].into());
@@ -215,6 +217,8 @@ fn what_breaks_the_interface_is_an_error_of_the_frame_and_nothing_leaks() {
         rig.received.bodies.clear();
         rig.driver.close().unwrap();
         assert_eq!(rig.driver.counts().get("unreleased_rows"), Some(&0), "{fault}: every array is released");
+        // The driver holds the messages of the last frame.
+        drop(rig);
         assert_eq!(Arc::strong_count(&picture), 1, "{fault}: every frame is released");
     }
 }

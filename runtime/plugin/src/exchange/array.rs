@@ -277,7 +277,8 @@ pub unsafe fn import(array: ArrowArray, fields: &Fields) -> Result<StructArray> 
     if fields.is_empty() {
         return Ok(StructArray::new_empty_fields(length, None));
     }
-    StructArray::try_new(fields.clone(), columns, None).map_err(|cause| Error::other(cause.to_string()))
+    // SAFETY: the columns have the types of the fields, this length, and nulls only where they are declared.
+    Ok(unsafe { StructArray::new_unchecked(fields.clone(), columns, None) })
 }
 
 /// Maximum number of rows and items, so that sizes in bytes do not overflow.

@@ -95,6 +95,7 @@ struct Node {
     schema: ArrowSchema,
     _name: CString,
     _format: CString,
+    #[expect(clippy::vec_box, reason = "`_pointers` leads to the nodes, which must not move")]
     _children: Vec<Box<Node>>,
     _pointers: Vec<*mut ArrowSchema>,
 }

@@ -1,5 +1,5 @@
 //! Libraries for tests: the examples of this crate, and a C library.
-#![allow(dead_code, reason = "each test uses a part")]
+#![allow(dead_code, reason = "each test file uses only a part")]
 
 use std::{
     path::{Path, PathBuf},
