@@ -48,8 +48,8 @@ impl Deref for Entry {
 /// let registry = Registry::new().operator::<Tracker>();
 /// registry.check()?;
 /// assert_eq!(registry.get("tracker")?.spec.inputs[0].name, "frames");
-/// let error = registry.get("traker").err().unwrap();
-/// assert_eq!(error.message, "there is no operator `traker`; did you mean `tracker`?");
+/// let error = registry.get("trackers").err().unwrap();
+/// assert_eq!(error.message, "there is no operator `trackers`; did you mean `tracker`?");
 ///
 /// // A second operator of the same name is refused.
 /// assert!(registry.operator::<Tracker>().check().is_err());

@@ -107,7 +107,7 @@ fn a_description_that_is_missing_stale_or_of_another_build_is_refused() {
         ("\"step\"", "\"stop\"", ""),
         ("\"SIDELINE\"", "\"SIDELONG\"", "`magic` is not `SIDELINE`"),
         ("\"unwind\"", "\"abort\"", "`panic = \"abort\"`, so a panic in it would end the whole run"),
-        ("\"name\": \"counter\"", "\"nam\": \"counter\"", "damaged"),
+        ("\"name\": \"counter\"", "\"nome\": \"counter\"", "damaged"),
         ("{", "[", "this is no description"),
     ] {
         std::fs::write(&file, text.replacen(from, to, 1)).unwrap();
