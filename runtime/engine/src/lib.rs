@@ -79,7 +79,7 @@
 //! };
 //! let report = sideline_engine::start(plan, &registry, options, None).unwrap().wait();
 //! assert_eq!(report.status, RunStatus::Done);
-//! assert_eq!(report.nodes[0].processed, 5);
+//! assert_eq!(report.nodes[0].counts.processed, 5);
 //! # Ok::<(), std::io::Error>(())
 //! ```
 #![forbid(unsafe_code)]

@@ -202,13 +202,11 @@ impl Classifiers {
 
     /// Ends the stream; the fusion's closing rows are included in the output.
     fn end_stream(&mut self, header: &Header, outputs: &mut RecordingOutputs) -> Result<()> {
-        let runners =
-            [&mut self.motion, &mut self.interaction].into_iter().chain(self.models.iter_mut().map(|(_, s)| s));
-        for runner in runners {
+        let features = [(&mut self.motion, "motion"), (&mut self.interaction, "interaction")];
+        let models = self.models.iter_mut().map(|(_, runner)| (runner, "predictions"));
+        for (runner, output) in features.into_iter().chain(models) {
             runner.end(header)?;
-            for output in ["motion", "interaction", "predictions"] {
-                while runner.next(output).is_some() {}
-            }
+            while runner.next(output).is_some() {}
         }
         if let Some(fusion) = &mut self.fusion {
             fusion.end(header)?;
