@@ -89,11 +89,9 @@ impl Flow {
             nodes.push(node);
         }
         let kept = (0..self.nodes.len()).filter(|at| keeps[*at]);
-        let mut added = nodes.len();
-        for old in kept.clone() {
+        for (new, old) in (nodes.len()..).zip(kept.clone()) {
             let outputs = 0..self.nodes[old].spec.outputs.len();
-            senders.extend(outputs.map(|output| ((old, output), Sender::Node { node: added, output })));
-            added += 1;
+            senders.extend(outputs.map(|output| ((old, output), Sender::Node { node: new, output })));
         }
         let names: Vec<String> = nodes.iter().map(|node| node.id.clone()).collect();
         for old in kept {
