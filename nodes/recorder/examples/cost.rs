@@ -27,7 +27,6 @@ fn pose(track: u32, frame: u32) -> Pose {
         aspect: 16.0 / 9.0,
         joints: std::array::from_fn(|j| std::array::from_fn(|k| wave(j * 4 + k))),
         world: std::array::from_fn(|j| std::array::from_fn(|k| if j == 32 { f32::NAN } else { wave(j * 3 + k + 200) })),
-        ..Pose::default()
     }
 }
 

@@ -88,7 +88,9 @@ fn a_ball_is_confirmed_after_confirm_hits_detections_and_then_has_a_row_per_fram
 #[test]
 fn a_ball_without_detections_is_predicted_and_lost_after_ten_frames() {
     let mut ball = BallHarness::new(Values::new());
-    (0..30).for_each(|frame| drop(ball.push(Some(&[rolling_ball(frame)]))));
+    (0..30).for_each(|frame| {
+        ball.push(Some(&[rolling_ball(frame)]));
+    });
     let rows: Vec<Ball> = (30..45).map(|_| ball.push(Some(&[])).unwrap()).collect();
     for (frame, row) in (30..34).zip(&rows) {
         assert!(!row.measured && row.score == 0.0 && error_px(row, rolling_ball(frame)) < 10.0, "{row:?}");
@@ -117,7 +119,9 @@ fn false_balls_elsewhere_do_not_capture_the_track() {
 #[test]
 fn a_kick_is_followed_without_delay() {
     let mut ball = BallHarness::new(Values::new());
-    (0..30).for_each(|_| drop(ball.push(Some(&[[500.0, 500.0]]))));
+    (0..30).for_each(|_| {
+        ball.push(Some(&[[500.0, 500.0]]));
+    });
     for frame in 1..20 {
         let at = [500.0 + 18.0 * f64::from(frame), 500.0 - 6.0 * f64::from(frame)];
         assert!(error_px(&ball.push(Some(&[at])).unwrap(), at) < 20.0, "frame {frame}");
@@ -138,7 +142,9 @@ fn a_ball_at_rest_is_locked_with_less_jitter() {
 #[test]
 fn a_jump_before_the_ball_is_lost_starts_chaos() {
     let mut ball = BallHarness::new([("chaos_s", 40.0 / 30.0)]);
-    (0..6).for_each(|_| drop(ball.push(Some(&[[300.0, 500.0]]))));
+    (0..6).for_each(|_| {
+        ball.push(Some(&[[300.0, 500.0]]));
+    });
     let far = |frame: u32| [1500.0 + 8.0 * f64::from(frame), 700.0];
     // No detection at the old position, and a moving object far away: the switch is not immediate, but before the loss.
     let modes: Vec<BallMode> = (0..30).map(|frame| ball.push(Some(&[far(frame)])).unwrap().mode).collect();
@@ -152,8 +158,12 @@ fn a_jump_before_the_ball_is_lost_starts_chaos() {
 #[test]
 fn a_lost_ball_is_found_again_anywhere_in_the_frame() {
     let mut ball = BallHarness::new(Values::new());
-    (0..30).for_each(|frame| drop(ball.push(Some(&[rolling_ball(frame)]))));
-    (0..20).for_each(|_| drop(ball.push(Some(&[]))));
+    (0..30).for_each(|frame| {
+        ball.push(Some(&[rolling_ball(frame)]));
+    });
+    (0..20).for_each(|_| {
+        ball.push(Some(&[]));
+    });
     let rows: Vec<Ball> = (0..5).map(|_| ball.push(Some(&[[1700.0, 200.0]])).unwrap()).collect();
     assert_eq!(rows[1].mode, BallMode::Lost);
     assert!(
@@ -242,7 +252,9 @@ fn invalid_boxes_are_ignored() {
     for bad in [[f64::NAN, 0.0], [f64::INFINITY, 5.0], [1e30, 2.0]] {
         (0..5).for_each(|_| assert!(ball.push(Some(&[bad])).is_none()));
     }
-    (0..10).for_each(|_| drop(ball.push(Some(&[[500.0, 500.0], [f64::NAN, 1.0]]))));
+    (0..10).for_each(|_| {
+        ball.push(Some(&[[500.0, 500.0], [f64::NAN, 1.0]]));
+    });
     assert!(error_px(&ball.push(Some(&[[500.0, 500.0]])).unwrap(), [500.0, 500.0]) < 1.0);
 }
 

@@ -66,7 +66,9 @@ fn the_crop_starts_wide_and_moves_to_the_ball() {
 #[test]
 fn a_running_ball_stays_in_the_crop_without_jerks() {
     let mut view = ViewHarness::new(Values::new());
-    (0..240).for_each(|_| drop(view.push(Some(ball(500.0, 500.0, 0.0, BallMode::Normal)), &[])));
+    (0..240).for_each(|_| {
+        view.push(Some(ball(500.0, 500.0, 0.0, BallMode::Normal)), &[]);
+    });
     let at = |step: u32| 500.0 + 14.0 * f64::from(step);
     let views: Vec<View> =
         (0..60).map(|step| view.push(Some(ball(at(step), 500.0, 420.0, BallMode::Normal)), &[])).collect();
@@ -79,7 +81,9 @@ fn a_running_ball_stays_in_the_crop_without_jerks() {
 #[test]
 fn the_camera_holds_still_within_the_dead_zone() {
     let mut view = ViewHarness::new([("dead_zone", 0.2)]);
-    (0..300).for_each(|_| drop(view.push(Some(ball(960.0, 540.0, 0.0, BallMode::Normal)), &[])));
+    (0..300).for_each(|_| {
+        view.push(Some(ball(960.0, 540.0, 0.0, BallMode::Normal)), &[]);
+    });
     // Half of the narrowest crop is 480 px, a fifth of it 96.
     let wander = |step: u32| 960.0 + 60.0 * (f64::from(step) / 9.0).sin();
     let views: Vec<View> =
@@ -107,7 +111,9 @@ fn players_near_the_ball_widen_the_crop() {
 #[test]
 fn after_a_loss_the_crop_widens_and_then_follows_the_players() {
     let mut view = ViewHarness::new([("players_after", 2.0)]);
-    (0..120).for_each(|_| drop(view.push(Some(ball(600.0, 540.0, 0.0, BallMode::Normal)), &[])));
+    (0..120).for_each(|_| {
+        view.push(Some(ball(600.0, 540.0, 0.0, BallMode::Normal)), &[]);
+    });
     let players: Vec<Track> = (0..5).map(|i| player(i + 1, 1300.0 + 40.0 * i as f32, 700.0)).collect();
     let views: Vec<View> =
         (0..240).map(|_| view.push(Some(ball(600.0, 540.0, 0.0, BallMode::Lost)), &players)).collect();
@@ -125,7 +131,9 @@ fn after_a_loss_the_crop_widens_and_then_follows_the_players() {
 fn mode_chaos_widens_the_crop_and_calms_the_camera() {
     let moved = |mode: BallMode| {
         let mut view = ViewHarness::new([("max_zoom", 1.5)]);
-        (0..150).for_each(|_| drop(view.push(Some(ball(960.0, 540.0, 0.0, BallMode::Normal)), &[])));
+        (0..150).for_each(|_| {
+            view.push(Some(ball(960.0, 540.0, 0.0, BallMode::Normal)), &[]);
+        });
         let jumps = |step: u32| if (step / 4).is_multiple_of(2) { 760.0 } else { 1160.0 };
         let views: Vec<View> = (0..60).map(|step| view.push(Some(ball(jumps(step), 540.0, 0.0, mode)), &[])).collect();
         (views.windows(2).map(|two| (two[1].x - two[0].x).abs()).sum::<f32>(), views.last().unwrap().zoom)

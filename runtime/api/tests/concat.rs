@@ -30,7 +30,7 @@ sideline_api::table! {
 
 fn sample(n: u16) -> Sample {
     Sample {
-        flag: n % 2 == 0,
+        flag: n.is_multiple_of(2),
         number: f32::from(n),
         text: format!("row {n}"),
         list: (0..n).collect(),
