@@ -303,11 +303,19 @@ impl PyRun {
             py.detach(|| std::thread::sleep(SIGNAL_INTERVAL / 5));
             py.check_signals()?;
         }
+        // The lock is not held while the thread is joined: another Python thread may ask for the outcome while it is attached.
+        let running =
+            std::mem::replace(&mut *self.outcome.lock().unwrap_or_else(PoisonError::into_inner), Outcome::Awaited);
+        let ended = match running {
+            Outcome::Running(thread) => {
+                let panicked = || sideline_api::Error::other("the run panicked; the message is above");
+                Outcome::Ended(py.detach(|| thread.join()).unwrap_or_else(|_| Err(panicked())))
+            }
+            other => other,
+        };
         let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Outcome::Running(thread) = std::mem::replace(&mut *outcome, Outcome::Awaited) {
-            let joined = py.detach(|| thread.join());
-            let panicked = || sideline_api::Error::other("the run panicked; the message is above");
-            *outcome = Outcome::Ended(joined.unwrap_or_else(|_| Err(panicked())));
+        if matches!(*outcome, Outcome::Awaited) {
+            *outcome = ended;
         }
         match &*outcome {
             Outcome::Ended(Ok(report)) => Ok(report.clone()),

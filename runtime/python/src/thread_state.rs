@@ -5,31 +5,33 @@
 
 use pyo3::{Python, ffi};
 
-/// State of the current thread, detached from the interpreter.
-struct KeptState {
-    gil: ffi::PyGILState_STATE,
-    thread: *mut ffi::PyThreadState,
-}
+/// State of the current thread, detached from the interpreter; `None` for a thread of Python, which has a state of its own.
+struct KeptState(Option<(ffi::PyGILState_STATE, *mut ffi::PyThreadState)>);
 
 impl KeptState {
     fn new() -> Self {
-        // SAFETY: the interpreter runs, since it has loaded this module. The thread is not attached: operators are called by
-        // the engine, which never runs Python code itself. `PyEval_SaveThread` detaches the thread again.
+        // SAFETY: the interpreter runs, since it has loaded this module. A thread without a state is not attached, and
+        // `PyEval_SaveThread` detaches it again. One with a state, as in a test that drives an operator from Python, may be
+        // attached, and its state belongs to Python.
         unsafe {
+            if !ffi::PyGILState_GetThisThreadState().is_null() {
+                return Self(None);
+            }
             let gil = ffi::PyGILState_Ensure();
-            Self { gil, thread: ffi::PyEval_SaveThread() }
+            Self(Some((gil, ffi::PyEval_SaveThread())))
         }
     }
 }
 
 impl Drop for KeptState {
     fn drop(&mut self) {
+        let Some((gil, thread)) = self.0 else { return };
         // SAFETY: the thread that made the state drops it, at its end, when it is detached. After the end of the interpreter its
         // states are gone, and must not be touched.
         unsafe {
             if ffi::Py_IsInitialized() != 0 {
-                ffi::PyEval_RestoreThread(self.thread);
-                ffi::PyGILState_Release(self.gil);
+                ffi::PyEval_RestoreThread(thread);
+                ffi::PyGILState_Release(gil);
             }
         }
     }

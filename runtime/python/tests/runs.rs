@@ -96,6 +96,18 @@ except AttributeError as error:
 }
 
 #[test]
+fn leaving_the_loop_ends_the_run_and_leaves_complete_results() {
+    let Some(bench) = bench("-1") else { return };
+    let program = r#"
+import os, sideline
+for batch in sideline.run("flow.yml", tables=["light"], output="out"):
+    break
+print(os.path.isfile("out/rows.parquet"), len(sideline.open("out").rows.pandas()) > 0)
+"#;
+    assert_eq!(run(&bench, program), "True True\n");
+}
+
+#[test]
 fn a_slow_loop_makes_a_complete_run_wait_and_loses_no_row() {
     let Some(bench) = bench("-1") else { return };
     let program = r#"

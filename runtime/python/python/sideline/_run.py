@@ -3,11 +3,11 @@
 import atexit
 import json
 import os
-import weakref
 
 from . import _native
 
-_active = weakref.WeakSet()
+# Runs that have not ended. They are kept, so that one without another reference is not cut off in mid-write.
+_active = set()
 
 
 @atexit.register
@@ -96,11 +96,9 @@ class Run:
         try:
             while (batch := self._native.next()) is not None:
                 yield Batch(batch)
-        except GeneratorExit:
-            self.stop()
-            raise
-        except BaseException:
-            self.stop()
+        except BaseException as exception:
+            # Also where the loop is left early: the results are complete afterwards.
+            self.__exit__(type(exception))
             raise
         self.wait()
 
@@ -125,10 +123,7 @@ class Run:
 
         Raises `sideline.Error` if the run failed. Rows that were not read are given up.
         """
-        if self._report is None:
-            self._native.close()
-            self._report = json.loads(self._native.wait())
-        failure = self._report.get("failure")
+        failure = self.report.get("failure")
         if failure:
             raise _native.Error(failure["message"])
         return self._report
@@ -138,8 +133,14 @@ class Run:
         """Report of the run after its end, also of one that failed."""
         if self._report is None:
             self._native.close()
-            self._report = json.loads(self._native.wait())
+            self._report = json.loads(self._wait_native())
         return self._report
+
+    def _wait_native(self):
+        try:
+            return self._native.wait()
+        finally:
+            _active.discard(self)
 
     def __enter__(self):
         return self
@@ -148,7 +149,7 @@ class Run:
         if self._report is None:
             self.stop()
             try:
-                self._report = json.loads(self._native.wait())
+                self._report = json.loads(self._wait_native())
             except _native.Error:
                 if exception[0] is None:
                     raise
