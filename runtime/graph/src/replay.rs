@@ -49,11 +49,16 @@ impl Flow {
             return Err(error(format!("`{from}` reads no recorded table: run the flow without `--from`")));
         }
         // Sources: those of the kept nodes, and those of the replayed outputs.
+        let is_read = |at: usize| {
+            let reads = |input: &Edge<Sender>| matches!(input.producer, Sender::Node { node, .. } if node == at);
+            self.nodes.iter().zip(&keeps).any(|(node, kept)| *kept && node.inputs.iter().any(reads))
+        };
         let is_needed_source = |at: usize| {
             let source = self.nodes[at].source;
             let reads = |(node, kept): (&FlowNode, &bool)| *kept && node.source == source;
             self.nodes[at].spec.is_source
-                && (replayed.values().any(|recorded| recorded.source == source)
+                && (is_read(at)
+                    || replayed.values().any(|recorded| recorded.source == source)
                     || self.nodes.iter().zip(&keeps).any(reads))
         };
         let sources: Vec<usize> = (0..self.nodes.len()).filter(|at| is_needed_source(*at)).collect();
