@@ -1,7 +1,8 @@
 //! Macros that declare rows, structs in columns, and enums in columns.
 
 /// Declares a table: a struct whose values are rows. See [the module](mod@crate::table) for an example. The word `carried`
-/// after the name, as in `in "audio", carried`, sets [`Table::IS_CARRIED`](crate::Table::IS_CARRIED). A default row has 0, empty, null and first variants.
+/// after the name, as in `in "audio", carried`, sets [`Table::IS_CARRIED`](crate::Table::IS_CARRIED). A default row has 0, empty,
+/// null and first variants.
 #[macro_export]
 macro_rules! table {
     (
