@@ -101,7 +101,9 @@ impl Scene {
             fighters.push("identities", &tracker.expect::<Identity>("identities")).unwrap();
             let of_track = FighterNames::from_rows(&fighters.expect::<FighterName>("fighters"));
             let rows = tracker.expect::<Pose>("tracked_poses");
-            names.push(posed.iter().zip(rows).map(|(shown, row)| (shown.person, of_track.of(row.track))).collect());
+            names.push(
+                posed.iter().zip(rows).map(|(shown, row)| (shown.person, of_track.fighter_of(row.track))).collect(),
+            );
         }
         names
     }

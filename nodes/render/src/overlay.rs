@@ -103,10 +103,10 @@ impl<'a, 'b> Overlay<'a, 'b> {
         }
         if style.is_enabled(OverlayKind::Skeletons) {
             let mut poses: Vec<&Pose> = scene.poses.iter().flatten().collect();
-            poses.sort_by_key(|pose| scene.names.of(pose.track) != Fighter::None);
+            poses.sort_by_key(|pose| scene.names.fighter_of(pose.track) != Fighter::None);
             poses
                 .into_iter()
-                .for_each(|pose| self.draw_skeleton(pose, scene.names.of(pose.track), style.config.visibility));
+                .for_each(|pose| self.draw_skeleton(pose, scene.names.fighter_of(pose.track), style.config.visibility));
         }
         if style.is_enabled(OverlayKind::Trail) {
             self.draw_trail(&state.trail);

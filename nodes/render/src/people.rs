@@ -83,12 +83,17 @@ pub(crate) fn people(scene: &Scene, style: &Style, teams: &Teams) -> Vec<Person>
             .filter(|track| matches!(track.state, TrackState::Confirmed | TrackState::Predicted))
             .map(|track| {
                 let alpha = if track.state == TrackState::Predicted { 0.6 } else { 1.0 };
-                person(track.track, scene.names.of(track.track), [track.x1, track.y1, track.x2, track.y2], alpha)
+                person(
+                    track.track,
+                    scene.names.fighter_of(track.track),
+                    [track.x1, track.y1, track.x2, track.y2],
+                    alpha,
+                )
             })
             .collect(),
         (None, Some(poses)) => {
             let rect = |pose: &Pose| [pose.x1, pose.y1, pose.x2, pose.y2];
-            poses.iter().map(|pose| person(pose.track, scene.names.of(pose.track), rect(pose), 1.0)).collect()
+            poses.iter().map(|pose| person(pose.track, scene.names.fighter_of(pose.track), rect(pose), 1.0)).collect()
         }
         (None, None) => vec![],
     };

@@ -20,6 +20,7 @@ use sideline_api::{
     arrow::schema::SchemaRef,
     config::{Key, Problem},
     factory::{self, Instance, OperatorFactory},
+    port::intern,
 };
 use sideline_recording::{HEADER_COLUMNS, RecordedTables};
 
@@ -70,7 +71,7 @@ impl ReplayConfig {
                     self.recording.display()
                 ))
             })?;
-            outputs.push(OutputPort { name: leak(name), ty: PortType::Table(ty) });
+            outputs.push(OutputPort { name: intern(name), ty: PortType::Table(ty) });
         }
         Ok(outputs)
     }
@@ -90,19 +91,6 @@ fn table_type(name: &str, schema: &SchemaRef, types: &[TableType]) -> Option<Tab
         .find(has_columns)
         .or(types.iter().find(has_columns))
         .copied()
-}
-
-/// Returns a name that lives as long as the process, as names of ports do. Each name is kept once.
-fn leak(name: &str) -> &'static str {
-    use std::sync::{Mutex, PoisonError};
-    static NAMES: Mutex<Vec<&'static str>> = Mutex::new(vec![]);
-    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = names.iter().find(|known| **known == name) {
-        return known;
-    }
-    let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
-    names.push(name);
-    name
 }
 
 /// The operator `replay`; see the documentation of the [crate].
@@ -152,7 +140,7 @@ impl Operator for Replay {
         };
         let mut cursors = vec![];
         for name in &resources.outputs {
-            cursors.push((leak(name), Cursor::open(&recording, name)?));
+            cursors.push((intern(name), Cursor::open(&recording, name)?));
         }
         Ok(Self { cursors, checked: vec![] })
     }

@@ -130,7 +130,8 @@ impl Selection {
         config: &FightersConfig,
     ) -> Vec<FighterName> {
         let is_detected = |track: &&Track| track.state == TrackState::Confirmed;
-        let detected = tracks.iter().filter(is_detected).filter_map(|track| Some((track, CenterBox::of(track)?)));
+        let detected =
+            tracks.iter().filter(is_detected).filter_map(|track| Some((track, CenterBox::from_track(track)?)));
         let scene = Scene { detected: detected.collect(), tracks, identities };
         self.update_ages(&scene, seconds);
         self.apply_number_changes(&scene);
@@ -403,7 +404,7 @@ struct CenterBox {
 
 impl CenterBox {
     /// Returns the box of a track; `None` if it is empty or not finite.
-    fn of(track: &Track) -> Option<Self> {
+    fn from_track(track: &Track) -> Option<Self> {
         let [x1, y1, x2, y2] = [track.x1, track.y1, track.x2, track.y2].map(f64::from);
         let bbox = Self { cx: (x1 + x2) / 2.0, cy: (y1 + y2) / 2.0, w: x2 - x1, h: y2 - y1 };
         (bbox.cx.is_finite() && bbox.cy.is_finite() && bbox.w > 0.0 && bbox.h > 0.0).then_some(bbox)

@@ -166,7 +166,7 @@ impl Operator for Fusion {
             let own = predictions.get(&track).map_or(&[][..], |own| &own.predictions);
             let pairs = interactions.iter().filter(|row| [row.track_a, row.track_b].contains(&track));
             let distance = pairs.map(|row| row.distance).fold(f32::NAN, f32::min);
-            let fighter = names.of(track);
+            let fighter = names.fighter_of(track);
             let track_state = state.0.entry(track).or_default();
             if fighter != Fighter::None {
                 track_state.name = fighter;

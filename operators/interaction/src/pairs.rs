@@ -72,7 +72,7 @@ impl InteractionState {
                 let person = self.people.entry(pose.track).or_default();
                 person.last_seen = now;
                 let torso = person.scale.update(torso_length(figure.joints()), now);
-                visible.push(VisiblePerson { pose, fighter: names.of(pose.track), torso, figure });
+                visible.push(VisiblePerson { pose, fighter: names.fighter_of(pose.track), torso, figure });
             }
         }
         visible.sort_by_key(|person| (person.fighter != Fighter::One, person.pose.track));

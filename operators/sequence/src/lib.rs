@@ -171,7 +171,7 @@ impl Sequence {
             let is_present = status == PredictionStatus::Present;
             Scores {
                 track: row.track,
-                fighter: names.of(row.track),
+                fighter: names.fighter_of(row.track),
                 model: self.classifier.name().to_owned(),
                 labels: self.classifier.labels().to_owned(),
                 probabilities: if is_present { results.next().unwrap_or_default() } else { vec![] },

@@ -20,7 +20,7 @@ pub mod models;
 mod native;
 mod operator;
 mod pixels;
-mod port;
+pub mod port;
 mod random;
 mod registry;
 pub mod table;

@@ -1,6 +1,26 @@
 //! Static description of an operator: name, cost class, ports and their types. Available without creating the operator.
 
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
+
 use crate::table::{Table, TableType};
+
+/// Returns a text that lives as long as the process, as the names in a [`Spec`] do; equal texts share one. For factories of
+/// operators that are described at run time.
+pub fn intern(text: &str) -> &'static str {
+    static TEXTS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    match texts.get(text) {
+        Some(known) => known,
+        None => {
+            let leaked: &'static str = Box::leak(text.to_owned().into_boxed_str());
+            texts.insert(leaked);
+            leaked
+        }
+    }
+}
 
 /// Type of the data on a port.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,10 +1,6 @@
 //! Description of a plugin's operator: the JSON in the library and in the file beside it.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
-};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,6 +8,7 @@ use sideline_api::{
     Config, Error, Operator, PortType, Result, Spec, TableType,
     arrow::schema::{DataType, Field, Fields},
     config::{FormerName, Key, Kind},
+    port::intern,
     table::{ColumnDescription, TableDescription},
 };
 
@@ -175,7 +172,7 @@ enum KindForm {
 
 impl Description {
     /// Returns the description of an operator in this build.
-    pub(crate) fn of<O: Operator>() -> Self {
+    pub(crate) fn for_operator<O: Operator>() -> Self {
         let spec = O::spec();
         let is_abort = cfg!(panic = "abort");
         let defaults = O::Config::from_values(&sideline_api::Values::new());
@@ -435,20 +432,6 @@ impl KindForm {
             KindForm::Array(length, inner) => Kind::Array(*length, boxed(inner)),
             KindForm::Map => Kind::Map,
             KindForm::Any => Kind::Any,
-        }
-    }
-}
-
-/// Returns a text that lives as long as the process; equal texts share one.
-fn intern(text: &str) -> &'static str {
-    static TEXTS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
-    match texts.get(text) {
-        Some(known) => known,
-        None => {
-            let leaked: &'static str = Box::leak(text.to_owned().into_boxed_str());
-            texts.insert(leaked);
-            leaked
         }
     }
 }

@@ -33,7 +33,7 @@ impl Export {
     /// Returns the plugin of an operator; null if its description panics.
     pub fn get<O: Operator>(&'static self) -> *const abi::Plugin {
         let make = || {
-            let description: &'static str = Box::leak(Description::of::<O>().to_json().into_boxed_str());
+            let description: &'static str = Box::leak(Description::for_operator::<O>().to_json().into_boxed_str());
             abi::Plugin {
                 size: size_of::<abi::Plugin>(),
                 magic: abi::MAGIC,

@@ -40,7 +40,7 @@ pub use describe::{Description, description_file};
 
 /// Returns the description of an operator as JSON, as it stands in the library and in the file beside it.
 pub fn description<O: sideline_api::Operator>() -> String {
-    describe::Description::of::<O>().to_json()
+    describe::Description::for_operator::<O>().to_json()
 }
 
 /// Exports an operator from a library of type `cdylib`. A library exports one.

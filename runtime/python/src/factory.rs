@@ -9,6 +9,7 @@ use serde_json::Value;
 use sideline_api::{
     Error, Instance, OperatorFactory, OutputPort, PortType, Registry, Resources, Result, Spec, TableType, Values,
     config::{Key, Kind, Problem, did_you_mean, read_field, unknown_keys},
+    port::intern,
     table::{self, TableDescription},
 };
 
@@ -146,16 +147,11 @@ impl KeyKind {
             KeyKind::Integer => Kind::Integer { min: i64::MIN, max: i64::MAX as u64 },
             KeyKind::Number => Kind::Number,
             KeyKind::Text => Kind::Text,
-            KeyKind::Choice(words) => Kind::Choice(Vec::leak(words.iter().map(|word| leak(word)).collect())),
+            KeyKind::Choice(words) => Kind::Choice(Vec::leak(words.iter().map(|word| intern(word)).collect())),
             KeyKind::List(inner) => Kind::List(Box::new(inner.kind())),
             KeyKind::Optional(inner) => Kind::Optional(Box::new(inner.kind())),
         }
     }
-}
-
-/// Copies a text for the life of the process. An operator is described once, so the texts are few.
-fn leak(text: &str) -> &'static str {
-    Box::leak(text.to_owned().into_boxed_str())
 }
 
 /// Methods of an operator, with their parameters.
@@ -316,12 +312,12 @@ impl Class {
                 table.find(declared, registry).map(PortType::Table).map_err(|error| error.at(format!("port `{name}`")))
             }
         };
-        let mut spec = Spec::operator(leak(&target));
+        let mut spec = Spec::operator(intern(&target));
         if description.heavy {
             spec = spec.heavy();
         }
         for input in &description.inputs {
-            let (name, kind) = (leak(&input.name), port(&input.name, &input.kind)?);
+            let (name, kind) = (intern(&input.name), port(&input.name, &input.kind)?);
             spec = if input.required { spec.required(name, kind) } else { spec.optional(name, kind) };
             if input.hold {
                 spec = spec.hold();
@@ -331,11 +327,11 @@ impl Class {
             }
         }
         for output in &description.outputs {
-            spec = spec.output(leak(&output.name), port(&output.name, &output.kind)?);
+            spec = spec.output(intern(&output.name), port(&output.name, &output.kind)?);
         }
         let keys = description.keys.iter().map(|key| Key {
-            name: leak(&key.name),
-            about: leak(&key.about),
+            name: intern(&key.name),
+            about: intern(&key.about),
             kind: key.kind.kind(),
             default: key.default.as_ref().map(|default| default.value.clone()),
             live: key.live,

@@ -26,7 +26,7 @@ impl FighterNames {
     }
 
     /// Returns the fighter that a track is; none for track 0, which stands for a person without a track.
-    pub fn of(&self, track: u32) -> Fighter {
+    pub fn fighter_of(&self, track: u32) -> Fighter {
         self.0.iter().find(|(named, _)| *named == track && track > 0).map_or(Fighter::None, |(_, fighter)| *fighter)
     }
 }
@@ -40,7 +40,7 @@ mod tests {
         let rows = [(7, Fighter::One), (3, Fighter::Two), (0, Fighter::One)];
         let names = FighterNames::from_rows(&rows.map(|(track, fighter)| FighterName { track, fighter }));
         assert_eq!(
-            [7, 3, 0, 1].map(|track| names.of(track)),
+            [7, 3, 0, 1].map(|track| names.fighter_of(track)),
             [Fighter::One, Fighter::Two, Fighter::None, Fighter::None]
         );
     }
