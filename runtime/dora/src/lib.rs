@@ -6,6 +6,7 @@ mod metadata;
 mod node;
 mod outputs;
 mod peers;
+mod single_sender;
 pub mod transport;
 
 pub use dora_message::descriptor::Descriptor;

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -14,7 +14,7 @@ use sideline_api::{Body, Error, Failure, Message, OrFail, Payload, Result, Sourc
 use sideline_engine::{Border, CloseReason, gate::SinkProgress};
 use sideline_graph::plan::Plan;
 
-use crate::metadata;
+use crate::{metadata, single_sender::SingleSender};
 
 /// Output on which the sinks of a process report their progress to the source.
 pub const DONE: &str = "done";
@@ -31,10 +31,13 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 /// Number of heartbeats that an output sends in a row while messages are in flight. More might push a message out of a
 /// queue of dora.
 const MAX_HEARTBEATS_IN_FLIGHT: u32 = 2;
+/// Time after which a message that is still being sent is reported.
+const SEND_WARNING: Duration = Duration::from_secs(2);
 
 /// Outputs of a node; see the [module](self).
 pub struct NodeOutputs {
-    node: Mutex<DoraNode>,
+    node: SingleSender<DoraNode>,
+    done: DataId,
     names: Vec<DataId>,
     /// Progress of the sinks of this process, by source.
     progress: Mutex<Vec<SinkProgress>>,
@@ -52,7 +55,8 @@ impl NodeOutputs {
         let names: Vec<DataId> = plan.border_outputs.iter().map(|output| DataId::from(output.name.clone())).collect();
         let now = Instant::now();
         Self {
-            node: Mutex::new(node),
+            node: SingleSender::new(node),
+            done: DataId::from(DONE.to_owned()),
             last_sent: Mutex::new(vec![(now, 0); names.len()]),
             names,
             progress: Mutex::default(),
@@ -68,10 +72,6 @@ impl NodeOutputs {
                 tracing::warn!(%error, "the stop could not be reported");
             }
         }
-    }
-
-    fn node(&self) -> MutexGuard<'_, DoraNode> {
-        self.node.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn record_sent(&self, output: usize) {
@@ -106,15 +106,17 @@ impl HeartbeatSender for NodeOutputs {
         {
             return;
         }
+        let name = &self.names[output];
         // If a message is being sent, no heartbeat is needed.
-        let Ok(mut node) = self.node.try_lock() else { return };
-        if is_idle {
-            *at = Instant::now();
-        }
-        *heartbeats += 1;
-        let result = node.send_output(self.names[output].clone(), metadata::for_heartbeat(), empty_payload());
-        if let Err(error) = result {
-            tracing::debug!(output = self.names[output].as_str(), %error, "a heartbeat could not be sent");
+        let result = self.node.try_send(name, |node| {
+            if is_idle {
+                *at = Instant::now();
+            }
+            *heartbeats += 1;
+            node.send_output(name.clone(), metadata::for_heartbeat(), empty_payload())
+        });
+        if let Some(Err(error)) = result {
+            tracing::debug!(output = name.as_str(), %error, "a heartbeat could not be sent");
         }
     }
 
@@ -122,9 +124,18 @@ impl HeartbeatSender for NodeOutputs {
         if self.last_done.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < HEARTBEAT_INTERVAL {
             return;
         }
+        if let Some((output, waited)) = self.node.take_overdue(SEND_WARNING) {
+            tracing::warn!(
+                "output `{output}` has waited {:.0} s for its readers; the other outputs of this node, and the progress \
+                 of its sinks, wait behind it",
+                waited.as_secs_f64()
+            );
+        }
         // A lane that waits for the transport may hold either lock.
-        let (Ok(progress), Ok(node)) = (self.progress.try_lock(), self.node.try_lock()) else { return };
-        if let Err(error) = self.send_progress(node, &progress, is_restarting) {
+        let Ok(progress) = self.progress.try_lock() else { return };
+        let parameters = self.progress_parameters(&progress, is_restarting);
+        let result = self.node.try_send(&self.done, |node| self.send_progress(node, parameters));
+        if let Some(Err(error)) = result {
             tracing::debug!(%error, "a heartbeat could not be sent");
         }
     }
@@ -132,59 +143,59 @@ impl HeartbeatSender for NodeOutputs {
     fn report_stopped(&self) {
         self.is_stopped.store(true, Ordering::SeqCst);
         let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = self.send_progress(self.node(), &progress, false) {
+        let parameters = self.progress_parameters(&progress, false);
+        if let Err(error) = self.node.send(&self.done, |node| self.send_progress(node, parameters)) {
             tracing::warn!(%error, "the stop could not be reported to the source");
         }
     }
 }
 
 impl NodeOutputs {
-    /// Sends a `done` message with the progress of the sinks, by source.
-    fn send_progress(
-        &self,
-        mut node: MutexGuard<'_, DoraNode>,
-        progress: &[SinkProgress],
-        is_restarting: bool,
-    ) -> Result<()> {
+    /// Returns the parameters of a `done` message: the progress of the sinks, by source.
+    fn progress_parameters(&self, progress: &[SinkProgress], is_restarting: bool) -> MetadataParameters {
         let entries = progress.iter().map(|progress| match progress {
             SinkProgress::Finished(entries) => *entries as i64,
             SinkProgress::Closed => 0,
         });
         let closed = progress.iter().enumerate().filter(|(_, progress)| **progress == SinkProgress::Closed);
-        let parameters = MetadataParameters::from([
+        MetadataParameters::from([
             (FINISHED.to_owned(), Parameter::ListInt(entries.collect())),
             (CLOSED.to_owned(), Parameter::ListInt(closed.map(|(source, _)| source as i64).collect())),
             (RESTARTING.to_owned(), Parameter::Bool(is_restarting)),
             (STOPPED.to_owned(), Parameter::Bool(self.is_stopped.load(Ordering::SeqCst))),
-        ]);
+        ])
+    }
+
+    /// Sends a `done` message.
+    fn send_progress(&self, node: &mut DoraNode, parameters: MetadataParameters) -> Result<()> {
         *self.last_done.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        node.send_output(DataId::from(DONE.to_owned()), parameters, empty_payload())
+        node.send_output(self.done.clone(), parameters, empty_payload())
             .or_fail(Failure::Other, || format!("output `{DONE}` could not be sent"))
     }
 }
 
 impl Border for NodeOutputs {
     fn send(&self, output: usize, message: &Message) -> Result<()> {
-        let name = self.names[output].clone();
+        let name = &self.names[output];
         let parameters = metadata::for_message(message);
-        let mut node = self.node();
-        let result = match &message.body {
+        let result = self.node.send(name, |node| match &message.body {
             Body::Data(Payload::Frame(frame)) => {
-                node.send_output_raw(name, parameters, frame.packed_len(), |into| frame.pack_into(into))
+                node.send_output_raw(name.clone(), parameters, frame.packed_len(), |into| frame.pack_into(into))
             }
             Body::Data(Payload::Table(table)) => {
                 let array: arrow_array::ArrayRef = table.clone();
-                node.send_output(name, parameters, array)
+                node.send_output(name.clone(), parameters, array)
             }
-            Body::Skipped(_) | Body::End { .. } => node.send_output(name, parameters, empty_payload()),
-        };
-        drop(node);
+            Body::Skipped(_) | Body::End { .. } => node.send_output(name.clone(), parameters, empty_payload()),
+        });
         self.record_sent(output);
         result.map_err(|cause| self.send_error(output, cause))
     }
 
     fn close(&self, output: usize, reason: CloseReason) -> Result<()> {
-        let result = self.node().send_output(self.names[output].clone(), metadata::for_close(reason), empty_payload());
+        let name = &self.names[output];
+        let result =
+            self.node.send(name, |node| node.send_output(name.clone(), metadata::for_close(reason), empty_payload()));
         self.record_sent(output);
         result.map_err(|cause| self.send_error(output, cause))
     }
@@ -198,7 +209,8 @@ impl Border for NodeOutputs {
             all_progress.resize(source.0 + 1, SinkProgress::Finished(0));
         }
         all_progress[source.0] = progress;
-        self.send_progress(self.node(), &all_progress, false)
+        let parameters = self.progress_parameters(&all_progress, false);
+        self.node.send(&self.done, |node| self.send_progress(node, parameters))
     }
 }
 
