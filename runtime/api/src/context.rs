@@ -19,6 +19,7 @@ use crate::{
     models::{Models, user_model_path},
     port::{OutputPort, PortType},
     random::{STEP, mix},
+    typed_ports::{InputPorts, OutputPorts},
 };
 
 /// Policy for frames that arrive while the window is full.
@@ -257,6 +258,14 @@ impl<'a> Inputs<'a> {
         Err(Error::other(format!("the operator declares no input `{name}`{}", did_you_mean(&name, names))))
     }
 
+    /// Returns all inputs as the fields of a struct.
+    ///
+    /// # Errors
+    /// When a message is not of the type of its port.
+    pub fn read<I: InputPorts<'a>>(&self) -> Result<I> {
+        I::read(self)
+    }
+
     /// Returns the message of this frame on a port; `None` if the port is unwired, or a `hold` port has had no data yet.
     pub fn message(&self, name: &str) -> Option<&'a Message> {
         self.aligned[self.index(name)?].as_ref()
@@ -354,6 +363,14 @@ impl<'a> Outputs<'a> {
         }
         self.slots[i] = Some(body);
         Ok(())
+    }
+
+    /// Sends all outputs, which are the fields of a struct.
+    ///
+    /// # Errors
+    /// When an output was set before.
+    pub fn send(&mut self, outputs: impl OutputPorts) -> Result<()> {
+        outputs.send(self)
     }
 
     /// Sends rows.

@@ -26,6 +26,7 @@ mod registry;
 pub mod table;
 pub mod tables;
 pub mod testing;
+pub mod typed_ports;
 pub mod yaml;
 
 pub use config::{Config, Values};
@@ -44,9 +45,10 @@ pub use random::Random;
 pub use registry::{Entry, Registry};
 pub use serde;
 pub use serde_json;
-/// Derives [`config::Config`] for a struct.
-pub use sideline_derive::Config;
+/// Derives [`config::Config`], and the ports of [`typed_ports`], for a struct.
+pub use sideline_derive::{Config, InputPorts, OutputPorts};
 pub use table::{Column, Table, TableType};
+pub use typed_ports::{InputPorts, OutputPorts};
 
 /// Arrow crates that appear in the types of this crate.
 pub mod arrow {

@@ -5,7 +5,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use crate::table::{Table, TableType};
+use crate::{
+    table::{Table, TableType},
+    typed_ports::{InputPorts, OutputPorts},
+};
 
 /// Returns a text that lives as long as the process, as the names in a [`Spec`] do; equal texts share one. For factories of
 /// operators that are described at run time.
@@ -173,6 +176,16 @@ impl Spec {
     pub fn output(mut self, name: &'static str, ty: PortType) -> Self {
         self.outputs.push(OutputPort { name, ty });
         self
+    }
+
+    /// Adds the inputs that are the fields of a struct.
+    pub fn reads<'a, I: InputPorts<'a>>(self) -> Self {
+        I::declare(self)
+    }
+
+    /// Adds the outputs that are the fields of a struct.
+    pub fn sends<O: OutputPorts>(self) -> Self {
+        O::declare(self)
     }
 
     /// Returns the declared input of that name, or an optional one if [`Spec::any_inputs`] was called.

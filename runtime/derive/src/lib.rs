@@ -1,3 +1,5 @@
+//! `#[derive(InputPorts)]` and `#[derive(OutputPorts)]`: ports as the fields of a struct; see `sideline_api::typed_ports`.
+//!
 //! `#[derive(Config)]`: makes a documented struct the configuration of an operator.
 //!
 //! The first line of the struct's documentation is the purpose of the operator. The documentation of a field is the help
@@ -21,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod default;
+mod ports;
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -34,6 +37,21 @@ use syn::{
 pub fn derive_config(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let input = syn::parse_macro_input!(input as DeriveInput);
     expand(&input).unwrap_or_else(|error| error.to_compile_error()).into()
+}
+
+/// Derives `sideline_api::InputPorts`: the fields of a struct become the inputs of an operator. `#[port(hold)]` on a field
+/// delivers its last data again for frames that have none.
+#[proc_macro_derive(InputPorts, attributes(port))]
+pub fn derive_input_ports(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    let input = syn::parse_macro_input!(input as DeriveInput);
+    ports::derive_inputs(&input).unwrap_or_else(|error| error.to_compile_error()).into()
+}
+
+/// Derives `sideline_api::OutputPorts`: the fields of a struct become the outputs of an operator.
+#[proc_macro_derive(OutputPorts, attributes(port))]
+pub fn derive_output_ports(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    let input = syn::parse_macro_input!(input as DeriveInput);
+    ports::derive_outputs(&input).unwrap_or_else(|error| error.to_compile_error()).into()
 }
 
 /// Parsed `#[config(..)]` attributes of a field.
