@@ -61,7 +61,7 @@
 //! # let spec = FastBalls::spec();
 //! # assert!(spec.find_input("frames").unwrap().required && !spec.find_input("counts").unwrap().required);
 //! # let inputs = Some(vec![("frames", Alignment::Source(SourceId(0)))]);
-//! # let mut fast = Harness::<FastBalls>::with([], Setup { inputs, ..Setup::default() }).unwrap();
+//! # let mut fast = Harness::<FastBalls>::with(Values::new(), Setup { inputs, ..Setup::default() }).unwrap();
 //! # let color = Color::default_for_height(2);
 //! # fast.push_frame("frames", Frame::from_packed(2, 2, Encoding::Rgb8, color, vec![0; 12]).unwrap()).unwrap();
 //! # assert_eq!(fast.expect::<Fast>("fast"), [Fast { balls: 2 }]);

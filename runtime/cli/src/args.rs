@@ -175,6 +175,9 @@ pub enum Command {
 pub struct Run {
     /// A flow's YAML file; under dora also a module's file or the name of an operator.
     pub target: String,
+    /// Text of the flow, for one that code has built; `target` then stands for its file in messages.
+    #[arg(skip)]
+    pub text: Option<String>,
     /// `complete` processes every frame, and sources wait; `live` keeps up with the sources and drops frames. The default is
     /// `complete` if all sources are finite, else `live`.
     #[arg(long)]

@@ -130,7 +130,7 @@ pub fn run(options: &Run, inputs: Vec<String>, registry: &Registry) -> Result<u8
             }
             let context = run::RunContext { name: &name, folder: &outcome.folder, stop: &stop, previous: None };
             outcome.result =
-                Some(run::run_in_process(&flow, registry, models, &context, options.limit(), options.progress));
+                Some(run::run_in_process(&flow, registry, models, &context, options.limit(), &options.progress));
         }
         if !options.json {
             run::print_line(options, &outcome.describe(outcomes.len() + 1, total));

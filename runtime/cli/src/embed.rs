@@ -11,6 +11,7 @@ use std::{
 
 use clap::Parser;
 use sideline_api::{Alignment, Error, Mode, OrFail, PortType, Registry, Result, config::did_you_mean, models::Models};
+use sideline_engine::meter::Report;
 use sideline_graph::Flow;
 
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     batch, logging,
     progress::ProgressMode,
     python::{PythonHost, PythonTargets, add_operators},
-    run::{self, RunContext},
+    run::{self, RunContext, RunObserver},
     stop_signal::StopSignal,
 };
 
@@ -50,19 +51,20 @@ pub fn prepare(
     reader: &str,
     tables: &[String],
 ) -> Result<PreparedRun> {
-    static LOGGING: Once = Once::new();
-    LOGGING.call_once(|| {
-        #[cfg(feature = "onnx")]
-        sideline_inference::environment::disable_telemetry();
-        // Another library of the process may log already; the run does not depend on it.
-        let _started = logging::start();
-    });
+    start_logging();
     let words = ["sideline".into(), "run".into()].into_iter().chain(arguments);
     let command = Cli::try_parse_from(words).map_err(|usage| Error::config(usage.to_string().trim()))?.command;
     let host = PythonHost { description: String::new(), executable: PathBuf::new(), arguments: vec![], load };
     let registry = add_operators(&command, registry, Some(&host)).registry;
-    let Command::Run(mut options) = command else { return Err(Error::config("only `run` runs a flow")) };
-    options.progress = ProgressMode::None;
+    let Command::Run(options) = command else { return Err(Error::config("only `run` runs a flow")) };
+    prepare_run(options, registry, reader, tables)
+}
+
+/// Checks the flow of a run, as [`prepare`] does.
+///
+/// # Errors
+/// As for [`prepare`].
+pub(crate) fn prepare_run(options: Run, registry: Registry, reader: &str, tables: &[String]) -> Result<PreparedRun> {
     if batch::expand_inputs(&options.input)?.is_some() {
         return Err(Error::config("one run reads one `input`: start a run for each"));
     }
@@ -74,6 +76,17 @@ pub fn prepare(
     let name = run::new_run_name();
     let folder = run::run_folder(&options, &flow, &name);
     Ok(PreparedRun { flow, registry, models, options, name, folder, stop: StopSignal::default() })
+}
+
+/// Starts the log of a process whose `main` is not Sideline's.
+pub(crate) fn start_logging() {
+    static LOGGING: Once = Once::new();
+    LOGGING.call_once(|| {
+        #[cfg(feature = "onnx")]
+        sideline_inference::environment::disable_telemetry();
+        // Another library of the process may log already; the run does not depend on it.
+        let _started = logging::start();
+    });
 }
 
 /// Adds the node that reads tables.
@@ -131,9 +144,17 @@ impl PreparedRun {
     /// # Errors
     /// If the run cannot begin, or its result cannot be written. The failure of a run that began is in the report.
     pub fn run(self) -> Result<String> {
+        let report = self.run_observed(&ProgressMode::None)?;
+        serde_json::to_string(&report).or_fail(sideline_api::Failure::Output, || "the report")
+    }
+
+    /// Runs the flow to its end under an observer; returns its report.
+    ///
+    /// # Errors
+    /// As for [`PreparedRun::run`].
+    pub(crate) fn run_observed(self, observer: &dyn RunObserver) -> Result<Report> {
         let Self { flow, registry, models, options, name, folder, stop } = self;
         let context = RunContext { name: &name, folder: &folder, stop: &stop, previous: None };
-        let report = run::run_in_process(&flow, &registry, models, &context, options.limit(), ProgressMode::None)?;
-        serde_json::to_string(&report).or_fail(sideline_api::Failure::Output, || "the report")
+        run::run_in_process(&flow, &registry, models, &context, options.limit(), observer)
     }
 }

@@ -19,6 +19,8 @@
 //! }
 //! ```
 //!
+//! [`Flow`] runs a flow from the code of a program and passes on its rows while it runs; [`Graph`] builds one without YAML.
+//!
 //! Operators depend on `sideline-api` alone; `sideline-graph` and `sideline-engine` run a flow without the command line.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic on a closed pipe: see `print`")]
@@ -33,9 +35,11 @@ mod completions;
 mod control;
 pub mod embed;
 mod export;
+mod flow;
 #[cfg(test)]
 mod fuzz;
 mod graph;
+mod graph_builder;
 mod handover;
 mod home;
 mod inspect;
@@ -56,6 +60,7 @@ mod run_outputs;
 mod shell_paths;
 mod start_at;
 mod stop_signal;
+mod tap;
 mod test_operator;
 mod timing;
 mod utf8;
@@ -65,7 +70,11 @@ use std::{ffi::OsString, path::Path, process::ExitCode};
 use sideline_api::{Error, Registry, Result};
 
 use args::{Cli, Command};
+pub use flow::{Flow, Running};
+pub use graph_builder::{Graph, Node};
 pub use python::{PythonHost, PythonTargets};
+pub use sideline_engine::{OperatorFailure, RunProgress, meter::Report};
+pub use tap::Batch;
 
 /// Returns the registry of all operators and nodes in this build.
 pub fn registry() -> Registry {
@@ -129,9 +138,7 @@ fn run_main(registry: Registry, host: Option<&PythonHost<'_>>) -> u8 {
             }
         }
     }
-    // Last, since it replays the tables of all other operators.
-    let tables = registry.table_types();
-    let registry = registry.with(sideline_replay::replay(tables));
+    let registry = with_replay(registry);
     let arguments = match host {
         Some(host) => std::iter::once("sideline".into()).chain(host.arguments.iter().cloned()).collect(),
         None => std::env::args_os().collect::<Vec<_>>(),
@@ -141,6 +148,12 @@ fn run_main(registry: Registry, host: Option<&PythonHost<'_>>) -> u8 {
         version?;
         dispatch(&cli.command, &registry, host, &arguments)
     })
+}
+
+/// Adds the replay of the tables of all other operators, so it is the last to be added.
+fn with_replay(registry: Registry) -> Registry {
+    let tables = registry.table_types();
+    registry.with(sideline_replay::replay(tables))
 }
 
 fn dispatch(

@@ -127,7 +127,7 @@ fn check_program() -> Result<()> {
 }
 
 /// Returns true if the target of `args: run TARGET` names an operator in Python.
-fn is_python(target: &str) -> bool {
+pub(crate) fn is_python(target: &str) -> bool {
     let module = target.split_once(':').map_or(target, |(module, _)| module);
     module.ends_with(".py") || target.contains(':')
 }

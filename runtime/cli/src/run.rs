@@ -6,10 +6,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use crossbeam_channel::Receiver;
 use serde_json::Value;
 use sideline_api::{Error, Failure, OrFail, Reason, Registry, Result, models::Models};
 use sideline_engine::{
-    Options, Running, SettingChange,
+    FailureHook, Options, Running, SettingChange,
     gate::RunLimit,
     meter::{self, NodeReport, Report, RunStatus, StopCause},
 };
@@ -79,7 +80,7 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
     }
     check_recording_not_replaced(options, &folder)?;
     let context = RunContext { name: &name, folder: &folder, stop: &stop, previous: previous.as_ref() };
-    let report = run_in_process(&flow, registry, models, &context, options.limit(), options.progress)?;
+    let report = run_in_process(&flow, registry, models, &context, options.limit(), &options.progress)?;
     if options.json {
         print_json(&report)?;
     } else {
@@ -135,7 +136,11 @@ pub fn prepare(
         let is_for_preview = |(node, ..): &(String, String, Value)| node == PREVIEW;
         preview = Some((port, overrides.set.extract_if(.., |set| is_for_preview(set)).collect::<Vec<_>>()));
     }
-    let mut flow = read_flow(path, registry, &overrides)?;
+    let mut flow = match &options.text {
+        Some(text) => Flow::parse(text, path, registry, &overrides)
+            .map_err(|problems| join_diagnostics(&problems, Failure::Config))?,
+        None => read_flow(path, registry, &overrides)?,
+    };
     if let (Some(from), Some(recording)) = (&options.from, &options.recording) {
         replay_from(&mut flow, registry, from, recording)?;
     }
@@ -269,6 +274,23 @@ pub struct RunContext<'a> {
     pub previous: Option<&'a PreviousRun>,
 }
 
+/// Observer of a run in one process.
+pub trait RunObserver: Sync {
+    /// Watches the run until the sender of `end` is dropped. `frames`: expected number of frames, if it is known.
+    fn watch(&self, running: &Running, frames: Option<u64>, end: &Receiver<()>);
+
+    /// Returns the callback for failures of operators.
+    fn failure_hook(&self) -> Option<FailureHook> {
+        None
+    }
+}
+
+impl RunObserver for ProgressMode {
+    fn watch(&self, running: &Running, frames: Option<u64>, end: &Receiver<()>) {
+        progress::show(running, *self, frames, end);
+    }
+}
+
 /// Id of the only process of a run in one process.
 const PROCESS: &str = "run";
 
@@ -282,7 +304,7 @@ pub fn run_in_process(
     models: Models,
     context: &RunContext<'_>,
     limit: RunLimit,
-    progress: ProgressMode,
+    observer: &dyn RunObserver,
 ) -> Result<Report> {
     let RunContext { name: run, folder, stop, previous } = *context;
     let plan = flow.plan_embedded().map_err(|problems| {
@@ -319,6 +341,7 @@ pub fn run_in_process(
     let engine = Options {
         resume_after: previous.map(|previous| previous.resume_points.clone()).unwrap_or_default(),
         on_start: Some(Arc::new(on_start)),
+        on_failure: observer.failure_hook(),
         ..engine_options(flow, run, folder, models, limit, stop, &timing)
     };
     let running = match sideline_engine::start(plan, registry, engine, None) {
@@ -344,7 +367,7 @@ pub fn run_in_process(
         };
         let waiter = scope.spawn(wait);
         let frames = limit.frames.map(|frames| frames.saturating_mul(running.stream_count() as u64));
-        progress::show(&running, progress, frames, &end);
+        observer.watch(&running, frames, &end);
         waiter.join()
     })
     .map_err(|_| Error::other("the waiting thread panicked; the message is above"))?;

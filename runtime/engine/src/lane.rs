@@ -17,7 +17,7 @@ use sideline_api::{
 use sideline_graph::plan::{LaneId, NodeId};
 
 use crate::{
-    CloseReason, SettingChange,
+    CloseReason, OperatorFailure, SettingChange,
     gate::{Admission, SinkProgress},
     meter::{self, Tally},
     shared::{
@@ -105,6 +105,7 @@ impl Outlet for LaneOutlet<'_> {
         let ended_at = self.shared.time_base.wall_ns(call.ended);
         self.shared.meter(self.node).record_call(&call, ended_at - call.header.captured_at, self.tally);
         self.log(&call);
+        self.report_failure(&call);
         if call.phase == Phase::Frame {
             self.frames += 1;
             *self.finished += 1;
@@ -139,6 +140,23 @@ impl Outlet for LaneOutlet<'_> {
 }
 
 impl LaneOutlet<'_> {
+    /// Tells a failure to the hook of the run.
+    fn report_failure(&self, call: &CallReport<'_>) {
+        let (message, is_panic) = match &call.outcome {
+            Outcome::Error(error) => (error, false),
+            Outcome::Panic(panic) => (panic, true),
+            _ => return,
+        };
+        let Some(hook) = &self.shared.on_failure else { return };
+        hook(&OperatorFailure {
+            node: self.shared.node_id(self.node),
+            stream: &call.header.stream,
+            frame: (call.phase == Phase::Frame).then_some(call.header.frame),
+            message,
+            is_panic,
+        });
+    }
+
     /// Logs one line for each frame of each operator at `info`, and failures at `warn`.
     fn log(&self, call: &CallReport<'_>) {
         let (node, header) = (self.shared.node_id(self.node), call.header);

@@ -158,6 +158,24 @@ pub trait Border: Send + Sync {
 /// Callback of [`start`], called once every operator and source is ready and before the first frame.
 pub type StartHook = Arc<dyn Fn() -> Result<()> + Send + Sync>;
 
+/// Error or panic of an operator, as told to [`Options::on_failure`].
+#[derive(Clone, Debug)]
+pub struct OperatorFailure<'a> {
+    /// Node of the operator.
+    pub node: &'a str,
+    /// Name of the stream.
+    pub stream: &'a str,
+    /// Number of the frame; `None` at the end of the stream.
+    pub frame: Option<u64>,
+    /// Message of the error or panic.
+    pub message: &'a str,
+    /// True for a panic.
+    pub is_panic: bool,
+}
+
+/// Callback for failures of operators, called on the operator's thread.
+pub type FailureHook = Arc<dyn Fn(&OperatorFailure<'_>) + Send + Sync>;
+
 /// Inputs of a run besides its plan.
 #[derive(Clone)]
 pub struct Options {
@@ -181,13 +199,15 @@ pub struct Options {
     /// Called at the moment from which the run may overwrite the results of an earlier one. A start that fails earlier
     /// never calls it.
     pub on_start: Option<StartHook>,
+    /// Called for each failure of an operator.
+    pub on_failure: Option<FailureHook>,
     /// Receiver of timing rows.
     pub timing: Option<Sender<Vec<TimingRow>>>,
 }
 
 impl Options {
     /// Creates the options of a run in a folder that exists: any device, no models, wall clock, no limit, no resume points,
-    /// no hook, no timing.
+    /// no hooks, no timing.
     pub fn new(run: impl Into<String>, run_dir: impl Into<PathBuf>) -> Self {
         Self {
             device: Device::default(),
@@ -199,6 +219,7 @@ impl Options {
             resume_after: BTreeMap::new(),
             stop_requested: Arc::default(),
             on_start: None,
+            on_failure: None,
             timing: None,
         }
     }

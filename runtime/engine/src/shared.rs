@@ -19,7 +19,7 @@ use sideline_api::{Body, Error, Message, Result, SourceId, StreamName, clock::Cl
 use sideline_graph::plan::{LaneId, NodeId};
 
 use crate::{
-    Border, CloseReason, SettingChange,
+    Border, CloseReason, FailureHook, SettingChange,
     gate::{CLOSING_TIMEOUT_FACTOR, Gate, SinkId, SinkProgress},
     meter::Meter,
 };
@@ -219,6 +219,8 @@ pub(crate) struct Shared {
     /// Channel to the writer of timing rows; removed when the run is over, so that the writer sees the end.
     pub timing: Mutex<Option<Sender<Vec<TimingRow>>>>,
     pub records_timing: bool,
+    /// Callback for failures of operators.
+    pub on_failure: Option<FailureHook>,
     /// Work in progress, for each lane.
     pub activity: Vec<LaneActivity>,
     pub clock: Arc<dyn Clock>,

@@ -84,6 +84,7 @@ fn prepare(
         node_ids: plan.nodes.iter().map(|node| node.id.clone()).collect(),
         meters: plan.nodes.iter().map(|_| Mutex::new(Meter::new())).collect(),
         records_timing: options.timing.is_some(),
+        on_failure: options.on_failure.clone(),
         activity: (0..plan.lanes).map(|_| LaneActivity::default()).collect(),
         timing: Mutex::new(options.timing.clone()),
         time_base: TimeBase::new(&*options.clock),

@@ -207,6 +207,17 @@ impl Flow {
         Self::build(file, &text, registry, overrides)
     }
 
+    /// Checks a dataflow given as text. `path` stands for its file in messages, and its folder is the one that relative paths
+    /// refer to.
+    ///
+    /// # Errors
+    /// As for [`Flow::read`].
+    pub fn parse(text: &str, path: &Path, registry: &Registry, overrides: &Overrides) -> Result<Self, Vec<Diagnostic>> {
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let file = File::parse(path.to_owned(), folder, text, true).map_err(|e| vec![e])?;
+        Self::build(file, text, registry, overrides)
+    }
+
     /// Reads and checks the descriptor that dora passes to a node: the whole flow, with modules expanded. `name` is the
     /// name of the flow, and `folder` the folder of its file, to which paths of fused modules are relative.
     ///
@@ -231,6 +242,13 @@ impl Flow {
     /// [`Flow::read`] reports its errors.
     pub fn operator_names(path: &Path, registry: &Registry) -> Vec<String> {
         File::read(path).map_or_else(|_| vec![], |(file, _)| names_in(file, registry))
+    }
+
+    /// Returns the names of the operators of a flow given as text, as [`Flow::operator_names`] does.
+    pub fn operator_names_in_text(text: &str, path: &Path, registry: &Registry) -> Vec<String> {
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let file = File::parse(path.to_owned(), folder, text, true);
+        file.map_or_else(|_| vec![], |file| names_in(file, registry))
     }
 
     /// Returns the names of the operators of the descriptor that dora passes to a node, as [`Flow::operator_names`] does.
