@@ -100,7 +100,7 @@ impl Flow {
         self
     }
 
-    /// Sets a key, as `sideline run --set` does: `set("fusion.threshold", 0.6)`.
+    /// Sets a key, as `sideline run --set` does: `set("moves.fusion.gate", 0.6)`.
     ///
     /// # Errors
     /// If the name is not `NODE.KEY`.

@@ -76,6 +76,10 @@ pub use python::{PythonHost, PythonTargets};
 pub use sideline_engine::{OperatorFailure, RunProgress, meter::Report};
 pub use tap::Batch;
 
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/from-code.md")]
+struct FromCodePage;
+
 /// Returns the registry of all operators and nodes in this build.
 pub fn registry() -> Registry {
     let registry = Registry::new()

@@ -413,6 +413,7 @@ pub fn stopped_report(flow: &Flow) -> Report {
         sources: vec![],
         nodes: vec![],
         ignored: Default::default(),
+        unnumbered: Default::default(),
         changes: vec![],
         wall_s: 0.0,
         cpu_s: meter::process_cpu().as_secs_f64(),

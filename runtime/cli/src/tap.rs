@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::StructArray;
+use arrow_array::{Array, StructArray};
 use sideline_api::{
     Body, Context, DynOperator, Fault, Header, Inputs, Instance, Message, OperatorFactory, Outputs, Payload, PortType,
     Resources, Result, Spec, Table, Values, WiredInput,

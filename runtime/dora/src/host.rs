@@ -209,6 +209,9 @@ impl<'a> Host<'a> {
         match metadata::parse_foreign_message(parameters, data, &border.from, input.received, self.clock.now()) {
             Ok(Some(message)) => {
                 input.received += 1;
+                if !metadata::has_frame_number(parameters) {
+                    self.running.count_unnumbered(&border.name);
+                }
                 self.running.push_message(at, message);
             }
             Ok(None) => {

@@ -183,6 +183,11 @@ pub fn parse_payload(parameters: &MetadataParameters, data: &ArrayRef) -> Result
     Ok(Payload::Frame(Arc::new(frame)))
 }
 
+/// Returns true if the metadata of a foreign node's message name its frame.
+pub fn has_frame_number(parameters: &MetadataParameters) -> bool {
+    count(parameters, "sl_frame").is_ok()
+}
+
 /// Parses a message of a foreign node. Header fields in its metadata are used; missing ones are filled in on arrival:
 /// `from` as the stream, `n` as the frame number, `now` as the times (ns). Returns `None` for an end, a heartbeat or a
 /// close that the node relays with the metadata of a Sideline node, since these concern the edge of that node. Relayed

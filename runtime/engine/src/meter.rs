@@ -352,6 +352,8 @@ pub struct Report {
     pub nodes: Vec<NodeReport>,
     /// Number of ignored messages of foreign nodes, by input.
     pub ignored: BTreeMap<String, u64>,
+    /// Number of messages of foreign nodes without a frame number, by input. They are numbered by their arrival.
+    pub unnumbered: BTreeMap<String, u64>,
     /// Changes of live settings, in order.
     pub changes: Vec<SettingChange>,
     /// Duration of the run, s.
@@ -428,6 +430,12 @@ impl Report {
         }
         for (input, count) in &self.ignored {
             text += &format!("input {input}: {count} messages of a foreign node were ignored\n");
+        }
+        for (input, count) in &self.unnumbered {
+            text += &format!(
+                "input {input}: {count} messages of a foreign node have no frame number (`sl_frame`): their `frame` counts \
+                 arrivals, so they match no frame of a source\n"
+            );
         }
         text += &format!(
             "\n{:.1} s, {:.1} s of CPU, {} MB peak, {}\n",

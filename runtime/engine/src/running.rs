@@ -54,6 +54,8 @@ pub struct Running {
     pub(crate) silent_peers: Mutex<Vec<String>>,
     /// Number of messages ignored on each border input.
     pub(crate) ignored: Mutex<BTreeMap<String, u64>>,
+    /// Number of messages without a frame number on each border input.
+    pub(crate) unnumbered: Mutex<BTreeMap<String, u64>>,
 }
 
 /// Role of a thread.
@@ -177,6 +179,16 @@ impl Running {
     /// Returns true once the run has failed.
     pub fn has_failed(&self) -> bool {
         self.shared.is_aborted()
+    }
+
+    /// Counts a message of a foreign node that has no frame number, and logs the first one.
+    pub fn count_unnumbered(&self, input: &str) {
+        let mut unnumbered = self.unnumbered.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = unnumbered.entry(input.to_owned()).or_default();
+        *count += 1;
+        if *count == 1 {
+            tracing::warn!(input, "messages of a foreign node have no `sl_frame`: their `frame` counts arrivals");
+        }
     }
 
     /// Counts a message that is ignored on a border input, and logs the first one with its reason.
@@ -475,6 +487,7 @@ impl Running {
             sources,
             nodes,
             ignored: self.ignored.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            unnumbered: self.unnumbered.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             changes,
             wall_s: self.started_at.elapsed().as_secs_f64(),
             cpu_s: meter::process_cpu().as_secs_f64(),

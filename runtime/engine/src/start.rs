@@ -107,6 +107,7 @@ fn prepare(
         setting_log: SettingLog::default(),
         silent_peers: Mutex::default(),
         ignored: Mutex::default(),
+        unnumbered: Mutex::default(),
     };
     (running, ThreadEnds { sinks, lanes: inbox_ends.into_iter().zip(setting_ends).collect(), exited })
 }

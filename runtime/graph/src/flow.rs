@@ -355,6 +355,7 @@ impl Flow {
         };
         sinks::check_done(&flow, diagnostics);
         memory::check_queues(&flow, diagnostics);
+        memory::check_foreign_queues(&flow, diagnostics);
         memory::check_shared_memory(&flow, memory::shared_memory_free(), diagnostics);
         Some(flow)
     }

@@ -1,6 +1,6 @@
 //! Queue sizes and shared memory of a flow that dora runs, checked against the number of frames in flight.
 
-use sideline_api::PortType;
+use sideline_api::{Alignment, Mode, PortType};
 
 use crate::{Diagnostic, Flow, ProcessKind, Sender};
 
@@ -93,6 +93,47 @@ pub(crate) fn check_queues(flow: &Flow, diagnostics: &mut Vec<Diagnostic>) {
                 let fused = matches!(process.kind, ProcessKind::Fused(_));
                 let place = if fused { process.place.clone() } else { input.place.clone() };
                 diagnostics.push(Diagnostic::error(place, Some(&process.id), text).for_dora());
+            }
+        }
+    }
+}
+
+/// Warns, in `complete` mode, of queues from and to foreign programs that hold fewer messages than may be in flight: no window
+/// waits for these programs, so a slow one loses messages.
+pub(crate) fn check_foreign_queues(flow: &Flow, diagnostics: &mut Vec<Diagnostic>) {
+    if flow.mode == Mode::Live {
+        return;
+    }
+    let required = flow.window + 4;
+    let mend = "write a `queue_size` that holds what may wait, up to one message per frame";
+    for node in &flow.nodes {
+        for input in &node.inputs {
+            let (Sender::Foreign(sender), Alignment::Side { queue }) = (input.producer, input.wired.alignment) else {
+                continue;
+            };
+            if queue >= required {
+                continue;
+            }
+            let text = format!(
+                "input `{}`: `{}` is not a Sideline node, so the newest {queue} of its messages are kept and older ones dropped, \
+                 also in `complete` mode: {mend}",
+                input.wired.name, flow.processes[sender].id
+            );
+            diagnostics.push(Diagnostic::warning(input.place.clone(), Some(&node.id), text).for_dora());
+        }
+    }
+    let is_ours = |from: &str| {
+        let id = from.split('/').next().unwrap_or_default();
+        flow.processes.iter().any(|process| process.id == id && process.kind != ProcessKind::Foreign)
+    };
+    for process in flow.processes.iter().filter(|process| process.kind == ProcessKind::Foreign) {
+        for ((name, from), queue) in process.inputs.iter().zip(&process.queues) {
+            if *queue < required && is_ours(from) {
+                let text = format!(
+                    "input `{name}`: dora keeps the newest {queue} messages for a node that is not Sideline's and drops older \
+                     ones, also in `complete` mode: {mend}"
+                );
+                diagnostics.push(Diagnostic::warning(process.place.clone(), Some(&process.id), text).for_dora());
             }
         }
     }
