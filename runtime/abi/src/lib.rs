@@ -220,10 +220,11 @@ pub struct Frame {
     pub planes: [Plane; 3],
     /// Owner of the planes, for the two functions that follow.
     pub owner: *mut c_void,
-    /// Makes the frame of an input outlive its call: returns an owner that has to be given to `release` once. May be absent in
-    /// a frame that a plugin sends.
+    /// Makes the frame of an input outlive its call: returns an owner that has to be given to `release` once, or sent. May be
+    /// absent in a frame that a plugin sends.
     pub retain: Option<unsafe extern "C" fn(owner: *mut c_void) -> *mut c_void>,
-    /// Releases a retained frame, or one that a plugin has sent. It may be called from any thread.
+    /// Releases a retained frame, or one that a plugin has sent. It may be called from any thread. A frame that is only lent
+    /// stays.
     pub release: Option<unsafe extern "C" fn(owner: *mut c_void)>,
 }
 
@@ -407,7 +408,8 @@ pub struct Host {
         table: *mut ArrowArray,
         schema: *const ArrowSchema,
     ) -> i32,
-    /// Sets the output with this index to a frame, whose `owner` is moved to the host in every case.
+    /// Sets the output with this index to a frame, whose `owner` is moved to the host in every case. A frame that is lent to the
+    /// call is retained.
     pub set_frame: unsafe extern "C" fn(outputs: *mut Outputs, output: usize, frame: *const Frame) -> i32,
     /// Marks the output with this index as skipped, for a reason of one word.
     pub set_skipped: unsafe extern "C" fn(outputs: *mut Outputs, output: usize, reason: Text) -> i32,

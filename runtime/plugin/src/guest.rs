@@ -328,6 +328,20 @@ impl Guest {
     /// # Safety
     /// `call` must be the arguments of a running call.
     unsafe fn call(&mut self, call: *const abi::Call, is_end: bool) -> Result<(), Fault> {
+        // SAFETY: guaranteed by the caller.
+        let result = unsafe { self.call_operator(call, is_end) };
+        // The frames and rows of the inputs are released before the host goes on, also after an error.
+        self.aligned.fill(None);
+        self.side.iter_mut().for_each(Vec::clear);
+        self.slots.fill(None);
+        result
+    }
+
+    /// Reads the inputs, calls the operator, and sends its outputs.
+    ///
+    /// # Safety
+    /// As for [`Guest::call`].
+    unsafe fn call_operator(&mut self, call: *const abi::Call, is_end: bool) -> Result<(), Fault> {
         // SAFETY: guaranteed by the caller, here and below.
         let call = unsafe { &*call };
         // SAFETY: as above.
@@ -339,7 +353,6 @@ impl Guest {
         for port in 0..call.input_count {
             // SAFETY: items are `size` bytes apart.
             let current = unsafe { &*input };
-            self.side[port].clear();
             // SAFETY: as above.
             self.aligned[port] = unsafe { self.message(port, current.message) }?;
             let mut side = current.side;
@@ -355,7 +368,6 @@ impl Guest {
             // SAFETY: as above.
             input = unsafe { input.byte_add(current.size) };
         }
-        self.slots.fill(None);
         let cx = Context::new(&header, &self.node, self.mode, &*self.clock);
         let inputs = Inputs::new(&self.spec, &self.ports, &self.aligned, &self.side);
         let mut outputs = Outputs::new(&self.spec.outputs, &mut self.slots);
@@ -364,8 +376,6 @@ impl Guest {
             true => self.operator.stream_ended(&cx, &inputs, &mut outputs)?,
         }
         inputs.check_declared()?;
-        // The frames and rows of the inputs are released before the host goes on.
-        self.aligned.fill(None);
         for (i, slot) in self.slots.iter_mut().enumerate() {
             if let Some(body) = slot.take() {
                 // SAFETY: the outputs are those of the running call.

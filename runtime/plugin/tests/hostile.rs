@@ -2,80 +2,12 @@
 
 mod support;
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{path::Path, sync::Arc};
 
-use sideline_api::{
-    Alignment, Body, Color, Driver, Encoding, Error, Frame, Header, Message, Mode, OnError, OperatorFactory, Payload,
-    Reason, Resources, SourceId, Values, WiredInput,
-    clock::WallClock,
-    driver::{CallReport, DriverOptions, Outcome, Outlet},
-};
+use sideline_api::{Body, OnError, Payload, Reason, Values, driver::Outcome};
 use sideline_plugin::load::{self, PluginFactory};
 use sideline_testkit::{Capability, skip_test};
-use support::Plugin;
-
-#[derive(Default)]
-struct Received {
-    bodies: Vec<Body>,
-    outcomes: Vec<Outcome>,
-}
-
-impl Outlet for Received {
-    fn send(&mut self, _: usize, message: Message) {
-        self.bodies.push(message.body);
-    }
-    fn report(&mut self, report: CallReport<'_>) {
-        self.outcomes.push(report.outcome);
-    }
-}
-
-struct Rig {
-    driver: Driver,
-    received: Received,
-    frames: u64,
-}
-
-impl Rig {
-    fn new(factory: Arc<dyn OperatorFactory>, values: Values, on_error: OnError) -> Result<Self, Error> {
-        let spec = factory.spec(&values)?;
-        let inputs = spec.inputs.iter().map(|port| WiredInput {
-            name: port.name.into(),
-            from: format!("test/{}", port.name),
-            ty: port.ty,
-            required: port.required,
-            hold: port.hold,
-            alignment: Alignment::Source(SourceId(0)),
-            source: Some(SourceId(0)),
-        });
-        let resources = Resources {
-            node: "tested".into(),
-            mode: Mode::Complete,
-            device: Default::default(),
-            run_dir: std::env::temp_dir(),
-            run: "test".into(),
-            inputs: inputs.collect(),
-            outputs: spec.outputs.iter().map(|port| port.name.into()).collect(),
-            search: vec![],
-            models: Arc::default(),
-            clock: Arc::new(WallClock),
-        };
-        let options = DriverOptions { on_error, stride: 1 };
-        let driver = Driver::new(factory, values, resources, options)?;
-        Ok(Rig { driver, received: Received::default(), frames: 0 })
-    }
-
-    fn push(&mut self, frame: &Arc<Frame>) -> Result<(), Error> {
-        let header = Header::new("a", self.frames, self.frames as i64 * 33_000_000);
-        let message = Message { header, n: self.frames, body: Body::Data(Payload::Frame(frame.clone())) };
-        self.frames += 1;
-        self.driver.accept(0, message, Instant::now(), &mut self.received)
-    }
-}
-
-fn frame() -> Arc<Frame> {
-    let bytes = vec![100u8; 64 * 48 * 3 / 2];
-    Arc::new(Frame::from_packed(64, 48, Encoding::I420, Color::default_for_height(48), bytes).unwrap())
-}
+use support::{Plugin, Rig, frame};
 
 fn refused(path: &Path) -> String {
     PluginFactory::read(path).err().expect("the library must be refused").message
@@ -229,14 +161,6 @@ fn an_output_that_is_never_set_is_an_empty_table() {
     rig.push(&frame()).unwrap();
     let [Body::Data(Payload::Table(rows))] = &rig.received.bodies[..] else { panic!("{:?}", rig.received.bodies) };
     assert_eq!(sideline_api::arrow::array::Array::len(&**rows), 0);
-}
-
-#[test]
-fn a_plugin_that_keeps_frames_is_stopped() {
-    let mut rig = Rig::new(Plugin::example("bare").factory(), [("fault", "keep")].into(), OnError::Stop).unwrap();
-    let failed = (0..100).find_map(|_| rig.push(&frame()).err());
-    let error = failed.expect("frames that are kept must be noticed");
-    assert!(error.message.contains("the plugin keeps 65 frames, at most 64 are allowed"), "{error}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     ffi::c_void,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use serde_json::{Value, json};
@@ -13,7 +13,11 @@ use sideline_api::{
     Alignment, Body, Device, Error, Failure, Fault, Mode, Outputs, Payload, PortType, Reason, Resources, Result,
 };
 
-use crate::exchange::{array, frame, schema};
+use crate::exchange::{
+    array,
+    frame::{self, Kept, Lent},
+    schema,
+};
 
 /// Receiver of the error of one call.
 #[derive(Default)]
@@ -318,6 +322,10 @@ unsafe fn copy(text: &str, into: *mut u8, capacity: usize, length: *mut usize) {
 /// Outputs of a running call: the `outputs` of the functions `set_...`.
 pub struct Slots<'a, 'b> {
     pub out: &'a mut Outputs<'b>,
+    /// Frames that are lent to the call.
+    pub lent: &'a [Lent],
+    /// Number of frames that the plugin keeps.
+    pub kept: &'a Arc<Kept>,
     /// First error of an output.
     pub error: Option<Error>,
 }
@@ -391,13 +399,15 @@ unsafe extern "C" fn set_table(
 unsafe extern "C" fn set_frame(outputs: *mut abi::Outputs, output: usize, described: *const abi::Frame) -> i32 {
     guard(abi::ERROR, || {
         // SAFETY: the plugin gives valid arguments; the owner of the frame is moved to this function.
-        let frame = match unsafe { described.as_ref() } {
+        let (slots, described) = unsafe { (slots(outputs), described.as_ref()) };
+        let frame = match (&slots, described) {
             // SAFETY: as above.
-            Some(described) => unsafe { frame::import(described) },
-            None => Err(Error::other("the frame is missing")),
+            (Some(slots), Some(described)) => unsafe { frame::import_sent(described, slots.lent, slots.kept) },
+            // SAFETY: as above. The frame is imported for its release.
+            (None, Some(described)) => unsafe { frame::import(described) },
+            (_, None) => Err(Error::other("the frame is missing")),
         };
-        // SAFETY: as above.
-        let Some(slots) = (unsafe { slots(outputs) }) else { return abi::ERROR };
+        let Some(slots) = slots else { return abi::ERROR };
         slots.set(output, |out, name| {
             let frame = frame.map_err(|error| error.at(format_args!("output `{name}`")))?;
             out.frame(name, frame.into())

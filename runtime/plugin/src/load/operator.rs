@@ -1,12 +1,6 @@
 //! Operator of a plugin behind [`DynOperator`].
 
-use std::{
-    ptr::NonNull,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{ptr::NonNull, sync::Arc};
 
 use sideline_abi as abi;
 use sideline_api::{
@@ -20,12 +14,16 @@ use super::{
 };
 use crate::{
     Description,
-    exchange::{array, frame::Lent, schema::LentSchema},
+    exchange::{
+        array,
+        frame::{Kept, Lent},
+        schema::LentSchema,
+    },
 };
 
-/// Maximum number of frames that an operator may retain. An operator works on one frame at a time; the decoder cannot reuse the
+/// Maximum number of frames that an operator may keep. An operator works on one frame at a time; the decoder cannot reuse the
 /// buffer of a frame that is kept.
-const MAX_RETAINED_FRAMES: usize = 64;
+const MAX_KEPT_FRAMES: usize = 64;
 
 /// Operator of a plugin.
 pub struct PluginOperator {
@@ -40,7 +38,7 @@ pub struct PluginOperator {
     /// Schemas of the rows that inputs lend, by columns.
     schemas: Vec<(Fields, LentSchema)>,
     scratch: Scratch,
-    retained_frames: Arc<AtomicUsize>,
+    kept: Arc<Kept>,
     /// Copies of states, for a plugin without `snapshot`.
     copies: Vec<(String, Vec<u8>)>,
 }
@@ -112,7 +110,7 @@ impl PluginOperator {
             state_version: description.state_version,
             schemas: vec![],
             scratch: Scratch::default(),
-            retained_frames: Arc::default(),
+            kept: Arc::default(),
             copies: vec![],
         })
     }
@@ -127,9 +125,9 @@ impl PluginOperator {
     ) -> Result<(), Fault> {
         let mut scratch = std::mem::take(&mut self.scratch);
         let header = c_header(cx.header);
-        let filled = scratch.fill(input, &mut self.schemas, &self.retained_frames);
+        let filled = scratch.fill(input, &mut self.schemas, &self.kept);
         let result = filled.map_err(Fault::from).and_then(|()| {
-            let mut slots = Slots { out, error: None };
+            let mut slots = Slots { out, lent: &scratch.lent, kept: &self.kept, error: None };
             let call = abi::Call {
                 size: size_of::<abi::Call>(),
                 header: &header,
@@ -150,11 +148,11 @@ impl PluginOperator {
         scratch.clear();
         self.scratch = scratch;
         result?;
-        let retained = self.retained_frames.load(Ordering::Relaxed);
-        if retained > MAX_RETAINED_FRAMES {
+        let kept = self.kept.count();
+        if kept > MAX_KEPT_FRAMES {
             return Err(Error::other(format!(
-                "the plugin keeps {retained} frames, at most {MAX_RETAINED_FRAMES} are allowed: each frame that it retains \
-                 has to be released"
+                "the plugin keeps {kept} frames, at most {MAX_KEPT_FRAMES} are allowed: each frame that it retains has to be \
+                 released"
             ))
             .into());
         }
@@ -200,12 +198,7 @@ fn c_header(header: &Header) -> abi::Header {
 
 impl Scratch {
     /// Describes the inputs of a call.
-    fn fill(
-        &mut self,
-        input: &Inputs,
-        schemas: &mut Vec<(Fields, LentSchema)>,
-        retained: &Arc<AtomicUsize>,
-    ) -> Result<()> {
+    fn fill(&mut self, input: &Inputs, schemas: &mut Vec<(Fields, LentSchema)>, kept: &Arc<Kept>) -> Result<()> {
         let side: usize = input.all_side().map(|(_, messages)| messages.len()).sum();
         let count = input.all().count() + side;
         // The pointers between these vectors stay valid because none of them grows beyond this capacity.
@@ -217,12 +210,12 @@ impl Scratch {
         self.reasons.reserve(count);
         for (port, message) in input.all() {
             let message = match message {
-                Some(message) => self.add(message, &port.ty, schemas, retained)?,
+                Some(message) => self.add(message, &port.ty, schemas, kept)?,
                 None => std::ptr::null(),
             };
             let (mut side, side_count) = (std::ptr::null(), input.side(&port.name).len());
             for (i, message) in input.side(&port.name).iter().enumerate() {
-                let added = self.add(message, &port.ty, schemas, retained)?;
+                let added = self.add(message, &port.ty, schemas, kept)?;
                 if i == 0 {
                     side = added;
                 }
@@ -238,7 +231,7 @@ impl Scratch {
         message: &Message,
         ty: &PortType,
         schemas: &mut Vec<(Fields, LentSchema)>,
-        retained: &Arc<AtomicUsize>,
+        kept: &Arc<Kept>,
     ) -> Result<*const abi::Message> {
         self.headers.push(c_header(&message.header));
         let mut described = abi::Message {
@@ -264,7 +257,7 @@ impl Scratch {
                 described.schema = schema(schemas, fields)?;
             }
             Body::Data(Payload::Frame(frame)) => {
-                self.lent.push(Lent::new(frame, retained));
+                self.lent.push(Lent::new(frame, kept));
                 self.frames.push(self.lent[self.lent.len() - 1].describe());
                 described.frame = last(&self.frames);
             }
