@@ -196,7 +196,8 @@ typedef struct sideline_call {
   sideline_outputs *outputs;
 } sideline_call;
 
-/* Functions of the host. They may be called from any thread until `drop` has returned; set_... and fail during a call. */
+/* Functions of the host, which live as long as the process. Those with a context may be called from any thread, also after `drop`:
+ * they then fail or do nothing, and the clock stands. fail, write and set_... are for the running call. */
 typedef struct sideline_host {
   size_t size;
   void *context;

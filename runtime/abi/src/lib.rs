@@ -314,7 +314,7 @@ pub struct Call {
 pub struct Make {
     /// Size of this struct in bytes.
     pub size: usize,
-    /// Functions of the host. Valid until [`Plugin::drop`] has returned.
+    /// Functions of the host, which live as long as the process.
     pub host: *const Host,
     /// Id of the node.
     pub node: Text,
@@ -362,6 +362,9 @@ pub struct Outputs {
 }
 
 /// Functions of the host.
+///
+/// Those with a context may be called from any thread, also after [`Plugin::drop`]: they then fail or do nothing, and the clock
+/// stands. The others are for the running call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Host {

@@ -17,7 +17,7 @@ use sideline_api::{
 
 use crate::{
     Description,
-    exchange::{array, frame, schema},
+    exchange::{array, frame, schema, versioned},
     guest_log::with_host,
 };
 
@@ -92,7 +92,7 @@ struct WiredForm {
     source: Option<usize>,
 }
 
-/// Clock of the host.
+/// Clock of the host. It may be read after the operator was dropped; it then stands.
 struct HostClock(abi::Host);
 
 // SAFETY: the host allows its functions to be called from any thread.
@@ -102,7 +102,7 @@ unsafe impl Sync for HostClock {}
 
 impl Clock for HostClock {
     fn now(&self) -> i64 {
-        // SAFETY: the host's functions are valid until the operator is dropped.
+        // SAFETY: the host's functions and their context live as long as the process.
         unsafe { (self.0.now)(self.0.context) }
     }
 }
@@ -172,8 +172,8 @@ unsafe extern "C" fn check<O: Operator>(
     error: *mut abi::Error,
 ) -> i32 {
     // SAFETY: the host gives a valid table.
-    let host = unsafe { &*host };
-    report(host, error, || {
+    let Ok((host, _)) = (unsafe { versioned::read(host) }) else { return abi::ERROR };
+    report(&host, error, || {
         // SAFETY: texts of the host are valid during the call.
         let values = parse_values(unsafe { text(values) }?)?;
         for problem in O::Config::from_values(&values).err().unwrap_or_default() {
@@ -191,10 +191,12 @@ unsafe extern "C" fn make<O: Operator>(
     error: *mut abi::Error,
 ) -> i32 {
     // SAFETY: the host gives valid arguments.
-    let (make, host) = unsafe { (&*make, *(*make).host) };
+    let read = unsafe { versioned::read(make).and_then(|(make, _)| Ok((make, versioned::read(make.host)?.0))) };
+    // Without a table of the host there is no way to say why.
+    let Ok((make, host)) = read else { return abi::ERROR };
     report(&host, error, || {
         // SAFETY: as above.
-        let guest = unsafe { Guest::new(&factory::operator::<O>(), O::STATE_VERSION, make, host) }?;
+        let guest = unsafe { Guest::new(&factory::operator::<O>(), O::STATE_VERSION, &make, host) }?;
         // SAFETY: as above.
         unsafe { *operator = Box::into_raw(Box::new(guest)).cast() };
         Ok(())
@@ -222,7 +224,7 @@ impl Guest {
         let ports = environment.inputs.into_iter().map(|wired| wired.resolve(&spec)).collect::<Result<Vec<_>>>()?;
         let is_read = |i: usize| {
             // SAFETY: the host gives a byte for each declared output.
-            i < make.output_count && unsafe { *make.is_read.add(i) } != 0
+            i < make.output_count && !make.is_read.is_null() && unsafe { *make.is_read.add(i) } != 0
         };
         let outputs = spec.outputs.iter().enumerate().filter(|(i, _)| is_read(*i));
         let clock = Arc::new(HostClock(host));
@@ -274,7 +276,7 @@ impl Guest {
     /// The header must be valid.
     unsafe fn header(&mut self, header: *const abi::Header) -> Result<Header> {
         // SAFETY: guaranteed by the caller.
-        let header = unsafe { &*header };
+        let (header, _) = unsafe { versioned::read(header) }?;
         // SAFETY: as above.
         let stream = self.stream(unsafe { text(header.stream) }?);
         Ok(Header {
@@ -288,20 +290,19 @@ impl Guest {
         })
     }
 
-    /// Reads a message; `None` if there is none.
+    /// Reads a message; returns it with its size.
     ///
     /// # Safety
     /// The message must be null or valid.
-    unsafe fn message(&mut self, port: usize, message: *const abi::Message) -> Result<Option<Message>> {
+    unsafe fn message(&mut self, port: usize, message: *const abi::Message) -> Result<(Message, usize)> {
         // SAFETY: guaranteed by the caller.
-        let Some(message) = (unsafe { message.as_ref() }) else { return Ok(None) };
+        let (message, size) = unsafe { versioned::read(message) }?;
         let body = match message.kind {
             abi::KIND_TABLE => {
                 // SAFETY: a valid message of this kind has an array; it is moved out, as the interface prescribes.
                 let table = unsafe {
-                    let table = std::ptr::read(message.table);
-                    (*message.table).release = None;
-                    table
+                    let Some(table) = message.table.as_mut() else { return Err(Error::other("a table is missing")) };
+                    array::Imported::new(std::mem::replace(table, abi::ArrowArray::empty()))
                 };
                 let rows = match self.ports[port].ty {
                     // SAFETY: the host has checked the type of the message.
@@ -312,7 +313,7 @@ impl Guest {
                 Body::Data(Payload::Table(Arc::new(rows?)))
             }
             // SAFETY: a valid message of this kind has a frame, which is lent for the call.
-            abi::KIND_FRAME => Body::Data(Payload::Frame(Arc::new(unsafe { frame::import_lent(&*message.frame) }?))),
+            abi::KIND_FRAME => Body::Data(Payload::Frame(Arc::new(unsafe { frame::import_lent(message.frame) }?))),
             // SAFETY: texts of the host are valid during the call.
             abi::KIND_SKIPPED => Body::Skipped(Reason::from(unsafe { text(message.reason) }?)),
             abi::KIND_END => Body::End { frames: message.end_frames },
@@ -320,7 +321,7 @@ impl Guest {
         };
         // SAFETY: a valid message has a header.
         let header = unsafe { self.header(message.header) }?;
-        Ok(Some(Message { header, n: message.number, body }))
+        Ok((Message { header, n: message.number, body }, size))
     }
 
     /// Calls the operator for a frame, or for the end of a stream.
@@ -343,7 +344,7 @@ impl Guest {
     /// As for [`Guest::call`].
     unsafe fn call_operator(&mut self, call: *const abi::Call, is_end: bool) -> Result<(), Fault> {
         // SAFETY: guaranteed by the caller, here and below.
-        let call = unsafe { &*call };
+        let (call, _) = unsafe { versioned::read(call) }?;
         // SAFETY: as above.
         let header = unsafe { self.header(call.header) }?;
         if call.input_count != self.ports.len() {
@@ -352,21 +353,21 @@ impl Guest {
         let mut input = call.inputs;
         for port in 0..call.input_count {
             // SAFETY: items are `size` bytes apart.
-            let current = unsafe { &*input };
-            // SAFETY: as above.
-            self.aligned[port] = unsafe { self.message(port, current.message) }?;
+            let (current, size) = unsafe { versioned::read(input) }?;
+            if !current.message.is_null() {
+                // SAFETY: as above.
+                self.aligned[port] = Some(unsafe { self.message(port, current.message) }?.0);
+            }
             let mut side = current.side;
             for _ in 0..current.side_count {
                 // SAFETY: as above.
-                unsafe {
-                    if let Some(message) = self.message(port, side)? {
-                        self.side[port].push(message);
-                    }
-                    side = side.byte_add((*side).size);
-                }
+                let (message, size) = unsafe { self.message(port, side) }?;
+                self.side[port].push(message);
+                // SAFETY: as above.
+                side = unsafe { side.byte_add(size) };
             }
             // SAFETY: as above.
-            input = unsafe { input.byte_add(current.size) };
+            input = unsafe { input.byte_add(size) };
         }
         let cx = Context::new(&header, &self.node, self.mode, &*self.clock);
         let inputs = Inputs::new(&self.spec, &self.ports, &self.aligned, &self.side);

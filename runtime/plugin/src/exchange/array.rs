@@ -232,13 +232,23 @@ fn downcast<T: 'static>(array: &dyn Array) -> Result<&T> {
     array.as_any().downcast_ref().ok_or_else(|| Error::other(format!("an array does not have its type {found}")))
 }
 
-/// Owner of an imported array, which it releases when the last buffer is dropped.
-struct Imported(ArrowArray);
+/// Owner of an array that came from the other side, which it releases when the last buffer is dropped.
+pub struct Imported(ArrowArray);
 
 // SAFETY: the interface allows to read and release an array on any thread.
 unsafe impl Send for Imported {}
 // SAFETY: as above; nothing writes to it.
 unsafe impl Sync for Imported {}
+
+impl Imported {
+    /// Takes over an array.
+    ///
+    /// # Safety
+    /// `array` must be an array of the Arrow C Data Interface, or released.
+    pub unsafe fn new(array: ArrowArray) -> Self {
+        Self(array)
+    }
+}
 
 impl Drop for Imported {
     fn drop(&mut self) {
@@ -255,9 +265,9 @@ impl Drop for Imported {
 /// When the array does not have these columns, or its buffers are inconsistent as far as that can be seen.
 ///
 /// # Safety
-/// `array` must be an array of the Arrow C Data Interface whose buffers are as long as its length requires.
-pub unsafe fn import(array: ArrowArray, fields: &Fields) -> Result<StructArray> {
-    let owner = Arc::new(Imported(array));
+/// The buffers of `array` must be as long as its length requires.
+pub unsafe fn import(array: Imported, fields: &Fields) -> Result<StructArray> {
+    let owner = Arc::new(array);
     let root = &owner.0;
     if root.release.is_none() {
         return Err(Error::other("the table is released already"));
@@ -308,8 +318,8 @@ impl Import<'_> {
         let Some(child) = child else { return Err(place(Error::other("it is missing"))) };
         let import = Import { owner: self.owner, array: child };
         let array = import.values(field.data_type()).map_err(place)?;
-        if array.len() < offset + length {
-            let text = format!("it has {} values, {} are needed", array.len(), offset + length);
+        if offset.checked_add(length).is_none_or(|needed| array.len() < needed) {
+            let text = format!("it has {} values, {} are needed", array.len(), offset.saturating_add(length));
             return Err(place(Error::other(text)));
         }
         if !field.is_nullable() && array.null_count() > 0 {
@@ -344,14 +354,20 @@ impl Import<'_> {
         Ok(BooleanBuffer::new(buffer, if length == 0 { 0 } else { offset }, length))
     }
 
+    /// Returns the nulls; `None` if there are none. -1 is a count that the other side has not made.
     fn nulls(&self, length: usize, offset: usize) -> Result<Option<NullBuffer>> {
         // SAFETY: read only if the array has a buffer.
         let has_bitmap =
             self.array.n_buffers > 0 && !self.array.buffers.is_null() && unsafe { !(*self.array.buffers).is_null() };
-        if self.array.null_count == 0 || !has_bitmap {
-            return Ok(None);
+        match self.array.null_count {
+            count if count < -1 || count > length as i64 => {
+                Err(Error::other(format!("it has {count} nulls among {length} values")))
+            }
+            0 => Ok(None),
+            _ if has_bitmap => Ok(Some(NullBuffer::new(self.bits(0, length, offset)?))),
+            -1 => Ok(None),
+            count => Err(Error::other(format!("it has {count} nulls, and no bitmap that says which"))),
         }
-        Ok(Some(NullBuffer::new(self.bits(0, length, offset)?)))
     }
 
     /// Returns checked offsets of texts or lists.
@@ -377,6 +393,9 @@ impl Import<'_> {
     /// Imports the values of a column.
     fn values(&self, data_type: &DataType) -> Result<ArrayRef> {
         let (length, offset) = self.extent()?;
+        if !self.array.dictionary.is_null() {
+            return Err(Error::other("tables have no columns with a dictionary"));
+        }
         let fields = schema::children(data_type);
         if self.array.n_children != fields.len() as i64 || self.array.children.is_null() && !fields.is_empty() {
             let text = format!("an array has {} children, {} are declared", self.array.n_children, fields.len());
@@ -405,7 +424,12 @@ impl Import<'_> {
             }
             DataType::FixedSizeList(item, size) => {
                 let each = usize::try_from(*size).unwrap_or_default();
-                let items = self.child(0, item, length * each, offset * each)?;
+                let (Some(count), Some(first)) = (length.checked_mul(each), offset.checked_mul(each)) else {
+                    return Err(Error::other(format!(
+                        "{length} lists of {each} items at offset {offset} are too long"
+                    )));
+                };
+                let items = self.child(0, item, count, first)?;
                 let nulls = self.nulls(length, offset)?;
                 Ok(Arc::new(FixedSizeListArray::try_new(item.clone(), *size, items, nulls).map_err(failed)?))
             }
@@ -467,7 +491,7 @@ mod tests {
     fn there_and_back(rows: &StructArray) -> StructArray {
         let array = export(&Arc::new(rows.clone())).unwrap();
         // SAFETY: the array was exported with these columns.
-        unsafe { import(array, rows.fields()) }.unwrap()
+        unsafe { import(Imported(array), rows.fields()) }.unwrap()
     }
 
     #[test]
@@ -524,7 +548,7 @@ mod tests {
         change(&mut array);
         let before = RELEASED.load(Ordering::SeqCst);
         // SAFETY: the buffers are as long as the changed array claims where the import reads them.
-        let error = unsafe { import(array, fields) }.unwrap_err();
+        let error = unsafe { import(Imported(array), fields) }.unwrap_err();
         assert_eq!(RELEASED.load(Ordering::SeqCst) - before, 1, "released once: {error}");
         error.message
     }
@@ -542,6 +566,54 @@ mod tests {
         assert!(refused(&rows, &other, |_| {}).contains("children"), "the columns in another order");
         let strict: Fields = fields.iter().map(|field| field.as_ref().clone().with_nullable(false)).collect();
         assert!(refused(&rows, &strict, |_| {}).contains("column `share`: it has nulls"));
+    }
+
+    /// Returns a child of an exported array.
+    fn child(array: &mut ArrowArray, i: usize) -> &mut ArrowArray {
+        // SAFETY: the array has such a child, and is not released.
+        unsafe { &mut **array.children.add(i) }
+    }
+
+    #[test]
+    fn nulls_that_are_counted_without_a_bitmap_or_beyond_the_length_are_refused() {
+        let rows = rows();
+        let fields = rows.fields();
+        let loose: Fields = fields.iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+        for fields in [fields, &loose] {
+            let error = refused(&rows, fields, |array| child(array, 0).null_count = 2);
+            assert!(error.contains("column `number`: it has 2 nulls, and no bitmap that says which"), "{error}");
+            let error = refused(&rows, fields, |array| child(array, 1).null_count = 6);
+            assert!(error.contains("column `share`: it has 6 nulls among 5 values"), "{error}");
+            let error = refused(&rows, fields, |array| child(array, 1).null_count = -2);
+            assert!(error.contains("it has -2 nulls"), "{error}");
+            let error = refused(&rows, fields, |array| array.null_count = 1);
+            assert!(error.contains("it has 1 nulls, and no bitmap"), "{error}");
+        }
+        let mut array = export(&Arc::new(rows.clone())).unwrap();
+        (child(&mut array, 0).null_count, child(&mut array, 1).null_count) = (-1, -1);
+        // SAFETY: the array was exported with these columns.
+        let crossed = unsafe { import(Imported(array), fields) }.unwrap();
+        assert_eq!(crossed.to_data(), rows.to_data(), "counted here");
+    }
+
+    #[test]
+    fn lists_whose_items_would_be_too_many_and_dictionaries_are_refused() {
+        let rows = rows();
+        let wide: Fields =
+            vec![Field::new("box", DataType::FixedSizeList(item(DataType::Float32, false), i32::MAX), false)].into();
+        let boxes: StructArray = StructArray::from(vec![(rows.fields()[4].clone(), rows.column(4).clone())]);
+        for (length, offset) in [(1 << 34, 0), (1, 1 << 34), (1 << 40, 0)] {
+            let error = refused(&boxes, &wide, |array| {
+                (array.length, array.offset) = (length, offset);
+                (child(array, 0).length, child(array, 0).offset) = (length, offset);
+            });
+            assert!(error.contains("too long"), "{error}");
+        }
+        let error = refused(&rows, rows.fields(), |array| {
+            let dictionary = std::ptr::from_mut(array);
+            child(array, 0).dictionary = dictionary;
+        });
+        assert!(error.contains("no columns with a dictionary"), "{error}");
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::{ffi::c_void, ptr::NonNull, sync::Arc};
 use sideline_abi as abi;
 use sideline_api::{Color, Encoding, Error, Frame, Matrix, Plane, Result, arrow::buffer::Buffer};
 
+use super::versioned;
+
 /// Describes a frame without owner.
 pub fn describe(frame: &Frame) -> abi::Frame {
     let (width, height) = (frame.width() as usize, frame.height() as usize);
@@ -234,14 +236,16 @@ unsafe fn import_owned(description: &abi::Frame, owner: Owner) -> Result<Frame> 
 ///
 /// # Safety
 /// As for [`import`]; called during the call.
-pub unsafe fn import_lent(description: &abi::Frame) -> Result<Frame> {
+pub unsafe fn import_lent(description: *const abi::Frame) -> Result<Frame> {
+    // SAFETY: guaranteed by the caller.
+    let (description, _) = unsafe { versioned::read(description) }?;
     let Some(retain) = description.retain else {
         return Err(Error::other("the frame of an input cannot be retained"));
     };
     // SAFETY: the frame is lent, and the owner that comes back is released once.
     let owner = unsafe { retain(description.owner) };
     // SAFETY: guaranteed by the caller.
-    unsafe { import(&abi::Frame { owner, ..*description }) }
+    unsafe { import(&abi::Frame { owner, ..description }) }
 }
 
 #[cfg(all(test, feature = "load"))]

@@ -3,3 +3,4 @@
 pub mod array;
 pub mod frame;
 pub mod schema;
+pub mod versioned;

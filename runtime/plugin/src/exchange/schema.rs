@@ -180,8 +180,17 @@ unsafe fn read_field(schema: *const ArrowSchema, depth: usize) -> Result<Field> 
     if schema.release.is_none() || depth > MAX_DEPTH {
         return Err(Error::other("an Arrow schema is released, or too deep"));
     }
+    if !schema.dictionary.is_null() {
+        return Err(Error::other("tables have no columns with a dictionary"));
+    }
+    let count = match usize::try_from(schema.n_children) {
+        Ok(count) if count == 0 || !schema.children.is_null() => count,
+        _ => {
+            return Err(Error::other(format!("an Arrow schema has {} children, which are missing", schema.n_children)));
+        }
+    };
     let mut children = vec![];
-    for i in 0..usize::try_from(schema.n_children).unwrap_or_default() {
+    for i in 0..count {
         // SAFETY: a valid schema has `n_children` children.
         children.push(unsafe { read_field(*schema.children.add(i), depth + 1) }?);
     }
@@ -219,5 +228,25 @@ mod tests {
         }
         // SAFETY: null is allowed.
         assert!(unsafe { read(std::ptr::null()) }.is_err());
+    }
+
+    #[test]
+    fn a_schema_whose_children_are_missing_or_that_has_a_dictionary_is_refused() {
+        let lent = LentSchema::new(&vec![Field::new("id", DataType::UInt32, false)].into()).unwrap();
+        type Change = fn(&mut ArrowSchema);
+        let changes: [(&str, Change); 3] = [
+            ("has 1 children, which are missing", |schema| schema.children = std::ptr::null_mut()),
+            ("has -1 children, which are missing", |schema| schema.n_children = -1),
+            ("no columns with a dictionary", |schema| schema.dictionary = std::ptr::from_mut(schema)),
+        ];
+        for (text, change) in changes {
+            // SAFETY: the schema is valid, and its copy is not released.
+            let error = unsafe {
+                let mut schema = std::ptr::read(lent.as_ptr());
+                change(&mut schema);
+                read(&schema).unwrap_err()
+            };
+            assert!(error.message.contains(text), "{error}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use sideline_api::{
 };
 
 use super::{
-    host::{Environment, Sink, Slots, kind, mode},
+    host::{Environment, HostHandle, Sink, Slots, kind, mode},
     to_json,
 };
 use crate::{
@@ -29,10 +29,8 @@ const MAX_KEPT_FRAMES: usize = 64;
 pub struct PluginOperator {
     plugin: abi::Plugin,
     operator: NonNull<abi::Operator>,
-    /// Context of `_host`.
-    environment: Box<Environment>,
-    /// Functions that the plugin may call until it is dropped.
-    _host: Box<abi::Host>,
+    /// Functions that the plugin may call, with its environment.
+    host: HostHandle,
     keys: Vec<Key>,
     state_version: u32,
     /// Schemas of the rows that inputs lend, by columns.
@@ -70,15 +68,15 @@ impl PluginOperator {
         spec: &Spec,
         environment: Environment,
     ) -> Result<Self> {
-        let environment = Box::new(environment);
-        let host = Box::new(environment.host());
+        let host = HostHandle::new(environment);
+        let environment = &host.environment;
         let resources = &environment.resources;
         let names: Vec<abi::Text> = resources.inputs.iter().map(|input| abi::Text::new(&input.name)).collect();
         let is_read: Vec<u8> = spec.outputs.iter().map(|port| u8::from(resources.is_read(port.name))).collect();
         let (values, description_of_resources) = (environment.values_json(), environment.resources_json());
         let arguments = abi::Make {
             size: size_of::<abi::Make>(),
-            host: &raw const *host,
+            host: host.functions,
             node: abi::Text::new(&resources.node),
             mode: mode(resources.mode),
             reserved: 0,
@@ -92,7 +90,7 @@ impl PluginOperator {
         let mut operator = std::ptr::null_mut();
         let mut sink = Sink::default();
         let Some(make) = plugin.make else { return Err(Error::config("the plugin cannot make an operator")) };
-        // SAFETY: the arguments are valid during the call, the host's functions until the operator is dropped.
+        // SAFETY: the arguments are valid during the call, the host's functions as long as the process.
         let code = unsafe { make(&arguments, &mut operator, sink.as_ptr()) };
         sink.fault(code).map_err(|fault| match fault {
             Fault::Error(error) => error,
@@ -104,8 +102,7 @@ impl PluginOperator {
         Ok(Self {
             plugin: *plugin,
             operator,
-            environment,
-            _host: host,
+            host,
             keys: description.keys(),
             state_version: description.state_version,
             schemas: vec![],
@@ -378,13 +375,13 @@ impl DynOperator for PluginOperator {
         };
         let resolved = sideline_api::config::resolve_values(values, &self.keys);
         let json = to_json(&resolved);
-        let former = self.environment.replace_values(resolved);
+        let former = self.host.environment.replace_values(resolved);
         let mut sink = Sink::default();
         // SAFETY: the arguments are valid during the call.
         let code = unsafe { reconfigure(self.operator(), abi::Text::new(&json), sink.as_ptr()) };
         let result = sink.result(code);
         if result.is_err() {
-            self.environment.restore_values(former);
+            self.host.environment.restore_values(former);
         }
         result
     }
@@ -399,7 +396,7 @@ impl DynOperator for PluginOperator {
             }
             None => Ok(()),
         };
-        (closed, self.environment.take_counts())
+        (closed, self.host.environment.take_counts())
     }
 }
 
