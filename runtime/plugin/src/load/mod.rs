@@ -54,7 +54,7 @@ impl PluginFactory {
         if !library.is_file() {
             return Err(place(Error::config("there is no such library")));
         }
-        let file = description_file(library);
+        let file = description_of(library);
         let text = match std::fs::metadata(&file) {
             Ok(metadata) if metadata.is_file() && metadata.len() <= MAX_DESCRIPTION => {
                 std::fs::read_to_string(&file).or_fail(Failure::Config, || file.display().to_string())?
@@ -113,10 +113,19 @@ impl PluginFactory {
     fn plugin(&self) -> Result<&abi::Plugin> {
         let plugin = self.plugin.get_or_init(|| {
             let plugin = load(&self.library)?;
-            if described(&plugin)?.trim() != self.text.trim() {
+            let text = described(&plugin)?;
+            if text.trim() != self.text.trim() {
+                let reason = match Description::parse(text) {
+                    Ok(own) if own.name != self.description.name => {
+                        format!(
+                            "is that of `{}`, and the library has the operator `{}`",
+                            self.description.name, own.name
+                        )
+                    }
+                    _ => "is not that of the library, which was built since".to_owned(),
+                };
                 return Err(Error::config(format!(
-                    "the description beside the library is not that of the library, which was built since; write it with \
-                     `sideline describe {}`",
+                    "the description beside the library {reason}; write it with `sideline describe {}`",
                     self.library.display()
                 )));
             }
@@ -329,7 +338,7 @@ fn to_json(values: &[(String, Value)]) -> String {
     Value::Object(pairs).to_string()
 }
 
-/// Returns the libraries with a description in a folder, ordered by name.
+/// Returns the libraries in a folder and links to libraries, ordered by name. A description without a library is none.
 ///
 /// # Errors
 /// When the folder cannot be read.
@@ -344,6 +353,28 @@ pub fn libraries_in(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     libraries.sort();
     Ok(libraries)
+}
+
+/// Returns the path from which the description of a library is read: beside the library, or, if that is a link without one, beside
+/// the file that it leads to.
+pub fn description_of(library: &Path) -> PathBuf {
+    let beside = description_file(library);
+    match library.canonicalize().map(|target| description_file(&target)) {
+        Ok(of_target) if !beside.exists() && of_target.exists() => of_target,
+        _ => beside,
+    }
+}
+
+/// Returns the name of the operator in a library that cannot be used: as its description says, or as the file is named.
+pub fn presumed_name(library: &Path) -> String {
+    let named = std::fs::read_to_string(description_of(library)).ok().and_then(|text| {
+        let description: Value = serde_json::from_str(&text).ok()?;
+        description["name"].as_str().map(str::to_owned)
+    });
+    named.unwrap_or_else(|| {
+        let stem = library.file_stem().unwrap_or_default().to_string_lossy();
+        stem.strip_prefix(std::env::consts::DLL_PREFIX).unwrap_or(&stem).to_owned()
+    })
 }
 
 /// Returns the factory of a library for a registry.
