@@ -208,6 +208,19 @@ impl Frame {
         }
     }
 
+    /// Returns the rows of plane `i` without their padding. Plane 0 of a JPEG frame has one row, the whole image file.
+    ///
+    /// # Panics
+    /// When the encoding has no plane `i`.
+    pub fn rows(&self, i: usize) -> impl Iterator<Item = &[u8]> {
+        let (data, stride) = self.plane(i);
+        let (row, rows) = match self.encoding {
+            Encoding::Jpeg => (data.len(), 1),
+            encoding => encoding.planes(self.width as usize, self.height as usize)[i],
+        };
+        data.chunks(stride.max(1)).take(rows).map(move |padded| &padded[..row])
+    }
+
     /// Returns the packed bytes if the frame is stored in packed form.
     pub fn packed(&self) -> Option<&Buffer> {
         match &self.storage {
@@ -304,6 +317,17 @@ mod tests {
         let packed = Frame::from_packed(3, 3, Encoding::I420, frame.color(), bytes).unwrap();
         assert_eq!(packed.plane(1), ([50, 51, 52, 53].as_slice(), 2));
         assert_eq!(packed.plane(2).0, [60, 61, 62, 63]);
+    }
+
+    #[test]
+    fn rows_have_no_padding() {
+        let frame = padded();
+        assert_eq!(frame.rows(0).collect::<Vec<_>>(), [[0, 1, 2], [3, 4, 5], [6, 7, 8]]);
+        assert_eq!(frame.rows(2).collect::<Vec<_>>(), [[60, 61], [62, 63]]);
+        let packed = Frame::from_packed(3, 3, Encoding::I420, frame.color(), frame.clone().into_packed_mut()).unwrap();
+        assert!((0..3).all(|plane| packed.rows(plane).eq(frame.rows(plane))));
+        let image = Frame::from_packed(3, 3, Encoding::Jpeg, frame.color(), vec![1u8, 2, 3, 4]).unwrap();
+        assert_eq!(image.rows(0).collect::<Vec<_>>(), [[1, 2, 3, 4]]);
     }
 
     #[test]

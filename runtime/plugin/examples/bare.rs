@@ -118,14 +118,21 @@ unsafe extern "C" fn process(operator: *mut Operator, call: *const Call, error: 
         let frame = &*(*message).frame;
         let plane = frame.planes[0];
         let bytes = std::slice::from_raw_parts(plane.data, plane.length);
-        let sum: u64 = bytes.iter().map(|byte| u64::from(*byte)).sum();
+        let (width, height) = match frame.encoding {
+            ENCODING_JPEG => (plane.length, 1),
+            ENCODING_RGB8 | ENCODING_BGR8 => (3 * frame.width as usize, frame.height as usize),
+            _ => (frame.width as usize, frame.height as usize),
+        };
+        // The bytes between the end of a row and the next one are padding.
+        let pixels = bytes.chunks(plane.stride.max(1)).take(height).flat_map(|padded| &padded[..width]);
+        let sum: u64 = pixels.map(|byte| u64::from(*byte)).sum();
         let stream = (*call.header).stream.bytes();
         let at = bare.streams.iter().position(|(name, _)| name == stream).unwrap_or_else(|| {
             bare.streams.push((stream.to_vec(), 0));
             bare.streams.len() - 1
         });
         bare.streams[at].1 += 1;
-        let mut rows = row(bare.streams[at].1, sum as f32 / bytes.len().max(1) as f32);
+        let mut rows = row(bare.streams[at].1, sum as f32 / (width * height).max(1) as f32);
         let output = if bare.fault == "index" { 7 } else { 0 };
         match bare.fault {
             "never" => {
