@@ -13,6 +13,8 @@
 //! - One operator is called from one thread at a time, not always the same one.
 //! - A library is never unloaded.
 #![no_std]
+// For the compilers of edition 2021.
+#![warn(unsafe_op_in_unsafe_fn)]
 
 use core::ffi::c_void;
 
@@ -106,7 +108,7 @@ impl Text {
     ///
     /// # Safety
     /// `data` must point to `length` bytes that live as long as `'a`, or `length` must be 0.
-    pub const unsafe fn bytes<'a>(self) -> &'a [u8] {
+    pub unsafe fn bytes<'a>(self) -> &'a [u8] {
         if self.data.is_null() || self.length == 0 {
             return &[];
         }
@@ -164,11 +166,11 @@ impl ArrowArray {
 #[derive(Debug)]
 pub struct ArrowSchema {
     /// Format of the type, with a terminating zero.
-    pub format: *const core::ffi::c_char,
+    pub format: *const u8,
     /// Name, with a terminating zero.
-    pub name: *const core::ffi::c_char,
+    pub name: *const u8,
     /// Metadata; null in tables of Sideline.
-    pub metadata: *const core::ffi::c_char,
+    pub metadata: *const u8,
     /// Flags; 2 for a column that may have nulls.
     pub flags: i64,
     /// Number of children.

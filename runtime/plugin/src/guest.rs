@@ -17,7 +17,7 @@ use sideline_api::{
 
 use crate::{
     Description,
-    exchange::{array, frame, schema, versioned},
+    exchange::{array, frame, importer::Importer, schema, versioned},
     guest_log::with_host,
 };
 
@@ -119,6 +119,10 @@ struct Guest {
     aligned: Vec<Option<Message>>,
     side: Vec<Vec<Message>>,
     slots: Vec<Option<Body>>,
+    /// Memory of the rows that are sent.
+    exporter: array::Exporter,
+    /// Memory of the rows of each input.
+    importers: Vec<Importer>,
     /// Names of the streams that were seen, so that all messages of a stream share one.
     streams: Vec<StreamName>,
     state_version: u32,
@@ -255,6 +259,8 @@ impl Guest {
             aligned: vec![None; ports.len()],
             side: vec![vec![]; ports.len()],
             slots: vec![None; spec.outputs.len()],
+            exporter: array::Exporter::default(),
+            importers: ports.iter().map(|_| Importer::default()).collect(),
             ports,
             spec,
             streams: vec![],
@@ -304,13 +310,16 @@ impl Guest {
                     let Some(table) = message.table.as_mut() else { return Err(Error::other("a table is missing")) };
                     array::Imported::new(std::mem::replace(table, abi::ArrowArray::empty()))
                 };
+                let importer = &mut self.importers[port];
                 let rows = match self.ports[port].ty {
                     // SAFETY: the host has checked the type of the message.
-                    PortType::Table(ty) => unsafe { array::import(table, &ty.description().fields) },
+                    PortType::Table(ty) => unsafe { importer.import(table, &ty.description().fields) },
                     // SAFETY: the host gives the schema of the array.
-                    PortType::Any | PortType::Frame => unsafe { array::import(table, &schema::read(message.schema)?) },
+                    PortType::Any | PortType::Frame => unsafe {
+                        importer.import(table, &schema::read(message.schema)?)
+                    },
                 };
-                Body::Data(Payload::Table(Arc::new(rows?)))
+                Body::Data(Payload::Table(rows?))
             }
             // SAFETY: a valid message of this kind has a frame, which is lent for the call.
             abi::KIND_FRAME => Body::Data(Payload::Frame(Arc::new(unsafe { frame::import_lent(message.frame) }?))),
@@ -380,7 +389,7 @@ impl Guest {
         for (i, slot) in self.slots.iter_mut().enumerate() {
             if let Some(body) = slot.take() {
                 // SAFETY: the outputs are those of the running call.
-                unsafe { send(&self.host, call.outputs, i, &self.spec.outputs[i].ty, body) }?;
+                unsafe { send(&self.host, call.outputs, i, &self.spec.outputs[i].ty, body, &mut self.exporter) }?;
             }
         }
         if is_end {
@@ -415,7 +424,14 @@ impl WiredForm {
 ///
 /// # Safety
 /// `outputs` must be those of the running call.
-unsafe fn send(host: &abi::Host, outputs: *mut abi::Outputs, output: usize, ty: &PortType, body: Body) -> Result<()> {
+unsafe fn send(
+    host: &abi::Host,
+    outputs: *mut abi::Outputs,
+    output: usize,
+    ty: &PortType,
+    body: Body,
+    exporter: &mut array::Exporter,
+) -> Result<()> {
     // SAFETY: guaranteed by the caller; the host takes over arrays and frames.
     let code = unsafe {
         match body {
@@ -424,7 +440,7 @@ unsafe fn send(host: &abi::Host, outputs: *mut abi::Outputs, output: usize, ty: 
                 let is_declared = matches!(ty, PortType::Table(table) if table.check(rows.data_type()).is_ok());
                 let schema = if is_declared { None } else { Some(schema::LentSchema::new(rows.fields())?) };
                 let pointer = schema.as_ref().map_or(std::ptr::null(), |schema| schema.as_ptr());
-                let mut table = array::export(&rows)?;
+                let mut table = exporter.export(&rows)?;
                 (host.set_table)(outputs, output, &mut table, pointer)
             }
             Body::Data(Payload::Frame(frame)) => (host.set_frame)(outputs, output, &frame::export(frame)),

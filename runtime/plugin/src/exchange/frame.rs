@@ -11,9 +11,8 @@ use super::versioned;
 
 /// Describes a frame without owner.
 pub fn describe(frame: &Frame) -> abi::Frame {
-    let (width, height) = (frame.width() as usize, frame.height() as usize);
     let encoding = frame.encoding();
-    let count = if encoding == Encoding::Jpeg { 1 } else { encoding.planes(width, height).len() };
+    let count = if encoding == Encoding::Jpeg { 1 } else { encoding.plane_count() };
     let mut planes = [abi::Plane { data: std::ptr::null(), length: 0, stride: 0 }; 3];
     for (i, plane) in planes.iter_mut().enumerate().take(count) {
         let (data, stride) = frame.plane(i);

@@ -1,7 +1,7 @@
 //! Types of columns as formats and schemas of the Arrow C Data Interface.
 
 use std::{
-    ffi::{CStr, CString, c_char, c_void},
+    ffi::{CStr, CString, c_void},
     sync::Arc,
 };
 
@@ -128,8 +128,8 @@ impl Node {
             children(field.data_type()).iter().map(|child| Node::new(child)).collect::<Result<Vec<Box<Node>>>>()?;
         let mut pointers: Vec<*mut ArrowSchema> = children.iter_mut().map(|child| &raw mut child.schema).collect();
         let schema = ArrowSchema {
-            format: format.as_ptr(),
-            name: name.as_ptr(),
+            format: format.as_ptr().cast(),
+            name: name.as_ptr().cast(),
             metadata: std::ptr::null(),
             flags: if field.is_nullable() { ARROW_FLAG_NULLABLE } else { 0 },
             n_children: pointers.len() as i64,
@@ -165,12 +165,12 @@ pub unsafe fn read(schema: *const ArrowSchema) -> Result<Fields> {
 /// # Safety
 /// As for [`read`].
 unsafe fn read_field(schema: *const ArrowSchema, depth: usize) -> Result<Field> {
-    let text = |text: *const c_char| -> Result<String> {
+    let text = |text: *const u8| -> Result<String> {
         if text.is_null() {
             return Ok(String::new());
         }
         // SAFETY: texts of a valid schema end with a zero byte.
-        let text = unsafe { CStr::from_ptr(text) };
+        let text = unsafe { CStr::from_ptr(text.cast()) };
         text.to_str().map(str::to_owned).map_err(|_| Error::other("a text of an Arrow schema is not UTF-8"))
     };
     // SAFETY: guaranteed by the caller.

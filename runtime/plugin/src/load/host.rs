@@ -20,6 +20,7 @@ use sideline_api::{
 use crate::exchange::{
     array,
     frame::{self, Kept, Lent},
+    importer::Importer,
     schema, versioned,
 };
 
@@ -379,6 +380,8 @@ pub struct Slots<'a, 'b> {
     pub lent: &'a [Lent],
     /// Number of frames that the plugin keeps.
     pub kept: &'a Arc<Kept>,
+    /// Memory of the rows of each output.
+    pub importers: &'a mut [Importer],
     /// First error of an output.
     pub error: Option<Error>,
 }
@@ -425,21 +428,23 @@ unsafe extern "C" fn set_table(
             (slots, moved)
         };
         let ty = slots.out.ports().get(output).map(|port| port.ty);
+        let mut other = Importer::default();
+        let importer = slots.importers.get_mut(output).unwrap_or(&mut other);
         // SAFETY: the array is valid, and its type that of the schema or of the description.
         let rows = unsafe {
             match (&ty, described.is_null()) {
-                (Some(PortType::Table(ty)), true) => array::import(table, &ty.description().fields),
+                (Some(PortType::Table(ty)), true) => importer.import(table, &ty.description().fields),
                 // Of two that fit, the described columns count: they say which may have nulls.
                 (Some(PortType::Table(ty)), false) => schema::read(described)
                     .and_then(|fields| ty.check(&DataType::Struct(fields)))
-                    .and_then(|()| array::import(table, &ty.description().fields)),
+                    .and_then(|()| importer.import(table, &ty.description().fields)),
                 (_, true) => Err(Error::other("rows on an output without a table need a schema")),
-                (_, false) => schema::read(described).and_then(|fields| array::import(table, &fields)),
+                (_, false) => schema::read(described).and_then(|fields| importer.import(table, &fields)),
             }
         };
         slots.set(output, |out, name| {
             let place = |error: Error| error.at(format_args!("output `{name}`"));
-            out.table(name, rows.map_err(place)?.into())
+            out.table(name, rows.map_err(place)?)
         })
     })
 }

@@ -17,6 +17,7 @@ use crate::{
     exchange::{
         array,
         frame::{Kept, Lent},
+        importer::Importer,
         schema::LentSchema,
     },
 };
@@ -36,6 +37,8 @@ pub struct PluginOperator {
     /// Schemas of the rows that inputs lend, by columns.
     schemas: Vec<(Fields, LentSchema)>,
     scratch: Scratch,
+    /// Memory of the rows of each output.
+    importers: Vec<Importer>,
     kept: Arc<Kept>,
     /// Copies of states, for a plugin without `snapshot`.
     copies: Vec<(String, Vec<u8>)>,
@@ -55,6 +58,8 @@ struct Scratch {
     messages: Vec<abi::Message>,
     inputs: Vec<abi::Input>,
     reasons: Vec<String>,
+    /// Memory of the rows that are lent.
+    exporter: array::Exporter,
 }
 
 impl PluginOperator {
@@ -107,6 +112,7 @@ impl PluginOperator {
             state_version: description.state_version,
             schemas: vec![],
             scratch: Scratch::default(),
+            importers: spec.outputs.iter().map(|_| Importer::default()).collect(),
             kept: Arc::default(),
             copies: vec![],
         })
@@ -120,11 +126,12 @@ impl PluginOperator {
         input: &Inputs,
         out: &mut Outputs,
     ) -> Result<(), Fault> {
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let scratch = &mut self.scratch;
         let header = c_header(cx.header);
         let filled = scratch.fill(input, &mut self.schemas, &self.kept);
         let result = filled.map_err(Fault::from).and_then(|()| {
-            let mut slots = Slots { out, lent: &scratch.lent, kept: &self.kept, error: None };
+            let mut slots =
+                Slots { out, lent: &scratch.lent, kept: &self.kept, importers: &mut self.importers, error: None };
             let call = abi::Call {
                 size: size_of::<abi::Call>(),
                 header: &header,
@@ -142,8 +149,7 @@ impl PluginOperator {
                 (_, result) => result,
             }
         });
-        scratch.clear();
-        self.scratch = scratch;
+        self.scratch.clear();
         result?;
         let kept = self.kept.count();
         if kept > MAX_KEPT_FRAMES {
@@ -205,13 +211,18 @@ impl Scratch {
         self.lent.reserve(count);
         self.messages.reserve(count);
         self.reasons.reserve(count);
+        let mut all_side = input.all_side();
         for (port, message) in input.all() {
             let message = match message {
                 Some(message) => self.add(message, &port.ty, schemas, kept)?,
                 None => std::ptr::null(),
             };
-            let (mut side, side_count) = (std::ptr::null(), input.side(&port.name).len());
-            for (i, message) in input.side(&port.name).iter().enumerate() {
+            let messages = match port.alignment.is_aligned() {
+                true => &[],
+                false => all_side.next().map_or(&[][..], |(_, messages)| messages),
+            };
+            let (mut side, side_count) = (std::ptr::null(), messages.len());
+            for (i, message) in messages.iter().enumerate() {
                 let added = self.add(message, &port.ty, schemas, kept)?;
                 if i == 0 {
                     side = added;
@@ -245,7 +256,7 @@ impl Scratch {
         };
         match &message.body {
             Body::Data(Payload::Table(rows)) => {
-                self.arrays.push(array::export(rows)?);
+                self.arrays.push(self.exporter.export(rows)?);
                 described.table = last(&self.arrays).cast_mut();
                 let fields = match ty {
                     PortType::Table(table) => &table.description().fields,

@@ -1,6 +1,8 @@
 //! Libraries for tests, the examples of this crate and C libraries; and the driver of one operator.
 #![allow(dead_code, reason = "each test file uses only a part")]
 
+pub mod relay;
+
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -11,6 +13,7 @@ use std::{
 use sideline_api::{
     Alignment, Body, Color, Driver, Encoding, Error, Frame, Header, Message, Mode, OnError, OperatorFactory, Payload,
     Resources, SourceId, Values, WiredInput,
+    arrow::array::StructArray,
     clock::WallClock,
     driver::{CallReport, DriverOptions, Outcome, Outlet},
 };
@@ -83,6 +86,8 @@ pub struct Rig {
     pub driver: Driver,
     pub received: Received,
     frames: u64,
+    /// Header of the stream.
+    header: Header,
     /// Number of messages on each input.
     sent: Vec<u64>,
 }
@@ -123,7 +128,8 @@ impl Rig {
         };
         let options = DriverOptions { on_error, stride: 1 };
         let driver = Driver::new(factory, values, resources, options)?;
-        Ok(Rig { driver, received: Received::default(), frames: 0, sent: vec![0; spec.inputs.len()] })
+        let (header, sent) = (Header::new("a", 0, 0), vec![0; spec.inputs.len()]);
+        Ok(Rig { driver, received: Received::default(), frames: 0, header, sent })
     }
 
     /// Sends a frame to the first input.
@@ -133,10 +139,21 @@ impl Rig {
         Ok(())
     }
 
+    /// Sends rows to the first input.
+    pub fn push_rows(&mut self, rows: &Arc<StructArray>) -> Result<(), Error> {
+        self.send_payload(0, Payload::Table(rows.clone()))?;
+        self.frames += 1;
+        Ok(())
+    }
+
     /// Sends a frame to an input.
     pub fn send(&mut self, port: usize, frame: &Arc<Frame>) -> Result<(), Error> {
-        let header = Header::new("a", self.frames, self.frames as i64 * 33_000_000);
-        let message = Message { header, n: self.sent[port], body: Body::Data(Payload::Frame(frame.clone())) };
+        self.send_payload(port, Payload::Frame(frame.clone()))
+    }
+
+    fn send_payload(&mut self, port: usize, payload: Payload) -> Result<(), Error> {
+        let header = Header { frame: self.frames, pts: self.frames as i64 * 33_000_000, ..self.header.clone() };
+        let message = Message { header, n: self.sent[port], body: Body::Data(payload) };
         self.sent[port] += 1;
         self.driver.accept(port, message, Instant::now(), &mut self.received)
     }
