@@ -65,6 +65,20 @@ fn a_new_operator_is_tested_built_and_run() {
 }
 
 #[test]
+fn names_that_rust_or_the_template_uses_give_crates_that_compile() {
+    let bench = Bench::new();
+    for name in ["match", "result"] {
+        let created = bench.sideline(&["new", "operator", name]);
+        assert_eq!(created.code, 0, "{}", created.text);
+        let crate_folder = bench.path().join(name);
+        let mut command = cargo(&crate_folder);
+        let output = command.args(["test", "--tests", "--target-dir"]).arg(target()).output().unwrap();
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && text.contains("4 passed"), "{name}: {text}");
+    }
+}
+
+#[test]
 fn a_crate_is_not_written_over_another_nor_under_a_wrong_name() {
     let bench = Bench::new();
     let created = bench.sideline(&["new", "operator", "mine", "here", "--json"]);

@@ -141,16 +141,174 @@ fn installed_plugins_are_listed_with_their_origin_and_run_by_their_names() {
 }
 
 #[test]
-fn two_operators_of_one_name_are_an_error_with_both_origins() {
+fn two_operators_of_one_name_are_an_error_with_both_origins_where_the_name_is_used() {
     let bench = Bench::new();
     if brightness(&bench, "plugins/libother.so", "counter").is_none() {
         return;
     }
     let folder = bench.path().join("plugins");
-    let listed = support::finish(bench.command(support::SIDELINE).env("SIDELINE_PLUGINS", &folder).arg("list"));
-    assert_eq!(listed.code, 1, "{}", listed.text);
-    let expected = "operator `counter` is registered twice, in the program and in ";
+    let run = |arguments: &[&str]| {
+        support::finish(bench.command(support::SIDELINE).env("SIDELINE_PLUGINS", &folder).args(arguments))
+    };
+    let expected = "there are two operators `counter`, in the program and in ";
+    let listed = run(&["list"]);
+    assert_eq!(listed.code, 0, "{}", listed.text);
     assert!(listed.text.contains(expected) && listed.text.contains("libother.so"), "{}", listed.text);
+    bench.write("flow.yml", &flow("counter", "STEP: 4"));
+    let checked = run(&["check", "flow.yml"]);
+    assert!(checked.code == 1 && checked.text.contains("flow.yml:10:"), "{}", checked.text);
+    assert!(checked.text.contains(expected), "{}", checked.text);
+}
+
+#[test]
+fn a_plugin_that_cannot_be_used_is_a_warning_and_an_error_only_where_it_is_named() {
+    let bench = Bench::new();
+    if brightness(&bench, "plugins/libbrightness.so", "brightness").is_none() {
+        return;
+    }
+    bench.write("plugins/libbroken.so", "no library");
+    bench.write("plugins/libstray.so", "no library");
+    let described = std::fs::read_to_string(bench.path().join("plugins/libbrightness.sideline.json")).unwrap();
+    let older = described
+        .replace("\"abi\": [1, 0]", "\"abi\": [9, 0]")
+        .replace("\"brightness\",\n  \"about", "\"older\",\n  \"about");
+    bench.write("plugins/libstray.sideline.json", &older);
+    // A description without a library is no plugin.
+    bench.write("plugins/libalone.sideline.json", "{");
+    let folder = bench.path().join("plugins");
+    let run = |arguments: &[&str]| {
+        support::finish(bench.command(support::SIDELINE).env("SIDELINE_PLUGINS", &folder).args(arguments))
+    };
+    for arguments in [&["list"][..], &["inspect", "counter"], &["types", "counter"], &["test-operator", "counter"]] {
+        let listed = run(arguments);
+        assert_eq!(listed.code, 0, "{arguments:?}: {}", listed.text);
+        for expected in ["libbroken.so cannot be used: ", "libstray.so cannot be used: "] {
+            assert!(listed.text.contains(expected), "{arguments:?}: {}", listed.text);
+        }
+        assert!(!listed.text.contains("libalone"), "{}", listed.text);
+    }
+    bench.write("flow.yml", &flow("brightness", "STEP: 4"));
+    assert_eq!(run(&["check", "flow.yml"]).code, 0);
+    let ran = run(&["run", "flow.yml", "--output", "out"]);
+    assert_eq!(ran.code, 0, "{}", ran.text);
+    for (operator, expected) in [
+        ("broken", "the description of the plugin is missing: write "),
+        ("older", "built for version 9 of the plugin interface, this is version 1"),
+    ] {
+        bench.write("flow.yml", &flow(operator, "STEP: 4"));
+        for command in ["check", "run"] {
+            let refused = run(&[command, "flow.yml"]);
+            assert!(refused.code == 1 && refused.text.contains("flow.yml:10:"), "{}", refused.text);
+            assert!(refused.text.contains(expected), "{}", refused.text);
+        }
+    }
+    // A library that cannot be used does not hide an operator of the program.
+    bench.write("plugins/libcounter.so", "no library");
+    let inspected = run(&["inspect", "counter"]);
+    assert!(inspected.code == 0 && inspected.text.contains("libcounter.so cannot be used"), "{}", inspected.text);
+}
+
+#[test]
+fn the_plugins_of_the_home_of_a_flow_are_used_from_every_folder() {
+    let bench = Bench::new();
+    if brightness(&bench, "home/plugins/libbrightness.so", "brightness").is_none() {
+        return;
+    }
+    bench.write("home/models/models.yml", "models: []\n");
+    bench.write("home/flows/flow.yml", &flow("brightness", "STEP: 4"));
+    make_private(bench.path());
+    std::fs::create_dir(bench.path().join("elsewhere")).unwrap();
+    // An empty variable is one that is not set.
+    for folder in ["home/flows", "elsewhere"] {
+        let mut command = bench.command(support::SIDELINE);
+        let command = command.env("SIDELINE_HOME", "").current_dir(bench.path().join(folder));
+        let checked = support::finish(command.arg("check").arg(bench.path().join("home/flows/flow.yml")));
+        assert_eq!(checked.code, 0, "{folder}: {}", checked.text);
+    }
+}
+
+#[test]
+fn a_link_to_a_library_is_used_as_the_library_and_each_library_once() {
+    use std::os::unix::fs::symlink;
+    let bench = Bench::new();
+    let Some(library) = brightness(&bench, "built/libbrightness.so", "brightness") else { return };
+    std::fs::create_dir_all(bench.path().join("home/plugins")).unwrap();
+    bench.write("home/models/models.yml", "models: []\n");
+    symlink(&library, bench.path().join("home/plugins/libbrightness.so")).unwrap();
+    symlink(bench.path().join("home/plugins"), bench.path().join("again")).unwrap();
+    bench.write("flow.yml", &flow("brightness", "STEP: 4"));
+    let run = |home: &str, arguments: &[&str]| {
+        let mut command = bench.command(support::SIDELINE);
+        let command = command.env("SIDELINE_HOME", home).env("SIDELINE_PLUGINS", bench.path().join("again"));
+        support::finish(command.args(arguments))
+    };
+    let home = bench.path().join("home");
+    let ran = run(home.to_str().unwrap(), &["run", "flow.yml", "--output", "out"]);
+    assert_eq!(ran.code, 0, "{}", ran.text);
+    assert!(!ran.text.contains("two operators"), "{}", ran.text);
+    // In a home that was found, what the link leads to must be private as well.
+    make_private(bench.path());
+    let find = || {
+        let mut command = bench.command(support::SIDELINE);
+        support::finish(command.env("SIDELINE_HOME", "").current_dir(&home).args(["inspect", "brightness"]))
+    };
+    std::fs::rename(bench.path().join("built"), home.join("built")).unwrap();
+    std::fs::remove_file(home.join("plugins/libbrightness.so")).unwrap();
+    symlink("../built/libbrightness.so", home.join("plugins/libbrightness.so")).unwrap();
+    assert_eq!(find().code, 0, "{}", find().text);
+    set_mode(&home.join("built"), 0o777);
+    let refused = find();
+    assert_eq!(refused.code, 1, "{}", refused.text);
+    assert!(refused.text.contains("is not used: other users than you and root can write to "), "{}", refused.text);
+    set_mode(&home.join("built"), 0o755);
+    set_mode(&home.join("built/libbrightness.sideline.json"), 0o666);
+    assert_eq!(find().code, 1, "its description");
+}
+
+/// Makes a folder and what is in it writable by this user alone.
+fn make_private(folder: &Path) {
+    set_mode(folder, 0o755);
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let (path, kind) = {
+            let entry = entry.unwrap();
+            (entry.path(), entry.file_type().unwrap())
+        };
+        match kind.is_dir() {
+            true => make_private(&path),
+            false if kind.is_file() => set_mode(&path, 0o644),
+            false => {}
+        }
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_description_of_another_library_is_refused_when_the_library_is_loaded() {
+    let bench = Bench::new();
+    if brightness(&bench, "plugins/libbrightness.so", "brightness").is_none()
+        || brightness(&bench, "plugins/libglow.so", "glow").is_none()
+    {
+        return;
+    }
+    let folder = bench.path().join("plugins");
+    std::fs::remove_file(folder.join("libbrightness.so")).unwrap();
+    std::fs::rename(folder.join("libglow.so"), folder.join("libbrightness.so")).unwrap();
+    std::fs::remove_file(folder.join("libglow.sideline.json")).unwrap();
+    bench.write("flow.yml", &flow("brightness", "STEP: 4"));
+    let mut command = bench.command(support::SIDELINE);
+    let ran = support::finish(command.env("SIDELINE_PLUGINS", &folder).args(["run", "flow.yml", "--output", "out"]));
+    assert_eq!(ran.code, 1, "{}", ran.text);
+    assert!(
+        ran.text.contains(
+            "the description beside the library is that of `brightness`, and the library has the operator `glow`"
+        ),
+        "{}",
+        ran.text
+    );
 }
 
 #[test]

@@ -23,7 +23,7 @@ Usage: cargo xtask COMMAND
                             makes tests fail instead of being skipped when they
                             lack one of these capabilities (dora, models, data,
                             ffmpeg, servers, python, training, sideline,
-                            machine).
+                            compiler, old-rustc, machine).
   fuzz [SECONDS] [NAME]     Set up, then run each fuzz target, or those with
                             NAME in their names, for SECONDS (600): the parsers
                             of files and messages on malformed input.

@@ -94,3 +94,20 @@ fn crates_depend_on_the_layers_below_them_only() {
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
+
+/// Crates with `unsafe` code, as named in ARCHITECTURE and in the documentation of `sideline-plugin`.
+const UNSAFE: [&str; 5] =
+    ["sideline-abi", "sideline-inference", "sideline-media", "sideline-plugin", "sideline-python"];
+
+#[test]
+fn crates_forbid_unsafe_code_but_for_those_at_a_border_to_other_languages() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let forbids = |folder: &str| {
+        let roots = ["src/lib.rs", "src/main.rs"].map(|file| root.join(folder).join(file));
+        let texts = roots.into_iter().filter_map(|file| std::fs::read_to_string(file).ok());
+        texts.map(|text| text.contains("#![forbid(unsafe_code)]")).reduce(|a, b| a && b).unwrap_or_default()
+    };
+    for (name, (folder, _)) in dependencies() {
+        assert_eq!(forbids(&folder), !UNSAFE.contains(&name.as_str()), "{name} ({folder})");
+    }
+}

@@ -42,9 +42,9 @@ impl Operator for Counter {
     }
 
     fn process(&mut self, _: &Context, input: &Inputs, state: &mut CounterState, out: &mut Outputs) -> Result<()> {
-        // Plane 0 is luma, or the whole frame for packed formats.
-        let (bytes, _) = input.frame("frames")?.plane(0);
-        let checksum = bytes.iter().step_by(self.config.step).map(|byte| u64::from(*byte)).sum();
+        // Plane 0 is luma, or the whole frame for packed formats. Its rows are without the padding that a decoder adds.
+        let bytes = input.frame("frames")?.rows(0).flatten();
+        let checksum = bytes.step_by(self.config.step).map(|byte| u64::from(*byte)).sum();
         state.frames += 1;
         out.rows("counts", &[Count { frames: state.frames, checksum }])
     }

@@ -141,9 +141,9 @@ typedef struct sideline_frame {
   uint32_t plane_count;
   sideline_plane planes[3];
   void *owner;
-  /* Makes the frame of an input outlive its call: the owner that it returns has to be given to `release` once. */
+  /* Makes the frame of an input outlive its call: the owner that it returns has to be given to `release` once, or sent. */
   void *(*retain)(void *owner);
-  /* Releases a retained frame, or one that a plugin has sent; from any thread. */
+  /* Releases a retained frame, or one that a plugin has sent; from any thread. A frame that is only lent stays. */
   void (*release)(void *owner);
 } sideline_frame;
 
@@ -196,7 +196,8 @@ typedef struct sideline_call {
   sideline_outputs *outputs;
 } sideline_call;
 
-/* Functions of the host. They may be called from any thread until `drop` has returned; set_... and fail during a call. */
+/* Functions of the host, which live as long as the process. Those with a context may be called from any thread, also after `drop`:
+ * they then fail or do nothing, and the clock stands. fail, write and set_... are for the running call. */
 typedef struct sideline_host {
   size_t size;
   void *context;
@@ -221,7 +222,7 @@ typedef struct sideline_host {
    * that of the description if it is null, and is borrowed. Each output is set at most once in a call. */
   int32_t (*set_table)(sideline_outputs *outputs, size_t output, struct ArrowArray *table,
                        const struct ArrowSchema *schema);
-  /* Sets an output to a frame, whose owner is moved to the host in every case. */
+  /* Sets an output to a frame, whose owner is moved to the host in every case. A frame that is lent to the call is retained. */
   int32_t (*set_frame)(sideline_outputs *outputs, size_t output, const sideline_frame *frame);
   /* Marks an output as skipped, for a reason of one word. */
   int32_t (*set_skipped)(sideline_outputs *outputs, size_t output, sideline_text reason);

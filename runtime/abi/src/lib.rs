@@ -13,6 +13,8 @@
 //! - One operator is called from one thread at a time, not always the same one.
 //! - A library is never unloaded.
 #![no_std]
+// For the compilers of edition 2021.
+#![warn(unsafe_op_in_unsafe_fn)]
 
 use core::ffi::c_void;
 
@@ -106,7 +108,7 @@ impl Text {
     ///
     /// # Safety
     /// `data` must point to `length` bytes that live as long as `'a`, or `length` must be 0.
-    pub const unsafe fn bytes<'a>(self) -> &'a [u8] {
+    pub unsafe fn bytes<'a>(self) -> &'a [u8] {
         if self.data.is_null() || self.length == 0 {
             return &[];
         }
@@ -164,11 +166,11 @@ impl ArrowArray {
 #[derive(Debug)]
 pub struct ArrowSchema {
     /// Format of the type, with a terminating zero.
-    pub format: *const core::ffi::c_char,
+    pub format: *const u8,
     /// Name, with a terminating zero.
-    pub name: *const core::ffi::c_char,
+    pub name: *const u8,
     /// Metadata; null in tables of Sideline.
-    pub metadata: *const core::ffi::c_char,
+    pub metadata: *const u8,
     /// Flags; 2 for a column that may have nulls.
     pub flags: i64,
     /// Number of children.
@@ -220,10 +222,11 @@ pub struct Frame {
     pub planes: [Plane; 3],
     /// Owner of the planes, for the two functions that follow.
     pub owner: *mut c_void,
-    /// Makes the frame of an input outlive its call: returns an owner that has to be given to `release` once. May be absent in
-    /// a frame that a plugin sends.
+    /// Makes the frame of an input outlive its call: returns an owner that has to be given to `release` once, or sent. May be
+    /// absent in a frame that a plugin sends.
     pub retain: Option<unsafe extern "C" fn(owner: *mut c_void) -> *mut c_void>,
-    /// Releases a retained frame, or one that a plugin has sent. It may be called from any thread.
+    /// Releases a retained frame, or one that a plugin has sent. It may be called from any thread. A frame that is only lent
+    /// stays.
     pub release: Option<unsafe extern "C" fn(owner: *mut c_void)>,
 }
 
@@ -313,7 +316,7 @@ pub struct Call {
 pub struct Make {
     /// Size of this struct in bytes.
     pub size: usize,
-    /// Functions of the host. Valid until [`Plugin::drop`] has returned.
+    /// Functions of the host, which live as long as the process.
     pub host: *const Host,
     /// Id of the node.
     pub node: Text,
@@ -361,6 +364,9 @@ pub struct Outputs {
 }
 
 /// Functions of the host.
+///
+/// Those with a context may be called from any thread, also after [`Plugin::drop`]: they then fail or do nothing, and the clock
+/// stands. The others are for the running call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Host {
@@ -407,7 +413,8 @@ pub struct Host {
         table: *mut ArrowArray,
         schema: *const ArrowSchema,
     ) -> i32,
-    /// Sets the output with this index to a frame, whose `owner` is moved to the host in every case.
+    /// Sets the output with this index to a frame, whose `owner` is moved to the host in every case. A frame that is lent to the
+    /// call is retained.
     pub set_frame: unsafe extern "C" fn(outputs: *mut Outputs, output: usize, frame: *const Frame) -> i32,
     /// Marks the output with this index as skipped, for a reason of one word.
     pub set_skipped: unsafe extern "C" fn(outputs: *mut Outputs, output: usize, reason: Text) -> i32,

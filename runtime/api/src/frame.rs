@@ -48,12 +48,28 @@ impl Encoding {
 
     /// Returns the bytes per row and the number of rows of each plane of a `width` x `height` frame; empty for JPEG.
     pub fn planes(self, width: usize, height: usize) -> Vec<(usize, usize)> {
-        let (cw, ch) = (width.div_ceil(2), height.div_ceil(2));
+        (0..self.plane_count()).map(|plane| self.plane_size(plane, width, height)).collect()
+    }
+
+    /// Returns the number of planes; 0 for JPEG.
+    pub fn plane_count(self) -> usize {
         match self {
-            Encoding::I420 => vec![(width, height), (cw, ch), (cw, ch)],
-            Encoding::Nv12 => vec![(width, height), (2 * cw, ch)],
-            Encoding::Rgb8 | Encoding::Bgr8 => vec![(3 * width, height)],
-            Encoding::Jpeg => vec![],
+            Encoding::I420 => 3,
+            Encoding::Nv12 => 2,
+            Encoding::Rgb8 | Encoding::Bgr8 => 1,
+            Encoding::Jpeg => 0,
+        }
+    }
+
+    /// Returns the bytes per row and the number of rows of a plane that the encoding has.
+    fn plane_size(self, plane: usize, width: usize, height: usize) -> (usize, usize) {
+        let (cw, ch) = (width.div_ceil(2), height.div_ceil(2));
+        match (self, plane) {
+            (Encoding::I420 | Encoding::Nv12, 0) => (width, height),
+            (Encoding::I420, _) => (cw, ch),
+            (Encoding::Nv12, _) => (2 * cw, ch),
+            (Encoding::Rgb8 | Encoding::Bgr8, _) => (3 * width, height),
+            (Encoding::Jpeg, _) => (0, 0),
         }
     }
 }
@@ -121,21 +137,17 @@ impl Frame {
     /// When the width or height is 0 or above [`Self::MAX_SIDE`], or when the number or size of the planes does not fit it.
     pub fn from_planes(width: u32, height: u32, encoding: Encoding, color: Color, planes: Vec<Plane>) -> Result<Self> {
         check_sides(width, height)?;
-        let want = encoding.planes(width as usize, height as usize);
-        if want.is_empty() {
+        let count = encoding.plane_count();
+        if count == 0 {
             return Err(Error::input(format!("a {} frame has no planes: it is one buffer", encoding.name())));
         }
-        if want.len() != planes.len() {
-            return Err(Error::input(format!(
-                "a {} frame has {} planes, not {}",
-                encoding.name(),
-                want.len(),
-                planes.len()
-            )));
+        if count != planes.len() {
+            return Err(Error::input(format!("a {} frame has {count} planes, not {}", encoding.name(), planes.len())));
         }
-        for (i, ((row, rows), plane)) in want.iter().zip(&planes).enumerate() {
-            let need = (rows - 1).saturating_mul(plane.stride).saturating_add(*row);
-            if plane.stride < *row || plane.data.len() < need {
+        for (i, plane) in planes.iter().enumerate() {
+            let (row, rows) = encoding.plane_size(i, width as usize, height as usize);
+            let need = (rows - 1).saturating_mul(plane.stride).saturating_add(row);
+            if plane.stride < row || plane.data.len() < need {
                 return Err(Error::input(format!(
                     "plane {i} of a {width}x{height} {} frame holds {} bytes at stride {}, needs {need}",
                     encoding.name(),
@@ -200,12 +212,26 @@ impl Frame {
             Storage::Planes(planes) => (&planes[i].data, planes[i].stride),
             Storage::Packed(data) if self.encoding == Encoding::Jpeg => (data, data.len()),
             Storage::Packed(data) => {
-                let planes = self.encoding.planes(self.width as usize, self.height as usize);
-                let offset: usize = planes[..i].iter().map(|(row, rows)| row * rows).sum();
-                let (row, rows) = planes[i];
+                let size = |plane| self.encoding.plane_size(plane, self.width as usize, self.height as usize);
+                assert!(i < self.encoding.plane_count(), "a {} frame has no plane {i}", self.encoding.name());
+                let offset: usize = (0..i).map(size).map(|(row, rows)| row * rows).sum();
+                let (row, rows) = size(i);
                 (&data[offset..offset + row * rows], row)
             }
         }
+    }
+
+    /// Returns the rows of plane `i` without their padding. Plane 0 of a JPEG frame has one row, the whole image file.
+    ///
+    /// # Panics
+    /// When the encoding has no plane `i`.
+    pub fn rows(&self, i: usize) -> impl Iterator<Item = &[u8]> {
+        let (data, stride) = self.plane(i);
+        let (row, rows) = match self.encoding {
+            Encoding::Jpeg => (data.len(), 1),
+            encoding => encoding.plane_size(i, self.width as usize, self.height as usize),
+        };
+        data.chunks(stride.max(1)).take(rows).map(move |padded| &padded[..row])
     }
 
     /// Returns the packed bytes if the frame is stored in packed form.
@@ -304,6 +330,17 @@ mod tests {
         let packed = Frame::from_packed(3, 3, Encoding::I420, frame.color(), bytes).unwrap();
         assert_eq!(packed.plane(1), ([50, 51, 52, 53].as_slice(), 2));
         assert_eq!(packed.plane(2).0, [60, 61, 62, 63]);
+    }
+
+    #[test]
+    fn rows_have_no_padding() {
+        let frame = padded();
+        assert_eq!(frame.rows(0).collect::<Vec<_>>(), [[0, 1, 2], [3, 4, 5], [6, 7, 8]]);
+        assert_eq!(frame.rows(2).collect::<Vec<_>>(), [[60, 61], [62, 63]]);
+        let packed = Frame::from_packed(3, 3, Encoding::I420, frame.color(), frame.clone().into_packed_mut()).unwrap();
+        assert!((0..3).all(|plane| packed.rows(plane).eq(frame.rows(plane))));
+        let image = Frame::from_packed(3, 3, Encoding::Jpeg, frame.color(), vec![1u8, 2, 3, 4]).unwrap();
+        assert_eq!(image.rows(0).collect::<Vec<_>>(), [[1, 2, 3, 4]]);
     }
 
     #[test]

@@ -34,8 +34,8 @@ impl HomeLookup {
 /// The models and libraries in it determine what this process executes. A candidate is therefore accepted only if no other
 /// user than this one and root can have created or changed it; `SIDELINE_HOME` is accepted without a check.
 pub fn locate(beside: &Path) -> HomeLookup {
-    if let Some(home) = std::env::var_os("SIDELINE_HOME") {
-        return HomeLookup { home: Some(home.into()), rejected: None };
+    if let Some(home) = named() {
+        return HomeLookup { home: Some(home), rejected: None };
     }
     let starts = [Some(beside.to_owned()), std::env::current_dir().ok(), std::env::current_exe().ok()];
     let ancestors = starts.into_iter().flatten().filter_map(|start| TrustedAncestors::walk(&start).ok());
@@ -74,6 +74,11 @@ fn first_home(searches: impl IntoIterator<Item = TrustedAncestors>) -> HomeLooku
         }
     }
     lookup
+}
+
+/// Returns the home that `SIDELINE_HOME` names; `None` if the variable is not set or empty.
+pub fn named() -> Option<PathBuf> {
+    std::env::var_os("SIDELINE_HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
 }
 
 /// Returns Sideline home, as found by [`locate`].

@@ -167,29 +167,31 @@ fn dispatch(
     arguments: &[OsString],
 ) -> Result<u8> {
     let python::PythonOperators { registry, description, exist } = python::add_operators(command, registry, host);
-    let registry = &registry;
+    let (registry, here) = (&registry, Path::new("."));
     match command {
         Command::Run(options) if options.reload && !exist => {
             Err(Error::config(format!("--reload: {} has no operator in Python", options.target)))
         }
         Command::Run(options) => {
-            let registry = plugins::with_installed(registry)?;
-            run::run(options, &plugins::with_flow(&registry, Path::new(&options.target)))
+            let flow = Path::new(&options.target);
+            run::run(options, &plugins::with_flow(&plugins::with_installed(registry, flow)?, flow))
         }
         Command::Check { flow, json, set, mode } => {
-            let registry = plugins::with_installed(registry)?;
+            let registry = plugins::with_installed(registry, flow)?;
             commands::check(flow, *json, set, *mode, &plugins::with_flow(&registry, flow), description.as_deref())
         }
-        Command::List { json } => commands::list(*json, &plugins::with_installed(registry)?),
-        Command::Inspect { target, json } => inspect::inspect(target, *json, &plugins::with_installed(registry)?),
-        Command::Types { target } => inspect::types(target, &plugins::with_installed(registry)?),
+        Command::List { json } => commands::list(*json, &plugins::with_installed(registry, here)?),
+        Command::Inspect { target, json } => {
+            inspect::inspect(target, *json, &plugins::with_installed(registry, Path::new(target))?)
+        }
+        Command::Types { target } => inspect::types(target, &plugins::with_installed(registry, here)?),
         Command::Graph { flow, output, mode } => {
-            let registry = plugins::with_installed(registry)?;
+            let registry = plugins::with_installed(registry, flow)?;
             graph::draw(flow, output.as_deref(), *mode, &plugins::with_flow(&registry, flow))
         }
         Command::Describe { library, json } => plugins::describe(library, *json),
-        Command::TestOperator(options) => test_operator::run(options, &plugins::with_installed(registry)?),
-        Command::New { template } => new::run(template),
+        Command::TestOperator(options) => test_operator::run(options, &plugins::with_installed(registry, here)?),
+        Command::New { template } => new::run(template, registry),
         Command::Stop { run, json } => control::stop(run.as_deref(), *json),
         Command::Set { settings, run, json } => control::set(run.as_deref(), settings, *json),
         Command::Result { run, json } => commands::result(run, *json),

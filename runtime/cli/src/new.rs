@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use sideline_api::{Error, Failure, OrFail, Result};
+use sideline_api::{Error, Failure, OrFail, Registry, Result};
 
 use crate::{args::Template, commands::print_json};
 
@@ -13,22 +13,35 @@ const FILES: [(&str, &str); 7] = [
     ("README.md", include_str!("new/README.md.template")),
     (".gitignore", "/target\n/runs\n"),
     ("src/lib.rs", include_str!("new/lib.rs.template")),
-    ("tests/{{name}}.rs", include_str!("new/test.rs.template")),
-    ("benches/{{name}}.rs", include_str!("new/bench.rs.template")),
+    ("tests/{{crate}}.rs", include_str!("new/test.rs.template")),
+    ("benches/{{crate}}.rs", include_str!("new/bench.rs.template")),
     ("flow.yml", include_str!("new/flow.yml.template")),
 ];
 
-/// Words that cannot be the name of a crate's library.
-const RESERVED: [&str; 12] =
-    ["test", "core", "std", "alloc", "self", "super", "crate", "build", "deps", "examples", "incremental", "sideline"];
+/// Names that a crate cannot have: keywords of Rust, crates that the template uses, and folders of cargo.
+const RESERVED_CRATES: &str = "\
+    abstract alloc as async await become box break build const continue core crate deps do dyn else enum \
+    examples extern false final fn for gen if impl in incremental let loop macro match mod move mut override \
+    priv proc_macro pub ref return self serde sideline sideline_api sideline_conformance sideline_plugin \
+    static std struct super test trait true try type typeof union unsafe unsized use virtual where while \
+    yield";
+
+/// Types and traits that every file of Rust knows, which the macros of the template use.
+const PRELUDE: &str = "\
+    AsMut AsRef Box Clone Copy Debug Default DoubleEndedIterator Drop Eq Err ExactSizeIterator Extend Fn \
+    FnMut FnOnce From FromIterator Future Hash Into IntoFuture IntoIterator Iterator None Ok Option Ord \
+    PartialEq PartialOrd Result Self Send Sized Some String Sync ToOwned ToString TryFrom TryInto Unpin Vec";
+
+/// Words that are no text in a flow's YAML unless they are quoted.
+const YAML_WORDS: &str = "false n no null off on true y yes";
 
 /// Runs `sideline new`; returns the exit code.
 ///
 /// # Errors
-/// When the name is invalid, a file is in the way, or the crate cannot be written.
-pub fn run(template: &Template) -> Result<u8> {
+/// When the name is invalid or that of an operator or a table, a file is in the way, or the crate cannot be written.
+pub fn run(template: &Template, registry: &Registry) -> Result<u8> {
     let Template::Operator { name, folder, sideline, json } = template;
-    check_name(name)?;
+    check_name(name, registry)?;
     let folder = folder.clone().unwrap_or_else(|| PathBuf::from(name));
     let repository = match sideline {
         Some(folder) if is_repository(folder) => Some(folder.clone()),
@@ -55,29 +68,50 @@ pub fn run(template: &Template) -> Result<u8> {
     Ok(0)
 }
 
-fn check_name(name: &str) -> Result<()> {
+fn check_name(name: &str, registry: &Registry) -> Result<()> {
     let is_word = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    // A keyword of Rust is no identifier, so it cannot name a module.
-    if !is_word || RESERVED.contains(&name) {
+    if !is_word {
         return Err(Error::config(format!(
-            "`{name}` is no name for an operator and its crate: a name has lower-case letters, digits and `_`, as in \
-             `my_op`, and is not a reserved word"
+            "`{name}` is no name for an operator: a name has lower-case letters, digits and `_`, as in `my_op`"
         )));
     }
-    Ok(())
+    // The operator has a table and a node of this name.
+    let taken = [("an operator", registry.has(name)), ("a table", registry.table(name).is_some())];
+    match taken.iter().find(|(_, is_taken)| *is_taken) {
+        Some((what, _)) => Err(Error::config(format!("there is {what} `{name}`: give yours another name"))),
+        None => Ok(()),
+    }
 }
 
 fn is_repository(folder: &Path) -> bool {
     folder.join("runtime/api/Cargo.toml").is_file()
 }
 
-fn library_name(name: &str) -> String {
-    format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX)
+fn is_listed(words: &str, name: &str) -> bool {
+    words.split(' ').any(|word| word == name)
 }
 
-/// Returns the name of the operator's type: `my_op` is `MyOp`.
+/// Returns the name of the crate: that of the operator, or `match_operator` for `match`, which no crate can be called.
+fn crate_name(name: &str) -> String {
+    if is_listed(RESERVED_CRATES, name) { format!("{name}_operator") } else { name.to_owned() }
+}
+
+fn library_name(name: &str) -> String {
+    format!("{}{}{}", std::env::consts::DLL_PREFIX, crate_name(name), std::env::consts::DLL_SUFFIX)
+}
+
+/// Returns the name of the operator's type: `my_op` is `MyOp`, and `result` is `ResultOperator`, since the template uses another
+/// type `Result`.
 fn type_name(name: &str) -> String {
+    let name = capitalized(name);
+    let is_word = |text: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name);
+    let is_used = is_listed(PRELUDE, &name) || FILES.iter().any(|(_, text)| is_word(text));
+    if is_used { format!("{name}Operator") } else { name }
+}
+
+/// Returns a name without `_`, each word capitalized.
+fn capitalized(name: &str) -> String {
     let capitalized = name.split('_').filter(|word| !word.is_empty()).map(|word| {
         let mut letters = word.chars();
         letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect::<String>()
@@ -98,6 +132,8 @@ fn write(name: &str, folder: &Path, repository: Option<&Path>) -> Result<Vec<Str
     let replacements = [
         ("{{name}}", name.to_owned()),
         ("{{Type}}", type_name(name)),
+        ("{{crate}}", crate_name(name)),
+        ("{{id}}", if is_listed(YAML_WORDS, name) { json!(name).to_string() } else { name.to_owned() }),
         ("{{library}}", library_name(name)),
         ("{{api}}", source("runtime/api")),
         ("{{plugin}}", source("runtime/plugin")),
@@ -126,13 +162,41 @@ mod tests {
 
     #[test]
     fn names_that_are_no_crates_are_refused() {
-        for name in ["my_op", "op2", "a"] {
-            assert!(check_name(name).is_ok(), "{name}");
+        let registry = crate::registry();
+        for name in ["my_op", "op2", "a", "match", "result"] {
+            assert!(check_name(name, &registry).is_ok(), "{name}");
         }
-        for name in ["", "MyOp", "my-op", "2op", "_op", "zoë", "test", "../op", "a b"] {
-            assert!(check_name(name).unwrap_err().message.contains("is no name for an operator"), "{name}");
+        for name in ["", "MyOp", "my-op", "2op", "_op", "zoë", "../op", "a b"] {
+            assert!(check_name(name, &registry).unwrap_err().message.contains("is no name for an operator"), "{name}");
         }
-        assert_eq!(type_name("my_op_2"), "MyOp2");
+        for (name, expected) in [("counter", "there is an operator `counter`"), ("counts", "there is a table `counts`")]
+        {
+            let error = check_name(name, &registry).unwrap_err();
+            assert!(error.message.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn names_that_the_language_or_the_template_uses_get_a_suffix() {
+        assert_eq!((type_name("my_op_2"), crate_name("my_op_2")), ("MyOp2".into(), "my_op_2".into()));
+        for name in ["match", "self", "serde", "test", "gen"] {
+            assert_eq!(crate_name(name), format!("{name}_operator"));
+        }
+        for (name, expected) in [
+            ("result", "ResultOperator"),
+            ("self", "SelfOperator"),
+            ("spec", "SpecOperator"),
+            ("direction", "DirectionOperator"),
+            ("port_type", "PortTypeOperator"),
+            ("vec", "VecOperator"),
+            ("match", "Match"),
+        ] {
+            assert_eq!(type_name(name), expected);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        write("true", folder.path(), None).unwrap();
+        let flow = std::fs::read_to_string(folder.path().join("flow.yml")).unwrap();
+        assert!(flow.contains("  - id: \"true\"\n") && flow.contains("libtrue_operator"), "{flow}");
     }
 
     #[test]

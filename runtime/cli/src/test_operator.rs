@@ -9,7 +9,7 @@ use std::{
 use arrow_array::{Array, StructArray};
 use serde_json::json;
 use sideline_api::{Failure, OrFail, Registry, Result, Values, config::Origin};
-use sideline_conformance::{Suite, Verdict};
+use sideline_conformance::{RecordedFrame, Suite, Verdict};
 use sideline_recording::{HEADER_COLUMNS, RecordedTables, stream_and_frame};
 
 use crate::{args::TestOperator, commands::print_json, home, plugins};
@@ -66,12 +66,11 @@ fn describe(verdict: &Verdict) -> (&'static str, &str) {
     }
 }
 
-/// Adds the rows of a run's first stream, frame by frame.
+/// Adds the rows of a run by stream and frame number.
 fn add_recording(mut suite: Suite, run: &Path) -> Result<Suite> {
     let tables = RecordedTables::open(run)?;
     for name in tables.names().map(str::to_owned).collect::<Vec<_>>() {
-        let mut frames: BTreeMap<u64, Vec<Arc<StructArray>>> = BTreeMap::new();
-        let mut first_stream: Option<String> = None;
+        let mut frames: BTreeMap<RecordedFrame, Vec<Arc<StructArray>>> = BTreeMap::new();
         for batch in tables.table(&name)?.batches()? {
             let batch = batch?;
             let (streams, numbers) = stream_and_frame(&batch)?;
@@ -84,14 +83,12 @@ fn add_recording(mut suite: Suite, run: &Path) -> Result<Suite> {
             }
             let own = StructArray::new(fields.into(), columns, None);
             for row in 0..own.len() {
-                let stream = first_stream.get_or_insert_with(|| streams.value(row).to_owned());
-                if streams.value(row) == stream {
-                    frames.entry(numbers.value(row)).or_default().push(Arc::new(own.slice(row, 1)));
-                }
+                let frame = RecordedFrame { stream: streams.value(row).into(), frame: numbers.value(row) };
+                frames.entry(frame).or_default().push(Arc::new(own.slice(row, 1)));
             }
         }
-        let rows = frames.into_values().map(|rows| sideline_api::table::concat(&rows)).collect::<Result<Vec<_>>>()?;
-        suite = suite.with_recording(&name, rows);
+        let rows = frames.into_iter().map(|(frame, rows)| Ok((frame, sideline_api::table::concat(&rows)?)));
+        suite = suite.with_recording(&name, rows.collect::<Result<_>>()?);
     }
     Ok(suite)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sideline_api::{
-    Body, Color, Encoding, Frame, Payload, PortType, Random,
+    Body, Color, Encoding, Frame, Payload, Plane, PortType, Random,
     arrow::{
         array::{
             Array, ArrayRef, BooleanArray, FixedSizeListArray, ListArray, PrimitiveArray, StringArray, StructArray,
@@ -64,12 +64,41 @@ fn picture(flavor: Flavor, number: u64, random: &mut Random) -> Frame {
         }
     }
     let color = Color::default_for_height(height);
-    match Frame::from_packed(width, height, encoding, color, bytes) {
+    let frame = match Frame::from_packed(width, height, encoding, color, bytes) {
         Ok(frame) => frame,
         // The sizes above are valid.
         Err(error) => unreachable!("{error}"),
+    };
+    // Half of the extreme ones as a decoder stores them.
+    match flavor == Flavor::Extreme && random.below(2) == 0 {
+        true => padded_frame(&frame).unwrap_or(frame),
+        false => frame,
     }
 }
+
+/// Returns a body with the same pixels in planes with padded rows; `None` for a body without a frame and for a JPEG image.
+pub fn padded(body: &Body) -> Option<Body> {
+    let Body::Data(Payload::Frame(frame)) = body else { return None };
+    padded_frame(frame).map(|padded| Body::Data(Payload::Frame(Arc::new(padded))))
+}
+
+fn padded_frame(frame: &Frame) -> Option<Frame> {
+    let (width, height) = (frame.width(), frame.height());
+    let sizes = frame.encoding().planes(width as usize, height as usize);
+    let planes = sizes.iter().enumerate().map(|(i, (row, rows))| {
+        let stride = row + 32 - row % 16;
+        // The last row has no padding.
+        let mut data = vec![PADDING; stride * (rows - 1) + row];
+        for (to, from) in data.chunks_mut(stride).zip(frame.rows(i)) {
+            to[..*row].copy_from_slice(from);
+        }
+        Plane { data: data.into(), stride }
+    });
+    Frame::from_planes(width, height, frame.encoding(), frame.color(), planes.collect()).ok()
+}
+
+/// Value of padding, which no pixel has.
+const PADDING: u8 = 7;
 
 /// Returns random rows with these columns.
 pub fn rows(fields: &Fields, count: usize, flavor: Flavor, random: &mut Random) -> StructArray {

@@ -68,7 +68,19 @@ pub struct Suite {
     search: Vec<PathBuf>,
     models: Arc<Models>,
     folder: PathBuf,
-    recorded: BTreeMap<String, Vec<Arc<StructArray>>>,
+    recorded: BTreeMap<String, RecordedRows>,
+}
+
+/// Recorded rows of one table.
+pub type RecordedRows = BTreeMap<RecordedFrame, Arc<StructArray>>;
+
+/// Frame of a recording.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RecordedFrame {
+    /// Name of the stream.
+    pub stream: String,
+    /// Number of the frame.
+    pub frame: u64,
 }
 
 impl Suite {
@@ -96,9 +108,10 @@ impl Suite {
         self
     }
 
-    /// Adds recorded rows of a table, one item for each frame. They come before random ones.
-    pub fn with_recording(mut self, table: &str, frames: Vec<Arc<StructArray>>) -> Self {
-        self.recorded.insert(table.into(), frames);
+    /// Adds recorded rows of a table. The operator gets them with the names of their streams and the numbers of their frames,
+    /// beginning with the first frame that has rows of one of its inputs; frames behind the last one have random rows.
+    pub fn with_recording(mut self, table: &str, rows: RecordedRows) -> Self {
+        self.recorded.insert(table.into(), rows);
         self
     }
 

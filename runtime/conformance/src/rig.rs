@@ -63,7 +63,14 @@ pub struct Transcript {
     /// Messages of each output.
     pub messages: Vec<Vec<Message>>,
     /// Outcome of each frame.
-    pub outcomes: Vec<(StreamName, Outcome)>,
+    pub outcomes: Vec<FrameOutcome>,
+}
+
+/// Outcome of one frame.
+pub struct FrameOutcome {
+    pub stream: StreamName,
+    pub frame: u64,
+    pub outcome: Outcome,
 }
 
 impl Outlet for Transcript {
@@ -72,7 +79,12 @@ impl Outlet for Transcript {
     }
     fn report(&mut self, report: CallReport<'_>) {
         if report.phase == Phase::Frame {
-            self.outcomes.push((report.header.stream.clone(), report.outcome));
+            let header = report.header;
+            self.outcomes.push(FrameOutcome {
+                stream: header.stream.clone(),
+                frame: header.frame,
+                outcome: report.outcome,
+            });
         }
     }
 }
@@ -94,17 +106,15 @@ impl Transcript {
                 return Some(format!("output `{}` has {} and {} messages", output.name, ours.len(), theirs.len()));
             }
         }
-        let outcomes = |all: &[(StreamName, Outcome)]| -> Vec<Outcome> {
-            all.iter().filter(|(name, _)| &**name == stream).map(|(_, outcome)| outcome.clone()).collect()
-        };
-        let (ours, theirs) = (outcomes(&self.outcomes), outcomes(&other.outcomes));
-        let at = ours.iter().zip(&theirs).position(|(a, b)| a != b)?;
-        Some(format!("frame {at} has the outcomes {:?} and {:?}", ours[at], theirs[at]))
+        let is_of_stream = |of: &&FrameOutcome| &*of.stream == stream;
+        let (ours, theirs) = (self.outcomes.iter().filter(is_of_stream), other.outcomes.iter().filter(is_of_stream));
+        let (a, b) = ours.zip(theirs).find(|(a, b)| a.outcome != b.outcome)?;
+        Some(format!("frame {} has the outcomes {:?} and {:?}", a.frame, a.outcome, b.outcome))
     }
 
     /// Returns the first panic.
     pub fn panic(&self) -> Option<String> {
-        self.outcomes.iter().enumerate().find_map(|(frame, (stream, outcome))| match outcome {
+        self.outcomes.iter().find_map(|FrameOutcome { stream, frame, outcome }| match outcome {
             Outcome::Panic(message) => Some(format!("panic at frame {frame} ({stream}): {message}")),
             _ => None,
         })
@@ -285,8 +295,8 @@ impl Rig {
             streams.push(&step.header);
         }
         for last in streams {
-            let frames = last.frame + 1;
-            let header = Header { frame: frames, is_closing: true, ..last.clone() };
+            let frames = script.iter().filter(|step| step.header.stream == last.stream).count() as u64;
+            let header = Header { frame: last.frame + 1, is_closing: true, ..last.clone() };
             for port in 0..self.inputs.len() {
                 if self.inputs[port].alignment.is_aligned() {
                     self.send(port, header.clone(), Body::End { frames })?;
@@ -305,9 +315,9 @@ impl Rig {
     }
 }
 
-/// Returns the headers of `frames` frames of a stream.
-pub fn headers(stream: &str, frames: u64) -> Vec<Header> {
-    (0..frames).map(|frame| Header::new(stream, frame, frame as i64 * INTERVAL)).collect()
+/// Returns the headers of `frames` frames of a stream from the frame `first` on.
+pub fn headers(stream: &str, first: u64, frames: u64) -> Vec<Header> {
+    (first..first + frames).map(|frame| Header::new(stream, frame, frame as i64 * INTERVAL)).collect()
 }
 
 /// Factory whose operators are saved, created again and loaded after every frame.

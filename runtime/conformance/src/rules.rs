@@ -8,13 +8,13 @@ use std::{
 use serde_json::Value;
 use sideline_api::{
     Body, Error, Failure, Header, Instance, Message, Payload, PortType, Random, Reason, Result, Values, WiredInput,
-    arrow::array::{Array, StructArray},
+    arrow::array::Array,
     config::{Key, Kind, Origin},
     driver::Outcome,
 };
 
 use crate::{
-    RuleReport, Suite, Verdict,
+    RecordedFrame, RecordedRows, RuleReport, Suite, Verdict,
     inputs::{self, Flavor},
     rig::{Bench, INTERVAL, Reloading, Step, Transcript, Wiring, headers},
 };
@@ -23,7 +23,7 @@ use crate::{
 const FRAMES: u64 = 12;
 
 /// Names of the rules, in the order in which they are checked.
-pub const RULES: [&str; 16] = [
+pub const RULES: [&str; 17] = [
     "describes itself",
     "refuses a wrong configuration",
     "keeps its schemas",
@@ -33,6 +33,7 @@ pub const RULES: [&str; 16] = [
     "runs without optional inputs",
     "runs unread",
     "repeats itself",
+    "ignores padding",
     "continues from a saved state",
     "keeps streams apart",
     "accepts empty tables",
@@ -45,7 +46,7 @@ pub const RULES: [&str; 16] = [
 type Rule = fn(&Check) -> Result<Verdict>;
 
 /// Checks of the rules, in the order of [`RULES`].
-const CHECKS: [Rule; 16] = [
+const CHECKS: [Rule; 17] = [
     describes_itself,
     refuses_wrong_configuration,
     keeps_schemas,
@@ -55,6 +56,7 @@ const CHECKS: [Rule; 16] = [
     runs_without_optional_inputs,
     runs_unread,
     repeats_itself,
+    ignores_padding,
     continues_from_saved_state,
     keeps_streams_apart,
     accepts_empty_tables,
@@ -67,7 +69,9 @@ const CHECKS: [Rule; 16] = [
 /// Operator under test with its inputs.
 struct Check<'a> {
     bench: Bench,
-    recorded: &'a BTreeMap<String, Vec<Arc<StructArray>>>,
+    recorded: &'a BTreeMap<String, RecordedRows>,
+    /// Names of the two streams of the scripts: those of the recording, where it has some.
+    streams: [String; 2],
 }
 
 pub fn run(suite: &Suite) -> Vec<RuleReport> {
@@ -79,7 +83,7 @@ pub fn run(suite: &Suite) -> Vec<RuleReport> {
         suite.folder.clone(),
     );
     let check = match bench {
-        Ok(bench) => Check { bench, recorded: &suite.recorded },
+        Ok(bench) => Check::new(bench, &suite.recorded),
         Err(error) => return vec![RuleReport { rule: RULES[0], verdict: Verdict::Failed(error.message) }],
     };
     let is_source = check.bench.spec.is_source;
@@ -104,33 +108,64 @@ fn not_applicable(text: &str) -> Result<Verdict> {
     Ok(Verdict::NotApplicable(text.into()))
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
+    fn new(bench: Bench, recorded: &'a BTreeMap<String, RecordedRows>) -> Self {
+        let mut check = Check { bench, recorded, streams: ["a".into(), "b".into()] };
+        let recorded: BTreeSet<String> = check.recorded_frames().map(|frame| frame.stream.clone()).collect();
+        for (stream, name) in check.streams.iter_mut().zip(recorded) {
+            *stream = name;
+        }
+        check
+    }
+
+    /// Iterates over the frames with recorded rows for one of the inputs.
+    fn recorded_frames(&self) -> impl Iterator<Item = &'a RecordedFrame> {
+        let inputs = self.bench.inputs(Wiring::All);
+        let tables = inputs.into_iter().filter_map(|input| self.recorded_rows(&input));
+        tables.flat_map(BTreeMap::keys)
+    }
+
+    /// Returns the recorded rows of an input's table, if they have its columns.
+    fn recorded_rows(&self, input: &WiredInput) -> Option<&'a RecordedRows> {
+        let PortType::Table(table) = input.ty else { return None };
+        let rows = self.recorded.get(&table.description().name)?;
+        rows.values().all(|rows| table.check(rows.data_type()).is_ok()).then_some(rows)
+    }
+
     /// Returns a script of a stream: data on every input for each frame.
     fn script(&self, wiring: Wiring, stream: &str, flavor: Flavor) -> Vec<Step> {
         let inputs = self.bench.inputs(wiring);
         let mut random = Random::for_item(7, stream, flavor as i64);
-        headers(stream, FRAMES)
+        let first = self.recorded_frames().filter(|frame| frame.stream == stream).map(|frame| frame.frame).min();
+        headers(stream, first.unwrap_or_default(), FRAMES)
             .into_iter()
             .map(|header| Step {
-                bodies: inputs.iter().map(|input| Some(self.body(input, flavor, header.frame, &mut random))).collect(),
+                bodies: inputs.iter().map(|input| Some(self.body(input, flavor, &header, &mut random))).collect(),
                 header,
             })
             .collect()
     }
 
-    /// Returns recorded rows for a frame if there are some, else generated data.
-    fn body(&self, input: &WiredInput, flavor: Flavor, frame: u64, random: &mut Random) -> Body {
-        let PortType::Table(table) = input.ty else { return inputs::body(&input.ty, flavor, frame, random) };
-        let recorded = self.recorded.get(&table.description().name).filter(|_| flavor == Flavor::Ordinary);
-        match recorded.and_then(|frames| frames.get(frame as usize)) {
-            Some(rows) if table.check(rows.data_type()).is_ok() => Body::Data(Payload::Table(rows.clone())),
-            _ => inputs::body(&input.ty, flavor, frame, random),
+    /// Returns recorded rows, none for a frame between others that has none; generated data where nothing was recorded.
+    fn body(&self, input: &WiredInput, flavor: Flavor, header: &Header, random: &mut Random) -> Body {
+        let recorded = self.recorded_rows(input).filter(|_| flavor == Flavor::Ordinary);
+        let frame = RecordedFrame { stream: header.stream.to_string(), frame: header.frame };
+        let is_recorded = || {
+            let mut of_stream = self.recorded_frames().filter(|other| other.stream == frame.stream);
+            of_stream.any(|other| other.frame >= frame.frame)
+        };
+        match (recorded, input.ty) {
+            (Some(rows), PortType::Table(table)) if is_recorded() => {
+                let rows = rows.get(&frame).cloned();
+                Body::Data(Payload::Table(rows.unwrap_or_else(|| Arc::new(table.empty()))))
+            }
+            _ => inputs::body(&input.ty, flavor, header.frame, random),
         }
     }
 
-    /// Runs the ordinary script of the stream `a`.
+    /// Runs the ordinary script of the first stream.
     fn ordinary(&self) -> Result<Transcript> {
-        self.bench.run(Wiring::All, &self.script(Wiring::All, "a", Flavor::Ordinary))
+        self.bench.run(Wiring::All, &self.script(Wiring::All, &self.streams[0], Flavor::Ordinary))
     }
 
     /// Checks that a transcript has an answer to every frame and no panic.
@@ -278,7 +313,7 @@ fn passes_skips_on(check: &Check) -> Result<Verdict> {
         return not_applicable("it has no required inputs");
     }
     for (port, input) in inputs.iter().enumerate().filter(|(_, input)| input.alignment.is_aligned()) {
-        let mut script = check.script(Wiring::All, "a", Flavor::Ordinary);
+        let mut script = check.script(Wiring::All, &check.streams[0], Flavor::Ordinary);
         script[3].bodies[port] = Some(Body::Skipped(Reason::Damaged));
         let transcript = check.bench.run(Wiring::All, &script)?;
         if let verdict @ Verdict::Failed(_) = check.answered(&transcript, FRAMES)? {
@@ -287,7 +322,7 @@ fn passes_skips_on(check: &Check) -> Result<Verdict> {
         if !input.required || input.hold {
             continue;
         }
-        if transcript.outcomes[3].1 != Outcome::Skipped(Reason::Damaged) {
+        if transcript.outcomes[3].outcome != Outcome::Skipped(Reason::Damaged) {
             let text = format!("it was called for a frame without data on the required input `{}`", input.name);
             return failed(text);
         }
@@ -314,7 +349,7 @@ fn runs_without_optional_inputs(check: &Check) -> Result<Verdict> {
         }
         rig => rig?,
     };
-    check.answered(&rig.run(&check.script(Wiring::Required, "a", Flavor::Ordinary))?, FRAMES)
+    check.answered(&rig.run(&check.script(Wiring::Required, &check.streams[0], Flavor::Ordinary))?, FRAMES)
 }
 
 fn runs_unread(check: &Check) -> Result<Verdict> {
@@ -325,7 +360,7 @@ fn runs_unread(check: &Check) -> Result<Verdict> {
         Err(error) if error.failure == Failure::Config => return not_applicable("it refuses to be created unread"),
         rig => rig?,
     };
-    check.answered(&rig.run(&check.script(Wiring::All, "a", Flavor::Ordinary))?, FRAMES)
+    check.answered(&rig.run(&check.script(Wiring::All, &check.streams[0], Flavor::Ordinary))?, FRAMES)
 }
 
 /// Checks that two transcripts of a stream are equal.
@@ -337,7 +372,23 @@ fn is_same(check: &Check, a: &Transcript, b: &Transcript, stream: &str, when: &s
 }
 
 fn repeats_itself(check: &Check) -> Result<Verdict> {
-    is_same(check, &check.ordinary()?, &check.ordinary()?, "a", "a second run with the same input")
+    is_same(check, &check.ordinary()?, &check.ordinary()?, &check.streams[0], "a second run with the same input")
+}
+
+fn ignores_padding(check: &Check) -> Result<Verdict> {
+    let script = check.script(Wiring::All, &check.streams[0], Flavor::Ordinary);
+    let mut padded = script.clone();
+    let mut has_frames = false;
+    for body in padded.iter_mut().flat_map(|step| &mut step.bodies).flatten() {
+        if let Some(frame) = inputs::padded(body) {
+            (*body, has_frames) = (frame, true);
+        }
+    }
+    if !has_frames {
+        return not_applicable("it reads no frames");
+    }
+    let (packed, padded) = (check.bench.run(Wiring::All, &script)?, check.bench.run(Wiring::All, &padded)?);
+    is_same(check, &packed, &padded, &check.streams[0], "the same frames with padded rows")
 }
 
 fn continues_from_saved_state(check: &Check) -> Result<Verdict> {
@@ -347,16 +398,16 @@ fn continues_from_saved_state(check: &Check) -> Result<Verdict> {
         return not_applicable("it has no outputs");
     }
     let rig = check.bench.rig_with(reloading, Wiring::All, true)?;
-    let reloaded = rig.run(&check.script(Wiring::All, "a", Flavor::Ordinary))?;
+    let reloaded = rig.run(&check.script(Wiring::All, &check.streams[0], Flavor::Ordinary))?;
     let when = "saved, created again and loaded after every frame";
-    is_same(check, &check.ordinary()?, &reloaded, "a", when)
+    is_same(check, &check.ordinary()?, &reloaded, &check.streams[0], when)
 }
 
 fn keeps_streams_apart(check: &Check) -> Result<Verdict> {
-    let scripts = ["a", "b"].map(|stream| check.script(Wiring::All, stream, Flavor::Ordinary));
+    let scripts = check.streams.each_ref().map(|stream| check.script(Wiring::All, stream, Flavor::Ordinary));
     let mixed: Vec<Step> = scripts[0].iter().zip(&scripts[1]).flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
     let mixed = check.bench.run(Wiring::All, &mixed)?;
-    for (stream, script) in ["a", "b"].into_iter().zip(&scripts) {
+    for (stream, script) in check.streams.iter().zip(&scripts) {
         let alone = check.bench.run(Wiring::All, script)?;
         let when = format!("stream `{stream}` alone, and together with another one");
         if let verdict @ Verdict::Failed(_) = is_same(check, &alone, &mixed, stream, &when)? {
@@ -371,7 +422,7 @@ fn accepts_empty_tables(check: &Check) -> Result<Verdict> {
     if !inputs.iter().any(|input| matches!(input.ty, PortType::Table(_))) {
         return not_applicable("it reads no tables");
     }
-    let mut script = check.script(Wiring::All, "a", Flavor::Ordinary);
+    let mut script = check.script(Wiring::All, &check.streams[0], Flavor::Ordinary);
     for (i, step) in script.iter_mut().enumerate() {
         for (input, body) in inputs.iter().zip(&mut step.bodies) {
             if let PortType::Table(table) = input.ty
@@ -385,7 +436,7 @@ fn accepts_empty_tables(check: &Check) -> Result<Verdict> {
 }
 
 fn accepts_late_and_repeated_frames(check: &Check) -> Result<Verdict> {
-    let mut script = check.script(Wiring::All, "a", Flavor::Ordinary);
+    let mut script = check.script(Wiring::All, &check.streams[0], Flavor::Ordinary);
     let mut pts = 0;
     for (i, step) in script.iter_mut().enumerate() {
         pts += match i {
@@ -451,7 +502,7 @@ fn applies_live_keys(check: &Check) -> Result<Verdict> {
         return not_applicable("it has no live keys");
     }
     let resolved: BTreeMap<String, Value> = bench.factory.resolve(&bench.values).into_iter().collect();
-    let script = check.script(Wiring::All, "a", Flavor::Ordinary);
+    let script = check.script(Wiring::All, &check.streams[0], Flavor::Ordinary);
     for key in live {
         let current = resolved.get(key.name).cloned().unwrap_or_default();
         let Some(value) = other_value(key, &current) else { continue };
@@ -488,7 +539,7 @@ fn closes_once(check: &Check) -> Result<Verdict> {
     unused.close().0.map_err(|error| error.at("an operator that was never called"))?;
     drop(unused);
     let mut rig = bench.rig(Wiring::All)?;
-    let script = check.script(Wiring::All, "a", Flavor::Ordinary);
+    let script = check.script(Wiring::All, &check.streams[0], Flavor::Ordinary);
     for step in &script[..2] {
         rig.push(step)?;
     }

@@ -1,9 +1,9 @@
 //! Each rule finds an operator that breaks it, and passes one that does not.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -16,7 +16,7 @@ use sideline_api::{
     factory, table,
     tables::Count,
 };
-use sideline_conformance::{RULES, Suite, Verdict};
+use sideline_conformance::{RULES, RecordedFrame, Suite, Verdict, failures};
 
 table! {
     /// Numbers to read.
@@ -44,6 +44,7 @@ enum Break {
     CloseFails,
     UnreadPanics,
     SkipPanics,
+    SumsPadding,
 }
 
 /// Counts, and breaks a rule on request.
@@ -100,6 +101,7 @@ impl Operator for Broken {
             Break::Random => RANDOM.fetch_add(1, Ordering::Relaxed),
             Break::HiddenState => *hidden,
             Break::SharedState => self.shared,
+            Break::SumsPadding => input.frame("frames")?.plane(0).0.iter().map(|byte| u64::from(*byte)).sum(),
             _ => 0,
         };
         assert!(fault != Break::NeedsOptional || self.has_optional, "`numbers` is not wired");
@@ -142,7 +144,7 @@ fn broken_rules(factory: Arc<dyn OperatorFactory>, values: Values) -> Vec<(&'sta
 
 #[test]
 fn each_fault_breaks_its_rule() {
-    let cases: [(&str, &[&str], &str); 12] = [
+    let cases: [(&str, &[&str], &str); 13] = [
         ("none", &[], ""),
         ("random", &["repeats itself", "continues from a saved state", "keeps streams apart"], "differs at frame 0"),
         ("hidden_state", &["continues from a saved state"], "differs at frame 1"),
@@ -155,6 +157,7 @@ fn each_fault_breaks_its_rule() {
         ("close_fails", &["closes once"], "it cannot be closed"),
         ("unread_panics", &["runs unread"], "`counts` is not read"),
         ("skip_panics", &["passes skips on"], "`numbers` was skipped"),
+        ("sums_padding", &["ignores padding"], "the same frames with padded rows: output `counts` differs at frame 0"),
     ];
     for (fault, rules, text) in cases {
         let broken = broken_rules(Arc::new(factory::operator::<Broken>()), [("fault", fault)].into());
@@ -207,7 +210,7 @@ fn of_alternative_inputs_one_is_wired() {
     let reports = Suite::new(Arc::new(factory::operator::<Chooser>()), folder.path()).run();
     for report in reports {
         match (report.rule, report.verdict) {
-            ("runs without optional inputs" | "passes skips on", Verdict::NotApplicable(_)) => {}
+            ("runs without optional inputs" | "passes skips on" | "ignores padding", Verdict::NotApplicable(_)) => {}
             ("runs unread", Verdict::NotApplicable(text)) => assert_eq!(text, "it refuses to be created unread"),
             (_, Verdict::Passed) => {}
             (rule, verdict) => panic!("{rule}: {verdict:?}"),
@@ -306,4 +309,65 @@ fn faults_of_an_operator_in_another_language_are_found() {
         let found = broken.iter().find(|(broken, _)| *broken == rule);
         assert!(found.is_some_and(|(_, why)| why.contains(text)), "{fault}: {broken:?}");
     }
+}
+
+/// Numbers that an operator has got, by stream and frame.
+static SEEN: Mutex<BTreeMap<RecordedFrame, BTreeSet<Vec<u32>>>> = Mutex::new(BTreeMap::new());
+
+/// Reads numbers.
+#[derive(Clone, Config)]
+struct NoKeys {}
+
+struct Witness;
+
+impl Operator for Witness {
+    type Config = NoKeys;
+    type State = ();
+
+    fn spec() -> Spec {
+        Spec::operator("witness")
+            .required("numbers", PortType::table::<Number>())
+            .required("counts", PortType::table::<Count>())
+    }
+
+    fn new(_: NoKeys, _: &Resources) -> Result<Self> {
+        Ok(Witness)
+    }
+
+    fn process(&mut self, cx: &Context, input: &Inputs, (): &mut (), _: &mut Outputs) -> Result<()> {
+        let numbers = input.required_rows::<Number>("numbers")?.iter().map(|row| row.value as u32).collect();
+        let frame = RecordedFrame { stream: cx.header.stream.to_string(), frame: cx.header.frame };
+        SEEN.lock().unwrap().entry(frame).or_default().insert(numbers);
+        Ok(())
+    }
+}
+
+#[test]
+fn recorded_rows_keep_the_numbers_of_their_frames_and_the_names_of_their_streams() {
+    let frame = |stream: &str, frame| RecordedFrame { stream: stream.into(), frame };
+    let number = |value| Arc::new(Number::encode(&[Number { value, name: String::new() }]));
+    let numbers = [("left", 400, 1000.0), ("left", 403, 1001.0), ("right", 70, 1002.0)];
+    let numbers = numbers.map(|(stream, at, value)| (frame(stream, at), number(value)));
+    // A table whose first row is of another stream and of an earlier frame.
+    let counts = [("right", 69), ("left", 399)]
+        .map(|(stream, at)| (frame(stream, at), Arc::new(Count::encode(&[Count { frames: at, checksum: 0 }]))));
+    let folder = tempfile::tempdir().unwrap();
+    let suite = Suite::new(Arc::new(factory::operator::<Witness>()), folder.path())
+        .with_recording("numbers", numbers.into())
+        .with_recording("counts", counts.into());
+    assert_eq!(failures(&suite.run()), Vec::<String>::new());
+    let seen = SEEN.lock().unwrap();
+    for (stream, at, expected) in [
+        ("left", 399, vec![]),
+        ("left", 400, vec![1000]),
+        ("left", 401, vec![]),
+        ("left", 402, vec![]),
+        ("left", 403, vec![1001]),
+        ("right", 69, vec![]),
+        ("right", 70, vec![1002]),
+    ] {
+        assert!(seen[&frame(stream, at)].contains(&expected), "{stream} {at}: {:?}", seen[&frame(stream, at)]);
+    }
+    assert!(seen.keys().all(|frame| frame.stream != "a" && frame.frame != 0 || frame.stream.starts_with("extreme")));
+    assert!(seen[&frame("left", 402)].iter().all(|numbers| numbers.is_empty()), "a frame without rows has none");
 }

@@ -1,6 +1,7 @@
 //! An operator in a library that depends on `sideline-abi` alone, without `sideline-api` and Arrow: the mean of the first plane.
 //!
-//! The key `fault` makes it break the rules of the interface, for tests of the loader.
+//! The key `fault` makes it break the rules of the interface, for tests of the loader. The compiler of Debian 12 compiles it, but for
+//! the last attribute, which was written without `unsafe`.
 
 use std::{
     ffi::c_void,
@@ -66,7 +67,7 @@ fn row(frames: u64, mean: f32) -> ArrowArray {
         (child.length, child.n_buffers) = (1, 2);
         child.buffers = row.buffers[i].as_mut_ptr();
         child.release = Some(release_child);
-        row.pointers[i] = &raw mut row.children[i];
+        row.pointers[i] = std::ptr::addr_of_mut!(row.children[i]);
     }
     ArrowArray {
         length: 1,
@@ -75,7 +76,7 @@ fn row(frames: u64, mean: f32) -> ArrowArray {
         buffers: row.no_nulls.as_mut_ptr(),
         children: row.pointers.as_mut_ptr(),
         release: Some(release_row),
-        private_data: std::ptr::from_mut(row).cast(),
+        private_data: (row as *mut Row).cast(),
         ..ArrowArray::empty()
     }
 }
@@ -118,14 +119,21 @@ unsafe extern "C" fn process(operator: *mut Operator, call: *const Call, error: 
         let frame = &*(*message).frame;
         let plane = frame.planes[0];
         let bytes = std::slice::from_raw_parts(plane.data, plane.length);
-        let sum: u64 = bytes.iter().map(|byte| u64::from(*byte)).sum();
+        let (width, height) = match frame.encoding {
+            ENCODING_JPEG => (plane.length, 1),
+            ENCODING_RGB8 | ENCODING_BGR8 => (3 * frame.width as usize, frame.height as usize),
+            _ => (frame.width as usize, frame.height as usize),
+        };
+        // The bytes between the end of a row and the next one are padding.
+        let pixels = bytes.chunks(plane.stride.max(1)).take(height).flat_map(|padded| &padded[..width]);
+        let sum: u64 = pixels.map(|byte| u64::from(*byte)).sum();
         let stream = (*call.header).stream.bytes();
         let at = bare.streams.iter().position(|(name, _)| name == stream).unwrap_or_else(|| {
             bare.streams.push((stream.to_vec(), 0));
             bare.streams.len() - 1
         });
         bare.streams[at].1 += 1;
-        let mut rows = row(bare.streams[at].1, sum as f32 / bytes.len().max(1) as f32);
+        let mut rows = row(bare.streams[at].1, sum as f32 / (width * height).max(1) as f32);
         let output = if bare.fault == "index" { 7 } else { 0 };
         match bare.fault {
             "never" => {
@@ -183,9 +191,9 @@ unsafe extern "C" fn load(
     unsafe {
         let bare = &mut *operator.cast::<Bare>();
         let bytes = Text { data, length }.bytes();
-        let frames = match (bytes.len(), bytes.first_chunk()) {
+        let frames = match (bytes.len(), bytes.try_into()) {
             (0, _) => None,
-            (8, Some(bytes)) => Some(u64::from_le_bytes(*bytes)),
+            (_, Ok(bytes)) => Some(u64::from_le_bytes(bytes)),
             _ => return bare.fail(error, "a saved state has 8 bytes"),
         };
         bare.streams.retain(|(name, _)| name != stream.bytes());
@@ -210,7 +218,7 @@ unsafe extern "C" fn drop_operator(operator: *mut Operator) {
 }
 
 static PLUGIN: Plugin = Plugin {
-    size: size_of::<Plugin>(),
+    size: std::mem::size_of::<Plugin>(),
     magic: MAGIC,
     abi_major: ABI_MAJOR,
     abi_minor: ABI_MINOR,

@@ -139,15 +139,31 @@ static int make_row(struct ArrowArray *into, uint64_t frames, float mean) {
   return 1;
 }
 
+/* Number of bytes in a row of the first plane. */
+static size_t row_length(const sideline_frame *frame) {
+  switch (frame->encoding) {
+    case SIDELINE_ENCODING_JPEG:
+      return frame->planes[0].length;
+    case SIDELINE_ENCODING_RGB8:
+    case SIDELINE_ENCODING_BGR8:
+      return (size_t)frame->width * 3;
+    default:
+      return frame->width;
+  }
+}
+
 static int32_t process(sideline_operator *self, const sideline_call *call, sideline_error *error) {
   const sideline_message *message = call->inputs[0].message;
   if (!message || message->kind != SIDELINE_KIND_FRAME) {
     return fail(self, error, "input `frames` has no frame");
   }
-  const sideline_plane *plane = &message->frame->planes[0];
+  /* The bytes between the end of a row and the next one are padding. */
+  const sideline_frame *frame = message->frame;
+  const sideline_plane *plane = &frame->planes[0];
+  size_t length = row_length(frame), rows = frame->encoding == SIDELINE_ENCODING_JPEG ? 1 : frame->height;
   uint64_t sum = 0, count = 0;
-  for (size_t i = 0; i < plane->length; i += self->step) {
-    sum += plane->data[i];
+  for (size_t i = 0; i < length * rows; i += self->step) {
+    sum += plane->data[i / length * plane->stride + i % length];
     count++;
   }
   struct stream *stream = find_or_add(self, call->header->stream);

@@ -1,6 +1,10 @@
 //! Description of a plugin's operator: the JSON in the library and in the file beside it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -397,6 +401,21 @@ impl KeyDescription {
     }
 }
 
+/// Returns a list of words that lives as long as the process; equal lists share one.
+fn intern_list(words: &[String]) -> &'static [&'static str] {
+    static LISTS: Mutex<BTreeSet<&'static [&'static str]>> = Mutex::new(BTreeSet::new());
+    let words: Vec<&'static str> = words.iter().map(|word| intern(word)).collect();
+    let mut lists = LISTS.lock().unwrap_or_else(PoisonError::into_inner);
+    match lists.get(&*words) {
+        Some(known) => known,
+        None => {
+            let leaked: &'static [&'static str] = words.leak();
+            lists.insert(leaked);
+            leaked
+        }
+    }
+}
+
 impl KindForm {
     fn from_kind(kind: &Kind) -> Self {
         let boxed = |kind: &Kind| Box::new(Self::from_kind(kind));
@@ -423,15 +442,25 @@ impl KindForm {
             KindForm::Number => Kind::Number,
             KindForm::Text => Kind::Text,
             KindForm::Path => Kind::Path,
-            KindForm::Choice(words) => {
-                let words: Vec<&'static str> = words.iter().map(|word| intern(word)).collect();
-                Kind::Choice(words.leak())
-            }
+            KindForm::Choice(words) => Kind::Choice(intern_list(words)),
             KindForm::Optional(inner) => Kind::Optional(boxed(inner)),
             KindForm::List(inner) => Kind::List(boxed(inner)),
             KindForm::Array(length, inner) => Kind::Array(*length, boxed(inner)),
             KindForm::Map => Kind::Map,
             KindForm::Any => Kind::Any,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_a_choice_are_kept_once() {
+        let form = KindForm::Choice(vec!["left".into(), "right".into()]);
+        let (Kind::Choice(first), Kind::Choice(second)) = (form.to_kind(), form.to_kind()) else { panic!("{form:?}") };
+        assert_eq!(first, ["left", "right"]);
+        assert!(std::ptr::eq(first, second));
     }
 }

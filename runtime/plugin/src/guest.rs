@@ -17,7 +17,7 @@ use sideline_api::{
 
 use crate::{
     Description,
-    exchange::{array, frame, schema},
+    exchange::{array, frame, importer::Importer, schema, versioned},
     guest_log::with_host,
 };
 
@@ -92,7 +92,7 @@ struct WiredForm {
     source: Option<usize>,
 }
 
-/// Clock of the host.
+/// Clock of the host. It may be read after the operator was dropped; it then stands.
 struct HostClock(abi::Host);
 
 // SAFETY: the host allows its functions to be called from any thread.
@@ -102,7 +102,7 @@ unsafe impl Sync for HostClock {}
 
 impl Clock for HostClock {
     fn now(&self) -> i64 {
-        // SAFETY: the host's functions are valid until the operator is dropped.
+        // SAFETY: the host's functions and their context live as long as the process.
         unsafe { (self.0.now)(self.0.context) }
     }
 }
@@ -119,6 +119,10 @@ struct Guest {
     aligned: Vec<Option<Message>>,
     side: Vec<Vec<Message>>,
     slots: Vec<Option<Body>>,
+    /// Memory of the rows that are sent.
+    exporter: array::Exporter,
+    /// Memory of the rows of each input.
+    importers: Vec<Importer>,
     /// Names of the streams that were seen, so that all messages of a stream share one.
     streams: Vec<StreamName>,
     state_version: u32,
@@ -172,8 +176,8 @@ unsafe extern "C" fn check<O: Operator>(
     error: *mut abi::Error,
 ) -> i32 {
     // SAFETY: the host gives a valid table.
-    let host = unsafe { &*host };
-    report(host, error, || {
+    let Ok((host, _)) = (unsafe { versioned::read(host) }) else { return abi::ERROR };
+    report(&host, error, || {
         // SAFETY: texts of the host are valid during the call.
         let values = parse_values(unsafe { text(values) }?)?;
         for problem in O::Config::from_values(&values).err().unwrap_or_default() {
@@ -191,10 +195,12 @@ unsafe extern "C" fn make<O: Operator>(
     error: *mut abi::Error,
 ) -> i32 {
     // SAFETY: the host gives valid arguments.
-    let (make, host) = unsafe { (&*make, *(*make).host) };
+    let read = unsafe { versioned::read(make).and_then(|(make, _)| Ok((make, versioned::read(make.host)?.0))) };
+    // Without a table of the host there is no way to say why.
+    let Ok((make, host)) = read else { return abi::ERROR };
     report(&host, error, || {
         // SAFETY: as above.
-        let guest = unsafe { Guest::new(&factory::operator::<O>(), O::STATE_VERSION, make, host) }?;
+        let guest = unsafe { Guest::new(&factory::operator::<O>(), O::STATE_VERSION, &make, host) }?;
         // SAFETY: as above.
         unsafe { *operator = Box::into_raw(Box::new(guest)).cast() };
         Ok(())
@@ -222,7 +228,7 @@ impl Guest {
         let ports = environment.inputs.into_iter().map(|wired| wired.resolve(&spec)).collect::<Result<Vec<_>>>()?;
         let is_read = |i: usize| {
             // SAFETY: the host gives a byte for each declared output.
-            i < make.output_count && unsafe { *make.is_read.add(i) } != 0
+            i < make.output_count && !make.is_read.is_null() && unsafe { *make.is_read.add(i) } != 0
         };
         let outputs = spec.outputs.iter().enumerate().filter(|(i, _)| is_read(*i));
         let clock = Arc::new(HostClock(host));
@@ -253,6 +259,8 @@ impl Guest {
             aligned: vec![None; ports.len()],
             side: vec![vec![]; ports.len()],
             slots: vec![None; spec.outputs.len()],
+            exporter: array::Exporter::default(),
+            importers: ports.iter().map(|_| Importer::default()).collect(),
             ports,
             spec,
             streams: vec![],
@@ -274,7 +282,7 @@ impl Guest {
     /// The header must be valid.
     unsafe fn header(&mut self, header: *const abi::Header) -> Result<Header> {
         // SAFETY: guaranteed by the caller.
-        let header = unsafe { &*header };
+        let (header, _) = unsafe { versioned::read(header) }?;
         // SAFETY: as above.
         let stream = self.stream(unsafe { text(header.stream) }?);
         Ok(Header {
@@ -288,31 +296,33 @@ impl Guest {
         })
     }
 
-    /// Reads a message; `None` if there is none.
+    /// Reads a message; returns it with its size.
     ///
     /// # Safety
     /// The message must be null or valid.
-    unsafe fn message(&mut self, port: usize, message: *const abi::Message) -> Result<Option<Message>> {
+    unsafe fn message(&mut self, port: usize, message: *const abi::Message) -> Result<(Message, usize)> {
         // SAFETY: guaranteed by the caller.
-        let Some(message) = (unsafe { message.as_ref() }) else { return Ok(None) };
+        let (message, size) = unsafe { versioned::read(message) }?;
         let body = match message.kind {
             abi::KIND_TABLE => {
                 // SAFETY: a valid message of this kind has an array; it is moved out, as the interface prescribes.
                 let table = unsafe {
-                    let table = std::ptr::read(message.table);
-                    (*message.table).release = None;
-                    table
+                    let Some(table) = message.table.as_mut() else { return Err(Error::other("a table is missing")) };
+                    array::Imported::new(std::mem::replace(table, abi::ArrowArray::empty()))
                 };
+                let importer = &mut self.importers[port];
                 let rows = match self.ports[port].ty {
                     // SAFETY: the host has checked the type of the message.
-                    PortType::Table(ty) => unsafe { array::import(table, &ty.description().fields) },
+                    PortType::Table(ty) => unsafe { importer.import(table, &ty.description().fields) },
                     // SAFETY: the host gives the schema of the array.
-                    PortType::Any | PortType::Frame => unsafe { array::import(table, &schema::read(message.schema)?) },
+                    PortType::Any | PortType::Frame => unsafe {
+                        importer.import(table, &schema::read(message.schema)?)
+                    },
                 };
-                Body::Data(Payload::Table(Arc::new(rows?)))
+                Body::Data(Payload::Table(rows?))
             }
             // SAFETY: a valid message of this kind has a frame, which is lent for the call.
-            abi::KIND_FRAME => Body::Data(Payload::Frame(Arc::new(unsafe { frame::import_lent(&*message.frame) }?))),
+            abi::KIND_FRAME => Body::Data(Payload::Frame(Arc::new(unsafe { frame::import_lent(message.frame) }?))),
             // SAFETY: texts of the host are valid during the call.
             abi::KIND_SKIPPED => Body::Skipped(Reason::from(unsafe { text(message.reason) }?)),
             abi::KIND_END => Body::End { frames: message.end_frames },
@@ -320,7 +330,7 @@ impl Guest {
         };
         // SAFETY: a valid message has a header.
         let header = unsafe { self.header(message.header) }?;
-        Ok(Some(Message { header, n: message.number, body }))
+        Ok((Message { header, n: message.number, body }, size))
     }
 
     /// Calls the operator for a frame, or for the end of a stream.
@@ -328,8 +338,22 @@ impl Guest {
     /// # Safety
     /// `call` must be the arguments of a running call.
     unsafe fn call(&mut self, call: *const abi::Call, is_end: bool) -> Result<(), Fault> {
+        // SAFETY: guaranteed by the caller.
+        let result = unsafe { self.call_operator(call, is_end) };
+        // The frames and rows of the inputs are released before the host goes on, also after an error.
+        self.aligned.fill(None);
+        self.side.iter_mut().for_each(Vec::clear);
+        self.slots.fill(None);
+        result
+    }
+
+    /// Reads the inputs, calls the operator, and sends its outputs.
+    ///
+    /// # Safety
+    /// As for [`Guest::call`].
+    unsafe fn call_operator(&mut self, call: *const abi::Call, is_end: bool) -> Result<(), Fault> {
         // SAFETY: guaranteed by the caller, here and below.
-        let call = unsafe { &*call };
+        let (call, _) = unsafe { versioned::read(call) }?;
         // SAFETY: as above.
         let header = unsafe { self.header(call.header) }?;
         if call.input_count != self.ports.len() {
@@ -338,24 +362,22 @@ impl Guest {
         let mut input = call.inputs;
         for port in 0..call.input_count {
             // SAFETY: items are `size` bytes apart.
-            let current = unsafe { &*input };
-            self.side[port].clear();
-            // SAFETY: as above.
-            self.aligned[port] = unsafe { self.message(port, current.message) }?;
+            let (current, size) = unsafe { versioned::read(input) }?;
+            if !current.message.is_null() {
+                // SAFETY: as above.
+                self.aligned[port] = Some(unsafe { self.message(port, current.message) }?.0);
+            }
             let mut side = current.side;
             for _ in 0..current.side_count {
                 // SAFETY: as above.
-                unsafe {
-                    if let Some(message) = self.message(port, side)? {
-                        self.side[port].push(message);
-                    }
-                    side = side.byte_add((*side).size);
-                }
+                let (message, size) = unsafe { self.message(port, side) }?;
+                self.side[port].push(message);
+                // SAFETY: as above.
+                side = unsafe { side.byte_add(size) };
             }
             // SAFETY: as above.
-            input = unsafe { input.byte_add(current.size) };
+            input = unsafe { input.byte_add(size) };
         }
-        self.slots.fill(None);
         let cx = Context::new(&header, &self.node, self.mode, &*self.clock);
         let inputs = Inputs::new(&self.spec, &self.ports, &self.aligned, &self.side);
         let mut outputs = Outputs::new(&self.spec.outputs, &mut self.slots);
@@ -364,12 +386,10 @@ impl Guest {
             true => self.operator.stream_ended(&cx, &inputs, &mut outputs)?,
         }
         inputs.check_declared()?;
-        // The frames and rows of the inputs are released before the host goes on.
-        self.aligned.fill(None);
         for (i, slot) in self.slots.iter_mut().enumerate() {
             if let Some(body) = slot.take() {
                 // SAFETY: the outputs are those of the running call.
-                unsafe { send(&self.host, call.outputs, i, &self.spec.outputs[i].ty, body) }?;
+                unsafe { send(&self.host, call.outputs, i, &self.spec.outputs[i].ty, body, &mut self.exporter) }?;
             }
         }
         if is_end {
@@ -404,7 +424,14 @@ impl WiredForm {
 ///
 /// # Safety
 /// `outputs` must be those of the running call.
-unsafe fn send(host: &abi::Host, outputs: *mut abi::Outputs, output: usize, ty: &PortType, body: Body) -> Result<()> {
+unsafe fn send(
+    host: &abi::Host,
+    outputs: *mut abi::Outputs,
+    output: usize,
+    ty: &PortType,
+    body: Body,
+    exporter: &mut array::Exporter,
+) -> Result<()> {
     // SAFETY: guaranteed by the caller; the host takes over arrays and frames.
     let code = unsafe {
         match body {
@@ -413,7 +440,7 @@ unsafe fn send(host: &abi::Host, outputs: *mut abi::Outputs, output: usize, ty: 
                 let is_declared = matches!(ty, PortType::Table(table) if table.check(rows.data_type()).is_ok());
                 let schema = if is_declared { None } else { Some(schema::LentSchema::new(rows.fields())?) };
                 let pointer = schema.as_ref().map_or(std::ptr::null(), |schema| schema.as_ptr());
-                let mut table = array::export(&rows)?;
+                let mut table = exporter.export(&rows)?;
                 (host.set_table)(outputs, output, &mut table, pointer)
             }
             Body::Data(Payload::Frame(frame)) => (host.set_frame)(outputs, output, &frame::export(frame)),

@@ -19,10 +19,11 @@
 //! # assert!(sideline_plugin::description::<MyOperator>().contains("\"mine\""));
 //! ```
 //!
-//! Data is not copied at the border: tables cross as arrays of the Arrow C Data Interface, frames as planes with the functions
-//! that keep and release them. Panics are caught on the side of the plugin.
+//! Tables cross the border as arrays of the Arrow C Data Interface, frames as planes with the functions that keep and release
+//! them. Only tables of numbers up to 4 KiB are copied. Panics are caught on the side of the plugin.
 //!
-//! This crate, `sideline-media` and `sideline-inference` are the only ones with `unsafe` code.
+//! `unsafe` code is in this crate, `sideline-abi`, `sideline-media`, `sideline-inference` and `sideline-python`; the others forbid
+//! it.
 
 mod describe;
 mod exchange;

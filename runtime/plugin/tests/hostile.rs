@@ -2,80 +2,23 @@
 
 mod support;
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use sideline_api::{
-    Alignment, Body, Color, Driver, Encoding, Error, Frame, Header, Message, Mode, OnError, OperatorFactory, Payload,
-    Reason, Resources, SourceId, Values, WiredInput,
-    clock::WallClock,
-    driver::{CallReport, DriverOptions, Outcome, Outlet},
+    Body, Config, Context, Inputs, OnError, Operator, OperatorFactory, Outputs, Payload, PortType, Reason, Resources,
+    Spec, Values,
+    clock::{Clock, VirtualClock},
+    driver::Outcome,
 };
-use sideline_plugin::load::{self, PluginFactory};
+use sideline_plugin::{
+    Export,
+    load::{self, PluginFactory},
+};
 use sideline_testkit::{Capability, skip_test};
-use support::Plugin;
-
-#[derive(Default)]
-struct Received {
-    bodies: Vec<Body>,
-    outcomes: Vec<Outcome>,
-}
-
-impl Outlet for Received {
-    fn send(&mut self, _: usize, message: Message) {
-        self.bodies.push(message.body);
-    }
-    fn report(&mut self, report: CallReport<'_>) {
-        self.outcomes.push(report.outcome);
-    }
-}
-
-struct Rig {
-    driver: Driver,
-    received: Received,
-    frames: u64,
-}
-
-impl Rig {
-    fn new(factory: Arc<dyn OperatorFactory>, values: Values, on_error: OnError) -> Result<Self, Error> {
-        let spec = factory.spec(&values)?;
-        let inputs = spec.inputs.iter().map(|port| WiredInput {
-            name: port.name.into(),
-            from: format!("test/{}", port.name),
-            ty: port.ty,
-            required: port.required,
-            hold: port.hold,
-            alignment: Alignment::Source(SourceId(0)),
-            source: Some(SourceId(0)),
-        });
-        let resources = Resources {
-            node: "tested".into(),
-            mode: Mode::Complete,
-            device: Default::default(),
-            run_dir: std::env::temp_dir(),
-            run: "test".into(),
-            inputs: inputs.collect(),
-            outputs: spec.outputs.iter().map(|port| port.name.into()).collect(),
-            search: vec![],
-            models: Arc::default(),
-            clock: Arc::new(WallClock),
-        };
-        let options = DriverOptions { on_error, stride: 1 };
-        let driver = Driver::new(factory, values, resources, options)?;
-        Ok(Rig { driver, received: Received::default(), frames: 0 })
-    }
-
-    fn push(&mut self, frame: &Arc<Frame>) -> Result<(), Error> {
-        let header = Header::new("a", self.frames, self.frames as i64 * 33_000_000);
-        let message = Message { header, n: self.frames, body: Body::Data(Payload::Frame(frame.clone())) };
-        self.frames += 1;
-        self.driver.accept(0, message, Instant::now(), &mut self.received)
-    }
-}
-
-fn frame() -> Arc<Frame> {
-    let bytes = vec![100u8; 64 * 48 * 3 / 2];
-    Arc::new(Frame::from_packed(64, 48, Encoding::I420, Color::default_for_height(48), bytes).unwrap())
-}
+use support::{Plugin, Rig, frame};
 
 fn refused(path: &Path) -> String {
     PluginFactory::read(path).err().expect("the library must be refused").message
@@ -151,7 +94,7 @@ fn a_library_that_is_no_plugin_is_refused() {
         (
             "#include \"sideline.h\"\nconst sideline_plugin_t *sideline_plugin(void) {\n\
              static sideline_plugin_t p = {.size = 40, .magic = SIDELINE_MAGIC, .abi_major = 1};\nreturn &p; }",
-            "lacks one of the functions",
+            "has no function `make`, which every operator needs",
         ),
     ];
     for (source, expected) in sources {
@@ -232,14 +175,6 @@ fn an_output_that_is_never_set_is_an_empty_table() {
 }
 
 #[test]
-fn a_plugin_that_keeps_frames_is_stopped() {
-    let mut rig = Rig::new(Plugin::example("bare").factory(), [("fault", "keep")].into(), OnError::Stop).unwrap();
-    let failed = (0..100).find_map(|_| rig.push(&frame()).err());
-    let error = failed.expect("frames that are kept must be noticed");
-    assert!(error.message.contains("the plugin keeps 65 frames, at most 64 are allowed"), "{error}");
-}
-
-#[test]
 fn counters_reach_the_report_and_live_keys_the_plugin() {
     let plugin = Plugin::example("counter");
     let mut rig = Rig::new(plugin.factory(), [("step", 1)].into(), OnError::Stop).unwrap();
@@ -258,4 +193,107 @@ fn counters_reach_the_report_and_live_keys_the_plugin() {
 fn checksum(body: &Body) -> u64 {
     let Body::Data(Payload::Table(rows)) = body else { panic!("{body:?}") };
     <sideline_api::tables::Count as sideline_api::Table>::decode(rows).unwrap()[0].checksum
+}
+
+/// Compiles `wrong.c`; `None` without gcc.
+fn wrong(gaps: &str, keys: &str, nulls: i64) -> Option<Plugin> {
+    let source =
+        format!("#define GAPS {gaps}\n#define KEYS {keys:?}\n#define NULLS {nulls}\n{}", include_str!("wrong.c"));
+    let plugin = Plugin::compile("wrong", &source);
+    if plugin.is_none() {
+        skip_test(Capability::Compiler, "there is no gcc");
+    }
+    plugin
+}
+
+#[test]
+fn a_table_of_functions_with_a_gap_is_refused_with_the_name_of_what_is_missing() {
+    let live = r#"{"name": "step", "about": "Step.", "kind": "number", "default": 1, "live": true}"#;
+    for (gaps, keys, expected) in [
+        ("plugin.load = 0", "", "has a function `save` and no `load`"),
+        ("plugin.save = 0", "", "has a function `load` and no `save`"),
+        ("plugin.roll_back = 0", "", "has a function `snapshot` and no `roll_back`"),
+        ("plugin.snapshot = 0", "", "has a function `roll_back` and no `snapshot`"),
+        ("plugin.save = 0, plugin.load = 0", "", "has a function `snapshot` and no `save`"),
+        ("plugin.drop = 0", "", "has no function `drop`"),
+        ("(void)0", live, "the key `step` is live, and the plugin has no function `reconfigure`"),
+    ] {
+        let Some(plugin) = wrong(gaps, keys, 0) else { return };
+        let error = load::describe(&plugin.path).unwrap_err();
+        assert!(error.message.contains(expected), "{error}");
+        assert!(!plugin.description().exists(), "nothing is written: {gaps}");
+    }
+}
+
+#[test]
+fn problems_of_a_plugin_are_shown_also_without_a_key() {
+    let step = r#"{"name": "step", "about": "Step.", "kind": "number", "default": 1}"#;
+    let Some(plugin) = wrong("(void)0", step, 0) else { return };
+    load::describe(&plugin.path).unwrap();
+    let error = Rig::new(plugin.factory(), Values::new(), OnError::Stop).err().unwrap();
+    for expected in [
+        "node `tested`: default: key `step`: it is odd",
+        "node `tested`: there is no camera",
+        "node `tested`: hint: plug it in",
+    ] {
+        assert!(error.message.contains(expected), "{expected}: {error}");
+    }
+}
+
+#[test]
+fn a_schema_does_not_allow_nulls_that_the_description_forbids() {
+    for (nulls, expected) in [(1, Some("column `number`: it has nulls, and is not declared with them")), (0, None)] {
+        let Some(plugin) = wrong("plugin.check = 0", "", nulls) else { return };
+        load::describe(&plugin.path).unwrap();
+        let mut rig = Rig::new(plugin.factory(), Values::new(), OnError::Skip).unwrap();
+        rig.push(&frame()).unwrap();
+        match (expected, &rig.received.bodies[0]) {
+            (Some(expected), _) => assert!(
+                matches!(&rig.received.outcomes[..], [Outcome::Error(text)] if text.contains(expected)),
+                "{:?}",
+                rig.received.outcomes
+            ),
+            (None, Body::Data(Payload::Table(rows))) => assert!(!rows.fields()[0].is_nullable(), "{rows:?}"),
+            (None, other) => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Clock of an operator that has been dropped.
+static CLOCK: OnceLock<Arc<dyn Clock>> = OnceLock::new();
+
+/// Gives its clock to a thread of its own.
+#[derive(Clone, Config)]
+struct Keys {}
+
+struct Detached;
+
+impl Operator for Detached {
+    type Config = Keys;
+    type State = ();
+    fn spec() -> Spec {
+        Spec::operator("detached").required("frames", PortType::Frame)
+    }
+    fn new(_: Keys, resources: &Resources) -> sideline_api::Result<Self> {
+        CLOCK.get_or_init(|| resources.clock.clone());
+        Ok(Detached)
+    }
+    fn process(&mut self, _: &Context, _: &Inputs, (): &mut (), _: &mut Outputs) -> sideline_api::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_clock_of_an_operator_stands_when_it_was_dropped() {
+    static EXPORT: Export = Export::new();
+    let factory = PluginFactory::linked::<Detached>(&EXPORT).unwrap();
+    let clock = Arc::new(VirtualClock::default());
+    let resources = Resources { clock: clock.clone(), ..Resources::new("tested") };
+    let operator = factory.make(&Values::new(), &resources).unwrap();
+    clock.advance(5);
+    let read = || std::thread::spawn(|| CLOCK.get().unwrap().now()).join().unwrap();
+    assert_eq!(read(), 5);
+    drop(operator);
+    clock.advance(4);
+    assert_eq!(read(), 5);
 }

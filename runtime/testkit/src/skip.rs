@@ -34,13 +34,15 @@ pub enum Capability {
     Sideline,
     /// The C compiler `gcc`.
     Compiler,
+    /// The oldest compiler that `sideline-abi` supports: `/usr/bin/rustc` of Debian, or `SIDELINE_OLD_RUSTC`.
+    OldRustc,
     /// Another kind of machine: with or without a GPU, a camera or a certain encoder.
     Machine,
 }
 
 impl Capability {
     /// All capabilities.
-    pub const ALL: [Capability; 10] = [
+    pub const ALL: [Capability; 11] = [
         Capability::Dora,
         Capability::Models,
         Capability::Data,
@@ -50,6 +52,7 @@ impl Capability {
         Capability::Training,
         Capability::Sideline,
         Capability::Compiler,
+        Capability::OldRustc,
         Capability::Machine,
     ];
 
@@ -65,6 +68,7 @@ impl Capability {
             Capability::Training => "training",
             Capability::Sideline => "sideline",
             Capability::Compiler => "compiler",
+            Capability::OldRustc => "old-rustc",
             Capability::Machine => "machine",
         }
     }

@@ -3,7 +3,15 @@
 //! This is not the code of `arrow::ffi`: that trusts an imported array and panics on one with a wrong number of children, while
 //! rows of a plugin are checked here, and it makes a dozen allocations for a table of two columns, in the path of every frame.
 
-use std::{cell::UnsafeCell, ffi::c_void, ptr::NonNull, sync::Arc};
+use std::{
+    cell::UnsafeCell,
+    ffi::c_void,
+    ptr::NonNull,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use sideline_abi::ArrowArray;
 use sideline_api::{
@@ -12,10 +20,6 @@ use sideline_api::{
         array::{
             Array, ArrayRef, ArrowPrimitiveType, BooleanArray, FixedSizeListArray, ListArray, PrimitiveArray,
             StringArray, StructArray,
-            types::{
-                Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
-                UInt64Type,
-            },
         },
         buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer},
         schema::{DataType, Field, Fields},
@@ -26,70 +30,87 @@ use super::schema;
 
 /// Calls a macro with the Arrow type of a primitive type, and gives `$other` for other types.
 macro_rules! for_primitive {
-    ($data_type:expr, $call:ident, $other:expr) => {
+    ($data_type:expr, $call:ident, $other:expr) => {{
+        use sideline_api::arrow::array::types;
         match $data_type {
-            DataType::Int8 => $call!(Int8Type),
-            DataType::UInt8 => $call!(UInt8Type),
-            DataType::Int16 => $call!(Int16Type),
-            DataType::UInt16 => $call!(UInt16Type),
-            DataType::Int32 => $call!(Int32Type),
-            DataType::UInt32 => $call!(UInt32Type),
-            DataType::Int64 => $call!(Int64Type),
-            DataType::UInt64 => $call!(UInt64Type),
-            DataType::Float32 => $call!(Float32Type),
-            DataType::Float64 => $call!(Float64Type),
+            DataType::Int8 => $call!(types::Int8Type),
+            DataType::UInt8 => $call!(types::UInt8Type),
+            DataType::Int16 => $call!(types::Int16Type),
+            DataType::UInt16 => $call!(types::UInt16Type),
+            DataType::Int32 => $call!(types::Int32Type),
+            DataType::UInt32 => $call!(types::UInt32Type),
+            DataType::Int64 => $call!(types::Int64Type),
+            DataType::UInt64 => $call!(types::UInt64Type),
+            DataType::Float32 => $call!(types::Float32Type),
+            DataType::Float64 => $call!(types::Float64Type),
             _ => $other,
         }
-    };
+    }};
 }
 
-/// Memory of an exported array: its rows, and the structs that describe them. Every struct that is not released owns a share.
-struct Exported {
-    _rows: Arc<StructArray>,
+/// Maker of arrays. It uses the memory of released arrays again, so that the rows of most frames cross without an allocation.
+#[derive(Default)]
+pub struct Exporter {
+    memory: Vec<Arc<Exported>>,
+}
+
+/// Maximum number of arrays whose memory is kept: more are rarely on their way at the same time.
+const MAX_KEPT: usize = 8;
+
+impl Exporter {
+    /// Exports rows. The result is released by its `release`, or moved by the one who gets it.
+    ///
+    /// # Errors
+    /// When a column has a type that tables do not have.
+    pub fn export(&mut self, rows: &Arc<StructArray>) -> Result<ArrowArray> {
+        let memory = match self.memory.iter().find(|memory| memory.unreleased.load(Ordering::Acquire) == 0) {
+            Some(free) => free.clone(),
+            None => {
+                let memory = Arc::<Exported>::default();
+                if self.memory.len() < MAX_KEPT {
+                    self.memory.push(memory.clone());
+                }
+                memory
+            }
+        };
+        // SAFETY: all structs in this memory are released, and this value alone gives it out.
+        let contents = unsafe { &mut *memory.contents.get() };
+        let root = contents.fill(rows, Arc::as_ptr(&memory))?;
+        // One more for the contents, which are cleared when all structs are released.
+        memory.unreleased.store(contents.arrays.len() + 2, Ordering::Release);
+        // The structs own one share of the memory, which the last release gives back.
+        let _ = Arc::into_raw(memory);
+        Ok(root)
+    }
+}
+
+/// Memory of an exported array.
+#[derive(Default)]
+pub struct Exported {
+    /// Number of structs that are not released, and one for the contents; 0 for memory that is not in use.
+    unreleased: AtomicUsize,
+    contents: UnsafeCell<Contents>,
+}
+
+/// Rows of an exported array, and the structs that describe them.
+#[derive(Default)]
+struct Contents {
+    rows: Option<Arc<StructArray>>,
     /// Bitmaps that were shifted to begin at a byte.
     bitmaps: Vec<Buffer>,
     /// Addresses of buffers and of children, those of one array side by side.
     addresses: Vec<*const c_void>,
     /// Structs of all descendants. The other side writes to them.
     arrays: Vec<UnsafeCell<ArrowArray>>,
+    /// Columns that are described here, if all are numbers: others of these fields are described in the same places.
+    numbers: Option<Fields>,
 }
 
-// SAFETY: the pointers lead to immutable buffers of `_rows` and `bitmaps` and into this value; only the owner of a struct
-// writes to it.
+// SAFETY: the pointers lead to immutable buffers of the rows and into the contents; only the owner of a struct writes to it, and
+// the contents change only while no struct is in use.
 unsafe impl Send for Exported {}
 // SAFETY: as above.
 unsafe impl Sync for Exported {}
-
-/// Exports rows. The result is released by its `release`, or moved by the one who gets it.
-///
-/// # Errors
-/// When a column has a type that tables do not have.
-pub fn export(rows: &Arc<StructArray>) -> Result<ArrowArray> {
-    let (mut arrays, mut buffers) = (0, 1);
-    for column in rows.columns() {
-        let (more_arrays, more_buffers) = count(column.data_type());
-        (arrays, buffers) = (arrays + more_arrays, buffers + more_buffers);
-    }
-    let mut memory = Exported {
-        _rows: rows.clone(),
-        bitmaps: vec![],
-        // The pointers into these stay valid because they never grow beyond this capacity.
-        addresses: Vec::with_capacity(buffers + arrays),
-        arrays: Vec::with_capacity(arrays),
-    };
-    let mut root = ArrowArray::empty();
-    memory.describe(&mut root, &**rows)?;
-    let memory = Arc::new(memory);
-    for array in &memory.arrays {
-        // SAFETY: nothing else refers to the struct yet.
-        let array = unsafe { &mut *array.get() };
-        array.private_data = Arc::into_raw(memory.clone()).cast_mut().cast();
-        array.release = Some(release);
-    }
-    root.private_data = Arc::into_raw(memory).cast_mut().cast();
-    root.release = Some(release);
-    Ok(root)
-}
 
 /// Returns the number of structs and of buffers of an array of this type.
 fn count(data_type: &DataType) -> (usize, usize) {
@@ -111,7 +132,70 @@ fn count(data_type: &DataType) -> (usize, usize) {
     }
 }
 
-impl Exported {
+impl Contents {
+    /// Describes rows in this memory, which has the address `memory`; returns the struct of the table.
+    fn fill(&mut self, rows: &Arc<StructArray>, memory: *const Exported) -> Result<ArrowArray> {
+        let mut root =
+            ArrowArray { private_data: memory.cast_mut().cast(), release: Some(release), ..ArrowArray::empty() };
+        let is_same = |known: &Fields| std::ptr::eq(known.as_ref(), rows.fields().as_ref());
+        if self.numbers.as_ref().is_some_and(is_same) && self.describe_numbers(&mut root, rows).is_some() {
+            self.rows = Some(rows.clone());
+            return Ok(root);
+        }
+        let (mut arrays, mut buffers) = (0, 1);
+        for column in rows.columns() {
+            let (more_arrays, more_buffers) = count(column.data_type());
+            (arrays, buffers) = (arrays + more_arrays, buffers + more_buffers);
+        }
+        self.numbers = None;
+        self.bitmaps.clear();
+        self.addresses.clear();
+        self.arrays.clear();
+        // The pointers into these stay valid because they never grow beyond this capacity.
+        self.addresses.reserve(buffers + arrays);
+        self.arrays.reserve(arrays);
+        self.describe(&mut root, &**rows)?;
+        let is_of_numbers =
+            rows.columns().iter().all(|column| column.data_type().is_numeric() && column.nulls().is_none());
+        self.numbers = is_of_numbers.then(|| rows.fields().clone());
+        self.rows = Some(rows.clone());
+        Ok(root)
+    }
+
+    /// Describes rows of numbers in the places of others with the same columns; `None` if one has nulls.
+    fn describe_numbers(&mut self, root: &mut ArrowArray, rows: &StructArray) -> Option<()> {
+        let (length, count) = (rows.len() as i64, rows.columns().len());
+        // The table has a bitmap, then its children, then each column a bitmap and values.
+        let addresses = self.addresses.as_mut_ptr();
+        for (i, (column, array)) in rows.columns().iter().zip(&mut self.arrays).enumerate() {
+            if column.nulls().is_some() {
+                return None;
+            }
+            macro_rules! values {
+                ($primitive:ty) => {
+                    column.as_any().downcast_ref::<PrimitiveArray<$primitive>>()?.values().inner().as_ptr().cast()
+                };
+            }
+            let values: *const c_void = for_primitive!(column.data_type(), values, return None);
+            let nulls = 1 + count + 2 * i;
+            *self.addresses.get_mut(nulls + 1)? = values;
+            *array.get_mut() = ArrowArray {
+                length,
+                n_buffers: 2,
+                // SAFETY: the address of the values, which follows, exists.
+                buffers: unsafe { addresses.add(nulls) },
+                private_data: root.private_data,
+                release: root.release,
+                ..ArrowArray::empty()
+            };
+        }
+        (root.length, root.n_buffers, root.n_children) = (length, 1, count as i64);
+        root.buffers = addresses;
+        // SAFETY: the children follow the bitmap of the table.
+        root.children = unsafe { addresses.add(1) }.cast();
+        Some(())
+    }
+
     /// Fills in the struct of an array and those of its children.
     fn describe(&mut self, into: &mut ArrowArray, array: &dyn Array) -> Result<()> {
         let first_buffer = self.addresses.len();
@@ -183,7 +267,8 @@ impl Exported {
     ) -> Result<()> {
         let (first, first_array) = (self.addresses.len(), self.arrays.len());
         for _ in children.clone() {
-            self.arrays.push(UnsafeCell::new(ArrowArray::empty()));
+            let (private_data, release) = (into.private_data, into.release);
+            self.arrays.push(UnsafeCell::new(ArrowArray { private_data, release, ..ArrowArray::empty() }));
             let array = self.arrays[self.arrays.len() - 1].get();
             self.addresses.push(array.cast_const().cast());
         }
@@ -210,21 +295,42 @@ impl Exported {
 
 /// Releases an exported array and its children.
 unsafe extern "C" fn release(array: *mut ArrowArray) {
-    // SAFETY: called with a struct that `export` has filled in, or a bitwise copy of it.
+    // SAFETY: called with a struct that `Exporter::export` has filled in, or a bitwise copy of it.
     unsafe {
         if array.is_null() || (*array).release.is_none() {
             return;
         }
+        let memory = (*array).private_data.cast::<Exported>();
+        let released = mark_released(array);
+        // The last one finds the share of the contents alone.
+        if (*memory).unreleased.fetch_sub(released, Ordering::AcqRel) != released + 1 {
+            return;
+        }
+        let contents = &mut *(*memory).contents.get();
+        contents.rows = None;
+        contents.bitmaps.clear();
+        (*memory).unreleased.store(0, Ordering::Release);
+        drop(Arc::from_raw(memory.cast_const()));
+    }
+}
+
+/// Marks an array and those of its descendants that were not moved out as released; returns their number.
+///
+/// # Safety
+/// As for [`release`], with an array that is not released.
+unsafe fn mark_released(array: *mut ArrowArray) -> usize {
+    let mut count = 1;
+    // SAFETY: guaranteed by the caller; a child whose `release` is not null is in the memory of its parent.
+    unsafe {
+        (*array).release = None;
         for i in 0..(*array).n_children as usize {
             let child = *(*array).children.add(i);
-            if let Some(release) = (*child).release {
-                release(child);
+            if child.as_ref().is_some_and(|child| child.release.is_some()) {
+                count += mark_released(child);
             }
         }
-        let memory = (*array).private_data;
-        (*array).release = None;
-        drop(Arc::from_raw(memory.cast::<Exported>()));
     }
+    count
 }
 
 fn downcast<T: 'static>(array: &dyn Array) -> Result<&T> {
@@ -232,13 +338,28 @@ fn downcast<T: 'static>(array: &dyn Array) -> Result<&T> {
     array.as_any().downcast_ref().ok_or_else(|| Error::other(format!("an array does not have its type {found}")))
 }
 
-/// Owner of an imported array, which it releases when the last buffer is dropped.
-struct Imported(ArrowArray);
+/// Owner of an array that came from the other side, which it releases when the last buffer is dropped.
+pub struct Imported(ArrowArray);
 
 // SAFETY: the interface allows to read and release an array on any thread.
 unsafe impl Send for Imported {}
 // SAFETY: as above; nothing writes to it.
 unsafe impl Sync for Imported {}
+
+impl Imported {
+    /// Takes over an array.
+    ///
+    /// # Safety
+    /// `array` must be an array of the Arrow C Data Interface, or released.
+    pub unsafe fn new(array: ArrowArray) -> Self {
+        Self(array)
+    }
+
+    /// Returns the array.
+    pub fn array(&self) -> &ArrowArray {
+        &self.0
+    }
+}
 
 impl Drop for Imported {
     fn drop(&mut self) {
@@ -255,9 +376,9 @@ impl Drop for Imported {
 /// When the array does not have these columns, or its buffers are inconsistent as far as that can be seen.
 ///
 /// # Safety
-/// `array` must be an array of the Arrow C Data Interface whose buffers are as long as its length requires.
-pub unsafe fn import(array: ArrowArray, fields: &Fields) -> Result<StructArray> {
-    let owner = Arc::new(Imported(array));
+/// The buffers of `array` must be as long as its length requires.
+pub unsafe fn import(array: Imported, fields: &Fields) -> Result<StructArray> {
+    let owner = Arc::new(array);
     let root = &owner.0;
     if root.release.is_none() {
         return Err(Error::other("the table is released already"));
@@ -280,6 +401,8 @@ pub unsafe fn import(array: ArrowArray, fields: &Fields) -> Result<StructArray> 
     // SAFETY: the columns have the types of the fields, this length, and nulls only where they are declared.
     Ok(unsafe { StructArray::new_unchecked(fields.clone(), columns, None) })
 }
+
+pub(super) use for_primitive;
 
 /// Maximum number of rows and items, so that sizes in bytes do not overflow.
 const MAX_LENGTH: i64 = 1 << 40;
@@ -308,8 +431,8 @@ impl Import<'_> {
         let Some(child) = child else { return Err(place(Error::other("it is missing"))) };
         let import = Import { owner: self.owner, array: child };
         let array = import.values(field.data_type()).map_err(place)?;
-        if array.len() < offset + length {
-            let text = format!("it has {} values, {} are needed", array.len(), offset + length);
+        if offset.checked_add(length).is_none_or(|needed| array.len() < needed) {
+            let text = format!("it has {} values, {} are needed", array.len(), offset.saturating_add(length));
             return Err(place(Error::other(text)));
         }
         if !field.is_nullable() && array.null_count() > 0 {
@@ -344,14 +467,20 @@ impl Import<'_> {
         Ok(BooleanBuffer::new(buffer, if length == 0 { 0 } else { offset }, length))
     }
 
+    /// Returns the nulls; `None` if there are none. -1 is a count that the other side has not made.
     fn nulls(&self, length: usize, offset: usize) -> Result<Option<NullBuffer>> {
         // SAFETY: read only if the array has a buffer.
         let has_bitmap =
             self.array.n_buffers > 0 && !self.array.buffers.is_null() && unsafe { !(*self.array.buffers).is_null() };
-        if self.array.null_count == 0 || !has_bitmap {
-            return Ok(None);
+        match self.array.null_count {
+            count if count < -1 || count > length as i64 => {
+                Err(Error::other(format!("it has {count} nulls among {length} values")))
+            }
+            0 => Ok(None),
+            _ if has_bitmap => Ok(Some(NullBuffer::new(self.bits(0, length, offset)?))),
+            -1 => Ok(None),
+            count => Err(Error::other(format!("it has {count} nulls, and no bitmap that says which"))),
         }
-        Ok(Some(NullBuffer::new(self.bits(0, length, offset)?)))
     }
 
     /// Returns checked offsets of texts or lists.
@@ -377,6 +506,9 @@ impl Import<'_> {
     /// Imports the values of a column.
     fn values(&self, data_type: &DataType) -> Result<ArrayRef> {
         let (length, offset) = self.extent()?;
+        if !self.array.dictionary.is_null() {
+            return Err(Error::other("tables have no columns with a dictionary"));
+        }
         let fields = schema::children(data_type);
         if self.array.n_children != fields.len() as i64 || self.array.children.is_null() && !fields.is_empty() {
             let text = format!("an array has {} children, {} are declared", self.array.n_children, fields.len());
@@ -405,7 +537,12 @@ impl Import<'_> {
             }
             DataType::FixedSizeList(item, size) => {
                 let each = usize::try_from(*size).unwrap_or_default();
-                let items = self.child(0, item, length * each, offset * each)?;
+                let (Some(count), Some(first)) = (length.checked_mul(each), offset.checked_mul(each)) else {
+                    return Err(Error::other(format!(
+                        "{length} lists of {each} items at offset {offset} are too long"
+                    )));
+                };
+                let items = self.child(0, item, count, first)?;
                 let nulls = self.nulls(length, offset)?;
                 Ok(Arc::new(FixedSizeListArray::try_new(item.clone(), *size, items, nulls).map_err(failed)?))
             }
@@ -424,9 +561,13 @@ impl Import<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use sideline_api::arrow::array::types::{Float32Type, Float64Type, Int16Type, UInt32Type};
 
     use super::*;
+
+    fn export(rows: &Arc<StructArray>) -> Result<ArrowArray> {
+        Exporter::default().export(rows)
+    }
 
     fn item(data_type: DataType, nullable: bool) -> Arc<Field> {
         Arc::new(Field::new("item", data_type, nullable))
@@ -467,7 +608,7 @@ mod tests {
     fn there_and_back(rows: &StructArray) -> StructArray {
         let array = export(&Arc::new(rows.clone())).unwrap();
         // SAFETY: the array was exported with these columns.
-        unsafe { import(array, rows.fields()) }.unwrap()
+        unsafe { import(Imported(array), rows.fields()) }.unwrap()
     }
 
     #[test]
@@ -486,6 +627,51 @@ mod tests {
         let crossed = there_and_back(&rows);
         let address = |rows: &StructArray| rows.column(0).to_data().buffers()[0].as_ptr();
         assert_eq!(address(&crossed), address(&rows));
+    }
+
+    #[test]
+    fn memory_is_used_again_when_all_of_an_array_is_released() {
+        let (first, second) = (Arc::new(rows()), Arc::new(rows().slice(1, 3)));
+        let mut exporter = Exporter::default();
+        let array = exporter.export(&first).unwrap();
+        let memory = array.private_data;
+        // SAFETY: the arrays are those of the rows.
+        unsafe {
+            let crossed = import(Imported(array), first.fields()).unwrap();
+            let other = exporter.export(&second).unwrap();
+            assert_ne!(other.private_data, memory, "in use");
+            let column = crossed.column(0).clone();
+            drop((crossed, Imported(other)));
+            assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (2, 1), "one column is left");
+            drop(column);
+            assert_eq!(Arc::strong_count(&first), 1);
+            let again = exporter.export(&second).unwrap();
+            assert_eq!(again.private_data, memory);
+            assert_eq!(import(Imported(again), second.fields()).unwrap().to_data(), second.to_data());
+            // The memory outlives its exporter.
+            let last = exporter.export(&first).unwrap();
+            drop(exporter);
+            assert_eq!(import(Imported(last), first.fields()).unwrap().to_data(), first.to_data());
+        }
+        assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 1));
+    }
+
+    #[test]
+    fn arrays_are_released_on_other_threads() {
+        let rows = Arc::new(rows());
+        let mut exporter = Exporter::default();
+        let (sender, receiver) = std::sync::mpsc::channel::<Imported>();
+        let fields = rows.fields().clone();
+        let other = std::thread::spawn(move || {
+            // SAFETY: the arrays have these columns.
+            receiver.iter().map(|array| unsafe { import(array, &fields) }.unwrap().len()).sum::<usize>()
+        });
+        for _ in 0..1000 {
+            sender.send(Imported(exporter.export(&rows).unwrap())).unwrap();
+        }
+        drop(sender);
+        assert_eq!(other.join().unwrap(), 5000);
+        assert_eq!(Arc::strong_count(&rows), 1);
     }
 
     #[test]
@@ -524,7 +710,7 @@ mod tests {
         change(&mut array);
         let before = RELEASED.load(Ordering::SeqCst);
         // SAFETY: the buffers are as long as the changed array claims where the import reads them.
-        let error = unsafe { import(array, fields) }.unwrap_err();
+        let error = unsafe { import(Imported(array), fields) }.unwrap_err();
         assert_eq!(RELEASED.load(Ordering::SeqCst) - before, 1, "released once: {error}");
         error.message
     }
@@ -542,6 +728,54 @@ mod tests {
         assert!(refused(&rows, &other, |_| {}).contains("children"), "the columns in another order");
         let strict: Fields = fields.iter().map(|field| field.as_ref().clone().with_nullable(false)).collect();
         assert!(refused(&rows, &strict, |_| {}).contains("column `share`: it has nulls"));
+    }
+
+    /// Returns a child of an exported array.
+    fn child(array: &mut ArrowArray, i: usize) -> &mut ArrowArray {
+        // SAFETY: the array has such a child, and is not released.
+        unsafe { &mut **array.children.add(i) }
+    }
+
+    #[test]
+    fn nulls_that_are_counted_without_a_bitmap_or_beyond_the_length_are_refused() {
+        let rows = rows();
+        let fields = rows.fields();
+        let loose: Fields = fields.iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+        for fields in [fields, &loose] {
+            let error = refused(&rows, fields, |array| child(array, 0).null_count = 2);
+            assert!(error.contains("column `number`: it has 2 nulls, and no bitmap that says which"), "{error}");
+            let error = refused(&rows, fields, |array| child(array, 1).null_count = 6);
+            assert!(error.contains("column `share`: it has 6 nulls among 5 values"), "{error}");
+            let error = refused(&rows, fields, |array| child(array, 1).null_count = -2);
+            assert!(error.contains("it has -2 nulls"), "{error}");
+            let error = refused(&rows, fields, |array| array.null_count = 1);
+            assert!(error.contains("it has 1 nulls, and no bitmap"), "{error}");
+        }
+        let mut array = export(&Arc::new(rows.clone())).unwrap();
+        (child(&mut array, 0).null_count, child(&mut array, 1).null_count) = (-1, -1);
+        // SAFETY: the array was exported with these columns.
+        let crossed = unsafe { import(Imported(array), fields) }.unwrap();
+        assert_eq!(crossed.to_data(), rows.to_data(), "counted here");
+    }
+
+    #[test]
+    fn lists_whose_items_would_be_too_many_and_dictionaries_are_refused() {
+        let rows = rows();
+        let wide: Fields =
+            vec![Field::new("box", DataType::FixedSizeList(item(DataType::Float32, false), i32::MAX), false)].into();
+        let boxes: StructArray = StructArray::from(vec![(rows.fields()[4].clone(), rows.column(4).clone())]);
+        for (length, offset) in [(1 << 34, 0), (1, 1 << 34), (1 << 40, 0)] {
+            let error = refused(&boxes, &wide, |array| {
+                (array.length, array.offset) = (length, offset);
+                (child(array, 0).length, child(array, 0).offset) = (length, offset);
+            });
+            assert!(error.contains("too long"), "{error}");
+        }
+        let error = refused(&rows, rows.fields(), |array| {
+            let dictionary = std::ptr::from_mut(array);
+            child(array, 0).dictionary = dictionary;
+        });
+        assert!(error.contains("no columns with a dictionary"), "{error}");
     }
 
     #[test]

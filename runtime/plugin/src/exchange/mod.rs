@@ -1,5 +1,7 @@
-//! Data at the border between host and plugin, in both directions and without copies.
+//! Data at the border between host and plugin, in both directions. Only small tables of numbers are copied.
 
 pub mod array;
 pub mod frame;
+pub mod importer;
 pub mod schema;
+pub mod versioned;

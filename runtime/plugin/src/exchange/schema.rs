@@ -1,7 +1,7 @@
 //! Types of columns as formats and schemas of the Arrow C Data Interface.
 
 use std::{
-    ffi::{CStr, CString, c_char, c_void},
+    ffi::{CStr, CString, c_void},
     sync::Arc,
 };
 
@@ -128,8 +128,8 @@ impl Node {
             children(field.data_type()).iter().map(|child| Node::new(child)).collect::<Result<Vec<Box<Node>>>>()?;
         let mut pointers: Vec<*mut ArrowSchema> = children.iter_mut().map(|child| &raw mut child.schema).collect();
         let schema = ArrowSchema {
-            format: format.as_ptr(),
-            name: name.as_ptr(),
+            format: format.as_ptr().cast(),
+            name: name.as_ptr().cast(),
             metadata: std::ptr::null(),
             flags: if field.is_nullable() { ARROW_FLAG_NULLABLE } else { 0 },
             n_children: pointers.len() as i64,
@@ -165,12 +165,12 @@ pub unsafe fn read(schema: *const ArrowSchema) -> Result<Fields> {
 /// # Safety
 /// As for [`read`].
 unsafe fn read_field(schema: *const ArrowSchema, depth: usize) -> Result<Field> {
-    let text = |text: *const c_char| -> Result<String> {
+    let text = |text: *const u8| -> Result<String> {
         if text.is_null() {
             return Ok(String::new());
         }
         // SAFETY: texts of a valid schema end with a zero byte.
-        let text = unsafe { CStr::from_ptr(text) };
+        let text = unsafe { CStr::from_ptr(text.cast()) };
         text.to_str().map(str::to_owned).map_err(|_| Error::other("a text of an Arrow schema is not UTF-8"))
     };
     // SAFETY: guaranteed by the caller.
@@ -180,8 +180,17 @@ unsafe fn read_field(schema: *const ArrowSchema, depth: usize) -> Result<Field> 
     if schema.release.is_none() || depth > MAX_DEPTH {
         return Err(Error::other("an Arrow schema is released, or too deep"));
     }
+    if !schema.dictionary.is_null() {
+        return Err(Error::other("tables have no columns with a dictionary"));
+    }
+    let count = match usize::try_from(schema.n_children) {
+        Ok(count) if count == 0 || !schema.children.is_null() => count,
+        _ => {
+            return Err(Error::other(format!("an Arrow schema has {} children, which are missing", schema.n_children)));
+        }
+    };
     let mut children = vec![];
-    for i in 0..usize::try_from(schema.n_children).unwrap_or_default() {
+    for i in 0..count {
         // SAFETY: a valid schema has `n_children` children.
         children.push(unsafe { read_field(*schema.children.add(i), depth + 1) }?);
     }
@@ -219,5 +228,25 @@ mod tests {
         }
         // SAFETY: null is allowed.
         assert!(unsafe { read(std::ptr::null()) }.is_err());
+    }
+
+    #[test]
+    fn a_schema_whose_children_are_missing_or_that_has_a_dictionary_is_refused() {
+        let lent = LentSchema::new(&vec![Field::new("id", DataType::UInt32, false)].into()).unwrap();
+        type Change = fn(&mut ArrowSchema);
+        let changes: [(&str, Change); 3] = [
+            ("has 1 children, which are missing", |schema| schema.children = std::ptr::null_mut()),
+            ("has -1 children, which are missing", |schema| schema.n_children = -1),
+            ("no columns with a dictionary", |schema| schema.dictionary = std::ptr::from_mut(schema)),
+        ];
+        for (text, change) in changes {
+            // SAFETY: the schema is valid, and its copy is not released.
+            let error = unsafe {
+                let mut schema = std::ptr::read(lent.as_ptr());
+                change(&mut schema);
+                read(&schema).unwrap_err()
+            };
+            assert!(error.message.contains(text), "{error}");
+        }
     }
 }

@@ -4,16 +4,25 @@ use std::{
     collections::BTreeMap,
     ffi::c_void,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use serde_json::{Value, json};
 use sideline_abi as abi;
 use sideline_api::{
     Alignment, Body, Device, Error, Failure, Fault, Mode, Outputs, Payload, PortType, Reason, Resources, Result,
+    arrow::schema::DataType,
 };
 
-use crate::exchange::{array, frame, schema};
+use crate::exchange::{
+    array,
+    frame::{self, Kept, Lent},
+    importer::Importer,
+    schema, versioned,
+};
 
 /// Receiver of the error of one call.
 #[derive(Default)]
@@ -60,7 +69,7 @@ fn to_failure(failure: u32) -> Failure {
     }
 }
 
-/// Environment of one operator: the context of the host's functions.
+/// Environment of one operator, which the host's functions use.
 pub struct Environment {
     pub resources: Resources,
     values: Mutex<BTreeMap<String, Value>>,
@@ -125,10 +134,49 @@ impl Environment {
         })
         .to_string()
     }
+}
 
-    /// Returns the functions of the host with this environment as their context, which must outlive them.
-    pub fn host(&self) -> abi::Host {
-        abi::Host { context: std::ptr::from_ref(self).cast_mut().cast(), ..host_without_context() }
+/// Context of the host's functions for one operator.
+///
+/// It lives as long as the process, since a thread of the plugin may call a function of the host at any time, also after its
+/// operator was dropped. The environment is freed with the operator; the functions then fail or do nothing, and the clock stands.
+#[derive(Default)]
+struct HostContext {
+    environment: RwLock<Option<Arc<Environment>>>,
+    /// Time at which the environment was freed, ns since 1970.
+    closed_at: AtomicI64,
+}
+
+impl HostContext {
+    fn environment(&self) -> Option<Arc<Environment>> {
+        self.environment.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Functions of the host for one operator. Its environment is freed with this value.
+pub struct HostHandle {
+    /// The functions, with their context.
+    pub functions: &'static abi::Host,
+    /// The environment of the operator.
+    pub environment: Arc<Environment>,
+    context: &'static HostContext,
+}
+
+impl HostHandle {
+    pub fn new(environment: Environment) -> Self {
+        let environment = Arc::new(environment);
+        // Leaked for each operator that is created: about 200 bytes, without the environment.
+        let context: &'static HostContext = Box::leak(Box::default());
+        *context.environment.write().unwrap_or_else(PoisonError::into_inner) = Some(environment.clone());
+        let functions = abi::Host { context: std::ptr::from_ref(context).cast_mut().cast(), ..host_without_context() };
+        Self { functions: Box::leak(Box::new(functions)), environment, context }
+    }
+}
+
+impl Drop for HostHandle {
+    fn drop(&mut self) {
+        self.context.closed_at.store(self.environment.resources.clock.now(), Ordering::Release);
+        *self.context.environment.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -172,13 +220,13 @@ unsafe fn read(text: abi::Text) -> String {
     String::from_utf8_lossy(unsafe { text.bytes() }).into_owned()
 }
 
-/// Returns the environment.
+/// Returns the environment; `None` without context, and after the operator was dropped.
 ///
 /// # Safety
-/// `context` must be that of [`Environment::host`], or null.
-unsafe fn environment<'a>(context: *mut c_void) -> Option<&'a Environment> {
-    // SAFETY: guaranteed by the caller.
-    unsafe { context.cast::<Environment>().as_ref() }
+/// `context` must be that of [`HostHandle::functions`], or null.
+unsafe fn environment(context: *mut c_void) -> Option<Arc<Environment>> {
+    // SAFETY: guaranteed by the caller; a context lives as long as the process.
+    unsafe { context.cast::<HostContext>().as_ref() }?.environment()
 }
 
 unsafe extern "C" fn fail(error: *mut abi::Error, failure: u32, message: abi::Text) {
@@ -254,8 +302,14 @@ unsafe extern "C" fn model(
 }
 
 unsafe extern "C" fn now(context: *mut c_void) -> i64 {
-    // SAFETY: the plugin gives the context of its host.
-    guard(0, || unsafe { environment(context) }.map_or(0, |environment| environment.resources.clock.now()))
+    guard(0, || {
+        // SAFETY: the plugin gives the context of its host, which lives as long as the process.
+        let Some(context) = (unsafe { context.cast::<HostContext>().as_ref() }) else { return 0 };
+        match context.environment() {
+            Some(environment) => environment.resources.clock.now(),
+            None => context.closed_at.load(Ordering::Acquire),
+        }
+    })
 }
 
 unsafe extern "C" fn number(context: *mut c_void, key: abi::Text, value: *mut f64) -> i32 {
@@ -269,10 +323,10 @@ unsafe extern "C" fn number(context: *mut c_void, key: abi::Text, value: *mut f6
             Some(value) => value.as_f64(),
             None => None,
         };
-        match number {
-            Some(number) if !value.is_null() => {
-                // SAFETY: as above.
-                unsafe { *value = number };
+        // SAFETY: as above.
+        match (number, unsafe { value.as_mut() }) {
+            (Some(number), Some(value)) => {
+                *value = number;
                 abi::OK
             }
             _ => abi::ERROR,
@@ -303,21 +357,31 @@ unsafe extern "C" fn text(
     })
 }
 
-/// Copies as much of a text as fits, and its length.
+/// Copies as much of a text as fits, and its length; each only if there is a place for it.
 ///
 /// # Safety
-/// `into` must have `capacity` bytes, and `length` be valid.
+/// `into` must be null or have `capacity` bytes, and `length` be null or valid.
 unsafe fn copy(text: &str, into: *mut u8, capacity: usize, length: *mut usize) {
     // SAFETY: guaranteed by the caller.
     unsafe {
-        std::ptr::copy_nonoverlapping(text.as_ptr(), into, text.len().min(capacity));
-        *length = text.len();
+        if !into.is_null() {
+            std::ptr::copy_nonoverlapping(text.as_ptr(), into, text.len().min(capacity));
+        }
+        if let Some(length) = length.as_mut() {
+            *length = text.len();
+        }
     }
 }
 
 /// Outputs of a running call: the `outputs` of the functions `set_...`.
 pub struct Slots<'a, 'b> {
     pub out: &'a mut Outputs<'b>,
+    /// Frames that are lent to the call.
+    pub lent: &'a [Lent],
+    /// Number of frames that the plugin keeps.
+    pub kept: &'a Arc<Kept>,
+    /// Memory of the rows of each output.
+    pub importers: &'a mut [Importer],
     /// First error of an output.
     pub error: Option<Error>,
 }
@@ -356,34 +420,31 @@ unsafe extern "C" fn set_table(
     described: *const abi::ArrowSchema,
 ) -> i32 {
     guard(abi::ERROR, || {
-        // SAFETY: the plugin gives valid arguments; the array is moved to this function.
+        // SAFETY: the plugin gives valid arguments; the array is moved to this function, so it is released in every case.
         let (slots, table) = unsafe {
-            let (Some(slots), Some(array)) = (slots(outputs), table.as_mut()) else { return abi::ERROR };
-            let moved = std::mem::replace(array, abi::ArrowArray::empty());
+            let Some(array) = table.as_mut() else { return abi::ERROR };
+            let moved = array::Imported::new(std::mem::replace(array, abi::ArrowArray::empty()));
+            let Some(slots) = slots(outputs) else { return abi::ERROR };
             (slots, moved)
         };
         let ty = slots.out.ports().get(output).map(|port| port.ty);
-        // Imported first, so that it is released in every case.
+        let mut other = Importer::default();
+        let importer = slots.importers.get_mut(output).unwrap_or(&mut other);
         // SAFETY: the array is valid, and its type that of the schema or of the description.
         let rows = unsafe {
             match (&ty, described.is_null()) {
-                (Some(PortType::Table(ty)), true) => array::import(table, &ty.description().fields),
-                (_, true) => match array::import(table, &sideline_api::arrow::schema::Fields::empty()) {
-                    Ok(_) | Err(_) => Err(Error::other("rows on an output without a table need a schema")),
-                },
-                (_, false) => match schema::read(described) {
-                    Ok(fields) => array::import(table, &fields),
-                    Err(error) => array::import(table, &sideline_api::arrow::schema::Fields::empty()).and(Err(error)),
-                },
+                (Some(PortType::Table(ty)), true) => importer.import(table, &ty.description().fields),
+                // Of two that fit, the described columns count: they say which may have nulls.
+                (Some(PortType::Table(ty)), false) => schema::read(described)
+                    .and_then(|fields| ty.check(&DataType::Struct(fields)))
+                    .and_then(|()| importer.import(table, &ty.description().fields)),
+                (_, true) => Err(Error::other("rows on an output without a table need a schema")),
+                (_, false) => schema::read(described).and_then(|fields| importer.import(table, &fields)),
             }
         };
         slots.set(output, |out, name| {
             let place = |error: Error| error.at(format_args!("output `{name}`"));
-            let rows = rows.map_err(place)?;
-            if let Some(PortType::Table(ty)) = ty {
-                ty.check(sideline_api::arrow::array::Array::data_type(&rows)).map_err(place)?;
-            }
-            out.table(name, rows.into())
+            out.table(name, rows.map_err(place)?)
         })
     })
 }
@@ -391,13 +452,15 @@ unsafe extern "C" fn set_table(
 unsafe extern "C" fn set_frame(outputs: *mut abi::Outputs, output: usize, described: *const abi::Frame) -> i32 {
     guard(abi::ERROR, || {
         // SAFETY: the plugin gives valid arguments; the owner of the frame is moved to this function.
-        let frame = match unsafe { described.as_ref() } {
+        let (slots, described) = unsafe { (slots(outputs), versioned::read(described)) };
+        let frame = match (&slots, described) {
             // SAFETY: as above.
-            Some(described) => unsafe { frame::import(described) },
-            None => Err(Error::other("the frame is missing")),
+            (Some(slots), Ok((described, _))) => unsafe { frame::import_sent(&described, slots.lent, slots.kept) },
+            // SAFETY: as above. The frame is imported for its release.
+            (None, Ok((described, _))) => unsafe { frame::import(&described) },
+            (_, Err(error)) => Err(error),
         };
-        // SAFETY: as above.
-        let Some(slots) = (unsafe { slots(outputs) }) else { return abi::ERROR };
+        let Some(slots) = slots else { return abi::ERROR };
         slots.set(output, |out, name| {
             let frame = frame.map_err(|error| error.at(format_args!("output `{name}`")))?;
             out.frame(name, frame.into())
@@ -428,5 +491,61 @@ pub fn mode(mode: Mode) -> u32 {
     match mode {
         Mode::Live => abi::MODE_LIVE,
         Mode::Complete => abi::MODE_COMPLETE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sideline_api::clock::VirtualClock;
+
+    use super::*;
+
+    #[test]
+    fn places_for_results_may_be_missing() {
+        let handle = HostHandle::new(Environment::new(&Resources::new("tested"), vec![("step".into(), 3.into())]));
+        let (host, key) = (handle.functions, abi::Text::new("step"));
+        let (mut length, mut bytes) = (0, [0; 8]);
+        // SAFETY: a missing place is null.
+        unsafe {
+            assert_eq!((host.number)(host.context, key, std::ptr::null_mut()), abi::ERROR);
+            assert_eq!((host.text)(host.context, key, std::ptr::null_mut(), 8, &mut length), abi::OK);
+            assert_eq!((host.text)(host.context, key, bytes.as_mut_ptr(), 8, std::ptr::null_mut()), abi::OK);
+            (host.fail)(std::ptr::null_mut(), abi::FAILURE_OTHER, key);
+            (host.write)(std::ptr::null_mut(), bytes.as_ptr(), 8);
+            let outputs = std::ptr::null_mut();
+            assert_eq!((host.set_table)(outputs, 0, std::ptr::null_mut(), std::ptr::null()), abi::ERROR);
+            assert_eq!((host.set_frame)(outputs, 0, std::ptr::null()), abi::ERROR);
+            assert_eq!((host.set_skipped)(outputs, 0, key), abi::ERROR);
+        }
+        assert_eq!((length, bytes[0]), (1, b'3'));
+    }
+
+    #[test]
+    fn functions_that_are_called_after_the_operator_was_dropped_fail_or_do_nothing() {
+        let clock = Arc::new(VirtualClock::default());
+        let resources = Resources { clock: clock.clone(), ..Resources::new("tested") };
+        let handle = HostHandle::new(Environment::new(&resources, vec![("step".into(), 3.into())]));
+        let (host, environment) = (*handle.functions, Arc::downgrade(&handle.environment));
+        let read = |host: &abi::Host| {
+            let (mut value, mut text, mut length) = (0.0, [0; 8], 0);
+            let key = abi::Text::new("step");
+            // SAFETY: the arguments are valid.
+            unsafe {
+                (host.count)(host.context, key, 1);
+                (host.log)(host.context, abi::LOG_DEBUG, key);
+                let model =
+                    (host.model)(host.context, key, text.as_mut_ptr(), text.len(), &mut length, std::ptr::null_mut());
+                let number = (host.number)(host.context, key, &mut value);
+                let text = (host.text)(host.context, key, text.as_mut_ptr(), text.len(), &mut length);
+                ((host.now)(host.context), number, text, model)
+            }
+        };
+        clock.advance(5);
+        assert_eq!(read(&host), (5, abi::OK, abi::OK, abi::ERROR));
+        assert_eq!(handle.environment.take_counts(), [("step".to_owned(), 1)]);
+        drop(handle);
+        clock.advance(4);
+        assert_eq!(read(&host), (5, abi::ERROR, abi::ERROR, abi::ERROR), "the clock stands");
+        assert!(environment.upgrade().is_none(), "the environment is freed");
     }
 }

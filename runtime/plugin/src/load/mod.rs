@@ -12,7 +12,7 @@ use serde_json::Value;
 use sideline_abi as abi;
 use sideline_api::{
     Error, Failure, Instance, OperatorFactory, OrFail, Resources, Result, Spec, Values,
-    config::{Key, Problem, check_values, resolve_values},
+    config::{Key, Origin, Problem, check_values, resolve_values},
 };
 
 use crate::{Description, description_file};
@@ -54,7 +54,7 @@ impl PluginFactory {
         if !library.is_file() {
             return Err(place(Error::config("there is no such library")));
         }
-        let file = description_file(library);
+        let file = description_of(library);
         let text = match std::fs::metadata(&file) {
             Ok(metadata) if metadata.is_file() && metadata.len() <= MAX_DESCRIPTION => {
                 std::fs::read_to_string(&file).or_fail(Failure::Config, || file.display().to_string())?
@@ -79,7 +79,9 @@ impl PluginFactory {
     pub fn load(library: &Path) -> Result<Self> {
         let plugin = load(library).map_err(|error| error.at(library.display()))?;
         let text = described(&plugin).map_err(|error| error.at(library.display()))?.to_owned();
-        Self::new(library, text).map_err(|error| error.at(library.display()))
+        let factory = Self::new(library, text).map_err(|error| error.at(library.display()))?;
+        check_live_keys(&plugin, &factory.keys).map_err(|error| error.at(library.display()))?;
+        Ok(factory)
     }
 
     fn new(library: &Path, text: String) -> Result<Self> {
@@ -111,13 +113,23 @@ impl PluginFactory {
     fn plugin(&self) -> Result<&abi::Plugin> {
         let plugin = self.plugin.get_or_init(|| {
             let plugin = load(&self.library)?;
-            if described(&plugin)?.trim() != self.text.trim() {
+            let text = described(&plugin)?;
+            if text.trim() != self.text.trim() {
+                let reason = match Description::parse(text) {
+                    Ok(own) if own.name != self.description.name => {
+                        format!(
+                            "is that of `{}`, and the library has the operator `{}`",
+                            self.description.name, own.name
+                        )
+                    }
+                    _ => "is not that of the library, which was built since".to_owned(),
+                };
                 return Err(Error::config(format!(
-                    "the description beside the library is not that of the library, which was built since; write it with \
-                     `sideline describe {}`",
+                    "the description beside the library {reason}; write it with `sideline describe {}`",
                     self.library.display()
                 )));
             }
+            check_live_keys(&plugin, &self.keys)?;
             Ok(plugin)
         });
         plugin.as_ref().map_err(|error| error.clone().at(self.library.display()))
@@ -192,10 +204,53 @@ fn load(library: &Path) -> Result<abi::Plugin> {
             size.min(size_of::<abi::Plugin>()),
         );
     }
-    if copy.make.is_none() || copy.process.is_none() || copy.drop.is_none() {
-        return Err(Error::config("the plugin lacks one of the functions `make`, `process` and `drop`"));
-    }
+    check_functions(&copy)?;
     Ok(copy)
+}
+
+/// Checks that a plugin has the functions that it needs, and those that belong together.
+///
+/// # Errors
+/// When one is missing, with its name.
+fn check_functions(plugin: &abi::Plugin) -> Result<()> {
+    let has = [
+        ("make", plugin.make.is_some()),
+        ("process", plugin.process.is_some()),
+        ("drop", plugin.drop.is_some()),
+        ("save", plugin.save.is_some()),
+        ("load", plugin.load.is_some()),
+        ("snapshot", plugin.snapshot.is_some()),
+        ("roll_back", plugin.roll_back.is_some()),
+    ];
+    let has = |name: &str| has.iter().any(|(known, is_there)| *known == name && *is_there);
+    if let Some(missing) = ["make", "process", "drop"].into_iter().find(|name| !has(name)) {
+        return Err(Error::config(format!("the plugin has no function `{missing}`, which every operator needs")));
+    }
+    for (function, partner, reason) in [
+        ("save", "load", "a state that is saved has to be read again"),
+        ("load", "save", "a state that is read has to be saved before"),
+        ("snapshot", "roll_back", "a copy of a state is made to return to it"),
+        ("roll_back", "snapshot", "there is no copy to return to"),
+        ("snapshot", "save", "an operator with a state has to save it"),
+    ] {
+        if has(function) && !has(partner) {
+            return Err(Error::config(format!("the plugin has a function `{function}` and no `{partner}`: {reason}")));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a plugin can apply its live keys.
+///
+/// # Errors
+/// When it cannot, with the name of a key.
+fn check_live_keys(plugin: &abi::Plugin, keys: &[Key]) -> Result<()> {
+    match keys.iter().find(|key| key.live) {
+        Some(key) if plugin.reconfigure.is_none() => {
+            Err(Error::config(format!("the key `{}` is live, and the plugin has no function `reconfigure`", key.name)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns the description in a plugin.
@@ -248,19 +303,19 @@ impl OperatorFactory for PluginFactory {
     }
 }
 
-fn join(problems: &[Problem], node: &str) -> Error {
+fn join(problems: &[impl std::fmt::Display], node: &str) -> Error {
     let lines: Vec<String> = problems.iter().map(|problem| format!("node `{node}`: {problem}")).collect();
     Error::config(lines.join("\n"))
 }
 
 impl PluginFactory {
-    /// Returns the problems that the plugin finds in a configuration.
+    /// Returns the problems that the plugin finds in a configuration. A line that begins with no key is a problem of its own.
     fn plugin_problems(
         &self,
         plugin: &abi::Plugin,
         values: &Values,
         resolved: &[(String, Value)],
-    ) -> Result<Vec<Problem>> {
+    ) -> Result<Vec<String>> {
         let Some(check) = plugin.check else { return Ok(vec![]) };
         let (host, json) = (host_without_context(), to_json(resolved));
         let (mut sink, mut lines) = (Sink::default(), Vec::<u8>::new());
@@ -268,10 +323,11 @@ impl PluginFactory {
         let code = unsafe { check(&host, abi::Text::new(&json), (&raw mut lines).cast(), sink.as_ptr()) };
         sink.result(code)?;
         let lines = String::from_utf8_lossy(&lines);
-        let problems = lines.lines().filter_map(|line| line.split_once(": ")).map(|(key, message)| Problem {
-            key: key.into(),
-            origin: values.get(key).map_or(sideline_api::config::Origin::Default, |(_, origin)| origin.clone()),
-            message: message.into(),
+        let problems = lines.lines().filter(|line| !line.trim().is_empty()).map(|line| {
+            let of_key = line.split_once(": ").filter(|(key, _)| self.keys.iter().any(|known| known.name == *key));
+            let Some((key, message)) = of_key else { return line.trim().to_owned() };
+            let origin = values.get(key).map_or(Origin::Default, |(_, origin)| origin.clone());
+            Problem { key: key.into(), origin, message: message.into() }.to_string()
         });
         Ok(problems.collect())
     }
@@ -282,7 +338,7 @@ fn to_json(values: &[(String, Value)]) -> String {
     Value::Object(pairs).to_string()
 }
 
-/// Returns the libraries with a description in a folder, ordered by name.
+/// Returns the libraries in a folder and links to libraries, ordered by name. A description without a library is none.
 ///
 /// # Errors
 /// When the folder cannot be read.
@@ -297,6 +353,28 @@ pub fn libraries_in(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     libraries.sort();
     Ok(libraries)
+}
+
+/// Returns the path from which the description of a library is read: beside the library, or, if that is a link without one, beside
+/// the file that it leads to.
+pub fn description_of(library: &Path) -> PathBuf {
+    let beside = description_file(library);
+    match library.canonicalize().map(|target| description_file(&target)) {
+        Ok(of_target) if !beside.exists() && of_target.exists() => of_target,
+        _ => beside,
+    }
+}
+
+/// Returns the name of the operator in a library that cannot be used: as its description says, or as the file is named.
+pub fn presumed_name(library: &Path) -> String {
+    let named = std::fs::read_to_string(description_of(library)).ok().and_then(|text| {
+        let description: Value = serde_json::from_str(&text).ok()?;
+        description["name"].as_str().map(str::to_owned)
+    });
+    named.unwrap_or_else(|| {
+        let stem = library.file_stem().unwrap_or_default().to_string_lossy();
+        stem.strip_prefix(std::env::consts::DLL_PREFIX).unwrap_or(&stem).to_owned()
+    })
 }
 
 /// Returns the factory of a library for a registry.

@@ -1,12 +1,6 @@
 //! Operator of a plugin behind [`DynOperator`].
 
-use std::{
-    ptr::NonNull,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{ptr::NonNull, sync::Arc};
 
 use sideline_abi as abi;
 use sideline_api::{
@@ -15,32 +9,37 @@ use sideline_api::{
 };
 
 use super::{
-    host::{Environment, Sink, Slots, kind, mode},
+    host::{Environment, HostHandle, Sink, Slots, kind, mode},
     to_json,
 };
 use crate::{
     Description,
-    exchange::{array, frame::Lent, schema::LentSchema},
+    exchange::{
+        array,
+        frame::{Kept, Lent},
+        importer::Importer,
+        schema::LentSchema,
+    },
 };
 
-/// Maximum number of frames that an operator may retain. An operator works on one frame at a time; the decoder cannot reuse the
+/// Maximum number of frames that an operator may keep. An operator works on one frame at a time; the decoder cannot reuse the
 /// buffer of a frame that is kept.
-const MAX_RETAINED_FRAMES: usize = 64;
+const MAX_KEPT_FRAMES: usize = 64;
 
 /// Operator of a plugin.
 pub struct PluginOperator {
     plugin: abi::Plugin,
     operator: NonNull<abi::Operator>,
-    /// Context of `_host`.
-    environment: Box<Environment>,
-    /// Functions that the plugin may call until it is dropped.
-    _host: Box<abi::Host>,
+    /// Functions that the plugin may call, with its environment.
+    host: HostHandle,
     keys: Vec<Key>,
     state_version: u32,
     /// Schemas of the rows that inputs lend, by columns.
     schemas: Vec<(Fields, LentSchema)>,
     scratch: Scratch,
-    retained_frames: Arc<AtomicUsize>,
+    /// Memory of the rows of each output.
+    importers: Vec<Importer>,
+    kept: Arc<Kept>,
     /// Copies of states, for a plugin without `snapshot`.
     copies: Vec<(String, Vec<u8>)>,
 }
@@ -59,6 +58,8 @@ struct Scratch {
     messages: Vec<abi::Message>,
     inputs: Vec<abi::Input>,
     reasons: Vec<String>,
+    /// Memory of the rows that are lent.
+    exporter: array::Exporter,
 }
 
 impl PluginOperator {
@@ -72,15 +73,15 @@ impl PluginOperator {
         spec: &Spec,
         environment: Environment,
     ) -> Result<Self> {
-        let environment = Box::new(environment);
-        let host = Box::new(environment.host());
+        let host = HostHandle::new(environment);
+        let environment = &host.environment;
         let resources = &environment.resources;
         let names: Vec<abi::Text> = resources.inputs.iter().map(|input| abi::Text::new(&input.name)).collect();
         let is_read: Vec<u8> = spec.outputs.iter().map(|port| u8::from(resources.is_read(port.name))).collect();
         let (values, description_of_resources) = (environment.values_json(), environment.resources_json());
         let arguments = abi::Make {
             size: size_of::<abi::Make>(),
-            host: &raw const *host,
+            host: host.functions,
             node: abi::Text::new(&resources.node),
             mode: mode(resources.mode),
             reserved: 0,
@@ -94,7 +95,7 @@ impl PluginOperator {
         let mut operator = std::ptr::null_mut();
         let mut sink = Sink::default();
         let Some(make) = plugin.make else { return Err(Error::config("the plugin cannot make an operator")) };
-        // SAFETY: the arguments are valid during the call, the host's functions until the operator is dropped.
+        // SAFETY: the arguments are valid during the call, the host's functions as long as the process.
         let code = unsafe { make(&arguments, &mut operator, sink.as_ptr()) };
         sink.fault(code).map_err(|fault| match fault {
             Fault::Error(error) => error,
@@ -106,13 +107,13 @@ impl PluginOperator {
         Ok(Self {
             plugin: *plugin,
             operator,
-            environment,
-            _host: host,
+            host,
             keys: description.keys(),
             state_version: description.state_version,
             schemas: vec![],
             scratch: Scratch::default(),
-            retained_frames: Arc::default(),
+            importers: spec.outputs.iter().map(|_| Importer::default()).collect(),
+            kept: Arc::default(),
             copies: vec![],
         })
     }
@@ -125,11 +126,12 @@ impl PluginOperator {
         input: &Inputs,
         out: &mut Outputs,
     ) -> Result<(), Fault> {
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let scratch = &mut self.scratch;
         let header = c_header(cx.header);
-        let filled = scratch.fill(input, &mut self.schemas, &self.retained_frames);
+        let filled = scratch.fill(input, &mut self.schemas, &self.kept);
         let result = filled.map_err(Fault::from).and_then(|()| {
-            let mut slots = Slots { out, error: None };
+            let mut slots =
+                Slots { out, lent: &scratch.lent, kept: &self.kept, importers: &mut self.importers, error: None };
             let call = abi::Call {
                 size: size_of::<abi::Call>(),
                 header: &header,
@@ -147,14 +149,13 @@ impl PluginOperator {
                 (_, result) => result,
             }
         });
-        scratch.clear();
-        self.scratch = scratch;
+        self.scratch.clear();
         result?;
-        let retained = self.retained_frames.load(Ordering::Relaxed);
-        if retained > MAX_RETAINED_FRAMES {
+        let kept = self.kept.count();
+        if kept > MAX_KEPT_FRAMES {
             return Err(Error::other(format!(
-                "the plugin keeps {retained} frames, at most {MAX_RETAINED_FRAMES} are allowed: each frame that it retains \
-                 has to be released"
+                "the plugin keeps {kept} frames, at most {MAX_KEPT_FRAMES} are allowed: each frame that it retains has to be \
+                 released"
             ))
             .into());
         }
@@ -200,12 +201,7 @@ fn c_header(header: &Header) -> abi::Header {
 
 impl Scratch {
     /// Describes the inputs of a call.
-    fn fill(
-        &mut self,
-        input: &Inputs,
-        schemas: &mut Vec<(Fields, LentSchema)>,
-        retained: &Arc<AtomicUsize>,
-    ) -> Result<()> {
+    fn fill(&mut self, input: &Inputs, schemas: &mut Vec<(Fields, LentSchema)>, kept: &Arc<Kept>) -> Result<()> {
         let side: usize = input.all_side().map(|(_, messages)| messages.len()).sum();
         let count = input.all().count() + side;
         // The pointers between these vectors stay valid because none of them grows beyond this capacity.
@@ -215,14 +211,19 @@ impl Scratch {
         self.lent.reserve(count);
         self.messages.reserve(count);
         self.reasons.reserve(count);
+        let mut all_side = input.all_side();
         for (port, message) in input.all() {
             let message = match message {
-                Some(message) => self.add(message, &port.ty, schemas, retained)?,
+                Some(message) => self.add(message, &port.ty, schemas, kept)?,
                 None => std::ptr::null(),
             };
-            let (mut side, side_count) = (std::ptr::null(), input.side(&port.name).len());
-            for (i, message) in input.side(&port.name).iter().enumerate() {
-                let added = self.add(message, &port.ty, schemas, retained)?;
+            let messages = match port.alignment.is_aligned() {
+                true => &[],
+                false => all_side.next().map_or(&[][..], |(_, messages)| messages),
+            };
+            let (mut side, side_count) = (std::ptr::null(), messages.len());
+            for (i, message) in messages.iter().enumerate() {
+                let added = self.add(message, &port.ty, schemas, kept)?;
                 if i == 0 {
                     side = added;
                 }
@@ -238,7 +239,7 @@ impl Scratch {
         message: &Message,
         ty: &PortType,
         schemas: &mut Vec<(Fields, LentSchema)>,
-        retained: &Arc<AtomicUsize>,
+        kept: &Arc<Kept>,
     ) -> Result<*const abi::Message> {
         self.headers.push(c_header(&message.header));
         let mut described = abi::Message {
@@ -255,7 +256,7 @@ impl Scratch {
         };
         match &message.body {
             Body::Data(Payload::Table(rows)) => {
-                self.arrays.push(array::export(rows)?);
+                self.arrays.push(self.exporter.export(rows)?);
                 described.table = last(&self.arrays).cast_mut();
                 let fields = match ty {
                     PortType::Table(table) => &table.description().fields,
@@ -264,7 +265,7 @@ impl Scratch {
                 described.schema = schema(schemas, fields)?;
             }
             Body::Data(Payload::Frame(frame)) => {
-                self.lent.push(Lent::new(frame, retained));
+                self.lent.push(Lent::new(frame, kept));
                 self.frames.push(self.lent[self.lent.len() - 1].describe());
                 described.frame = last(&self.frames);
             }
@@ -385,13 +386,13 @@ impl DynOperator for PluginOperator {
         };
         let resolved = sideline_api::config::resolve_values(values, &self.keys);
         let json = to_json(&resolved);
-        let former = self.environment.replace_values(resolved);
+        let former = self.host.environment.replace_values(resolved);
         let mut sink = Sink::default();
         // SAFETY: the arguments are valid during the call.
         let code = unsafe { reconfigure(self.operator(), abi::Text::new(&json), sink.as_ptr()) };
         let result = sink.result(code);
         if result.is_err() {
-            self.environment.restore_values(former);
+            self.host.environment.restore_values(former);
         }
         result
     }
@@ -406,7 +407,7 @@ impl DynOperator for PluginOperator {
             }
             None => Ok(()),
         };
-        (closed, self.environment.take_counts())
+        (closed, self.host.environment.take_counts())
     }
 }
 
