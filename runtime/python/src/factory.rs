@@ -88,11 +88,17 @@ enum ColumnType {
     List(Box<ColumnType>),
     Array(i32, Box<ColumnType>),
     Struct(Vec<(String, ColumnType)>),
+    /// Column with nulls.
+    Optional(Box<ColumnType>),
 }
 
 impl ColumnType {
+    fn field(&self, name: &str) -> Field {
+        Field::new(name, self.data_type(), matches!(self, ColumnType::Optional(_)))
+    }
+
     fn data_type(&self) -> DataType {
-        let item = |kind: &ColumnType| Arc::new(Field::new("item", kind.data_type(), false));
+        let item = |kind: &ColumnType| Arc::new(kind.field("item"));
         match self {
             ColumnType::Bool => DataType::Boolean,
             ColumnType::Text => DataType::Utf8,
@@ -106,8 +112,9 @@ impl ColumnType {
             ColumnType::List(kind) => DataType::List(item(kind)),
             ColumnType::Array(length, kind) => DataType::FixedSizeList(item(kind), *length),
             ColumnType::Struct(fields) => {
-                DataType::Struct(fields.iter().map(|(name, kind)| Field::new(name, kind.data_type(), false)).collect())
+                DataType::Struct(fields.iter().map(|(name, kind)| kind.field(name)).collect())
             }
+            ColumnType::Optional(kind) => kind.data_type(),
         }
     }
 }
@@ -262,8 +269,7 @@ impl Description {
 impl TableReference {
     fn declare(&self) -> Option<TableType> {
         let TableReference::Declared { name, about, columns } = self else { return None };
-        let fields: Fields =
-            columns.iter().map(|column| Field::new(&column.name, column.kind.data_type(), false)).collect();
+        let fields: Fields = columns.iter().map(|column| column.kind.field(&column.name)).collect();
         Some(TableType::from_description(TableDescription {
             name: name.clone(),
             about: about.clone(),
@@ -352,6 +358,7 @@ impl Class {
             reload,
         };
         class.check_defaults()?;
+        class.check_first_state()?;
         Ok(class)
     }
 
@@ -374,6 +381,7 @@ impl Class {
         let (declaration, description): (Bound<'_, PyAny>, String) = reloaded.extract()?;
         let description: Description = serde_json::from_str(&description)
             .map_err(|cause| crate::Error::new_err(format!("its description cannot be read: {cause}")))?;
+        crate::state::module(py)?.call_method1("check", (&declaration,))?;
         Ok(Self {
             spec: self.spec.clone(),
             methods: Methods::new(&description.methods, &self.spec),
@@ -396,6 +404,14 @@ impl Class {
             None => Ok(()),
             Some(problem) => Err(Error::config(format!("default of key `{}`: {}", problem.key, problem.message))),
         }
+    }
+
+    /// Checks that the first state of a stream can be saved and comes back the same.
+    fn check_first_state(&self) -> Result<()> {
+        Python::attach(|py| {
+            let check = || crate::state::module(py)?.call_method1("check", (&self.declaration,)).map(drop);
+            check().map_err(|error| Error::config(crate::describe(py, &error)))
+        })
     }
 
     /// Reads the value of every key.

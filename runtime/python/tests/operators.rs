@@ -200,6 +200,42 @@ fn an_exception_ends_the_run_with_its_place_and_line() {
 }
 
 #[test]
+fn an_exception_of_a_generator_of_rows_or_of_a_row_has_its_place_and_its_cause() {
+    let bench = bench!();
+    let text = fail(&bench, "    return ({\"mean\": 1 / i, \"width\": 1} for i in (1, 0))");
+    assert!(text.contains("my_op.py:8 in <genexpr>: `return ("), "{text}");
+    assert!(text.contains("ZeroDivisionError: division by zero"), "{text}");
+    let text = fail(&bench, "    yield {\"mean\": 1, \"width\": 1}\n    raise KeyError(\"late\")");
+    assert!(text.contains("my_op.py:9 in light: `raise KeyError(\"late\")`; KeyError: 'late'"), "{text}");
+    let row = "    class Row:\n        width = 1\n        @property\n        def mean(self):\n            return {}[\"x\"]\n    return [Row()]";
+    let text = fail(&bench, row);
+    assert!(text.contains("my_op.py:12 in mean: `return {}[\"x\"]`; KeyError: 'x'"), "{text}");
+    let chained = "    try:\n        1 / 0\n    except ZeroDivisionError as error:\n        raise ValueError(\"no light\") from error";
+    let text = fail(&bench, chained);
+    assert!(
+        text.contains("ValueError: no light (after my_op.py:9 in light: ZeroDivisionError: division by zero)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_exception_of_every_method_has_its_place() {
+    let bench = bench!();
+    for (method, expected) in [
+        ("def __init__(self): return None + 1", "my_op.py:5 in __init__: `"),
+        ("def session_started(self, cx): return None + 1", "my_op.py:5 in session_started: `"),
+        ("def stream_ended(self, cx): return None + 1", "my_op.py:5 in stream_ended: `"),
+        ("def close(self): return None + 1", "my_op.py:5 in close: `"),
+    ] {
+        let operator = "import sideline\n@sideline.operator(reads={\"frames\": sideline.frames}, writes={\"rows\": sideline.table(\"t\", n=int)})\nclass Broken:\n    def process(self, frames): return [{\"n\": 1}]\n    METHOD\n";
+        bench.write_flow(&operator.replace("METHOD", method), "");
+        let outcome = bench.sideline(&["run", "flow.yml", "--output", "out"]);
+        assert_ne!(outcome.code, 0, "{}", outcome.text);
+        assert!(outcome.text.contains(expected) && outcome.text.contains("TypeError: "), "{method}: {}", outcome.text);
+    }
+}
+
+#[test]
 fn an_exception_is_a_skipped_frame_where_the_flow_says_so() {
     let bench = bench!();
     bench.write_flow(
@@ -227,11 +263,8 @@ fn a_result_of_another_type_or_shape_is_described() {
         ),
         ("    return [{\"mean\": 1.0}]", "output `rows`: row 0: column `width` is missing"),
         ("    return [{\"mean\": 1.0, \"width\": 1, \"depth\": 2}]", "row 0: there is no column `depth`"),
-        ("    return [{\"mean\": \"bright\", \"width\": 1}]", "row 0, column `mean`: a value of type str is no number"),
-        (
-            "    return [{\"mean\": 1.0, \"width\": 1.5}]",
-            "row 0, column `width`: a value of type float is no whole number",
-        ),
+        ("    return [{\"mean\": \"bright\", \"width\": 1}]", "row 0, column `mean`: 'bright' (str) is no number"),
+        ("    return [{\"mean\": 1.0, \"width\": 1.5}]", "row 0, column `width`: 1.5 (float) is no whole number"),
         ("    return [{\"mean\": 1.0, \"width\": 2**70}]", "column `width`: "),
         ("    return {\"row\": []}", "there is no output `row`; did you mean `rows`?"),
         ("    return sideline.skip(\"error\")", "skip(\"error\"): this reason is the runtime's own"),
@@ -316,7 +349,7 @@ fn a_state_that_cannot_be_saved_is_an_error_of_the_first_frame() {
     let outcome = bench.sideline(&["run", "flow.yml", "--output", "out"]);
     assert_eq!(outcome.code, 6, "{}", outcome.text);
     assert!(
-        outcome.text.contains("`state.last` is of type object, which cannot be saved: a state holds"),
+        outcome.text.contains("state.last: a value of type object cannot be saved; a state holds"),
         "{}",
         outcome.text
     );

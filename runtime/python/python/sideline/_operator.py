@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import enum
 import inspect
+import sys
 import textwrap
 import types
 import typing
@@ -102,11 +103,12 @@ def operator(*, reads=None, writes=None, state=None, state_version=1, heavy=True
         raise TypeError("write `@sideline.operator(reads=..., writes=...)`, with parentheses and names")
 
     def decorate(target):
+        namespace = sys._getframe(1).f_globals
         if inspect.isfunction(target):
             target = _class_of(target)
         if not inspect.isclass(target):
             raise TypeError(f"@sideline.operator decorates a class or a function, not {target!r}")
-        target.__sideline__ = _Declaration(target, reads or {}, writes or {}, state, state_version, heavy)
+        target.__sideline__ = _Declaration(target, reads or {}, writes or {}, state, state_version, heavy, namespace)
         return target
 
     return decorate
@@ -139,8 +141,10 @@ def _class_of(function):
 
 
 class _Declaration:
-    def __init__(self, owner, reads, writes, state, state_version, heavy):
+    def __init__(self, owner, reads, writes, state, state_version, heavy, namespace):
         self.owner = owner
+        # Names of the file, by which classes of a saved state are found.
+        self.namespace = namespace
         self.module = owner.__module__
         self.name = owner.__qualname__
         self.state = state
