@@ -6,11 +6,12 @@
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
-    sync::{Arc, Once, atomic::AtomicBool},
+    sync::{Arc, Mutex, Once, PoisonError, Weak, atomic::AtomicBool},
 };
 
 use clap::Parser;
-use sideline_api::{Alignment, Error, Mode, OrFail, PortType, Registry, Result, config::did_you_mean, models::Models};
+use sideline_api::{Alignment, Error, OrFail, PortType, Registry, Result, config::did_you_mean, models::Models};
+use sideline_engine::{RunProgress, Running};
 use sideline_graph::Flow;
 
 use crate::{
@@ -24,8 +25,30 @@ use crate::{
 
 /// Queue of a side input of the node that passes rows on, in messages: in `live` mode they wait there for a slow reader.
 const SIDE_QUEUE: usize = 1024;
-/// Time without progress after which a run fails in `complete` mode, where it waits for its reader.
-const READER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+/// Handle to a run for the code that has started it.
+#[derive(Clone, Default)]
+pub struct RunHandle {
+    is_held: Arc<AtomicBool>,
+    running: Arc<Mutex<Weak<Running>>>,
+}
+
+impl RunHandle {
+    /// Returns the flag that is set while the run waits for its reader: it has not stalled then.
+    pub fn hold_flag(&self) -> Arc<AtomicBool> {
+        self.is_held.clone()
+    }
+
+    /// Returns the progress; `None` before the start and after the end.
+    pub fn progress(&self) -> Option<RunProgress> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        running.map(|running| running.progress())
+    }
+
+    pub(crate) fn attach(&self, running: &Arc<Running>) {
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(running);
+    }
+}
 
 /// A run that was checked and can begin.
 pub struct PreparedRun {
@@ -36,10 +59,11 @@ pub struct PreparedRun {
     name: String,
     folder: PathBuf,
     stop: StopSignal,
+    handle: RunHandle,
 }
 
 /// Checks the flow of a run. `arguments` are those of `sideline run`. The operator `reader` of the registry is added to the flow
-/// and reads `tables`: names of tables, or outputs `NODE/OUTPUT`.
+/// and reads `tables`: names of tables, or outputs `NODE/OUTPUT`. `handle` gives the progress while the run is active.
 ///
 /// # Errors
 /// If an argument or the flow is wrong, a model is missing, or the flow has no such table.
@@ -49,6 +73,7 @@ pub fn prepare(
     load: &dyn Fn(&PythonTargets, Registry) -> Registry,
     reader: &str,
     tables: &[String],
+    handle: RunHandle,
 ) -> Result<PreparedRun> {
     static LOGGING: Once = Once::new();
     LOGGING.call_once(|| {
@@ -73,7 +98,7 @@ pub fn prepare(
     }
     let name = run::new_run_name();
     let folder = run::run_folder(&options, &flow, &name);
-    Ok(PreparedRun { flow, registry, models, options, name, folder, stop: StopSignal::default() })
+    Ok(PreparedRun { flow, registry, models, options, name, folder, stop: StopSignal::default(), handle })
 }
 
 /// Adds the node that reads tables.
@@ -101,9 +126,6 @@ fn add_reader(flow: &mut Flow, registry: &Registry, reader: &str, tables: &[Stri
     }
     flow.add_reader(registry, reader, reader, vec![], &outputs)
         .map_err(|problems| run::join_diagnostics(&problems, sideline_api::Failure::Config))?;
-    if flow.mode == Mode::Complete {
-        flow.stall_timeout = READER_TIMEOUT;
-    }
     // Two outputs may have tables of one name, so a number makes the names of the inputs different.
     let inputs = flow.nodes.last_mut().map(|node| &mut node.inputs[..]).unwrap_or_default();
     for (at, (input, name)) in inputs.iter_mut().zip(names).enumerate() {
@@ -121,6 +143,11 @@ impl PreparedRun {
         self.stop.flag()
     }
 
+    /// Returns the number of frames after which the run ends, if it is known.
+    pub fn frames(&self) -> Option<u64> {
+        self.options.limit().frames
+    }
+
     /// Returns the folder of the results.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -131,8 +158,8 @@ impl PreparedRun {
     /// # Errors
     /// If the run cannot begin, or its result cannot be written. The failure of a run that began is in the report.
     pub fn run(self) -> Result<String> {
-        let Self { flow, registry, models, options, name, folder, stop } = self;
-        let context = RunContext { name: &name, folder: &folder, stop: &stop, previous: None };
+        let Self { flow, registry, models, options, name, folder, stop, handle } = self;
+        let context = RunContext { name: &name, folder: &folder, stop: &stop, previous: None, code: Some(&handle) };
         let report = run::run_in_process(&flow, &registry, models, &context, options.limit(), ProgressMode::None)?;
         serde_json::to_string(&report).or_fail(sideline_api::Failure::Output, || "the report")
     }

@@ -22,7 +22,9 @@ use crate::{
     args::{Run, Setting},
     batch,
     commands::print_json,
-    control, home,
+    control,
+    embed::RunHandle,
+    home,
     progress::{self, ProgressMode},
     record,
     run_folder::{Contents, RunFolder, check_sources_not_overwritten},
@@ -78,7 +80,7 @@ pub fn run(options: &Run, registry: &Registry) -> Result<u8> {
         errln!("{}", previous.describe());
     }
     check_recording_not_replaced(options, &folder)?;
-    let context = RunContext { name: &name, folder: &folder, stop: &stop, previous: previous.as_ref() };
+    let context = RunContext { name: &name, folder: &folder, stop: &stop, previous: previous.as_ref(), code: None };
     let report = run_in_process(&flow, registry, models, &context, options.limit(), options.progress)?;
     if options.json {
         print_json(&report)?;
@@ -257,7 +259,7 @@ fn civil_date(days: i64) -> (i64, u32, u32) {
     (yoe + era * 400 + i64::from(month <= 2), month, day)
 }
 
-/// Name, folder, stop signal and predecessor of a run.
+/// Name, folder, stop signal, predecessor and caller of a run.
 pub struct RunContext<'a> {
     /// Name of the run.
     pub name: &'a str,
@@ -267,6 +269,8 @@ pub struct RunContext<'a> {
     pub stop: &'a StopSignal,
     /// The run that this one continues.
     pub previous: Option<&'a PreviousRun>,
+    /// Code that has started the run.
+    pub code: Option<&'a RunHandle>,
 }
 
 /// Id of the only process of a run in one process.
@@ -284,7 +288,7 @@ pub fn run_in_process(
     limit: RunLimit,
     progress: ProgressMode,
 ) -> Result<Report> {
-    let RunContext { name: run, folder, stop, previous } = *context;
+    let RunContext { name: run, folder, stop, previous, code } = *context;
     let plan = flow.plan_embedded().map_err(|problems| {
         let mut error = join_diagnostics(&problems, Failure::Config);
         if !is_on_path("dora") {
@@ -319,6 +323,7 @@ pub fn run_in_process(
     let engine = Options {
         resume_after: previous.map(|previous| previous.resume_points.clone()).unwrap_or_default(),
         on_start: Some(Arc::new(on_start)),
+        is_held: code.map(RunHandle::hold_flag).unwrap_or_default(),
         ..engine_options(flow, run, folder, models, limit, stop, &timing)
     };
     let running = match sideline_engine::start(plan, registry, engine, None) {
@@ -334,6 +339,9 @@ pub fn run_in_process(
             return record_start_failure(flow, (contents == Contents::Current).then_some(folder), stop, error);
         }
     };
+    if let Some(code) = code {
+        code.attach(&running);
+    }
     let server = start_control_server(control::socket_path(run), flow, run, folder, &running);
     let report = std::thread::scope(|scope| {
         let (end_sender, end) = crossbeam_channel::bounded(0);

@@ -83,6 +83,16 @@ impl Bench {
         Some(Self { folder, python, programs })
     }
 
+    /// Returns true if Python has a package; counts the test as skipped if not.
+    pub fn has_package(&self, name: &str) -> bool {
+        let found = Command::new(&self.python).args(["-c", &format!("import {name}")]).stderr(Stdio::null()).status();
+        let found = found.is_ok_and(|status| status.success());
+        if !found {
+            skip_test(Capability::Python, format!("{}: no {name}", self.python.display()));
+        }
+        found
+    }
+
     /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
