@@ -69,6 +69,7 @@ pub struct Suite {
     models: Arc<Models>,
     folder: PathBuf,
     recorded: BTreeMap<String, Vec<Arc<StructArray>>>,
+    has_exceptions: bool,
 }
 
 impl Suite {
@@ -81,6 +82,7 @@ impl Suite {
             models: Arc::default(),
             folder: folder.into(),
             recorded: BTreeMap::new(),
+            has_exceptions: false,
         }
     }
 
@@ -99,6 +101,13 @@ impl Suite {
     /// Adds recorded rows of a table, one item for each frame. They come before random ones.
     pub fn with_recording(mut self, table: &str, frames: Vec<Arc<StructArray>>) -> Self {
         self.recorded.insert(table.into(), frames);
+        self
+    }
+
+    /// Counts an error on ordinary input as a failure, as a panic is in Rust: in a language with exceptions, an author's mistake
+    /// is an exception, which skips a frame.
+    pub fn with_exceptions(mut self) -> Self {
+        self.has_exceptions = true;
         self
     }
 

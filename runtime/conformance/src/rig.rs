@@ -64,6 +64,8 @@ pub struct Transcript {
     pub messages: Vec<Vec<Message>>,
     /// Outcome of each frame.
     pub outcomes: Vec<(StreamName, Outcome)>,
+    /// Errors at the ends of streams.
+    pub end_errors: Vec<String>,
 }
 
 impl Outlet for Transcript {
@@ -73,6 +75,8 @@ impl Outlet for Transcript {
     fn report(&mut self, report: CallReport<'_>) {
         if report.phase == Phase::Frame {
             self.outcomes.push((report.header.stream.clone(), report.outcome));
+        } else if let Outcome::Error(error) = report.outcome {
+            self.end_errors.push(error);
         }
     }
 }
@@ -100,6 +104,16 @@ impl Transcript {
         let (ours, theirs) = (outcomes(&self.outcomes), outcomes(&other.outcomes));
         let at = ours.iter().zip(&theirs).position(|(a, b)| a != b)?;
         Some(format!("frame {at} has the outcomes {:?} and {:?}", ours[at], theirs[at]))
+    }
+
+    /// Returns the first error of a frame for which `is_ordinary` holds, by its place in the script.
+    pub fn error(&self, is_ordinary: impl Fn(usize) -> bool) -> Option<String> {
+        self.outcomes.iter().enumerate().filter(|(at, _)| is_ordinary(*at)).find_map(|(at, (stream, outcome))| {
+            match outcome {
+                Outcome::Error(message) => Some(format!("error at frame {at} ({stream}): {message}")),
+                _ => None,
+            }
+        })
     }
 
     /// Returns the first panic.
@@ -235,7 +249,8 @@ impl Bench {
         let options = DriverOptions { on_error: OnError::Skip, stride: 1 };
         let driver = Driver::new(factory, self.values.clone(), resources, options)?;
         let messages = vec![vec![]; self.spec.outputs.len()];
-        Ok(Rig { driver, sent: vec![0; inputs.len()], inputs, transcript: Transcript { messages, outcomes: vec![] } })
+        let transcript = Transcript { messages, ..Transcript::default() };
+        Ok(Rig { driver, sent: vec![0; inputs.len()], inputs, transcript })
     }
 
     /// Runs a script from the creation of an operator to its end.

@@ -68,6 +68,8 @@ const CHECKS: [Rule; 16] = [
 struct Check<'a> {
     bench: Bench,
     recorded: &'a BTreeMap<String, Vec<Arc<StructArray>>>,
+    /// True if an error on ordinary input is a failure.
+    has_exceptions: bool,
 }
 
 pub fn run(suite: &Suite) -> Vec<RuleReport> {
@@ -79,7 +81,7 @@ pub fn run(suite: &Suite) -> Vec<RuleReport> {
         suite.folder.clone(),
     );
     let check = match bench {
-        Ok(bench) => Check { bench, recorded: &suite.recorded },
+        Ok(bench) => Check { bench, recorded: &suite.recorded, has_exceptions: suite.has_exceptions },
         Err(error) => return vec![RuleReport { rule: RULES[0], verdict: Verdict::Failed(error.message) }],
     };
     let is_source = check.bench.spec.is_source;
@@ -133,8 +135,16 @@ impl Check<'_> {
         self.bench.run(Wiring::All, &self.script(Wiring::All, "a", Flavor::Ordinary))
     }
 
-    /// Checks that a transcript has an answer to every frame and no panic.
+    /// Checks that a transcript of ordinary inputs has an answer to every frame, no panic and no exception.
     fn answered(&self, transcript: &Transcript, frames: u64) -> Result<Verdict> {
+        match transcript.error(|_| true).filter(|_| self.has_exceptions) {
+            Some(error) => failed(error),
+            None => self.accounted(transcript, frames),
+        }
+    }
+
+    /// Checks that a transcript has an answer to every frame and no panic.
+    fn accounted(&self, transcript: &Transcript, frames: u64) -> Result<Verdict> {
         if let Some(panic) = transcript.panic() {
             return failed(panic);
         }
@@ -262,6 +272,9 @@ fn ends_each_stream_once(check: &Check) -> Result<Verdict> {
         return not_applicable("it has no outputs");
     }
     let transcript = check.ordinary()?;
+    if let Some(error) = transcript.end_errors.first().filter(|_| check.has_exceptions) {
+        return failed(format!("error at the end of the stream: {error}"));
+    }
     for (output, messages) in check.bench.spec.outputs.iter().zip(&transcript.messages) {
         let closing = messages.iter().filter(|message| message.header.is_closing);
         let kinds: Vec<&str> = closing.map(|message| message.body.kind()).collect();
@@ -421,7 +434,11 @@ fn survives_extreme_values(check: &Check) -> Result<Verdict> {
         frames += FRAMES;
     }
     rig.driver.close()?;
-    check.answered(&rig.transcript, frames)
+    // Extreme frames may be refused, but not the ordinary ones after them.
+    match rig.transcript.error(|at| at as u64 % FRAMES >= FRAMES / 2).filter(|_| check.has_exceptions) {
+        Some(error) => failed(format!("after extreme values: {error}")),
+        None => check.accounted(&rig.transcript, frames),
+    }
 }
 
 /// Returns another valid value of a key.

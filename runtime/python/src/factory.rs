@@ -18,6 +18,8 @@ use crate::{host, json, operator::PyOperator};
 /// Description that the Python part of the package makes of a class.
 #[derive(Deserialize)]
 struct Description {
+    /// Name of the class or function.
+    name: String,
     about: String,
     heavy: bool,
     inputs: Vec<Input>,
@@ -311,14 +313,14 @@ impl TableReference {
 
 impl Class {
     fn new(loaded: Loaded, declared: &[TableType], registry: &Registry, reload: bool) -> Result<Self> {
-        let Loaded { target, description, declaration } = loaded;
+        let Loaded { description, declaration, .. } = loaded;
         let port = |name: &str, kind: &Type| match kind {
             Type::Frame => Ok(PortType::Frame),
             Type::Table(table) => {
                 table.find(declared, registry).map(PortType::Table).map_err(|error| error.at(format!("port `{name}`")))
             }
         };
-        let mut spec = Spec::operator(intern(&target));
+        let mut spec = Spec::operator(intern(&description.name));
         if description.heavy {
             spec = spec.heavy();
         }

@@ -176,6 +176,28 @@ fn an_operator_is_found_in_a_package_beside_the_flow_and_in_a_file_in_a_folder()
     );
 }
 
+#[test]
+fn files_beside_the_flow_are_imported_and_hide_no_module_of_the_standard_library() {
+    let bench = bench!();
+    bench.write("colorsys.py", "raise RuntimeError(\"it hides a module\")\n");
+    bench.write("helper.py", "WIDTH = 5\n");
+    bench.write_flow(
+        &LIGHT
+            .replace("import sideline", "import colorsys, helper, sideline\nassert colorsys.rgb_to_hsv")
+            .replace("frames.width", "helper.WIDTH"),
+        "",
+    );
+    bench.run_flow();
+    assert_eq!(bench.rows()[3]["width"], 5);
+    let flow = std::fs::read_to_string(bench.path().join("flow.yml")).unwrap();
+    bench.write(
+        "ops/glow.py",
+        &LIGHT.replace("import sideline", "import colorsys, sideline\nassert colorsys.rgb_to_hsv"),
+    );
+    bench.write("flow.yml", &flow.replace("my_op.py", "ops.glow:light"));
+    bench.run_flow();
+}
+
 /// Runs an operator whose `process` has this body, expecting a failure; returns the printed text.
 fn fail(bench: &Bench, body: &str) -> String {
     let operator = LIGHT.replace("    return [{\"mean\": frames.y.mean(), \"width\": frames.width}]", body);
@@ -468,6 +490,55 @@ class Versions:
     assert!(rows.iter().enumerate().all(|(at, row)| row["n"] == json!(at + 1)));
     let count = bench.sideline(&["run", "--reload", "count.yml"]);
     assert!(count.text.contains("--reload: count.yml has no operator in Python"), "{}", count.text);
+}
+
+#[test]
+fn a_file_with_an_error_or_other_ports_is_not_taken_and_a_state_gets_the_new_classes() {
+    let bench = bench!();
+    let operator = r#"
+import os, sideline
+from changes import CHANGES
+from dataclasses import dataclass, field
+
+@dataclass
+class Count:
+    n: int = 0
+
+@dataclass
+class State:
+    count: Count = field(default_factory=Count)
+
+@sideline.operator(reads={"frames": sideline.frames}, writes={"rows": sideline.table("versions", version=int, n=int)}, state=State)
+class Versions:
+    def process(self, cx, state, frames):
+        state.count.n += 1
+        if cx.frame in CHANGES:
+            text = CHANGES[cx.frame](open(__file__).read())
+            open("new.py", "w").write(text)
+            os.replace("new.py", __file__)
+        return [{"version": 1, "n": state.count.n}]
+"#;
+    let changes = r#"
+CHANGES = {
+    5: lambda text: text + "\nthis is no Python",
+    20: lambda text: text.replace("version=int", "version=float").replace("this is no Python", ""),
+    35: lambda text: text.replace("version=float", "version=int").replace("n: int = 0", "n: int = 0\n    step: int = 1").replace('"version": 1', '"version": 2').replace("state.count.n += 1", "state.count.n += state.count.step"),
+}
+"#;
+    bench.write("changes.py", changes);
+    bench.write_flow(operator, "");
+    let flow = std::fs::read_to_string(bench.path().join("flow.yml")).unwrap();
+    bench.write("flow.yml", &flow.replace("FRAMES: 40", "FRAMES: 60, PACE: true"));
+    let outcome = bench.sideline(&["run", "flow.yml", "--output", "out", "--reload"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.text);
+    for expected in
+        ["SyntaxError", "its outputs have changed: start the flow again", "the changed file of the operator was taken"]
+    {
+        assert!(outcome.text.contains(expected), "{expected}: {}", outcome.text);
+    }
+    let rows = bench.rows();
+    assert_eq!((&rows[30]["version"], &rows[59]["version"]), (&json!(1), &json!(2)), "{}", outcome.text);
+    assert!(rows.iter().enumerate().all(|(at, row)| row["n"] == json!(at + 1)), "{rows:?}");
 }
 
 #[test]

@@ -53,9 +53,10 @@ def _load_module(target, folder):
     module, _, name = target.partition(":")
     folder = os.path.abspath(folder or ".")
     if not module.endswith(".py"):
-        # A package beside the flow is found as well as an installed one.
+        # A package beside the flow is found as well as an installed one. It comes last, so that no file of the folder hides a
+        # module of the standard library, such as `random.py`.
         if folder not in sys.path:
-            sys.path.insert(0, folder)
+            sys.path.append(folder)
         return importlib.import_module(module), name or None
     path = Path(folder, module)
     if not path.is_file():
@@ -66,7 +67,7 @@ def _load_module(target, folder):
         return sys.modules[module_name], name or None
     beside = str(path.parent)
     if beside not in sys.path:
-        sys.path.insert(0, beside)
+        sys.path.append(beside)
     spec = importlib.util.spec_from_file_location(module_name, path)
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = loaded

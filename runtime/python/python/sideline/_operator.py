@@ -181,6 +181,7 @@ class _Declaration:
             if function is not None:
                 methods[method] = self._parameters(method, function, names)
         return {
+            "name": owner.__name__,
             "about": (inspect.getdoc(owner) or "").split("\n\n")[0].replace("\n", " "),
             "heavy": bool(heavy),
             "inputs": inputs,
@@ -223,10 +224,10 @@ class _Declaration:
         annotations = typing.get_type_hints(owner)
         docs = _attribute_docs(owner)
         keys = []
-        for name in inspect.get_annotations(owner):
+        for name in _key_names(owner):
             if name.startswith("_") or typing.get_origin(annotations[name]) is typing.ClassVar:
                 continue
-            declared = vars(owner).get(name, REQUIRED)
+            declared = getattr(owner, name, REQUIRED)
             declared = declared if isinstance(declared, Key) else Key(declared)
             kind, convert = _kind(annotations[name], f"operator `{self.name}`, key `{name}`")
             self.types[name] = convert
@@ -258,6 +259,16 @@ class _Declaration:
     def new_state(self):
         """Returns the state of a new stream."""
         return self.state()
+
+
+def _key_names(owner):
+    """Returns the annotated attributes of a class, and those of its bases that are operators or that are declared by `key`."""
+    names = {}
+    for base in reversed(owner.__mro__):
+        for name in inspect.get_annotations(base):
+            if base is owner or "__sideline__" in vars(base) or isinstance(vars(base).get(name), Key):
+                names[name] = None
+    return names
 
 
 def _kind(annotation, place):
