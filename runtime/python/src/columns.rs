@@ -13,7 +13,7 @@ use pyo3::{
     IntoPyObjectExt,
     exceptions::{PyAttributeError, PyKeyError, PyOverflowError, PyTypeError, PyValueError},
     prelude::*,
-    types::{PyDict, PyFloat, PyList},
+    types::{PyDict, PyFloat, PyList, PyString},
 };
 use sideline_api::{TableType, config::did_you_mean, table::ColumnDescription};
 
@@ -29,12 +29,15 @@ pub fn to_table(value: &Bound<'_, PyAny>, table: TableType) -> PyResult<Arc<Stru
     if value.is_none() {
         return Ok(Arc::new(table.empty()));
     }
-    if let Some(imported) = capsule::import_table(value)? {
+    // A list has no such method, and asking for it costs as much as a row.
+    if !value.is_exact_instance_of::<PyList>()
+        && let Some(imported) = capsule::import_table(value)?
+    {
         let is_pandas = value.get_type().getattr("__module__")?.extract::<String>()?.starts_with("pandas");
         let fitted = fit::fit(&imported, &table, is_pandas).map_err(PyValueError::new_err)?;
         return copy(&fitted).map(Arc::new);
     }
-    let is_row = value.is_instance_of::<PyDict>() || value.extract::<&str>().is_ok();
+    let is_row = value.is_instance_of::<PyDict>() || value.is_instance_of::<PyString>();
     let rows = if is_row { None } else { Some(value.try_iter()) };
     let Some(Ok(rows)) = rows else {
         if let Some(Err(error)) = rows
@@ -49,12 +52,18 @@ pub fn to_table(value: &Bound<'_, PyAny>, table: TableType) -> PyResult<Arc<Stru
     };
     // A generator runs here; its exceptions are those of the operator.
     let rows = rows.collect::<PyResult<Vec<_>>>()?;
-    for (at, row) in rows.iter().enumerate() {
+    // A row of as many entries as columns has no other ones, or lacks a column.
+    let has_other_length =
+        |row: &Bound<'_, PyAny>| row.cast::<PyDict>().is_ok_and(|row| row.len() != table.fields.len());
+    for (at, row) in rows.iter().enumerate().filter(|(_, row)| has_other_length(row)) {
         check_names(row, &table.fields).map_err(|error| at_place(value.py(), &error, &format!("row {at}")))?;
     }
     let columns = table.fields.iter().map(|field| {
         let values = rows.iter().enumerate().map(|(at, row)| {
-            field_of(row, field.name()).map_err(|error| at_place(value.py(), &error, &format!("row {at}")))
+            field_of(row, field.name()).map_err(|error| {
+                let error = check_names(row, &table.fields).err().unwrap_or(error);
+                at_place(value.py(), &error, &format!("row {at}"))
+            })
         });
         let values = values.collect::<PyResult<Vec<_>>>()?;
         let places: Vec<usize> = (0..values.len()).collect();
@@ -215,10 +224,10 @@ impl Column<'_> {
             }};
         }
         let number = |value: &Bound<'_, PyAny>| -> PyResult<f64> {
-            if is_missing(value) {
-                return Ok(f64::NAN);
+            match value.extract::<f64>() {
+                Err(_) if is_missing(value) => Ok(f64::NAN),
+                read => read.map_err(|error| no_number(value, error, "no number")),
             }
-            value.extract::<f64>().map_err(|error| no_number(value, error, "no number"))
         };
         // A whole number is the same as a float; others are rounded.
         let exact = |value: &Bound<'_, PyAny>, number: f64, limit: f64| -> PyResult<()> {
@@ -379,7 +388,7 @@ fn flatten<'py>(
             items.extend(std::iter::repeat_n(none, length.unwrap_or(0)));
         } else {
             let not_a_list = || PyTypeError::new_err(format!("{} is no list", shown(value)));
-            if value.extract::<&str>().is_ok() {
+            if value.is_instance_of::<PyString>() {
                 return Err(place(at, &not_a_list()));
             }
             let iterate = |error: PyErr| if error.traceback(value.py()).is_some() { error } else { not_a_list() };

@@ -117,6 +117,7 @@ impl PyOperator {
                     // Imported before the first frame. An operator that uses no pixels runs without it.
                     let _imported = crate::numpy(py);
                 }
+                host.call_method0("settle")?;
                 Ok(Self {
                     node: resources.node.as_str().into(),
                     outputs: class.outputs(),
@@ -499,6 +500,10 @@ impl DynOperator for PyOperator {
 
     fn snapshot(&mut self, stream: &str) -> Result<(), Fault> {
         let Some(at) = self.streams.iter().position(|known| &*known.name == stream) else { return Ok(()) };
+        if !self.class.has_state {
+            self.streams[at].copy.session = self.streams[at].current.session;
+            return Ok(());
+        }
         call(|py| {
             self.streams[at].copy = self.copy(py, &self.streams[at].current)?;
             Ok(())

@@ -454,6 +454,15 @@ class Ways:
 }
 
 #[test]
+fn collections_of_garbage_leave_out_what_was_there_at_the_start() {
+    let bench = bench!();
+    let frozen = "import gc, sideline\n".to_owned();
+    bench.write_flow(&LIGHT.replace("import sideline\n", &frozen).replace("frames.width", "gc.get_freeze_count()"), "");
+    bench.run_flow();
+    assert!(bench.rows()[0]["width"].as_u64().unwrap() > 10_000, "{:?}", bench.rows()[0]);
+}
+
+#[test]
 fn skipped_frames_travel_with_the_operators_own_reason() {
     let bench = bench!();
     let body = "    if cx.frame % 2:\n        return sideline.skip(\"odd\")\n    return";

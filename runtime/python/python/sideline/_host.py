@@ -19,6 +19,10 @@ from ._state import StateError
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 
+# True in the program `sideline`, false where a run is started from code.
+is_program = False
+
+
 class LoadError(Exception):
     """Error of a target; its text needs no traceback."""
 
@@ -141,6 +145,16 @@ def _places(error):
 def collect():
     """Frees cycles of objects, so that only what is in use keeps a view."""
     gc.collect()
+
+
+def settle():
+    """Takes the objects of a start out of later collections, which then take no longer than what the flow has created.
+
+    In the program alone: in an interpreter of someone else, their objects are theirs.
+    """
+    if is_program:
+        gc.collect()
+        gc.freeze()
 
 
 def copy_state(state):
