@@ -160,6 +160,37 @@ print(send(frame.set_index(pandas.Index(["a", "b", "c"])), n=int))
 }
 
 #[test]
+fn dataframes_of_polars_are_checked_and_rows_become_one() {
+    let Some(bench) = Bench::new() else { return };
+    if !bench.has_package("polars") {
+        return;
+    }
+    let program = r#"
+import polars
+print(send(polars.DataFrame({"n": [1, 2], "text": ["a", "b"]}), n=int, text=str))
+print(send(polars.DataFrame({"small": [1, 256]}), small=sideline.u8))
+print(send(polars.DataFrame({"n": [1, None]}), n=int))
+print(send(polars.DataFrame({"many": [[1], [2, 3]]}), many=list[int]))
+@sideline.operator(reads={"counts": "counts"}, writes={"rows": sideline.table("sent", frames=int)})
+def relay(counts):
+    return polars.DataFrame(counts).select("frames").cast(polars.Int64)
+harness = Harness(relay)
+harness.push(counts=[{"frames": 7, "checksum": 0}])
+print(harness.expect("rows"))
+"#;
+    expect(
+        program,
+        &[
+            "[{'n': 1, 'text': 'a'}, {'n': 2, 'text': 'b'}]",
+            "row 1, column `small`: 256 does not fit a column of type UInt8",
+            "row 1, column `n`: null in a column without nulls",
+            "[{'many': [1]}, {'many': [2, 3]}]",
+            "[{'frames': 7}]",
+        ],
+    );
+}
+
+#[test]
 fn a_column_of_an_enum_is_checked_against_its_values() {
     let program = r#"
 row = {"track": 1, "team": "team_1", "role": "goalkeper", "confidence": 1.0, "jersey": [0, 0, 0]}

@@ -31,6 +31,6 @@ from ._native import Context, Error, Frame, Rows
 __version__ = _native.VERSION
 
 __all__ = [
-    "Batch", "Context", "Error", "Frame", "Progress", "Rows", "Run", "array", "column", "f32", "f64", "feedback", "frames", "hold", "i64",
-    "key", "open", "operator", "optional", "run", "skip", "struct", "table", "u16", "u32", "u64", "u8",
+    "Batch", "Context", "Error", "Frame", "Progress", "Rows", "Run", "array", "column", "f32", "f64", "feedback", "frames", "hold",
+    "i64", "key", "open", "operator", "optional", "run", "skip", "struct", "table", "u16", "u32", "u64", "u8",
 ]

@@ -137,7 +137,13 @@ class Run:
         if read is not None:
             read = json.loads(read)
             self._progress = Progress(
-                read["seconds"], read["frames"], self._native.frames, read["fps"], read["latency_ms"]["p50"], read["forgotten"], read["errors"]
+                seconds=read["seconds"],
+                frames=read["frames"],
+                expected=self._native.frames,
+                fps=read["fps"],
+                latency_ms=read["latency_ms"]["p50"],
+                dropped=read["forgotten"],
+                errors=read["errors"],
             )
         return self._progress
 

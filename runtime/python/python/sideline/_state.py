@@ -124,7 +124,8 @@ class _Packer:
             return Ext(DATACLASS, [self.name(kind, place), self.fields(value, place)])
         if isinstance(value, tuple) and hasattr(kind, "_fields"):
             return Ext(NAMED_TUPLE, [self.name(kind, place), self.items(value, place)])
-        base = next((base for base in (list, tuple, set, dict, collections.deque, str, int, float) if isinstance(value, base)), None)
+        bases = (list, tuple, set, dict, collections.deque, str, int, float)
+        base = next((base for base in bases if isinstance(value, base)), None)
         advice = f"use a {base.__name__}" if base else _SUPPORTED
         raise StateError(f"{place}: a value of type {kind.__qualname__} cannot be saved; {advice}")
 
@@ -139,7 +140,8 @@ class _Packer:
         for name in vars(value) if hasattr(value, "__dict__") else ():
             is_cached = isinstance(getattr(type(value), name, None), functools.cached_property)
             if name not in names and not is_cached:
-                raise StateError(f"{place}.{name}: an attribute that is no field cannot be saved; declare it in {type(value).__qualname__}")
+                owner = type(value).__qualname__
+                raise StateError(f"{place}.{name}: an attribute that is no field cannot be saved; declare it in {owner}")
         for name in names:
             if not hasattr(value, name):
                 raise StateError(f"{place}.{name}: a field without a value cannot be saved; give it a default")
