@@ -14,6 +14,9 @@ fn bench_hops_measures_hops_in_one_process_and_over_dora() {
     let ended = bench.lab(&["bench", "hops", "--json"]);
     assert_eq!(ended.code, 0, "{}", ended.text);
     let report = json_text(&ended.text[ended.text.find('{').unwrap()..=ended.text.rfind('}').unwrap()]);
+    let python = &report["python"]["python_us"]["p50"];
+    let problem = report["python_problem"].as_str().unwrap_or_default();
+    assert!(python.as_f64().is_some_and(|us| us > 0.0) || problem.contains("Python"), "{report}");
     for key in ["fused_hop_us", "plugin_hop_us", "thread_hop_us", "floor_us", "dora_hop_us"] {
         assert!(report[key]["p50"].as_f64().is_some_and(|us| us >= 0.0), "{key}: {report}");
     }

@@ -57,7 +57,8 @@ pub enum Command {
     /// Show an operator's ports, columns and keys; a table's columns, writers and readers; or a flow's values with the origin of
     /// each.
     Inspect {
-        /// Name of an operator or of a table, the path of a plugin's library, or a flow's YAML file.
+        /// Name of an operator or of a table, the path of a plugin's library, an operator in Python (`my_op.py`), or a flow's YAML
+        /// file.
         target: String,
         /// Print as JSON.
         #[arg(long)]
@@ -239,7 +240,8 @@ impl Run {
 /// Options of `test-operator`.
 #[derive(Debug, Args)]
 pub struct TestOperator {
-    /// Name of an operator, or the path of a plugin's library.
+    /// Name of an operator, the path of a plugin's library, or an operator in Python: `my_op.py`, `my_op.py:NAME`,
+    /// `package.module:NAME`.
     pub target: String,
     /// Set a key of the operator: `step=4`.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_key)]

@@ -6,18 +6,18 @@
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
-    sync::{Arc, Once, atomic::AtomicBool},
+    sync::{Arc, Mutex, Once, PoisonError, Weak, atomic::AtomicBool},
 };
 
 use clap::Parser;
-use sideline_api::{Alignment, Error, Mode, OrFail, PortType, Registry, Result, config::did_you_mean, models::Models};
-use sideline_engine::meter::Report;
+use crossbeam_channel::Receiver;
+use sideline_api::{Alignment, Error, OrFail, PortType, Registry, Result, config::did_you_mean, models::Models};
+use sideline_engine::{RunProgress, Running, meter::Report};
 use sideline_graph::Flow;
 
 use crate::{
     args::{Cli, Command, Run},
     batch, logging,
-    progress::ProgressMode,
     python::{PythonHost, PythonTargets, add_operators},
     run::{self, RunContext, RunObserver},
     stop_signal::StopSignal,
@@ -25,8 +25,38 @@ use crate::{
 
 /// Queue of a side input of the node that passes rows on, in messages: in `live` mode they wait there for a slow reader.
 const SIDE_QUEUE: usize = 1024;
-/// Time without progress after which a run fails in `complete` mode, where it waits for its reader.
-const READER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+/// Handle to a run for the code that has started it.
+#[derive(Clone, Default)]
+pub struct RunHandle {
+    is_held: Arc<AtomicBool>,
+    running: Arc<Mutex<Weak<Running>>>,
+}
+
+impl RunHandle {
+    /// Returns the flag that is set while the run waits for its reader: it has not stalled then.
+    pub fn hold_flag(&self) -> Arc<AtomicBool> {
+        RunObserver::hold_flag(self)
+    }
+
+    /// Returns the progress; `None` before the start and after the end.
+    pub fn progress(&self) -> Option<RunProgress> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        running.map(|running| running.progress())
+    }
+}
+
+impl RunObserver for RunHandle {
+    fn watch(&self, running: &Arc<Running>, _: Option<u64>, end: &Receiver<()>) {
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(running);
+        // Ends when the sender is dropped.
+        _ = end.recv();
+    }
+
+    fn hold_flag(&self) -> Arc<AtomicBool> {
+        self.is_held.clone()
+    }
+}
 
 /// A run that was checked and can begin.
 pub struct PreparedRun {
@@ -114,9 +144,6 @@ fn add_reader(flow: &mut Flow, registry: &Registry, reader: &str, tables: &[Stri
     }
     flow.add_reader(registry, reader, reader, vec![], &outputs)
         .map_err(|problems| run::join_diagnostics(&problems, sideline_api::Failure::Config))?;
-    if flow.mode == Mode::Complete {
-        flow.stall_timeout = READER_TIMEOUT;
-    }
     // Two outputs may have tables of one name, so a number makes the names of the inputs different.
     let inputs = flow.nodes.last_mut().map(|node| &mut node.inputs[..]).unwrap_or_default();
     for (at, (input, name)) in inputs.iter_mut().zip(names).enumerate() {
@@ -134,17 +161,22 @@ impl PreparedRun {
         self.stop.flag()
     }
 
+    /// Returns the number of frames after which the run ends, if it is known.
+    pub fn frames(&self) -> Option<u64> {
+        self.options.limit().frames
+    }
+
     /// Returns the folder of the results.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Runs the flow to its end; returns the report as JSON.
+    /// Runs the flow to its end; returns the report as JSON. `handle` gives the progress while the run is active.
     ///
     /// # Errors
     /// If the run cannot begin, or its result cannot be written. The failure of a run that began is in the report.
-    pub fn run(self) -> Result<String> {
-        let report = self.run_observed(&ProgressMode::None)?;
+    pub fn run(self, handle: &RunHandle) -> Result<String> {
+        let report = self.run_observed(handle)?;
         serde_json::to_string(&report).or_fail(sideline_api::Failure::Output, || "the report")
     }
 

@@ -65,6 +65,8 @@ pub struct Flow {
 struct Callbacks {
     progress: Option<ProgressCallback>,
     failure: Option<FailureHook>,
+    /// True while a callback for rows runs: the flow waits for it and has not stalled.
+    is_held: Arc<AtomicBool>,
 }
 
 impl Flow {
@@ -208,7 +210,7 @@ impl Flow {
                 tables.push(table.clone());
             }
         }
-        let registry = registry.with_name(TAP, Ok(Arc::new(Tap { callbacks: Arc::new(callbacks) })));
+        let registry = registry.with_name(TAP, Ok(Arc::new(Tap { callbacks: Arc::new(callbacks), is_held: observer.is_held.clone() })));
         let prepared = embed::prepare_run(options, registry, TAP, &tables)?;
         let (stop, folder) = (prepared.stop_flag(), prepared.folder().to_owned());
         let thread = std::thread::Builder::new()
@@ -220,7 +222,7 @@ impl Flow {
 }
 
 impl RunObserver for Callbacks {
-    fn watch(&self, running: &sideline_engine::Running, _: Option<u64>, end: &Receiver<()>) {
+    fn watch(&self, running: &Arc<sideline_engine::Running>, _: Option<u64>, end: &Receiver<()>) {
         let Some(callback) = &self.progress else {
             // Ends when the sender is dropped.
             _ = end.recv();
@@ -234,6 +236,10 @@ impl RunObserver for Callbacks {
 
     fn failure_hook(&self) -> Option<FailureHook> {
         self.failure.clone()
+    }
+
+    fn hold_flag(&self) -> Arc<AtomicBool> {
+        self.is_held.clone()
     }
 }
 

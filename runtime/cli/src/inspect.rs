@@ -11,7 +11,7 @@ use sideline_api::{
 };
 use sideline_plugin::load;
 
-use crate::{commands::print_json, plugins, print, run};
+use crate::{commands::print_json, plugins, print, python::is_python, run};
 
 /// Runs `sideline inspect`; returns the exit code.
 pub fn inspect(target: &str, json: bool, registry: &Registry) -> Result<u8> {
@@ -20,7 +20,7 @@ pub fn inspect(target: &str, json: bool, registry: &Registry) -> Result<u8> {
         let registry = plugins::with_libraries(registry, vec![target.into()], Path::new(""));
         return operator(registry.get(target)?, json);
     }
-    if path.extension().is_some() {
+    if path.extension().is_some() && !is_python(target) {
         return flow(path, json, &plugins::with_flow(registry, path));
     }
     // A table may have the name of an operator; the operator shows its columns, too.
@@ -31,6 +31,7 @@ pub fn inspect(target: &str, json: bool, registry: &Registry) -> Result<u8> {
     }
     match registry.get(target) {
         Ok(entry) => operator(entry, json),
+        Err(error) if is_python(target) => Err(error),
         Err(_) => {
             let tables = registry.table_types().into_iter().map(|ty| &*ty.description().name);
             let names: Vec<&str> = registry.iter().map(|entry| entry.spec.name).chain(tables).collect();

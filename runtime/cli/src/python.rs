@@ -127,7 +127,7 @@ fn check_program() -> Result<()> {
 }
 
 /// Returns true if the target of `args: run TARGET` names an operator in Python.
-pub(crate) fn is_python(target: &str) -> bool {
+pub fn is_python(target: &str) -> bool {
     let module = target.split_once(':').map_or(target, |(module, _)| module);
     module.ends_with(".py") || target.contains(':')
 }
@@ -152,12 +152,21 @@ impl FlowTargets {
         let flow = match command {
             Subcommand::Run(options) => Path::new(&options.target),
             Subcommand::Check { flow, .. } | Subcommand::Graph { flow, .. } => flow,
+            Subcommand::TestOperator(options) if is_python(&options.target) => return Self::of_target(&options.target),
+            Subcommand::Inspect { target, .. } | Subcommand::Types { target } if is_python(target) => {
+                return Self::of_target(target);
+            }
             Subcommand::Inspect { target, .. } => Path::new(target),
             _ => return Self { folder: PathBuf::new(), targets: vec![] },
         };
         let folder = flow.parent().unwrap_or(Path::new("")).to_owned();
         let is_flow = flow.extension().is_some_and(|extension| extension == "yml" || extension == "yaml");
         Self { folder, targets: if is_flow { operator_targets(flow) } else { vec![] } }
+    }
+
+    /// Returns a target that the command line names, relative to the working directory.
+    fn of_target(target: &str) -> Self {
+        Self { folder: PathBuf::new(), targets: vec![target.to_owned()] }
     }
 }
 
@@ -200,7 +209,7 @@ impl Interpreter {
     /// beside the flow, or `python3`.
     ///
     /// # Errors
-    /// If other users can change the environment beside the flow.
+    /// If other users can change the environment beside the flow, or put another one there.
     fn find(folder: &Path) -> Result<Self> {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         Self::choose(variable(PYTHON_VARIABLE), variable("VIRTUAL_ENV"), folder)
@@ -218,12 +227,7 @@ impl Interpreter {
         if !environment.join("bin/python").exists() {
             return Ok(Self { program: "python3".into(), origin: Origin::Path });
         }
-        let untrusted = if owner::is_trusted(&environment) {
-            owner::first_untrusted(&environment, Path::new("bin"))
-        } else {
-            Some(environment.clone())
-        };
-        match untrusted {
+        match first_untrusted_part(folder, &environment) {
             None => Ok(Self { program: environment.join("bin/python"), origin: Origin::EnvironmentOfFlow }),
             Some(open) => Err(Error::config(format!(
                 "{} is not used: users other than you and root can change {}; if you trust it, set {PYTHON_VARIABLE}={}",
@@ -277,6 +281,32 @@ impl Interpreter {
         }
         Ok(())
     }
+}
+
+/// Returns the first part of an environment beside a flow that other users can change: the folder of the flow, the environment,
+/// its interpreter with the file that it links to, its configuration, or a package.
+fn first_untrusted_part(folder: &Path, environment: &Path) -> Option<PathBuf> {
+    let mut parts = vec![folder.to_owned(), environment.to_owned()];
+    parts.extend(["bin", "bin/python"].map(|part| environment.join(part)));
+    if let Ok(interpreter) = environment.join("bin/python").canonicalize() {
+        parts.extend(interpreter.parent().map(Path::to_owned));
+    }
+    parts.extend(Some(environment.join("pyvenv.cfg")).filter(|file| file.exists()));
+    let entries = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        paths.sort();
+        paths
+    };
+    for libraries in ["lib", "lib64"].map(|part| environment.join(part)).into_iter().filter(|folder| folder.exists()) {
+        for version in entries(&libraries) {
+            let packages = version.join("site-packages");
+            let within = entries(&packages);
+            parts.extend([version, packages].into_iter().filter(|folder| folder.exists()).chain(within));
+        }
+        parts.push(libraries);
+    }
+    parts.into_iter().find(|part| !owner::is_trusted(part))
 }
 
 /// Checks that the program that has replaced itself by this process, if any, has the version of this package.
@@ -343,13 +373,48 @@ mod tests {
 
     #[test]
     fn an_environment_beside_the_flow_that_others_can_change_is_refused() {
-        let flow = tempfile::tempdir().unwrap();
-        write_program(&flow.path().join(".venv/bin/python"), "");
-        let open = flow.path().join(".venv/bin");
-        std::fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
-        let error = Interpreter::choose(None, None, flow.path()).unwrap_err();
-        assert!(error.message.contains(&format!("can change {}", open.display())), "{error}");
-        assert!(error.message.contains("SIDELINE_PYTHON="), "{error}");
+        for part in [
+            "",
+            ".venv",
+            ".venv/bin",
+            "python3",
+            "installed",
+            ".venv/pyvenv.cfg",
+            ".venv/lib",
+            ".venv/lib/python3.11",
+            ".venv/lib/python3.11/site-packages",
+            ".venv/lib/python3.11/site-packages/sideline.pth",
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let flow = folder.path().join("flow");
+            let installed = folder.path().join("installed/python3");
+            write_program(&installed, "");
+            write_program(&flow.join(".venv/lib/python3.11/site-packages/sideline.pth"), "");
+            write_program(&flow.join(".venv/pyvenv.cfg"), "");
+            std::fs::create_dir(flow.join(".venv/bin")).unwrap();
+            std::os::unix::fs::symlink(&installed, flow.join(".venv/bin/python")).unwrap();
+            let set = |path: &Path, mode: u32| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+            for folder in
+                ["", ".venv", ".venv/bin", ".venv/lib", ".venv/lib/python3.11", ".venv/lib/python3.11/site-packages"]
+            {
+                set(&flow.join(folder), 0o755);
+            }
+            set(installed.parent().unwrap(), 0o755);
+            let program = flow.join(".venv/bin/python");
+            assert_eq!(Interpreter::choose(None, None, &flow).unwrap().program, program, "{part}");
+            let (open, named) = match part {
+                "python3" => (installed.clone(), program),
+                "installed" => {
+                    (installed.parent().unwrap().to_owned(), installed.parent().unwrap().canonicalize().unwrap())
+                }
+                part => (flow.join(part), flow.join(part)),
+            };
+            set(&open, 0o777);
+            let error = Interpreter::choose(None, None, &flow).unwrap_err();
+            let named = named.display().to_string();
+            assert!(error.message.contains(&format!("can change {}", named.trim_end_matches('/'))), "{part}: {error}");
+            assert!(error.message.contains("SIDELINE_PYTHON="), "{error}");
+        }
     }
 
     #[test]

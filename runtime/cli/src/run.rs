@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -277,7 +277,12 @@ pub struct RunContext<'a> {
 /// Observer of a run in one process.
 pub trait RunObserver: Sync {
     /// Watches the run until the sender of `end` is dropped. `frames`: expected number of frames, if it is known.
-    fn watch(&self, running: &Running, frames: Option<u64>, end: &Receiver<()>);
+    fn watch(&self, running: &Arc<Running>, frames: Option<u64>, end: &Receiver<()>);
+
+    /// Returns the flag that is set while code outside the run holds it back.
+    fn hold_flag(&self) -> Arc<AtomicBool> {
+        Arc::default()
+    }
 
     /// Returns the callback for failures of operators.
     fn failure_hook(&self) -> Option<FailureHook> {
@@ -286,7 +291,7 @@ pub trait RunObserver: Sync {
 }
 
 impl RunObserver for ProgressMode {
-    fn watch(&self, running: &Running, frames: Option<u64>, end: &Receiver<()>) {
+    fn watch(&self, running: &Arc<Running>, frames: Option<u64>, end: &Receiver<()>) {
         progress::show(running, *self, frames, end);
     }
 }
@@ -342,6 +347,7 @@ pub fn run_in_process(
         resume_after: previous.map(|previous| previous.resume_points.clone()).unwrap_or_default(),
         on_start: Some(Arc::new(on_start)),
         on_failure: observer.failure_hook(),
+        is_held: observer.hold_flag(),
         ..engine_options(flow, run, folder, models, limit, stop, &timing)
     };
     let running = match sideline_engine::start(plan, registry, engine, None) {

@@ -1,6 +1,9 @@
 //! Node that passes the rows of some tables on to the code of a program.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use arrow_array::{Array, StructArray};
 use sideline_api::{
@@ -40,6 +43,8 @@ pub type BatchCallback = Arc<dyn Fn(&Batch<'_>) -> Result<()> + Send + Sync>;
 #[derive(Clone, Default)]
 pub struct Tap {
     pub callbacks: Arc<Vec<(String, BatchCallback)>>,
+    /// Set while a callback runs.
+    pub is_held: Arc<AtomicBool>,
 }
 
 impl Tap {
@@ -51,7 +56,11 @@ impl Tap {
         // The inputs are named `NUMBER:TABLE`.
         let table = port.name.split_once(':').map_or(&*port.name, |(_, name)| name);
         let batch = Batch { table, header: &message.header, array };
-        self.callbacks.iter().filter(|(wanted, _)| wanted == table).try_for_each(|(_, callback)| callback(&batch))
+        self.is_held.store(true, Ordering::Relaxed);
+        let mut callbacks = self.callbacks.iter().filter(|(wanted, _)| wanted == table);
+        let result = callbacks.try_for_each(|(_, callback)| callback(&batch));
+        self.is_held.store(false, Ordering::Relaxed);
+        result
     }
 
     fn pass_on_all(&self, input: &Inputs) -> Result<()> {

@@ -12,7 +12,7 @@ use sideline_api::{Failure, OrFail, Registry, Result, Values, config::Origin};
 use sideline_conformance::{RecordedFrame, Suite, Verdict};
 use sideline_recording::{HEADER_COLUMNS, RecordedTables, stream_and_frame};
 
-use crate::{args::TestOperator, commands::print_json, home, plugins};
+use crate::{args::TestOperator, commands::print_json, home, plugins, python::is_python};
 
 /// Runs the suite; returns the exit code.
 ///
@@ -28,6 +28,9 @@ pub fn run(options: &TestOperator, registry: &Registry) -> Result<u8> {
     let here = Path::new(".");
     let search: Vec<PathBuf> = [Some(here.to_owned()), home::find(here)].into_iter().flatten().collect();
     let mut suite = Suite::new(factory, folder.path()).with_values(values).with_models(home::load_models(here), search);
+    if is_python(&options.target) {
+        suite = suite.with_exceptions();
+    }
     if let Some(run) = &options.recording {
         suite = add_recording(suite, run)?;
     }

@@ -13,8 +13,9 @@ use sideline_api::{
             },
         },
         buffer::{NullBuffer, OffsetBuffer},
-        schema::{DataType, Fields},
+        schema::{DataType, Field, Fields},
     },
+    table::ColumnDescription,
 };
 
 /// Words in columns of text: names of teams, phases and joints as they occur in tables, and texts that do not.
@@ -35,7 +36,8 @@ pub fn body(ty: &PortType, flavor: Flavor, frame: u64, random: &mut Random) -> B
         PortType::Frame => Payload::Frame(Arc::new(picture(flavor, frame, random))),
         PortType::Table(table) => {
             let count = random.below(4);
-            Payload::Table(Arc::new(rows(&table.description().fields, count, flavor, random)))
+            let description = table.description();
+            Payload::Table(Arc::new(rows(&description.fields, &description.columns, count, flavor, random)))
         }
         PortType::Any => Payload::Frame(Arc::new(picture(flavor, frame, random))),
     })
@@ -100,16 +102,32 @@ fn padded_frame(frame: &Frame) -> Option<Frame> {
 /// Value of padding, which no pixel has.
 const PADDING: u8 = 7;
 
-/// Returns random rows with these columns.
-pub fn rows(fields: &Fields, count: usize, flavor: Flavor, random: &mut Random) -> StructArray {
+/// Returns random rows with these columns. Ordinary values of a column of an enum are its values.
+pub fn rows(
+    fields: &Fields,
+    columns: &[ColumnDescription],
+    count: usize,
+    flavor: Flavor,
+    random: &mut Random,
+) -> StructArray {
     if fields.is_empty() {
         return StructArray::new_empty_fields(count, None);
     }
-    let columns = fields.iter().map(|field| column(field.data_type(), field.is_nullable(), count, flavor, random));
+    let columns = fields.iter().map(|field| {
+        let description = columns.iter().find(|column| column.name == *field.name());
+        column(field, description, count, flavor, random)
+    });
     StructArray::new(fields.clone(), columns.collect(), None)
 }
 
-fn column(data_type: &DataType, nullable: bool, count: usize, flavor: Flavor, random: &mut Random) -> ArrayRef {
+fn column(
+    field: &Field,
+    description: Option<&ColumnDescription>,
+    count: usize,
+    flavor: Flavor,
+    random: &mut Random,
+) -> ArrayRef {
+    let (data_type, nullable) = (field.data_type(), field.is_nullable());
     let nulls = nullable.then(|| NullBuffer::from_iter((0..count).map(|_| random.below(4) > 0)));
     let is_extreme = flavor == Flavor::Extreme;
     macro_rules! integers {
@@ -147,22 +165,26 @@ fn column(data_type: &DataType, nullable: bool, count: usize, flavor: Flavor, ra
         DataType::Float64 => numbers!(Float64Type, f64),
         DataType::Utf8 => {
             let long = "long ".repeat(200);
-            let text = |random: &mut Random| if is_extreme { long.as_str() } else { WORDS[random.below(8)] };
+            let variants: Vec<&str> =
+                description.map_or(vec![], |column| column.variants.iter().map(|(value, _)| &**value).collect());
+            let words = if variants.is_empty() { &WORDS[..] } else { &variants };
+            let text = |random: &mut Random| if is_extreme { &*long } else { words[random.below(words.len())] };
             let texts: Vec<&str> = (0..count).map(|_| text(random)).collect();
             let texts = StringArray::from(texts);
             Arc::new(StringArray::new(texts.offsets().clone(), texts.values().clone(), nulls))
         }
         DataType::FixedSizeList(item, size) => {
-            let items = column(item.data_type(), item.is_nullable(), count * *size as usize, flavor, random);
+            let items = column(item, description, count * *size as usize, flavor, random);
             Arc::new(FixedSizeListArray::new(item.clone(), *size, items, nulls))
         }
         DataType::List(item) => {
             let lengths: Vec<usize> = (0..count).map(|_| random.below(5)).collect();
-            let items = column(item.data_type(), item.is_nullable(), lengths.iter().sum(), flavor, random);
+            let items = column(item, description, lengths.iter().sum(), flavor, random);
             Arc::new(ListArray::new(item.clone(), OffsetBuffer::from_lengths(lengths), items, nulls))
         }
         DataType::Struct(fields) => {
-            let columns = rows(fields, count, flavor, random);
+            let inner = description.map_or(&[][..], |column| &column.columns);
+            let columns = rows(fields, inner, count, flavor, random);
             Arc::new(StructArray::new(fields.clone(), columns.columns().to_vec(), nulls))
         }
         other => sideline_api::arrow::array::new_null_array(other, count),

@@ -69,6 +69,7 @@ pub struct Suite {
     models: Arc<Models>,
     folder: PathBuf,
     recorded: BTreeMap<String, RecordedRows>,
+    has_exceptions: bool,
 }
 
 /// Recorded rows of one table.
@@ -93,6 +94,7 @@ impl Suite {
             models: Arc::default(),
             folder: folder.into(),
             recorded: BTreeMap::new(),
+            has_exceptions: false,
         }
     }
 
@@ -112,6 +114,13 @@ impl Suite {
     /// beginning with the first frame that has rows of one of its inputs; frames behind the last one have random rows.
     pub fn with_recording(mut self, table: &str, rows: RecordedRows) -> Self {
         self.recorded.insert(table.into(), rows);
+        self
+    }
+
+    /// Counts an error on ordinary input as a failure, as a panic is in Rust: in a language with exceptions, an author's mistake
+    /// is an exception, which skips a frame.
+    pub fn with_exceptions(mut self) -> Self {
+        self.has_exceptions = true;
         self
     }
 

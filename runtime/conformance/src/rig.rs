@@ -64,6 +64,8 @@ pub struct Transcript {
     pub messages: Vec<Vec<Message>>,
     /// Outcome of each frame.
     pub outcomes: Vec<FrameOutcome>,
+    /// Errors at the ends of streams.
+    pub end_errors: Vec<String>,
 }
 
 /// Outcome of one frame.
@@ -85,6 +87,8 @@ impl Outlet for Transcript {
                 frame: header.frame,
                 outcome: report.outcome,
             });
+        } else if let Outcome::Error(error) = report.outcome {
+            self.end_errors.push(error);
         }
     }
 }
@@ -110,6 +114,15 @@ impl Transcript {
         let (ours, theirs) = (self.outcomes.iter().filter(is_of_stream), other.outcomes.iter().filter(is_of_stream));
         let (a, b) = ours.zip(theirs).find(|(a, b)| a.outcome != b.outcome)?;
         Some(format!("frame {} has the outcomes {:?} and {:?}", a.frame, a.outcome, b.outcome))
+    }
+
+    /// Returns the first error of a frame for which `is_ordinary` holds, by its place in the script.
+    pub fn error(&self, is_ordinary: impl Fn(usize) -> bool) -> Option<String> {
+        let ordinary = self.outcomes.iter().enumerate().filter(|(at, _)| is_ordinary(*at));
+        ordinary.map(|(_, outcome)| outcome).find_map(|FrameOutcome { stream, frame, outcome }| match outcome {
+            Outcome::Error(message) => Some(format!("error at frame {frame} ({stream}): {message}")),
+            _ => None,
+        })
     }
 
     /// Returns the first panic.
@@ -245,7 +258,8 @@ impl Bench {
         let options = DriverOptions { on_error: OnError::Skip, stride: 1 };
         let driver = Driver::new(factory, self.values.clone(), resources, options)?;
         let messages = vec![vec![]; self.spec.outputs.len()];
-        Ok(Rig { driver, sent: vec![0; inputs.len()], inputs, transcript: Transcript { messages, outcomes: vec![] } })
+        let transcript = Transcript { messages, ..Transcript::default() };
+        Ok(Rig { driver, sent: vec![0; inputs.len()], inputs, transcript })
     }
 
     /// Runs a script from the creation of an operator to its end.

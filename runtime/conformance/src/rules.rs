@@ -72,6 +72,8 @@ struct Check<'a> {
     recorded: &'a BTreeMap<String, RecordedRows>,
     /// Names of the two streams of the scripts: those of the recording, where it has some.
     streams: [String; 2],
+    /// True if an error on ordinary input is a failure.
+    has_exceptions: bool,
 }
 
 pub fn run(suite: &Suite) -> Vec<RuleReport> {
@@ -83,7 +85,7 @@ pub fn run(suite: &Suite) -> Vec<RuleReport> {
         suite.folder.clone(),
     );
     let check = match bench {
-        Ok(bench) => Check::new(bench, &suite.recorded),
+        Ok(bench) => Check::new(bench, &suite.recorded, suite.has_exceptions),
         Err(error) => return vec![RuleReport { rule: RULES[0], verdict: Verdict::Failed(error.message) }],
     };
     let is_source = check.bench.spec.is_source;
@@ -109,8 +111,8 @@ fn not_applicable(text: &str) -> Result<Verdict> {
 }
 
 impl<'a> Check<'a> {
-    fn new(bench: Bench, recorded: &'a BTreeMap<String, RecordedRows>) -> Self {
-        let mut check = Check { bench, recorded, streams: ["a".into(), "b".into()] };
+    fn new(bench: Bench, recorded: &'a BTreeMap<String, RecordedRows>, has_exceptions: bool) -> Self {
+        let mut check = Check { bench, recorded, streams: ["a".into(), "b".into()], has_exceptions };
         let recorded: BTreeSet<String> = check.recorded_frames().map(|frame| frame.stream.clone()).collect();
         for (stream, name) in check.streams.iter_mut().zip(recorded) {
             *stream = name;
@@ -168,8 +170,16 @@ impl<'a> Check<'a> {
         self.bench.run(Wiring::All, &self.script(Wiring::All, &self.streams[0], Flavor::Ordinary))
     }
 
-    /// Checks that a transcript has an answer to every frame and no panic.
+    /// Checks that a transcript of ordinary inputs has an answer to every frame, no panic and no exception.
     fn answered(&self, transcript: &Transcript, frames: u64) -> Result<Verdict> {
+        match transcript.error(|_| true).filter(|_| self.has_exceptions) {
+            Some(error) => failed(error),
+            None => self.accounted(transcript, frames),
+        }
+    }
+
+    /// Checks that a transcript has an answer to every frame and no panic.
+    fn accounted(&self, transcript: &Transcript, frames: u64) -> Result<Verdict> {
         if let Some(panic) = transcript.panic() {
             return failed(panic);
         }
@@ -297,6 +307,9 @@ fn ends_each_stream_once(check: &Check) -> Result<Verdict> {
         return not_applicable("it has no outputs");
     }
     let transcript = check.ordinary()?;
+    if let Some(error) = transcript.end_errors.first().filter(|_| check.has_exceptions) {
+        return failed(format!("error at the end of the stream: {error}"));
+    }
     for (output, messages) in check.bench.spec.outputs.iter().zip(&transcript.messages) {
         let closing = messages.iter().filter(|message| message.header.is_closing);
         let kinds: Vec<&str> = closing.map(|message| message.body.kind()).collect();
@@ -472,7 +485,11 @@ fn survives_extreme_values(check: &Check) -> Result<Verdict> {
         frames += FRAMES;
     }
     rig.driver.close()?;
-    check.answered(&rig.transcript, frames)
+    // Extreme frames may be refused, but not the ordinary ones after them.
+    match rig.transcript.error(|at| at as u64 % FRAMES >= FRAMES / 2).filter(|_| check.has_exceptions) {
+        Some(error) => failed(format!("after extreme values: {error}")),
+        None => check.accounted(&rig.transcript, frames),
+    }
 }
 
 /// Returns another valid value of a key.

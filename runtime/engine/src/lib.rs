@@ -74,6 +74,7 @@
 //!     limit: RunLimit::default(),
 //!     resume_after: Default::default(),
 //!     stop_requested: Default::default(),
+//!     is_held: Default::default(),
 //!     on_start: None,
 //!     timing: None,
 //! };
@@ -196,6 +197,9 @@ pub struct Options {
     pub resume_after: BTreeMap<String, ResumePoint>,
     /// Set by the caller to end the run in order, also while operators are still being made.
     pub stop_requested: Arc<AtomicBool>,
+    /// Set by the caller while code outside the run holds it back, such as a reader of its rows that is slower than it. Such a run
+    /// has not stalled.
+    pub is_held: Arc<AtomicBool>,
     /// Called at the moment from which the run may overwrite the results of an earlier one. A start that fails earlier
     /// never calls it.
     pub on_start: Option<StartHook>,
@@ -218,6 +222,7 @@ impl Options {
             limit: RunLimit::default(),
             resume_after: BTreeMap::new(),
             stop_requested: Arc::default(),
+            is_held: Arc::default(),
             on_start: None,
             on_failure: None,
             timing: None,

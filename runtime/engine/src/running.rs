@@ -47,6 +47,8 @@ pub struct Running {
     pub(crate) stop_cause: OnceLock<StopCause>,
     /// Set by the caller to end the run in order.
     pub(crate) stop_requested: Arc<AtomicBool>,
+    /// Set by the caller while it holds the run back.
+    pub(crate) is_held: Arc<AtomicBool>,
     pub(crate) setting_log: SettingLog,
     /// Configuration keys of each node.
     pub(crate) keys: Vec<Vec<Key>>,
@@ -296,6 +298,7 @@ impl Running {
         let threads = std::mem::take(&mut *self.threads());
         let mut remaining: Vec<Option<Thread>> = threads.into_iter().map(Some).collect();
         let mut deadline: Option<Instant> = None;
+        let mut held_at: Option<Instant> = None;
         while remaining.iter().any(Option::is_some) || !self.all_sinks_closed() {
             match self.exits.recv_timeout(POLL_INTERVAL) {
                 Ok(index) => {
@@ -328,7 +331,14 @@ impl Running {
             {
                 break;
             }
-            self.check_deadlines();
+            if self.is_held.load(Ordering::Relaxed) {
+                held_at = Some(Instant::now());
+            }
+            // Work that was held back is finished soon after that, not at once.
+            match held_at.is_some_and(|at| at.elapsed() < self.plan.stall_timeout) {
+                true => self.restart_stall_timers(),
+                false => self.check_deadlines(),
+            }
         }
         for thread in remaining.into_iter().flatten() {
             tracing::warn!(thread = %thread.name, "the thread did not end and is detached");

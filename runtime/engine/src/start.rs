@@ -104,6 +104,7 @@ fn prepare(
         started_at: Instant::now(),
         stop_cause: OnceLock::new(),
         stop_requested: options.stop_requested.clone(),
+        is_held: options.is_held.clone(),
         setting_log: SettingLog::default(),
         silent_peers: Mutex::default(),
         ignored: Mutex::default(),

@@ -404,6 +404,23 @@ fn a_hang_ends_the_run_after_the_stall_timeout_and_names_the_node() {
 }
 
 #[test]
+fn a_run_that_its_caller_holds_back_has_not_stalled() {
+    let run = |name: &str, is_held: bool| {
+        let builder = PlanBuilder::new(Mode::Complete)
+            .node("numbers", "numbers", [("frames", 1)], &[])
+            .node("slow", "heavy", [("work_ms", 700)], &[("in", "numbers", MAIN)])
+            .node("notes", "notes", Values::new(), &[("a", "slow", MAIN)])
+            .with(|plan| plan.stall_timeout = Duration::from_millis(150));
+        let options = Options { is_held: Arc::new(AtomicBool::new(is_held)), ..options(name, RunLimit::default()) };
+        let Ok(running) = start(builder.0, &registry(), options, None) else { panic!("no start") };
+        running.wait().failure.map(|failure| failure.message)
+    };
+    assert_eq!(run("held", true), None);
+    let failure = run("not held", false).unwrap();
+    assert!(failure.contains("node `slow` did not answer for 0.15 s"), "{failure}");
+}
+
+#[test]
 fn the_end_of_a_stream_has_the_timeout_of_closing() {
     let builder = chain(Mode::Complete, [("frames", 3)], [("fault", "end-hangs")])
         .with(|plan| plan.stall_timeout = Duration::from_millis(50));

@@ -14,6 +14,7 @@ pub mod moves;
 pub mod pose;
 #[cfg(feature = "onnx")]
 pub mod preprocess;
+mod python;
 #[cfg(feature = "media")]
 pub mod stream;
 pub mod tracker;

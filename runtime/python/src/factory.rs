@@ -18,6 +18,8 @@ use crate::{host, json, operator::PyOperator};
 /// Description that the Python part of the package makes of a class.
 #[derive(Deserialize)]
 struct Description {
+    /// Name of the class or function.
+    name: String,
     about: String,
     heavy: bool,
     inputs: Vec<Input>,
@@ -88,11 +90,17 @@ enum ColumnType {
     List(Box<ColumnType>),
     Array(i32, Box<ColumnType>),
     Struct(Vec<(String, ColumnType)>),
+    /// Column with nulls.
+    Optional(Box<ColumnType>),
 }
 
 impl ColumnType {
+    fn field(&self, name: &str) -> Field {
+        Field::new(name, self.data_type(), matches!(self, ColumnType::Optional(_)))
+    }
+
     fn data_type(&self) -> DataType {
-        let item = |kind: &ColumnType| Arc::new(Field::new("item", kind.data_type(), false));
+        let item = |kind: &ColumnType| Arc::new(kind.field("item"));
         match self {
             ColumnType::Bool => DataType::Boolean,
             ColumnType::Text => DataType::Utf8,
@@ -106,8 +114,9 @@ impl ColumnType {
             ColumnType::List(kind) => DataType::List(item(kind)),
             ColumnType::Array(length, kind) => DataType::FixedSizeList(item(kind), *length),
             ColumnType::Struct(fields) => {
-                DataType::Struct(fields.iter().map(|(name, kind)| Field::new(name, kind.data_type(), false)).collect())
+                DataType::Struct(fields.iter().map(|(name, kind)| kind.field(name)).collect())
             }
+            ColumnType::Optional(kind) => kind.data_type(),
         }
     }
 }
@@ -262,8 +271,7 @@ impl Description {
 impl TableReference {
     fn declare(&self) -> Option<TableType> {
         let TableReference::Declared { name, about, columns } = self else { return None };
-        let fields: Fields =
-            columns.iter().map(|column| Field::new(&column.name, column.kind.data_type(), false)).collect();
+        let fields: Fields = columns.iter().map(|column| column.kind.field(&column.name)).collect();
         Some(TableType::from_description(TableDescription {
             name: name.clone(),
             about: about.clone(),
@@ -305,14 +313,14 @@ impl TableReference {
 
 impl Class {
     fn new(loaded: Loaded, declared: &[TableType], registry: &Registry, reload: bool) -> Result<Self> {
-        let Loaded { target, description, declaration } = loaded;
+        let Loaded { description, declaration, .. } = loaded;
         let port = |name: &str, kind: &Type| match kind {
             Type::Frame => Ok(PortType::Frame),
             Type::Table(table) => {
                 table.find(declared, registry).map(PortType::Table).map_err(|error| error.at(format!("port `{name}`")))
             }
         };
-        let mut spec = Spec::operator(intern(&target));
+        let mut spec = Spec::operator(intern(&description.name));
         if description.heavy {
             spec = spec.heavy();
         }
@@ -352,6 +360,7 @@ impl Class {
             reload,
         };
         class.check_defaults()?;
+        class.check_first_state()?;
         Ok(class)
     }
 
@@ -374,6 +383,7 @@ impl Class {
         let (declaration, description): (Bound<'_, PyAny>, String) = reloaded.extract()?;
         let description: Description = serde_json::from_str(&description)
             .map_err(|cause| crate::Error::new_err(format!("its description cannot be read: {cause}")))?;
+        crate::state::module(py)?.call_method1("check", (&declaration,))?;
         Ok(Self {
             spec: self.spec.clone(),
             methods: Methods::new(&description.methods, &self.spec),
@@ -396,6 +406,14 @@ impl Class {
             None => Ok(()),
             Some(problem) => Err(Error::config(format!("default of key `{}`: {}", problem.key, problem.message))),
         }
+    }
+
+    /// Checks that the first state of a stream can be saved and comes back the same.
+    fn check_first_state(&self) -> Result<()> {
+        Python::attach(|py| {
+            let check = || crate::state::module(py)?.call_method1("check", (&self.declaration,)).map(drop);
+            check().map_err(|error| Error::config(crate::describe(py, &error)))
+        })
     }
 
     /// Reads the value of every key.

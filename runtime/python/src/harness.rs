@@ -80,7 +80,7 @@ impl Harness {
         if before == after {
             return Ok(());
         }
-        Err(sideline_api::Error::other("saving and loading changes the state: annotate its fields with their types"))
+        Err(sideline_api::Error::other("saving and loading changes the state"))
     }
 
     fn output(&self, name: &str) -> PyResult<usize> {

@@ -11,6 +11,7 @@ mod capsule;
 mod columns;
 mod exports;
 mod factory;
+mod fit;
 mod frame;
 mod harness;
 mod operator;

@@ -80,8 +80,8 @@ struct Stream {
     name: StreamName,
     current: StreamState,
     copy: StreamState,
-    /// True once the state has been found to be one that can be saved.
-    is_state_checked: bool,
+    /// Number of calls so far. After the first, second, fourth, eighth and so on it is checked that the state can be saved.
+    calls: u64,
 }
 
 /// State of an operator for one stream, with the session for which `session_started` was called.
@@ -117,6 +117,7 @@ impl PyOperator {
                     // Imported before the first frame. An operator that uses no pixels runs without it.
                     let _imported = crate::numpy(py);
                 }
+                host.call_method0("settle")?;
                 Ok(Self {
                     node: resources.node.as_str().into(),
                     outputs: class.outputs(),
@@ -143,7 +144,7 @@ impl PyOperator {
         }
         let current = StreamState { session: None, state: self.new_state(py)? };
         let copy = StreamState { session: None, state: self.new_state(py)? };
-        self.streams.push(Stream { name: name.clone(), current, copy, is_state_checked: false });
+        self.streams.push(Stream { name: name.clone(), current, copy, calls: 0 });
         Ok(self.streams.len() - 1)
     }
 
@@ -189,9 +190,9 @@ impl PyOperator {
         }
         let process = self.process.bind(py).clone();
         self.call(py, &process, &self.class.methods.process, at, cx, input, Some(out))?;
-        if self.class.has_state && !self.streams[at].is_state_checked {
-            self.plain(py, at)?;
-            self.streams[at].is_state_checked = true;
+        self.streams[at].calls += 1;
+        if self.class.has_state && self.streams[at].calls.is_power_of_two() {
+            self.check_state(py, at)?;
         }
         Ok(())
     }
@@ -203,11 +204,16 @@ impl PyOperator {
         let instance = class.declaration.bind(py).call_method1("make", (config,))?;
         let process = instance.getattr("process")?.unbind();
         let keeps_states = class.has_state && self.class.has_state && class.state_version == self.class.state_version;
-        let kind = class.declaration.bind(py).getattr("state")?;
         let mut states = vec![];
         for at in 0..self.streams.len() {
             states.push(match (keeps_states, class.has_state) {
-                (true, _) => Some(host(py)?.call_method1("restore", (&kind, self.plain(py, at)?))?.unbind()),
+                (true, _) => {
+                    // By its bytes, so that it has the new classes of the file.
+                    let mut bytes = vec![];
+                    state::write(&self.pack(py, at)?, &mut bytes).map_err(to_python_error)?;
+                    let declaration = class.declaration.bind(py);
+                    Some(restore(declaration, state::read(declaration, &bytes).map_err(to_python_error)?)?)
+                }
                 (false, true) => Some(class.declaration.bind(py).call_method0("new_state")?.unbind()),
                 (false, false) => None,
             });
@@ -215,7 +221,7 @@ impl PyOperator {
         self.class = Arc::new(class);
         for (stream, state) in self.streams.iter_mut().zip(states) {
             stream.current.state = state;
-            stream.is_state_checked = false;
+            stream.calls = 0;
         }
         for at in 0..self.streams.len() {
             self.streams[at].copy = self.copy(py, &self.streams[at].current)?;
@@ -233,6 +239,14 @@ impl PyOperator {
         let at = self.stream_index(py, &cx.header.stream)?;
         let method = self.instance(py)?.getattr("stream_ended")?;
         self.call(py, &method, parameters, at, cx, input, Some(out))
+    }
+
+    fn end_stream(&mut self, py: Python<'_>, cx: &Context, input: &Inputs, out: &mut Outputs) -> PyResult<()> {
+        let at = self.streams.iter().position(|stream| is_same_stream(&stream.name, &cx.header.stream));
+        if let Some(at) = at.filter(|_| self.class.has_state) {
+            self.check_state(py, at)?;
+        }
+        self.call_stream_ended(py, cx, input, out)
     }
 
     /// Calls a method with its parameters, sets the outputs from its result, and ends the use of the inputs.
@@ -260,8 +274,12 @@ impl PyOperator {
                 more => method.call1(PyTuple::new(py, more)?),
             }?;
             match out {
-                // The message alone: the place is that of the runtime, not of the operator.
-                Some(out) => self.set_outputs(&result, out).map_err(|error| crate::Error::new_err(message(py, &error))),
+                Some(out) => self.set_outputs(&result, out).map_err(|error| match error.traceback(py) {
+                    // Code of the operator has raised it, such as a generator of rows.
+                    Some(_) => error,
+                    // The message alone: the place is that of the runtime, not of the operator.
+                    None => crate::Error::new_err(message(py, &error)),
+                }),
                 None => Ok(()),
             }
         })();
@@ -342,9 +360,14 @@ impl PyOperator {
         }
     }
 
-    /// Returns a state as plain values.
-    fn plain<'py>(&self, py: Python<'py>, at: usize) -> PyResult<Bound<'py, PyAny>> {
-        host(py)?.call_method1("plain", (&self.streams[at].current.state,))
+    /// Returns a state as values that can be saved.
+    fn pack<'py>(&self, py: Python<'py>, at: usize) -> PyResult<Bound<'py, PyAny>> {
+        state::module(py)?.call_method1("pack", (&self.class.declaration, &self.streams[at].current.state))
+    }
+
+    /// Checks that a state can be saved, so that a state that cannot is found before a failure or the end of a run needs it.
+    fn check_state(&self, py: Python<'_>, at: usize) -> PyResult<()> {
+        self.pack(py, at).map(drop)
     }
 
     fn call_close(&mut self, py: Python<'_>) -> PyResult<()> {
@@ -423,7 +446,7 @@ fn set_output(port: &OutputPort, value: &Bound<'_, PyAny>, out: &mut Outputs) ->
     if let Some(reason) = skip_reason(value)? {
         return out.skip(port.name, reason).map_err(to_python_error);
     }
-    let place = |error: PyErr| PyTypeError::new_err(format!("output `{}`: {}", port.name, message(value.py(), &error)));
+    let place = |error: PyErr| columns::at_place(value.py(), &error, &format!("output `{}`", port.name));
     match port.ty {
         PortType::Frame if value.is_none() => Ok(()),
         PortType::Frame => out.frame(port.name, frame::from_python(value).map_err(place)?).map_err(to_python_error),
@@ -432,6 +455,11 @@ fn set_output(port: &OutputPort, value: &Bound<'_, PyAny>, out: &mut Outputs) ->
         }
         PortType::Any => Err(PyTypeError::new_err(format!("output `{}` has no type", port.name))),
     }
+}
+
+/// Converts what was read of a saved state to a state.
+fn restore(declaration: &Bound<'_, PyAny>, saved: Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    state::module(declaration.py())?.call_method1("restore", (declaration, saved)).map(Bound::unbind)
 }
 
 fn to_python_error(error: Error) -> PyErr {
@@ -464,7 +492,7 @@ impl DynOperator for PyOperator {
 
     fn stream_ended(&mut self, cx: &Context, input: &Inputs, out: &mut Outputs) -> Result<(), Fault> {
         call(|py| {
-            let ended = self.call_stream_ended(py, cx, input, out);
+            let ended = self.end_stream(py, cx, input, out);
             self.streams.retain(|stream| stream.name != cx.header.stream);
             ended
         })
@@ -472,6 +500,10 @@ impl DynOperator for PyOperator {
 
     fn snapshot(&mut self, stream: &str) -> Result<(), Fault> {
         let Some(at) = self.streams.iter().position(|known| &*known.name == stream) else { return Ok(()) };
+        if !self.class.has_state {
+            self.streams[at].copy.session = self.streams[at].current.session;
+            return Ok(());
+        }
         call(|py| {
             self.streams[at].copy = self.copy(py, &self.streams[at].current)?;
             Ok(())
@@ -498,7 +530,7 @@ impl DynOperator for PyOperator {
         let written = call(|py| {
             let saved = PyDict::new(py);
             saved.set_item("session", self.streams[at].current.session)?;
-            saved.set_item("state", self.plain(py, at)?)?;
+            saved.set_item("state", self.pack(py, at)?)?;
             state::write(&saved, into).map_err(to_python_error)
         });
         if written.is_err() {
@@ -516,18 +548,17 @@ impl DynOperator for PyOperator {
             return Err(Error::other(format!("the saved state has version {version}, version {needed} is needed")));
         }
         call(|py| {
-            let saved = state::read(py, bytes).map_err(to_python_error)?;
+            let declaration = self.class.declaration.bind(py);
+            let saved = state::read(declaration, bytes).map_err(to_python_error)?;
             let session: Option<u32> = saved.get_item("session")?.extract()?;
-            let state = if self.class.has_state {
-                let kind = self.class.declaration.bind(py).getattr("state")?;
-                Some(host(py)?.call_method1("restore", (kind, saved.get_item("state")?))?.unbind())
-            } else {
-                None
+            let state = match self.class.has_state {
+                true => Some(restore(declaration, saved.get_item("state")?)?),
+                false => None,
             };
             let current = StreamState { session, state };
             let copy = self.copy(py, &current)?;
             self.streams.retain(|known| &*known.name != stream);
-            self.streams.push(Stream { name: stream.into(), current, copy, is_state_checked: true });
+            self.streams.push(Stream { name: stream.into(), current, copy, calls: 0 });
             Ok(())
         })
         .map_err(Fault::into_error)

@@ -8,7 +8,7 @@ use arrow_schema::{DataType, Field, Schema};
 use pyo3::{
     exceptions::{PyKeyError, PyRuntimeError, PyValueError},
     prelude::*,
-    types::{PyCapsule, PyDict, PyIterator, PyList, PyTuple},
+    types::{PyByteArray, PyCapsule, PyDict, PyIterator, PyList, PyTuple},
 };
 use sideline_api::config::did_you_mean;
 
@@ -92,7 +92,8 @@ impl PyRows {
     }
 
     /// Returns a row by its number, as a dictionary, or a column by its name: numbers as a NumPy array without a copy, whose
-    /// further dimensions are those of lists of a fixed length; other values as a list.
+    /// further dimensions are those of lists of a fixed length; other values as a list. A column that may have nulls is a masked
+    /// array (`numpy.ma`), for every frame.
     fn __getitem__<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let table = self.get()?;
         if let Ok(at) = key.extract::<isize>() {
@@ -103,11 +104,13 @@ impl PyRows {
             };
         }
         let name = key.extract::<String>()?;
-        let Some(column) = table.column_by_name(&name) else {
+        let Some((index, field)) = table.fields().find(&name) else {
             let near = did_you_mean(&name, table.column_names());
             return Err(PyKeyError::new_err(format!("there is no column `{name}`{near}")));
         };
+        let column = table.column(index);
         match view(column, &self.exports) {
+            Some(view) if has_nulls(field) => masked(py, &to_numpy(py, view)?, &mask(column)),
             Some(view) => to_numpy(py, view),
             None => {
                 let values = (0..column.len()).map(|at| to_python(py, column, at)).collect::<PyResult<Vec<_>>>()?;
@@ -154,6 +157,35 @@ impl PyRows {
     }
 }
 
+/// Returns true if a column, or the lists of a fixed length in it, may have nulls.
+fn has_nulls(field: &Field) -> bool {
+    let item = match field.data_type() {
+        DataType::FixedSizeList(item, _) => has_nulls(item),
+        _ => false,
+    };
+    item || field.is_nullable()
+}
+
+/// Returns for each number of a column whether it, or a list around it, is null.
+fn mask(column: &ArrayRef) -> Vec<u8> {
+    let own = |at: usize| u8::from(column.is_null(at));
+    let DataType::FixedSizeList(_, length) = column.data_type() else { return (0..column.len()).map(own).collect() };
+    let mut items = mask(&column.as_fixed_size_list().clone().into_values());
+    for (row, items) in items.chunks_exact_mut((*length).max(1) as usize).enumerate() {
+        items.iter_mut().for_each(|item| *item |= own(row));
+    }
+    items
+}
+
+/// Returns a masked array over an array.
+fn masked<'py>(py: Python<'py>, array: &Bound<'py, PyAny>, mask: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let numpy = crate::numpy(py)?;
+    let mask = numpy.call_method1("frombuffer", (PyByteArray::new(py, mask), "bool"))?;
+    let mask = mask.call_method1("reshape", (array.getattr("shape")?,))?;
+    // The data is not copied.
+    numpy.getattr("ma")?.getattr("MaskedArray")?.call1((array, mask))
+}
+
 /// Returns a view of a column of numbers, or of nested lists of a fixed length of numbers.
 fn view(column: &ArrayRef, exports: &Arc<Exports>) -> Option<View> {
     let mut shape = vec![column.len()];
@@ -161,9 +193,6 @@ fn view(column: &ArrayRef, exports: &Arc<Exports>) -> Option<View> {
     while let DataType::FixedSizeList(_, length) = values.data_type() {
         shape.push(*length as usize);
         values = values.as_fixed_size_list_opt()?.clone().into_values();
-    }
-    if values.null_count() > 0 || column.null_count() > 0 {
-        return None;
     }
     let element = match values.data_type() {
         DataType::Int8 => Element { format: c"b", size: 1 },

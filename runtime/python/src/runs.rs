@@ -4,22 +4,23 @@ use std::{
     ffi::OsString,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, StructArray, UInt32Array, UInt64Array};
 use arrow_schema::{DataType, Field, Schema};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender, TrySendError};
 use pyo3::{
     prelude::*,
     types::{PyCapsule, PyList},
 };
+use sideline::embed::RunHandle;
 use sideline_api::{
-    Body, Context, DynOperator, Fault, Header, Inputs, Instance, Message, OperatorFactory, Outputs, Payload, PortType,
-    Resources, Result, Spec, Values, WiredInput,
+    Body, Context, DynOperator, Fault, Header, Inputs, Instance, Message, Mode, OperatorFactory, Outputs, Payload,
+    PortType, Resources, Result, Spec, Values, WiredInput,
     config::{Key, Problem},
 };
 
@@ -28,7 +29,7 @@ use crate::{Error, capsule, columns, factory, rows::PyRows};
 /// Name of the operator that passes rows on.
 const READER: &str = "python_rows";
 /// Capacity of the queue between the flow and Python code, in batches. When it is full, the flow waits in `complete` mode; in
-/// `live` mode the reader's rows wait in the engine, which counts those that it drops.
+/// `live` mode the oldest batch is dropped and counted.
 const QUEUE: usize = 256;
 /// Interval at which a wait looks for signals, such as Ctrl-C.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
@@ -40,15 +41,49 @@ struct Rows {
     rows: Arc<StructArray>,
 }
 
-/// Factory of the operator that passes rows on.
-struct ReaderFactory {
+/// Queue between the flow and Python code.
+#[derive(Clone)]
+struct Queue {
     sender: Sender<Rows>,
+    /// The receiving end, from which the oldest batch is dropped.
+    receiver: Receiver<Rows>,
+    /// True once nothing reads the rows any more.
     is_closed: Arc<AtomicBool>,
+    /// True while the flow waits for room.
+    is_waiting: Arc<AtomicBool>,
+    /// Number of batches that were dropped.
+    dropped: Arc<AtomicU64>,
 }
 
+/// Factory of the operator that passes rows on.
+struct ReaderFactory(Queue);
+
 struct Reader {
-    sender: Sender<Rows>,
-    is_closed: Arc<AtomicBool>,
+    queue: Queue,
+    mode: Mode,
+}
+
+impl Queue {
+    /// Appends a batch; a full queue loses its oldest one.
+    fn replace_oldest(&self, mut batch: Rows) {
+        while let Err(TrySendError::Full(rejected)) = self.sender.try_send(batch) {
+            self.dropped.fetch_add(u64::from(self.receiver.try_recv().is_ok()), Ordering::Relaxed);
+            batch = rejected;
+        }
+    }
+
+    /// Waits for room, but not for a reader that is gone.
+    fn wait_for_room(&self, batch: Rows) {
+        let Err(TrySendError::Full(mut batch)) = self.sender.try_send(batch) else { return };
+        self.is_waiting.store(true, Ordering::Relaxed);
+        while !self.is_closed.load(Ordering::Relaxed) {
+            match self.sender.send_timeout(batch, SIGNAL_INTERVAL) {
+                Err(error) if error.is_timeout() => batch = error.into_inner(),
+                Ok(()) | Err(_) => break,
+            }
+        }
+        self.is_waiting.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Reader {
@@ -57,18 +92,14 @@ impl Reader {
         if rows.is_empty() {
             return;
         }
-        let mut batch = Rows {
+        let batch = Rows {
             input: port.name.split_once(':').map_or(&*port.name, |(_, name)| name).to_owned(),
             header: message.header.clone(),
             rows: rows.clone(),
         };
-        // Waits for room, but not for a reader that is gone.
-        while !self.is_closed.load(Ordering::Relaxed) {
-            match self.sender.send_timeout(batch, SIGNAL_INTERVAL) {
-                Ok(()) => return,
-                Err(error) if error.is_timeout() => batch = error.into_inner(),
-                Err(_) => return,
-            }
+        match self.mode {
+            Mode::Live => self.queue.replace_oldest(batch),
+            Mode::Complete => self.queue.wait_for_room(batch),
         }
     }
 
@@ -106,8 +137,8 @@ impl OperatorFactory for ReaderFactory {
     fn finite(&self, _: &Values) -> bool {
         true
     }
-    fn make(&self, _: &Values, _: &Resources) -> Result<Instance> {
-        let reader = Reader { sender: self.sender.clone(), is_closed: self.is_closed.clone() };
+    fn make(&self, _: &Values, resources: &Resources) -> Result<Instance> {
+        let reader = Reader { queue: self.0.clone(), mode: resources.mode };
         Ok(Instance::Operator(Box::new(reader)))
     }
 }
@@ -225,8 +256,11 @@ impl PyBatch {
 /// Run of a flow on threads of its own.
 #[pyclass(frozen, module = "sideline", name = "NativeRun")]
 pub struct PyRun {
-    batches: Mutex<Option<Receiver<Rows>>>,
-    is_closed: Arc<AtomicBool>,
+    /// Queue of the rows; `None` once nothing reads them.
+    queue: Mutex<Option<Queue>>,
+    dropped: Arc<AtomicU64>,
+    handle: RunHandle,
+    frames: Option<u64>,
     stop: Arc<AtomicBool>,
     outcome: Mutex<Outcome>,
     folder: String,
@@ -242,19 +276,26 @@ enum Outcome {
 /// Starts a run with the arguments of `sideline run`.
 pub fn start(py: Python<'_>, arguments: Vec<OsString>, tables: Vec<String>) -> PyResult<PyRun> {
     let (sender, receiver) = crossbeam_channel::bounded(QUEUE);
-    let is_closed = Arc::new(AtomicBool::new(false));
+    let handle = RunHandle::default();
+    let queue =
+        Queue { sender, receiver, is_closed: Arc::default(), is_waiting: handle.hold_flag(), dropped: Arc::default() };
     let prepared = py.detach(|| {
-        let reader = ReaderFactory { sender, is_closed: is_closed.clone() };
-        let registry = sideline::registry().with_name(READER, Ok(Arc::new(reader)));
+        let registry = sideline::registry().with_name(READER, Ok(Arc::new(ReaderFactory(queue.clone()))));
         sideline::embed::prepare(arguments, &registry, &factory::load_all, READER, &tables)
     });
     let prepared = prepared.map_err(|error| Error::new_err(error.message))?;
     let stop = prepared.stop_flag();
     let folder = prepared.folder().display().to_string();
-    let thread = std::thread::Builder::new().name("sideline-run".into()).spawn(move || prepared.run())?;
+    let frames = prepared.frames();
+    let thread = std::thread::Builder::new().name("sideline-run".into()).spawn({
+        let handle = handle.clone();
+        move || prepared.run(&handle)
+    })?;
     Ok(PyRun {
-        batches: Mutex::new(Some(receiver)),
-        is_closed,
+        dropped: queue.dropped.clone(),
+        queue: Mutex::new(Some(queue)),
+        handle,
+        frames,
         stop,
         outcome: Mutex::new(Outcome::Running(thread)),
         folder,
@@ -269,19 +310,46 @@ impl PyRun {
         &self.folder
     }
 
-    /// Returns the next batch, or `None` after the last one.
-    fn next(&self, py: Python<'_>) -> PyResult<Option<PyBatch>> {
-        let receiver = self.batches.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(receiver) = receiver else { return Ok(None) };
+    /// Number of batches that were dropped because nothing had read them, in `live` mode.
+    #[getter]
+    fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Number of frames of each stream after which the run ends, if it is known.
+    #[getter]
+    fn frames(&self) -> Option<u64> {
+        self.frames
+    }
+
+    /// True once the run has ended.
+    #[getter]
+    fn has_ended(&self) -> bool {
+        match &*self.outcome.lock().unwrap_or_else(PoisonError::into_inner) {
+            Outcome::Running(thread) => thread.is_finished(),
+            Outcome::Ended(_) | Outcome::Awaited => true,
+        }
+    }
+
+    /// Returns the progress as JSON; `None` before the start and after the end.
+    fn progress(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        // Takes locks of the run, whose threads may wait for the interpreter.
+        let Some(progress) = py.detach(|| self.handle.progress()) else { return Ok(None) };
+        serde_json::to_string(&progress).map(Some).map_err(|cause| Error::new_err(cause.to_string()))
+    }
+
+    /// Returns the next batch, or `None` if there is none within this time, or after the last one.
+    fn next(&self, py: Python<'_>, seconds: f64) -> PyResult<Option<PyBatch>> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(Queue { receiver, .. }) = queue else { return Ok(None) };
+        let deadline = Instant::now() + Duration::try_from_secs_f64(seconds).unwrap_or_default();
         loop {
-            match py.detach(|| receiver.recv_timeout(SIGNAL_INTERVAL)) {
+            // Asked before the queue is: rows that came until then are in it.
+            let has_ended = self.has_ended();
+            match py.detach(|| receiver.recv_timeout(if has_ended { Duration::ZERO } else { SIGNAL_INTERVAL })) {
                 Ok(rows) => return Ok(Some(PyBatch { rows })),
-                Err(RecvTimeoutError::Disconnected) => return Ok(None),
-                Err(RecvTimeoutError::Timeout) if self.has_ended() => {
-                    // The senders of a run that failed at its start may live on in its registry.
-                    return Ok(receiver.try_recv().ok().map(|rows| PyBatch { rows }));
-                }
-                Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+                Err(_) if has_ended || Instant::now() >= deadline => return Ok(None),
+                Err(_) => py.check_signals()?,
             }
         }
     }
@@ -293,8 +361,19 @@ impl PyRun {
 
     /// Ends the passing on of rows: the run no longer waits for a reader.
     fn close(&self) {
-        self.is_closed.store(true, Ordering::SeqCst);
-        *self.batches.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Some(queue) = self.queue.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            queue.is_closed.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Waits for the end of the run, at most for this time; returns true once it has ended.
+    fn wait_for(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
+        let deadline = Instant::now() + Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        while !self.has_ended() && Instant::now() < deadline {
+            py.detach(|| std::thread::sleep(SIGNAL_INTERVAL / 5));
+            py.check_signals()?;
+        }
+        Ok(self.has_ended())
     }
 
     /// Waits for the end; returns the report as JSON.
@@ -321,14 +400,6 @@ impl PyRun {
             Outcome::Ended(Ok(report)) => Ok(report.clone()),
             Outcome::Ended(Err(error)) => Err(Error::new_err(error.message.clone())),
             Outcome::Running(_) | Outcome::Awaited => Err(Error::new_err("the run has no result")),
-        }
-    }
-
-    /// True once the run has ended.
-    fn has_ended(&self) -> bool {
-        match &*self.outcome.lock().unwrap_or_else(PoisonError::into_inner) {
-            Outcome::Running(thread) => thread.is_finished(),
-            Outcome::Ended(_) | Outcome::Awaited => true,
         }
     }
 }

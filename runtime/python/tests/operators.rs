@@ -176,6 +176,28 @@ fn an_operator_is_found_in_a_package_beside_the_flow_and_in_a_file_in_a_folder()
     );
 }
 
+#[test]
+fn files_beside_the_flow_are_imported_and_hide_no_module_of_the_standard_library() {
+    let bench = bench!();
+    bench.write("colorsys.py", "raise RuntimeError(\"it hides a module\")\n");
+    bench.write("helper.py", "WIDTH = 5\n");
+    bench.write_flow(
+        &LIGHT
+            .replace("import sideline", "import colorsys, helper, sideline\nassert colorsys.rgb_to_hsv")
+            .replace("frames.width", "helper.WIDTH"),
+        "",
+    );
+    bench.run_flow();
+    assert_eq!(bench.rows()[3]["width"], 5);
+    let flow = std::fs::read_to_string(bench.path().join("flow.yml")).unwrap();
+    bench.write(
+        "ops/glow.py",
+        &LIGHT.replace("import sideline", "import colorsys, sideline\nassert colorsys.rgb_to_hsv"),
+    );
+    bench.write("flow.yml", &flow.replace("my_op.py", "ops.glow:light"));
+    bench.run_flow();
+}
+
 /// Runs an operator whose `process` has this body, expecting a failure; returns the printed text.
 fn fail(bench: &Bench, body: &str) -> String {
     let operator = LIGHT.replace("    return [{\"mean\": frames.y.mean(), \"width\": frames.width}]", body);
@@ -197,6 +219,42 @@ fn an_exception_ends_the_run_with_its_place_and_line() {
         "{text}"
     );
     assert!(fail(&bench, "    raise SystemExit(3)").contains("SystemExit: 3"));
+}
+
+#[test]
+fn an_exception_of_a_generator_of_rows_or_of_a_row_has_its_place_and_its_cause() {
+    let bench = bench!();
+    let text = fail(&bench, "    return ({\"mean\": 1 / i, \"width\": 1} for i in (1, 0))");
+    assert!(text.contains("my_op.py:8 in <genexpr>: `return ("), "{text}");
+    assert!(text.contains("ZeroDivisionError: division by zero"), "{text}");
+    let text = fail(&bench, "    yield {\"mean\": 1, \"width\": 1}\n    raise KeyError(\"late\")");
+    assert!(text.contains("my_op.py:9 in light: `raise KeyError(\"late\")`; KeyError: 'late'"), "{text}");
+    let row = "    class Row:\n        width = 1\n        @property\n        def mean(self):\n            return {}[\"x\"]\n    return [Row()]";
+    let text = fail(&bench, row);
+    assert!(text.contains("my_op.py:12 in mean: `return {}[\"x\"]`; KeyError: 'x'"), "{text}");
+    let chained = "    try:\n        1 / 0\n    except ZeroDivisionError as error:\n        raise ValueError(\"no light\") from error";
+    let text = fail(&bench, chained);
+    assert!(
+        text.contains("ValueError: no light (after my_op.py:9 in light: ZeroDivisionError: division by zero)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_exception_of_every_method_has_its_place() {
+    let bench = bench!();
+    for (method, expected) in [
+        ("def __init__(self): return None + 1", "my_op.py:5 in __init__: `"),
+        ("def session_started(self, cx): return None + 1", "my_op.py:5 in session_started: `"),
+        ("def stream_ended(self, cx): return None + 1", "my_op.py:5 in stream_ended: `"),
+        ("def close(self): return None + 1", "my_op.py:5 in close: `"),
+    ] {
+        let operator = "import sideline\n@sideline.operator(reads={\"frames\": sideline.frames}, writes={\"rows\": sideline.table(\"t\", n=int)})\nclass Broken:\n    def process(self, frames): return [{\"n\": 1}]\n    METHOD\n";
+        bench.write_flow(&operator.replace("METHOD", method), "");
+        let outcome = bench.sideline(&["run", "flow.yml", "--output", "out"]);
+        assert_ne!(outcome.code, 0, "{}", outcome.text);
+        assert!(outcome.text.contains(expected) && outcome.text.contains("TypeError: "), "{method}: {}", outcome.text);
+    }
 }
 
 #[test]
@@ -227,11 +285,8 @@ fn a_result_of_another_type_or_shape_is_described() {
         ),
         ("    return [{\"mean\": 1.0}]", "output `rows`: row 0: column `width` is missing"),
         ("    return [{\"mean\": 1.0, \"width\": 1, \"depth\": 2}]", "row 0: there is no column `depth`"),
-        ("    return [{\"mean\": \"bright\", \"width\": 1}]", "row 0, column `mean`: a value of type str is no number"),
-        (
-            "    return [{\"mean\": 1.0, \"width\": 1.5}]",
-            "row 0, column `width`: a value of type float is no whole number",
-        ),
+        ("    return [{\"mean\": \"bright\", \"width\": 1}]", "row 0, column `mean`: 'bright' (str) is no number"),
+        ("    return [{\"mean\": 1.0, \"width\": 1.5}]", "row 0, column `width`: 1.5 (float) is no whole number"),
         ("    return [{\"mean\": 1.0, \"width\": 2**70}]", "column `width`: "),
         ("    return {\"row\": []}", "there is no output `row`; did you mean `rows`?"),
         ("    return sideline.skip(\"error\")", "skip(\"error\"): this reason is the runtime's own"),
@@ -316,7 +371,7 @@ fn a_state_that_cannot_be_saved_is_an_error_of_the_first_frame() {
     let outcome = bench.sideline(&["run", "flow.yml", "--output", "out"]);
     assert_eq!(outcome.code, 6, "{}", outcome.text);
     assert!(
-        outcome.text.contains("`state.last` is of type object, which cannot be saved: a state holds"),
+        outcome.text.contains("state.last: a value of type object cannot be saved; a state holds"),
         "{}",
         outcome.text
     );
@@ -399,6 +454,15 @@ class Ways:
 }
 
 #[test]
+fn collections_of_garbage_leave_out_what_was_there_at_the_start() {
+    let bench = bench!();
+    let frozen = "import gc, sideline\n".to_owned();
+    bench.write_flow(&LIGHT.replace("import sideline\n", &frozen).replace("frames.width", "gc.get_freeze_count()"), "");
+    bench.run_flow();
+    assert!(bench.rows()[0]["width"].as_u64().unwrap() > 10_000, "{:?}", bench.rows()[0]);
+}
+
+#[test]
 fn skipped_frames_travel_with_the_operators_own_reason() {
     let bench = bench!();
     let body = "    if cx.frame % 2:\n        return sideline.skip(\"odd\")\n    return";
@@ -435,6 +499,55 @@ class Versions:
     assert!(rows.iter().enumerate().all(|(at, row)| row["n"] == json!(at + 1)));
     let count = bench.sideline(&["run", "--reload", "count.yml"]);
     assert!(count.text.contains("--reload: count.yml has no operator in Python"), "{}", count.text);
+}
+
+#[test]
+fn a_file_with_an_error_or_other_ports_is_not_taken_and_a_state_gets_the_new_classes() {
+    let bench = bench!();
+    let operator = r#"
+import os, sideline
+from changes import CHANGES
+from dataclasses import dataclass, field
+
+@dataclass
+class Count:
+    n: int = 0
+
+@dataclass
+class State:
+    count: Count = field(default_factory=Count)
+
+@sideline.operator(reads={"frames": sideline.frames}, writes={"rows": sideline.table("versions", version=int, n=int)}, state=State)
+class Versions:
+    def process(self, cx, state, frames):
+        state.count.n += 1
+        if cx.frame in CHANGES:
+            text = CHANGES[cx.frame](open(__file__).read())
+            open("new.py", "w").write(text)
+            os.replace("new.py", __file__)
+        return [{"version": 1, "n": state.count.n}]
+"#;
+    let changes = r#"
+CHANGES = {
+    5: lambda text: text + "\nthis is no Python",
+    20: lambda text: text.replace("version=int", "version=float").replace("this is no Python", ""),
+    35: lambda text: text.replace("version=float", "version=int").replace("n: int = 0", "n: int = 0\n    step: int = 1").replace('"version": 1', '"version": 2').replace("state.count.n += 1", "state.count.n += state.count.step"),
+}
+"#;
+    bench.write("changes.py", changes);
+    bench.write_flow(operator, "");
+    let flow = std::fs::read_to_string(bench.path().join("flow.yml")).unwrap();
+    bench.write("flow.yml", &flow.replace("FRAMES: 40", "FRAMES: 60, PACE: true"));
+    let outcome = bench.sideline(&["run", "flow.yml", "--output", "out", "--reload"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.text);
+    for expected in
+        ["SyntaxError", "its outputs have changed: start the flow again", "the changed file of the operator was taken"]
+    {
+        assert!(outcome.text.contains(expected), "{expected}: {}", outcome.text);
+    }
+    let rows = bench.rows();
+    assert_eq!((&rows[30]["version"], &rows[59]["version"]), (&json!(1), &json!(2)), "{}", outcome.text);
+    assert!(rows.iter().enumerate().all(|(at, row)| row["n"] == json!(at + 1)), "{rows:?}");
 }
 
 #[test]

@@ -32,10 +32,22 @@ fn the_code_and_the_commands_of_the_page_run() {
     assert_eq!(run.code, 0, "{}", run.text);
     let test = support::finish(bench.command(bench.interpreter()).arg("test_light.py"));
     assert_eq!(test.code, 0, "{}", test.text);
-    let live = support::finish(bench.command(bench.interpreter()).arg("live.py"));
-    assert_eq!(live.code, 0, "{}", live.text);
-    assert_eq!(live.stdout.lines().filter(|line| line.split(' ').count() == 2).count(), 100, "{}", live.text);
-    assert!(live.stdout.contains("count"), "{}", live.text);
+    let run = |name: &str| {
+        let outcome = support::finish(bench.command(bench.interpreter()).arg(name));
+        assert_eq!(outcome.code, 0, "{}", outcome.text);
+        outcome.stdout
+    };
+    assert_eq!(run("live.py").lines().filter(|line| line.split(' ').count() == 2).count(), 100);
+    let callbacks = run("callbacks.py");
+    assert!(callbacks.contains("\n49 1\n") && callbacks.contains(" of 50\n"), "{callbacks}");
+    assert!(callbacks.ends_with("done\n") || callbacks.ends_with("limit\n"), "{callbacks}");
+    assert_eq!(run("coroutine.py").lines().collect::<Vec<_>>()[99], "99");
+    let results = run("results.py");
+    assert!(results.starts_with("['light'] light.yml\n") && results.contains("count    100.0"), "{results}");
+    if bench.has_package("duckdb") {
+        let query = run("query.py");
+        assert_eq!(query.matches('\n').count(), 10, "{query}");
+    }
     bench.write(
         "flow.yml",
         &std::fs::read_to_string(bench.path().join("light.yml")).unwrap().replace("light.py", "punches.py"),
@@ -120,6 +132,127 @@ for batch in sideline.run("flow.yml", tables="mine/rows", output="out", set={"sy
 print(count)
 "#;
     assert_eq!(run(&bench, program), "600\n");
+}
+
+#[test]
+fn a_loop_that_is_slower_than_the_stall_timeout_is_no_stall_but_an_operator_is() {
+    let Some(bench) = bench("-1") else { return };
+    let program = r#"
+import sideline, time
+count = 0
+for batch in sideline.run("flow.yml", tables="mine/rows", output="out", set={"synthetic.frames": 400}, mode="complete"):
+    if count == 0:
+        time.sleep(3)
+    count += 1
+print(count)
+"#;
+    let flow = std::fs::read_to_string(bench.path().join("flow.yml")).unwrap();
+    bench.write("flow.yml", &format!("env: {{SIDELINE_STALL_S: 1}}\n{flow}"));
+    assert_eq!(run(&bench, program), "400\n");
+    bench.write(
+        "my_op.py",
+        &LIGHT
+            .replace("raise ValueError(\"the limit is reached\")", "import time; time.sleep(60)")
+            .replace("LIMIT", "3"),
+    );
+    let hangs = "import sideline\ntry:\n    sideline.run('flow.yml', output='out').wait()\nexcept sideline.Error as error:\n    print(error)\n";
+    assert!(run(&bench, hangs).contains("node `mine` did not answer for 1 s (SIDELINE_STALL_S), since frame 3"));
+}
+
+#[test]
+fn a_slow_loop_in_live_mode_loses_the_oldest_batches_and_counts_them() {
+    let Some(bench) = bench("-1") else { return };
+    let program = r#"
+import sideline, time
+frames = []
+run = sideline.run("flow.yml", tables="mine/rows", output="out", set={"synthetic.frames": 1500}, mode="live")
+for batch in run:
+    if not frames:
+        while not run._native.has_ended:
+            time.sleep(0.05)
+    frames.append(batch.frame)
+recorded = sideline.open("out").rows.pandas()["frame"].tolist()
+assert frames[1:] == recorded[-256:], (frames, recorded[-256:])
+print(run.report["status"], len(frames) + run.dropped == len(recorded), run.dropped > 0)
+"#;
+    assert_eq!(run(&bench, program), "done True True\n");
+}
+
+#[test]
+fn an_interrupt_ends_a_complete_run_that_waits_for_its_loop() {
+    let Some(bench) = bench("-1") else { return };
+    let program = r#"
+import os, signal, sideline, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run = sideline.run("flow.yml", tables=["light"], output="out", set={"synthetic.frames": 10000000}, mode="complete")
+try:
+    for batch in run:
+        if batch.frame == 300:
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+            time.sleep(60)
+except KeyboardInterrupt:
+    print("interrupted", run.report["status"])
+"#;
+    assert_eq!(run(&bench, program), "interrupted stopped\n");
+}
+
+#[test]
+fn callbacks_get_batches_progress_and_the_failure() {
+    let Some(bench) = bench("30") else { return };
+    let program = r#"
+import sideline
+batches, progress, errors = [], [], []
+def start(**more):
+    return sideline.run("flow.yml", tables=["light"], output="out", on_batch=batches.append, on_progress=progress.append,
+                        on_error=errors.append, **more)
+report = start(frames=20).wait()
+print([batch.frame for batch in batches] == list(range(20)), errors, progress[0].expected, report["status"])
+run = start()
+report = run.wait()
+print(report["failure"]["message"] == str(errors[0]), len(errors), run.progress.errors > 0 or run.progress.frames >= 0)
+print(progress[0])
+def fail(batch):
+    raise ValueError("in the callback")
+try:
+    sideline.run("flow.yml", tables=["light"], output="out", on_batch=fail).wait()
+except ValueError as error:
+    print(error)
+"#;
+    let text = run(&bench, program);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("True [] 20 "), "{text}");
+    assert_eq!(lines[1], "True 1 True", "{text}");
+    assert!(lines[2].contains("/20 frames  ") && lines[2].contains(" fps  latency "), "{text}");
+    assert_eq!(lines[3], "in the callback", "{text}");
+}
+
+#[test]
+fn results_are_joined_at_the_peaks_of_moves_and_queried_by_sql() {
+    let Some(bench) = bench("-1") else { return };
+    let program = r#"
+import pyarrow, pyarrow.parquet, sideline, os
+os.makedirs("run")
+head = {"stream": ["a"] * 3, "session": [0] * 3}
+poses = pyarrow.table({**head, "frame": [5, 6, 6], "pts": [0] * 3, "track": [1, 1, 2], "joints": pyarrow.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], pyarrow.list_(pyarrow.float32(), 2))})
+moves = pyarrow.table({**head, "frame": [9, 9, 9], "pts": [0] * 3, "track": [2, 1, 1], "peak": pyarrow.array([6, 5, 7], pyarrow.uint64())})
+pyarrow.parquet.write_table(poses, "run/poses.parquet")
+pyarrow.parquet.write_table(moves, "run/moves.parquet")
+results = sideline.open("run")
+joined = results.moves.at_peak(results.poses)
+print(joined.arrow()["poses_joints"].to_pylist(), joined.pandas(flat=True)["poses_joints_1"].tolist())
+try:
+    results.poses.at_peak(results.moves).arrow()
+except ValueError as error:
+    print(error)
+"#;
+    let text = run(&bench, program);
+    let expected =
+        "[[5.0, 6.0], [1.0, 2.0], None] [6.0, 2.0, nan]\ntable `poses` has no column `peak`, which `at_peak` needs\n";
+    assert_eq!(text, expected);
+    if bench.has_package("duckdb") {
+        let query = "import sideline\nprint(sideline.open('run').duckdb().sql('select sum(peak) from moves join poses using (track)').fetchall())";
+        assert_eq!(run(&bench, query), "[(30,)]\n");
+    }
 }
 
 #[test]

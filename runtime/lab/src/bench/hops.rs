@@ -15,7 +15,7 @@ use sideline_engine::Options;
 use sideline_graph::plan::{Edge, LaneId, NodeId, Plan, PlanNode, Producer};
 use sideline_plugin::load::PluginFactory;
 
-use super::Percentiles;
+use super::{Percentiles, python::Calls};
 
 /// Frames of each measurement. The first tenth is not measured.
 const FRAMES: u64 = 20_000;
@@ -120,6 +120,10 @@ pub struct Hops {
     pub dora_hop_us: Option<Percentiles>,
     /// Overhead per frame of a graph of ten operators on one thread, milliseconds.
     pub graph10_ms: f64,
+    /// Calls of an operator in Python; `None` if they cannot be measured.
+    pub python: Option<Calls>,
+    /// Reason for which there are no calls of an operator in Python.
+    pub python_problem: Option<String>,
 }
 
 /// Measures all kinds of hops.
@@ -140,6 +144,10 @@ pub fn run() -> Result<Hops> {
     };
     // The frames are spaced so that the next thread sleeps and must be woken up, as in live video.
     let mut threads = hop_times_ns(&run_chain(&linked, 3, true, 200)?);
+    let (python, python_problem) = match super::python::measure_calls() {
+        Ok(calls) => (Some(calls), None),
+        Err(error) => (None, Some(error.message)),
+    };
     Ok(Hops {
         fused_hop_us: Percentiles::us_from_ns(&mut hops),
         plugin_hop_us: Percentiles::us_from_ns(&mut plugin_hops),
@@ -147,6 +155,8 @@ pub fn run() -> Result<Hops> {
         floor_us: measure_floor(),
         dora_hop_us: super::dora::measure_hops()?.map(|mut times| Percentiles::us_from_ns(&mut times)),
         graph10_ms,
+        python,
+        python_problem,
     })
 }
 
@@ -222,6 +232,16 @@ impl std::fmt::Display for Hops {
         match &self.dora_hop_us {
             Some(us) => row(f, "two dora nodes", us)?,
             None => writeln!(f, "{:<28} not measured: no `dora` on PATH", "two dora nodes")?,
+        }
+        match &self.python {
+            Some(calls) => {
+                row(f, "call in Python, 1080p", &calls.python_us)?;
+                row(f, "call of the recorder beside it", &calls.recorder_us)?;
+            }
+            None => {
+                let problem = self.python_problem.as_deref().unwrap_or_default();
+                writeln!(f, "{:<28} not measured: {problem}", "call in Python, 1080p")?;
+            }
         }
         write!(f, "graph of ten, one thread     {:.4} ms per frame", self.graph10_ms)
     }

@@ -25,12 +25,12 @@ from . import _native
 from ._columns import array, column, f32, f64, i64, struct, table, u8, u16, u32, u64
 from ._operator import feedback, frames, hold, key, operator, optional, skip
 from ._results import open
-from ._run import Batch, Run, run
+from ._run import Batch, Progress, Run, run
 from ._native import Context, Error, Frame, Rows
 
 __version__ = _native.VERSION
 
 __all__ = [
-    "Batch", "Context", "Error", "Frame", "Rows", "Run", "array", "column", "f32", "f64", "feedback", "frames", "hold", "i64",
-    "key", "open", "operator", "optional", "run", "skip", "struct", "table", "u16", "u32", "u64", "u8",
+    "Batch", "Context", "Error", "Frame", "Progress", "Rows", "Run", "array", "column", "f32", "f64", "feedback", "frames", "hold",
+    "i64", "key", "open", "operator", "optional", "run", "skip", "struct", "table", "u16", "u32", "u64", "u8",
 ]

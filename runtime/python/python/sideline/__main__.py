@@ -14,6 +14,9 @@ def main():
     except ImportError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    from . import _host
+
+    _host.is_program = True
     # What operators print does not mix with results on standard output, such as JSON.
     sys.stdout = sys.stderr
     code = _native.main(sys.argv[1:])

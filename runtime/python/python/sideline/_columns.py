@@ -1,5 +1,6 @@
 """Tables that an operator declares, and the types of their columns."""
 
+import types
 import typing
 from dataclasses import dataclass
 
@@ -41,7 +42,8 @@ def table(name, about="", /, **columns):
     """Declares a table: `table("punch_counts", "Punches of each fighter.", fighter=str, n=int)`.
 
     A column is `bool`, `int` (64 bits), `float` (64 bits), `str`, one of `u8`, `u16`, `u32`, `u64`, `i64`, `f32`, `f64`,
-    `list[T]`, `array(T, n)`, `struct(...)`, or `column(T, "documentation, unit")`. Without columns it is the table of that
+    `list[T]`, `array(T, n)`, `struct(...)`, `T | None` for a column with nulls (`optional(T)` for the types that are no classes),
+    or `column(T, "documentation, unit")`. Without columns it is the table of that
     name that Sideline or another operator of the flow declares.
     """
     if not isinstance(name, str):
@@ -79,7 +81,14 @@ def _describe_type(kind, place):
         return {"struct": [[name, _describe_type(field, place)] for name, field in kind[1].items()]}
     if typing.get_origin(kind) is list and len(typing.get_args(kind)) == 1:
         return {"list": _describe_type(typing.get_args(kind)[0], place)}
+    from ._operator import Port
+
+    if isinstance(kind, Port) and not (kind.required or kind.hold or kind.feedback):
+        return {"optional": _describe_type(kind.type, place)}
+    inner = [argument for argument in typing.get_args(kind) if argument is not type(None)]
+    if typing.get_origin(kind) in (typing.Union, types.UnionType) and len(inner) == 1 and len(typing.get_args(kind)) == 2:
+        return {"optional": _describe_type(inner[0], place)}
     raise TypeError(
         f"{place}: {kind!r} is no type of a column; it is bool, int, float, str, {', '.join(sorted(_NAMES - {'bool', 'text'}))}, "
-        "list[T], array(T, n) or struct(...)"
+        "list[T], array(T, n), struct(...) or T | None"
     )

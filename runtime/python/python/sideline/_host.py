@@ -1,8 +1,6 @@
-"""Functions that the native module calls: loading of operators, descriptions of errors, states as plain values."""
+"""Functions that the native module calls: loading of operators, descriptions of errors."""
 
-import collections
 import copy
-import dataclasses
 import gc
 import importlib
 import importlib.util
@@ -12,13 +10,17 @@ import os
 import sys
 import threading
 import traceback
-import typing
 from pathlib import Path
 
 from . import _native
 from ._operator import _Declaration
+from ._state import StateError
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
+
+
+# True in the program `sideline`, false where a run is started from code.
+is_program = False
 
 
 class LoadError(Exception):
@@ -55,9 +57,10 @@ def _load_module(target, folder):
     module, _, name = target.partition(":")
     folder = os.path.abspath(folder or ".")
     if not module.endswith(".py"):
-        # A package beside the flow is found as well as an installed one.
+        # A package beside the flow is found as well as an installed one. It comes last, so that no file of the folder hides a
+        # module of the standard library, such as `random.py`.
         if folder not in sys.path:
-            sys.path.insert(0, folder)
+            sys.path.append(folder)
         return importlib.import_module(module), name or None
     path = Path(folder, module)
     if not path.is_file():
@@ -68,7 +71,7 @@ def _load_module(target, folder):
         return sys.modules[module_name], name or None
     beside = str(path.parent)
     if beside not in sys.path:
-        sys.path.insert(0, beside)
+        sys.path.append(beside)
     spec = importlib.util.spec_from_file_location(module_name, path)
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = loaded
@@ -112,7 +115,7 @@ def reload(declaration):
 
 def describe(error):
     """Describes an exception in one line: the last places of its traceback outside this package, and its text."""
-    if isinstance(error, LoadError):
+    if isinstance(error, (LoadError, StateError)):
         return str(error)
     if isinstance(error, _native.Error):
         text = str(error)
@@ -121,13 +124,22 @@ def describe(error):
     if isinstance(error, SyntaxError):
         name = os.path.basename(error.filename or "")
         return f"{name}:{error.lineno}: {type(error).__name__}: {error.msg}"
-    places = [
+    lines = [f"{os.path.basename(f.filename)}:{f.lineno} in {f.name}: `{(f.line or '').strip()}`" for f in _places(error)[-3:]]
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None and _places(cause):
+        place = _places(cause)[-1]
+        reason = " ".join("".join(traceback.format_exception_only(cause)).split())
+        text += f" (after {os.path.basename(place.filename)}:{place.lineno} in {place.name}: {reason})"
+    return "; ".join([*lines, text])
+
+
+def _places(error):
+    """Returns the places of a traceback outside this package."""
+    return [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if not os.path.abspath(frame.filename).startswith(_PACKAGE) and not frame.filename.startswith("<frozen")
     ]
-    lines = [f"{os.path.basename(f.filename)}:{f.lineno} in {f.name}: `{(f.line or '').strip()}`" for f in places[-3:]]
-    return "; ".join([*lines, text])
 
 
 def collect():
@@ -135,61 +147,19 @@ def collect():
     gc.collect()
 
 
+def settle():
+    """Takes the objects of a start out of later collections, which then take no longer than what the flow has created.
+
+    In the program alone: in an interpreter of someone else, their objects are theirs.
+    """
+    if is_program:
+        gc.collect()
+        gc.freeze()
+
+
 def copy_state(state):
     """Copies a state."""
     return copy.deepcopy(state)
-
-
-def plain(value, place="state"):
-    """Converts a state to dictionaries, lists and scalars."""
-    if value is None or isinstance(value, (bool, str, bytes)):
-        return value
-    if isinstance(value, (int, float)):
-        return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name), f"{place}.{f.name}") for f in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {plain(k, place): plain(v, f"{place}[{k!r}]") for k, v in value.items()}
-    if isinstance(value, (list, tuple, collections.deque)):
-        return [plain(item, f"{place}[{at}]") for at, item in enumerate(value)]
-    if isinstance(value, (set, frozenset)):
-        return sorted(plain(item, place) for item in value)
-    raise TypeError(
-        f"`{place}` is of type {type(value).__name__}, which cannot be saved: a state holds dataclasses, dict, list, tuple, set, "
-        "deque, str, bytes, int, float, bool and None"
-    )
-
-
-def restore(kind, value):
-    """Converts plain values to a state."""
-    return _restore(kind, value)
-
-
-def _restore(kind, value):
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = typing.get_type_hints(kind)
-        known = {f.name for f in dataclasses.fields(kind)}
-        return kind(**{name: _restore(hints[name], item) for name, item in value.items() if name in known})
-    if origin is dict:
-        return {_restore(arguments[0], key): _restore(arguments[1], item) for key, item in value.items()}
-    if kind is collections.deque or origin is collections.deque:
-        inner = arguments[0] if arguments else None
-        return collections.deque(_restore(inner, item) for item in value)
-    if kind in (tuple, set, frozenset):
-        return kind(value)
-    if origin in (list, set, frozenset):
-        return origin(_restore(arguments[0], item) for item in value)
-    if origin is tuple:
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            arguments = (arguments[0],) * len(value)
-        return tuple(_restore(inner, item) for inner, item in zip(arguments, value, strict=True))
-    if isinstance(value, list) and isinstance(kind, type) and not issubclass(kind, list):
-        return kind(value)
-    inner = [argument for argument in arguments if argument is not type(None)]
-    if value is not None and len(inner) == 1 and type(None) in arguments:
-        return _restore(inner[0], value)
-    return value
 
 
 _node_threads = threading.local()

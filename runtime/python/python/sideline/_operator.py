@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import enum
 import inspect
+import sys
 import textwrap
 import types
 import typing
@@ -102,11 +103,12 @@ def operator(*, reads=None, writes=None, state=None, state_version=1, heavy=True
         raise TypeError("write `@sideline.operator(reads=..., writes=...)`, with parentheses and names")
 
     def decorate(target):
+        namespace = sys._getframe(1).f_globals
         if inspect.isfunction(target):
             target = _class_of(target)
         if not inspect.isclass(target):
             raise TypeError(f"@sideline.operator decorates a class or a function, not {target!r}")
-        target.__sideline__ = _Declaration(target, reads or {}, writes or {}, state, state_version, heavy)
+        target.__sideline__ = _Declaration(target, reads or {}, writes or {}, state, state_version, heavy, namespace)
         return target
 
     return decorate
@@ -139,8 +141,10 @@ def _class_of(function):
 
 
 class _Declaration:
-    def __init__(self, owner, reads, writes, state, state_version, heavy):
+    def __init__(self, owner, reads, writes, state, state_version, heavy, namespace):
         self.owner = owner
+        # Names of the file, by which classes of a saved state are found.
+        self.namespace = namespace
         self.module = owner.__module__
         self.name = owner.__qualname__
         self.state = state
@@ -177,6 +181,7 @@ class _Declaration:
             if function is not None:
                 methods[method] = self._parameters(method, function, names)
         return {
+            "name": owner.__name__,
             "about": (inspect.getdoc(owner) or "").split("\n\n")[0].replace("\n", " "),
             "heavy": bool(heavy),
             "inputs": inputs,
@@ -219,10 +224,10 @@ class _Declaration:
         annotations = typing.get_type_hints(owner)
         docs = _attribute_docs(owner)
         keys = []
-        for name in inspect.get_annotations(owner):
+        for name in _key_names(owner):
             if name.startswith("_") or typing.get_origin(annotations[name]) is typing.ClassVar:
                 continue
-            declared = vars(owner).get(name, REQUIRED)
+            declared = getattr(owner, name, REQUIRED)
             declared = declared if isinstance(declared, Key) else Key(declared)
             kind, convert = _kind(annotations[name], f"operator `{self.name}`, key `{name}`")
             self.types[name] = convert
@@ -254,6 +259,16 @@ class _Declaration:
     def new_state(self):
         """Returns the state of a new stream."""
         return self.state()
+
+
+def _key_names(owner):
+    """Returns the annotated attributes of a class, and those of its bases that are operators or that are declared by `key`."""
+    names = {}
+    for base in reversed(owner.__mro__):
+        for name in inspect.get_annotations(base):
+            if base is owner or "__sideline__" in vars(base) or isinstance(vars(base).get(name), Key):
+                names[name] = None
+    return names
 
 
 def _kind(annotation, place):

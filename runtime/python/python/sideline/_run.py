@@ -3,8 +3,13 @@
 import atexit
 import json
 import os
+import time
+from dataclasses import dataclass
 
 from . import _native
+
+# Interval between two calls of `on_progress`, s.
+_INTERVAL_S = 0.2
 
 # Runs that have not ended. They are kept, so that one without another reference is not cut off in mid-write.
 _active = set()
@@ -75,6 +80,31 @@ class Batch:
         return f"<Batch: {len(self)} rows of {self.table}, stream {self.stream}, frame {self.frame}>"
 
 
+@dataclass(frozen=True)
+class Progress:
+    """Progress of a run."""
+
+    seconds: float
+    """Time since the start, s."""
+    frames: int
+    """Frames that are finished."""
+    expected: int | None
+    """Frames after which the run ends, if it has a limit."""
+    fps: float
+    """Frames per second of the slowest operator."""
+    latency_ms: float
+    """Median time from the capture of a frame to the outputs of the slowest operator, ms."""
+    dropped: int
+    """Frames that were dropped at the source."""
+    errors: int
+    """Errors of operators so far."""
+
+    def __str__(self):
+        of = "" if self.expected is None else f"/{self.expected}"
+        text = f"{self.frames}{of} frames  {self.fps:.1f} fps  latency {self.latency_ms:.0f} ms"
+        return text + "".join(f"  {n} {name}" for n, name in ((self.dropped, "dropped"), (self.errors, "errors")) if n)
+
+
 class Run:
     """Run of a flow. Iterating gives a `Batch` for each frame and table with rows, in order, while the flow runs.
 
@@ -82,9 +112,12 @@ class Run:
     or the iteration early stops the run.
     """
 
-    def __init__(self, native):
+    def __init__(self, native, on_batch=None, on_progress=None, on_error=None):
         self._native = native
         self._report = None
+        self._on_batch, self._on_progress, self._on_error = on_batch, on_progress, on_error
+        self._progress = Progress(0.0, 0, native.frames, 0.0, 0.0, 0, 0)
+        self._reported_at = 0.0
         _active.add(self)
 
     @property
@@ -92,26 +125,68 @@ class Run:
         """Folder of the results, for `sideline.open`."""
         return self._native.folder
 
+    @property
+    def dropped(self):
+        """Number of batches that were dropped because nothing had read them, in live mode."""
+        return self._native.dropped
+
+    @property
+    def progress(self):
+        """Progress, as a `Progress`; after the end the last one."""
+        read = self._native.progress()
+        if read is not None:
+            read = json.loads(read)
+            self._progress = Progress(
+                seconds=read["seconds"],
+                frames=read["frames"],
+                expected=self._native.frames,
+                fps=read["fps"],
+                latency_ms=read["latency_ms"]["p50"],
+                dropped=read["forgotten"],
+                errors=read["errors"],
+            )
+        return self._progress
+
+    def _report_progress(self):
+        if self._on_progress is None or time.monotonic() - self._reported_at < _INTERVAL_S:
+            return
+        self._on_progress(self.progress)
+        self._reported_at = time.monotonic()
+
     def __iter__(self):
         try:
-            while (batch := self._native.next()) is not None:
-                yield Batch(batch)
+            has_ended = False
+            while True:
+                # Asked before the next batch is: rows that came until then are still to be read.
+                has_ended = self._native.has_ended
+                batch = self._native.next(_INTERVAL_S)
+                self._report_progress()
+                if batch is not None:
+                    yield Batch(batch)
+                elif has_ended:
+                    break
         except BaseException as exception:
             # Also where the loop is left early: the results are complete afterwards.
             self.__exit__(type(exception))
             raise
-        self.wait()
+        self._finish()
 
     async def __aiter__(self):
         import asyncio
 
         try:
-            while (batch := await asyncio.to_thread(self._native.next)) is not None:
-                yield Batch(batch)
+            while True:
+                has_ended = self._native.has_ended
+                batch = await asyncio.to_thread(self._native.next, _INTERVAL_S)
+                self._report_progress()
+                if batch is not None:
+                    yield Batch(batch)
+                elif has_ended:
+                    break
         except BaseException:
             self.stop()
             raise
-        await asyncio.to_thread(self.wait)
+        await asyncio.to_thread(self._finish)
 
     def stop(self):
         """Asks the run to stop: sources end, and what is in flight is finished."""
@@ -119,13 +194,23 @@ class Run:
         self._native.close()
 
     def wait(self):
-        """Waits for the end and returns the report of the run, the one of `sideline run --json`.
+        """Waits for the end and returns the report of the run, the one of `sideline run --json`. Calls `on_batch` and `on_progress`.
 
-        Raises `sideline.Error` if the run failed. Rows that were not read are given up.
+        Raises `sideline.Error` if the run failed, or calls `on_error`. Rows that were not read are given up.
         """
+        if self._on_batch is None or self._report is not None:
+            return self._finish()
+        for batch in self:
+            self._on_batch(batch)
+        return self._report
+
+    def _finish(self):
         failure = self.report.get("failure")
         if failure:
-            raise _native.Error(failure["message"])
+            error = _native.Error(failure["message"])
+            if self._on_error is None:
+                raise error
+            self._on_error(error)
         return self._report
 
     @property
@@ -133,6 +218,9 @@ class Run:
         """Report of the run after its end, also of one that failed."""
         if self._report is None:
             self._native.close()
+            self._report_progress()
+            while not self._native.wait_for(_INTERVAL_S):
+                self._report_progress()
             self._report = json.loads(self._wait_native())
         return self._report
 
@@ -155,7 +243,8 @@ class Run:
                     raise
 
 
-def run(flow, *, input=None, tables=(), set=None, mode=None, output=None, frames=None, duration=None, device=None):
+def run(flow, *, input=None, tables=(), set=None, mode=None, output=None, frames=None, duration=None, device=None,
+        on_batch=None, on_progress=None, on_error=None):
     """Starts a flow and returns its `Run`.
 
     flow: path of the file.
@@ -166,8 +255,12 @@ def run(flow, *, input=None, tables=(), set=None, mode=None, output=None, frames
     output: folder of the results.
     frames, duration: end after this number of frames, or seconds, of each stream.
     device: "auto", "cpu", "cuda" or "tensorrt".
+    on_batch: called by `wait` with each `Batch`, in place of a loop.
+    on_progress: called with a `Progress` five times a second, in the loop or in `wait`.
+    on_error: called with the `sideline.Error` of a run that failed, which is not raised then.
 
-    In complete mode the flow waits for a reader that is slower than it; in live mode the oldest rows are dropped and counted.
+    In complete mode the flow waits for a reader that is slower than it; in live mode the oldest rows are dropped and counted by
+    `Run.dropped`.
     """
     arguments = [os.fspath(flow)]
     if isinstance(tables, str):
@@ -179,4 +272,4 @@ def run(flow, *, input=None, tables=(), set=None, mode=None, output=None, frames
             arguments += [f"--{name}", os.fspath(value) if isinstance(value, os.PathLike) else str(value)]
     for key, value in (set or {}).items():
         arguments += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
-    return Run(_native.start(arguments, list(tables)))
+    return Run(_native.start(arguments, list(tables)), on_batch, on_progress, on_error)

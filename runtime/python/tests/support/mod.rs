@@ -15,6 +15,7 @@ pub struct Bench {
     folder: tempfile::TempDir,
     python: PathBuf,
     programs: PathBuf,
+    library: PathBuf,
 }
 
 /// Result of a finished program.
@@ -79,13 +80,29 @@ impl Bench {
                 std::fs::copy(&path, package.join(path.file_name().unwrap())).unwrap();
             }
         }
-        symlink(libraries.join("libsideline_native.so"), package.join("_native.abi3.so")).unwrap();
-        Some(Self { folder, python, programs })
+        let library = libraries.join("libsideline_native.so");
+        symlink(&library, package.join("_native.abi3.so")).unwrap();
+        Some(Self { folder, python, programs, library })
+    }
+
+    /// Returns true if Python has a package; counts the test as skipped if not.
+    pub fn has_package(&self, name: &str) -> bool {
+        let found = Command::new(&self.python).args(["-c", &format!("import {name}")]).stderr(Stdio::null()).status();
+        let found = found.is_ok_and(|status| status.success());
+        if !found {
+            skip_test(Capability::Python, format!("{}: no {name}", self.python.display()));
+        }
+        found
     }
 
     /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Returns the extension module.
+    pub fn library(&self) -> &Path {
+        &self.library
     }
 
     /// Returns the interpreter.
