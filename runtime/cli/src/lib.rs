@@ -129,9 +129,7 @@ fn run_main(registry: Registry, host: Option<&PythonHost<'_>>) -> u8 {
             }
         }
     }
-    // Last, since it replays the tables of all other operators.
-    let tables = registry.table_types();
-    let registry = registry.with(sideline_replay::replay(tables));
+    let registry = plugins::with_replay(registry);
     let arguments = match host {
         Some(host) => std::iter::once("sideline".into()).chain(host.arguments.iter().cloned()).collect(),
         None => std::env::args_os().collect::<Vec<_>>(),
