@@ -130,8 +130,7 @@ fn parquet_files_hold_all_rows_with_their_frames() {
 fn record_typed<T: Table>(folder: &Path, rows: &[T]) -> SchemaRef {
     let options = DriverOptions { on_error: OnError::Stop, stride: 1 };
     let factory = Registry::new().operator::<Recorder>().get("recorder").unwrap().factory();
-    let mut recorder =
-        Runner::new(factory, Values::new(), resources(folder, PortType::table::<T>()), options).unwrap();
+    let mut recorder = Runner::new(factory, Values::new(), resources(folder, PortType::table::<T>()), options).unwrap();
     recorder.push("poses", rows).unwrap();
     recorder.close().unwrap();
     read(&folder.join("poses.parquet")).0[0].schema()

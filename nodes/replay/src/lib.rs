@@ -189,14 +189,7 @@ impl Operator for Replay {
         for name in &resources.outputs {
             cursors.push((intern(name), Cursor::open(&recording, name, &coverage)?));
         }
-        Ok(Self {
-            cursors,
-            coverage,
-            checked: vec![],
-            incomplete: vec![],
-            not_recorded: 0,
-            closing_rows_left_out: 0,
-        })
+        Ok(Self { cursors, coverage, checked: vec![], incomplete: vec![], not_recorded: 0, closing_rows_left_out: 0 })
     }
 
     fn process(&mut self, cx: &Context, _: &Inputs, _: &mut ReplayState, out: &mut Outputs) -> Result<()> {

@@ -3,8 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use sideline_api::{
-    Alignment, Body, Color, Encoding, Frame, Header, Message, Mode, OnError, Payload, PortType, Reason, Resources, Result, SourceId,
-    Table, TableType, Values, WiredInput,
+    Alignment, Body, Color, Encoding, Frame, Header, Message, Mode, OnError, Payload, PortType, Reason, Resources,
+    Result, SourceId, Table, TableType, Values, WiredInput,
     config::Origin,
     driver::DriverOptions,
     serde_json::{Value, json},
@@ -49,7 +49,8 @@ fn replay(folder: &Path, types: &[TableType], more: &[(&str, Value)]) -> Result<
     more.iter().for_each(|(key, value)| values.set(*key, value.clone(), Origin::CommandLine));
     let factory = Arc::new(sideline_replay::replay(types.to_vec()));
     let alignment = Alignment::Source(SourceId(0));
-    let port = sideline_api::InputPort { name: "frames", ty: PortType::Frame, required: true, hold: false, feedback: false };
+    let port =
+        sideline_api::InputPort { name: "frames", ty: PortType::Frame, required: true, hold: false, feedback: false };
     let wired = WiredInput { source: Some(SourceId(0)), ..WiredInput::new("frames", &port, "test/frames", alignment) };
     let resources = Resources {
         inputs: vec![wired],

@@ -212,7 +212,11 @@ fn a_newly_named_track_that_is_recognized_as_the_absent_fighter_has_one_name() {
     bout.tracks.iter_mut().filter(|(row, ..)| row.track == 9).for_each(|(row, ..)| row.track = 2);
     bout.show_with(1, &[Body { track: 2, ..newcomer }, SPECTATOR], &[renumbered]);
     let names: Vec<(u32, Fighter)> = bout.names.iter().map(|row| (row.track, row.fighter)).collect();
-    assert_eq!(names, [(2, Fighter::Two), (4, Fighter::One)], "one name for each; the free one goes to the other person");
+    assert_eq!(
+        names,
+        [(2, Fighter::Two), (4, Fighter::One)],
+        "one name for each; the free one goes to the other person"
+    );
 }
 
 #[test]

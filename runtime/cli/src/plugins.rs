@@ -79,8 +79,8 @@ pub fn with_flow(registry: &Registry, flow: &Path) -> Registry {
 /// Returns the registry with the libraries among the names of operators in a flow.
 pub fn with_libraries(registry: &Registry, names: Vec<String>, folder: &Path) -> Registry {
     let libraries = names.into_iter().filter(|name| load::is_library(name) && !registry.has(name));
-    let registry =
-        libraries.fold(registry.clone(), |registry, name| registry.with_name(&name, load::factory(&folder.join(&name))));
+    let registry = libraries
+        .fold(registry.clone(), |registry, name| registry.with_name(&name, load::factory(&folder.join(&name))));
     with_replay(registry)
 }
 

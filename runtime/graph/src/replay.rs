@@ -148,7 +148,12 @@ impl Flow {
     }
 
     /// Finds the recorder's input that reads an output.
-    pub(crate) fn recorded_output(&self, sender: usize, output: usize, reader: usize) -> Result<RecordedOutput, String> {
+    pub(crate) fn recorded_output(
+        &self,
+        sender: usize,
+        output: usize,
+        reader: usize,
+    ) -> Result<RecordedOutput, String> {
         let (node, port) = (&self.nodes[sender], &self.nodes[sender].spec.outputs[output]);
         let (edge, reader) = (format!("{}/{}", node.id, port.name), &self.nodes[reader].id);
         if port.ty == PortType::Frame {

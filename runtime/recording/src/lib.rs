@@ -283,7 +283,9 @@ pub fn table_rows(batch: &RecordBatch) -> Result<StructArray> {
 
 /// Converts a recorded column to the type that it has in messages.
 fn to_message(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
-    let Some(numbers) = column.as_any().downcast_ref::<Int64Array>().filter(|_| field.data_type() != column.data_type()) else {
+    let Some(numbers) =
+        column.as_any().downcast_ref::<Int64Array>().filter(|_| field.data_type() != column.data_type())
+    else {
         return Ok(column.clone());
     };
     if let Some(negative) = numbers.iter().flatten().find(|number| *number < 0) {

@@ -212,7 +212,7 @@ table! {
         /// Acceleration of each joint relative to the hips, torso lengths per second squared; NaN where unknown.
         #[column(unit = "torso lengths/s^2", names = [JOINT_NAMES, ["x", "y", "z"]])]
         pub acceleration: [[f32; 3]; 33],
-        /// Joint angles, radians, in the order of [`ANGLE_NAMES`]; NaN where unknown.
+        /// Joint angles, radians, in the order of `ANGLE_NAMES`; NaN where unknown.
         #[column(unit = "rad", names = [ANGLE_NAMES])]
         pub joint_angles: [f32; 20],
         /// Euclidean norm of all known joint velocities, torso lengths per second.

@@ -1,4 +1,8 @@
-use arrow_array::{ArrayRef, Int32Array, PrimitiveArray, StringArray, UInt32Array, cast::AsArray, types::{Float64Type, Int64Type}};
+use arrow_array::{
+    ArrayRef, Int32Array, PrimitiveArray, StringArray, UInt32Array,
+    cast::AsArray,
+    types::{Float64Type, Int64Type},
+};
 use arrow_buffer::NullBuffer;
 use arrow_schema::Field;
 use serde_json::json;

@@ -9,13 +9,13 @@ use std::{
     sync::Arc,
 };
 
-use arrow_array::{
-    Array, ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray, UInt32Array, new_null_array,
-};
+use arrow_array::{Array, ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray, UInt32Array, new_null_array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::interleave::interleave;
 use sideline_api::{Error, Failure, OrFail, Result};
-use sideline_recording::{Batches, RecordedTable, RecordedTables, column, frame_numbers, media_times_ns, stream_and_frame};
+use sideline_recording::{
+    Batches, RecordedTable, RecordedTables, column, frame_numbers, media_times_ns, stream_and_frame,
+};
 
 use super::{
     flatten::{flatten, has_tracks, split_pairs},
@@ -176,8 +176,7 @@ impl TableJoin {
     pub fn write(&self, mut sink: Box<dyn Sink>) -> Result<u64> {
         let mut written = 0;
         for stream in &self.streams {
-            let mut cursors =
-                self.tables.iter().map(|table| self.cursor(table, stream)).collect::<Result<Vec<_>>>()?;
+            let mut cursors = self.tables.iter().map(|table| self.cursor(table, stream)).collect::<Result<Vec<_>>>()?;
             let mut skips = self
                 .skipped
                 .iter()
@@ -347,7 +346,10 @@ const PEAK: &str = "peak";
 /// True for a table whose rows name the frame of their peak. Recordings of earlier versions have no units: there these are moves.
 fn has_peaks(schema: &Schema) -> bool {
     let number = |name| {
-        schema.field_with_name(name).ok().filter(|field| matches!(field.data_type(), DataType::Int64 | DataType::UInt64))
+        schema
+            .field_with_name(name)
+            .ok()
+            .filter(|field| matches!(field.data_type(), DataType::Int64 | DataType::UInt64))
     };
     match number(PEAK) {
         None => false,
@@ -417,7 +419,8 @@ impl OrderedCursor {
     }
 
     fn take(&mut self) -> Option<RowRef> {
-        let row = self.batch.as_ref().map(|batch| RowRef { batch: batch.clone(), row: self.row, pts: batch.pts[self.row] });
+        let row =
+            self.batch.as_ref().map(|batch| RowRef { batch: batch.clone(), row: self.row, pts: batch.pts[self.row] });
         self.row += 1;
         row
     }
