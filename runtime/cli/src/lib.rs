@@ -33,6 +33,7 @@ mod completions;
 mod control;
 pub mod embed;
 mod export;
+mod flow_test;
 #[cfg(test)]
 mod fuzz;
 mod graph;
@@ -170,6 +171,10 @@ fn dispatch(
         }
         Command::Describe { library, json } => plugins::describe(library, *json),
         Command::TestOperator(options) => test_operator::run(options, &plugins::with_installed(registry)?),
+        Command::Test(options) => {
+            let registry = plugins::with_installed(registry)?;
+            flow_test::run(options, &plugins::with_flow(&registry, &options.flow))
+        }
         Command::New { template } => new::run(template),
         Command::Stop { run, json } => control::stop(run.as_deref(), *json),
         Command::Set { settings, run, json } => control::set(run.as_deref(), settings, *json),

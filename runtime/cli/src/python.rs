@@ -152,6 +152,7 @@ impl FlowTargets {
         let flow = match command {
             Subcommand::Run(options) => Path::new(&options.target),
             Subcommand::Check { flow, .. } | Subcommand::Graph { flow, .. } => flow,
+            Subcommand::Test(options) => &options.flow,
             Subcommand::Inspect { target, .. } => Path::new(target),
             _ => return Self { folder: PathBuf::new(), targets: vec![] },
         };
