@@ -1,10 +1,14 @@
 //! `sideline export`: the tables of a run as one flat table, also of runs with skipped frames and of interrupted runs.
 
+#[path = "support/recordings.rs"]
+mod recordings;
 mod support;
 
 use std::{collections::BTreeMap, path::Path};
 
+use recordings::record_table;
 use serde_json::Value;
+use sideline_sport::tables::{Move, Track};
 use support::{Bench, has_models, json_text, parquet, repository, rows};
 
 /// Flow text: synthetic -> counter with a stride -> recorder.
@@ -128,6 +132,39 @@ fn what_cannot_be_exported_is_reported_with_the_fix() {
     // To a pipe only the table is written.
     let piped = bench.sideline(&["export", "out", "--output", "-"]);
     assert_eq!(piped.text.as_bytes(), before);
+}
+
+#[test]
+fn a_move_stands_at_its_peak_with_the_frame_in_which_it_came() {
+    let bench = Bench::new();
+    let out = bench.path().join("out");
+    record_table(&out, "tracks", &vec![vec![Track { track: 1, ..Track::default() }]; 8]);
+    let told = Move { track: 1, label: "jab".into(), start: 1, peak: 2, end: 3, ..Move::default() };
+    let mut moves = vec![vec![]; 8];
+    moves[6] = vec![told.clone()];
+    // This peak has no row of a track, so its time is not known.
+    moves[7] = vec![Move { label: "hook".into(), peak: 70, ..told }];
+    record_table(&out, "moves", &moves);
+    export(&bench, &["--format", "json"]);
+    let found = read_json(&out.join("export.json"));
+    let places: Vec<[u64; 4]> = found
+        .iter()
+        .filter(|row| !row["moves_label"].is_null())
+        .map(|row| ["frame", "pts", "moves_peak", "moves_frame"].map(|name| row[name].as_u64().unwrap()))
+        .collect();
+    assert_eq!(places, [[2, 66_666_666, 2, 6], [7, 233_333_331, 70, 7]]);
+    assert_eq!(found.len(), 8, "a row for each frame and track");
+    // Alone, moves are where they came.
+    export(&bench, &["--format", "json", "--tables", "moves", "--overwrite"]);
+    let alone = read_json(&out.join("export.json"));
+    assert_eq!(alone.iter().map(|row| row["frame"].as_u64().unwrap()).collect::<Vec<_>>(), [6, 7]);
+    // Differences of frame numbers do not wrap.
+    export(&bench, &["--format", "parquet"]);
+    for batch in parquet(&out.join("export.parquet")) {
+        for name in ["frame", "moves_start", "moves_peak", "moves_end", "moves_frame"] {
+            assert_eq!(batch.column_by_name(name).unwrap().data_type(), &arrow_schema::DataType::Int64, "{name}");
+        }
+    }
 }
 
 #[test]

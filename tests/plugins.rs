@@ -76,6 +76,11 @@ fn a_library_runs_by_its_path_and_the_check_knows_its_keys() {
     let rows = rows(&bench.path().join("out"));
     assert_eq!((rows.len(), &rows[59]["frames"]), (60, &60.into()));
     assert_eq!(json(bench.path().join("out/run.json"))["result"]["status"], "done");
+    // Its table, which the program does not have, is replayed.
+    let from = ["run", "flow.yml", "--from", "recorder", "--recording", "out", "--output", "again"];
+    let replayed = bench.sideline(&from);
+    assert_eq!(replayed.code, 0, "{}", replayed.text);
+    assert_eq!(self::rows(&bench.path().join("again")), rows);
     // From another folder: the path is relative to the flow.
     let elsewhere = bench.path().join("elsewhere");
     std::fs::create_dir(&elsewhere).unwrap();

@@ -1,6 +1,7 @@
 //! The recording of one input: its rows, and the frames that were skipped on it.
 
 use std::{
+    collections::HashMap,
     fs::{File, TryLockError},
     io::{Read, Seek, Write},
     path::{Path, PathBuf},
@@ -8,11 +9,13 @@ use std::{
 };
 
 use sideline_api::{
-    Body, Error, Header, Message, Payload, PortType, Reason, Result, WiredInput,
+    Body, Error, Header, Message, Payload, PortType, Reason, Result, TableType, WiredInput,
     arrow::{
         array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, StructArray, UInt32Array, UInt64Array},
         schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef},
     },
+    serde_json,
+    table::ColumnDescription,
 };
 
 use crate::{
@@ -42,8 +45,8 @@ pub struct Recording {
     run: String,
     /// True if the files of the folder are continued, false if they are replaced.
     resumes: bool,
-    /// Columns of the table, if the type of the input is known before its first row.
-    fields: Option<Fields>,
+    /// Type of the table, if it is known before the first row.
+    table: Option<TableType>,
     /// `None` before the first row, if the type of the input is not known earlier.
     rows: Option<TableWriter>,
     /// Replaces `rows` for an input of sound.
@@ -60,12 +63,12 @@ impl Recording {
     /// # Errors
     /// When the files cannot be locked, another recorder writes them, or a column of the table cannot be recorded.
     pub fn lock(folder: &Path, run: &str, input: &WiredInput, options: Options) -> Result<Self> {
-        let fields = match &input.ty {
-            PortType::Table(table) => Some(table.fields.clone()),
+        let table = match input.ty {
+            PortType::Table(table) => Some(table),
             _ => None,
         };
-        if let Some(fields) = fields.as_ref().filter(|fields| !is_sound(fields)) {
-            let schema = schema(&input.name, fields)?;
+        if let Some(table) = table.filter(|table| !is_sound(&table.fields)) {
+            let schema = schema(&input.name, &table.fields, Some(table))?;
             if options.json_lines {
                 JsonLines::check(&lines_path(folder, &input.name), &schema)?;
             }
@@ -77,7 +80,7 @@ impl Recording {
             options,
             run: run.into(),
             resumes,
-            fields,
+            table,
             rows: None,
             wav_files: None,
             skipped: None,
@@ -102,8 +105,8 @@ impl Recording {
                 .and_then(|()| run_file.write_all(self.run.as_bytes()))
                 .map_err(|cause| write_error(&path, cause))?;
         }
-        match self.fields.take() {
-            Some(fields) => self.open(&fields),
+        match self.table {
+            Some(table) => self.open(&table.description().fields),
             None => Ok(()),
         }
     }
@@ -146,7 +149,7 @@ impl Recording {
         if is_sound(fields) {
             self.wav_files = Some(WavFiles::open(&self.folder, &self.name, self.resumes)?);
         } else {
-            self.rows = Some(self.open_table(&self.name, fields)?);
+            self.rows = Some(self.open_table(&self.name, fields, self.table)?);
         }
         Ok(())
     }
@@ -165,8 +168,8 @@ impl Recording {
     fn write_skip(&mut self, header: &Header, reason: &Reason) -> Result<()> {
         if self.skipped.is_none() {
             let text = |name| Field::new(name, DataType::Utf8, false);
-            self.skipped =
-                Some(self.open_table(&skipped_name(&self.name), &Fields::from(vec![text("input"), text("reason")]))?);
+            let fields = Fields::from(vec![text("input"), text("reason")]);
+            self.skipped = Some(self.open_table(&skipped_name(&self.name), &fields, None)?);
         }
         let text = |text: &str| Arc::new(StringArray::from(vec![text])) as ArrayRef;
         match &mut self.skipped {
@@ -175,8 +178,8 @@ impl Recording {
         }
     }
 
-    fn open_table(&self, name: &str, fields: &Fields) -> Result<TableWriter> {
-        TableWriter::open(&self.folder, name, fields, self.options, self.resumes)
+    fn open_table(&self, name: &str, fields: &Fields, table: Option<TableType>) -> Result<TableWriter> {
+        TableWriter::open(&self.folder, name, schema(name, fields, table)?, self.options, self.resumes)
     }
 
     /// Writes the remaining rows and closes the files.
@@ -343,8 +346,7 @@ struct TableWriter {
 }
 
 impl TableWriter {
-    fn open(folder: &Path, name: &str, fields: &Fields, options: Options, resumes: bool) -> Result<Self> {
-        let schema = schema(name, fields)?;
+    fn open(folder: &Path, name: &str, schema: SchemaRef, options: Options, resumes: bool) -> Result<Self> {
         let dataset = match options.parquet {
             true => Some(Dataset::open(folder.join(format!("{name}.parquet")), schema.clone(), resumes)?),
             false => None,
@@ -361,10 +363,11 @@ impl TableWriter {
             let mut all: Vec<ArrayRef> = vec![
                 Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&*header.stream, rows))),
                 Arc::new(UInt32Array::from_value(header.session, rows)),
-                Arc::new(UInt64Array::from_value(header.frame, rows)),
+                Arc::new(Int64Array::from_value(header.frame as i64, rows)),
                 Arc::new(Int64Array::from_value(header.pts, rows)),
             ];
-            all.extend(columns.iter().cloned());
+            let recorded = &self.schema.fields()[all.len()..];
+            all.extend(columns.iter().zip(recorded).map(|(column, field)| to_recorded(column, field.data_type())));
             let batch = RecordBatch::try_new(self.schema.clone(), all).map_err(|cause| {
                 Error::other(format!("frame {}: the columns of the table have changed: {cause}", header.frame))
             })?;
@@ -389,16 +392,23 @@ impl TableWriter {
     }
 }
 
-/// Returns the schema of a recorded table: the columns of the recorder, then those of the table.
+/// Units of the columns that hold frame numbers or numbers of frames. They are recorded as signed numbers: the difference of two
+/// unsigned ones wraps in pandas and Polars.
+const FRAME_UNITS: [&str; 2] = ["frame", "frames"];
+
+/// Returns the schema of a recorded table: the columns of the recorder, then those of the table. The metadata of a column hold its
+/// `unit`, the `names` of the items of a list as JSON, one list of names for each dimension, and the `message_type`, which is the type
+/// in messages if it is another one.
 ///
 /// # Errors
 /// When the table has a column with the name of one of the recorder's.
-fn schema(name: &str, fields: &Fields) -> Result<SchemaRef> {
+fn schema(name: &str, fields: &Fields, table: Option<TableType>) -> Result<SchemaRef> {
+    let in_unit = |field: Field, unit: &str| field.with_metadata([("unit".to_owned(), unit.to_owned())].into());
     let own = [
         Field::new("stream", DataType::Utf8, false),
         Field::new("session", DataType::UInt32, false),
-        Field::new("frame", DataType::UInt64, false),
-        Field::new("pts", DataType::Int64, false),
+        in_unit(Field::new("frame", DataType::Int64, false), "frame"),
+        in_unit(Field::new("pts", DataType::Int64, false), "ns"),
     ];
     if let Some(taken) = own.iter().find(|column| fields.find(column.name()).is_some()) {
         return Err(Error::config(format!(
@@ -407,6 +417,39 @@ fn schema(name: &str, fields: &Fields) -> Result<SchemaRef> {
             taken.name()
         )));
     }
-    let all: Vec<FieldRef> = own.into_iter().map(Arc::new).chain(fields.iter().cloned()).collect();
+    let described = fields.iter().map(|field| {
+        let columns = table.map(|table| &table.description().columns[..]).unwrap_or_default();
+        recorded_field(field, columns.iter().find(|column| column.name == *field.name()))
+    });
+    let all: Vec<FieldRef> = own.into_iter().chain(described).map(Arc::new).collect();
     Ok(Arc::new(Schema::new(all)))
+}
+
+/// Returns the field of a recorded column, with the metadata of its description.
+fn recorded_field(field: &Field, column: Option<&ColumnDescription>) -> Field {
+    let Some(column) = column else { return field.clone() };
+    let mut metadata = HashMap::new();
+    if !column.unit.is_empty() {
+        metadata.insert("unit".to_owned(), column.unit.clone());
+    }
+    if !column.names.is_empty() {
+        metadata.insert("names".to_owned(), serde_json::json!(column.names).to_string());
+    }
+    let mut data_type = field.data_type().clone();
+    if data_type == DataType::UInt64 && FRAME_UNITS.contains(&column.unit.as_str()) {
+        metadata.insert("message_type".to_owned(), data_type.to_string());
+        data_type = DataType::Int64;
+    }
+    Field::new(field.name(), data_type, field.is_nullable()).with_metadata(metadata)
+}
+
+/// Converts a column of frame numbers to signed numbers, where they are recorded as such.
+fn to_recorded(column: &ArrayRef, recorded: &DataType) -> ArrayRef {
+    match column.as_any().downcast_ref::<UInt64Array>() {
+        Some(numbers) if *recorded == DataType::Int64 => {
+            let signed = numbers.values().iter().map(|number| *number as i64).collect();
+            Arc::new(Int64Array::new(signed, numbers.nulls().cloned()))
+        }
+        _ => column.clone(),
+    }
 }

@@ -11,14 +11,18 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sideline_api::{
     Alignment, Body, Color, Config, Encoding, Failure, Frame, Mode, OnError, Operator, PortType, Reason, Registry,
     Resources, Result, Table, Values, WiredInput,
-    arrow::array::{Array, Int64Array, RecordBatch, StringArray, StructArray, UInt64Array},
+    arrow::array::{Array, Int64Array, RecordBatch, StringArray, StructArray},
+    arrow::schema::{DataType, FieldRef, SchemaRef},
     driver::DriverOptions,
     serde_json::{self, Value, json},
     tables::Count,
     testing::{Harness, Runner, Setup},
 };
 use sideline_recorder::{Recorder, RecorderConfig, remove_recorded};
-use sideline_sport::tables::{JOINTS, Motion, Pose};
+use sideline_sport::{
+    body::JOINT_NAMES,
+    tables::{JOINTS, Motion, Move, Pose},
+};
 
 type Inputs<'a> = &'a [(&'static str, Alignment)];
 const POSES: Inputs = &[("poses", Alignment::Source(sideline_api::SourceId(0)))];
@@ -80,8 +84,8 @@ fn read(path: &Path) -> (Vec<RecordBatch>, Vec<usize>) {
 fn rows<T: Table>(path: &Path) -> Vec<(u64, T)> {
     let mut all = vec![];
     for batch in read(path).0 {
-        let frames = batch.column(2).as_any().downcast_ref::<UInt64Array>().unwrap().values().to_vec();
-        all.extend(frames.into_iter().zip(T::decode(&StructArray::from(batch)).unwrap()));
+        let frames = batch.column(2).as_any().downcast_ref::<Int64Array>().unwrap().values().to_vec();
+        all.extend(frames.into_iter().map(|frame| frame as u64).zip(T::decode(&StructArray::from(batch)).unwrap()));
     }
     all
 }
@@ -120,6 +124,42 @@ fn parquet_files_hold_all_rows_with_their_frames() {
     let pts = batches[0].column_by_name("pts").unwrap().as_any().downcast_ref::<Int64Array>().unwrap();
     assert_eq!((stream.value(0), pts.value(0)), ("test", 33_333_333));
     assert_eq!(rows::<Pose>(&path)[0].0, 1);
+}
+
+/// Records a frame with these rows of an input `poses` whose type is known; returns the schema of the file.
+fn record_typed<T: Table>(folder: &Path, rows: &[T]) -> SchemaRef {
+    let options = DriverOptions { on_error: OnError::Stop, stride: 1 };
+    let factory = Registry::new().operator::<Recorder>().get("recorder").unwrap().factory();
+    let mut recorder = Runner::new(factory, Values::new(), resources(folder, PortType::table::<T>()), options).unwrap();
+    recorder.push("poses", rows).unwrap();
+    recorder.close().unwrap();
+    read(&folder.join("poses.parquet")).0[0].schema()
+}
+
+#[test]
+fn frame_numbers_are_signed_and_columns_have_units_and_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = Move { start: 3, peak: 5, end: 9, ..Move::default() };
+    let schema = record_typed(folder.path(), std::slice::from_ref(&told));
+    let metadata = |name: &str, key: &str| schema.field_with_name(name).unwrap().metadata().get(key).cloned();
+    for name in ["frame", "pts", "start", "peak", "end"] {
+        assert_eq!(*schema.field_with_name(name).unwrap().data_type(), DataType::Int64, "{name}");
+    }
+    assert_eq!(metadata("peak", "unit").as_deref(), Some("frame"));
+    assert_eq!(metadata("pts", "unit").as_deref(), Some("ns"));
+    assert_eq!(metadata("speed", "unit").as_deref(), Some("torso lengths/s"));
+    assert_eq!(metadata("limb", "unit"), None);
+    assert_eq!(rows::<Move>(&folder.path().join("poses.parquet")), [(0, told)], "signed numbers are decoded");
+    let line = &lines(&folder.path().join("poses.jsonl"))[0];
+    assert_eq!((&line["peak"], &line["frame"]), (&json!(5), &json!(0)));
+
+    let folder = tempfile::tempdir().unwrap();
+    let schema = record_typed(folder.path(), &[pose(1, 0.25)]);
+    let names = schema.field_with_name("joints").unwrap().metadata()["names"].clone();
+    assert_eq!(
+        serde_json::from_str::<Value>(&names).unwrap(),
+        json!([JOINT_NAMES.to_vec(), ["x", "y", "z", "visibility"]])
+    );
 }
 
 #[test]
@@ -385,7 +425,10 @@ fn a_table_without_rows_is_recorded_as_an_empty_file() {
     assert!(rows::<Motion>(&folder.path().join("poses.parquet")).is_empty());
     let file = File::open(folder.path().join("poses.parquet")).unwrap();
     let schema = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().schema().clone();
-    assert_eq!(schema.fields()[4..], **Motion::fields());
+    let columns = |fields: &[FieldRef]| -> Vec<(String, DataType)> {
+        fields.iter().map(|field| (field.name().clone(), field.data_type().clone())).collect()
+    };
+    assert_eq!(columns(&schema.fields()[4..]), columns(Motion::fields()));
 }
 
 sideline_api::column_enum! {

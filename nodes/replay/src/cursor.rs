@@ -7,7 +7,9 @@ use sideline_api::{
     arrow::array::{Int64Array, RecordBatch, StringArray, StructArray},
     table,
 };
-use sideline_recording::{Batches, HEADER_COLUMNS, RecordedTable, RecordedTables, column, stream_and_frame};
+use sideline_recording::{Batches, RecordedTable, RecordedTables, column, stream_and_frame, table_rows};
+
+use crate::coverage::Coverage;
 
 /// Rows of one frame in a batch.
 struct FrameRows {
@@ -20,19 +22,24 @@ struct FrameRows {
 struct Reader {
     name: String,
     batches: Batches,
-    /// Rows that were read and not yet asked for, by stream and frame, in the order of the file.
-    pending: BTreeMap<String, BTreeMap<u64, Vec<FrameRows>>>,
-    /// Last frame that was read, by stream.
-    last_read: BTreeMap<String, u64>,
+    coverage: Arc<Coverage>,
+    /// Rows that were read and not yet asked for, by stream and the key of their frame, in the order of the file.
+    pending: BTreeMap<String, BTreeMap<i64, Vec<FrameRows>>>,
+    /// Rows after the last frame, by stream.
+    closing: BTreeMap<String, Vec<FrameRows>>,
+    /// Last key that was read, by stream.
+    last_read: BTreeMap<String, i64>,
     has_ended: bool,
 }
 
 impl Reader {
-    fn open(table: &RecordedTable) -> Result<Self> {
+    fn open(table: &RecordedTable, coverage: Arc<Coverage>) -> Result<Self> {
         Ok(Self {
             name: table.name.clone(),
             batches: table.batches()?,
+            coverage,
             pending: BTreeMap::new(),
+            closing: BTreeMap::new(),
             last_read: BTreeMap::new(),
             has_ended: false,
         })
@@ -48,17 +55,21 @@ impl Reader {
         let times = column::<Int64Array>(&batch, "pts")?;
         let mut begin = 0;
         for at in 1..=batch.num_rows() {
-            let is_same_frame = at < batch.num_rows()
-                && streams.value(at) == streams.value(begin)
-                && frames.value(at) == frames.value(begin);
+            let is_same_frame =
+                at < batch.num_rows() && streams.value(at) == streams.value(begin) && frames[at] == frames[begin];
             if is_same_frame {
                 continue;
             }
-            let (stream, frame) = (streams.value(begin), frames.value(begin));
-            let rows = FrameRows { pts: times.value(begin), rows: batch.slice(begin, at - begin) };
-            self.pending.entry(stream.into()).or_default().entry(frame).or_default().push(rows);
-            let last = self.last_read.entry(stream.into()).or_default();
-            *last = (*last).max(frame);
+            let (stream, frame, pts) = (streams.value(begin), frames[begin], times.value(begin));
+            let rows = FrameRows { pts, rows: batch.slice(begin, at - begin) };
+            if self.coverage.is_closing(stream, frame) {
+                self.closing.entry(stream.into()).or_default().push(rows);
+            } else {
+                let key = self.coverage.key(frame, pts);
+                self.pending.entry(stream.into()).or_default().entry(key).or_default().push(rows);
+                let last = self.last_read.entry(stream.into()).or_insert(key);
+                *last = (*last).max(key);
+            }
             begin = at;
         }
         Ok(true)
@@ -66,7 +77,8 @@ impl Reader {
 
     /// Reads until all rows of a frame are in memory.
     fn read_to(&mut self, header: &Header) -> Result<()> {
-        while !self.has_ended && self.last_read.get(&*header.stream).is_none_or(|last| *last <= header.frame) {
+        let key = self.coverage.key(header.frame, header.pts);
+        while !self.has_ended && self.last_read.get(&*header.stream).is_none_or(|last| *last <= key) {
             self.read_batch()?;
         }
         Ok(())
@@ -78,10 +90,11 @@ impl Reader {
     /// When the frame had another media time in the recording.
     fn take(&mut self, header: &Header) -> Result<Vec<FrameRows>> {
         self.read_to(header)?;
+        let key = self.coverage.key(header.frame, header.pts);
         let Some(frames) = self.pending.get_mut(&*header.stream) else { return Ok(vec![]) };
-        let later = frames.split_off(&header.frame);
+        let later = frames.split_off(&key);
         *frames = later;
-        let rows = frames.remove(&header.frame).unwrap_or_default();
+        let rows = frames.remove(&key).unwrap_or_default();
         if let Some(other) = rows.iter().find(|rows| rows.pts != header.pts) {
             return Err(Error::input(format!(
                 "table `{}`: frame {} of stream `{}` is at {:.3} s in the recording and at {:.3} s here: the recording is of \
@@ -96,21 +109,34 @@ impl Reader {
         Ok(rows)
     }
 
-    /// Removes and returns the rows that follow the last frame of a stream. They bear the number of the frame after it and
-    /// its media time; a frame of that number, in a recording that goes on, has a later one.
-    fn take_closing(&mut self, header: &Header) -> Result<Vec<FrameRows>> {
-        self.read_to(header)?;
-        let mut rows = self.pending.remove(&*header.stream).and_then(|mut frames| frames.remove(&header.frame));
-        rows.iter_mut().for_each(|rows| rows.retain(|rows| rows.pts == header.pts));
-        Ok(rows.unwrap_or_default())
+    /// Removes and returns the rows that follow the last frame of a stream, and the number of those that were recorded and do not
+    /// follow the last frame here.
+    fn take_closing(&mut self, header: &Header) -> Result<(Vec<FrameRows>, u64)> {
+        while !self.has_ended {
+            self.read_batch()?;
+        }
+        let mut rows = self.closing.remove(&*header.stream).unwrap_or_default();
+        let mut left_out = 0;
+        if !self.coverage.is_replayed(header) {
+            left_out = count(&std::mem::take(&mut rows));
+        }
+        // Without a known last frame, rows of the number after the last one here: a frame of that number, in a recording that goes
+        // on, has a later time.
+        let key = self.coverage.key(header.frame, header.pts);
+        let pending = self.pending.remove(&*header.stream).and_then(|mut frames| frames.remove(&key));
+        rows.extend(pending.into_iter().flatten().filter(|rows| rows.pts == header.pts));
+        Ok((rows, left_out))
     }
+}
+
+fn count(rows: &[FrameRows]) -> u64 {
+    rows.iter().map(|rows| rows.rows.num_rows() as u64).sum()
 }
 
 /// Reading position in one recorded table and in the list of its skipped frames.
 pub struct Cursor {
     rows: Reader,
     skipped: Option<Reader>,
-    streams: Vec<String>,
 }
 
 impl Cursor {
@@ -118,30 +144,14 @@ impl Cursor {
     ///
     /// # Errors
     /// When the recording has no such table, or a file cannot be read.
-    pub fn open(recording: &RecordedTables, name: &str) -> Result<Self> {
-        let table = recording.table(name)?;
-        if !table.is_complete {
+    pub fn open(recording: &RecordedTables, name: &str, coverage: &Arc<Coverage>) -> Result<Self> {
+        let recorded = recording.table(name)?;
+        if !recorded.is_complete {
             tracing::warn!(table = name, "the recorded run was interrupted: the last rows of the table are missing");
         }
-        let mut streams = vec![];
         let skipped = recording.skipped_frames(name);
-        for table in [Some(&table), skipped.as_ref()].into_iter().flatten() {
-            for batch in table.columns(Some(&["stream"]))? {
-                let batch = batch?;
-                for stream in column::<StringArray>(&batch, "stream")?.iter().flatten() {
-                    if !streams.iter().any(|known| known == stream) {
-                        streams.push(stream.to_owned());
-                    }
-                }
-            }
-        }
-        let skipped = skipped.map(|table| Reader::open(&table)).transpose()?;
-        Ok(Self { rows: Reader::open(&table)?, skipped, streams })
-    }
-
-    /// Returns the streams that have rows or skipped frames in the table.
-    pub fn streams(&self) -> &[String] {
-        &self.streams
+        let skipped = skipped.map(|table| Reader::open(&table, coverage.clone())).transpose()?;
+        Ok(Self { rows: Reader::open(&recorded, coverage.clone())?, skipped })
     }
 
     /// Returns the reason for which the frame was skipped, if it was.
@@ -165,25 +175,20 @@ impl Cursor {
         to_table(&rows)
     }
 
-    /// Returns the rows that follow the last frame of a stream, if there are any.
+    /// Returns the rows that follow the last frame of a stream, if there are any, and the number of those that were recorded but do
+    /// not belong to the end here: the recorded stream goes on.
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn closing_rows(&mut self, header: &Header) -> Result<Option<Arc<StructArray>>> {
-        let rows = self.rows.take_closing(header)?;
-        to_table(&rows)
+    pub fn closing_rows(&mut self, header: &Header) -> Result<(Option<Arc<StructArray>>, u64)> {
+        let (rows, left_out) = self.rows.take_closing(header)?;
+        Ok((to_table(&rows)?, left_out))
     }
 }
 
 /// Joins the rows of a frame, without the columns of its header.
 fn to_table(rows: &[FrameRows]) -> Result<Option<Arc<StructArray>>> {
-    let tables: Vec<Arc<StructArray>> = rows
-        .iter()
-        .map(|rows| {
-            let (schema, columns) = (rows.rows.schema(), rows.rows.columns());
-            let fields = schema.fields()[HEADER_COLUMNS..].to_vec();
-            Arc::new(StructArray::new(fields.into(), columns[HEADER_COLUMNS..].to_vec(), None))
-        })
-        .collect();
+    let tables: Vec<Arc<StructArray>> =
+        rows.iter().map(|rows| table_rows(&rows.rows).map(Arc::new)).collect::<Result<_>>()?;
     if tables.is_empty() { Ok(None) } else { table::concat(&tables).map(Some) }
 }

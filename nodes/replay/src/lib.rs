@@ -3,27 +3,33 @@
 //! Operators behind pose or detection can so be run again, with other settings or another version, without running the
 //! models again. `sideline run FLOW --from NODE --recording RUN` replaces all operators before `NODE` by this one.
 //!
-//! The input `frames` must have the same frames as the recorded run: rows are found by stream and frame number, and a
-//! frame with another media time is an error. Each recorded table is an output of the name that it has in the recording;
-//! frames that were skipped then are skipped again with the same reason. Rows that follow a stream's last frame are sent
-//! at its end. Sound is not replayed: it comes from the source.
+//! The input `frames` must have frames of the recorded run: rows are found by stream and frame number, and a frame with
+//! another media time is an error. If one of the two runs may drop frames (`live` mode), so that their numbers differ, rows are
+//! found by media time. Each recorded table is an output of the name that it has in the recording; frames that were skipped
+//! then are skipped again with the same reason, and frames that the recording does not have with the reason `not_recorded`.
+//! Rows that follow a stream's last frame are sent at its end, if all frames before them were replayed. Sound is not replayed:
+//! it comes from the source.
+//!
+//! The report counts frames as `not_recorded`, and rows after the recorded end that were not sent as `closing_rows_left_out`.
 #![forbid(unsafe_code)]
 
+mod coverage;
 mod cursor;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{
-    Config, Context, Error, Inputs, Operator, OutputPort, Outputs, PortType, Resources, Result, Spec, StreamName,
-    TableType, Values,
-    arrow::schema::SchemaRef,
-    config::{Key, Problem},
+    Config, Context, Error, Inputs, Mode, Operator, OutputPort, Outputs, PortType, Reason, Resources, Result, Spec,
+    StreamName, TableType, Values,
+    arrow::schema::{DataType, Fields},
+    config::{Key, Problem, did_you_mean},
     factory::{self, Instance, OperatorFactory},
     port::intern,
 };
-use sideline_recording::{HEADER_COLUMNS, RecordedTables};
+use sideline_recording::{RecordedTables, table_fields};
 
+use coverage::Coverage;
 use cursor::Cursor;
 
 /// Replays recorded tables beside the frames that they belong to.
@@ -38,6 +44,9 @@ pub struct ReplayConfig {
     /// Names of the recorded tables to replay; empty for all.
     #[config(default = Vec::new())]
     pub tables: Vec<String>,
+    /// Types of these tables, in the same order; empty finds them by the names and columns of the recorded tables.
+    #[config(default = Vec::new())]
+    pub types: Vec<String>,
 }
 
 impl ReplayConfig {
@@ -57,48 +66,75 @@ impl ReplayConfig {
             [] => recording.names().collect(),
             names => names.iter().map(String::as_str).collect(),
         };
+        if !self.types.is_empty() && self.types.len() != names.len() {
+            return Err(Error::config(format!(
+                "key `types` has {} names and key `tables` {}: give one type for each table, or none",
+                self.types.len(),
+                self.tables.len()
+            )));
+        }
         let mut outputs = vec![];
-        for name in names {
+        for (at, name) in names.into_iter().enumerate() {
+            let place = self.recording.display();
             let Some(schema) = recording.table(name)?.schema()? else {
                 return Err(Error::input(format!(
-                    "{}: table `{name}` has no complete part: the run was killed before its first row group was written",
-                    self.recording.display()
+                    "{place}: table `{name}` has no complete part: the run was killed before its first row group was written"
                 )));
             };
-            let ty = table_type(name, &schema, types).ok_or_else(|| {
-                Error::input(format!(
-                    "{}: the columns of `{name}` are those of no table of this program: was it recorded by another version?",
-                    self.recording.display()
-                ))
-            })?;
+            let fields = table_fields(&schema);
+            let ty = match self.types.get(at) {
+                Some(ty) => expected_type(ty, &fields, types)
+                    .map_err(|error| error.at(format_args!("{place}: `{name}` was recorded with other columns")))?,
+                None => table_type(name, &fields, types).ok_or_else(|| {
+                    Error::input(format!(
+                        "{place}: the columns of `{name}` are those of no table of this program: was it recorded by another \
+                         version?"
+                    ))
+                })?,
+            };
             outputs.push(OutputPort { name: intern(name), ty: PortType::Table(ty) });
         }
         Ok(outputs)
     }
 }
 
-/// Returns the type of a recorded table: among the types with its columns that of its name, else the first one.
-fn table_type(name: &str, schema: &SchemaRef, types: &[TableType]) -> Option<TableType> {
-    let recorded = schema.fields().get(HEADER_COLUMNS..)?;
-    let has_columns = |ty: &&TableType| {
-        let fields = &ty.description().fields;
-        fields.len() == recorded.len()
-            && fields.iter().zip(recorded).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type())
-    };
-    types
-        .iter()
-        .filter(|ty| ty.description().name == name)
-        .find(has_columns)
-        .or(types.iter().find(has_columns))
-        .copied()
+/// Returns the type of that name.
+///
+/// # Errors
+/// When there is none, or the recorded columns are others.
+fn expected_type(ty: &str, recorded: &Fields, types: &[TableType]) -> Result<TableType> {
+    let known = types.iter().find(|known| known.description().name == ty).copied();
+    let known = known.ok_or_else(|| {
+        let names = types.iter().map(|known| known.description().name.as_str());
+        Error::config(format!("there is no table `{ty}`{}", did_you_mean(ty, names)))
+    })?;
+    known.check(&DataType::Struct(recorded.clone())).map(|()| known)
 }
+
+/// Returns the type of a recorded table: among the types with its columns that of its name, else the first one.
+fn table_type(name: &str, recorded: &Fields, types: &[TableType]) -> Option<TableType> {
+    let recorded = DataType::Struct(recorded.clone());
+    let mut fitting = types.iter().filter(|ty| ty.check(&recorded).is_ok()).copied();
+    let first = fitting.clone().next();
+    fitting.find(|ty| ty.description().name == name).or(first)
+}
+
+/// Reason for which frames that the recording does not have are skipped, and the name of their count.
+const NOT_RECORDED: &str = "not_recorded";
 
 /// The operator `replay`; see the documentation of the [crate].
 pub struct Replay {
     /// One cursor for each output, with the name of the output.
     cursors: Vec<(&'static str, Cursor)>,
+    coverage: Arc<Coverage>,
     /// Streams of this run that were checked to be in the recording.
     checked: Vec<StreamName>,
+    /// Streams with a frame that is not in the recording.
+    incomplete: Vec<StreamName>,
+    /// Frames that are not in the recording.
+    not_recorded: u64,
+    /// Rows after the recorded end that do not belong to the end here.
+    closing_rows_left_out: u64,
 }
 
 impl Replay {
@@ -107,10 +143,7 @@ impl Replay {
         if self.checked.contains(stream) {
             return Ok(());
         }
-        let mut recorded: Vec<&str> =
-            self.cursors.iter().flat_map(|(_, cursor)| cursor.streams()).map(String::as_str).collect();
-        recorded.sort_unstable();
-        recorded.dedup();
+        let recorded: Vec<&str> = self.coverage.streams().collect();
         if !recorded.is_empty() && !recorded.contains(&&**stream) {
             return Err(Error::input(format!(
                 "stream `{stream}` is not in the recording, which has {}: replay it beside the input that it was made from",
@@ -119,6 +152,19 @@ impl Replay {
         }
         self.checked.push(stream.clone());
         Ok(())
+    }
+
+    /// Counts a frame that is not in the recording, and warns of the first one.
+    fn count_not_recorded(&mut self, cx: &Context) {
+        self.not_recorded += 1;
+        if !self.incomplete.contains(&cx.header.stream) {
+            self.incomplete.push(cx.header.stream.clone());
+            tracing::warn!(
+                "frame {} of stream `{}` is not in the recording; it and others like it are skipped (`not_recorded`)",
+                cx.header.frame,
+                cx.header.stream
+            );
+        }
     }
 }
 
@@ -138,32 +184,47 @@ impl Operator for Replay {
         let Some(recording) = config.open()? else {
             return Err(Error::config("key `recording` is empty: name the folder of a recorded run"));
         };
+        let coverage = Arc::new(Coverage::read(&recording, &config.recording, resources.mode == Mode::Live)?);
         let mut cursors = vec![];
         for name in &resources.outputs {
-            cursors.push((intern(name), Cursor::open(&recording, name)?));
+            cursors.push((intern(name), Cursor::open(&recording, name, &coverage)?));
         }
-        Ok(Self { cursors, checked: vec![] })
+        Ok(Self { cursors, coverage, checked: vec![], incomplete: vec![], not_recorded: 0, closing_rows_left_out: 0 })
     }
 
     fn process(&mut self, cx: &Context, _: &Inputs, _: &mut ReplayState, out: &mut Outputs) -> Result<()> {
         self.check_stream(&cx.header.stream)?;
+        let has_frame = self.coverage.has_frame(cx.header);
+        let mut is_missing = false;
         for (output, cursor) in &mut self.cursors {
             if let Some(reason) = cursor.skip_reason(cx.header)? {
                 out.skip(output, reason)?;
             } else if let Some(rows) = cursor.rows(cx.header)? {
                 out.table(output, rows)?;
+            } else if !has_frame {
+                out.skip(output, Reason::Other(NOT_RECORDED.into()))?;
+                is_missing = true;
             }
+        }
+        if is_missing {
+            self.count_not_recorded(cx);
         }
         Ok(())
     }
 
     fn stream_ended(&mut self, cx: &Context, _: &Inputs, _: &mut ReplayState, out: &mut Outputs) -> Result<()> {
         for (output, cursor) in &mut self.cursors {
-            if let Some(rows) = cursor.closing_rows(cx.header)? {
+            let (rows, left_out) = cursor.closing_rows(cx.header)?;
+            self.closing_rows_left_out += left_out;
+            if let Some(rows) = rows {
                 out.table(output, rows)?;
             }
         }
         Ok(())
+    }
+
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        vec![(NOT_RECORDED, self.not_recorded), ("closing_rows_left_out", self.closing_rows_left_out)]
     }
 }
 

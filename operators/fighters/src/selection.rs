@@ -178,13 +178,19 @@ impl Selection {
         let is_change = |row: &&Identity| row.relation == IdentityRelation::Renumbered;
         let changes: Vec<(u32, u32)> =
             scene.identities.iter().filter(is_change).filter_map(|row| Some((row.other?, row.track))).collect();
-        for holder in self.holders.iter_mut().flatten() {
+        for slot in 0..self.holders.len() {
+            let Some(holder) = &mut self.holders[slot] else { continue };
             // In an exchange a name stays with its number, which has another body now or is remembered. A number that
             // ended belonged to a new track: a name that was handed over to it by position goes back to its previous
             // holder.
             let has_ended = |from: u32| changes.iter().all(|(_, to)| *to != from) && !scene.is_remembered(from);
             if let Some((_, to)) = changes.iter().find(|(from, _)| *from == holder.track && has_ended(*from)) {
                 holder.track = holder.previous.take().unwrap_or(*to);
+                // A track that took this name while the other fighter was absent may be that fighter, who has a name already.
+                let number = holder.track;
+                if self.holders[1 - slot].as_ref().is_some_and(|other| other.track == number) {
+                    self.holders[slot] = None;
+                }
             }
         }
     }

@@ -199,6 +199,27 @@ fn a_name_follows_a_person_who_is_recognized_under_another_number() {
 }
 
 #[test]
+fn a_newly_named_track_that_is_recognized_as_the_absent_fighter_has_one_name() {
+    let mut bout = Bout::with(Values::new(), &IDENTITIES);
+    bout.show_with(40, &[LEFT, RIGHT], &[]);
+    let remembered = Identity { track: 2, other: None, relation: IdentityRelation::Remembered };
+    // Both vanish. The left one cannot be recognized, so after a while a newcomer takes the name.
+    let newcomer = Body { track: 9, cx: 1400.0, ..RIGHT };
+    bout.show_with(150, &[newcomer, SPECTATOR], std::slice::from_ref(&remembered));
+    assert_eq!(bout.named(), [Some(9), None]);
+    // It is the right one.
+    let renumbered = Identity { track: 2, other: Some(9), relation: IdentityRelation::Renumbered };
+    bout.tracks.iter_mut().filter(|(row, ..)| row.track == 9).for_each(|(row, ..)| row.track = 2);
+    bout.show_with(1, &[Body { track: 2, ..newcomer }, SPECTATOR], &[renumbered]);
+    let names: Vec<(u32, Fighter)> = bout.names.iter().map(|row| (row.track, row.fighter)).collect();
+    assert_eq!(
+        names,
+        [(2, Fighter::Two), (4, Fighter::One)],
+        "one name for each; the free one goes to the other person"
+    );
+}
+
+#[test]
 fn a_name_handed_over_by_position_goes_back_when_the_number_ends() {
     let mut bout = Bout::with(Values::new(), &IDENTITIES);
     bout.show_with(40, &[LEFT, RIGHT], &[]);

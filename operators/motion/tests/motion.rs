@@ -299,3 +299,8 @@ fn the_state_survives_serialization() {
     assert_ne!(saved, Value::Null);
     assert_eq!(serde_json::to_value(back).unwrap(), saved);
 }
+
+#[test]
+fn the_names_of_the_angles_are_those_of_the_table() {
+    assert_eq!(ANGLES.map(|(name, _)| name), sideline_sport::body::ANGLE_NAMES);
+}

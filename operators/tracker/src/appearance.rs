@@ -318,9 +318,12 @@ impl Identity {
 }
 
 impl Track {
-    /// True for a track that is compared with all absent identities.
+    /// True for a track that is compared with all absent identities. One that needs longer for its confirmation is new until
+    /// the frame in which it is confirmed: it is not named before.
     fn is_new(&self) -> bool {
-        self.hits <= MIN_HITS_TO_CONFIRM || self.age_s - self.appearance.total_uncertain_s <= MAX_NEW_TRACK_S
+        self.confirmed_s == 0.0
+            || self.hits <= MIN_HITS_TO_CONFIRM
+            || self.age_s - self.appearance.total_uncertain_s <= MAX_NEW_TRACK_S
     }
 
     /// Updates the appearance with the embedding of this frame's match.
@@ -461,6 +464,8 @@ fn is_entangled(tracks: &[Track], index: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use sideline_sport::tables::TrackState;
+
     use super::*;
     use crate::{Detection, TrackRow, TrackerConfig, TrackerState};
 
@@ -619,6 +624,26 @@ mod tests {
         let is_undecided = |row: &Relation| row.relation == undecided;
         assert!(!scene.relations.iter().any(is_undecided), "{:?}", scene.relations);
         scene.show(60, &[(100.0, RED), (900.0, green)]);
+        assert!(!scene.relations.contains(&different), "the track is not new any more: {:?}", scene.relations);
+    }
+
+    #[test]
+    fn a_stranger_is_reported_in_the_frame_of_the_confirmation_however_late_it_is() {
+        let mut scene = Scene::new();
+        scene.config.confirm_s = 3.0;
+        scene.show(30, &[(100.0, RED), (400.0, BLUE)]);
+        scene.show(5, &[(100.0, RED)]);
+        let green = [0.3, 0.95, 0.2];
+        let different = Relation { track: 3, other: Some(2), relation: IdentityRelation::Different };
+        let is_tentative = |scene: &Scene| scene.rows.last().unwrap().state == TrackState::Tentative;
+        for _ in 0..90 {
+            scene.show(1, &[(100.0, RED), (900.0, green)]);
+            assert!(is_tentative(&scene));
+        }
+        scene.show(1, &[(100.0, RED), (900.0, green)]);
+        assert!(!is_tentative(&scene), "confirmed after 3 s");
+        assert!(scene.relations.contains(&different), "{:?}", scene.relations);
+        scene.show(1, &[(100.0, RED), (900.0, green)]);
         assert!(!scene.relations.contains(&different), "the track is not new any more: {:?}", scene.relations);
     }
 

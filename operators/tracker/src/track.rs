@@ -40,6 +40,9 @@ pub(crate) struct Track {
     pub(crate) id: u32,
     pub(crate) class: u16,
     pub(crate) confirmed: bool,
+    /// Seconds since the track was confirmed; 0 before, and in the frame of the confirmation.
+    #[serde(default)]
+    pub(crate) confirmed_s: f64,
     /// Frames with detections since the last match.
     pub(crate) missed_frames: u32,
     /// Seconds from the last match to the last frame with detections.
@@ -66,6 +69,7 @@ impl Track {
             id,
             class: candidate.class,
             confirmed,
+            confirmed_s: 0.0,
             missed_frames: 0,
             missed_s: 0.0,
             matched_s: 0.0,
@@ -88,6 +92,7 @@ impl Track {
         self.filter.predict(seconds);
         self.age += 1;
         self.age_s += seconds;
+        self.confirmed_s += if self.confirmed { seconds } else { 0.0 };
         self.detection = None;
     }
 

@@ -122,6 +122,15 @@ impl Registry {
         self
     }
 
+    /// Adds a factory in place of the one of its name, if there is one.
+    #[must_use]
+    pub fn with_replaced(mut self, factory: impl OperatorFactory + 'static) -> Self {
+        if let Ok(spec) = factory.spec(&Values::new()) {
+            self.entries.remove(spec.name);
+        }
+        self.with(factory)
+    }
+
     /// Adds a factory under another name than its own, such as the path by which a flow names it. A factory that cannot be
     /// described, or one of whose tables differs from a registered table of the same name, is unavailable: [`Registry::get`]
     /// returns its error.

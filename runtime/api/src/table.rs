@@ -2,6 +2,7 @@
 //!
 //! [`table!`](macro@crate::table) declares the rows of a table, [`column_struct!`](crate::column_struct) a struct in a column
 //! and [`column_enum!`](crate::column_enum) the values that a column of text may have. An `Option` is a column with nulls.
+//! `#[column(unit = "px")]` states the unit of a column, `#[column(names = [..])]` the names of the items of a list.
 //!
 //! ```
 //! use sideline_api::{Table, column_enum, column_struct, table};
@@ -18,9 +19,11 @@
 //! column_struct! {
 //!     /// Point of the image.
 //!     pub struct Point {
-//!         /// Column, px of the source frame.
+//!         /// Column in the source frame.
+//!         #[column(unit = "px")]
 //!         pub x: f32,
-//!         /// Row, px of the source frame.
+//!         /// Row in the source frame.
+//!         #[column(unit = "px")]
 //!         pub y: f32,
 //!     }
 //! }
@@ -104,7 +107,7 @@ pub struct TableDescription {
 }
 
 /// Description of a column.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ColumnDescription {
     /// Name of the column.
     pub name: String,
@@ -115,13 +118,30 @@ pub struct ColumnDescription {
     pub variants: Vec<(String, String)>,
     /// Columns of the struct in this column, if it is one.
     pub columns: Vec<ColumnDescription>,
+    /// Unit of the values, such as `px` or `m/s`; empty if they have none. `frame` is a frame number, `frames` a number of frames.
+    pub unit: String,
+    /// Names of the items of a list, one list of names for each dimension; empty if they have none.
+    pub names: Vec<Vec<String>>,
 }
 
 impl ColumnDescription {
     /// Returns the description of a column of type `T`.
     pub fn for_column<T: Column>(name: &str, about: &str) -> Self {
         let variants = T::variants().iter().map(|(value, about)| ((*value).into(), about.trim().into())).collect();
-        Self { name: name.into(), about: about.trim().into(), variants, columns: T::columns() }
+        Self { name: name.into(), about: about.trim().into(), variants, columns: T::columns(), ..Self::default() }
+    }
+
+    /// Returns the description with a unit.
+    #[must_use]
+    pub fn with_unit(self, unit: &str) -> Self {
+        Self { unit: unit.into(), ..self }
+    }
+
+    /// Returns the description with names of the items of a list, one list of names for each dimension.
+    #[must_use]
+    pub fn with_names(self, names: &[&[&str]]) -> Self {
+        let names = names.iter().map(|dimension| dimension.iter().map(|name| (*name).to_owned()).collect());
+        Self { names: names.collect(), ..self }
     }
 
     /// Returns the documentation of the column, of its values and of the columns in it, in one line.

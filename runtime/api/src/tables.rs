@@ -9,8 +9,10 @@ table! {
     /// without samples; one without sound sends none.
     pub struct Audio in "audio", carried {
         /// Media time of the first sample, ns, on the clock of the frames' `pts`.
+        #[column(unit = "ns")]
         pub start: i64,
         /// Sample rate, samples per second of each channel.
+        #[column(unit = "Hz")]
         pub rate: u32,
         /// Number of channels, 1 or 2.
         pub channels: u16,
@@ -23,6 +25,7 @@ table! {
     /// Frame count and checksum, for the example operator and for tests of the runtime.
     pub struct Count in "counts" {
         /// Number of frames of this stream so far.
+        #[column(unit = "frames")]
         pub frames: u64,
         /// Sum of the sampled bytes of the frame, which distinguishes frames.
         pub checksum: u64,

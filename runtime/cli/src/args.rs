@@ -79,6 +79,11 @@ pub enum Command {
     },
     /// Check that an operator keeps the rules that all operators keep, and print a line for each rule.
     TestOperator(TestOperator),
+    /// Run the tests of a flow, without a video and models: each gives rows to some outputs and states the rows that follow.
+    ///
+    /// The tests of `fight.yml` stand in `fight.tests.yml`. The exit code is 1 if a test fails.
+    #[command(after_help = examples!("sideline test dataflows/fight.yml", "sideline test dataflows/fight.yml --only names --json"))]
+    Test(Test),
     /// Create a crate for an operator of your own.
     New {
         /// The kind of crate.
@@ -250,6 +255,22 @@ pub struct TestOperator {
     #[arg(long, value_name = "RUN")]
     pub recording: Option<PathBuf>,
     /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `test`.
+#[derive(Debug, Args)]
+pub struct Test {
+    /// The flow's YAML file.
+    pub flow: PathBuf,
+    /// File with the tests; by default the one beside the flow whose name ends in `.tests.yml`.
+    #[arg(long, value_name = "FILE")]
+    pub tests: Option<PathBuf>,
+    /// Run only the tests whose name contains this text.
+    #[arg(long, value_name = "TEXT")]
+    pub only: Option<String>,
+    /// Print the outcomes as JSON.
     #[arg(long)]
     pub json: bool,
 }

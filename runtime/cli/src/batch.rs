@@ -128,8 +128,7 @@ pub fn run(options: &Run, inputs: Vec<String>, registry: &Registry) -> Result<u8
             if options.progress == ProgressMode::Json {
                 outln!("{}", json!({"input": outcome.input, "folder": outcome.folder.to_string_lossy()}));
             }
-            let context =
-                run::RunContext { name: &name, folder: &outcome.folder, stop: &stop, previous: None, code: None };
+            let context = run::RunContext { name: &name, folder: &outcome.folder, stop: &stop, previous: None };
             outcome.result =
                 Some(run::run_in_process(&flow, registry, models, &context, options.limit(), &options.progress));
         }

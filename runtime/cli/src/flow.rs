@@ -24,7 +24,6 @@ use crate::{
     python, registry,
     run::RunObserver,
     tap::{Batch, BatchCallback, TAP, Tap},
-    with_replay,
 };
 
 /// Interval at which a run tells its progress.
@@ -192,7 +191,7 @@ impl Flow {
         embed::start_logging();
         let Self { options, registry, callbacks, observer } = self;
         let path = PathBuf::from(&options.target);
-        let registry = plugins::with_installed(&with_replay(registry))?;
+        let registry = plugins::with_installed(&registry, &path)?;
         let names = match &options.text {
             Some(text) => sideline_graph::Flow::operator_names_in_text(text, &path, &registry),
             None => sideline_graph::Flow::operator_names(&path, &registry),
@@ -210,7 +209,8 @@ impl Flow {
                 tables.push(table.clone());
             }
         }
-        let registry = registry.with_name(TAP, Ok(Arc::new(Tap { callbacks: Arc::new(callbacks), is_held: observer.is_held.clone() })));
+        let registry = registry
+            .with_name(TAP, Ok(Arc::new(Tap { callbacks: Arc::new(callbacks), is_held: observer.is_held.clone() })));
         let prepared = embed::prepare_run(options, registry, TAP, &tables)?;
         let (stop, folder) = (prepared.stop_flag(), prepared.folder().to_owned());
         let thread = std::thread::Builder::new()

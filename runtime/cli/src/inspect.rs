@@ -101,16 +101,18 @@ fn table(ty: TableType, json: bool, registry: &Registry) -> Result<u8> {
     Ok(0)
 }
 
-/// Returns the columns with types and documentation, which states units.
+/// Returns the columns with types, units, names of items and documentation.
 fn columns_json(ty: TableType) -> Vec<Value> {
     let description = ty.description();
-    let about = |i: usize| description.columns.get(i).map(ColumnDescription::full_text).unwrap_or_default();
     let columns = description.fields.iter().enumerate();
     columns
         .map(|(i, field)| {
+            let column = description.columns.get(i);
             json!({
                 "name": field.name(), "type": type_name(field.data_type()), "nullable": field.is_nullable(),
-                "about": about(i),
+                "unit": column.map(|column| &column.unit).filter(|unit| !unit.is_empty()),
+                "names": column.map(|column| &column.names).filter(|names| !names.is_empty()),
+                "about": column.map(ColumnDescription::full_text).unwrap_or_default(),
             })
         })
         .collect()
@@ -121,11 +123,23 @@ fn columns_text(text: &mut String, ty: TableType, indent: &str) {
     let width = description.fields.iter().map(|field| field.name().len()).max().unwrap_or_default();
     let types: Vec<String> = description.fields.iter().map(|field| field_type(field)).collect();
     let type_width = types.iter().map(String::len).max().unwrap_or_default().min(24);
+    let units: Vec<&str> = description.columns.iter().map(|column| column.unit.as_str()).collect();
+    let unit_width = units.iter().map(|unit| unit.len()).max().unwrap_or_default();
+    let unit_width = if unit_width > 0 { unit_width + 2 } else { 0 };
     for (i, (field, name)) in description.fields.iter().zip(&types).enumerate() {
-        let about = description.columns.get(i).map(ColumnDescription::full_text).unwrap_or_default();
+        let column = description.columns.get(i);
+        let about = column.map(|column| column.full_text() + &item_names(column)).unwrap_or_default();
         let about = about.split_whitespace().collect::<Vec<_>>().join(" ");
-        let _ = writeln!(text, "{indent}column {:<width$}  {name:<type_width$}  {about}", field.name());
+        let unit = units.get(i).copied().unwrap_or_default();
+        let _ =
+            writeln!(text, "{indent}column {:<width$}  {name:<type_width$}  {unit:<unit_width$}{about}", field.name());
     }
+}
+
+/// Returns the names of the items of a list, as the end of its documentation; empty if they have none.
+pub fn item_names(column: &ColumnDescription) -> String {
+    let dimensions: Vec<String> = column.names.iter().map(|names| names.join(", ")).collect();
+    if dimensions.is_empty() { String::new() } else { format!(" Items: {}.", dimensions.join("; items of each: ")) }
 }
 
 fn field_type(field: &Field) -> String {

@@ -36,6 +36,7 @@ mod control;
 pub mod embed;
 mod export;
 mod flow;
+mod flow_test;
 #[cfg(test)]
 mod fuzz;
 mod graph;
@@ -142,7 +143,7 @@ fn run_main(registry: Registry, host: Option<&PythonHost<'_>>) -> u8 {
             }
         }
     }
-    let registry = with_replay(registry);
+    let registry = plugins::with_replay(registry);
     let arguments = match host {
         Some(host) => std::iter::once("sideline".into()).chain(host.arguments.iter().cloned()).collect(),
         None => std::env::args_os().collect::<Vec<_>>(),
@@ -152,12 +153,6 @@ fn run_main(registry: Registry, host: Option<&PythonHost<'_>>) -> u8 {
         version?;
         dispatch(&cli.command, &registry, host, &arguments)
     })
-}
-
-/// Adds the replay of the tables of all other operators, so it is the last to be added.
-fn with_replay(registry: Registry) -> Registry {
-    let tables = registry.table_types();
-    registry.with(sideline_replay::replay(tables))
 }
 
 fn dispatch(
@@ -191,6 +186,10 @@ fn dispatch(
         }
         Command::Describe { library, json } => plugins::describe(library, *json),
         Command::TestOperator(options) => test_operator::run(options, &plugins::with_installed(registry, here)?),
+        Command::Test(options) => {
+            let registry = plugins::with_installed(registry, &options.flow)?;
+            flow_test::run(options, &plugins::with_flow(&registry, &options.flow))
+        }
         Command::New { template } => new::run(template, registry),
         Command::Stop { run, json } => control::stop(run.as_deref(), *json),
         Command::Set { settings, run, json } => control::set(run.as_deref(), settings, *json),

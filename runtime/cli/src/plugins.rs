@@ -18,6 +18,12 @@ const FOLDERS: &str = "SIDELINE_PLUGINS";
 /// Folder of plugins in Sideline home.
 const HOME_FOLDER: &str = "plugins";
 
+/// Returns the registry with the operator `replay`, which replays the tables of all other operators in it.
+pub fn with_replay(registry: Registry) -> Registry {
+    let tables = registry.table_types();
+    registry.with_replaced(sideline_replay::replay(tables))
+}
+
 /// Returns the registry with the plugins of `SIDELINE_PLUGINS` and of the folder `plugins` in Sideline home, by the names of
 /// their operators. None of them is loaded. The home is that of the file or folder `beside`, as for models.
 ///
@@ -53,7 +59,7 @@ pub fn with_installed(registry: &Registry, beside: &Path) -> Result<Registry> {
             false => registry = with_library(registry, &library, &name, Err(error)),
         }
     }
-    Ok(registry)
+    Ok(with_replay(registry))
 }
 
 fn twice(name: &str, first: Option<&Path>, second: &Path) -> Error {
@@ -145,7 +151,9 @@ pub fn with_flow(registry: &Registry, flow: &Path) -> Registry {
 /// Returns the registry with the libraries among the names of operators in a flow.
 pub fn with_libraries(registry: &Registry, names: Vec<String>, folder: &Path) -> Registry {
     let libraries = names.into_iter().filter(|name| load::is_library(name) && !registry.has(name));
-    libraries.fold(registry.clone(), |registry, name| registry.with_name(&name, load::factory(&folder.join(&name))))
+    let registry = libraries
+        .fold(registry.clone(), |registry, name| registry.with_name(&name, load::factory(&folder.join(&name))));
+    with_replay(registry)
 }
 
 /// Returns the factory of an operator by its name in the registry, or by the path of a library.

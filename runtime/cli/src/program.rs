@@ -7,15 +7,16 @@ use std::ffi::OsString;
 
 use clap::Parser;
 use sideline_api::{Failure, Registry, Result};
-pub use sideline_recording::{Batches, RecordedTable, RecordedTables, media_times_ns};
+pub use sideline_recording::{Batches, RecordedTable, RecordedTables, media_times_ns, stream_and_frame, table_rows};
 
 pub use crate::{
-    args::{Format, Setting, parse_scalar, parse_setting},
+    args::{Format, Setting, parse_key, parse_scalar, parse_setting},
     commands::print_json,
     errln,
     export::write::{Sink, to_file},
     home::{find as find_home, load_models},
     outln,
+    plugins::{find as find_operator, with_installed},
     print::{stderr, stdout},
 };
 use crate::{logging, print, utf8};

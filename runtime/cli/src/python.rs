@@ -156,6 +156,7 @@ impl FlowTargets {
             Subcommand::Inspect { target, .. } | Subcommand::Types { target } if is_python(target) => {
                 return Self::of_target(target);
             }
+            Subcommand::Test(options) => &options.flow,
             Subcommand::Inspect { target, .. } => Path::new(target),
             _ => return Self { folder: PathBuf::new(), targets: vec![] },
         };

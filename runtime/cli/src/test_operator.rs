@@ -6,11 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use arrow_array::{Array, StructArray};
+use arrow_array::StructArray;
 use serde_json::json;
-use sideline_api::{Failure, OrFail, Registry, Result, Values, config::Origin};
+use sideline_api::{Failure, InputPort, OrFail, Registry, Result, Values, config::Origin};
 use sideline_conformance::{RecordedFrame, Suite, Verdict};
-use sideline_recording::{HEADER_COLUMNS, RecordedTables, stream_and_frame};
+use sideline_recording::{RecordedTables, stream_and_frame, table_rows};
 
 use crate::{args::TestOperator, commands::print_json, home, plugins, python::is_python};
 
@@ -27,12 +27,13 @@ pub fn run(options: &TestOperator, registry: &Registry) -> Result<u8> {
     let folder = tempfile::tempdir().or_fail(Failure::Output, || "a folder for the test")?;
     let here = Path::new(".");
     let search: Vec<PathBuf> = [Some(here.to_owned()), home::find(here)].into_iter().flatten().collect();
+    let inputs = factory.spec(&values)?.inputs;
     let mut suite = Suite::new(factory, folder.path()).with_values(values).with_models(home::load_models(here), search);
     if is_python(&options.target) {
         suite = suite.with_exceptions();
     }
     if let Some(run) = &options.recording {
-        suite = add_recording(suite, run)?;
+        suite = add_recording(suite, &inputs, run)?;
     }
     // The panics that the suite provokes are in its report.
     let hook = std::panic::take_hook();
@@ -69,25 +70,21 @@ fn describe(verdict: &Verdict) -> (&'static str, &str) {
     }
 }
 
-/// Adds the rows of a run by stream and frame number.
-fn add_recording(mut suite: Suite, run: &Path) -> Result<Suite> {
+/// Adds the rows of a run, by stream and frame number, in the tables that the operator reads.
+fn add_recording(mut suite: Suite, inputs: &[InputPort], run: &Path) -> Result<Suite> {
     let tables = RecordedTables::open(run)?;
     for name in tables.names().map(str::to_owned).collect::<Vec<_>>() {
+        if !inputs.iter().any(|input| input.ty.name() == name) {
+            continue;
+        }
         let mut frames: BTreeMap<RecordedFrame, Vec<Arc<StructArray>>> = BTreeMap::new();
         for batch in tables.table(&name)?.batches()? {
             let batch = batch?;
             let (streams, numbers) = stream_and_frame(&batch)?;
-            let rows: StructArray = batch.clone().into();
-            let own = rows.fields().iter().zip(rows.columns()).skip(HEADER_COLUMNS);
-            let (fields, columns): (Vec<_>, Vec<_>) =
-                own.map(|(field, column)| (field.clone(), column.clone())).unzip();
-            if columns.is_empty() {
-                continue;
-            }
-            let own = StructArray::new(fields.into(), columns, None);
-            for row in 0..own.len() {
-                let frame = RecordedFrame { stream: streams.value(row).into(), frame: numbers.value(row) };
-                frames.entry(frame).or_default().push(Arc::new(own.slice(row, 1)));
+            let rows = table_rows(&batch)?;
+            for (row, frame) in numbers.into_iter().enumerate() {
+                let frame = RecordedFrame { stream: streams.value(row).into(), frame };
+                frames.entry(frame).or_default().push(Arc::new(rows.slice(row, 1)));
             }
         }
         let rows = frames.into_iter().map(|(frame, rows)| Ok((frame, sideline_api::table::concat(&rows)?)));

@@ -8,7 +8,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use arrow_array::{Int64Array, RecordBatch, StringArray, UInt64Array};
+use arrow_array::{Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use sideline_api::{Failure, OrFail, Result};
@@ -91,7 +91,7 @@ fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("node", DataType::Utf8, false),
         Field::new("stream", DataType::Utf8, false),
-        Field::new("frame", DataType::UInt64, false),
+        Field::new("frame", DataType::Int64, false),
         ns("captured"),
         ns("ready"),
         ns("started"),
@@ -104,7 +104,7 @@ fn table(schema: &SchemaRef, nodes: &[String], batch: &[TimingRow]) -> Result<Re
     let columns: Vec<arrow_array::ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(batch.iter().map(|row| &nodes[row.node.0]))),
         Arc::new(StringArray::from_iter_values(batch.iter().map(|row| &row.stream))),
-        Arc::new(UInt64Array::from_iter_values(batch.iter().map(|row| row.frame))),
+        integers(|row| row.frame as i64),
         integers(|row| row.captured_at),
         integers(|row| row.ready_at),
         integers(|row| row.started_at),

@@ -82,6 +82,7 @@
 mod attach;
 mod diagnostic;
 mod expand;
+mod feed;
 mod files;
 mod flow;
 mod memory;
@@ -96,6 +97,7 @@ mod type_files;
 mod wiring;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
+pub use feed::{OutputIndex, RecordedTableName};
 pub use files::{operator_targets, operator_targets_in};
 pub use flow::{Flow, FlowNode, Module, Overrides, Process, ProcessKind, Sender};
 pub use print::render_plan;

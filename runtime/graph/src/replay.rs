@@ -16,11 +16,11 @@ const REPLAY: &str = "replay";
 const RECORDER: &str = "recorder";
 
 /// An output of a removed node, as a recorder of the flow wrote it.
-struct RecordedOutput {
+pub(crate) struct RecordedOutput {
     /// Name of the table in the recording.
-    table: String,
+    pub table: String,
     /// Subfolder of the recorder.
-    folder: String,
+    pub folder: String,
     ty: PortType,
     source: SourceId,
 }
@@ -72,9 +72,12 @@ impl Flow {
         }
         for (source, folder) in groups(&replayed) {
             let in_group = |recorded: &RecordedOutput| recorded.source == source && recorded.folder == folder;
-            let tables =
-                replayed.values().filter(|recorded| in_group(recorded)).map(|recorded| recorded.table.as_str());
-            let node = self.replay_node(registry, recording, &folder, tables, source, &nodes, place.clone())?;
+            let tables: BTreeMap<&str, PortType> = replayed
+                .values()
+                .filter(|recorded| in_group(recorded))
+                .map(|recorded| (recorded.table.as_str(), recorded.ty))
+                .collect();
+            let node = self.replay_node(registry, recording, &folder, &tables, source, &nodes, place.clone())?;
             for (key, recorded) in replayed.iter().filter(|(_, recorded)| in_group(recorded)) {
                 let output =
                     node.spec.outputs.iter().position(|port| port.name == recorded.table && port.ty == recorded.ty);
@@ -121,7 +124,7 @@ impl Flow {
     }
 
     /// Returns, for each node, whether it is `from`, part of the module `from`, or descends from one of these.
-    fn nodes_from(&self, from: &str) -> Result<Vec<bool>, String> {
+    pub(crate) fn nodes_from(&self, from: &str) -> Result<Vec<bool>, String> {
         let is_part = |id: &str| id.strip_prefix(from).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
         let mut keeps: Vec<bool> = self.nodes.iter().map(|node| is_part(&node.id)).collect();
         if !keeps.contains(&true) {
@@ -145,7 +148,12 @@ impl Flow {
     }
 
     /// Finds the recorder's input that reads an output.
-    fn recorded_output(&self, sender: usize, output: usize, reader: usize) -> Result<RecordedOutput, String> {
+    pub(crate) fn recorded_output(
+        &self,
+        sender: usize,
+        output: usize,
+        reader: usize,
+    ) -> Result<RecordedOutput, String> {
         let (node, port) = (&self.nodes[sender], &self.nodes[sender].spec.outputs[output]);
         let (edge, reader) = (format!("{}/{}", node.id, port.name), &self.nodes[reader].id);
         if port.ty == PortType::Frame {
@@ -176,24 +184,25 @@ impl Flow {
 
     /// Creates the node that replays tables of one source. `nodes` are the sources.
     #[expect(clippy::too_many_arguments, reason = "all parts of one node")]
-    fn replay_node<'a>(
+    fn replay_node(
         &self,
         registry: &Registry,
         recording: &Path,
         folder: &str,
-        tables: impl Iterator<Item = &'a str>,
+        tables: &BTreeMap<&str, PortType>,
         source: SourceId,
         nodes: &[FlowNode],
         place: Place,
     ) -> Result<FlowNode, Vec<Diagnostic>> {
         let error = |text: String| vec![Diagnostic::error(place.clone(), Some(REPLAY), text)];
         let entry = registry.get(REPLAY).map_err(|e| error(e.message))?;
-        let mut tables: Vec<Value> = tables.map(Value::from).collect();
-        tables.dedup();
+        let types: Vec<Value> = tables.values().map(|ty| ty.name().into()).collect();
+        let tables: Vec<Value> = tables.keys().copied().map(Value::from).collect();
         let mut values = Values::new();
         values.set("recording", Value::from(recording.display().to_string()), Origin::CommandLine);
         values.set("folder", Value::from(folder), Origin::CommandLine);
         values.set("tables", Value::from(tables), Origin::CommandLine);
+        values.set("types", Value::from(types), Origin::CommandLine);
         let spec = entry.spec(&values).map_err(|e| error(e.message))?;
         let is_taken = |name: &str| self.nodes.iter().chain(nodes).any(|node| node.id == name);
         let mut id = REPLAY.to_owned();

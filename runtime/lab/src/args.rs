@@ -16,7 +16,8 @@ const BENCH_EXAMPLES: &str = "\
 Examples:
 
     sideline bench tracker
-    sideline bench hops --json";
+    sideline bench hops --json
+    sideline bench operator fighters --recording runs/fight --save-baseline fighters.json";
 
 /// Evaluations and benchmarks of Sideline; `sideline eval` and `sideline bench` run this program.
 ///
@@ -247,6 +248,8 @@ pub enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// Measure one operator, also a plugin, frame by frame on the tables of a recorded run, compared with an earlier result.
+    Operator(crate::bench::operator::Options),
     /// Measure fight.yml: each operator against its budget, the flow against plain Python, latency over the offered rate.
     Fight(crate::bench::fight::Options),
     /// Measure video output: overlay, crop to a virtual camera's view, encoding; compared with the scaler and the encoder alone.

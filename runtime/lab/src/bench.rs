@@ -10,6 +10,7 @@ pub mod football;
 pub mod hops;
 #[cfg(feature = "onnx")]
 pub mod moves;
+pub mod operator;
 #[cfg(feature = "onnx")]
 pub mod pose;
 #[cfg(feature = "onnx")]

@@ -52,6 +52,7 @@ fn benchmark(command: &Bench, registry: &Registry) -> Result<u8> {
         Bench::Film(options) => bench::print(&bench::film::run(options)?, options.json),
         #[cfg(feature = "media")]
         Bench::Stream(options) => bench::print(&bench::stream::run(options)?, options.json),
+        Bench::Operator(options) => bench::print(&bench::operator::run(options, registry)?, options.json),
         Bench::Fight(options) => bench::print(&bench::fight::run(options)?, options.json),
     }
 }

@@ -132,6 +132,12 @@ pub struct ColumnForm {
     format: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     nullable: bool,
+    /// Unit of the values.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    unit: String,
+    /// Names of the items of a list, one list of names for each dimension.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    names: Vec<Vec<String>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     children: Vec<ColumnForm>,
 }
@@ -346,6 +352,8 @@ impl ColumnForm {
             // A type without a format is refused when the table is exported; no table has one.
             format: schema::format(field.data_type()).unwrap_or_default(),
             nullable: field.is_nullable(),
+            unit: column.map(|column| column.unit.clone()).unwrap_or_default(),
+            names: column.map(|column| column.names.clone()).unwrap_or_default(),
             children,
         }
     }
@@ -358,6 +366,8 @@ impl ColumnForm {
             about: self.about.clone(),
             variants: self.variants.clone(),
             columns: columns.map(ColumnForm::to_column_description).collect(),
+            unit: self.unit.clone(),
+            names: self.names.clone(),
         }
     }
 

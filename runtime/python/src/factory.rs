@@ -280,8 +280,7 @@ impl TableReference {
                 .map(|column| table::ColumnDescription {
                     name: column.name.clone(),
                     about: column.about.clone(),
-                    variants: vec![],
-                    columns: vec![],
+                    ..table::ColumnDescription::default()
                 })
                 .collect(),
             is_carried: false,

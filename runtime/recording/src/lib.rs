@@ -8,21 +8,38 @@ use std::{
     collections::BTreeMap,
     fs::File,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use arrow_array::{Array, Int64Array, RecordBatch, StringArray, UInt64Array};
-use arrow_schema::SchemaRef;
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, StructArray, UInt64Array};
+use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use parquet::arrow::{
     ProjectionMask,
     arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
 };
-use sideline_api::{Error, Failure, OrFail, Result, config::did_you_mean};
+use serde::Deserialize;
+use sideline_api::{Error, Failure, OrFail, Result, config::did_you_mean, serde_json};
 
 /// Rows per batch: of the widest tables, poses and motion, these are some megabytes.
 const BATCH_ROWS: usize = 1024;
 
 /// Names of the Parquet files in a run's folder that are not tables of the recorder.
 const OTHER_FILES: [&str; 2] = ["timing", "export"];
+
+/// Content of `recorded.json`.
+#[derive(Deserialize)]
+struct ResumePoints {
+    streams: BTreeMap<String, FramePosition>,
+}
+
+/// Position of a frame in its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct FramePosition {
+    /// Frame number.
+    pub frame: u64,
+    /// Media time, in nanoseconds.
+    pub pts: i64,
+}
 
 /// The tables of a run.
 pub struct RecordedTables {
@@ -99,6 +116,22 @@ impl RecordedTables {
                 did_you_mean(name, self.names())
             ))
         })
+    }
+
+    /// Returns the last frame of each stream that is complete in all tables, from `recorded.json`; `None` without that file, which
+    /// a recorder that failed or was restarted before its first row group does not write.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn last_frames(&self) -> Result<Option<BTreeMap<String, FramePosition>>> {
+        let path = self.folder.join("recorded.json");
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let place = || path.display().to_string();
+        let text = std::fs::read_to_string(&path).or_fail(Failure::Input, place)?;
+        let ResumePoints { streams } = serde_json::from_str(&text).or_fail(Failure::Input, place)?;
+        Ok(Some(streams))
     }
 
     /// Returns the table of the frames that a table skipped; `None` if it skipped none.
@@ -197,12 +230,69 @@ pub fn media_times_ns(batch: &RecordBatch) -> Result<Vec<i64>> {
     Ok(column::<Int64Array>(batch, "pts")?.values().to_vec())
 }
 
-/// Returns the columns `stream` and `frame`.
+/// Returns the stream and the frame number of each row.
 ///
 /// # Errors
 /// If the table was not written by a recorder.
-pub fn stream_and_frame(batch: &RecordBatch) -> Result<(&StringArray, &UInt64Array)> {
-    Ok((column(batch, "stream")?, column(batch, "frame")?))
+pub fn stream_and_frame(batch: &RecordBatch) -> Result<(&StringArray, Vec<u64>)> {
+    Ok((column(batch, "stream")?, frame_numbers(batch, "frame")?))
+}
+
+/// Returns a column of frame numbers.
+///
+/// # Errors
+/// If there is no column of this name and type.
+pub fn frame_numbers(batch: &RecordBatch, name: &str) -> Result<Vec<u64>> {
+    // Unsigned in recordings of earlier versions.
+    if let Ok(frames) = column::<UInt64Array>(batch, name) {
+        return Ok(frames.values().to_vec());
+    }
+    let frames = column::<Int64Array>(batch, name)?.values().iter();
+    Ok(frames.map(|frame| u64::try_from(*frame).unwrap_or_default()).collect())
+}
+
+/// Key in the metadata of a recorded column for the type that it has in messages, if that is another one. Frame numbers are signed
+/// in recordings and unsigned in messages.
+pub const MESSAGE_TYPE: &str = "message_type";
+
+/// Returns the columns of a recorded table, without those of the header, as they are in messages: with their types there, and without
+/// metadata.
+pub fn table_fields(schema: &Schema) -> Fields {
+    schema.fields().iter().skip(HEADER_COLUMNS).map(|field| message_field(field)).collect()
+}
+
+fn message_field(field: &Field) -> FieldRef {
+    let data_type = match field.metadata().get(MESSAGE_TYPE) {
+        Some(name) if *name == DataType::UInt64.to_string() => DataType::UInt64,
+        _ => field.data_type().clone(),
+    };
+    Arc::new(Field::new(field.name(), data_type, field.is_nullable()))
+}
+
+/// Returns recorded rows, without the columns of the header, as they are in messages.
+///
+/// # Errors
+/// If a frame number is negative.
+pub fn table_rows(batch: &RecordBatch) -> Result<StructArray> {
+    let fields = table_fields(&batch.schema());
+    let columns = batch.columns().iter().skip(HEADER_COLUMNS).zip(&fields);
+    let columns = columns.map(|(column, field)| to_message(column, field)).collect::<Result<Vec<_>>>()?;
+    StructArray::try_new_with_length(fields, columns, None, batch.num_rows())
+        .or_fail(Failure::Input, || "a recorded table".to_owned())
+}
+
+/// Converts a recorded column to the type that it has in messages.
+fn to_message(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+    let Some(numbers) =
+        column.as_any().downcast_ref::<Int64Array>().filter(|_| field.data_type() != column.data_type())
+    else {
+        return Ok(column.clone());
+    };
+    if let Some(negative) = numbers.iter().flatten().find(|number| *number < 0) {
+        return Err(Error::input(format!("column `{}`: {negative} is no frame number", field.name())));
+    }
+    let unsigned = numbers.values().iter().map(|number| *number as u64).collect();
+    Ok(Arc::new(UInt64Array::new(unsigned, numbers.nulls().cloned())))
 }
 
 /// Returns a column of a given type.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use crate::tables::{JOINTS, Pose};
+use crate::tables::{ANGLES, JOINTS, Pose};
 
 /// Names of the joints, in the order of the tables: MediaPipe's BlazePose topology.
 pub const JOINT_NAMES: [&str; JOINTS] = [
@@ -44,6 +44,30 @@ pub const JOINT_NAMES: [&str; JOINTS] = [
     "right_heel",
     "left_foot_index",
     "right_foot_index",
+];
+
+/// Names of the joint angles, in the order of the column `joint_angles` of [`Motion`](crate::tables::Motion).
+pub const ANGLE_NAMES: [&str; ANGLES] = [
+    "left_elbow",
+    "right_elbow",
+    "left_armpit",
+    "right_armpit",
+    "left_shoulder",
+    "right_shoulder",
+    "left_wrist",
+    "right_wrist",
+    "left_hip",
+    "right_hip",
+    "left_groin",
+    "right_groin",
+    "left_knee",
+    "right_knee",
+    "left_ankle",
+    "right_ankle",
+    "left_neck",
+    "right_neck",
+    "left_head",
+    "right_head",
 ];
 
 /// Indices of the shoulders, left and right.

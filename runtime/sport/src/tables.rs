@@ -6,7 +6,10 @@ mod football;
 
 use sideline_api::{column_enum, table};
 
-use crate::Excitement;
+use crate::{
+    Excitement,
+    body::{ANGLE_NAMES, JOINT_NAMES},
+};
 
 pub use football::*;
 
@@ -54,14 +57,19 @@ table! {
     /// Object that a detector found in this frame.
     pub struct Detection in "detections" {
         /// Left edge, px.
+        #[column(unit = "px")]
         pub x1: f32,
         /// Top edge, px.
+        #[column(unit = "px")]
         pub y1: f32,
         /// Right edge, px.
+        #[column(unit = "px")]
         pub x2: f32,
         /// Bottom edge, px.
+        #[column(unit = "px")]
         pub y2: f32,
         /// Confidence, 0..1.
+        #[column(unit = "fraction")]
         pub score: f32,
         /// Class number; names are in the model file.
         pub class: u16,
@@ -78,18 +86,24 @@ table! {
         /// State of the track.
         pub state: TrackState,
         /// Left edge, px.
+        #[column(unit = "px")]
         pub x1: f32,
         /// Top edge, px.
+        #[column(unit = "px")]
         pub y1: f32,
         /// Right edge, px.
+        #[column(unit = "px")]
         pub x2: f32,
         /// Bottom edge, px.
+        #[column(unit = "px")]
         pub y2: f32,
         /// Confidence of the last detection, 0..1.
+        #[column(unit = "fraction")]
         pub score: f32,
         /// Class number of the last detection.
         pub class: u16,
         /// Age of the track, frames.
+        #[column(unit = "frames")]
         pub age: u32,
     }
 }
@@ -141,14 +155,19 @@ table! {
         /// Track number; 0 if the person has no track yet.
         pub track: u32,
         /// Left edge of the person, px.
+        #[column(unit = "px")]
         pub x1: f32,
         /// Top edge, px.
+        #[column(unit = "px")]
         pub y1: f32,
         /// Right edge, px.
+        #[column(unit = "px")]
         pub x2: f32,
         /// Bottom edge, px.
+        #[column(unit = "px")]
         pub y2: f32,
         /// Confidence of the person, 0..1.
+        #[column(unit = "fraction")]
         pub score: f32,
         /// Name of the pose model.
         pub model: String,
@@ -156,8 +175,10 @@ table! {
         pub aspect: f32,
         /// Joints in the image: x (frame widths), y (frame heights), z (frame widths, 0 at the hips) and visibility (0..1), as
         /// MediaPipe's landmarks. NaN where the model has no such joint.
+        #[column(names = [JOINT_NAMES, ["x", "y", "z", "visibility"]])]
         pub joints: [[f32; 4]; 33],
         /// Joints in space: x, y, z in meters, with the origin between the hips.
+        #[column(unit = "m", names = [JOINT_NAMES, ["x", "y", "z"]])]
         pub world: [[f32; 3]; 33],
     }
 }
@@ -168,6 +189,7 @@ table! {
         /// Index of the person among the rows of this frame's poses (or detections), from 0.
         pub person: u32,
         /// Quality of the view, 0..1: lower where the person is occluded, cut off by the edge of the frame, or small.
+        #[column(unit = "fraction")]
         pub quality: f32,
         /// Embedding, a unit vector: the cosine similarity of two is their scalar product. Empty where none was computed.
         pub vector: Vec<f32>,
@@ -185,12 +207,16 @@ table! {
         /// Track number.
         pub track: u32,
         /// Velocity of each joint relative to the hips, torso lengths per second; NaN where unknown.
+        #[column(unit = "torso lengths/s", names = [JOINT_NAMES, ["x", "y", "z"]])]
         pub velocity: [[f32; 3]; 33],
         /// Acceleration of each joint relative to the hips, torso lengths per second squared; NaN where unknown.
+        #[column(unit = "torso lengths/s^2", names = [JOINT_NAMES, ["x", "y", "z"]])]
         pub acceleration: [[f32; 3]; 33],
-        /// Joint angles, radians, in the order of the motion operator's `ANGLES`; NaN where unknown.
+        /// Joint angles, radians, in the order of `ANGLE_NAMES`; NaN where unknown.
+        #[column(unit = "rad", names = [ANGLE_NAMES])]
         pub joint_angles: [f32; 20],
         /// Euclidean norm of all known joint velocities, torso lengths per second.
+        #[column(unit = "torso lengths/s")]
         pub velocity_norm: f32,
     }
 }
@@ -207,18 +233,24 @@ table! {
         /// Fighter of the second person.
         pub fighter_b: Fighter,
         /// Distance between the midpoints of their hips, torso lengths (mean of both people); NaN where hips are not visible.
+        #[column(unit = "torso lengths")]
         pub distance: f32,
         /// Rate at which `distance` decreases, torso lengths per second: positive if they approach; NaN where unknown.
+        #[column(unit = "torso lengths/s")]
         pub closing_speed: f32,
         /// Angle on the ground plane between the chest direction of the first and the direction to the second, radians: 0 faces
         /// the second, pi turns the back; NaN where unknown.
+        #[column(unit = "rad")]
         pub facing_a: f32,
         /// Angle on the ground plane between the chest direction of the second and the direction to the first, radians.
+        #[column(unit = "rad")]
         pub facing_b: f32,
         /// Distance from the nearest hand or foot of the first to the trunk or head of the second, torso lengths: 0 where they
         /// overlap in the image; NaN where not visible.
+        #[column(unit = "torso lengths")]
         pub reach_a: f32,
         /// Distance from the nearest hand or foot of the second to the trunk or head of the first, torso lengths.
+        #[column(unit = "torso lengths")]
         pub reach_b: f32,
     }
 }
@@ -235,6 +267,7 @@ table! {
         /// Labels in the order of the probabilities: names separated by spaces, from the model's file.
         pub labels: String,
         /// Probability of each label, sum 1; empty where there is no prediction.
+        #[column(unit = "fraction")]
         pub probabilities: Vec<f32>,
         /// Presence of a prediction.
         pub unjudged: PredictionStatus,
@@ -253,24 +286,31 @@ table! {
         /// Label of the move; `unsure` if the confidence is too low.
         pub label: String,
         /// First frame of the move.
+        #[column(unit = "frame")]
         pub start: u64,
         /// Frame of the maximum speed of the limb.
+        #[column(unit = "frame")]
         pub peak: u64,
         /// Last frame of the move.
+        #[column(unit = "frame")]
         pub end: u64,
         /// Limb that moved: `left_hand`, `right_hand`, `left_foot`, `right_foot`, `head` and others.
         pub limb: String,
         /// Probability of the most likely label, 0..1.
+        #[column(unit = "fraction")]
         pub confidence: f32,
         /// Maximum speed of the limb relative to the hips, torso lengths per second.
+        #[column(unit = "torso lengths/s")]
         pub speed: f32,
         /// Labels in the order of the probabilities: names separated by spaces.
         pub labels: String,
         /// Probability of each label, sum 1.
+        #[column(unit = "fraction")]
         pub probabilities: Vec<f32>,
         /// Models that contributed: names separated by spaces.
         pub models: String,
         /// Weight of each model, sum 1.
+        #[column(unit = "fraction")]
         pub weights: Vec<f32>,
     }
 }
@@ -285,6 +325,7 @@ table! {
         /// `id` of the newest move that the sentence refers to; empty for none.
         pub move_id: String,
         /// Frame that the sentence refers to.
+        #[column(unit = "frame")]
         pub at: u64,
         /// Level of excitement.
         pub excitement: Excitement,

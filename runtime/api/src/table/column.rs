@@ -75,9 +75,31 @@ macro_rules! primitive {
     )*};
 }
 primitive!(
-    f32 => Float32Type, f64 => Float64Type, u8 => UInt8Type, u16 => UInt16Type, u32 => UInt32Type, u64 => UInt64Type,
+    f32 => Float32Type, f64 => Float64Type, u8 => UInt8Type, u16 => UInt16Type, u32 => UInt32Type,
     i8 => Int8Type, i16 => Int16Type, i32 => Int32Type, i64 => Int64Type
 );
+
+impl Column for u64 {
+    fn data_type() -> DataType {
+        DataType::UInt64
+    }
+    fn default_value() -> Self {
+        Self::default()
+    }
+    fn encode<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
+        Arc::new(PrimitiveArray::<UInt64Type>::from_iter_values(values.copied()))
+    }
+    // Recorded tables hold frame numbers as signed numbers.
+    fn decode(array: &dyn Array) -> Result<Vec<Self>> {
+        if *array.data_type() != DataType::Int64 {
+            return Ok(downcast::<PrimitiveArray<UInt64Type>>(array)?.values().to_vec());
+        }
+        let to_unsigned = |value: &i64| {
+            u64::try_from(*value).map_err(|_| Error::config(format!("{value} in a column of numbers from 0")))
+        };
+        downcast::<PrimitiveArray<Int64Type>>(array)?.values().iter().map(to_unsigned).collect()
+    }
+}
 
 impl Column for bool {
     fn data_type() -> DataType {

@@ -3,15 +3,18 @@
 /// Declares a table: a struct whose values are rows. See [the module](mod@crate::table) for an example. The word `carried`
 /// after the name, as in `in "audio", carried`, sets [`Table::IS_CARRIED`](crate::Table::IS_CARRIED). A default row has 0, empty,
 /// null and first variants.
+///
+/// The attribute `#[column(unit = "px")]` states the unit of a column, `#[column(names = [JOINTS, ["x", "y"]])]` the names of the items
+/// of a list, one list of names for each dimension. Both are in the metadata of recorded tables and in the reference.
 #[macro_export]
 macro_rules! table {
     (
         $(#[doc = $about:literal])*
         $vis:vis struct $row:ident in $name:literal $(, $carried:ident)? {
-            $( $(#[doc = $doc:literal])* pub $column:ident : $type:ty, )*
+            $( $(#[doc = $doc:literal])* $(#[column($($attribute:tt)*)])? pub $column:ident : $type:ty, )*
         }
     ) => {
-        $crate::__row! { [$(#[doc = $about])*] $vis struct $row { $( $(#[doc = $doc])* pub $column: $type, )* } }
+        $crate::__row! { [$(#[doc = $about])*] $vis struct $row { $( $(#[doc = $doc])* $(#[column($($attribute)*)])? pub $column: $type, )* } }
 
         impl $crate::Table for $row {
             const NAME: &'static str = $name;
@@ -44,10 +47,10 @@ macro_rules! column_struct {
     (
         $(#[doc = $about:literal])*
         $vis:vis struct $name:ident {
-            $( $(#[doc = $doc:literal])* pub $column:ident : $type:ty, )*
+            $( $(#[doc = $doc:literal])* $(#[column($($attribute:tt)*)])? pub $column:ident : $type:ty, )*
         }
     ) => {
-        $crate::__row! { [$(#[doc = $about])*] $vis struct $name { $( $(#[doc = $doc])* pub $column: $type, )* } }
+        $crate::__row! { [$(#[doc = $about])*] $vis struct $name { $( $(#[doc = $doc])* $(#[column($($attribute)*)])? pub $column: $type, )* } }
 
         impl $crate::Column for $name {
             fn data_type() -> $crate::arrow::schema::DataType {
@@ -77,7 +80,7 @@ macro_rules! column_struct {
 macro_rules! __row {
     (
         [$(#[doc = $about:literal])*]
-        $vis:vis struct $row:ident { $( $(#[doc = $doc:literal])* pub $column:ident : $type:ty, )* }
+        $vis:vis struct $row:ident { $( $(#[doc = $doc:literal])* $(#[column($($attribute:tt)*)])? pub $column:ident : $type:ty, )* }
     ) => {
         $(#[doc = $about])*
         #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +97,10 @@ macro_rules! __row {
         impl $row {
             fn describe_columns() -> ::std::vec::Vec<$crate::table::ColumnDescription> {
                 ::std::vec![$(
-                    $crate::table::ColumnDescription::for_column::<$type>(stringify!($column), concat!($($doc),*)),
+                    $crate::__column_attributes!(
+                        $crate::table::ColumnDescription::for_column::<$type>(stringify!($column), concat!($($doc),*))
+                        $(, $($attribute)*)?
+                    ),
                 )*]
             }
 
@@ -131,6 +137,19 @@ macro_rules! __row {
                 Ok(rows)
             }
         }
+    };
+}
+
+/// Adds the attributes of a column, `unit = "px"` and `names = [..]`, to its description.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __column_attributes {
+    ($column:expr) => { $column };
+    ($column:expr, unit = $unit:literal $(, $($rest:tt)*)?) => {
+        $crate::__column_attributes!($column.with_unit($unit) $(, $($rest)*)?)
+    };
+    ($column:expr, names = [$($names:expr),+ $(,)?] $(, $($rest:tt)*)?) => {
+        $crate::__column_attributes!($column.with_names(&[$(&$names[..]),+]) $(, $($rest)*)?)
     };
 }
 

@@ -1,4 +1,8 @@
-use arrow_array::{ArrayRef, Int32Array, PrimitiveArray, StringArray, UInt32Array, cast::AsArray, types::Float64Type};
+use arrow_array::{
+    ArrayRef, Int32Array, PrimitiveArray, StringArray, UInt32Array,
+    cast::AsArray,
+    types::{Float64Type, Int64Type},
+};
 use arrow_buffer::NullBuffer;
 use arrow_schema::Field;
 use serde_json::json;
@@ -156,6 +160,42 @@ fn an_error_in_a_struct_names_the_path_of_its_column() {
         error.message,
         "table `mixed`, column `point`: column `phase`: unknown value `seen`; expected one of ``, `visible`, `hidden`"
     );
+}
+
+#[test]
+fn frame_numbers_are_decoded_from_signed_columns_of_recordings() {
+    let signed = |values: &[i64]| PrimitiveArray::<Int64Type>::from(values.to_vec());
+    assert_eq!(<u64 as Column>::decode(&signed(&[0, 7])).unwrap(), [0, 7]);
+    assert_eq!(<Option<u64> as Column>::decode(&signed(&[7])).unwrap(), [Some(7)]);
+    let error = <u64 as Column>::decode(&signed(&[0, -7])).unwrap_err();
+    assert_eq!(error.message, "-7 in a column of numbers from 0");
+}
+
+#[test]
+fn columns_have_units_and_names_of_their_items() {
+    const JOINTS: [&str; 2] = ["head", "hand"];
+    table! {
+        /// Body.
+        struct Body in "bodies" {
+            /// Width.
+            #[column(unit = "px")]
+            pub width: f32,
+            /// Joints.
+            #[column(unit = "m", names = [JOINTS, ["x", "y", "z"]])]
+            pub joints: [[f32; 3]; 2],
+            /// Joint angles.
+            #[column(names = [JOINTS])]
+            pub angles: [f32; 2],
+            /// Number.
+            pub track: u32,
+        }
+    }
+    let columns = &TableType::for_row::<Body>().description().columns;
+    let units: Vec<&str> = columns.iter().map(|column| column.unit.as_str()).collect();
+    assert_eq!(units, ["px", "m", "", ""]);
+    assert_eq!(columns[1].names, [vec!["head", "hand"], vec!["x", "y", "z"]]);
+    assert_eq!(columns[2].names, [vec!["head", "hand"]]);
+    assert!(columns[3].names.is_empty());
 }
 
 #[test]

@@ -6,8 +6,10 @@ use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array, cast::
 use arrow_schema::{DataType, Field, Schema};
 use arrow_select::{concat::concat, take::take};
 use sideline_api::{Failure, OrFail, Result};
-use sideline_motion::ANGLES;
-use sideline_sport::{body::JOINT_NAMES, tables::JOINTS};
+use sideline_sport::{
+    body::{ANGLE_NAMES, JOINT_NAMES},
+    tables::JOINTS,
+};
 
 use super::write::to_json;
 
@@ -104,8 +106,8 @@ fn flatten_list(full_name: &str, name: &str, column: &ArrayRef, all: &mut Vec<(S
                 }
             }
             Some(_) => flatten_list(&format!("{full_name}_{i}"), "", &items, all)?,
-            None if name == "joint_angles" && length == ANGLES.len() => {
-                all.push((format!("{}_angle", ANGLES[i].0), items));
+            None if name == "joint_angles" && length == ANGLE_NAMES.len() => {
+                all.push((format!("{}_angle", ANGLE_NAMES[i]), items));
             }
             None => all.push((format!("{full_name}_{i}"), items)),
         }

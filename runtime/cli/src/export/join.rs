@@ -1,17 +1,21 @@
 //! Merge join of recorded tables on (stream, frame, track).
 //!
 //! Every table has its rows in the frame order of each stream, so it is enough to peek at the next row of each table. Streams
-//! are joined one after the other, since their frames are interleaved differently in each table.
+//! are joined one after the other, since their frames are interleaved differently in each table. Rows of moves, which come some
+//! frames later, are joined at the frame of their peak, and a column has the frame in which they came.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use arrow_array::{
-    Array, ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array, new_null_array,
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
 };
+
+use arrow_array::{Array, ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray, UInt32Array, new_null_array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::interleave::interleave;
 use sideline_api::{Error, Failure, OrFail, Result};
-use sideline_recording::{Batches, RecordedTable, RecordedTables, column, media_times_ns, stream_and_frame};
+use sideline_recording::{
+    Batches, RecordedTable, RecordedTables, column, frame_numbers, media_times_ns, stream_and_frame,
+};
 
 use super::{
     flatten::{flatten, has_tracks, split_pairs},
@@ -37,6 +41,8 @@ struct JoinedTable {
     recorded: RecordedTable,
     /// Names and types of its flattened columns.
     columns: Vec<(String, DataType)>,
+    /// True if its rows are joined at the frame of their peak, not at the later one in which they came.
+    is_at_peak: bool,
 }
 
 /// The joined rows of a frame, and the reasons why tables skipped it.
@@ -55,12 +61,14 @@ struct FrameRows {
 struct RowRef {
     batch: Arc<FlatBatch>,
     row: usize,
+    /// Media time of the frame to which it is joined, ns.
+    pts: i64,
 }
 
 /// A batch with flattened columns.
 struct FlatBatch {
     stream: StringArray,
-    frame: UInt64Array,
+    frame: Vec<u64>,
     pts: Vec<i64>,
     session: UInt32Array,
     track: Option<UInt32Array>,
@@ -92,9 +100,15 @@ impl TableJoin {
                 continue;
             };
             join.by_track = has_tracks(&schema);
+            // Alone, rows stay where they came: no other table has the time of the peak.
+            let is_at_peak = selected.len() > 1 && has_peaks(&schema);
             let columns = flatten(name, &split_pairs(&RecordBatch::new_empty(schema))?)?;
-            let columns = columns.into_iter().map(|(name, values)| (name, values.data_type().clone())).collect();
-            join.tables.push(JoinedTable { recorded, columns });
+            let mut columns: Vec<(String, DataType)> =
+                columns.into_iter().map(|(name, values)| (name, values.data_type().clone())).collect();
+            if is_at_peak {
+                columns.push((format!("{name}_frame"), DataType::Int64));
+            }
+            join.tables.push(JoinedTable { recorded, columns, is_at_peak });
         }
         if join.tables.is_empty() {
             return Err(Error::input(format!(
@@ -136,7 +150,7 @@ impl TableJoin {
         let mut fields = vec![
             Field::new("stream", DataType::Utf8, false),
             Field::new("session", DataType::UInt32, false),
-            Field::new("frame", DataType::UInt64, false),
+            Field::new("frame", DataType::Int64, false),
             Field::new("pts", DataType::Int64, false),
         ];
         if self.by_track {
@@ -144,7 +158,7 @@ impl TableJoin {
             fields.push(Field::new("fighter", DataType::Utf8, true));
         }
         fields.push(Field::new("skipped", DataType::Utf8, true));
-        for JoinedTable { recorded, columns } in &self.tables {
+        for JoinedTable { recorded, columns, .. } in &self.tables {
             for (name, ty) in columns {
                 // With two tables of poses, the joints of the second one are prefixed with the table's name.
                 let taken = fields.iter().any(|field| field.name() == name);
@@ -162,9 +176,12 @@ impl TableJoin {
     pub fn write(&self, mut sink: Box<dyn Sink>) -> Result<u64> {
         let mut written = 0;
         for stream in &self.streams {
-            let mut cursors =
-                self.tables.iter().map(|table| Cursor::new(&table.recorded)).collect::<Result<Vec<_>>>()?;
-            let mut skips = self.skipped.iter().map(Cursor::new).collect::<Result<Vec<_>>>()?;
+            let mut cursors = self.tables.iter().map(|table| self.cursor(table, stream)).collect::<Result<Vec<_>>>()?;
+            let mut skips = self
+                .skipped
+                .iter()
+                .map(|recorded| OrderedCursor::new(recorded).map(Cursor::Ordered))
+                .collect::<Result<Vec<_>>>()?;
             let mut pending: Vec<(u64, FrameRows)> = vec![];
             loop {
                 let mut next: Option<u64> = None;
@@ -185,6 +202,17 @@ impl TableJoin {
         Ok(written)
     }
 
+    fn cursor(&self, table: &JoinedTable, stream: &str) -> Result<Cursor> {
+        if !table.is_at_peak {
+            return OrderedCursor::new(&table.recorded).map(Cursor::Ordered);
+        }
+        let mut rows = PeakCursor::read(&table.recorded, stream)?;
+        let others = self.tables.iter().filter(|other| !other.is_at_peak).map(|other| &other.recorded);
+        others.chain(&self.skipped).try_for_each(|recorded| rows.find_times(recorded, stream))?;
+        rows.move_to_peaks();
+        Ok(Cursor::Peak(rows))
+    }
+
     /// Joins the rows of all tables for one frame.
     fn join_frame(&self, stream: &str, frame: u64, cursors: &mut [Cursor], skips: &mut [Cursor]) -> Result<FrameRows> {
         let mut joined = FrameRows::default();
@@ -197,7 +225,7 @@ impl TableJoin {
             // The nearest of several opponents comes first; an unknown distance (NaN) last.
             refs.sort_by(|a, b| a.distance().total_cmp(&b.distance()));
             for (n, row) in refs.into_iter().enumerate() {
-                (joined.pts, joined.session) = (row.batch.pts[row.row], row.batch.session.value(row.row));
+                (joined.pts, joined.session) = (row.pts, row.batch.session.value(row.row));
                 let key = row.batch.track.as_ref().map_or(n as u32, |track| track.value(row.row));
                 let occurrence = occurrences.entry(key).or_default();
                 let is_pair = row.batch.distance.is_some();
@@ -211,7 +239,7 @@ impl TableJoin {
         for (recorded, cursor) in self.skipped.iter().zip(skips) {
             while cursor.peek(stream)? == Some(frame) {
                 let Some(row) = cursor.take() else { break };
-                (joined.pts, joined.session) = (row.batch.pts[row.row], row.batch.session.value(row.row));
+                (joined.pts, joined.session) = (row.pts, row.batch.session.value(row.row));
                 // A table of skipped frames has the columns input and reason.
                 let reason = row.batch.columns.get(1).and_then(|column| column.as_any().downcast_ref::<StringArray>());
                 let reason = reason.map_or("", |reasons| reasons.value(row.row));
@@ -238,7 +266,7 @@ impl TableJoin {
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(rows.iter().map(|_| stream))),
             Arc::new(UInt32Array::from_iter_values(rows.iter().map(|(_, frame, ..)| frame.session))),
-            Arc::new(UInt64Array::from_iter_values(rows.iter().map(|(number, ..)| *number))),
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|(number, ..)| *number as i64))),
             Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, frame, ..)| frame.pts))),
         ];
         if self.by_track {
@@ -273,7 +301,7 @@ fn gather(refs: &[Option<&RowRef>], column: usize, ty: &DataType) -> Result<Arra
         .iter()
         .map(|row| match row {
             None => (0, 0),
-            Some(RowRef { batch, row }) => {
+            Some(RowRef { batch, row, .. }) => {
                 // Rows are in order, so the batch is mostly the last one.
                 let index = sources.iter().rposition(|source| Arc::ptr_eq(source, batch));
                 let index = index.unwrap_or_else(|| {
@@ -312,26 +340,67 @@ impl RowRef {
     }
 }
 
+/// Column with the frame to which a row belongs if it comes some frames later: the peak of a move.
+const PEAK: &str = "peak";
+
+/// True for a table whose rows name the frame of their peak. Recordings of earlier versions have no units: there these are moves.
+fn has_peaks(schema: &Schema) -> bool {
+    let number = |name| {
+        schema
+            .field_with_name(name)
+            .ok()
+            .filter(|field| matches!(field.data_type(), DataType::Int64 | DataType::UInt64))
+    };
+    match number(PEAK) {
+        None => false,
+        Some(peak) if peak.metadata().is_empty() => number("start").is_some() && number("end").is_some(),
+        Some(peak) => peak.metadata().get("unit").is_some_and(|unit| unit == "frame"),
+    }
+}
+
 /// A reading position in a table.
-struct Cursor {
+enum Cursor {
+    Ordered(OrderedCursor),
+    Peak(PeakCursor),
+}
+
+impl Cursor {
+    /// Returns the frame of the next row of a stream; `None` at the end.
+    fn peek(&mut self, stream: &str) -> Result<Option<u64>> {
+        match self {
+            Cursor::Ordered(cursor) => cursor.peek(stream),
+            Cursor::Peak(cursor) => Ok(cursor.rows.front().map(|row| row.frame)),
+        }
+    }
+
+    /// Takes the row that was peeked.
+    fn take(&mut self) -> Option<RowRef> {
+        match self {
+            Cursor::Ordered(cursor) => cursor.take(),
+            Cursor::Peak(cursor) => cursor.rows.pop_front().map(|row| row.row),
+        }
+    }
+}
+
+/// A reading position in a table whose rows are joined in the order of the file.
+struct OrderedCursor {
     name: String,
     batches: Batches,
     batch: Option<Arc<FlatBatch>>,
     row: usize,
 }
 
-impl Cursor {
+impl OrderedCursor {
     fn new(recorded: &RecordedTable) -> Result<Self> {
         Ok(Self { name: recorded.name.clone(), batches: recorded.batches()?, batch: None, row: 0 })
     }
 
-    /// Returns the frame of the next row of a stream; `None` at the end.
     fn peek(&mut self, stream: &str) -> Result<Option<u64>> {
         loop {
             if let Some(batch) = &self.batch {
                 while self.row < batch.stream.len() {
                     if batch.stream.value(self.row) == stream {
-                        return Ok(Some(batch.frame.value(self.row)));
+                        return Ok(batch.frame.get(self.row).copied());
                     }
                     self.row += 1;
                 }
@@ -342,31 +411,92 @@ impl Cursor {
                     return Ok(None);
                 }
                 Some(batch) => {
-                    self.batch = Some(Arc::new(FlatBatch::new(&self.name, &batch?)?));
+                    self.batch = Some(Arc::new(FlatBatch::new(&self.name, &batch?, false)?));
                     self.row = 0;
                 }
             }
         }
     }
 
-    /// Takes the row that was peeked.
     fn take(&mut self) -> Option<RowRef> {
-        let row = self.batch.as_ref().map(|batch| RowRef { batch: batch.clone(), row: self.row });
+        let row =
+            self.batch.as_ref().map(|batch| RowRef { batch: batch.clone(), row: self.row, pts: batch.pts[self.row] });
         self.row += 1;
         row
     }
 }
 
+/// Rows of one stream of a table that are joined at their peaks. There are few, so all are in memory.
+struct PeakCursor {
+    rows: VecDeque<PeakRow>,
+    /// Media times of the peaks, ns.
+    times: BTreeMap<u64, Option<i64>>,
+}
+
+struct PeakRow {
+    /// Frame to which the row is joined.
+    frame: u64,
+    peak: u64,
+    row: RowRef,
+}
+
+impl PeakCursor {
+    fn read(recorded: &RecordedTable, stream: &str) -> Result<Self> {
+        let mut rows = VecDeque::new();
+        for batch in recorded.batches()? {
+            let batch = batch?;
+            let peaks = frame_numbers(&batch, PEAK)?;
+            let flat = Arc::new(FlatBatch::new(&recorded.name, &batch, true)?);
+            let own = (0..flat.stream.len()).filter(|row| flat.stream.value(*row) == stream);
+            rows.extend(own.map(|row| PeakRow {
+                frame: flat.frame[row],
+                peak: peaks[row],
+                row: RowRef { batch: flat.clone(), row, pts: flat.pts[row] },
+            }));
+        }
+        let times = rows.iter().map(|row| (row.peak, None)).collect();
+        Ok(Self { rows, times })
+    }
+
+    /// Finds the times of the peaks among the rows of another table.
+    fn find_times(&mut self, recorded: &RecordedTable, stream: &str) -> Result<()> {
+        for batch in recorded.columns(Some(&["stream", "frame", "pts"]))? {
+            let batch = batch?;
+            let (streams, frames) = stream_and_frame(&batch)?;
+            for (row, (frame, pts)) in frames.into_iter().zip(media_times_ns(&batch)?).enumerate() {
+                if let Some(time) = self.times.get_mut(&frame).filter(|_| streams.value(row) == stream) {
+                    *time = Some(pts);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the rows to their peaks. One whose peak no other table has a row for stays where it came.
+    fn move_to_peaks(&mut self) {
+        for row in &mut self.rows {
+            if let Some(Some(pts)) = self.times.get(&row.peak) {
+                (row.frame, row.row.pts) = (row.peak, *pts);
+            }
+        }
+        self.rows.make_contiguous().sort_by_key(|row| row.frame);
+    }
+}
+
 impl FlatBatch {
-    fn new(table: &str, batch: &RecordBatch) -> Result<Self> {
+    fn new(table: &str, batch: &RecordBatch, has_own_frame: bool) -> Result<Self> {
         let has_pairs = batch.column_by_name("track_a").is_some();
         let batch = split_pairs(batch)?;
         let (stream, frame) = stream_and_frame(&batch)?;
         let optional = |name: &str| batch.column_by_name(name).cloned();
         let text = |array: ArrayRef| array.as_any().downcast_ref::<StringArray>().cloned();
+        let mut columns: Vec<ArrayRef> = flatten(table, &batch)?.into_iter().map(|(_, values)| values).collect();
+        if has_own_frame {
+            columns.push(Arc::new(Int64Array::from_iter_values(frame.iter().map(|frame| *frame as i64))));
+        }
         Ok(Self {
             stream: stream.clone(),
-            frame: frame.clone(),
+            frame,
             pts: media_times_ns(&batch)?,
             session: column::<UInt32Array>(&batch, "session")?.clone(),
             track: optional("track").and_then(|array| array.as_any().downcast_ref::<UInt32Array>().cloned()),
@@ -374,7 +504,7 @@ impl FlatBatch {
             distance: optional("distance")
                 .filter(|_| has_pairs)
                 .and_then(|array| array.as_any().downcast_ref::<Float32Array>().cloned()),
-            columns: flatten(table, &batch)?.into_iter().map(|(_, values)| values).collect(),
+            columns,
         })
     }
 }

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use arrow_array::{Int64Array, UInt64Array};
+use arrow_array::Int64Array;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sideline_api::{Error, Failure, OrFail, Result};
 
@@ -89,12 +89,12 @@ fn read_start_times(path: &Path) -> Result<BTreeMap<u64, i64>> {
     let mut starts = BTreeMap::new();
     for batch in reader {
         let batch = batch.or_fail(Failure::Other, place)?;
-        let frames = batch.column_by_name("frame").and_then(|c| c.as_any().downcast_ref::<UInt64Array>());
+        let frames = batch.column_by_name("frame").and_then(|c| c.as_any().downcast_ref::<Int64Array>());
         let started = batch.column_by_name("started").and_then(|c| c.as_any().downcast_ref::<Int64Array>());
         let (Some(frames), Some(started)) = (frames, started) else {
             return Err(Error::other(format!("{}: not a timing file", path.display())));
         };
-        starts.extend(frames.values().iter().copied().zip(started.values().iter().copied()));
+        starts.extend(frames.values().iter().map(|frame| *frame as u64).zip(started.values().iter().copied()));
     }
     Ok(starts)
 }

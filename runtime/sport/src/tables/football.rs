@@ -133,28 +133,38 @@ table! {
     /// State of the ball: one row in every frame after it was first found.
     pub struct Ball in "ball" {
         /// Center, x, px.
+        #[column(unit = "px")]
         pub x: f32,
         /// Center, y, px.
+        #[column(unit = "px")]
         pub y: f32,
         /// Velocity, x, px per second.
+        #[column(unit = "px/s")]
         pub vx: f32,
         /// Velocity, y, px per second.
+        #[column(unit = "px/s")]
         pub vy: f32,
         /// Acceleration, x, px per second squared.
+        #[column(unit = "px/s^2")]
         pub ax: f32,
         /// Acceleration, y, px per second squared.
+        #[column(unit = "px/s^2")]
         pub ay: f32,
         /// Radius, px.
+        #[column(unit = "px")]
         pub radius: f32,
         /// Confidence of the associated detection; 0 if the position is predicted.
+        #[column(unit = "fraction")]
         pub score: f32,
         /// True if a detection was associated in this frame, false if the position is predicted.
         pub measured: bool,
         /// Frames since the last measurement, including frames without detection.
+        #[column(unit = "frames")]
         pub missing: u32,
         /// Mode of the tracker.
         pub mode: BallMode,
         /// Standard deviation of the position, px.
+        #[column(unit = "px")]
         pub spread: f32,
     }
 }
@@ -163,12 +173,16 @@ table! {
     /// Improved estimate of the ball in an earlier frame.
     pub struct Correction in "corrections" {
         /// Frame of the estimate.
+        #[column(unit = "frame")]
         pub at: u64,
         /// Center of the ball, x, px.
+        #[column(unit = "px")]
         pub x: f32,
         /// Center of the ball, y, px.
+        #[column(unit = "px")]
         pub y: f32,
         /// Radius, px.
+        #[column(unit = "px")]
         pub radius: f32,
         /// Kind of the estimate.
         pub kind: CorrectionKind,
@@ -185,8 +199,10 @@ table! {
         /// Role.
         pub role: Role,
         /// Confidence of the votes of this track, 0..1.
+        #[column(unit = "fraction")]
         pub confidence: f32,
         /// Color of the jersey in this frame, sRGB 0..255; NaN if it is not visible.
+        #[column(names = [["red", "green", "blue"]])]
         pub jersey: [f32; 3],
     }
 }
@@ -197,12 +213,15 @@ table! {
         /// Track number; 0 is the ball.
         pub track: u32,
         /// Position of the feet or the ball, x, in `unit`.
+        #[column(unit = "m or px")]
         pub x: f32,
         /// Position of the feet or the ball, y, in `unit`.
+        #[column(unit = "m or px")]
         pub y: f32,
         /// Unit of the positions.
         pub unit: Unit,
         /// Units per meter at this position: 1 if the unit is m; if it is px, estimated from the height of people in the image.
+        #[column(unit = "units/m")]
         pub scale: f32,
         /// True if the position was measured, false if it was predicted.
         pub measured: bool,
@@ -221,10 +240,13 @@ table! {
         /// State of the possession.
         pub state: PossessionState,
         /// Distance from the ball to the nearest player, meters (estimated if the unit is px); NaN without a ball.
+        #[column(unit = "m")]
         pub distance: f32,
         /// Share of team_1 in the frames so far in which a team was in possession, 0..1; NaN before the first.
+        #[column(unit = "fraction")]
         pub share_1: f32,
         /// Share of team_2 in the frames so far in which a team was in possession, 0..1; NaN before the first.
+        #[column(unit = "fraction")]
         pub share_2: f32,
     }
 }
@@ -237,8 +259,10 @@ table! {
         /// Kind of the event.
         pub kind: EventKind,
         /// First frame of the event.
+        #[column(unit = "frame")]
         pub at: u64,
         /// Last frame of the event.
+        #[column(unit = "frame")]
         pub end: u64,
         /// Team of the player.
         pub team: TeamName,
@@ -249,16 +273,21 @@ table! {
         /// True for a successful event, such as a pass that reaches a teammate.
         pub complete: bool,
         /// Start position, x, in `unit`.
+        #[column(unit = "m or px")]
         pub x: f32,
         /// Start position, y, in `unit`.
+        #[column(unit = "m or px")]
         pub y: f32,
         /// End position, x, in `unit`.
+        #[column(unit = "m or px")]
         pub end_x: f32,
         /// End position, y, in `unit`.
+        #[column(unit = "m or px")]
         pub end_y: f32,
         /// Unit of the positions.
         pub unit: Unit,
         /// Confidence, 0..1.
+        #[column(unit = "fraction")]
         pub confidence: f32,
     }
 }
@@ -276,20 +305,26 @@ table! {
         pub shape: String,
         /// Mean depth of each line, in `unit`, measured from the own goal line, or from the rearmost line without a calibrated
         /// pitch.
+        #[column(unit = "m or px")]
         pub lines: Vec<f32>,
         /// Extent across the pitch, between the outermost outfield players, in `unit`.
+        #[column(unit = "m or px")]
         pub width: f32,
         /// Extent along the pitch, from the rearmost to the foremost outfield player, in `unit`.
+        #[column(unit = "m or px")]
         pub depth: f32,
         /// Centroid of the outfield players, x, in `unit`.
+        #[column(unit = "m or px")]
         pub x: f32,
         /// Centroid of the outfield players, y, in `unit`.
+        #[column(unit = "m or px")]
         pub y: f32,
         /// Number of visible outfield players.
         pub players: u16,
         /// Unit of the positions.
         pub unit: Unit,
         /// Goodness of fit of the shape, 0..1.
+        #[column(unit = "fraction")]
         pub confidence: f32,
     }
 }
@@ -302,6 +337,7 @@ table! {
         /// Track number; 0 is the whole team.
         pub track: u32,
         /// Share of the frames with possession by a team in which the player or team had the ball, 0..1; NaN before the first.
+        #[column(unit = "fraction")]
         pub possession: f32,
         /// Number of passes.
         pub passes: u32,
@@ -312,12 +348,16 @@ table! {
         /// Number of shots.
         pub shots: u32,
         /// Distance covered, meters (estimated if the unit is px).
+        #[column(unit = "m")]
         pub distance: f32,
         /// Maximum sustained speed, meters per second.
+        #[column(unit = "m/s")]
         pub top_speed: f32,
         /// Distance covered in each speed zone, meters, from standing to sprint; the bounds are the operator's `ZONES`.
+        #[column(unit = "m")]
         pub zones: [f32; 5],
         /// Time visible, seconds.
+        #[column(unit = "s")]
         pub seconds: f32,
         /// Unit of the positions from which the meters were computed.
         pub unit: Unit,
@@ -328,20 +368,26 @@ table! {
     /// View of the virtual camera: one row in every frame.
     pub struct View in "view" {
         /// Center of the crop, x, px.
+        #[column(unit = "px")]
         pub x: f32,
         /// Center of the crop, y, px.
+        #[column(unit = "px")]
         pub y: f32,
         /// Width of the crop, px.
+        #[column(unit = "px")]
         pub width: f32,
         /// Height of the crop, px.
+        #[column(unit = "px")]
         pub height: f32,
         /// Zoom factor relative to the widest crop that fits, from 1.
         pub zoom: f32,
         /// Target of the camera.
         pub follows: ViewTarget,
         /// Width of the output image of the crop, px.
+        #[column(unit = "px")]
         pub picture_width: u32,
         /// Height of the output image of the crop, px.
+        #[column(unit = "px")]
         pub picture_height: u32,
     }
 }

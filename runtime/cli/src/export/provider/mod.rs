@@ -264,9 +264,9 @@ fn for_each_frame<T: Table>(table: &RecordedTable, stream: &str, mut handle: imp
             if streams.value(i) == stream {
                 frame_rows.push(row);
             }
-            let is_last = i + 1 == frames.len() || frames.value(i + 1) != frames.value(i);
+            let is_last = i + 1 == frames.len() || frames[i + 1] != frames[i];
             if is_last && !frame_rows.is_empty() {
-                handle(frames.value(i), std::mem::take(&mut frame_rows));
+                handle(frames[i], std::mem::take(&mut frame_rows));
             }
         }
     }
@@ -287,7 +287,7 @@ impl Clock {
             let (streams, numbers) = stream_and_frame(&batch)?;
             let times = media_times_ns(&batch)?;
             let rows = (0..batch.num_rows()).filter(|row| streams.value(*row) == stream);
-            frames.extend(rows.map(|row| (numbers.value(row), times[row])));
+            frames.extend(rows.map(|row| (numbers[row], times[row])));
         }
         Ok(Self { frames })
     }
