@@ -108,7 +108,7 @@ pub struct Compared {
 /// # Errors
 /// When there is no such operator, its inputs are not in the recording, or the baseline is of other work.
 pub fn run(options: &Options, registry: &Registry) -> Result<Compared> {
-    let registry = with_installed(registry)?;
+    let registry = with_installed(registry, Path::new("."))?;
     // Read first, so that a mistake does not cost the measurement.
     let baseline = options.baseline.as_deref().map(read_baseline).transpose()?;
     let factory = find_operator(&options.operator, &registry)?;
