@@ -7,7 +7,7 @@ use arrow_array::{
     Array, ArrayRef, ArrowPrimitiveType, FixedSizeListArray, ListArray, PrimitiveArray, StructArray, cast::AsArray,
     make_array, new_null_array, types::*,
 };
-use arrow_buffer::NullBuffer;
+use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::{DataType, Field, FieldRef, Fields};
 use sideline_api::{TableType, config::did_you_mean, table::ColumnDescription};
 
@@ -216,10 +216,14 @@ impl<'a> Target<'a> {
     fn fit_list(self, array: &ArrayRef, item: &FieldRef) -> Fitted {
         let found = item_of(array.data_type()).map_or(item, |found| found);
         let lists = cast(array, &DataType::List(found.clone()))?;
-        let lists = lists.as_list::<i32>();
+        let lists = own_items(lists.as_list::<i32>());
         let offsets = lists.offsets();
         let row_of = |at: usize| offsets.partition_point(|offset| *offset as usize <= at).saturating_sub(1);
-        let items = self.fit_items(lists.values(), item, row_of)?;
+        let items = match lists.nulls().filter(|nulls| nulls.null_count() > 0) {
+            Some(nulls) => fill(lists.values(), |at| nulls.is_null(row_of(at)))?,
+            None => lists.values().clone(),
+        };
+        let items = self.fit_items(&items, item, row_of)?;
         Ok(Arc::new(ListArray::new(item.clone(), offsets.clone(), items, lists.nulls().cloned())))
     }
 
@@ -239,12 +243,12 @@ impl<'a> Target<'a> {
             DataType::FixedSizeList(..) => array.clone(),
             _ => {
                 let lists = cast(array, &DataType::List(found.clone()))?;
-                let lists = lists.as_list::<i32>();
+                let lists = own_items(lists.as_list::<i32>());
                 let length_of = |row: usize| lists.value_length(row) as usize;
                 if let Some(row) = (0..lists.len()).find(|row| lists.is_valid(*row) && length_of(*row) != length) {
                     return wrong(row, length_of(row));
                 }
-                cast(&(Arc::new(lists.clone()) as ArrayRef), &DataType::FixedSizeList(found.clone(), length as i32))?
+                cast(&(Arc::new(lists) as ArrayRef), &DataType::FixedSizeList(found.clone(), length as i32))?
             }
         };
         let lists = lists.as_fixed_size_list();
@@ -279,6 +283,16 @@ impl<'a> Target<'a> {
         let columns = columns.collect::<Result<Vec<_>, Misfit>>()?;
         Ok(Arc::new(StructArray::new(fields.clone(), columns, found.nulls().cloned())))
     }
+}
+
+/// Returns lists with their own items only: a part of a table shares the items of all its rows.
+fn own_items(lists: &ListArray) -> ListArray {
+    let (first, last) = (lists.value_offsets()[0] as usize, lists.value_offsets()[lists.len()] as usize);
+    let offsets = OffsetBuffer::from_lengths((0..lists.len()).map(|row| lists.value_length(row) as usize));
+    let (DataType::List(item), items) = (lists.data_type(), lists.values().slice(first, last - first)) else {
+        return lists.clone();
+    };
+    ListArray::new(item.clone(), offsets, items, lists.nulls().cloned())
 }
 
 /// Returns an array whose values at the places of null parents are not null, so that a column without nulls takes them.

@@ -35,7 +35,7 @@ def same(a, b):
         return f"{type(a)} is not {type(b)}"
     if isinstance(a, numpy.ndarray):
         return "" if a.dtype == b.dtype and a.shape == b.shape and (a.ndim < 2 or a.flags.f_contiguous == b.flags.f_contiguous) \
-            and a.tobytes() == b.tobytes() and b.flags.writeable else f"{a!r} is not {b!r}"
+            and a.tobytes() == b.tobytes() and b.flags["W"] else f"{a!r} is not {b!r}"
     if isinstance(a, deque) and a.maxlen != b.maxlen:
         return f"maxlen {a.maxlen} is not {b.maxlen}"
     if isinstance(a, defaultdict) and a.default_factory is not b.default_factory:
@@ -92,10 +92,10 @@ EXPECTED.update(
     tuple=(1, (2, "b"), []), set={1, "a", (2, 3)}, frozenset=frozenset({4}), window=deque([1, 2, 3], maxlen=5), deque=deque([]),
     counter=counter, by_fighter=by_fighter, nothing=defaultdict(None, a=1), ordered=OrderedDict(b=1, a=2), bytes=b"\x00\xff",
     bytearray=bytearray(b"ab"), large=-(2**80), unsigned=2**64 - 1, text="h\u00e9\u4e16", none=None, nan_free=-0.5, keys={(1, 2): "t", 3: "i", "s": 1},
-    array=numpy.arange(6, dtype="f4").reshape(2, 3), fortran=numpy.asfortranarray(numpy.ones((2, 3))), empty=numpy.zeros((0, 4), "u1"),
+    array=numpy.array(range(6), "f4").reshape(2, 3), fortran=numpy.asfortranarray(numpy.ones((2, 3))), empty=numpy.zeros((0, 4), "u1"),
     scalar_array=numpy.array(3), times=numpy.array(["2026-01-01"], "M8[ns]"), big=numpy.array([1, 2], ">i2"),
     record=numpy.array([(1, 2.5)], [("track", "u4"), ("x", "f8")]), text_array=numpy.array(["ab", "c"]),
-    float64=numpy.float64(0.25), uint8=numpy.uint8(7), true=numpy.bool_(True), part=numpy.arange(9)[::3],
+    float64=numpy.float64(0.25), uint8=numpy.uint8(7), true=numpy.bool_(True), part=numpy.array(range(9))[::3],
     box=box, points=[Point(1.0, 2.0)], phase=Phase.STRIKE, score=Score(1, [2]),
 )
 print(push())

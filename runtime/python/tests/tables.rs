@@ -147,6 +147,27 @@ print(send(Nulls(), v=int))
 }
 
 #[test]
+fn a_part_of_a_table_is_that_part_alone() {
+    let program = r#"
+whole = pyarrow.table({"many": [[300, 1], [1, 2], [], [7]], "pair": [[300, 1], [1, 2], [3, 4], [5, 300]], "at": [{"n": 300}, {"n": 1}, {"n": 2}, {"n": 3}]})
+columns = dict(many=list[int], pair=sideline.array(sideline.u8, 2), at=sideline.struct(n=sideline.u8))
+print(send(whole.slice(1, 2), **columns))
+print(send(whole.slice(1), **columns))
+print(send(pyarrow.table({"many": [[1.5], [2], [2.5]]}).slice(1), many=list[int]))
+print(send(pyarrow.table({"many": pyarrow.array([None, [1, 2], None, [3]], pyarrow.large_list(pyarrow.int64()))}).slice(1), many=sideline.optional(list[int])))
+"#;
+    expect(
+        program,
+        &[
+            "[{'many': [1, 2], 'pair': [1, 2], 'at': {'n': 1}}, {'many': [], 'pair': [3, 4], 'at': {'n': 2}}]",
+            "row 2, column `pair`: 300 does not fit a column of type UInt8",
+            "row 0, column `many`: 2.0 is a float in a column of whole numbers: convert the column, `astype(\"int64\")`",
+            "[{'many': [1, 2]}, {'many': None}, {'many': [3]}]",
+        ],
+    );
+}
+
+#[test]
 fn the_index_of_a_dataframe_is_dropped_if_it_is_of_whole_numbers() {
     let program = r#"
 frame = pandas.DataFrame({"n": [1, 2, 3]})
