@@ -4,6 +4,7 @@ mod support;
 
 use std::{path::Path, process::Command};
 
+use serde_json::json;
 use support::{Bench, SIDELINE, json, repository};
 
 /// Returns a cargo command with the profile of this repository, so that the packages that both need are built once.
@@ -100,7 +101,7 @@ fn a_table_is_inspected_with_its_columns_writers_and_readers() {
     let table = bench.sideline(&["inspect", "counts"]);
     assert_eq!(table.code, 0, "{}", table.text);
     for expected in [
-        "column frames    u64  Number of frames of this stream so far.",
+        "column frames    u64  frames  Number of frames of this stream so far.",
         "written by counter",
         "read by    no operator",
     ] {
@@ -111,6 +112,15 @@ fn a_table_is_inspected_with_its_columns_writers_and_readers() {
     let json = bench.sideline(&["inspect", "counts", "--json"]);
     let table: serde_json::Value = serde_json::from_str(&json.text).unwrap();
     assert_eq!((&table["columns"][1]["name"], &table["columns"][1]["type"]), (&"checksum".into(), &"u64".into()));
+    assert_eq!([0, 1].map(|i| table["columns"][i]["unit"].clone()), [json!("frames"), json!(null)]);
+    // Names of the items of a list: all in a table, a few in an operator, which may have many columns.
+    let poses = bench.sideline(&["inspect", "poses"]).text;
+    assert!(poses.contains("right_foot_index; items of each: x, y, z, visibility."), "{poses}");
+    let motion = bench.sideline(&["inspect", "motion"]).text;
+    assert!(
+        motion.contains("Items: nose, left_eye_inner, left_eye, left_eye_outer, ... (33); items of each"),
+        "{motion}"
+    );
     let unknown = bench.sideline(&["inspect", "countz"]);
     assert!(unknown.code == 1 && unknown.text.contains("did you mean `count"), "{}", unknown.text);
     let types = bench.sideline(&["types", "counts"]);

@@ -94,7 +94,7 @@ fn table(ty: TableType, json: bool, registry: &Registry) -> Result<u8> {
     }
     let or_none = |names: &[&str]| if names.is_empty() { "no operator".to_owned() } else { names.join(", ") };
     let mut text = format!("{}: {}\n", description.name, description.about.trim());
-    columns_text(&mut text, ty, "  ");
+    columns_text(&mut text, ty, "  ", usize::MAX);
     let _ = writeln!(text, "  written by {}", or_none(&writers));
     let _ = writeln!(text, "  read by    {}", or_none(&readers));
     print::stdout(&text);
@@ -118,7 +118,8 @@ fn columns_json(ty: TableType) -> Vec<Value> {
         .collect()
 }
 
-fn columns_text(text: &mut String, ty: TableType, indent: &str) {
+/// Writes a line for each column, with at most `max_items` names of the items of a list.
+fn columns_text(text: &mut String, ty: TableType, indent: &str, max_items: usize) {
     let description = ty.description();
     let width = description.fields.iter().map(|field| field.name().len()).max().unwrap_or_default();
     let types: Vec<String> = description.fields.iter().map(|field| field_type(field)).collect();
@@ -128,7 +129,7 @@ fn columns_text(text: &mut String, ty: TableType, indent: &str) {
     let unit_width = if unit_width > 0 { unit_width + 2 } else { 0 };
     for (i, (field, name)) in description.fields.iter().zip(&types).enumerate() {
         let column = description.columns.get(i);
-        let about = column.map(|column| column.full_text() + &item_names(column)).unwrap_or_default();
+        let about = column.map(|column| column.full_text() + &item_names(column, max_items)).unwrap_or_default();
         let about = about.split_whitespace().collect::<Vec<_>>().join(" ");
         let unit = units.get(i).copied().unwrap_or_default();
         let _ =
@@ -136,9 +137,16 @@ fn columns_text(text: &mut String, ty: TableType, indent: &str) {
     }
 }
 
-/// Returns the names of the items of a list, as the end of its documentation; empty if they have none.
-pub fn item_names(column: &ColumnDescription) -> String {
-    let dimensions: Vec<String> = column.names.iter().map(|names| names.join(", ")).collect();
+/// Names of items in the description of an operator, which may have many columns; the description of a table has all.
+const MAX_ITEMS: usize = 4;
+
+/// Returns at most `max` names of the items of a list, as the end of its documentation; empty if they have none.
+pub fn item_names(column: &ColumnDescription, max: usize) -> String {
+    let dimension = |names: &Vec<String>| match names.get(..max) {
+        Some(first) if names.len() > max => format!("{}, ... ({})", first.join(", "), names.len()),
+        _ => names.join(", "),
+    };
+    let dimensions: Vec<String> = column.names.iter().map(dimension).collect();
     if dimensions.is_empty() { String::new() } else { format!(" Items: {}.", dimensions.join("; items of each: ")) }
 }
 
@@ -225,7 +233,7 @@ fn describe_text(entry: &Entry) -> String {
     }
     let columns = |text: &mut String, ty: &PortType| {
         if let PortType::Table(table) = ty {
-            columns_text(text, *table, "           ");
+            columns_text(text, *table, "           ", MAX_ITEMS);
         }
     };
     for port in &spec.inputs {

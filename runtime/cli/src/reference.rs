@@ -104,7 +104,7 @@ fn tables(registry: &Registry) -> String {
         let _ = writeln!(page, "| column | type | unit | description |\n|---|---|---|---|");
         for (column, field) in description.columns.iter().zip(&description.fields) {
             let ty = format!("{}{}", field.data_type(), if field.is_nullable() { " or null" } else { "" });
-            let text = column.full_text() + &inspect::item_names(column);
+            let text = column.full_text() + &inspect::item_names(column, usize::MAX);
             let _ = writeln!(page, "| `{}` | {} | {} | {} |", column.name, cell(&ty), cell(&column.unit), cell(&text));
         }
     }

@@ -68,6 +68,8 @@ fn parse_input(text: &str) -> Result<(String, String), String> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     operator: String,
+    /// True for an operator in a shared library, whose own allocations are not counted.
+    is_plugin: bool,
     /// Keys that were set.
     keys: BTreeMap<String, Value>,
     /// Source of each wired input: the name of a recorded table, or `frames`.
@@ -77,7 +79,7 @@ pub struct Measured {
     /// Frames that the operator processed; the others were skipped.
     processed: u64,
     process_us: Times,
-    /// Allocations of memory, mean of a frame.
+    /// Allocations of memory on the calling thread, mean of a frame.
     allocations: f64,
     /// Allocated bytes, mean of a frame.
     allocated_bytes: f64,
@@ -129,6 +131,7 @@ pub fn run(options: &Options, registry: &Registry) -> Result<Compared> {
     }
     let measured = Measured {
         operator: spec.name.into(),
+        is_plugin: factory.library().is_some(),
         keys: options.set.iter().cloned().collect(),
         inputs: inputs.iter().map(|input| (input.wired.name.clone(), input.source.clone())).collect(),
         frames: frames.len() as u64,
@@ -237,6 +240,9 @@ impl fmt::Display for Compared {
             if let (Some(before), Some(ratios)) = (&before, &self.ratios) {
                 write!(f, "{:>12.2}{:>9.2}", before[at].1, ratios[name])?;
             }
+        }
+        if self.measured.is_plugin {
+            write!(f, "\nallocations within the library of the plugin are not counted")?;
         }
         Ok(())
     }
