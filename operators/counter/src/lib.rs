@@ -5,8 +5,12 @@
 //! `sideline::main(sideline::registry().operator::<Counter>())`.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
-use sideline_api::{Config, Context, Inputs, Operator, Outputs, PortType, Resources, Result, Spec, tables::Count};
+use sideline_api::{
+    Config, Context, Frame, InputPorts, Inputs, Operator, OutputPorts, Outputs, Resources, Result, Spec, tables::Count,
+};
 
 /// Counts frames and sums their bytes.
 // `sideline list` prints the line above. Each field below is a key of the node's `env:`, in upper case there.
@@ -16,6 +20,18 @@ pub struct CounterConfig {
     /// alike.
     #[config(default = 16, live, range(1, 4096))]
     pub step: usize,
+}
+
+/// Inputs of the operator: each field is a port, and its type that of the port.
+#[derive(InputPorts)]
+struct CounterInputs<'a> {
+    frames: &'a Arc<Frame>,
+}
+
+/// Outputs of the operator.
+#[derive(OutputPorts)]
+struct CounterOutputs {
+    counts: Vec<Count>,
 }
 
 /// State of one stream. The runtime keeps one for each stream, copies it and restores it.
@@ -34,7 +50,7 @@ impl Operator for Counter {
     type State = CounterState;
 
     fn spec() -> Spec {
-        Spec::operator("counter").required("frames", PortType::Frame).output("counts", PortType::table::<Count>())
+        Spec::operator("counter").reads::<CounterInputs>().sends::<CounterOutputs>()
     }
 
     fn new(config: CounterConfig, _: &Resources) -> Result<Self> {
@@ -42,11 +58,12 @@ impl Operator for Counter {
     }
 
     fn process(&mut self, _: &Context, input: &Inputs, state: &mut CounterState, out: &mut Outputs) -> Result<()> {
+        let CounterInputs { frames } = input.read()?;
         // Plane 0 is luma, or the whole frame for packed formats. Its rows are without the padding that a decoder adds.
-        let bytes = input.frame("frames")?.rows(0).flatten();
+        let bytes = frames.rows(0).flatten();
         let checksum = bytes.step_by(self.config.step).map(|byte| u64::from(*byte)).sum();
         state.frames += 1;
-        out.rows("counts", &[Count { frames: state.frames, checksum }])
+        out.send(CounterOutputs { counts: vec![Count { frames: state.frames, checksum }] })
     }
 
     // `step` is marked `live`: `sideline set` and `dora param set` change it while the flow runs.
@@ -59,7 +76,7 @@ impl Operator for Counter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sideline_api::{Color, Encoding, Frame, Reason, testing::Harness};
+    use sideline_api::{Color, Encoding, Reason, testing::Harness};
 
     fn gray(value: u8) -> Frame {
         Frame::from_packed(4, 4, Encoding::Rgb8, Color::default_for_height(4), vec![value; 48]).unwrap()

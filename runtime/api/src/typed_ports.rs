@@ -10,7 +10,7 @@
 //! | `Option<..>` of these | optional input |
 //! | `&'a [Message]` | input of any type that is fed back: what arrived since the last call |
 //! | `Vec<T>`, `Arc<Frame>` | output of rows, of frames |
-//! | `Option<..>` of these | the same; `None` sends an empty table, or skips the frame |
+//! | `Option<..>` of these | the same; `None` sends an empty table, or `skipped: none` for frames |
 //!
 //! `#[port(hold)]` on an optional input delivers its last data again for frames that have none.
 //!
@@ -86,9 +86,6 @@
 use std::sync::Arc;
 
 use crate::{Frame, Inputs, Message, Outputs, PortType, Result, Spec, Table};
-
-/// Reason of a frame that an operator did not send.
-const NOT_SENT: &str = "not_sent";
 
 /// Inputs of an operator as a struct; derived, see the [module](self).
 pub trait InputPorts<'a>: Sized {
@@ -205,10 +202,7 @@ impl OutputValue for Option<Arc<Frame>> {
         spec.output(name, PortType::Frame)
     }
     fn send(self, out: &mut Outputs, name: &str) -> Result<()> {
-        match self {
-            Some(frame) => out.frame(name, frame),
-            None => out.skip(name, NOT_SENT.into()),
-        }
+        self.map_or(Ok(()), |frame| out.frame(name, frame))
     }
 }
 
