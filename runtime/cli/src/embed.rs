@@ -17,7 +17,7 @@ use sideline_graph::Flow;
 
 use crate::{
     args::{Cli, Command, Run},
-    batch, logging,
+    batch, logging, plugins,
     python::{PythonHost, PythonTargets, add_operators},
     run::{self, RunContext, RunObserver},
     stop_signal::StopSignal,
@@ -69,13 +69,14 @@ pub struct PreparedRun {
     stop: StopSignal,
 }
 
-/// Checks the flow of a run. `arguments` are those of `sideline run`. The operator `reader` of the registry is added to the flow
+/// Checks the flow of a run. `arguments` are those of `sideline run`; `text` is the flow in place of its file. The operator `reader` of the registry is added to the flow
 /// and reads `tables`: names of tables, or outputs `NODE/OUTPUT`.
 ///
 /// # Errors
 /// If an argument or the flow is wrong, a model is missing, or the flow has no such table.
 pub fn prepare(
     arguments: Vec<OsString>,
+    text: Option<String>,
     registry: &Registry,
     load: &dyn Fn(&PythonTargets, Registry) -> Registry,
     reader: &str,
@@ -83,10 +84,14 @@ pub fn prepare(
 ) -> Result<PreparedRun> {
     start_logging();
     let words = ["sideline".into(), "run".into()].into_iter().chain(arguments);
-    let command = Cli::try_parse_from(words).map_err(|usage| Error::config(usage.to_string().trim()))?.command;
+    let mut command = Cli::try_parse_from(words).map_err(|usage| Error::config(usage.to_string().trim()))?.command;
+    if let Command::Run(options) = &mut command {
+        options.text = text;
+    }
     let host = PythonHost { description: String::new(), executable: PathBuf::new(), arguments: vec![], load };
     let registry = add_operators(&command, registry, Some(&host)).registry;
     let Command::Run(options) = command else { return Err(Error::config("only `run` runs a flow")) };
+    let registry = plugins::with_plugins_of(&options, &registry)?;
     prepare_run(options, registry, reader, tables)
 }
 

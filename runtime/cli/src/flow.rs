@@ -190,19 +190,12 @@ impl Flow {
     pub fn start(self) -> Result<Running> {
         embed::start_logging();
         let Self { options, registry, callbacks, observer } = self;
-        let path = PathBuf::from(&options.target);
-        let registry = plugins::with_installed(&registry, &path)?;
-        let names = match &options.text {
-            Some(text) => sideline_graph::Flow::operator_names_in_text(text, &path, &registry),
-            None => sideline_graph::Flow::operator_names(&path, &registry),
-        };
-        let in_python = names.iter().filter(|name| python::is_python(name));
-        let mut registry = in_python.fold(registry, |registry, name| {
+        let in_python = python::targets_of(&options).into_iter();
+        let registry = in_python.fold(plugins::with_plugins_of(&options, &registry)?, |registry, target| {
             let text =
                 "operators in Python run in the program `sideline` and in the package `sideline`, not in this program";
-            registry.with_name(name, Err(Error::config(text)))
+            registry.with_name(&target, Err(Error::config(text)))
         });
-        registry = plugins::with_libraries(&registry, names, path.parent().unwrap_or(Path::new("")));
         let mut tables: Vec<String> = vec![];
         for (table, _) in &callbacks {
             if !tables.contains(table) {

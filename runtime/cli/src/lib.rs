@@ -167,10 +167,7 @@ fn dispatch(
         Command::Run(options) if options.reload && !exist => {
             Err(Error::config(format!("--reload: {} has no operator in Python", options.target)))
         }
-        Command::Run(options) => {
-            let flow = Path::new(&options.target);
-            run::run(options, &plugins::with_flow(&plugins::with_installed(registry, flow)?, flow))
-        }
+        Command::Run(options) => run::run(options, &plugins::with_plugins_of(options, registry)?),
         Command::Check { flow, json, set, mode } => {
             let registry = plugins::with_installed(registry, flow)?;
             commands::check(flow, *json, set, *mode, &plugins::with_flow(&registry, flow), description.as_deref())

@@ -11,7 +11,7 @@ use sideline_graph::Flow;
 use sideline_plugin::load;
 use sideline_system::owner;
 
-use crate::home;
+use crate::{args::Run, home};
 
 /// Environment variable with folders of plugins.
 const FOLDERS: &str = "SIDELINE_PLUGINS";
@@ -146,6 +146,22 @@ fn first_untrusted(home: &Path, file: &Path) -> Option<PathBuf> {
 pub fn with_flow(registry: &Registry, flow: &Path) -> Registry {
     let folder = flow.parent().unwrap_or(Path::new(""));
     with_libraries(registry, Flow::operator_names(flow, registry), folder)
+}
+
+/// Returns the registry with the installed plugins and those of the flow of a run.
+///
+/// # Errors
+/// As for [`with_installed`].
+pub fn with_plugins_of(options: &Run, registry: &Registry) -> Result<Registry> {
+    let flow = Path::new(&options.target);
+    let registry = with_installed(registry, flow)?;
+    Ok(match &options.text {
+        Some(text) => {
+            let names = Flow::operator_names_in_text(text, flow, &registry);
+            with_libraries(&registry, names, flow.parent().unwrap_or(Path::new("")))
+        }
+        None => with_flow(&registry, flow),
+    })
 }
 
 /// Returns the registry with the libraries among the names of operators in a flow.

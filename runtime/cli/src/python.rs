@@ -18,7 +18,7 @@ use sideline_api::{Error, OrFail, Registry, Result};
 use sideline_graph::{operator_targets, operator_targets_in};
 use sideline_system::owner;
 
-use crate::args::Command as Subcommand;
+use crate::args::{Command as Subcommand, Run};
 
 /// Environment variable with the interpreter.
 const PYTHON_VARIABLE: &str = "SIDELINE_PYTHON";
@@ -132,6 +132,16 @@ pub fn is_python(target: &str) -> bool {
     module.ends_with(".py") || target.contains(':')
 }
 
+/// Returns the targets in Python of the flow of a run.
+pub fn targets_of(options: &Run) -> Vec<String> {
+    let mut targets = match &options.text {
+        Some(text) => operator_targets_in(text, Path::new("")),
+        None => operator_targets(Path::new(&options.target)),
+    };
+    targets.retain(|target| is_python(target));
+    targets
+}
+
 /// Targets of all Sideline nodes of a flow.
 struct FlowTargets {
     /// Folder of the flow.
@@ -150,6 +160,9 @@ impl FlowTargets {
             return Self { targets: operator_targets_in(&text, &folder), folder };
         }
         let flow = match command {
+            Subcommand::Run(Run { text: Some(text), .. }) => {
+                return Self { folder: PathBuf::new(), targets: operator_targets_in(text, Path::new("")) };
+            }
             Subcommand::Run(options) => Path::new(&options.target),
             Subcommand::Check { flow, .. } | Subcommand::Graph { flow, .. } => flow,
             Subcommand::TestOperator(options) if is_python(&options.target) => return Self::of_target(&options.target),

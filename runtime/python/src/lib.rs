@@ -107,9 +107,10 @@ mod _native {
         }))
     }
 
-    /// Starts a run of a flow; the rows of some tables are passed on while it runs.
+    /// Starts a run of a flow, which `text` gives in place of its file; the rows of some tables are passed on while it runs.
     #[pyfunction]
-    fn start(py: Python<'_>, arguments: Vec<OsString>, tables: Vec<String>) -> PyResult<PyRun> {
-        runs::start(py, arguments, tables)
+    #[pyo3(signature = (arguments, tables, text=None))]
+    fn start(py: Python<'_>, arguments: Vec<OsString>, tables: Vec<String>, text: Option<String>) -> PyResult<PyRun> {
+        runs::start(py, arguments, tables, text)
     }
 }

@@ -273,15 +273,15 @@ enum Outcome {
     Awaited,
 }
 
-/// Starts a run with the arguments of `sideline run`.
-pub fn start(py: Python<'_>, arguments: Vec<OsString>, tables: Vec<String>) -> PyResult<PyRun> {
+/// Starts a run with the arguments of `sideline run`. `text`: the flow, in place of its file.
+pub fn start(py: Python<'_>, arguments: Vec<OsString>, tables: Vec<String>, text: Option<String>) -> PyResult<PyRun> {
     let (sender, receiver) = crossbeam_channel::bounded(QUEUE);
     let handle = RunHandle::default();
     let queue =
         Queue { sender, receiver, is_closed: Arc::default(), is_waiting: handle.hold_flag(), dropped: Arc::default() };
     let prepared = py.detach(|| {
         let registry = sideline::registry().with_name(READER, Ok(Arc::new(ReaderFactory(queue.clone()))));
-        sideline::embed::prepare(arguments, &registry, &factory::load_all, READER, &tables)
+        sideline::embed::prepare(arguments, text, &registry, &factory::load_all, READER, &tables)
     });
     let prepared = prepared.map_err(|error| Error::new_err(error.message))?;
     let stop = prepared.stop_flag();

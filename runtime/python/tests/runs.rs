@@ -42,6 +42,7 @@ fn the_code_and_the_commands_of_the_page_run() {
     assert!(callbacks.contains("\n49 1\n") && callbacks.contains(" of 50\n"), "{callbacks}");
     assert!(callbacks.ends_with("done\n") || callbacks.ends_with("limit\n"), "{callbacks}");
     assert_eq!(run("coroutine.py").lines().collect::<Vec<_>>()[99], "99");
+    assert_eq!(run("graph.py"), "40\n");
     let results = run("results.py");
     assert!(results.starts_with("['light'] light.yml\n") && results.contains("count    100.0"), "{results}");
     if bench.has_package("duckdb") {

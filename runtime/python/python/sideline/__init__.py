@@ -23,6 +23,7 @@ if sys.version_info < (3, 11):
 
 from . import _native
 from ._columns import array, column, f32, f64, i64, struct, table, u8, u16, u32, u64
+from ._graph import Graph
 from ._operator import feedback, frames, hold, key, operator, optional, skip
 from ._results import open
 from ._run import Batch, Progress, Run, run
@@ -31,6 +32,6 @@ from ._native import Context, Error, Frame, Rows
 __version__ = _native.VERSION
 
 __all__ = [
-    "Batch", "Context", "Error", "Frame", "Progress", "Rows", "Run", "array", "column", "f32", "f64", "feedback", "frames", "hold",
+    "Batch", "Context", "Error", "Frame", "Graph", "Progress", "Rows", "Run", "array", "column", "f32", "f64", "feedback", "frames", "hold",
     "i64", "key", "open", "operator", "optional", "run", "skip", "struct", "table", "u16", "u32", "u64", "u8",
 ]

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from . import _native
+from ._graph import Graph
 
 # Interval between two calls of `on_progress`, s.
 _INTERVAL_S = 0.2
@@ -247,7 +248,7 @@ def run(flow, *, input=None, tables=(), set=None, mode=None, output=None, frames
         on_batch=None, on_progress=None, on_error=None):
     """Starts a flow and returns its `Run`.
 
-    flow: path of the file.
+    flow: path of the file, or a `Graph`.
     input: video, folder, camera or address for the source of the flow.
     tables: names of the tables (or outputs `NODE/OUTPUT`) whose rows the run gives while it runs.
     set: keys, as in {"tracker.lost_buffer_s": 2}.
@@ -262,7 +263,8 @@ def run(flow, *, input=None, tables=(), set=None, mode=None, output=None, frames
     In complete mode the flow waits for a reader that is slower than it; in live mode the oldest rows are dropped and counted by
     `Run.dropped`.
     """
-    arguments = [os.fspath(flow)]
+    text = flow.to_yaml() if isinstance(flow, Graph) else None
+    arguments = [os.fspath(flow) if text is None else flow.name]
     if isinstance(tables, str):
         tables = [tables]
     for name, value in (
@@ -272,4 +274,4 @@ def run(flow, *, input=None, tables=(), set=None, mode=None, output=None, frames
             arguments += [f"--{name}", os.fspath(value) if isinstance(value, os.PathLike) else str(value)]
     for key, value in (set or {}).items():
         arguments += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
-    return Run(_native.start(arguments, list(tables)), on_batch, on_progress, on_error)
+    return Run(_native.start(arguments, list(tables), text), on_batch, on_progress, on_error)
