@@ -15,12 +15,14 @@ use sideline_api::{Alignment, Error, OrFail, PortType, Registry, Result, config:
 use sideline_engine::{RunProgress, Running, meter::Report};
 use sideline_graph::Flow;
 
+pub use crate::tap::Tap;
 use crate::{
     args::{Cli, Command, Run},
     batch, logging, plugins,
     python::{PythonHost, PythonTargets, add_operators},
     run::{self, RunContext, RunObserver},
     stop_signal::StopSignal,
+    tap::TAP,
 };
 
 /// Queue of a side input of the node that passes rows on, in messages: in `live` mode they wait there for a slow reader.
@@ -69,8 +71,8 @@ pub struct PreparedRun {
     stop: StopSignal,
 }
 
-/// Checks the flow of a run. `arguments` are those of `sideline run`; `text` is the flow in place of its file. The operator `reader` of the registry is added to the flow
-/// and reads `tables`: names of tables, or outputs `NODE/OUTPUT`.
+/// Checks the flow of a run. `arguments` are those of `sideline run`; `text` is the flow in place of its file. `tap` gets the
+/// rows of `tables`: names of tables, or outputs `NODE/OUTPUT`.
 ///
 /// # Errors
 /// If an argument or the flow is wrong, a model is missing, or the flow has no such table.
@@ -79,7 +81,7 @@ pub fn prepare(
     text: Option<String>,
     registry: &Registry,
     load: &dyn Fn(&PythonTargets, Registry) -> Registry,
-    reader: &str,
+    tap: Tap,
     tables: &[String],
 ) -> Result<PreparedRun> {
     start_logging();
@@ -91,22 +93,23 @@ pub fn prepare(
     let host = PythonHost { description: String::new(), executable: PathBuf::new(), arguments: vec![], load };
     let registry = add_operators(&command, registry, Some(&host)).registry;
     let Command::Run(options) = command else { return Err(Error::config("only `run` runs a flow")) };
-    let registry = plugins::with_plugins_of(&options, &registry)?;
-    prepare_run(options, registry, reader, tables)
+    prepare_run(options, &registry, tap, tables)
 }
 
 /// Checks the flow of a run, as [`prepare`] does.
 ///
 /// # Errors
 /// As for [`prepare`].
-pub(crate) fn prepare_run(options: Run, registry: Registry, reader: &str, tables: &[String]) -> Result<PreparedRun> {
+pub(crate) fn prepare_run(options: Run, registry: &Registry, tap: Tap, tables: &[String]) -> Result<PreparedRun> {
+    let registry = plugins::with_plugins_of(&options, registry)?.with_name(TAP, Ok(Arc::new(tap)));
+    registry.check()?;
     if batch::expand_inputs(&options.input)?.is_some() {
         return Err(Error::config("one run reads one `input`: start a run for each"));
     }
     let (mut flow, models) = run::prepare(&options, options.input.first().map(String::as_str), None, &registry)?;
     run::print_warnings(&flow);
     if !tables.is_empty() {
-        add_reader(&mut flow, &registry, reader, tables)?;
+        add_reader(&mut flow, &registry, tables)?;
     }
     let name = run::new_run_name();
     let folder = run::run_folder(&options, &flow, &name);
@@ -125,34 +128,41 @@ pub(crate) fn start_logging() {
 }
 
 /// Adds the node that reads tables.
-fn add_reader(flow: &mut Flow, registry: &Registry, reader: &str, tables: &[String]) -> Result<()> {
-    let mut outputs = vec![];
-    let mut names = vec![];
+fn add_reader(flow: &mut Flow, registry: &Registry, tables: &[String]) -> Result<()> {
+    let mut outputs: Vec<(usize, usize)> = vec![];
+    // Names by which each of the outputs was asked for.
+    let mut names: Vec<Vec<&str>> = vec![];
     for wanted in tables {
-        let before = outputs.len();
+        let mut is_found = false;
         for (at, node) in flow.nodes.iter().enumerate() {
             for (index, port) in node.spec.outputs.iter().enumerate() {
-                let is_table = matches!(port.ty, PortType::Table(_));
                 let is_wanted = port.ty.name() == wanted || format!("{}/{}", node.id, port.name) == *wanted;
-                if is_table && is_wanted && !outputs.contains(&(at, index)) {
-                    outputs.push((at, index));
-                    names.push(wanted.clone());
+                if !matches!(port.ty, PortType::Table(_)) || !is_wanted {
+                    continue;
+                }
+                is_found = true;
+                match outputs.iter().position(|output| *output == (at, index)) {
+                    Some(known) => names[known].push(wanted),
+                    None => {
+                        outputs.push((at, index));
+                        names.push(vec![wanted]);
+                    }
                 }
             }
         }
-        if outputs.len() == before {
+        if !is_found {
             let ports = flow.nodes.iter().flat_map(|node| node.spec.outputs.iter().map(|port| port.ty));
             let known: Vec<&str> = ports.filter(|ty| matches!(ty, PortType::Table(_))).map(|ty| ty.name()).collect();
             let near = did_you_mean(wanted, known.iter().copied());
             return Err(Error::config(format!("{}: no node sends a table `{wanted}`{near}", flow.path.display())));
         }
     }
-    flow.add_reader(registry, reader, reader, vec![], &outputs)
+    flow.add_reader(registry, TAP, TAP, vec![], &outputs)
         .map_err(|problems| run::join_diagnostics(&problems, sideline_api::Failure::Config))?;
     // Two outputs may have tables of one name, so a number makes the names of the inputs different.
     let inputs = flow.nodes.last_mut().map(|node| &mut node.inputs[..]).unwrap_or_default();
-    for (at, (input, name)) in inputs.iter_mut().zip(names).enumerate() {
-        input.wired.name = format!("{at}:{name}");
+    for (at, (input, names)) in inputs.iter_mut().zip(names).enumerate() {
+        input.wired.name = Tap::input_name(at, &names);
         if let Alignment::Side { queue } = &mut input.wired.alignment {
             *queue = SIDE_QUEUE;
         }

@@ -1,6 +1,7 @@
 //! Flows run from the code of a program.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -19,15 +20,18 @@ use sideline_engine::{FailureHook, OperatorFailure, RunProgress, meter::Report};
 use crate::{
     Graph,
     args::{Cli, Command, Mode, Run, Setting},
-    embed, plugins,
+    embed,
     progress::ProgressMode,
     python, registry,
     run::RunObserver,
-    tap::{Batch, BatchCallback, TAP, Tap},
+    tap::{Batch, Tap, panic_text},
 };
 
 /// Interval at which a run tells its progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Callback for the rows of a table.
+type TableCallback = Arc<dyn Fn(&Batch<'_>) -> Result<()> + Send + Sync>;
 
 /// Callback for progress.
 type ProgressCallback = Arc<dyn Fn(&RunProgress) + Send + Sync>;
@@ -55,7 +59,7 @@ type ProgressCallback = Arc<dyn Fn(&RunProgress) + Send + Sync>;
 pub struct Flow {
     options: Run,
     registry: Registry,
-    callbacks: Vec<(String, BatchCallback)>,
+    callbacks: Vec<(String, TableCallback)>,
     observer: Callbacks,
 }
 
@@ -143,7 +147,7 @@ impl Flow {
 
     /// Calls `callback` with the rows of a table, or of an output `NODE/OUTPUT`, for each frame that has any. In `complete` mode the
     /// flow waits for it; in `live` mode the oldest rows are dropped and counted. Rows of another type than those of the table
-    /// are a failure of the node `tap`.
+    /// are a failure of the node `tap`, and so is a panic in `callback`.
     pub fn on_table<T: Table>(self, table: &str, callback: impl Fn(&Header, Vec<T>) + Send + Sync + 'static) -> Self {
         self.with_callback(
             table,
@@ -165,7 +169,7 @@ impl Flow {
         )
     }
 
-    fn with_callback(mut self, table: &str, callback: BatchCallback) -> Self {
+    fn with_callback(mut self, table: &str, callback: TableCallback) -> Self {
         self.callbacks.push((table.to_owned(), callback));
         self
     }
@@ -190,8 +194,9 @@ impl Flow {
     pub fn start(self) -> Result<Running> {
         embed::start_logging();
         let Self { options, registry, callbacks, observer } = self;
+        registry.check()?;
         let in_python = python::targets_of(&options).into_iter();
-        let registry = in_python.fold(plugins::with_plugins_of(&options, &registry)?, |registry, target| {
+        let registry = in_python.fold(registry, |registry, target| {
             let text =
                 "operators in Python run in the program `sideline` and in the package `sideline`, not in this program";
             registry.with_name(&target, Err(Error::config(text)))
@@ -202,15 +207,36 @@ impl Flow {
                 tables.push(table.clone());
             }
         }
-        let registry = registry
-            .with_name(TAP, Ok(Arc::new(Tap { callbacks: Arc::new(callbacks), is_held: observer.is_held.clone() })));
-        let prepared = embed::prepare_run(options, registry, TAP, &tables)?;
+        let is_held = observer.is_held.clone();
+        let tap = Tap::new(move |batch, mode| {
+            // In `live` mode the flow does not wait.
+            let _hold = (mode == sideline_api::Mode::Complete).then(|| Hold::begin(&is_held));
+            let mut callbacks = callbacks.iter().filter(|(table, _)| table == batch.table);
+            callbacks.try_for_each(|(_, callback)| callback(batch))
+        });
+        let prepared = embed::prepare_run(options, &registry, tap, &tables)?;
         let (stop, folder) = (prepared.stop_flag(), prepared.folder().to_owned());
         let thread = std::thread::Builder::new()
             .name("sideline-run".into())
             .spawn(move || prepared.run_observed(&observer))
             .map_err(|cause| Error::other(format!("the thread of the run: {cause}")))?;
         Ok(Running { thread: Some(thread), stop, folder })
+    }
+}
+
+/// Marks a run as held back until it is dropped, also by a panic.
+struct Hold<'a>(&'a AtomicBool);
+
+impl<'a> Hold<'a> {
+    fn begin(is_held: &'a AtomicBool) -> Self {
+        is_held.store(true, Ordering::Relaxed);
+        Self(is_held)
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 
@@ -221,10 +247,15 @@ impl RunObserver for Callbacks {
             _ = end.recv();
             return;
         };
-        while matches!(end.recv_timeout(PROGRESS_INTERVAL), Err(RecvTimeoutError::Timeout)) {
+        let tell = || {
+            while matches!(end.recv_timeout(PROGRESS_INTERVAL), Err(RecvTimeoutError::Timeout)) {
+                callback(&running.progress());
+            }
             callback(&running.progress());
+        };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(tell)) {
+            running.fail(Error::other(format!("`on_progress` panicked: {}", panic_text(&*panic))));
         }
-        callback(&running.progress());
     }
 
     fn failure_hook(&self) -> Option<FailureHook> {

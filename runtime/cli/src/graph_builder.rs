@@ -95,7 +95,12 @@ impl Node {
     }
 }
 
-/// Converts a value to a variable of a dataflow: a number, a truth value or a text. A list is written as JSON.
+/// Converts a value to a variable of a dataflow: a number, a truth value or a text. A list is written as JSON; `$`, by which a file
+/// refers to the environment, stands for itself.
 fn to_variable(value: Value) -> Value {
-    if value.is_array() || value.is_object() { value.to_string().into() } else { value }
+    match value {
+        Value::String(text) => text.replace('$', "$$").into(),
+        Value::Array(_) | Value::Object(_) => value.to_string().replace('$', "$$").into(),
+        other => other,
+    }
 }

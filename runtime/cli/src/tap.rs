@@ -1,14 +1,15 @@
 //! Node that passes the rows of some tables on to the code of a program.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
 };
 
 use arrow_array::{Array, StructArray};
 use sideline_api::{
-    Body, Context, DynOperator, Fault, Header, Inputs, Instance, Message, OperatorFactory, Outputs, Payload, PortType,
-    Resources, Result, Spec, Table, Values, WiredInput,
+    Body, Context, DynOperator, Fault, Header, Inputs, Instance, Message, Mode, OperatorFactory, Outputs, Payload,
+    PortType, Resources, Result, Spec, Table, Values, WiredInput,
     config::{Key, Problem},
 };
 
@@ -37,42 +38,61 @@ impl Batch<'_> {
 }
 
 /// Callback for batches of rows.
-pub type BatchCallback = Arc<dyn Fn(&Batch<'_>) -> Result<()> + Send + Sync>;
+pub type BatchCallback = Arc<dyn Fn(&Batch<'_>, Mode) -> Result<()> + Send + Sync>;
 
-/// Factory of the node: callbacks, each with the table that it gets.
-#[derive(Clone, Default)]
-pub struct Tap {
-    pub callbacks: Arc<Vec<(String, BatchCallback)>>,
-    /// Set while a callback runs.
-    pub is_held: Arc<AtomicBool>,
+/// Factory of the node. Its inputs are named `NUMBER:NAME,NAME`, with the names by which their rows were asked for.
+pub struct Tap(BatchCallback);
+
+/// The node.
+struct Reader {
+    callback: BatchCallback,
+    mode: Mode,
 }
 
 impl Tap {
+    /// Creates a node that calls `callback` with each batch, once for each name by which it was asked for.
+    pub fn new(callback: impl Fn(&Batch<'_>, Mode) -> Result<()> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(callback))
+    }
+
+    /// Returns the name of an input, the `at`-th, whose rows were asked for by these names.
+    pub(crate) fn input_name(at: usize, names: &[&str]) -> String {
+        format!("{at}:{}", names.join(","))
+    }
+}
+
+impl Reader {
     fn pass_on(&self, port: &WiredInput, message: &Message) -> Result<()> {
         let Body::Data(Payload::Table(array)) = &message.body else { return Ok(()) };
         if array.is_empty() {
             return Ok(());
         }
-        // The inputs are named `NUMBER:TABLE`.
-        let table = port.name.split_once(':').map_or(&*port.name, |(_, name)| name);
-        let batch = Batch { table, header: &message.header, array };
-        self.is_held.store(true, Ordering::Relaxed);
-        let mut callbacks = self.callbacks.iter().filter(|(wanted, _)| wanted == table);
-        let result = callbacks.try_for_each(|(_, callback)| callback(&batch));
-        self.is_held.store(false, Ordering::Relaxed);
-        result
+        let names = port.name.split_once(':').map_or(&*port.name, |(_, names)| names);
+        let mut batches = names.split(',').map(|table| Batch { table, header: &message.header, array });
+        batches.try_for_each(|batch| (self.callback)(&batch, self.mode))
     }
 
-    fn pass_on_all(&self, input: &Inputs) -> Result<()> {
-        for (port, message) in input.all() {
-            if let Some(message) = message {
-                self.pass_on(port, message)?;
+    fn pass_on_all(&self, input: &Inputs) -> Result<(), Fault> {
+        let pass_on_all = || {
+            for (port, message) in input.all() {
+                if let Some(message) = message {
+                    self.pass_on(port, message)?;
+                }
             }
+            let mut side = input.all_side();
+            side.try_for_each(|(port, messages)| messages.iter().try_for_each(|message| self.pass_on(port, message)))
+        };
+        match catch_unwind(AssertUnwindSafe(pass_on_all)) {
+            Ok(result) => result.map_err(Fault::Error),
+            Err(panic) => Err(Fault::Panic(panic_text(&*panic))),
         }
-        input
-            .all_side()
-            .try_for_each(|(port, messages)| messages.iter().try_for_each(|message| self.pass_on(port, message)))
     }
+}
+
+/// Returns the message of a panic.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".into())
 }
 
 impl OperatorFactory for Tap {
@@ -97,17 +117,17 @@ impl OperatorFactory for Tap {
     fn finite(&self, _: &Values) -> bool {
         true
     }
-    fn make(&self, _: &Values, _: &Resources) -> Result<Instance> {
-        Ok(Instance::Operator(Box::new(self.clone())))
+    fn make(&self, _: &Values, resources: &Resources) -> Result<Instance> {
+        Ok(Instance::Operator(Box::new(Reader { callback: self.0.clone(), mode: resources.mode })))
     }
 }
 
-impl DynOperator for Tap {
+impl DynOperator for Reader {
     fn process(&mut self, _: &Context, input: &Inputs, _: &mut Outputs) -> Result<(), Fault> {
-        Ok(self.pass_on_all(input)?)
+        self.pass_on_all(input)
     }
     fn stream_ended(&mut self, _: &Context, input: &Inputs, _: &mut Outputs) -> Result<(), Fault> {
-        Ok(self.pass_on_all(input)?)
+        self.pass_on_all(input)
     }
     fn snapshot(&mut self, _: &str) -> Result<(), Fault> {
         Ok(())

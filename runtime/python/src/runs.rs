@@ -17,17 +17,14 @@ use pyo3::{
     prelude::*,
     types::{PyCapsule, PyList},
 };
-use sideline::embed::RunHandle;
-use sideline_api::{
-    Body, Context, DynOperator, Fault, Header, Inputs, Instance, Message, Mode, OperatorFactory, Outputs, Payload,
-    PortType, Resources, Result, Spec, Values, WiredInput,
-    config::{Key, Problem},
+use sideline::{
+    Batch,
+    embed::{RunHandle, Tap},
 };
+use sideline_api::{Header, Mode};
 
 use crate::{Error, capsule, columns, factory, rows::PyRows};
 
-/// Name of the operator that passes rows on.
-const READER: &str = "python_rows";
 /// Capacity of the queue between the flow and Python code, in batches. When it is full, the flow waits in `complete` mode; in
 /// `live` mode the oldest batch is dropped and counted.
 const QUEUE: usize = 256;
@@ -55,15 +52,16 @@ struct Queue {
     dropped: Arc<AtomicU64>,
 }
 
-/// Factory of the operator that passes rows on.
-struct ReaderFactory(Queue);
-
-struct Reader {
-    queue: Queue,
-    mode: Mode,
-}
-
 impl Queue {
+    /// Passes on a batch.
+    fn push(&self, batch: &Batch<'_>, mode: Mode) {
+        let batch = Rows { input: batch.table.to_owned(), header: batch.header.clone(), rows: batch.array.clone() };
+        match mode {
+            Mode::Live => self.replace_oldest(batch),
+            Mode::Complete => self.wait_for_room(batch),
+        }
+    }
+
     /// Appends a batch; a full queue loses its oldest one.
     fn replace_oldest(&self, mut batch: Rows) {
         while let Err(TrySendError::Full(rejected)) = self.sender.try_send(batch) {
@@ -83,92 +81,6 @@ impl Queue {
             }
         }
         self.is_waiting.store(false, Ordering::Relaxed);
-    }
-}
-
-impl Reader {
-    fn pass_on(&self, port: &WiredInput, message: &Message) {
-        let Body::Data(Payload::Table(rows)) = &message.body else { return };
-        if rows.is_empty() {
-            return;
-        }
-        let batch = Rows {
-            input: port.name.split_once(':').map_or(&*port.name, |(_, name)| name).to_owned(),
-            header: message.header.clone(),
-            rows: rows.clone(),
-        };
-        match self.mode {
-            Mode::Live => self.queue.replace_oldest(batch),
-            Mode::Complete => self.queue.wait_for_room(batch),
-        }
-    }
-
-    fn pass_on_all(&self, input: &Inputs) {
-        for (port, message) in input.all() {
-            if let Some(message) = message {
-                self.pass_on(port, message);
-            }
-        }
-        for (port, messages) in input.all_side() {
-            messages.iter().for_each(|message| self.pass_on(port, message));
-        }
-    }
-}
-
-impl OperatorFactory for ReaderFactory {
-    fn spec(&self, _: &Values) -> Result<Spec> {
-        Ok(Spec::operator(READER).heavy().any_inputs(PortType::Any))
-    }
-    fn about(&self) -> &str {
-        "Passes rows on to Python code."
-    }
-    fn keys(&self) -> &[Key] {
-        &[]
-    }
-    fn check(&self, _: &Values) -> Vec<Problem> {
-        vec![]
-    }
-    fn resolve(&self, _: &Values) -> Vec<(String, serde_json::Value)> {
-        vec![]
-    }
-    fn models(&self, _: &Values) -> Vec<String> {
-        vec![]
-    }
-    fn finite(&self, _: &Values) -> bool {
-        true
-    }
-    fn make(&self, _: &Values, resources: &Resources) -> Result<Instance> {
-        let reader = Reader { queue: self.0.clone(), mode: resources.mode };
-        Ok(Instance::Operator(Box::new(reader)))
-    }
-}
-
-impl DynOperator for Reader {
-    fn process(&mut self, _: &Context, input: &Inputs, _: &mut Outputs) -> Result<(), Fault> {
-        self.pass_on_all(input);
-        Ok(())
-    }
-    fn stream_ended(&mut self, _: &Context, input: &Inputs, _: &mut Outputs) -> Result<(), Fault> {
-        self.pass_on_all(input);
-        Ok(())
-    }
-    fn snapshot(&mut self, _: &str) -> Result<(), Fault> {
-        Ok(())
-    }
-    fn roll_back(&mut self, _: &str) -> Result<(), Fault> {
-        Ok(())
-    }
-    fn save(&self, _: &str, _: &mut Vec<u8>) -> Result<()> {
-        Ok(())
-    }
-    fn load(&mut self, _: &str, _: &[u8]) -> Result<()> {
-        Ok(())
-    }
-    fn reconfigure(&mut self, _: &Values) -> Result<()> {
-        Ok(())
-    }
-    fn close(&mut self) -> (Result<()>, Vec<(String, u64)>) {
-        (Ok(()), vec![])
     }
 }
 
@@ -280,8 +192,12 @@ pub fn start(py: Python<'_>, arguments: Vec<OsString>, tables: Vec<String>, text
     let queue =
         Queue { sender, receiver, is_closed: Arc::default(), is_waiting: handle.hold_flag(), dropped: Arc::default() };
     let prepared = py.detach(|| {
-        let registry = sideline::registry().with_name(READER, Ok(Arc::new(ReaderFactory(queue.clone()))));
-        sideline::embed::prepare(arguments, text, &registry, &factory::load_all, READER, &tables)
+        let rows = queue.clone();
+        let tap = Tap::new(move |batch, mode| {
+            rows.push(batch, mode);
+            Ok(())
+        });
+        sideline::embed::prepare(arguments, text, &sideline::registry(), &factory::load_all, tap, &tables)
     });
     let prepared = prepared.map_err(|error| Error::new_err(error.message))?;
     let stop = prepared.stop_flag();
@@ -341,7 +257,11 @@ impl PyRun {
     /// Returns the next batch, or `None` if there is none within this time, or after the last one.
     fn next(&self, py: Python<'_>, seconds: f64) -> PyResult<Option<PyBatch>> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(Queue { receiver, .. }) = queue else { return Ok(None) };
+        let Some(Queue { receiver, .. }) = queue else {
+            // Nothing comes any more; a caller that asks until the end does so at this rate.
+            self.wait_for(py, seconds)?;
+            return Ok(None);
+        };
         let deadline = Instant::now() + Duration::try_from_secs_f64(seconds).unwrap_or_default();
         loop {
             // Asked before the queue is: rows that came until then are in it.

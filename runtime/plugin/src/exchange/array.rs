@@ -138,7 +138,10 @@ impl Contents {
         let mut root =
             ArrowArray { private_data: memory.cast_mut().cast(), release: Some(release), ..ArrowArray::empty() };
         let is_same = |known: &Fields| std::ptr::eq(known.as_ref(), rows.fields().as_ref());
-        if self.numbers.as_ref().is_some_and(is_same) && self.describe_numbers(&mut root, rows).is_some() {
+        if rows.nulls().is_none()
+            && self.numbers.as_ref().is_some_and(is_same)
+            && self.describe_numbers(&mut root, rows).is_some()
+        {
             self.rows = Some(rows.clone());
             return Ok(root);
         }
@@ -155,8 +158,8 @@ impl Contents {
         self.addresses.reserve(buffers + arrays);
         self.arrays.reserve(arrays);
         self.describe(&mut root, &**rows)?;
-        let is_of_numbers =
-            rows.columns().iter().all(|column| column.data_type().is_numeric() && column.nulls().is_none());
+        let is_of_numbers = rows.nulls().is_none()
+            && rows.columns().iter().all(|column| column.data_type().is_numeric() && column.nulls().is_none());
         self.numbers = is_of_numbers.then(|| rows.fields().clone());
         self.rows = Some(rows.clone());
         Ok(root)

@@ -49,5 +49,7 @@ class Graph:
 
 
 def _variable(value):
-    # A variable is a number, a truth value or a text; a list is written as JSON.
-    return json.dumps(value) if isinstance(value, (list, tuple, dict)) else value
+    # A variable is a number, a truth value or a text; a list is written as JSON. `$`, by which a file refers to the environment,
+    # stands for itself.
+    text = json.dumps(value) if isinstance(value, (list, tuple, dict)) else value
+    return text.replace("$", "$$") if isinstance(text, str) else text

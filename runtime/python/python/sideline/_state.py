@@ -83,6 +83,9 @@ class _Packer:
                     raise StateError(f"{place}: a text with surrogates cannot be saved; use bytes") from None
             return value
         if isinstance(value, enum.Enum):
+            # A combination of flags has no name that gives it back.
+            if value.name not in kind.__members__:
+                raise StateError(f"{place}: {value!r} is no member of its enum and cannot be saved; use its number")
             return Ext(ENUM, [self.name(kind, place), value.name])
         numpy = sys.modules.get("numpy")
         if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
