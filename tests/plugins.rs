@@ -173,6 +173,7 @@ fn a_plugin_that_cannot_be_used_is_a_warning_and_an_error_only_where_it_is_named
     }
     bench.write("plugins/libbroken.so", "no library");
     bench.write("plugins/libstray.so", "no library");
+    std::os::unix::fs::symlink("../gone.so", bench.path().join("plugins/liblost.so")).unwrap();
     let described = std::fs::read_to_string(bench.path().join("plugins/libbrightness.sideline.json")).unwrap();
     let older = described
         .replace("\"abi\": [1, 0]", "\"abi\": [9, 0]")
@@ -187,7 +188,9 @@ fn a_plugin_that_cannot_be_used_is_a_warning_and_an_error_only_where_it_is_named
     for arguments in [&["list"][..], &["inspect", "counter"], &["types", "counter"], &["test-operator", "counter"]] {
         let listed = run(arguments);
         assert_eq!(listed.code, 0, "{arguments:?}: {}", listed.text);
-        for expected in ["libbroken.so cannot be used: ", "libstray.so cannot be used: "] {
+        for expected in
+            ["libbroken.so cannot be used: ", "libstray.so cannot be used: ", "liblost.so: there is no such library"]
+        {
             assert!(listed.text.contains(expected), "{arguments:?}: {}", listed.text);
         }
         assert!(!listed.text.contains("libalone"), "{}", listed.text);

@@ -268,12 +268,19 @@ impl Guest {
         })
     }
 
-    fn stream(&mut self, name: &str) -> StreamName {
-        if let Some(known) = self.streams.iter().find(|known| &***known == name) {
-            return known.clone();
+    /// Returns the name of a stream.
+    ///
+    /// # Safety
+    /// The text must be valid.
+    unsafe fn stream(&mut self, name: abi::Text) -> Result<StreamName> {
+        // SAFETY: guaranteed by the caller.
+        let bytes = unsafe { name.bytes() };
+        if let Some(known) = self.streams.iter().find(|known| known.as_bytes() == bytes) {
+            return Ok(known.clone());
         }
-        self.streams.push(name.into());
-        self.streams[self.streams.len() - 1].clone()
+        // SAFETY: as above.
+        self.streams.push(unsafe { text(name) }?.into());
+        Ok(self.streams[self.streams.len() - 1].clone())
     }
 
     /// Reads a header.
@@ -284,7 +291,7 @@ impl Guest {
         // SAFETY: guaranteed by the caller.
         let (header, _) = unsafe { versioned::read(header) }?;
         // SAFETY: as above.
-        let stream = self.stream(unsafe { text(header.stream) }?);
+        let stream = unsafe { self.stream(header.stream) }?;
         Ok(Header {
             stream,
             session: header.session,

@@ -29,6 +29,7 @@ fn check_relay(name: &str, mut rig: Rig) {
         assert_eq!(sent.plane(0).0.as_ptr(), picture.plane(0).0.as_ptr(), "{name}: not copied");
         assert_eq!(sent.plane(2).0, picture.plane(2).0, "{name}");
     }
+    assert!(pictures.iter().all(|picture| Arc::strong_count(picture) > 1), "{name}: every frame is held");
     drop(rig);
     assert!(pictures.iter().all(|picture| Arc::strong_count(picture) == 1), "{name}: every frame is released");
 }

@@ -48,10 +48,10 @@ pub fn describe(frame: &Frame) -> abi::Frame {
 /// more while they are on their way.
 #[cfg(feature = "load")]
 #[derive(Debug, Default)]
-pub struct Kept(AtomicIsize);
+pub struct KeptFrames(AtomicIsize);
 
 #[cfg(feature = "load")]
-impl Kept {
+impl KeptFrames {
     /// Returns the number.
     pub fn count(&self) -> usize {
         usize::try_from(self.0.load(Ordering::Relaxed)).unwrap_or_default()
@@ -62,14 +62,14 @@ impl Kept {
 #[cfg(feature = "load")]
 pub struct Lent {
     frame: Arc<Frame>,
-    kept: Arc<Kept>,
+    kept: Arc<KeptFrames>,
     /// True if the plugin owns this value and has to release it.
     is_retained: bool,
 }
 
 #[cfg(feature = "load")]
 impl Lent {
-    pub fn new(frame: &Arc<Frame>, kept: &Arc<Kept>) -> Self {
+    pub fn new(frame: &Arc<Frame>, kept: &Arc<KeptFrames>) -> Self {
         Self { frame: frame.clone(), kept: kept.clone(), is_retained: false }
     }
 
@@ -131,7 +131,7 @@ struct Owner {
     release: Option<unsafe extern "C" fn(*mut c_void)>,
     /// Count from which the frame is subtracted as long as this side owns it.
     #[cfg(feature = "load")]
-    passed_on: Option<Arc<Kept>>,
+    passed_on: Option<Arc<KeptFrames>>,
 }
 
 // SAFETY: the interface allows to read and release a frame on any thread.
@@ -179,7 +179,7 @@ pub unsafe fn import(description: &abi::Frame) -> Result<Frame> {
 /// # Safety
 /// As for [`import`].
 #[cfg(feature = "load")]
-pub unsafe fn import_sent(description: &abi::Frame, lent: &[Lent], kept: &Arc<Kept>) -> Result<Frame> {
+pub unsafe fn import_sent(description: &abi::Frame, lent: &[Lent], kept: &Arc<KeptFrames>) -> Result<Frame> {
     let mut owner = Owner { owner: description.owner, release: description.release, passed_on: Some(kept.clone()) };
     if let Some(lent) = lent.iter().find(|lent| lent.is_sent_as(description)) {
         // SAFETY: the frame is lent.
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn frames_of_every_encoding_cross_without_a_copy() {
         for encoding in Encoding::ALL {
-            let (original, kept) = (frame(encoding), Arc::<Kept>::default());
+            let (original, kept) = (frame(encoding), Arc::<KeptFrames>::default());
             let lent = Lent::new(&original, &kept);
             // SAFETY: the description is that of a valid frame.
             let crossed = unsafe { import_lent(&lent.describe()) }.unwrap();
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_lent_frame_that_is_sent_without_being_retained_outlives_its_call() {
-        let (original, kept) = (frame(Encoding::I420), Arc::<Kept>::default());
+        let (original, kept) = (frame(Encoding::I420), Arc::<KeptFrames>::default());
         type Change = fn(&mut abi::Frame);
         let changes: [Change; 2] = [|_| {}, |sent| (sent.owner, sent.release) = (std::ptr::null_mut(), None)];
         for change in changes {
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn the_release_of_a_frame_that_is_only_lent_does_nothing() {
-        let (original, kept) = (frame(Encoding::Rgb8), Arc::<Kept>::default());
+        let (original, kept) = (frame(Encoding::Rgb8), Arc::<KeptFrames>::default());
         let lent = Lent::new(&original, &kept);
         let description = lent.describe();
         // SAFETY: the frame is lent, or null.
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_frame_that_is_passed_on_and_kept_as_well_is_counted_when_its_receiver_is_done() {
-        let (original, kept) = (frame(Encoding::Rgb8), Arc::<Kept>::default());
+        let (original, kept) = (frame(Encoding::Rgb8), Arc::<KeptFrames>::default());
         let lent = Lent::new(&original, &kept);
         // SAFETY: the descriptions are those of valid frames, and moved once.
         unsafe {

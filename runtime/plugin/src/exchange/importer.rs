@@ -34,30 +34,32 @@ const MAX_KEPT: usize = 8;
 /// Maker of rows on one port.
 #[derive(Default)]
 pub struct Importer {
-    kept: Vec<Copied>,
+    tables: Vec<CopiedTable>,
     /// Table that is replaced by the next one that does not fit.
     next: usize,
 }
 
-/// Copied rows.
-struct Copied {
+/// CopiedTable rows.
+struct CopiedTable {
     rows: Arc<StructArray>,
     /// Memory of all columns.
     memory: Buffer,
     /// Owner of the memory.
-    words: Arc<Words>,
+    words: Arc<TableMemory>,
     /// Number of shares of the memory in `rows` and here.
     shares: usize,
+    /// Widths of the numbers in each column, bytes; empty if a column consists of others.
+    widths: Vec<usize>,
 }
 
 /// Memory that is written to while nothing refers to it.
-struct Words(Box<[UnsafeCell<u64>]>);
+struct TableMemory(Box<[UnsafeCell<u64>]>);
 
 // SAFETY: `Importer` writes only while no rows refer to the memory, and only one thread at a time.
-unsafe impl Send for Words {}
+unsafe impl Send for TableMemory {}
 // SAFETY: as above.
-unsafe impl Sync for Words {}
-impl RefUnwindSafe for Words {}
+unsafe impl Sync for TableMemory {}
+impl RefUnwindSafe for TableMemory {}
 
 impl Importer {
     /// Imports rows with these columns. The array is owned from here on, and released also on errors.
@@ -86,19 +88,24 @@ impl Importer {
         if array.null_count != 0 || array.n_children != fields.len() as i64 || array.children.is_null() {
             return None;
         }
-        let fits = |copied: &Copied| {
+        let fits = |copied: &CopiedTable| {
             let known = copied.rows.fields();
             let is_same = std::ptr::eq(known.as_ref(), fields.as_ref()) || known == fields;
             copied.rows.len() == length && is_same && copied.is_free()
         };
-        let at = match self.kept.iter().position(fits) {
+        let at = match self.tables.iter().position(fits) {
             Some(at) => at,
-            None => self.add(Copied::new(fields, length)?),
+            None => self.add(CopiedTable::new(fields, length)?),
         };
-        let copied = &self.kept[at];
+        let copied = &self.tables[at];
         let mut cursor = Cursor(copied.words.0.as_ptr().cast_mut().cast());
         let offset = usize::try_from(array.offset).ok()?;
-        for (i, field) in fields.iter().enumerate() {
+        for (i, width) in copied.widths.iter().enumerate() {
+            // SAFETY: as below.
+            unsafe { cursor.copy_numbers((*array.children.add(i)).as_ref()?, *width, length, offset)? };
+        }
+        let others = if copied.widths.is_empty() { &fields[..] } else { &[] };
+        for (i, field) in others.iter().enumerate() {
             // SAFETY: the table has as many children as there are fields; the memory was made for these columns, and nothing else
             // refers to it.
             unsafe { cursor.copy(*array.children.add(i), field.data_type(), length, offset)? };
@@ -107,19 +114,19 @@ impl Importer {
     }
 
     /// Keeps a table, in the place of another one if there are enough; returns its index.
-    fn add(&mut self, copied: Copied) -> usize {
-        if self.kept.len() < MAX_KEPT {
-            self.kept.push(copied);
-            return self.kept.len() - 1;
+    fn add(&mut self, copied: CopiedTable) -> usize {
+        if self.tables.len() < MAX_KEPT {
+            self.tables.push(copied);
+            return self.tables.len() - 1;
         }
         let at = self.next;
-        self.kept[at] = copied;
+        self.tables[at] = copied;
         self.next = (at + 1) % MAX_KEPT;
         at
     }
 }
 
-impl Copied {
+impl CopiedTable {
     /// Makes rows with these columns, of any values; `None` if they are not all numbers, or too large.
     fn new(fields: &Fields, length: usize) -> Option<Self> {
         let size = fields.iter().try_fold(0usize, |sum, field| sum.checked_add(size(field.data_type(), length)?))?;
@@ -127,7 +134,7 @@ impl Copied {
             return None;
         }
         // One word at least, so that there is an address.
-        let words = Arc::new(Words((0..size / WORD + 1).map(|_| UnsafeCell::new(0)).collect()));
+        let words = Arc::new(TableMemory((0..size / WORD + 1).map(|_| UnsafeCell::new(0)).collect()));
         let address = NonNull::from(&*words.0).cast();
         // SAFETY: the memory has this size, and its owner lives as long as the buffer.
         let memory = unsafe { Buffer::from_custom_allocation(address, size, words.clone()) };
@@ -137,7 +144,8 @@ impl Copied {
         // SAFETY: the columns have the types of the fields, this length and no nulls.
         let rows = Arc::new(unsafe { StructArray::new_unchecked(fields.clone(), columns?, None) });
         let shares = memory.strong_count();
-        Some(Self { rows, memory, words, shares })
+        let widths: Option<Vec<usize>> = fields.iter().map(|field| width(field.data_type())).collect();
+        Some(Self { rows, memory, words, shares, widths: widths.unwrap_or_default() })
     }
 
     /// Returns true if nothing but this value refers to the rows, to a column or to the memory. Nothing can from then on, because
@@ -146,11 +154,19 @@ impl Copied {
         let is_alone = Arc::strong_count(&self.rows) == 1
             && Arc::weak_count(&self.rows) == 0
             && self.memory.strong_count() == self.shares
-            && self.rows.columns().iter().all(is_alone);
+            && match self.widths.is_empty() {
+                true => self.rows.columns().iter().all(is_alone),
+                false => self.rows.columns().iter().all(is_sole_share),
+            };
         // What others did before they dropped their shares has happened.
         fence(Ordering::Acquire);
         is_alone
     }
+}
+
+/// Returns true if there is one share of a column.
+fn is_sole_share(column: &ArrayRef) -> bool {
+    Arc::strong_count(column) == 1 && Arc::weak_count(column) == 0
 }
 
 /// Returns true if there is one share of a column and of what it consists of.
@@ -164,7 +180,7 @@ fn is_alone(column: &ArrayRef) -> bool {
         }
         _ => true,
     };
-    Arc::strong_count(column) == 1 && Arc::weak_count(column) == 0 && is_inner_alone
+    is_sole_share(column) && is_inner_alone
 }
 
 /// Alignment of columns in the memory, bytes: that of the largest number.
@@ -222,7 +238,7 @@ impl Cursor {
     /// Copies `length` values of a column from `offset` on; `None` if it has nulls or is damaged.
     ///
     /// # Safety
-    /// The child must be valid or null, its buffers as long as its length requires; and the memory be that of [`Copied::new`].
+    /// The child must be valid or null, its buffers as long as its length requires; and the memory be that of [`CopiedTable::new`].
     unsafe fn copy(
         &mut self,
         child: *const ArrowArray,
@@ -232,11 +248,11 @@ impl Cursor {
     ) -> Option<()> {
         // SAFETY: guaranteed by the caller.
         let child = unsafe { child.as_ref() }?;
-        let (own_length, own_offset) = (usize::try_from(child.length).ok()?, usize::try_from(child.offset).ok()?);
-        if own_length < offset.checked_add(length)? || child.null_count != 0 || !child.dictionary.is_null() {
-            return None;
+        if let Some(width) = width(data_type) {
+            // SAFETY: guaranteed by the caller.
+            return unsafe { self.copy_numbers(child, width, length, offset) };
         }
-        let offset = offset.checked_add(own_offset)?;
+        let offset = own_offset(child, length, offset)?;
         let children =
             |count: usize| (child.n_children == count as i64 && !child.children.is_null()).then_some(child.children);
         match data_type {
@@ -253,24 +269,37 @@ impl Cursor {
                 }
                 Some(())
             }
-            other => {
-                let width = width(other)?;
-                if child.n_children != 0 || child.n_buffers < 2 || child.buffers.is_null() {
-                    return None;
-                }
-                // SAFETY: there are two buffers, and the second one has the values if there are any.
-                unsafe {
-                    let values = NonNull::new((*child.buffers.add(1)).cast_mut().cast::<u8>());
-                    if length > 0 {
-                        let from = values?.as_ptr().cast_const().add(offset.checked_mul(width)?);
-                        std::ptr::copy_nonoverlapping(from, self.0, length * width);
-                        self.0 = self.0.add((length * width).next_multiple_of(WORD));
-                    }
-                }
-                Some(())
-            }
+            _ => None,
         }
     }
+
+    /// Copies `length` numbers of a column from `offset` on; `None` if it has nulls or is damaged.
+    ///
+    /// # Safety
+    /// As for [`Cursor::copy`].
+    unsafe fn copy_numbers(&mut self, child: &ArrowArray, width: usize, length: usize, offset: usize) -> Option<()> {
+        let offset = own_offset(child, length, offset)?;
+        if child.n_children != 0 || child.n_buffers < 2 || child.buffers.is_null() {
+            return None;
+        }
+        // SAFETY: there are two buffers, and the second one has the values if there are any.
+        unsafe {
+            let values = NonNull::new((*child.buffers.add(1)).cast_mut().cast::<u8>());
+            if length > 0 {
+                let from = values?.as_ptr().cast_const().add(offset.checked_mul(width)?);
+                std::ptr::copy_nonoverlapping(from, self.0, length * width);
+                self.0 = self.0.add((length * width).next_multiple_of(WORD));
+            }
+        }
+        Some(())
+    }
+}
+
+/// Returns the offset of values in the buffers of a column; `None` if the column has nulls or not so many values.
+fn own_offset(child: &ArrowArray, length: usize, offset: usize) -> Option<usize> {
+    let (own_length, own_offset) = (usize::try_from(child.length).ok()?, usize::try_from(child.offset).ok()?);
+    let is_plain = child.null_count == 0 && child.dictionary.is_null();
+    (is_plain && own_length >= offset.checked_add(length)?).then_some(offset.checked_add(own_offset)?)
 }
 
 #[cfg(test)]
@@ -367,7 +396,7 @@ mod tests {
         let (mut importer, table) = (Importer::default(), rows(2));
         let fields = table.fields().clone();
         let crossed: Vec<_> = (0..3 * MAX_KEPT).map(|_| cross(&mut importer, &table, &fields).unwrap()).collect();
-        assert_eq!(importer.kept.len(), MAX_KEPT);
+        assert_eq!(importer.tables.len(), MAX_KEPT);
         assert!(crossed.iter().all(|rows| rows.to_data() == table.to_data()));
         assert!(crossed.iter().filter(|rows| Arc::strong_count(rows) == 2).count() == MAX_KEPT);
     }

@@ -59,10 +59,14 @@ pub unsafe fn read<T: Versioned>(pointer: *const T) -> Result<(T, usize)> {
         let needed = T::FIRST_SIZE;
         return Err(Error::other(format!("{} has a size of {size} bytes, at least {needed} are needed", T::NAME)));
     }
+    if size >= size_of::<T>() {
+        // SAFETY: the struct has all members that this side knows.
+        return Ok((unsafe { pointer.read() }, size));
+    }
     let mut copy = MaybeUninit::<T>::zeroed();
     // SAFETY: the struct has `size` bytes; zero is valid for members that it lacks.
     unsafe {
-        std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), copy.as_mut_ptr().cast::<u8>(), size.min(size_of::<T>()));
+        std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), copy.as_mut_ptr().cast::<u8>(), size);
         Ok((copy.assume_init(), size))
     }
 }

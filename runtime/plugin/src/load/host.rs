@@ -19,7 +19,7 @@ use sideline_api::{
 
 use crate::exchange::{
     array,
-    frame::{self, Kept, Lent},
+    frame::{self, KeptFrames, Lent},
     importer::Importer,
     schema, versioned,
 };
@@ -379,7 +379,7 @@ pub struct Slots<'a, 'b> {
     /// Frames that are lent to the call.
     pub lent: &'a [Lent],
     /// Number of frames that the plugin keeps.
-    pub kept: &'a Arc<Kept>,
+    pub kept: &'a Arc<KeptFrames>,
     /// Memory of the rows of each output.
     pub importers: &'a mut [Importer],
     /// First error of an output.

@@ -347,7 +347,8 @@ pub fn libraries_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut libraries = vec![];
     for entry in entries {
         let path = entry.or_fail(Failure::Config, || folder.display().to_string())?.path();
-        if path.to_str().is_some_and(is_library) && path.is_file() {
+        // A link that leads nowhere is one that cannot be used, and is named.
+        if path.to_str().is_some_and(is_library) && (path.is_file() || path.is_symlink()) {
             libraries.push(path);
         }
     }

@@ -16,7 +16,7 @@ use crate::{
     Description,
     exchange::{
         array,
-        frame::{Kept, Lent},
+        frame::{KeptFrames, Lent},
         importer::Importer,
         schema::LentSchema,
     },
@@ -39,7 +39,7 @@ pub struct PluginOperator {
     scratch: Scratch,
     /// Memory of the rows of each output.
     importers: Vec<Importer>,
-    kept: Arc<Kept>,
+    kept: Arc<KeptFrames>,
     /// Copies of states, for a plugin without `snapshot`.
     copies: Vec<(String, Vec<u8>)>,
 }
@@ -201,7 +201,7 @@ fn c_header(header: &Header) -> abi::Header {
 
 impl Scratch {
     /// Describes the inputs of a call.
-    fn fill(&mut self, input: &Inputs, schemas: &mut Vec<(Fields, LentSchema)>, kept: &Arc<Kept>) -> Result<()> {
+    fn fill(&mut self, input: &Inputs, schemas: &mut Vec<(Fields, LentSchema)>, kept: &Arc<KeptFrames>) -> Result<()> {
         let side: usize = input.all_side().map(|(_, messages)| messages.len()).sum();
         let count = input.all().count() + side;
         // The pointers between these vectors stay valid because none of them grows beyond this capacity.
@@ -239,7 +239,7 @@ impl Scratch {
         message: &Message,
         ty: &PortType,
         schemas: &mut Vec<(Fields, LentSchema)>,
-        kept: &Arc<Kept>,
+        kept: &Arc<KeptFrames>,
     ) -> Result<*const abi::Message> {
         self.headers.push(c_header(&message.header));
         let mut described = abi::Message {
