@@ -19,7 +19,10 @@ use parquet::{
 };
 use sideline_api::{
     Error, Result,
-    arrow::{array::RecordBatch, schema::SchemaRef},
+    arrow::{
+        array::RecordBatch,
+        schema::{DataType, FieldRef, SchemaRef},
+    },
 };
 
 /// A Parquet dataset that is appended to.
@@ -54,8 +57,8 @@ impl Dataset {
     }
 
     /// Turns the file of a closed dataset into the first part of a folder.
-    fn reopen(&self) -> Result<()> {
-        let (path, old) = (&self.path, hidden_path(&self.path, "old"));
+    fn reopen(&mut self) -> Result<()> {
+        let (path, old) = (&self.path.clone(), hidden_path(&self.path, "old"));
         let fail = |cause| write_error(path, cause);
         // The process was killed between the two renames of `close`.
         if !path.exists() && old.exists() {
@@ -63,12 +66,19 @@ impl Dataset {
         }
         if path.is_file() {
             let found = ArrowReaderMetadata::load(&File::open(path).map_err(fail)?, Default::default());
-            if found.map_err(|cause| write_error(path, cause))?.schema().fields() != self.schema.fields() {
+            let found = found.map_err(|cause| write_error(path, cause))?.schema().clone();
+            let columns = |schema: &SchemaRef| -> Vec<(String, DataType, bool)> {
+                let column = |field: &FieldRef| (field.name().clone(), field.data_type().clone(), field.is_nullable());
+                schema.fields().iter().map(column).collect()
+            };
+            if columns(&found) != columns(&self.schema) {
                 return Err(Error::config(format!(
                     "{}: holds a table with other columns; record to another folder",
                     path.display()
                 )));
             }
+            // With the names that its first rows brought.
+            self.schema = found;
             fs::rename(path, &old).map_err(fail)?;
             fs::create_dir(path).map_err(fail)?;
             fs::rename(&old, self.part_path(0)).map_err(fail)?;
@@ -87,6 +97,16 @@ impl Dataset {
     /// Returns the paths that the dataset at `path` may use: its own, and those of its incomplete files.
     pub fn paths(path: &Path) -> [PathBuf; 3] {
         [path.to_owned(), hidden_path(path, "old"), hidden_path(path, "new")]
+    }
+
+    /// True once a row was appended.
+    pub fn has_rows(&self) -> bool {
+        self.part > 0 || self.row_group.is_some()
+    }
+
+    /// Replaces the schema, before the first row, by one whose columns have other metadata.
+    pub fn set_schema(&mut self, schema: SchemaRef) {
+        self.schema = schema;
     }
 
     /// Appends rows to the current row group.

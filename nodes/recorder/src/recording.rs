@@ -159,7 +159,10 @@ impl Recording {
             self.open(rows.fields())?;
         }
         match (&mut self.rows, &mut self.wav_files) {
-            (Some(table), _) => table.write(header, rows.len(), rows.columns()),
+            (Some(table), _) => {
+                table.add_names(rows.fields());
+                table.write(header, rows.len(), rows.columns())
+            }
             (None, Some(wav_files)) => wav_files.write(header, rows),
             (None, None) => Ok(()),
         }
@@ -358,6 +361,25 @@ impl TableWriter {
         Ok(Self { schema, dataset, lines })
     }
 
+    /// Adds the names of items that the first rows bring with them, such as those of a model's classes.
+    fn add_names(&mut self, fields: &Fields) {
+        let Some(dataset) = self.dataset.as_mut().filter(|dataset| !dataset.has_rows()) else { return };
+        let named = |field: &FieldRef| -> FieldRef {
+            let names = fields.find(field.name()).and_then(|(_, field)| field.metadata().get(NAMES));
+            let Some(names) = names.filter(|names| field.metadata().get(NAMES) != Some(names)) else {
+                return field.clone();
+            };
+            let mut metadata = field.metadata().clone();
+            metadata.insert(NAMES.to_owned(), names.clone());
+            Arc::new(Field::clone(field).with_metadata(metadata))
+        };
+        let fields: Vec<FieldRef> = self.schema.fields().iter().map(named).collect();
+        if fields[..] != self.schema.fields()[..] {
+            self.schema = Arc::new(Schema::new(fields));
+            dataset.set_schema(self.schema.clone());
+        }
+    }
+
     fn write(&mut self, header: &Header, rows: usize, columns: &[ArrayRef]) -> Result<()> {
         if rows > 0 {
             let mut all: Vec<ArrayRef> = vec![
@@ -391,6 +413,9 @@ impl TableWriter {
         self.dataset.map_or(Ok(()), Dataset::close).and(lines)
     }
 }
+
+/// Key in the metadata of a column for the names of the items of a list, or of the values of a number.
+const NAMES: &str = "names";
 
 /// Units of the columns that hold frame numbers or numbers of frames. They are recorded as signed numbers: the difference of two
 /// unsigned ones wraps in pandas and Polars.
@@ -433,7 +458,7 @@ fn recorded_field(field: &Field, column: Option<&ColumnDescription>) -> Field {
         metadata.insert("unit".to_owned(), column.unit.clone());
     }
     if !column.names.is_empty() {
-        metadata.insert("names".to_owned(), serde_json::json!(column.names).to_string());
+        metadata.insert(NAMES.to_owned(), serde_json::json!(column.names).to_string());
     }
     let mut data_type = field.data_type().clone();
     if data_type == DataType::UInt64 && FRAME_UNITS.contains(&column.unit.as_str()) {

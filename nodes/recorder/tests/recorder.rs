@@ -9,8 +9,8 @@ use std::{
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sideline_api::{
-    Alignment, Body, Color, Config, Encoding, Failure, Frame, Mode, OnError, Operator, PortType, Reason, Registry,
-    Resources, Result, Table, Values, WiredInput,
+    Alignment, Body, Color, Config, Encoding, Failure, Frame, Mode, OnError, Operator, Payload, PortType, Reason,
+    Registry, Resources, Result, Table, Values, WiredInput,
     arrow::array::{Array, Int64Array, RecordBatch, StringArray, StructArray},
     arrow::schema::{DataType, FieldRef, SchemaRef},
     driver::DriverOptions,
@@ -20,8 +20,9 @@ use sideline_api::{
 };
 use sideline_recorder::{Recorder, RecorderConfig, remove_recorded};
 use sideline_sport::{
+    ClassNames,
     body::JOINT_NAMES,
-    tables::{JOINTS, Motion, Move, Pose},
+    tables::{Detection, JOINTS, Motion, Move, Pose},
 };
 
 type Inputs<'a> = &'a [(&'static str, Alignment)];
@@ -160,6 +161,30 @@ fn frame_numbers_are_signed_and_columns_have_units_and_names() {
         serde_json::from_str::<Value>(&names).unwrap(),
         json!([JOINT_NAMES.to_vec(), ["x", "y", "z", "visibility"]])
     );
+}
+
+#[test]
+fn names_that_rows_bring_are_recorded_also_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let labels = ["player".to_owned(), "ball".to_owned()];
+    let names = ClassNames::new::<Detection>(&labels).unwrap();
+    for _ in 0..2 {
+        let options = DriverOptions { on_error: OnError::Stop, stride: 1 };
+        let factory = Registry::new().operator::<Recorder>().get("recorder").unwrap().factory();
+        let resources = resources(folder.path(), PortType::table::<Detection>());
+        let mut recorder = Runner::new(factory, Values::new(), resources, options).unwrap();
+        // A frame without rows comes first; after a restart rows may come without names.
+        recorder.push::<Detection>("poses", &[]).unwrap();
+        let rows = ClassNames::encode(Some(&names), &[Detection::default()]);
+        recorder.push_body("poses", Body::Data(Payload::Table(Arc::new(rows)))).unwrap();
+        recorder.push("poses", &[Detection::default()]).unwrap();
+        recorder.close().unwrap();
+        let batches = read(&folder.path().join("poses.parquet")).0;
+        let schema = batches[0].schema();
+        let metadata = schema.field_with_name("class").unwrap().metadata();
+        assert_eq!(metadata["names"], r#"[["player","ball"]]"#);
+    }
+    assert_eq!(rows::<Detection>(&folder.path().join("poses.parquet")).len(), 4);
 }
 
 #[test]

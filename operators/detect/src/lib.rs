@@ -18,9 +18,10 @@ pub use model::{DetectorSpec, Model};
 
 use serde::{Deserialize, Serialize};
 use sideline_api::{
-    Context, Error, Frame, Inputs, Mode, Operator, Outputs, PortType, Reason, Resources, Result, Spec, clock::Clock,
+    Context, Error, Frame, Inputs, Mode, Operator, Outputs, PortType, Reason, Resources, Result, Spec,
+    arrow::array::StructArray, clock::Clock,
 };
-use sideline_sport::tables::Detection;
+use sideline_sport::{ClassNames, tables::Detection};
 use std::sync::Arc;
 
 use ball_predictor::BallPredictor;
@@ -61,6 +62,7 @@ pub struct Detect {
     people: ClassFilter,
     ball: ClassFilter,
     selected: ClassFilter,
+    names: Option<ClassNames>,
     adaptive_interval: Option<AdaptiveInterval>,
     clock: Arc<dyn Clock>,
     is_live: bool,
@@ -90,6 +92,7 @@ impl Operator for Detect {
         let people = class_filter("people", &config.people, &PEOPLE)?;
         let ball = class_filter("ball", &config.ball, &BALL)?;
         let selected = class_filter("classes", &config.classes, &[])?.union(&people).union(&ball);
+        let names = ClassNames::new::<Detection>(labels);
         for (output, key, classes) in [("people", "people", &people), ("balls", "ball", &ball)] {
             // An output with a consumer that can never hold a row is a mistake.
             if classes.is_empty() && resources.is_read(output) {
@@ -113,6 +116,7 @@ impl Operator for Detect {
             people,
             ball,
             selected,
+            names,
             adaptive_interval: None,
             clock: resources.clock.clone(),
             is_live,
@@ -140,14 +144,14 @@ impl Operator for Detect {
             state.frames_since_run = Some(0);
             if matches!(scope, Scope::Full(_)) {
                 state.runs_since_full = 0;
-                out.rows("detections", &found)?;
-                out.rows("people", &rows_of(&self.people))?;
+                out.table("detections", self.to_table(&found))?;
+                out.table("people", self.to_table(&rows_of(&self.people)))?;
             } else {
                 state.runs_since_full = state.runs_since_full.saturating_add(1);
                 out.skip("detections", Reason::Stride)?;
                 out.skip("people", Reason::Stride)?;
             }
-            out.rows("balls", &balls)?;
+            out.table("balls", self.to_table(&balls))?;
         }
         self.finish_frame(cx, (scope != Scope::None).then(|| self.now() - start));
         Ok(())
@@ -167,6 +171,11 @@ impl Operator for Detect {
 }
 
 impl Detect {
+    /// Converts rows to a table with the names of the classes.
+    fn to_table(&self, rows: &[Detection]) -> Arc<StructArray> {
+        Arc::new(ClassNames::encode(self.names.as_ref(), rows))
+    }
+
     /// Chooses the part of a frame to process.
     fn scope(&self, frame: &Frame, pts: i64, state: &DetectState) -> Scope {
         let every = match (&self.config.every, &self.adaptive_interval) {

@@ -11,12 +11,12 @@ use std::{
 
 use serde_json::{Value, json};
 use sideline_api::{
-    Color, Encoding, Failure, Frame, Mode, Reason, Values,
+    Body, Color, Encoding, Failure, Frame, Mode, Payload, Reason, Values,
     models::Models,
     testing::{Harness, Setup},
 };
 use sideline_detect::Detect;
-use sideline_sport::tables::Detection;
+use sideline_sport::{ClassNames, tables::Detection};
 use sideline_testkit::{Capability, repository, skip_test};
 
 /// A capability that this machine lacks, and the reason.
@@ -178,6 +178,13 @@ fn class_names_in_json_and_another_case_are_accepted() {
         (harness.expect("detections"), harness.expect("people"), harness.expect("balls"));
     assert_eq!((all.len(), people.len(), balls.len()), (2, 1, 1));
     assert_eq!([people[0].x1, people[0].y1, people[0].x2, people[0].y2], [100.0, 150.0, 200.0, 350.0]);
+    // The rows bring the names with them.
+    harness.push_frame("frames", rgb(640, 640, vec![90; 640 * 640 * 3])).unwrap();
+    for output in ["detections", "people", "balls"] {
+        let Body::Data(Payload::Table(rows)) = harness.next_message(output).unwrap().body else { panic!("{output}") };
+        let labels = ClassNames::from_table::<Detection>(&rows, None).unwrap().labels();
+        assert!(labels.len() > usize::from(people[0].class) && !labels[usize::from(people[0].class)].is_empty());
+    }
 }
 
 #[test]

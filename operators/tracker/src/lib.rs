@@ -18,9 +18,11 @@ pub use appearance::Embedding;
 pub use association::{Detection, TrackerState};
 pub use track::TrackRow;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
-use sideline_api::{Config, Context, Error, Inputs, Operator, Outputs, PortType, Resources, Result, Spec};
-use sideline_sport::tables;
+use sideline_api::{Config, Context, Error, Inputs, Operator, Outputs, Payload, PortType, Resources, Result, Spec};
+use sideline_sport::{ClassNames, tables};
 
 /// Tracks people and balls with persistent identities.
 #[derive(Clone, Debug, PartialEq, Config)]
@@ -94,6 +96,8 @@ pub struct StreamState {
 pub struct Tracker {
     config: TrackerConfig,
     input: &'static str,
+    /// Names of the classes, from the last detections.
+    names: Option<ClassNames>,
 }
 
 impl Operator for Tracker {
@@ -124,7 +128,7 @@ impl Operator for Tracker {
             }
         };
         check_config(&config)?;
-        Ok(Self { config, input })
+        Ok(Self { config, input, names: None })
     }
 
     fn process(&mut self, cx: &Context, input: &Inputs, state: &mut StreamState, out: &mut Outputs) -> Result<()> {
@@ -154,7 +158,10 @@ impl Operator for Tracker {
             }
         }
         let tracks: Vec<tables::Track> = rows.iter().map(tables::Track::from).collect();
-        out.rows("tracks", &tracks)?;
+        if let Some(Payload::Table(detections)) = input.payload("detections") {
+            self.names = ClassNames::from_table::<tables::Track>(detections, self.names.take());
+        }
+        out.table("tracks", Arc::new(ClassNames::encode(self.names.as_ref(), &tracks)))?;
         out.rows("tracked_poses", &poses)?;
         out.rows("identities", &identities)
     }
@@ -217,7 +224,7 @@ impl From<&TrackRow> for tables::Track {
 mod tests {
     use super::*;
     use sideline_api::{
-        Alignment, Reason, Values,
+        Alignment, Body, Reason, Values,
         testing::{Harness, Setup},
     };
     use sideline_sport::tables::TrackState;
@@ -257,6 +264,20 @@ mod tests {
             assert!(tracks.iter().all(|track| track.state == TrackState::Confirmed && track.age == frame));
             assert!((tracks[0].x1 - 100.0 - step).abs() < 3.0);
             assert!(harness.expect::<tables::Pose>("tracked_poses").is_empty());
+        }
+    }
+
+    #[test]
+    fn tracks_have_the_class_names_of_the_detections_also_while_they_are_predicted() {
+        let mut harness = harness("detections", Values::new());
+        let names = ClassNames::new::<tables::Detection>(&["player".into(), "ball".into()]).unwrap();
+        let rows = ClassNames::encode(Some(&names), &[person(100.0)]);
+        harness.push_body("detections", Body::Data(Payload::Table(Arc::new(rows)))).unwrap();
+        harness.skip("detections", Reason::Stride).unwrap();
+        for _ in 0..2 {
+            let Body::Data(Payload::Table(tracks)) = harness.next_message("tracks").unwrap().body else { panic!() };
+            let found = ClassNames::from_table::<tables::Track>(&tracks, None).unwrap();
+            assert_eq!(found.labels(), ["player", "ball"]);
         }
     }
 

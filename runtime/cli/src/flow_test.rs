@@ -277,9 +277,13 @@ fn recorded_frames(
         let opened = opened.map_err(|error| folder.error(file, error))?;
         let expected = table_of(flow, *output, folder, file)?;
         let messages = recorded.read(&opened, table, expected).map_err(|error| folder.error(file, error))?;
+        let ends = opened.last_frames().map_err(|error| folder.error(file, error))?.unwrap_or_default();
+        let end = recorded.stream.as_ref().and_then(|stream| ends.get(stream)).map(|last| last.frame);
+        recorded.last = recorded.last.or(end);
         bodies.insert(flow.output_name(*output), messages);
     }
-    let last = recorded.times.last_key_value().map_or(0, |(frame, _)| *frame);
+    // Rows after the last frame, which bear the next number, are not fed.
+    let last = recorded.last.unwrap_or_else(|| recorded.times.last_key_value().map_or(0, |(frame, _)| *frame));
     let count = test.frames.unwrap_or(last + 1);
     // A frame without a row has the time of the frame before.
     let mut times: Vec<i64> = vec![];
@@ -295,6 +299,8 @@ fn recorded_frames(
 #[derive(Default)]
 struct Recorded {
     stream: Option<String>,
+    /// Last frame, if the recording states it.
+    last: Option<u64>,
     /// Media time of each frame with a row, ns.
     times: BTreeMap<u64, i64>,
 }

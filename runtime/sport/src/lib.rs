@@ -5,9 +5,11 @@
 #![forbid(unsafe_code)]
 
 pub mod body;
+mod class_names;
 mod excitement;
 mod fighter_names;
 pub mod tables;
 
+pub use class_names::ClassNames;
 pub use excitement::Excitement;
 pub use fighter_names::{FIGHTERS_INPUT, FighterNames};
