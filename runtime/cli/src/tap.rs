@@ -1,4 +1,4 @@
-//! Node that passes the rows of some tables on to the code of a program.
+//! Node that passes the rows of tables to callbacks.
 
 use std::sync::{
     Arc,
@@ -39,7 +39,7 @@ impl Batch<'_> {
 /// Callback for batches of rows.
 pub type BatchCallback = Arc<dyn Fn(&Batch<'_>) -> Result<()> + Send + Sync>;
 
-/// Factory of the node: callbacks, each with the table that it gets.
+/// Factory of the node: callbacks, each with the name of its table.
 #[derive(Clone, Default)]
 pub struct Tap {
     pub callbacks: Arc<Vec<(String, BatchCallback)>>,
@@ -80,7 +80,7 @@ impl OperatorFactory for Tap {
         Ok(Spec::operator(TAP).heavy().any_inputs(PortType::Any))
     }
     fn about(&self) -> &str {
-        "Passes rows on to the code of a program."
+        "Passes rows to callbacks of a program."
     }
     fn keys(&self) -> &[Key] {
         &[]
