@@ -1,6 +1,6 @@
 """Packs the wheel from an extension module that cargo has built: `python pack.py LIBRARY FOLDER`; prints the path of the wheel.
 
-A build of its own, as `pip wheel .` does by maturin, has other features of the dependencies and compiles all of them again.
+A separate build, such as `pip wheel .` with maturin, selects other features of the dependencies and compiles all of them again.
 The format is that of https://packaging.python.org/en/latest/specifications/binary-distribution-format/.
 """
 

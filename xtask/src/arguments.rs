@@ -38,9 +38,9 @@ Usage: cargo xtask COMMAND
   bench [WHAT] [ARGS]       Set up, build, and run `sideline-lab bench WHAT
                             ARGS`: hops, preprocess, detect, pose, tracker,
                             match, moves, film, fight, or all (default).
-  wheel                     Set up, build the Python package, run a flow with an
-                            operator in Python by it in an environment of its
-                            own, and pack it into target/wheels.
+  wheel                     Set up, build the Python package, test it with a
+                            flow in a Python environment of its own, and pack
+                            it into target/wheels.
 
 Environment: CARGO_TARGET_DIR is the build folder (default: target). The logs of
 each step are in its subfolder xtask-logs. Exit code 0: success; 1: failure, the

@@ -8,8 +8,8 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Arguments of cargo that build the extension module with the features that all tests have. The package alone would have other
-/// ones, and compile all dependencies again.
+/// Arguments of cargo that build the extension module with the features that all tests use. Building the package alone would
+/// select other features and compile all dependencies again.
 const SELECTION: [&str; 4] = ["test", "--workspace", "--test", "wheel"];
 
 /// Tests and packs the wheel; returns 0.

@@ -1,4 +1,4 @@
-//! Frames that a recorded run has, so that a frame which it does not have is not taken for one without rows.
+//! Frames of a recorded run, which distinguish a frame that was not recorded from one without rows.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -92,22 +92,22 @@ impl Coverage {
         (stream.first..=last).contains(&header.frame)
     }
 
-    /// True if the rows of this number follow the last frame of their stream, which they do in the number after it; false if that is
-    /// not known.
+    /// True if rows with this frame number are closing rows, which have the number after the last frame of their stream. False if
+    /// the last frame is not known.
     pub fn is_closing(&self, stream: &str, frame: u64) -> bool {
         let Some(stream) = self.streams.get(stream).filter(|_| self.is_complete) else { return false };
         // A recorder that was restarted does not update the last frame.
         stream.last_with_rows == frame && stream.last.is_some_and(|last| frame == last.frame + 1)
     }
 
-    /// True if this run's stream, which has ended with this header, has all frames of the recorded one.
+    /// True if a stream that ended with this header had all frames of the recorded stream.
     pub fn is_replayed(&self, header: &Header) -> bool {
         let last = self.streams.get(&*header.stream).and_then(|stream| stream.last);
         last.is_none_or(|last| if self.by_time { header.pts >= last.pts } else { header.frame > last.frame })
     }
 }
 
-/// True if a source of the run dropped frames, by the results of its processes.
+/// True if a source of the run dropped frames, according to the results of its processes.
 fn has_drops(run: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(run.join("result")) else { return false };
     let results = entries.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok());

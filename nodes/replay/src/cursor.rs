@@ -109,8 +109,8 @@ impl Reader {
         Ok(rows)
     }
 
-    /// Removes and returns the rows that follow the last frame of a stream, and the number of those that were recorded and do not
-    /// follow the last frame here.
+    /// Removes and returns the closing rows of a stream, and the number of recorded closing rows that are left out because the
+    /// recorded stream goes on after the last frame here.
     fn take_closing(&mut self, header: &Header) -> Result<(Vec<FrameRows>, u64)> {
         while !self.has_ended {
             self.read_batch()?;
@@ -120,8 +120,8 @@ impl Reader {
         if !self.coverage.is_replayed(header) {
             left_out = count(&std::mem::take(&mut rows));
         }
-        // Without a known last frame, rows of the number after the last one here: a frame of that number, in a recording that goes
-        // on, has a later time.
+        // If the recorded last frame is not known, closing rows are found by the number after the last frame here. A frame with that
+        // number, in a recording that goes on, has a later time.
         let key = self.coverage.key(header.frame, header.pts);
         let pending = self.pending.remove(&*header.stream).and_then(|mut frames| frames.remove(&key));
         rows.extend(pending.into_iter().flatten().filter(|rows| rows.pts == header.pts));
@@ -175,8 +175,8 @@ impl Cursor {
         to_table(&rows)
     }
 
-    /// Returns the rows that follow the last frame of a stream, if there are any, and the number of those that were recorded but do
-    /// not belong to the end here: the recorded stream goes on.
+    /// Returns the closing rows of a stream, if there are any, and the number of recorded closing rows that are left out because the
+    /// recorded stream goes on after the last frame here.
     ///
     /// # Errors
     /// When a file cannot be read.

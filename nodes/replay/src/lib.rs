@@ -44,7 +44,7 @@ pub struct ReplayConfig {
     /// Names of the recorded tables to replay; empty for all.
     #[config(default = Vec::new())]
     pub tables: Vec<String>,
-    /// Types of these tables, in the same order; empty finds them by the names and columns of the recorded tables.
+    /// Types of these tables, in the same order. If empty, they are found by the names and columns of the recorded tables.
     #[config(default = Vec::new())]
     pub types: Vec<String>,
 }
@@ -87,8 +87,8 @@ impl ReplayConfig {
                     .map_err(|error| error.at(format_args!("{place}: `{name}` was recorded with other columns")))?,
                 None => table_type(name, &fields, types).ok_or_else(|| {
                     Error::input(format!(
-                        "{place}: the columns of `{name}` are those of no table of this program: was it recorded by another \
-                         version?"
+                        "{place}: no table of this program has the columns of `{name}`: record the run again with this version, \
+                         or install the plugin that sends the table"
                     ))
                 })?,
             };
@@ -133,7 +133,7 @@ pub struct Replay {
     incomplete: Vec<StreamName>,
     /// Frames that are not in the recording.
     not_recorded: u64,
-    /// Rows after the recorded end that do not belong to the end here.
+    /// Recorded closing rows that were not sent because the recorded stream goes on after the end here.
     closing_rows_left_out: u64,
 }
 

@@ -22,7 +22,7 @@ pub struct CounterConfig {
     pub step: usize,
 }
 
-/// Inputs of the operator: each field is a port, and its type that of the port.
+/// Inputs of the operator. Each field is a port of that name and type.
 #[derive(InputPorts)]
 struct CounterInputs<'a> {
     frames: &'a Arc<Frame>,
@@ -59,7 +59,7 @@ impl Operator for Counter {
 
     fn process(&mut self, _: &Context, input: &Inputs, state: &mut CounterState, out: &mut Outputs) -> Result<()> {
         let CounterInputs { frames } = input.read()?;
-        // Plane 0 is luma, or the whole frame for packed formats. Its rows are without the padding that a decoder adds.
+        // Plane 0 is luma, or the whole frame for packed formats. `rows` leaves out the padding that a decoder adds.
         let bytes = frames.rows(0).flatten();
         let checksum = bytes.step_by(self.config.step).map(|byte| u64::from(*byte)).sum();
         state.frames += 1;

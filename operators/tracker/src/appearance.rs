@@ -318,8 +318,8 @@ impl Identity {
 }
 
 impl Track {
-    /// True for a track that is compared with all absent identities. One that needs longer for its confirmation is new until
-    /// the frame in which it is confirmed: it is not named before.
+    /// True for a track that is compared with all absent identities. A track is new at least until the frame in which it is
+    /// confirmed, since it is not named before.
     fn is_new(&self) -> bool {
         self.confirmed_s == 0.0
             || self.hits <= MIN_HITS_TO_CONFIRM

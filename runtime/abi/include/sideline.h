@@ -143,7 +143,7 @@ typedef struct sideline_frame {
   void *owner;
   /* Makes the frame of an input outlive its call: the owner that it returns has to be given to `release` once, or sent. */
   void *(*retain)(void *owner);
-  /* Releases a retained frame, or one that a plugin has sent; from any thread. A frame that is only lent stays. */
+  /* Releases a retained frame, or one that a plugin has sent; from any thread. No effect on a frame that is only lent. */
   void (*release)(void *owner);
 } sideline_frame;
 
@@ -196,8 +196,9 @@ typedef struct sideline_call {
   sideline_outputs *outputs;
 } sideline_call;
 
-/* Functions of the host, which live as long as the process. Those with a context may be called from any thread, also after `drop`:
- * they then fail or do nothing, and the clock stands. fail, write and set_... are for the running call. */
+/* Functions of the host, which live as long as the process. Those that take a context may be called from any thread, also after
+ * `drop`: they then fail or do nothing, and the clock returns the time of the drop. fail, write and set_... are for the running
+ * call. */
 typedef struct sideline_host {
   size_t size;
   void *context;

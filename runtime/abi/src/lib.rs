@@ -225,8 +225,8 @@ pub struct Frame {
     /// Makes the frame of an input outlive its call: returns an owner that has to be given to `release` once, or sent. May be
     /// absent in a frame that a plugin sends.
     pub retain: Option<unsafe extern "C" fn(owner: *mut c_void) -> *mut c_void>,
-    /// Releases a retained frame, or one that a plugin has sent. It may be called from any thread. A frame that is only lent
-    /// stays.
+    /// Releases a retained frame, or one that a plugin has sent. It may be called from any thread. It has no effect on a frame that
+    /// is only lent.
     pub release: Option<unsafe extern "C" fn(owner: *mut c_void)>,
 }
 
@@ -365,8 +365,8 @@ pub struct Outputs {
 
 /// Functions of the host.
 ///
-/// Those with a context may be called from any thread, also after [`Plugin::drop`]: they then fail or do nothing, and the clock
-/// stands. The others are for the running call.
+/// Functions that take a context may be called from any thread, also after [`Plugin::drop`]: they then fail or do nothing, and
+/// the clock returns the time of the drop. The others are for the running call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Host {

@@ -122,7 +122,7 @@ impl Registry {
         self
     }
 
-    /// Adds a factory in place of the one of its name, if there is one.
+    /// Adds a factory, and removes a previous one of the same name.
     #[must_use]
     pub fn with_replaced(mut self, factory: impl OperatorFactory + 'static) -> Self {
         if let Ok(spec) = factory.spec(&Values::new()) {

@@ -1,14 +1,14 @@
-//! Ports as the fields of a struct: a port that is misspelt, or read as another type than it is declared with, does not compile.
+//! Ports as the fields of a struct: a port that is misspelled, or read as a type other than its own, does not compile.
 //!
-//! The fields of a struct with `#[derive(InputPorts)]` are the inputs of an operator, those of one with
-//! `#[derive(OutputPorts)]` its outputs. Both are declared by [`Spec::reads`] and [`Spec::sends`]; [`Inputs::read`] fills the
-//! one, and [`Outputs::send`] sends the other.
+//! The fields of a struct with `#[derive(InputPorts)]` are the inputs of an operator, and those of a struct with
+//! `#[derive(OutputPorts)]` its outputs. [`Spec::reads`] and [`Spec::sends`] declare them; [`Inputs::read`] reads the inputs,
+//! and [`Outputs::send`] sends the outputs.
 //!
 //! | type of a field | port |
 //! |---|---|
 //! | `&'a Arc<Frame>`, `Vec<T>` | required input of frames, of rows |
 //! | `Option<..>` of these | optional input |
-//! | `&'a [Message]` | input of any type that is fed back: what arrived since the last call |
+//! | `&'a [Message]` | feedback input of any type: the messages that arrived since the last call |
 //! | `Vec<T>`, `Arc<Frame>` | output of rows, of frames |
 //! | `Option<..>` of these | the same; `None` sends an empty table, or `skipped: none` for frames |
 //!
@@ -67,7 +67,7 @@
 //! # assert_eq!(fast.expect::<Fast>("fast"), [Fast { balls: 2 }]);
 //! ```
 //!
-//! A field that does not exist is an error of the compiler:
+//! A field that does not exist is a compile error:
 //!
 //! ```compile_fail
 //! # use std::sync::Arc;
@@ -87,7 +87,7 @@ use std::sync::Arc;
 
 use crate::{Frame, Inputs, Message, Outputs, PortType, Result, Spec, Table};
 
-/// Inputs of an operator as a struct; derived, see the [module](self).
+/// Inputs of an operator as a struct. It is derived; see the [module](self).
 pub trait InputPorts<'a>: Sized {
     /// Adds the inputs to a spec.
     fn declare(spec: Spec) -> Spec;
@@ -99,7 +99,7 @@ pub trait InputPorts<'a>: Sized {
     fn read(input: &Inputs<'a>) -> Result<Self>;
 }
 
-/// Outputs of an operator as a struct; derived, see the [module](self).
+/// Outputs of an operator as a struct. It is derived; see the [module](self).
 pub trait OutputPorts {
     /// Adds the outputs to a spec.
     fn declare(spec: Spec) -> Spec;
@@ -113,7 +113,7 @@ pub trait OutputPorts {
 
 /// Type of a field of [`InputPorts`].
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no type of an input port",
+    message = "`{Self}` is not a type of an input port",
     label = "expected `&'a Arc<Frame>`, `Vec<T>` with a row type `T`, an `Option` of these, or `&'a [Message]`"
 )]
 pub trait InputValue<'a>: Sized {
@@ -174,7 +174,7 @@ impl<'a> InputValue<'a> for &'a [Message] {
 
 /// Type of a field of [`OutputPorts`].
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no type of an output port",
+    message = "`{Self}` is not a type of an output port",
     label = "expected `Vec<T>` with a row type `T`, `Arc<Frame>`, or an `Option` of these"
 )]
 pub trait OutputValue {

@@ -79,9 +79,9 @@ pub enum Command {
     },
     /// Check that an operator keeps the rules that all operators keep, and print a line for each rule.
     TestOperator(TestOperator),
-    /// Run the tests of a flow, without a video and models: each gives rows to some outputs and states the rows that follow.
+    /// Run the tests of a flow: each feeds rows into some outputs and states the rows that must follow. No video or model is needed.
     ///
-    /// The tests of `fight.yml` stand in `fight.tests.yml`. The exit code is 1 if a test fails.
+    /// The tests of `fight.yml` are in `fight.tests.yml`. The exit code is 1 if a test fails.
     #[command(after_help = examples!("sideline test dataflows/fight.yml", "sideline test dataflows/fight.yml --only names --json"))]
     Test(Test),
     /// Create a crate for an operator of your own.
@@ -181,7 +181,7 @@ pub enum Command {
 pub struct Run {
     /// A flow's YAML file; under dora also a module's file or the name of an operator.
     pub target: String,
-    /// Text of the flow, for one that code has built; `target` then stands for its file in messages.
+    /// Text of a flow that was built in code; messages then give `target` as its file.
     #[arg(skip)]
     pub text: Option<String>,
     /// `complete` processes every frame, and sources wait; `live` keeps up with the sources and drops frames. The default is

@@ -36,7 +36,7 @@ pub struct RunHandle {
 }
 
 impl RunHandle {
-    /// Returns the flag that is set while the run waits for its reader: it has not stalled then.
+    /// Returns the flag that is set while the run waits for its reader, so that the wait does not count as a stall.
     pub fn hold_flag(&self) -> Arc<AtomicBool> {
         RunObserver::hold_flag(self)
     }

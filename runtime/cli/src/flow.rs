@@ -1,4 +1,4 @@
-//! Flows run from the code of a program.
+//! Flows that a program runs from its code.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -27,7 +27,7 @@ use crate::{
     tap::{Batch, Tap, panic_text},
 };
 
-/// Interval at which a run tells its progress.
+/// Interval between two calls of the progress callback.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Callback for the rows of a table.
@@ -36,7 +36,7 @@ type TableCallback = Arc<dyn Fn(&Batch<'_>) -> Result<()> + Send + Sync>;
 /// Callback for progress.
 type ProgressCallback = Arc<dyn Fn(&RunProgress) + Send + Sync>;
 
-/// Flow to be run from the code of a program.
+/// Flow that a program runs from its code.
 ///
 /// ```
 /// use sideline::{Flow, Graph, Node};
@@ -73,10 +73,10 @@ struct Callbacks {
 }
 
 impl Flow {
-    /// Begins a run of a dataflow file with the shipped operators.
+    /// Prepares a run of a dataflow file with the shipped operators.
     ///
     /// # Errors
-    /// If there is no such file. What it holds is checked by [`Flow::start`].
+    /// If there is no such file. Its content is checked by [`Flow::start`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         if !path.is_file() {
@@ -85,7 +85,7 @@ impl Flow {
         Ok(Self::new(path, None))
     }
 
-    /// Begins a run of a flow that was built in code. Relative paths in it refer to the working directory.
+    /// Prepares a run of a flow that was built in code. Relative paths in it refer to the working directory.
     pub fn from_graph(graph: &Graph) -> Self {
         Self::new(Path::new(&graph.name), Some(graph.to_yaml()))
     }
@@ -129,8 +129,8 @@ impl Flow {
         self
     }
 
-    /// Processes every frame, and lets the sources wait, or keeps up with them and drops frames. The default is every frame if
-    /// all sources are finite.
+    /// Sets the mode: `Complete` processes every frame while the sources wait; `Live` keeps up with the sources and drops frames.
+    /// The default is `Complete` if all sources are finite.
     pub fn mode(mut self, mode: sideline_api::Mode) -> Self {
         self.options.mode = Some(match mode {
             sideline_api::Mode::Live => Mode::Live,
@@ -146,8 +146,8 @@ impl Flow {
     }
 
     /// Calls `callback` with the rows of a table, or of an output `NODE/OUTPUT`, for each frame that has any. In `complete` mode the
-    /// flow waits for it; in `live` mode the oldest rows are dropped and counted. Rows of another type than those of the table
-    /// are a failure of the node `tap`, and so is a panic in `callback`.
+    /// flow waits for it; in `live` mode the oldest rows are dropped and counted. If `T` is not the row type of the table, or
+    /// `callback` panics, the node `tap` fails.
     pub fn on_table<T: Table>(self, table: &str, callback: impl Fn(&Header, Vec<T>) + Send + Sync + 'static) -> Self {
         self.with_callback(
             table,

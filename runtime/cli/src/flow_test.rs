@@ -1,4 +1,4 @@
-//! `sideline test`: the tests of a flow, which give rows to some of its outputs and state the rows that follow from them.
+//! `sideline test`: tests of a flow, which feed rows into some of its outputs and state the rows that must follow.
 
 mod compare;
 mod file;
@@ -95,7 +95,7 @@ pub fn run(options: &args::Test, registry: &Registry) -> Result<u8> {
 fn run_test(test: &Test, file: &Path, path: &Path, registry: &Registry) -> Result<Option<Difference>> {
     let overrides = run::build_overrides(path, &test.set, Some(Mode::Complete));
     let mut flow = Flow::read(path, registry, &overrides).map_err(|mut problems| {
-        // What a flow reports of the command line is in the test's `set`.
+        // Problems without a file are those of overrides, which come from the test's `set`.
         for problem in problems.iter_mut().filter(|problem| problem.place.file.is_none()) {
             let Named { line, column, .. } = test.set_place;
             problem.place = Place { file: Some(file.to_owned()), line, column };

@@ -48,8 +48,8 @@ impl Graph {
         self
     }
 
-    /// Returns the flow as the text of a dataflow file: JSON, which is YAML. Each node lists the outputs that others read. Run
-    /// over dora, a flow also needs the `done` inputs of its source, which `sideline check` names.
+    /// Returns the flow as the text of a dataflow file: JSON, which is YAML. Each node lists the outputs that others read. To
+    /// run over dora, a flow also needs the `done` inputs of its source, which `sideline check` names.
     pub fn to_yaml(&self) -> String {
         let mut outputs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for source in self.nodes.iter().flat_map(|node| node.inputs.values()) {
@@ -95,8 +95,8 @@ impl Node {
     }
 }
 
-/// Converts a value to a variable of a dataflow: a number, a truth value or a text. A list is written as JSON; `$`, by which a file
-/// refers to the environment, stands for itself.
+/// Converts a value to a variable of a dataflow: a number, a Boolean or text. A list or map is written as JSON text. `$`, by which
+/// a file refers to the environment, stands for itself.
 fn to_variable(value: Value) -> Value {
     match value {
         Value::String(text) => text.replace('$', "$$").into(),

@@ -137,7 +137,8 @@ fn columns_text(text: &mut String, ty: TableType, indent: &str, max_items: usize
     }
 }
 
-/// Names of items in the description of an operator, which may have many columns; the description of a table has all.
+/// Maximum number of item names of a list in the description of an operator, which may have many columns. The description of a
+/// table has all names.
 const MAX_ITEMS: usize = 4;
 
 /// Returns at most `max` names of the items of a list, as the end of its documentation; empty if they have none.

@@ -26,13 +26,13 @@ const RESERVED_CRATES: &str = "\
     static std struct super test trait true try type typeof union unsafe unsized use virtual where while \
     yield";
 
-/// Types and traits that every file of Rust knows, which the macros of the template use.
+/// Types and traits of Rust's prelude, which the macros of the template use.
 const PRELUDE: &str = "\
     AsMut AsRef Box Clone Copy Debug Default DoubleEndedIterator Drop Eq Err ExactSizeIterator Extend Fn \
     FnMut FnOnce From FromIterator Future Hash Into IntoFuture IntoIterator Iterator None Ok Option Ord \
     PartialEq PartialOrd Result Self Send Sized Some String Sync ToOwned ToString TryFrom TryInto Unpin Vec";
 
-/// Words that are no text in a flow's YAML unless they are quoted.
+/// Words that YAML reads as text only if they are quoted.
 const YAML_WORDS: &str = "false n no null off on true y yes";
 
 /// Runs `sideline new`; returns the exit code.
@@ -76,7 +76,7 @@ fn check_name(name: &str, registry: &Registry) -> Result<()> {
             "`{name}` is no name for an operator: a name has lower-case letters, digits and `_`, as in `my_op`"
         )));
     }
-    // The operator has a table and a node of this name.
+    // The new operator has a table of its name.
     let taken = [("an operator", registry.has(name)), ("a table", registry.table(name).is_some())];
     match taken.iter().find(|(_, is_taken)| *is_taken) {
         Some((what, _)) => Err(Error::config(format!("there is {what} `{name}`: give yours another name"))),

@@ -83,7 +83,7 @@ fn warn_of(library: &Path, error: &Error) {
     tracing::warn!("plugin {} cannot be used: {error}", library.display());
 }
 
-/// Returns the installed libraries: each once, also if several links or folders lead to it.
+/// Returns each installed library once, even if several links or folders lead to it.
 fn installed(beside: &Path) -> Result<Vec<PathBuf>> {
     let mut libraries = vec![];
     if let Some(folders) = std::env::var_os(FOLDERS) {
@@ -97,8 +97,8 @@ fn installed(beside: &Path) -> Result<Vec<PathBuf>> {
     Ok(libraries)
 }
 
-/// Returns the libraries in the folder `plugins` of a home. A home that was named is trusted; in one that was found, each
-/// library, its description, and the files that they are links to must be of this user alone.
+/// Returns the libraries in the folder `plugins` of a home. A home that was named is trusted; in one that was found, no other
+/// user may be able to write to a library, its description, or the targets of links.
 fn libraries_of_home(home: &Path) -> Vec<PathBuf> {
     let folder = home.join(HOME_FOLDER);
     if !folder.is_dir() {

@@ -1,4 +1,4 @@
-//! Node that passes the rows of some tables on to the code of a program.
+//! Node that passes the rows of tables to callbacks.
 
 use std::{
     any::Any,
@@ -100,7 +100,7 @@ impl OperatorFactory for Tap {
         Ok(Spec::operator(TAP).heavy().any_inputs(PortType::Any))
     }
     fn about(&self) -> &str {
-        "Passes rows on to the code of a program."
+        "Passes rows to callbacks of a program."
     }
     fn keys(&self) -> &[Key] {
         &[]

@@ -71,7 +71,7 @@ fn picture(flavor: Flavor, number: u64, random: &mut Random) -> Frame {
         // The sizes above are valid.
         Err(error) => unreachable!("{error}"),
     };
-    // Half of the extreme ones as a decoder stores them.
+    // Half of the extreme frames have padded rows, as a decoder stores them.
     match flavor == Flavor::Extreme && random.below(2) == 0 {
         true => padded_frame(&frame).unwrap_or(frame),
         false => frame,
@@ -102,7 +102,7 @@ fn padded_frame(frame: &Frame) -> Option<Frame> {
 /// Value of padding, which no pixel has.
 const PADDING: u8 = 7;
 
-/// Returns random rows with these columns. Ordinary values of a column of an enum are its values.
+/// Returns random rows with these columns. Ordinary rows have valid values in enum columns.
 pub fn rows(
     fields: &Fields,
     columns: &[ColumnDescription],

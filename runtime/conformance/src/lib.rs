@@ -110,15 +110,15 @@ impl Suite {
         self
     }
 
-    /// Adds recorded rows of a table. The operator gets them with the names of their streams and the numbers of their frames,
-    /// beginning with the first frame that has rows of one of its inputs; frames behind the last one have random rows.
+    /// Adds recorded rows of a table. The operator receives them with their stream names and frame numbers,
+    /// beginning with the first frame that has rows of one of its inputs; frames after the last one have random rows.
     pub fn with_recording(mut self, table: &str, rows: RecordedRows) -> Self {
         self.recorded.insert(table.into(), rows);
         self
     }
 
-    /// Counts an error on ordinary input as a failure, as a panic is in Rust: in a language with exceptions, an author's mistake
-    /// is an exception, which skips a frame.
+    /// Treats an error on ordinary input as a failure, like a panic in Rust: in a language with exceptions, a mistake in the code
+    /// raises one, which otherwise only skips a frame.
     pub fn with_exceptions(mut self) -> Self {
         self.has_exceptions = true;
         self

@@ -148,7 +148,8 @@ impl<'a> Check<'a> {
             .collect()
     }
 
-    /// Returns recorded rows, none for a frame between others that has none; generated data where nothing was recorded.
+    /// Returns the recorded rows of a frame, an empty table for a frame without rows up to the last recorded one, and generated data
+    /// otherwise.
     fn body(&self, input: &WiredInput, flavor: Flavor, header: &Header, random: &mut Random) -> Body {
         let recorded = self.recorded_rows(input).filter(|_| flavor == Flavor::Ordinary);
         let frame = RecordedFrame { stream: header.stream.to_string(), frame: header.frame };

@@ -1,4 +1,4 @@
-//! Sender that carries one message at a time, with a record of the one under way.
+//! Sender of one message at a time, with a record of the message being sent.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -9,9 +9,9 @@ use dora_node_api::dora_core::config::DataId;
 
 /// Sender shared by the threads of a process.
 ///
-/// A node of dora sends one message at a time, so a message that waits for its readers holds back those of all other
-/// outputs, the progress of the sinks among them. A source would then name a sink that has long finished; the record of
-/// the message under way tells which output it is.
+/// A node of dora sends one message at a time, so a message that waits for its readers blocks all other outputs, including
+/// the progress of the sinks. A source would then report a sink that has long finished; the record of the message being sent
+/// names the output that is the cause.
 pub struct SingleSender<T> {
     sender: Mutex<T>,
     current: Mutex<Option<Current>>,
@@ -30,7 +30,7 @@ impl<T> SingleSender<T> {
         Self { sender: Mutex::new(sender), current: Mutex::default() }
     }
 
-    /// Sends a message of `output` once the others have left.
+    /// Sends a message of `output` after those that are being sent.
     pub fn send<R>(&self, output: &DataId, send: impl FnOnce(&mut T) -> R) -> R {
         self.run(&mut self.sender.lock().unwrap_or_else(PoisonError::into_inner), output, send)
     }
@@ -41,7 +41,7 @@ impl<T> SingleSender<T> {
         Some(self.run(&mut sender, output, send))
     }
 
-    /// Returns the output whose message has been under way for longer than `limit`, and for how long: once a message.
+    /// Returns the output whose message has been waiting for longer than `limit`, and the time, once for each message.
     pub fn take_overdue(&self, limit: Duration) -> Option<(DataId, Duration)> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let current = current.as_mut().filter(|current| !current.is_reported && current.since.elapsed() > limit)?;

@@ -140,7 +140,7 @@ impl Outlet for LaneOutlet<'_> {
 }
 
 impl LaneOutlet<'_> {
-    /// Tells a failure to the hook of the run.
+    /// Passes a failure to the hook of the run.
     fn report_failure(&self, call: &CallReport<'_>) {
         let (message, is_panic) = match &call.outcome {
             Outcome::Error(error) => (error, false),

@@ -159,7 +159,7 @@ pub trait Border: Send + Sync {
 /// Callback of [`start`], called once every operator and source is ready and before the first frame.
 pub type StartHook = Arc<dyn Fn() -> Result<()> + Send + Sync>;
 
-/// Error or panic of an operator, as told to [`Options::on_failure`].
+/// Error or panic of an operator, as passed to [`Options::on_failure`].
 #[derive(Clone, Debug)]
 pub struct OperatorFailure<'a> {
     /// Node of the operator.
@@ -197,8 +197,7 @@ pub struct Options {
     pub resume_after: BTreeMap<String, ResumePoint>,
     /// Set by the caller to end the run in order, also while operators are still being made.
     pub stop_requested: Arc<AtomicBool>,
-    /// Set by the caller while code outside the run holds it back, such as a reader of its rows that is slower than it. Such a run
-    /// has not stalled.
+    /// Set by the caller while code outside the run holds it back, such as a slow reader of its rows. Such a run has not stalled.
     pub is_held: Arc<AtomicBool>,
     /// Called at the moment from which the run may overwrite the results of an earlier one. A start that fails earlier
     /// never calls it.

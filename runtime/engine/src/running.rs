@@ -334,7 +334,7 @@ impl Running {
             if self.is_held.load(Ordering::Relaxed) {
                 held_at = Some(Instant::now());
             }
-            // Work that was held back is finished soon after that, not at once.
+            // Work that was held back needs some time to finish after its release.
             match held_at.is_some_and(|at| at.elapsed() < self.plan.stall_timeout) {
                 true => self.restart_stall_timers(),
                 false => self.check_deadlines(),

@@ -1,4 +1,4 @@
-//! Replaces the nodes before some outputs of a flow by one source that sends given rows, for tests of a flow.
+//! Replacement of the nodes before some outputs of a flow by one source that sends given rows, for tests of a flow.
 
 use std::collections::BTreeSet;
 
@@ -240,7 +240,7 @@ impl Flow {
                 let name = self.output_name((sender, output));
                 if self.nodes[sender].spec.outputs[output].ty == PortType::Frame {
                     return Err(format!(
-                        "`{}` reads the frames `{name}`, which a test cannot feed: it has the frames of sources only",
+                        "`{0}` reads the frames `{name}`, which a test cannot feed: feed the outputs of `{0}` instead",
                         node.id
                     ));
                 }
@@ -253,7 +253,7 @@ impl Flow {
             }
         }
         if sources.len() > 1 {
-            return Err("the nodes between descend from several sources; a test has one".into());
+            return Err("the expected outputs depend on several sources: write one test for each source".into());
         }
         Ok(needed.into_iter().collect())
     }

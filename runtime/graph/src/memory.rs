@@ -105,7 +105,7 @@ pub(crate) fn check_foreign_queues(flow: &Flow, diagnostics: &mut Vec<Diagnostic
         return;
     }
     let required = flow.window + 4;
-    let mend = "write a `queue_size` that holds what may wait, up to one message per frame";
+    let mend = "write a `queue_size` for all messages that may wait, up to one per frame";
     for node in &flow.nodes {
         for input in &node.inputs {
             let (Sender::Foreign(sender), Alignment::Side { queue }) = (input.producer, input.wired.alignment) else {

@@ -248,7 +248,7 @@ pub enum Bench {
         #[arg(long)]
         json: bool,
     },
-    /// Measure one operator, also a plugin, frame by frame on the tables of a recorded run, compared with an earlier result.
+    /// Measure one operator or plugin frame by frame on the tables of a recorded run, and compare it with an earlier result.
     Operator(crate::bench::operator::Options),
     /// Measure fight.yml: each operator against its budget, the flow against plain Python, latency over the offered rate.
     Fight(crate::bench::fight::Options),

@@ -1,5 +1,5 @@
-//! Tables of PyArrow, Polars and pandas, fitted to the declared columns. Types are converted where no value changes; a value that
-//! would is an error with its row and column.
+//! Tables of PyArrow, Polars and pandas, fitted to the declared columns. Types are converted if no value changes; a value that
+//! would change is an error with its row and column.
 
 use std::sync::Arc;
 
@@ -145,7 +145,7 @@ impl<'a> Target<'a> {
     fn convert(self, array: &ArrayRef) -> Fitted {
         let (found, wanted) = (array.data_type(), self.field.data_type());
         match wanted {
-            // Its nulls are an error, which is found by the caller.
+            // The caller reports its nulls as an error.
             _ if *found == DataType::Null => Ok(new_null_array(wanted, array.len())),
             DataType::Boolean if found == wanted => Ok(array.clone()),
             ty if ty.is_integer() && (found.is_integer() || *found == DataType::Boolean) => fit_integers(array, ty),

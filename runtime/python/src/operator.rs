@@ -80,7 +80,8 @@ struct Stream {
     name: StreamName,
     current: StreamState,
     copy: StreamState,
-    /// Number of calls so far. After the first, second, fourth, eighth and so on it is checked that the state can be saved.
+    /// Number of calls so far. After the first, second, fourth, eighth call and so on, the state is checked: it must be one that can
+    /// be saved.
     calls: u64,
 }
 
@@ -208,7 +209,7 @@ impl PyOperator {
         for at in 0..self.streams.len() {
             states.push(match (keeps_states, class.has_state) {
                 (true, _) => {
-                    // By its bytes, so that it has the new classes of the file.
+                    // Written and read again, so that its values have the new classes of the file.
                     let mut bytes = vec![];
                     state::write(&self.pack(py, at)?, &mut bytes).map_err(to_python_error)?;
                     let declaration = class.declaration.bind(py);
@@ -457,7 +458,7 @@ fn set_output(port: &OutputPort, value: &Bound<'_, PyAny>, out: &mut Outputs) ->
     }
 }
 
-/// Converts what was read of a saved state to a state.
+/// Converts the values of a saved state to a state.
 fn restore(declaration: &Bound<'_, PyAny>, saved: Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     state::module(declaration.py())?.call_method1("restore", (declaration, saved)).map(Bound::unbind)
 }

@@ -255,8 +255,8 @@ pub fn frame_numbers(batch: &RecordBatch, name: &str) -> Result<Vec<u64>> {
 /// in recordings and unsigned in messages.
 pub const MESSAGE_TYPE: &str = "message_type";
 
-/// Returns the columns of a recorded table, without those of the header, as they are in messages: with their types there, and without
-/// metadata.
+/// Returns the columns of a recorded table as they are in messages: without the columns of the header, with the types in messages,
+/// and without metadata.
 pub fn table_fields(schema: &Schema) -> Fields {
     schema.fields().iter().skip(HEADER_COLUMNS).map(|field| message_field(field)).collect()
 }

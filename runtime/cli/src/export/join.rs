@@ -1,8 +1,8 @@
 //! Merge join of recorded tables on (stream, frame, track).
 //!
 //! Every table has its rows in the frame order of each stream, so it is enough to peek at the next row of each table. Streams
-//! are joined one after the other, since their frames are interleaved differently in each table. Rows of moves, which come some
-//! frames later, are joined at the frame of their peak, and a column has the frame in which they came.
+//! are joined one after the other, since their frames are interleaved differently in each table. Rows of moves, which are sent
+//! some frames later, are joined at the frame of their peak, and a column has the frame in which they were sent.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -41,7 +41,7 @@ struct JoinedTable {
     recorded: RecordedTable,
     /// Names and types of its flattened columns.
     columns: Vec<(String, DataType)>,
-    /// True if its rows are joined at the frame of their peak, not at the later one in which they came.
+    /// True if its rows are joined at the frame of their peak, not at the later one in which they were sent.
     is_at_peak: bool,
 }
 
@@ -100,7 +100,7 @@ impl TableJoin {
                 continue;
             };
             join.by_track = has_tracks(&schema);
-            // Alone, rows stay where they came: no other table has the time of the peak.
+            // Exported alone, rows stay in the frame in which they were sent: no other table has the time of the peak.
             let is_at_peak = selected.len() > 1 && has_peaks(&schema);
             let columns = flatten(name, &split_pairs(&RecordBatch::new_empty(schema))?)?;
             let mut columns: Vec<(String, DataType)> =
@@ -340,10 +340,11 @@ impl RowRef {
     }
 }
 
-/// Column with the frame to which a row belongs if it comes some frames later: the peak of a move.
+/// Column with the frame to which a row belongs if it is sent some frames later: the peak of a move.
 const PEAK: &str = "peak";
 
-/// True for a table whose rows name the frame of their peak. Recordings of earlier versions have no units: there these are moves.
+/// True for a table whose rows name the frame of their peak. Recordings of earlier versions have no units; there a table with
+/// `start`, `peak` and `end` is one of moves.
 fn has_peaks(schema: &Schema) -> bool {
     let number = |name| {
         schema
@@ -472,7 +473,7 @@ impl PeakCursor {
         Ok(())
     }
 
-    /// Moves the rows to their peaks. One whose peak no other table has a row for stays where it came.
+    /// Moves the rows to their peaks. A row stays in its frame if no other table has a row at its peak.
     fn move_to_peaks(&mut self) {
         for row in &mut self.rows {
             if let Some(Some(pts)) = self.times.get(&row.peak) {

@@ -173,7 +173,7 @@ fn difference(expectation: &Expectation, pattern: &RowPattern, candidates: &[Can
     let place = if candidate.is_closing { "end of the stream".into() } else { format!("frame {}", candidate.frame) };
     let text = if column == "skipped" {
         match (&expected, &found) {
-            (Value::Null, found) => format!("`{output}`, {place}: a row expected, and the frame is skipped: {found}"),
+            (Value::Null, found) => format!("`{output}`, {place}: a row expected, found a skipped frame: {found}"),
             (expected, Value::Null) => format!("`{output}`, {place}: skipped as {expected} expected, found a row"),
             (expected, found) => format!("`{output}`, {place}: skipped as {expected} expected, found {found}"),
         }

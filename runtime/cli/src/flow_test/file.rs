@@ -22,7 +22,7 @@ pub struct TestFile {
     pub tests: Vec<Test>,
 }
 
-/// Test of a flow: rows of some outputs, and the rows that follow from them.
+/// Test of a flow: rows that are fed into some outputs, and the rows that must follow.
 pub struct Test {
     /// Name of the test.
     pub name: Named,
@@ -46,7 +46,7 @@ pub struct Test {
 pub enum TestInput {
     /// Rows of each output, from the test itself.
     Feed(Vec<(Named, Vec<RowPattern>)>),
-    /// What a recorded run holds of the outputs before a node.
+    /// Recorded rows of the outputs before a node.
     Recording {
         /// Folder of the run.
         folder: Named,
@@ -61,9 +61,9 @@ pub struct Expectation {
     pub output: Named,
     /// Number of rows in all frames.
     pub count: Option<u64>,
-    /// Greatest difference of a number of a column.
+    /// Maximum difference of numbers, by column.
     pub tolerances: BTreeMap<String, f64>,
-    /// Greatest difference of other numbers.
+    /// Maximum difference of numbers in other columns.
     pub tolerance: f64,
     /// Rows with the columns that matter.
     pub rows: Vec<RowPattern>,
@@ -86,7 +86,7 @@ pub struct RowPattern {
 pub enum Frames {
     /// Any frame, and the end of the stream.
     Any,
-    /// Frames from the first to the last of two.
+    /// Frames from the first to the last number, inclusive.
     Range(u64, u64),
     /// The closing message after the last frame.
     End,
@@ -114,16 +114,16 @@ impl Named {
     }
 }
 
-/// Default of the greatest difference of numbers.
+/// Default of [`Expectation::tolerance`].
 const TOLERANCE: f64 = 1e-3;
-/// Greatest number of frames of a test.
+/// Maximum number of frames of a test.
 const MAX_FRAMES: u64 = 1_000_000;
 
 impl TestFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it cannot be read, or has a key or a value that a test does not have.
+    /// When the file cannot be read, or contains an unknown key or an invalid value.
     pub fn read(path: &Path) -> Result<Self> {
         let text = yaml::read_text(path).or_fail(Failure::Config, || path.display().to_string())?;
         let tree = Yaml::parse(&text).map_err(|error| Error::config(error.in_file(path.display())))?;

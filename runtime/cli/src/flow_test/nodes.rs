@@ -1,4 +1,4 @@
-//! The two ends of a flow that is tested: a source that sends the rows of the test, and a reader that keeps what it gets.
+//! Ends of a flow under test: a source that sends the rows of the test, and a reader that keeps the messages that it receives.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +29,7 @@ pub struct FedFrames {
     pub size: [u32; 2],
 }
 
-/// Messages that the reader got, by the name of the output, in order: the frame, true after the last one, and the body.
+/// Messages that the reader received, by the name of the output, in the order of their arrival.
 pub type Received = Arc<Mutex<BTreeMap<String, Vec<ReceivedMessage>>>>;
 
 /// One message.
@@ -76,7 +76,7 @@ impl OperatorFactory for EndFactory {
         Ok(self.spec.clone())
     }
     fn about(&self) -> &str {
-        "End of a flow that is tested."
+        "End of a flow under test."
     }
     fn keys(&self) -> &[Key] {
         &[]

@@ -18,7 +18,7 @@ use sideline_api::{
 /// Checks that a column can have a value.
 ///
 /// # Errors
-/// A clause that names the column and what it holds.
+/// Text for a message: the column, and the values that it takes.
 pub fn check(table: TableType, column: &str, value: &Value) -> Result<(), String> {
     let Some((at, field)) = table.fields.find(column) else {
         let names = table.fields.iter().map(|field| field.name().as_str());

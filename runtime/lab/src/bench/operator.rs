@@ -43,8 +43,8 @@ pub struct Options {
     /// Set a key of the operator: `lost_buffer_s=2`.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = sideline::program::parse_key)]
     pub set: Vec<(String, Value)>,
-    /// Repetitions of the recording, each with new state. The time of a frame is the least of them, since other programs can only
-    /// make it longer.
+    /// Repetitions of the recording, each with new state. The time of a frame is the minimum over them, since other programs can
+    /// only make it longer.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
     /// Write the result to this file, to compare with later.
@@ -101,7 +101,7 @@ pub struct Compared {
     #[serde(flatten)]
     measured: Measured,
     baseline: Option<Measured>,
-    /// Value now by that of the baseline; above 1 is slower or more.
+    /// Ratio of each value to that of the baseline; above 1 is slower or more.
     ratios: Option<BTreeMap<&'static str, f64>>,
 }
 
@@ -166,7 +166,7 @@ fn mean(rounds: &[Round], value: impl Fn(&Round) -> u64) -> f64 {
 }
 
 impl Times {
-    /// Calculates percentiles of the least time of each frame.
+    /// Calculates percentiles of the minimum time of each frame.
     fn from_rounds(rounds: &[Round]) -> Self {
         let frames = rounds.iter().map(|round| round.times_ns.len()).min().unwrap_or(0);
         let least = |frame: usize| rounds.iter().map(|round| round.times_ns[frame]).min().unwrap_or(0);
@@ -198,7 +198,7 @@ impl Measured {
 
     fn ratios(&self, baseline: &Self) -> BTreeMap<&'static str, f64> {
         let pairs = self.values().into_iter().zip(baseline.values());
-        // No allocations in both are the same number.
+        // Without allocations in both, the quotient is not a number.
         pairs.map(|((name, now), (_, before))| (name, if now == before { 1.0 } else { now / before })).collect()
     }
 

@@ -48,13 +48,13 @@ macro_rules! for_primitive {
     }};
 }
 
-/// Maker of arrays. It uses the memory of released arrays again, so that the rows of most frames cross without an allocation.
+/// Exporter of arrays. It reuses the memory of released arrays, so that the rows of most frames cross without an allocation.
 #[derive(Default)]
 pub struct Exporter {
     memory: Vec<Arc<Exported>>,
 }
 
-/// Maximum number of arrays whose memory is kept: more are rarely on their way at the same time.
+/// Maximum number of arrays whose memory is kept: more are rarely in use at the same time.
 const MAX_KEPT: usize = 8;
 
 impl Exporter {
@@ -102,7 +102,7 @@ struct Contents {
     addresses: Vec<*const c_void>,
     /// Structs of all descendants. The other side writes to them.
     arrays: Vec<UnsafeCell<ArrowArray>>,
-    /// Columns that are described here, if all are numbers: others of these fields are described in the same places.
+    /// Columns that are described here, if all are numbers: other rows with these columns are described in the same places.
     numbers: Option<Fields>,
 }
 
@@ -470,7 +470,7 @@ impl Import<'_> {
         Ok(BooleanBuffer::new(buffer, if length == 0 { 0 } else { offset }, length))
     }
 
-    /// Returns the nulls; `None` if there are none. -1 is a count that the other side has not made.
+    /// Returns the nulls; `None` if there are none. A count of -1 means that the other side has not counted them.
     fn nulls(&self, length: usize, offset: usize) -> Result<Option<NullBuffer>> {
         // SAFETY: read only if the array has a buffer.
         let has_bitmap =

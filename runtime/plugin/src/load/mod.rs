@@ -309,7 +309,7 @@ fn join(problems: &[impl std::fmt::Display], node: &str) -> Error {
 }
 
 impl PluginFactory {
-    /// Returns the problems that the plugin finds in a configuration. A line that begins with no key is a problem of its own.
+    /// Returns the problems that the plugin finds in a configuration. A line that does not begin with a key is a problem, too.
     fn plugin_problems(
         &self,
         plugin: &abi::Plugin,
@@ -338,7 +338,7 @@ fn to_json(values: &[(String, Value)]) -> String {
     Value::Object(pairs).to_string()
 }
 
-/// Returns the libraries in a folder and links to libraries, ordered by name. A description without a library is none.
+/// Returns the libraries in a folder, including links to libraries, ordered by name. A description without a library is ignored.
 ///
 /// # Errors
 /// When the folder cannot be read.
@@ -366,7 +366,7 @@ pub fn description_of(library: &Path) -> PathBuf {
     }
 }
 
-/// Returns the name of the operator in a library that cannot be used: as its description says, or as the file is named.
+/// Returns the name of the operator in a library that cannot be used: from its description, else from the name of the file.
 pub fn presumed_name(library: &Path) -> String {
     let named = std::fs::read_to_string(description_of(library)).ok().and_then(|text| {
         let description: Value = serde_json::from_str(&text).ok()?;

@@ -148,9 +148,9 @@ def collect():
 
 
 def settle():
-    """Takes the objects of a start out of later collections, which then take no longer than what the flow has created.
+    """Excludes the objects created at the start from later garbage collections, which then take only the time for newer objects.
 
-    In the program alone: in an interpreter of someone else, their objects are theirs.
+    Only in the program `sideline`: in an interpreter that other code uses, its objects must stay collectable.
     """
     if is_program:
         gc.collect()

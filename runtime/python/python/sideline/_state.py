@@ -1,4 +1,4 @@
-"""States as plain values for MessagePack. A state comes back with the same types, or it is refused with the place of the value."""
+"""States as plain values for MessagePack. A state is restored with the same types, or refused with the place of the value."""
 
 import collections
 import dataclasses
