@@ -150,7 +150,10 @@ impl ColumnDescription {
         let quoted = |value: &str| if value.is_empty() { "empty".to_owned() } else { format!("`{value}`") };
         for (i, (value, about)) in self.variants.iter().enumerate() {
             text += if i == 0 { " Values: " } else { "; " };
-            text += &format!("{} ({})", quoted(value), about.trim_end_matches('.'));
+            text += &quoted(value);
+            if !about.is_empty() {
+                text += &format!(" ({})", about.trim_end_matches('.'));
+            }
         }
         if !self.variants.is_empty() {
             text += ".";

@@ -107,8 +107,7 @@ pub fn unknown_variant(text: &str, description: Option<&ColumnDescription>) -> O
         return None;
     }
     let near = did_you_mean(text, variants.iter().map(|(variant, _)| variant.as_str()));
-    let known: Vec<String> = variants.iter().map(|(variant, _)| format!("`{variant}`")).collect();
-    Some(format!("`{}` is none of {}{near}", text.escape_debug(), known.join(", ")))
+    Some(format!("`{}` is no value of the column{near}", text.escape_debug()))
 }
 
 /// Returns a value with its type for a message: `1.5 (float)`.
@@ -121,6 +120,14 @@ fn shown(value: &Bound<'_, PyAny>) -> String {
         Some((end, _)) => format!("{}... ({kind})", &text[..end]),
         None => format!("{text} ({kind})"),
     }
+}
+
+/// Returns a text; a member of an enum stands for its value.
+fn read_text(value: &Bound<'_, PyAny>) -> Option<String> {
+    if let Ok(text) = value.extract::<String>() {
+        return Some(text);
+    }
+    value.getattr("_value_").ok()?.extract().ok()
 }
 
 /// Returns true for the values that mean a missing one: `None` and `pandas.NA`.
@@ -281,7 +288,7 @@ impl Column<'_> {
             DataType::Utf8 => {
                 let read = |value: &Bound<'_, PyAny>| -> PyResult<String> {
                     let text = || PyTypeError::new_err(format!("{} is no text", shown(value)));
-                    let text = value.extract::<String>().map_err(|_| text())?;
+                    let text = read_text(value).ok_or_else(text)?;
                     match unknown_variant(&text, description) {
                         None => Ok(text),
                         Some(error) => Err(PyValueError::new_err(error)),

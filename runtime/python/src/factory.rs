@@ -92,6 +92,8 @@ enum ColumnType {
     Struct(Vec<(String, ColumnType)>),
     /// Column with nulls.
     Optional(Box<ColumnType>),
+    /// Texts of an enum.
+    Choice(Vec<String>),
 }
 
 impl ColumnType {
@@ -99,11 +101,31 @@ impl ColumnType {
         Field::new(name, self.data_type(), matches!(self, ColumnType::Optional(_)))
     }
 
+    /// Returns the description of a column of this type.
+    fn describe(&self, name: &str, about: &str) -> table::ColumnDescription {
+        let (variants, columns) = match self {
+            ColumnType::Choice(words) => (words.iter().map(|word| (word.clone(), String::new())).collect(), vec![]),
+            ColumnType::Struct(fields) => (vec![], fields.iter().map(|(name, kind)| kind.describe(name, "")).collect()),
+            ColumnType::List(kind) | ColumnType::Array(_, kind) | ColumnType::Optional(kind) => {
+                let inner = kind.describe(name, about);
+                (inner.variants, inner.columns)
+            }
+            _ => (vec![], vec![]),
+        };
+        table::ColumnDescription {
+            name: name.into(),
+            about: about.into(),
+            variants,
+            columns,
+            ..table::ColumnDescription::default()
+        }
+    }
+
     fn data_type(&self) -> DataType {
         let item = |kind: &ColumnType| Arc::new(kind.field("item"));
         match self {
             ColumnType::Bool => DataType::Boolean,
-            ColumnType::Text => DataType::Utf8,
+            ColumnType::Text | ColumnType::Choice(_) => DataType::Utf8,
             ColumnType::U8 => DataType::UInt8,
             ColumnType::U16 => DataType::UInt16,
             ColumnType::U32 => DataType::UInt32,
@@ -275,14 +297,7 @@ impl TableReference {
         Some(TableType::from_description(TableDescription {
             name: name.clone(),
             about: about.clone(),
-            columns: columns
-                .iter()
-                .map(|column| table::ColumnDescription {
-                    name: column.name.clone(),
-                    about: column.about.clone(),
-                    ..table::ColumnDescription::default()
-                })
-                .collect(),
+            columns: columns.iter().map(|column| column.kind.describe(&column.name, &column.about)).collect(),
             is_carried: false,
             fields,
         }))

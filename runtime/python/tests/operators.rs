@@ -463,6 +463,15 @@ fn collections_of_garbage_leave_out_what_was_there_at_the_start() {
 }
 
 #[test]
+fn an_operator_gets_the_interpreter_from_one_that_computes_within_a_millisecond() {
+    let bench = bench!();
+    let interval = LIGHT.replace("import sideline\n", "import sys, sideline\n");
+    bench.write_flow(&interval.replace("frames.width", "round(sys.getswitchinterval() * 1e6)"), "");
+    bench.run_flow();
+    assert_eq!(bench.rows()[0]["width"], 1000);
+}
+
+#[test]
 fn skipped_frames_travel_with_the_operators_own_reason() {
     let bench = bench!();
     let body = "    if cx.frame % 2:\n        return sideline.skip(\"odd\")\n    return";

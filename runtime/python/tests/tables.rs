@@ -147,6 +147,31 @@ print(send(Nulls(), v=int))
 }
 
 #[test]
+fn an_operator_declares_columns_of_enums() {
+    let program = r#"
+import enum
+from typing import Literal
+class Guard(enum.Enum):
+    ORTHODOX = "orthodox"
+    SOUTHPAW = "southpaw"
+columns = dict(guard=Guard, sides=list[Literal["left", "right"]], at=sideline.struct(guard=Guard | None))
+print(send([{"guard": Guard.SOUTHPAW, "sides": ["left"], "at": {"guard": None}}], **columns))
+print(send([{"guard": "orthodox", "sides": ["left", "rihgt"], "at": {"guard": Guard.SOUTHPAW}}], **columns))
+print(send([{"guard": "orthodox", "sides": [], "at": {"guard": "open"}}], **columns))
+print(send(pyarrow.table({"guard": ["orthodox", "soutpaw"]}), guard=Guard))
+"#;
+    expect(
+        program,
+        &[
+            "[{'guard': 'southpaw', 'sides': ['left'], 'at': {'guard': None}}]",
+            "row 0, column `sides`: `rihgt` is no value of the column; did you mean `right`?",
+            "row 0, column `at.guard`: `open` is no value of the column; there are orthodox, southpaw",
+            "row 1, column `guard`: `soutpaw` is no value of the column; did you mean `southpaw`?",
+        ],
+    );
+}
+
+#[test]
 fn a_part_of_a_table_is_that_part_alone() {
     let program = r#"
 whole = pyarrow.table({"many": [[300, 1], [1, 2], [], [7]], "pair": [[300, 1], [1, 2], [3, 4], [5, 300]], "at": [{"n": 300}, {"n": 1}, {"n": 2}, {"n": 3}]})
@@ -230,7 +255,7 @@ for role in ("goalkeper", "referee"):
     teams([row])
     teams(pyarrow.Table.from_pylist([row]))
 "#;
-    let unknown = "row 0, column `role`: `goalkeper` is none of ``, `player`, `goalkeeper`, `referee`; did you mean `goalkeeper`?";
+    let unknown = "row 0, column `role`: `goalkeper` is no value of the column; did you mean `goalkeeper`?";
     expect(program, &[unknown, unknown, "1", "1"]);
 }
 

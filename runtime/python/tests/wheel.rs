@@ -4,6 +4,7 @@ mod support;
 
 use std::{path::Path, process::Command};
 
+use sideline_testkit::{Capability, skip_test};
 use support::{Bench, finish};
 
 const OPERATOR: &str = "\
@@ -19,7 +20,9 @@ def light(frames):
 fn clean(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(folder);
-    for variable in ["PYTHONPATH", "SIDELINE_PYTHON", "VIRTUAL_ENV", "LOG_LEVEL", "LOG_FILE"] {
+    for variable in
+        ["PYTHONPATH", "SIDELINE_PYTHON", "VIRTUAL_ENV", "LOG_LEVEL", "LOG_FILE", "DORA_ZENOH_CONFIG_OVERLAY"]
+    {
         command.env_remove(variable);
     }
     command
@@ -60,4 +63,19 @@ fn the_wheel_installed_into_a_new_environment_runs_a_flow() {
     assert_eq!(bench.rows().len(), 40);
     let check = succeed(clean(python, folder).args(["-m", "pip", "--python", "venv", "show", "--files", "sideline"]));
     assert!(check.contains("Requires: numpy") && check.contains("sideline/_native.abi3.so"), "{check}");
+
+    // Over dora, the operator is a node of its own, also where the only program `sideline` is that of the wheel.
+    let beside = python.with_file_name("dora");
+    if !beside.is_file() {
+        skip_test(Capability::Dora, "no `dora` beside Python; `cargo xtask setup` installs it");
+        return;
+    }
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    let no_sideline = std::env::split_paths(&inherited).filter(|folder| !folder.join("sideline").exists());
+    let path = std::env::join_paths(std::iter::once(folder.join("venv/bin")).chain(no_sideline)).unwrap();
+    succeed(clean(&beside, folder).args(["run", "flow.yml"]).env("PATH", &path));
+    let run = std::fs::read_dir(folder.join("runs")).unwrap().next().unwrap().unwrap().path();
+    succeed(clean(&sideline, folder).arg("result").arg(&run));
+    let rows = |folder: &Path| std::fs::read_to_string(folder.join("rows.jsonl")).unwrap();
+    assert_eq!(rows(&run), rows(&folder.join("out")));
 }

@@ -17,6 +17,8 @@ def main():
     from . import _host
 
     _host.is_program = True
+    # With the 5 ms of Python, an operator waits that long for the interpreter whenever another one computes in Python.
+    sys.setswitchinterval(0.001)
     # What operators print does not mix with results on standard output, such as JSON.
     sys.stdout = sys.stderr
     code = _native.main(sys.argv[1:])

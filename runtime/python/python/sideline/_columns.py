@@ -1,5 +1,6 @@
 """Tables that an operator declares, and the types of their columns."""
 
+import enum
 import types
 import typing
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ def table(name, about="", /, **columns):
     """Declares a table: `table("punch_counts", "Punches of each fighter.", fighter=str, n=int)`.
 
     A column is `bool`, `int` (64 bits), `float` (64 bits), `str`, one of `u8`, `u16`, `u32`, `u64`, `i64`, `f32`, `f64`,
-    `list[T]`, `array(T, n)`, `struct(...)`, `T | None` for a column with nulls (`optional(T)` for the types that are no classes),
+    `Literal["a", "b"]` or an `Enum` of texts, `list[T]`, `array(T, n)`, `struct(...)`, `T | None` for a column with nulls (`optional(T)` for the types that are no classes),
     or `column(T, "documentation, unit")`. Without columns it is the table of that
     name that Sideline or another operator of the flow declares.
     """
@@ -88,7 +89,13 @@ def _describe_type(kind, place):
     inner = [argument for argument in typing.get_args(kind) if argument is not type(None)]
     if typing.get_origin(kind) in (typing.Union, types.UnionType) and len(inner) == 1 and len(typing.get_args(kind)) == 2:
         return {"optional": _describe_type(inner[0], place)}
+    if typing.get_origin(kind) is typing.Literal:
+        words = list(typing.get_args(kind))
+    else:
+        words = [member.value for member in kind] if isinstance(kind, type) and issubclass(kind, enum.Enum) else []
+    if words and all(isinstance(word, str) for word in words):
+        return {"choice": words}
     raise TypeError(
         f"{place}: {kind!r} is no type of a column; it is bool, int, float, str, {', '.join(sorted(_NAMES - {'bool', 'text'}))}, "
-        "list[T], array(T, n), struct(...) or T | None"
+        "Literal of texts, an Enum of texts, list[T], array(T, n), struct(...) or T | None"
     )

@@ -31,8 +31,8 @@ class Results:
         for name in self.tables:
             for view, path in ((name, self[name].path), (f"{name}_skipped", self[name].skipped_path)):
                 if path.exists():
-                    quoted = str(path.absolute()).replace("'", "''")
-                    connection.execute(f"""create view "{view}" as select * from read_parquet('{quoted}')""")
+                    name_of_view, file = view.replace('"', '""'), str(path.absolute()).replace("'", "''")
+                    connection.execute(f"""create view "{name_of_view}" as select * from read_parquet('{file}')""")
         return connection
 
     def __getitem__(self, name):

@@ -156,7 +156,6 @@ class Run:
 
     def __iter__(self):
         try:
-            has_ended = False
             while True:
                 # Asked before the next batch is: rows that came until then are still to be read.
                 has_ended = self._native.has_ended
