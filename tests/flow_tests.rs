@@ -90,7 +90,8 @@ fn a_difference_is_reported_with_frame_row_column_and_both_values() {
   - name: names{TWO_PEOPLE}
     expect:
       fighters/fighters:
-        - {{frame: 9, track: 2, fighter: fighter_2}}
+        - {{frame: [8, 9], track: 2, fighter: fighter_2}}
+        - {{frame: 8, track: 2, fighter: fighter_2}}
         - {{frame: 9, track: 1, fighter: fighter_1}}
 "
     ));
@@ -192,6 +193,7 @@ fn a_mistake_is_one_error_with_its_line() {
             "the table `fighters` has no column `tack`; did you mean `track`?",
         ),
         (expect("fighters/fighters: {cont: 1}"), "an expected output has no key `cont`; did you mean `count`?"),
+        (expect("fighters/fighters: []"), "an expected output has `rows`; `count: 0` expects none"),
         (expect("tracker/tracks: {count: 1}"), "`tracker/tracks` is fed by the test"),
         (
             expect("fighters/fighters: {count: 1, tolerance: {trak: 1}}"),

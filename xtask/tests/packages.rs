@@ -90,6 +90,8 @@ fn sources_include_no_file_from_outside_their_crate() {
         let folder = folder(&package);
         for path in rust_files(&folder) {
             let text = std::fs::read_to_string(&path).unwrap();
+            // The pages of the repository whose examples are tests are not part of a package.
+            let text = text.replace("#[cfg(doctest)]\n#[doc = include_str!(\"../../../docs/", "");
             for macro_name in ["include_str!(\"", "include_bytes!(\""] {
                 for rest in text.split(macro_name).skip(1) {
                     let included = path.parent().unwrap().join(rest.split('"').next().unwrap());

@@ -66,7 +66,7 @@ impl Coverage {
                 }
             }
         }
-        for (name, last) in first_frames(run) {
+        for (name, last) in last_continued_frames(run) {
             streams.entry(name).or_default().first = last + 1;
         }
         Ok(Self { streams, by_time, is_complete })
@@ -118,7 +118,7 @@ fn has_drops(run: &Path) -> bool {
 }
 
 /// Returns for each stream the last frame of the run that this one continued.
-fn first_frames(run: &Path) -> Vec<(String, u64)> {
+fn last_continued_frames(run: &Path) -> Vec<(String, u64)> {
     let record = std::fs::read_to_string(run.join("run.json")).ok().and_then(|text| serde_json::from_str(&text).ok());
     let after = record.map(|record: Value| record["continues"]["after"].clone());
     let streams = after.as_ref().and_then(Value::as_object).into_iter().flatten();

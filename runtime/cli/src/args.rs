@@ -504,9 +504,15 @@ pub struct Setting {
 pub fn parse_setting(text: &str) -> Result<Setting, String> {
     let error = || format!("`{text}` is not NODE.KEY=VALUE, as in `tracker.lost_buffer_s=2`");
     let (name, value) = text.split_once('=').ok_or_else(error)?;
+    let (node, key) = split_setting_name(name).ok_or_else(error)?;
+    Ok(Setting { node, key, value: parse_scalar(value) })
+}
+
+/// Splits `NODE.KEY`, as in `perception.tracker.lost_buffer_s`; `None` if the name has no dot.
+pub fn split_setting_name(name: &str) -> Option<(String, String)> {
     // Ids of operators inside a module contain a dot.
-    let (node, key) = name.rsplit_once('.').ok_or_else(error)?;
-    Ok(Setting { node: node.into(), key: key.to_lowercase(), value: parse_scalar(value) })
+    let (node, key) = name.rsplit_once('.')?;
+    Some((node.into(), key.to_lowercase()))
 }
 
 /// Parses `KEY=VALUE`.

@@ -6,7 +6,7 @@
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, Once, PoisonError, Weak, atomic::AtomicBool},
+    sync::{Arc, Mutex, Once, OnceLock, PoisonError, Weak, atomic::AtomicBool},
 };
 
 use clap::Parser;
@@ -33,6 +33,8 @@ const SIDE_QUEUE: usize = 1024;
 pub struct RunHandle {
     is_held: Arc<AtomicBool>,
     running: Arc<Mutex<Weak<Running>>>,
+    /// Progress at the end.
+    last: Arc<OnceLock<RunProgress>>,
 }
 
 impl RunHandle {
@@ -41,10 +43,10 @@ impl RunHandle {
         RunObserver::hold_flag(self)
     }
 
-    /// Returns the progress; `None` before the start and after the end.
+    /// Returns the progress, after the end the last one; `None` before the start.
     pub fn progress(&self) -> Option<RunProgress> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        running.map(|running| running.progress())
+        running.map(|running| running.progress()).or_else(|| self.last.get().cloned())
     }
 }
 
@@ -53,6 +55,7 @@ impl RunObserver for RunHandle {
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(running);
         // Ends when the sender is dropped.
         _ = end.recv();
+        _ = self.last.set(running.progress());
     }
 
     fn hold_flag(&self) -> Arc<AtomicBool> {

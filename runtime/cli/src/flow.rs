@@ -19,7 +19,7 @@ use sideline_engine::{FailureHook, OperatorFailure, RunProgress, meter::Report};
 
 use crate::{
     Graph,
-    args::{Cli, Command, Mode, Run, Setting},
+    args::{Cli, Command, Mode, Run, Setting, split_setting_name},
     embed,
     progress::ProgressMode,
     python, registry,
@@ -110,10 +110,10 @@ impl Flow {
     /// # Errors
     /// If the name is not `NODE.KEY`.
     pub fn set(mut self, name: &str, value: impl Into<Value>) -> Result<Self> {
-        let Some((node, key)) = name.rsplit_once('.') else {
+        let Some((node, key)) = split_setting_name(name) else {
             return Err(Error::config(format!("`{name}` is not NODE.KEY, as in `tracker.lost_buffer_s`")));
         };
-        self.options.set.push(Setting { node: node.into(), key: key.to_lowercase(), value: value.into() });
+        self.options.set.push(Setting { node, key, value: value.into() });
         Ok(self)
     }
 

@@ -187,7 +187,7 @@ mod tests {
             ("self", "SelfOperator"),
             ("spec", "SpecOperator"),
             ("direction", "DirectionOperator"),
-            ("port_type", "PortTypeOperator"),
+            ("input_ports", "InputPortsOperator"),
             ("vec", "VecOperator"),
             ("match", "Match"),
         ] {

@@ -7,7 +7,9 @@ use std::ffi::OsString;
 
 use clap::Parser;
 use sideline_api::{Failure, Registry, Result};
-pub use sideline_recording::{Batches, RecordedTable, RecordedTables, media_times_ns, stream_and_frame, table_rows};
+pub use sideline_recording::{
+    Batches, RecordedTable, RecordedTables, column, media_times_ns, stream_and_frame, table_rows,
+};
 
 pub use crate::{
     args::{Format, Setting, parse_key, parse_scalar, parse_setting},

@@ -21,6 +21,8 @@ use crate::{
 /// Time within which the end of an input must arrive after dora has reported its sender gone. Data and that report take
 /// different paths, so one may overtake the other.
 pub const END_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time after dora has reported a foreign sender gone, or after its last message since then, at which its input closes.
+const FOREIGN_END_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Event of a node.
 #[derive(Debug)]
@@ -153,6 +155,9 @@ impl<'a> Host<'a> {
         for at in (0..plan.border_inputs.len()).filter(|at| plan.border_inputs[*at].name == id) {
             if plan.border_inputs[at].foreign {
                 self.handle_foreign_message(at, parameters, data);
+                if let Some(gone_at) = &mut self.inputs[at].sender_gone_at {
+                    *gone_at = now;
+                }
                 continue;
             }
             let input = &mut self.inputs[at];
@@ -261,7 +266,9 @@ impl<'a> Host<'a> {
         for at in 0..self.inputs.len() {
             let foreign = self.running.plan().border_inputs[at].foreign;
             let gone_at = self.inputs[at].sender_gone_at;
-            if gone_at.is_some_and(|since| foreign || now.saturating_duration_since(since) > END_TIMEOUT) {
+            // A foreign node sends no end: its last messages may still come as long as others do.
+            let timeout = if foreign { FOREIGN_END_TIMEOUT } else { END_TIMEOUT };
+            if gone_at.is_some_and(|since| now.saturating_duration_since(since) > timeout) {
                 self.close_input(at, if foreign { CloseReason::Foreign } else { CloseReason::Ended });
             }
         }

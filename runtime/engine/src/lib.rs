@@ -52,8 +52,7 @@
 //! #         Ok(())
 //! #     }
 //! # }
-//! use sideline_api::{clock::WallClock, models::Models};
-//! use sideline_engine::{Options, gate::RunLimit, meter::RunStatus};
+//! use sideline_engine::{Options, meter::RunStatus};
 //! use sideline_graph::{Flow, Overrides};
 //!
 //! let registry = Registry::new().source::<Numbers>().operator::<Sum>();
@@ -65,19 +64,7 @@
 //!   - {id: sum, path: sideline, args: run sum, outputs: [done], inputs: {numbers: numbers/numbers}}
 //! ")?;
 //! let plan = Flow::read(&path, &registry, &Overrides::default()).unwrap().plan_embedded().unwrap();
-//! let options = Options {
-//!     device: Device::Auto,
-//!     run: "sum".into(),
-//!     run_dir: folder.path().into(),
-//!     models: Arc::new(Models::default()),
-//!     clock: Arc::new(WallClock),
-//!     limit: RunLimit::default(),
-//!     resume_after: Default::default(),
-//!     stop_requested: Default::default(),
-//!     is_held: Default::default(),
-//!     on_start: None,
-//!     timing: None,
-//! };
+//! let options = Options::new("sum", folder.path());
 //! let report = sideline_engine::start(plan, &registry, options, None).unwrap().wait();
 //! assert_eq!(report.status, RunStatus::Done);
 //! assert_eq!(report.nodes[0].counts.processed, 5);

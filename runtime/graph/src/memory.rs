@@ -1,5 +1,6 @@
 //! Queue sizes and shared memory of a flow that dora runs, checked against the number of frames in flight.
 
+use dora_message::config::DEFAULT_QUEUE_SIZE;
 use sideline_api::{Alignment, Mode, PortType};
 
 use crate::{Diagnostic, Flow, ProcessKind, Sender};
@@ -104,14 +105,13 @@ pub(crate) fn check_foreign_queues(flow: &Flow, diagnostics: &mut Vec<Diagnostic
     if flow.mode == Mode::Live {
         return;
     }
-    let required = flow.window + 4;
     let mend = "write a `queue_size` for all messages that may wait, up to one per frame";
     for node in &flow.nodes {
         for input in &node.inputs {
             let (Sender::Foreign(sender), Alignment::Side { queue }) = (input.producer, input.wired.alignment) else {
                 continue;
             };
-            if queue >= required {
+            if queue > DEFAULT_QUEUE_SIZE {
                 continue;
             }
             let text = format!(
@@ -128,7 +128,7 @@ pub(crate) fn check_foreign_queues(flow: &Flow, diagnostics: &mut Vec<Diagnostic
     };
     for process in flow.processes.iter().filter(|process| process.kind == ProcessKind::Foreign) {
         for ((name, from), queue) in process.inputs.iter().zip(&process.queues) {
-            if *queue < required && is_ours(from) {
+            if *queue <= DEFAULT_QUEUE_SIZE && is_ours(from) {
                 let text = format!(
                     "input `{name}`: dora keeps the newest {queue} messages for a node that is not Sideline's and drops older \
                      ones, also in `complete` mode: {mend}"

@@ -17,7 +17,7 @@ use sideline_api::{
 
 use crate::{
     Description,
-    exchange::{array, frame, importer::Importer, schema, versioned},
+    exchange::{array, exporter, frame, importer::Importer, schema, versioned},
     guest_log::with_host,
 };
 
@@ -120,7 +120,7 @@ struct Guest {
     side: Vec<Vec<Message>>,
     slots: Vec<Option<Body>>,
     /// Memory of the rows that are sent.
-    exporter: array::Exporter,
+    exporter: exporter::Exporter,
     /// Memory of the rows of each input.
     importers: Vec<Importer>,
     /// Names of the streams that were seen, so that all messages of a stream share one.
@@ -259,7 +259,7 @@ impl Guest {
             aligned: vec![None; ports.len()],
             side: vec![vec![]; ports.len()],
             slots: vec![None; spec.outputs.len()],
-            exporter: array::Exporter::default(),
+            exporter: exporter::Exporter::default(),
             importers: ports.iter().map(|_| Importer::default()).collect(),
             ports,
             spec,
@@ -437,7 +437,7 @@ unsafe fn send(
     output: usize,
     ty: &PortType,
     body: Body,
-    exporter: &mut array::Exporter,
+    exporter: &mut exporter::Exporter,
 ) -> Result<()> {
     // SAFETY: guaranteed by the caller; the host takes over arrays and frames.
     let code = unsafe {

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, StructArray, UInt32Array, UInt64Array};
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, StructArray, UInt32Array};
 use arrow_schema::{DataType, Field, Schema};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use pyo3::{
@@ -142,13 +142,14 @@ impl PyBatch {
         let mut fields = vec![
             Field::new("stream", DataType::Utf8, false),
             Field::new("session", DataType::UInt32, false),
-            Field::new("frame", DataType::UInt64, false),
+            Field::new("frame", DataType::Int64, false),
             Field::new("pts", DataType::Int64, false),
         ];
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&*header.stream, length))),
             Arc::new(UInt32Array::from_value(header.session, length)),
-            Arc::new(UInt64Array::from_value(header.frame, length)),
+            // Signed as in a recording, so that differences do not wrap.
+            Arc::new(Int64Array::from_value(header.frame.cast_signed(), length)),
             Arc::new(Int64Array::from_value(header.pts, length)),
         ];
         // Columns of the frame that the table has itself are the table's.
@@ -247,7 +248,7 @@ impl PyRun {
         }
     }
 
-    /// Returns the progress as JSON; `None` before the start and after the end.
+    /// Returns the progress as JSON, after the end the last one; `None` before the start.
     fn progress(&self, py: Python<'_>) -> PyResult<Option<String>> {
         // Takes locks of the run, whose threads may wait for the interpreter.
         let Some(progress) = py.detach(|| self.handle.progress()) else { return Ok(None) };

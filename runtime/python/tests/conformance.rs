@@ -139,7 +139,7 @@ class CloseRaises(Base):
 fn broken(bench: &Bench, operator: &str) -> Vec<(String, String)> {
     let outcome = bench.sideline(&["test-operator", &format!("my_op.py:{operator}"), "--json"]);
     let reports: Value = serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{}", outcome.text));
-    assert_eq!(reports.as_array().unwrap().len(), 16, "{reports}");
+    assert_eq!(reports.as_array().unwrap().len(), 17, "{reports}");
     let failed = reports.as_array().unwrap().iter().filter(|report| report["verdict"] == "failed");
     let failed: Vec<_> = failed.map(|report| (report["rule"].to_string(), report["text"].to_string())).collect();
     assert_eq!(outcome.code, if failed.is_empty() { 0 } else { 6 }, "{}", outcome.text);

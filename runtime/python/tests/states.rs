@@ -11,6 +11,9 @@ from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from dataclasses import dataclass, field
 from sideline.testing import Harness
 
+class Side(enum.Flag):
+    LEFT = 1
+    RIGHT = 2
 class Phase(enum.Enum):
     GUARD = "guard"
     STRIKE = "strike"
@@ -127,6 +130,7 @@ refused(extra)
 refused(numpy.array([object()]))
 refused(numpy.ma.array([1]))
 refused("\ud800")
+refused(Side.LEFT | Side.RIGHT)
 "#;
     let Some(text) = run(program) else { return };
     let expected = [
@@ -139,6 +143,7 @@ refused("\ud800")
         "state.values['x']: an array of object cannot be saved; use an array of numbers or a list",
         "state.values['x']: an array of type MaskedArray of int64 cannot be saved",
         "state.values['x']: a text with surrogates cannot be saved; use bytes",
+        "state.values['x']: <Side.LEFT|RIGHT: 3> is no member of its enum and cannot be saved; use its number",
     ];
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), expected.len(), "{text}");

@@ -241,14 +241,18 @@ pub fn stream_and_frame(batch: &RecordBatch) -> Result<(&StringArray, Vec<u64>)>
 /// Returns a column of frame numbers.
 ///
 /// # Errors
-/// If there is no column of this name and type.
+/// If there is no column of this name and type, or a number is negative.
 pub fn frame_numbers(batch: &RecordBatch, name: &str) -> Result<Vec<u64>> {
     // Unsigned in recordings of earlier versions.
     if let Ok(frames) = column::<UInt64Array>(batch, name) {
         return Ok(frames.values().to_vec());
     }
     let frames = column::<Int64Array>(batch, name)?.values().iter();
-    Ok(frames.map(|frame| u64::try_from(*frame).unwrap_or_default()).collect())
+    frames.map(|frame| u64::try_from(*frame).map_err(|_| negative_frame(name, *frame))).collect()
+}
+
+fn negative_frame(column: &str, number: i64) -> Error {
+    Error::input(format!("column `{column}`: {number} is no frame number; the recording is damaged"))
 }
 
 /// Key in the metadata of a recorded column for the type that it has in messages, if that is another one. Frame numbers are signed
@@ -289,7 +293,7 @@ fn to_message(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
         return Ok(column.clone());
     };
     if let Some(negative) = numbers.iter().flatten().find(|number| *number < 0) {
-        return Err(Error::input(format!("column `{}`: {negative} is no frame number", field.name())));
+        return Err(negative_frame(field.name(), negative));
     }
     let unsigned = numbers.values().iter().map(|number| *number as u64).collect();
     Ok(Arc::new(UInt64Array::new(unsigned, numbers.nulls().cloned())))

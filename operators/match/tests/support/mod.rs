@@ -94,13 +94,8 @@ pub fn run_match_with(
     frame: impl Fn(u64) -> (Vec<Track>, Vec<Team>, Option<Ball>),
     formation: Values,
 ) -> MatchOutput {
-    let keys = |mut values: Values| {
-        if pitch {
-            let path = write_calibration(folder).display().to_string();
-            values.set("calibration", path, sideline_api::config::Origin::CommandLine);
-        }
-        values
-    };
+    let calibration = pitch.then(|| write_calibration(folder).display().to_string());
+    let keys = |values| with_calibration(values, calibration.as_deref());
     let setup = || Setup { run_dir: folder.to_owned(), ..Setup::default() };
     let aligned = sideline_api::Alignment::Source(sideline_api::SourceId(0));
     let only =
@@ -165,6 +160,13 @@ pub fn run_match_with(
         }
     }
     output
+}
+
+fn with_calibration(mut values: Values, path: Option<&str>) -> Values {
+    if let Some(path) = path {
+        values.set("calibration", path, sideline_api::config::Origin::CommandLine);
+    }
+    values
 }
 
 fn table<T: Table>(rows: &[T]) -> Body {

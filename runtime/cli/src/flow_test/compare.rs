@@ -63,12 +63,15 @@ pub fn compare(expectation: &Expectation, messages: &[ReceivedMessage]) -> Optio
             text: format!("`{output}`: {expected} rows expected, found {found}{at}"),
         });
     }
-    for pattern in &expectation.rows {
-        // A row with a range of frames is any of them; the first that fits is taken, and counts for no other row.
-        let fitting = candidates.iter().position(|candidate| {
-            pattern.has_frame(candidate) && mismatches(expectation, pattern, candidate).is_empty()
-        });
-        match fitting {
+    let fits = |pattern: &RowPattern, candidate: &Candidate| {
+        pattern.has_frame(candidate) && mismatches(expectation, pattern, candidate).is_empty()
+    };
+    // Those that fit the fewest rows come first, so that a range of frames does not take the row of a single one.
+    let mut patterns: Vec<&RowPattern> = expectation.rows.iter().collect();
+    patterns.sort_by_key(|pattern| candidates.iter().filter(|candidate| fits(pattern, candidate)).count());
+    for pattern in patterns {
+        // The first row that fits is taken, and counts for no other pattern.
+        match candidates.iter().position(|candidate| fits(pattern, candidate)) {
             Some(fitting) => {
                 candidates.remove(fitting);
             }

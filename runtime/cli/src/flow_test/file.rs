@@ -12,7 +12,7 @@ use sideline_api::{
     yaml::{self, Yaml},
 };
 
-use crate::args::{Setting, parse_setting};
+use crate::args::{Setting, split_setting_name};
 
 /// Tests of a flow.
 pub struct TestFile {
@@ -178,10 +178,10 @@ impl Reader<'_> {
         let mut set = vec![];
         for (key, value) in test.get("set").map(Yaml::map).unwrap_or_default() {
             let name = key.scalar().unwrap_or_default();
-            let setting = parse_setting(&format!("{name}=0")).map_err(|_| {
+            let (node, key) = split_setting_name(name).ok_or_else(|| {
                 self.error(key, format_args!("`{name}` is not NODE.KEY, as in `tracker.lost_buffer_s: 2`"))
             })?;
-            set.push(Setting { value: to_value(value), ..setting });
+            set.push(Setting { node, key, value: to_value(value) });
         }
         let frames = test.get("frames").map(|frames| self.whole(frames, "frames")).transpose()?;
         if let Some(at) = test.get("frames").filter(|_| !frames.is_none_or(|frames| (1..=MAX_FRAMES).contains(&frames)))
@@ -241,6 +241,9 @@ impl Reader<'_> {
             Expectation { output, count: None, tolerances: BTreeMap::new(), tolerance: TOLERANCE, rows: vec![] };
         if !value.is_map() {
             expectation.rows = self.rows(value, false)?;
+            if expectation.rows.is_empty() {
+                return Err(self.error(value, "an expected output has `rows`; `count: 0` expects none"));
+            }
             return Ok(expectation);
         }
         self.check_keys(value, "an expected output", &["rows", "count", "tolerance"])?;

@@ -13,11 +13,13 @@ use allocation_counter::AllocationInfo;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sideline::program::{RecordedTables, find_operator, media_times_ns, stream_and_frame, table_rows, with_installed};
+use sideline::program::{
+    RecordedTables, column, find_operator, media_times_ns, stream_and_frame, table_rows, with_installed,
+};
 use sideline_api::{
     Alignment, Body, Color, Encoding, Error, Failure, Frame, Header, Message, OnError, OperatorFactory as Factory,
-    OrFail, Payload, PortType, Registry, Result, SourceId, TableType, Values, WiredInput,
-    arrow::array::{Array, StructArray},
+    OrFail, Payload, PortType, Reason, Registry, Result, SourceId, TableType, Values, WiredInput,
+    arrow::array::{Array, StringArray, StructArray},
     config::{Origin, did_you_mean},
     driver::{CallReport, Driver, DriverOptions, Outcome, Outlet, Phase},
     table,
@@ -265,9 +267,12 @@ impl Input {
         named: &[(String, String)],
     ) -> Result<Vec<Self>> {
         for (input, _) in named {
-            if !ports.iter().any(|port| port.name == input) {
+            let Some(port) = ports.iter().find(|port| port.name == input) else {
                 let near = did_you_mean(input, ports.iter().map(|port| port.name));
                 return Err(Error::config(format!("the operator has no input `{input}`{near}")));
+            };
+            if !matches!(port.ty, PortType::Table(_)) {
+                return Err(Error::config(format!("input `{input}` reads no table: leave out `--input {input}=...`")));
             }
         }
         let mut inputs = vec![];
@@ -344,6 +349,7 @@ fn read_frames(recording: &RecordedTables, inputs: &[Input]) -> Result<Vec<Input
     let mut stream: Option<String> = None;
     let mut times: BTreeMap<u64, i64> = BTreeMap::new();
     let mut rows: Vec<BTreeMap<u64, Vec<Arc<StructArray>>>> = vec![];
+    let mut skipped_frames: Vec<BTreeMap<u64, Reason>> = vec![];
     for input in inputs {
         let mut found: BTreeMap<u64, Vec<Arc<StructArray>>> = BTreeMap::new();
         if input.table.is_some() {
@@ -362,19 +368,36 @@ fn read_frames(recording: &RecordedTables, inputs: &[Input]) -> Result<Vec<Input
             }
         }
         rows.push(found);
+        let mut skips: BTreeMap<u64, Reason> = BTreeMap::new();
+        if let Some(skipped) = recording.skipped_frames(&input.source).filter(|_| input.table.is_some()) {
+            for batch in skipped.batches()? {
+                let batch = batch?;
+                let (streams, frames) = stream_and_frame(&batch)?;
+                let reasons = column::<StringArray>(&batch, "reason")?;
+                let of_stream =
+                    (0..frames.len()).filter(|row| stream.as_deref().is_none_or(|name| name == streams.value(*row)));
+                skips.extend(of_stream.map(|row| (frames[row], Reason::from(reasons.value(row)))));
+            }
+        }
+        skipped_frames.push(skips);
     }
     let [width, height] = FRAME_SIZE;
     let bytes = width as usize * height as usize * 3 / 2;
     let color = Color::default_for_height(height);
     let picture = Arc::new(Frame::from_packed(width, height, Encoding::I420, color, vec![128_u8; bytes])?);
-    let last = times.last_key_value().map(|(frame, _)| *frame);
-    let Some(last) = last else { return Err(Error::input("the recorded tables of the inputs have no rows")) };
+    let ends = times.first_key_value().zip(times.last_key_value());
+    let Some(((first, _), (last, _))) = ends else {
+        return Err(Error::input("the recorded tables of the inputs have no rows"));
+    };
     let mut pts = 0;
     let mut frames = vec![];
-    for frame in 0..=last {
+    for frame in *first..=*last {
         // A frame without a row has the time of the frame before.
         pts = times.get(&frame).copied().unwrap_or(pts);
-        let bodies = inputs.iter().zip(&mut rows).map(|(input, rows)| {
+        let bodies = inputs.iter().zip(rows.iter_mut().zip(&skipped_frames)).map(|(input, (rows, skipped))| {
+            if let Some(reason) = skipped.get(&frame) {
+                return Ok(Body::Skipped(reason.clone()));
+            }
             Ok(Body::Data(match (input.table, rows.remove(&frame)) {
                 (None, _) => Payload::Frame(picture.clone()),
                 (Some(_), Some(rows)) => Payload::Table(table::concat(&rows)?),

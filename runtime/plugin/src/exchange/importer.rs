@@ -312,7 +312,7 @@ mod tests {
         schema::Field,
     };
 
-    use super::{super::array::Exporter, *};
+    use super::{super::exporter::Exporter, *};
 
     /// Returns a table with numbers, boxes and points.
     fn rows(length: usize) -> Arc<StructArray> {

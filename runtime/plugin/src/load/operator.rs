@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Description,
     exchange::{
-        array,
+        exporter,
         frame::{KeptFrames, Lent},
         importer::Importer,
         schema::LentSchema,
@@ -59,7 +59,7 @@ struct Scratch {
     inputs: Vec<abi::Input>,
     reasons: Vec<String>,
     /// Memory of the rows that are lent.
-    exporter: array::Exporter,
+    exporter: exporter::Exporter,
 }
 
 impl PluginOperator {

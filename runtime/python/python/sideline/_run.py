@@ -117,6 +117,7 @@ class Run:
         self._native = native
         self._report = None
         self._on_batch, self._on_progress, self._on_error = on_batch, on_progress, on_error
+        self._is_failure_reported = False
         self._progress = Progress(0.0, 0, native.frames, 0.0, 0.0, 0, 0)
         self._reported_at = 0.0
         _active.add(self)
@@ -210,7 +211,9 @@ class Run:
             error = _native.Error(failure["message"])
             if self._on_error is None:
                 raise error
-            self._on_error(error)
+            if not self._is_failure_reported:
+                self._is_failure_reported = True
+                self._on_error(error)
         return self._report
 
     @property
@@ -222,6 +225,8 @@ class Run:
             while not self._native.wait_for(_INTERVAL_S):
                 self._report_progress()
             self._report = json.loads(self._wait_native())
+            if self._on_progress is not None:
+                self._on_progress(self.progress)
         return self._report
 
     def _wait_native(self):
