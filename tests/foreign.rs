@@ -11,7 +11,7 @@ fn flow(queue: &str) -> String {
   - id: synthetic
     path: sideline
     args: run synthetic
-    env: {{FRAMES: 60, WIDTH: 64, HEIGHT: 48}}
+    env: {{FRAMES: 60, WIDTH: 64, HEIGHT: 48, PACE: true}}
     inputs: {{done_recorder: recorder/done}}
     outputs: [frames]
   - id: counter
@@ -81,7 +81,7 @@ fn rows_of_a_plain_dora_node_are_recorded_in_order() {
     let bench = Bench::new();
     let (report, values) = run(&bench, true);
     // No window waits for such a node: dora may lose rows before all nodes are connected, and the last ones as it exits.
-    assert!(values.len() >= 50 && values.is_sorted() && values.iter().all(|value| value % 2 == 0), "{values:?}");
+    assert!(values.len() >= 40 && values.is_sorted() && values.iter().all(|value| value % 2 == 0), "{values:?}");
     assert!(report["unnumbered"].as_object().unwrap().is_empty());
 }
 
@@ -90,7 +90,7 @@ fn rows_without_a_frame_number_are_counted() {
     let Some(_guard) = lock_dora() else { return };
     let bench = Bench::new();
     let (report, values) = run(&bench, false);
-    assert!(values.len() >= 50, "{values:?}");
+    assert!(values.len() >= 40, "{values:?}");
     // The newest ones may wait for a frame of the source that does not come.
     let unnumbered = report["unnumbered"]["rows"].as_u64().unwrap();
     assert!((values.len() as u64..=60).contains(&unnumbered), "{unnumbered} of {}", values.len());
